@@ -1,0 +1,176 @@
+"""The engine's protocol: what the dialogue knows of any engine, local or remote."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+__all__ = [
+    "ChatFormat",
+    "ChatTurn",
+    "Engine",
+    "EngineStats",
+    "FinishReason",
+    "Precision",
+    "PrecisionChange",
+    "Progress",
+    "Sampling",
+]
+
+
+class Precision(StrEnum):
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+class FinishReason(StrEnum):
+    """The names of the OpenAI interface, and "deadline" for an answer cut by its time limit."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTurn:
+    """One past exchange."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw tokens. temperature 0 is greedy; top_k 0 and top_p 1 are off; seed None is random."""
+
+    max_tokens: int
+    temperature: float = 0.7
+    top_p: float = 0.9
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        checks = {
+            "max_tokens must be at least 1": self.max_tokens >= 1,
+            "temperature must be from 0 to 5": 0 <= self.temperature <= 5,
+            "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
+            "top_k must be 0 (off) or more": self.top_k >= 0,
+            "repetition_penalty must be above 0 and at most 10": 0 < self.repetition_penalty <= 10,
+            "stop texts must not be empty": all(self.stop),
+        }
+        for complaint, holds in checks.items():
+            if not holds:
+                raise ValueError(complaint)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A snapshot of one generation: all of the text so far, or while it waits its `place` in line (from 1)."""
+
+    text: str = ""
+    finish: FinishReason | None = None
+    place: int | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionChange:
+    """What a switch did: bytes of weights and tokens/s on the probe, before and after."""
+
+    before: Precision
+    after: Precision
+    weight_bytes_before: int
+    weight_bytes_after: int
+    probe_speed_before: float
+    probe_speed_after: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    model: str
+    precision: Precision
+    running: int
+    waiting: int
+    queue_limit: int
+    cache_tokens_used: int
+    cache_tokens_total: int
+    weight_bytes: int
+    tokens_generated: int
+    prompt_tokens_read: int
+    requests_finished: int
+    tokens_per_second: float
+    """Over the last ten seconds in which anything ran."""
+    largest_batch: int
+    alive: bool
+    switching: float | None = None
+    """Share done (0 to 1) of a precision switch in progress."""
+    waiting_users: tuple[tuple[str, int], ...] = field(default_factory=tuple[tuple[str, int], ...])
+
+
+class ChatFormat(Protocol):
+    """A model's chat template together with its tokenizer."""
+
+    def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
+        """The whole prompt as token ids, ending where the answer begins. Users' text is always plain text."""
+        ...
+
+    def encode_text(self, text: str) -> list[int]:
+        """Plain text alone; never a control token."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of `tokens`, control tokens left out."""
+        ...
+
+    def finish_text(self, text: str) -> str:
+        """The published post-processing of a finished or growing answer."""
+        ...
+
+
+class Engine(Protocol):
+    @property
+    def model_name(self) -> str: ...
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of prompt and answer together."""
+        ...
+
+    @property
+    def chat_format(self) -> ChatFormat: ...
+
+    @property
+    def precision(self) -> Precision: ...
+
+    @property
+    def precisions(self) -> Sequence[Precision]:
+        """What `set_precision` accepts for this model on this device."""
+        ...
+
+    def generate(
+        self, prompt: Sequence[int], sampling: Sampling, *, user: str, deadline_s: float | None = None
+    ) -> AsyncGenerator[Progress, None]:
+        """Stream one answer. Snapshots are conflated; the last one carries `finish`.
+
+        Raises QueueFull or PromptTooLong at once, and any other EngineError in the middle. Closing the
+        generator cancels at the next step and frees the cache. Requests of one `user` share one turn in line.
+        """
+        ...
+
+    async def set_precision(
+        self, precision: Precision, on_progress: Callable[[float], None] | None = None
+    ) -> PrecisionChange:
+        """Switch between two steps; running generations go on. Raises PrecisionError after rolling back."""
+        ...
+
+    def stats(self) -> EngineStats: ...
+
+    async def close(self) -> None: ...

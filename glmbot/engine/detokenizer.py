@@ -1,0 +1,76 @@
+"""Tokens to text while they arrive: no half characters, no lost spaces, stop texts withheld until certain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+__all__ = ["Detokenizer"]
+
+_REPLACEMENT = "\ufffd"
+# A UTF-8 character is at most four bytes, so at most four byte tokens; a longer wait means bad bytes.
+_LONGEST_CHARACTER_TOKENS = 4
+
+
+class Detokenizer:
+    """Incremental decoding of one answer.
+
+    Each new token is decoded together with the tokens of the last emitted piece, because many tokenizers
+    put the space of a word into its first token or drop it at the start of a text.
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = ()) -> None:
+        self._decode = decode
+        self._stop = tuple(stop)
+        self._tokens: list[int] = []
+        self._context_start = 0
+        self._emitted_to = 0
+        self._text = ""
+        self._stopped_at: int | None = None
+
+    @property
+    def text(self) -> str:
+        """What may be shown now: certain to be a prefix of the final text."""
+        if self._stopped_at is not None:
+            return self._text[: self._stopped_at]
+        return self._text[: len(self._text) - self._withheld()]
+
+    @property
+    def stopped(self) -> bool:
+        """A stop text has appeared; `text` ends before it."""
+        return self._stopped_at is not None
+
+    def push(self, token: int) -> None:
+        self._tokens.append(token)
+        before = self._decode(self._tokens[self._context_start : self._emitted_to])
+        now = self._decode(self._tokens[self._context_start :])
+        unfinished = now.endswith(_REPLACEMENT)
+        if unfinished and len(self._tokens) - self._emitted_to <= _LONGEST_CHARACTER_TOKENS:
+            return
+        if now == before:
+            return
+        self._append(now[len(before) :])
+        # Bytes that were given up must not join the next character's.
+        self._context_start = len(self._tokens) if unfinished else self._emitted_to
+        self._emitted_to = len(self._tokens)
+
+    def finish(self) -> str:
+        """The final text: bytes that never became a character are shown as U+FFFD, nothing is withheld."""
+        if not self.stopped:
+            before = self._decode(self._tokens[self._context_start : self._emitted_to])
+            self._append(self._decode(self._tokens[self._context_start :])[len(before) :])
+            self._emitted_to = len(self._tokens)
+        return self._text if self._stopped_at is None else self._text[: self._stopped_at]
+
+    def _append(self, piece: str) -> None:
+        searched_from = max(0, len(self._text) - max((len(stop) for stop in self._stop), default=0))
+        self._text += piece
+        hits = [hit for stop in self._stop if (hit := self._text.find(stop, searched_from)) >= 0]
+        if hits:
+            self._stopped_at = min(hits)
+
+    def _withheld(self) -> int:
+        """Characters at the end that may yet turn out to be the beginning of a stop text."""
+        return max(
+            (n for stop in self._stop for n in range(1, len(stop)) if self._text.endswith(stop[:n])),
+            default=0,
+        )

@@ -1,0 +1,103 @@
+"""The KV cache: one arena per layer, bounded by configuration, in which each sequence owns one whole range.
+
+A range holds a sequence's prompt and its longest possible answer from the start, so a sequence that was
+admitted can never run out of memory, and attention reads its keys and values in place, without a copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Arena", "Range", "RangeAllocator"]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    start: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
+
+
+class RangeAllocator:
+    """First fit over [0, capacity). Pure bookkeeping, in tokens."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._used: list[Range] = []
+
+    @property
+    def used(self) -> int:
+        return sum(owned.length for owned in self._used)
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """What is owned now, by rising start."""
+        return tuple(self._used)
+
+    def take(self, length: int) -> Range | None:
+        """Own a free range of `length` tokens, or None when no gap is large enough."""
+        start = 0
+        for place, owned in enumerate([*self._used, Range(self.capacity, 0)]):
+            if owned.start - start >= length:
+                taken = Range(start, length)
+                self._used.insert(place, taken)
+                return taken
+            start = owned.end
+        return None
+
+    def give_back(self, owned: Range) -> None:
+        """Raises ValueError for a range that is not owned."""
+        self._used.remove(owned)
+
+
+class Arena:
+    """Keys and values of all layers: per layer two tensors [kv_heads, capacity, head_dim].
+
+    Memory: 2 · layers · kv_heads · head_dim · capacity · itemsize bytes; the operating system hands
+    out pages as they are first written.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: int,
+        kv_heads: int,
+        head_dim: int,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.capacity = capacity
+        self._shape = (kv_heads, capacity, head_dim)
+        self.keys = [torch.empty(self._shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.values = [torch.empty(self._shape, dtype=dtype, device=device) for _ in range(layers)]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.keys[0].dtype
+
+    @staticmethod
+    def bytes_per_token(*, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype) -> int:
+        return 2 * layers * kv_heads * head_dim * dtype.itemsize
+
+    def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Store new entries. places: int64 [tokens]; keys, values: [kv_heads, tokens, head_dim]."""
+        self.keys[layer].index_copy_(1, places, keys)
+        self.values[layer].index_copy_(1, places, values)
+
+    def convert(self, dtype: torch.dtype, live: tuple[Range, ...]) -> None:
+        """Change the dtype, keeping the entries of the `live` ranges, one layer at a time."""
+        if dtype == self.dtype:
+            return
+        for tensors in (self.keys, self.values):
+            for layer, old in enumerate(tensors):
+                new = torch.empty(self._shape, dtype=dtype, device=old.device)
+                for owned in live:
+                    new[:, owned.start : owned.end] = old[:, owned.start : owned.end].to(dtype)
+                tensors[layer] = new

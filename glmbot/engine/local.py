@@ -1,0 +1,432 @@
+"""The shared engine: one model thread owns torch, and this file is its only crossing to asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from glmbot.engine.attention import ATTENTION_NAME, register_attention
+from glmbot.engine.base import (
+    EngineStats,
+    FinishReason,
+    Precision,
+    PrecisionChange,
+    Progress,
+    Sampling,
+)
+from glmbot.engine.detokenizer import Detokenizer
+from glmbot.engine.precision import available_precisions, default_precision
+from glmbot.engine.runner import ModelRunner
+from glmbot.engine.sampling import Draw, sample
+from glmbot.engine.scheduler import Chunk, Scheduler
+from glmbot.engine.scheduler import Sequence as EngineSequence
+from glmbot.errors import EngineError, EngineStopped, NumericalFault, PromptTooLong, QueueFull
+from glmbot.models.registry import LoadedModel, load
+
+__all__ = ["LocalEngine", "LocalEngineSettings"]
+
+_log = logging.getLogger(__name__)
+
+_SPEED_WINDOW_S = 10.0
+_GUESSED_SERVICE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngineSettings:
+    """Sizes in tokens. `precision` None is the device's default; `threads` 0 is torch's own choice."""
+
+    folder: Path
+    device: str = "auto"
+    precision: Precision | None = None
+    context_length: int = 2048
+    cache_tokens: int = 16384
+    max_batch: int = 16
+    queue_limit: int = 64
+    prefill_tokens: int = 256
+    threads: int = 0
+
+
+@dataclass(slots=True)
+class _Stream:
+    """The asyncio side of a request: the latest snapshot, and a flag that it changed."""
+
+    progress: Progress
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    error: EngineError | None = None
+
+
+@dataclass(slots=True)
+class _Job:
+    """The model thread's side of a request."""
+
+    sequence: EngineSequence
+    detokenizer: Detokenizer
+    dice: random.Random
+
+
+_Update = tuple[int, Progress | EngineError]
+
+
+class LocalEngine:
+    """See `glmbot.engine.base.Engine`. Make one with `LocalEngine.start`."""
+
+    def __init__(self, settings: LocalEngineSettings, loop: asyncio.AbstractEventLoop) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._ids = count(1)
+        self._streams: dict[int, _Stream] = {}
+        self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: dict[int, _Job] = {}
+        self._stopping = False
+        self._switching: float | None = None
+        self._drawn: deque[tuple[float, int]] = deque()
+        self._finish_times: deque[float] = deque(maxlen=32)
+        self._totals = {"generated": 0, "read": 0, "finished": 0, "largest": 0}
+        self._places: dict[int, int] = {}
+        self._model: LoadedModel
+        self._runner: ModelRunner
+        self._scheduler: Scheduler
+        self._thread = threading.Thread(target=self._main, name="model", daemon=True)
+        self._ready: asyncio.Future[None] = loop.create_future()
+        self._on_load: Callable[[float], None] | None = None
+
+    @classmethod
+    async def start(
+        cls, settings: LocalEngineSettings, on_progress: Callable[[float], None] | None = None
+    ) -> LocalEngine:
+        """Load the model in the model thread. on_progress gets the share done, in that thread.
+
+        Raises ModelFileError, and PrecisionError for a precision that the device lacks.
+        """
+        engine = cls(settings, asyncio.get_running_loop())
+        engine._on_load = on_progress
+        engine._thread.start()
+        await engine._ready
+        return engine
+
+    @property
+    def model_name(self) -> str:
+        return self._model.name
+
+    @property
+    def context_length(self) -> int:
+        return min(self._settings.context_length, self._model.shape.positions, self._settings.cache_tokens)
+
+    @property
+    def chat_format(self):
+        return self._model.chat_format
+
+    @property
+    def generation_defaults(self) -> dict[str, object]:
+        """The model folder's own sampling defaults (generation_config.json)."""
+        return self._model.generation_defaults
+
+    @property
+    def precision(self) -> Precision:
+        return self._runner.precision
+
+    @property
+    def precisions(self) -> Sequence[Precision]:
+        return available_precisions(self._runner.device)
+
+    async def generate(
+        self, prompt: Sequence[int], sampling: Sampling, *, user: str, deadline_s: float | None = None
+    ) -> AsyncGenerator[Progress, None]:
+        if self._stopping or not self._thread.is_alive():
+            raise EngineStopped("the engine is shutting down")
+        limit = self.context_length
+        if not prompt or len(prompt) + sampling.max_tokens > limit:
+            raise PromptTooLong(len(prompt), limit - sampling.max_tokens)
+        if len(self._streams) >= self._settings.max_batch + self._settings.queue_limit:
+            waiting = max(0, len(self._streams) - len(self._scheduler.running))
+            raise QueueFull(waiting, self._expected_wait(waiting))
+        now = time.monotonic()
+        sequence = EngineSequence(
+            id=next(self._ids),
+            user=user,
+            prompt_length=len(prompt),
+            tokens=list(prompt),
+            sampling=sampling,
+            arrival=now,
+            deadline=None if deadline_s is None else now + deadline_s,
+            seen=set(prompt),
+        )
+        stream = _Stream(Progress(prompt_tokens=len(prompt)))
+        self._streams[sequence.id] = stream
+        self._commands.put(lambda: self._submit(sequence))
+        try:
+            while True:
+                await stream.changed.wait()
+                stream.changed.clear()
+                progress, error = stream.progress, stream.error
+                if error is not None:
+                    raise error
+                yield progress
+                if progress.finish is not None:
+                    return
+        finally:
+            del self._streams[sequence.id]
+            self._commands.put(lambda: self._cancel(sequence.id))
+
+    async def set_precision(
+        self, precision: Precision, on_progress: Callable[[float], None] | None = None
+    ) -> PrecisionChange:
+        result: asyncio.Future[PrecisionChange] = self._loop.create_future()
+
+        def report(share: float) -> None:
+            self._switching = share
+            if on_progress is not None:
+                self._loop.call_soon_threadsafe(on_progress, share)
+
+        def switch() -> None:
+            try:
+                change = self._runner.set_precision(precision, report)
+            except EngineError as error:
+                self._loop.call_soon_threadsafe(_settle, result, error)
+            else:
+                self._loop.call_soon_threadsafe(_settle, result, change)
+            finally:
+                self._switching = None
+
+        self._commands.put(switch)
+        return await result
+
+    def stats(self) -> EngineStats:
+        scheduler, runner = self._scheduler, self._runner
+        waiting = list(scheduler.waiting)
+        per_user: dict[str, int] = {}
+        for sequence in waiting:
+            per_user[sequence.user] = per_user.get(sequence.user, 0) + 1
+        return EngineStats(
+            model=self.model_name,
+            precision=runner.precision,
+            running=len(scheduler.running),
+            waiting=len(waiting),
+            queue_limit=self._settings.queue_limit,
+            cache_tokens_used=runner.allocator.used,
+            cache_tokens_total=runner.allocator.capacity,
+            weight_bytes=runner.weight_bytes,
+            tokens_generated=self._totals["generated"],
+            prompt_tokens_read=self._totals["read"],
+            requests_finished=self._totals["finished"],
+            tokens_per_second=self._speed(),
+            largest_batch=self._totals["largest"],
+            alive=self._thread.is_alive(),
+            switching=self._switching,
+            waiting_users=tuple(per_user.items()),
+        )
+
+    async def close(self) -> None:
+        """Stop after the current step; what still runs gets EngineStopped."""
+        self._stopping = True
+        self._commands.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    # ---- the asyncio side -------------------------------------------------------------------------------
+
+    def _deliver(self, updates: Sequence[_Update]) -> None:
+        for stream_id, update in updates:
+            stream = self._streams.get(stream_id)
+            if stream is None:
+                continue
+            if isinstance(update, EngineError):
+                stream.error = update
+            else:
+                stream.progress = update
+            stream.changed.set()
+
+    def _expected_wait(self, waiting: int) -> float:
+        times = list(self._finish_times)
+        if len(times) < 2 or times[-1] <= times[0]:
+            return _GUESSED_SERVICE_S * (1 + waiting / self._settings.max_batch)
+        rate = (len(times) - 1) / (times[-1] - times[0])
+        return (waiting + 1) / rate
+
+    def _speed(self) -> float:
+        samples = list(self._drawn)
+        recent = [(at, tokens) for at, tokens in samples if at > time.monotonic() - _SPEED_WINDOW_S]
+        if len(recent) < 2:
+            return 0.0
+        return sum(tokens for _, tokens in recent[1:]) / max(1e-6, recent[-1][0] - recent[0][0])
+
+    # ---- the model thread -------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            self._load()
+        except BaseException as error:
+            self._loop.call_soon_threadsafe(_settle, self._ready, error)
+            return
+        self._loop.call_soon_threadsafe(_settle, self._ready, None)
+        while not self._stopping:
+            self._take_commands()
+            if self._stopping:
+                break
+            self._expire()
+            chunks = self._scheduler.schedule()
+            self._publish_places()
+            if chunks:
+                self._step(chunks)
+        self._post([(job, EngineStopped("the engine is shutting down")) for job in self._jobs])
+
+    def _load(self) -> None:
+        settings = self._settings
+        device = settings.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        register_attention()
+        self._model = load(settings.folder, ATTENTION_NAME)
+        self._runner = ModelRunner(
+            self._model,
+            device=torch.device(device),
+            precision=settings.precision or default_precision(torch.device(device)),
+            cache_tokens=settings.cache_tokens,
+            on_progress=self._on_load,
+        )
+        self._scheduler = Scheduler(
+            self._runner.allocator, max_batch=settings.max_batch, prefill_tokens=settings.prefill_tokens
+        )
+
+    def _take_commands(self) -> None:
+        """Run every command that is there; with nothing to compute, wait for one."""
+        idle = not self._scheduler.running and not self._scheduler.waiting
+        while True:
+            try:
+                command = self._commands.get(block=idle)
+            except queue.Empty:
+                return
+            if command is None:
+                return
+            command()
+            idle = False
+
+    def _submit(self, sequence: EngineSequence) -> None:
+        self._scheduler.add(sequence)
+        self._jobs[sequence.id] = _Job(
+            sequence,
+            Detokenizer(self._model.chat_format.decode, sequence.sampling.stop),
+            random.Random(sequence.sampling.seed),  # noqa: S311
+        )
+
+    def _cancel(self, sequence_id: int) -> None:
+        job = self._jobs.pop(sequence_id, None)
+        if job is not None:
+            self._scheduler.remove(job.sequence)
+            self._places.pop(sequence_id, None)
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        late = [job for job in self._jobs.values() if (job.sequence.deadline or now) < now]
+        self._post([self._end(job, FinishReason.DEADLINE) for job in late])
+
+    def _publish_places(self) -> None:
+        if not self._scheduler.waiting and not self._places:
+            return
+        places = {sequence.id: place for place, sequence in enumerate(self._scheduler.line(), 1)}
+        self._post(
+            [
+                (waiting, Progress(place=place, prompt_tokens=self._jobs[waiting].sequence.prompt_length))
+                for waiting, place in places.items()
+                if self._places.get(waiting) != place
+            ]
+        )
+        self._places = places
+
+    def _step(self, chunks: Sequence[Chunk]) -> None:
+        try:
+            logits = self._runner.step(chunks)
+            drawing = [chunk.sequence for chunk in chunks if chunk.draws]
+            drawn = self._draw(logits, drawing)
+        except Exception as error:
+            _log.exception("a step of %d sequences failed", len(chunks))
+            failed = [self._jobs.pop(chunk.sequence.id) for chunk in chunks]
+            for job in failed:
+                self._scheduler.remove(job.sequence)
+            self._post([(job.sequence.id, EngineError(f"the model failed: {error}")) for job in failed])
+            return
+        self._totals["largest"] = max(self._totals["largest"], len(chunks))
+        for chunk in chunks:
+            read = min(chunk.length, max(0, chunk.sequence.prompt_length - chunk.sequence.computed))
+            self._totals["read"] += read
+            chunk.sequence.computed += chunk.length
+        self._post([self._advance(self._jobs[s.id], token) for s, token in zip(drawing, drawn, strict=True)])
+        now = time.monotonic()
+        self._totals["generated"] += len(drawing)
+        self._drawn.append((now, len(drawing)))
+        while self._drawn and self._drawn[0][0] < now - _SPEED_WINDOW_S:
+            self._drawn.popleft()
+
+    def _draw(self, logits: torch.Tensor, drawing: Sequence[EngineSequence]) -> list[int]:
+        if not drawing:
+            return []
+        draws = [
+            Draw(
+                sequence.sampling,
+                tuple(sequence.seen) if sequence.sampling.repetition_penalty != 1.0 else (),
+                self._jobs[sequence.id].dice.random(),
+            )
+            for sequence in drawing
+        ]
+        return [int(token) for token in sample(logits, draws).tolist()]
+
+    def _advance(self, job: _Job, token: int) -> _Update:
+        sequence = job.sequence
+        if token < 0:
+            self._jobs.pop(sequence.id)
+            self._scheduler.remove(sequence)
+            return sequence.id, NumericalFault("the model computed NaN or infinity for this conversation")
+        sequence.tokens.append(token)
+        sequence.seen.add(token)
+        if token in self._model.stop_tokens:
+            return self._end(job, FinishReason.STOP)
+        job.detokenizer.push(token)
+        if job.detokenizer.stopped:
+            return self._end(job, FinishReason.STOP)
+        if sequence.drawn >= sequence.sampling.max_tokens:
+            return self._end(job, FinishReason.LENGTH)
+        return sequence.id, self._progress(job, job.detokenizer.text, None)
+
+    def _end(self, job: _Job, reason: FinishReason) -> _Update:
+        self._jobs.pop(job.sequence.id, None)
+        self._scheduler.remove(job.sequence)
+        self._totals["finished"] += 1
+        self._finish_times.append(time.monotonic())
+        return job.sequence.id, self._progress(job, job.detokenizer.finish(), reason)
+
+    def _progress(self, job: _Job, text: str, finish: FinishReason | None) -> Progress:
+        return Progress(
+            text=self._model.chat_format.finish_text(text),
+            finish=finish,
+            prompt_tokens=job.sequence.prompt_length,
+            completion_tokens=job.sequence.drawn,
+        )
+
+    def _post(self, updates: Sequence[_Update]) -> None:
+        if updates and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._deliver, list(updates))
+
+
+_T = TypeVar("_T")
+
+
+def _settle(future: asyncio.Future[_T], outcome: _T | BaseException) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

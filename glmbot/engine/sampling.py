@@ -1,0 +1,96 @@
+"""Drawing the next token of every sequence of a batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glmbot.engine.base import Sampling
+
+__all__ = ["Draw", "sample"]
+
+# Sorting a whole vocabulary costs more than all the rest; nearly every nucleus is inside this many tokens.
+_FIRST_WIDTH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One row's part: its settings, the tokens that a repetition penalty falls on, and a number in [0, 1)."""
+
+    sampling: Sampling
+    seen: Sequence[int]
+    uniform: float
+
+
+def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """Draw one token id per row.
+
+    logits: [rows, vocabulary], any float dtype. Returns int64 [rows]; -1 in a row whose logits hold NaN or
+    +infinity, so that the fault is reported for that sequence alone.
+
+    Repetition penalty as in CTRL (Keskar et al. 2019, arXiv:1909.05858), then temperature, top-k, and
+    nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751), in the order of Transformers' generate.
+    The draw inverts the cumulative distribution, so one uniform number a row decides it whatever the batch.
+    """
+    logits = logits.float()
+    faulty = torch.isnan(logits).any(-1) | (logits == float("inf")).any(-1)
+    logits = _penalise(logits, draws)
+    chosen = logits.argmax(-1)
+    random_rows = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
+    if random_rows:
+        index = torch.tensor(random_rows, device=logits.device)
+        chosen[index] = _draw(logits[index], [draws[row] for row in random_rows])
+    return torch.where(faulty, -1, chosen)
+
+
+def _penalise(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    rows = [row for row, draw in enumerate(draws) if draw.sampling.repetition_penalty != 1.0 and draw.seen]
+    if not rows:
+        return logits
+    logits = logits.clone()
+    for row in rows:
+        seen = torch.tensor(list(draws[row].seen), device=logits.device)
+        scores = logits[row, seen]
+        penalty = draws[row].sampling.repetition_penalty
+        logits[row, seen] = torch.where(scores < 0, scores * penalty, scores / penalty)
+    return logits
+
+
+def _draw(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    device = logits.device
+    temperature = torch.tensor([draw.sampling.temperature for draw in draws], device=device)
+    top_p = torch.tensor([draw.sampling.top_p for draw in draws], device=device)
+    top_k = torch.tensor([draw.sampling.top_k or logits.shape[-1] for draw in draws], device=device)
+    uniform = torch.tensor([draw.uniform for draw in draws], device=device)
+
+    scaled = logits / temperature[:, None]
+    width = min(logits.shape[-1], max(_FIRST_WIDTH, *(draw.sampling.top_k for draw in draws)))
+    ids, enough = _nucleus(scaled, width, top_p, top_k, uniform)
+    if not enough:
+        ids, _ = _nucleus(scaled, logits.shape[-1], top_p, top_k, uniform)
+    return ids
+
+
+def _nucleus(
+    scaled: Tensor, width: int, top_p: Tensor, top_k: Tensor, uniform: Tensor
+) -> tuple[Tensor, bool]:
+    """Draw among the `width` likeliest tokens. False when some row's nucleus is wider than that."""
+    values, ids = torch.topk(scaled, width, dim=-1)
+    rank = torch.arange(width, device=scaled.device)
+    limited = top_k < scaled.shape[-1]
+    values = values.masked_fill(rank >= top_k[:, None], float("-inf"))
+    # Mass is counted among the top-k where there is one, and else among the whole vocabulary.
+    total = torch.where(limited, values.logsumexp(-1), scaled.logsumexp(-1))
+    probabilities = torch.exp(values - total[:, None])
+    cumulative = probabilities.cumsum(-1)
+    enough = width == scaled.shape[-1] or bool((limited | (cumulative[:, -1] >= top_p)).all())
+    # A token stays while the mass in front of it is below top_p; the first always stays.
+    kept = (cumulative - probabilities < top_p[:, None]) | (rank == 0)
+    cumulative = (probabilities * kept).cumsum(-1)
+    target = uniform[:, None] * cumulative[:, -1:]
+    drawn = torch.searchsorted(cumulative, target, right=True)
+    last_kept = kept.sum(-1, keepdim=True) - 1
+    return ids.gather(-1, torch.minimum(drawn, last_kept)).squeeze(-1), enough

@@ -1,0 +1,147 @@
+"""Whom to serve next: iteration-level scheduling (Orca, OSDI 2022), fair between users. Pure bookkeeping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from glmbot.engine.base import Sampling
+from glmbot.engine.kv_cache import Range, RangeAllocator
+
+__all__ = ["Chunk", "Scheduler", "Sequence"]
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One request. `tokens` is the prompt and then each drawn token; `computed` of them are in the cache."""
+
+    id: int
+    user: str
+    prompt_length: int
+    tokens: list[int]
+    sampling: Sampling
+    arrival: float
+    deadline: float | None = None
+    whole_prefill: bool = False
+    computed: int = 0
+    place: Range | None = None
+    seen: set[int] = field(default_factory=set[int])
+
+    @property
+    def reserved(self) -> int:
+        """Cache entries that it can ever need; the last drawn token is never computed."""
+        return self.prompt_length + self.sampling.max_tokens - 1
+
+    @property
+    def drawn(self) -> int:
+        return len(self.tokens) - self.prompt_length
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """`length` tokens of a sequence to compute in this step; `draws` when its next token follows from them."""
+
+    sequence: Sequence
+    length: int
+
+    @property
+    def draws(self) -> bool:
+        return self.sequence.computed + self.length == len(self.sequence.tokens)
+
+
+class Scheduler:
+    """Sequences wait, are admitted when a cache range is free, and run until they are removed.
+
+    Waiting users take turns: next comes a request of the user who has fewest running, and of those the
+    one who was served least recently, and a user's own requests keep their order of arrival.
+    """
+
+    def __init__(self, allocator: RangeAllocator, *, max_batch: int, prefill_tokens: int) -> None:
+        self.allocator = allocator
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
+        self._max_batch = max_batch
+        self._prefill_tokens = prefill_tokens
+        self._last_served: dict[str, int] = {}
+        self._turn = 0
+
+    def add(self, sequence: Sequence) -> None:
+        """Raises ValueError for a sequence that the whole cache could not hold."""
+        if sequence.reserved > self.allocator.capacity:
+            raise ValueError(
+                f"{sequence.reserved} cache entries needed, {self.allocator.capacity} configured"
+            )
+        self.waiting.append(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a sequence out, wherever it is, and free its cache. Harmless when it is gone already."""
+        if sequence in self.waiting:
+            self.waiting.remove(sequence)
+        if sequence in self.running:
+            self.running.remove(sequence)
+        if sequence.place is not None:
+            self.allocator.give_back(sequence.place)
+            sequence.place = None
+        if not self.running and not self.waiting:
+            self._last_served.clear()
+
+    def line(self) -> list[Sequence]:
+        """The waiting in the order in which they would be admitted: the index + 1 is the place in line."""
+        running = _count(sequence.user for sequence in self.running)
+        served = dict(self._last_served)
+        turn = self._turn
+        by_user: dict[str, list[Sequence]] = {}
+        for sequence in self.waiting:
+            by_user.setdefault(sequence.user, []).append(sequence)
+        order: list[Sequence] = []
+        while by_user:
+            user = min(
+                by_user,
+                key=lambda name: (running.get(name, 0), served.get(name, -1), by_user[name][0].arrival),
+            )
+            order.append(by_user[user].pop(0))
+            turn += 1
+            served[user] = turn
+            running[user] = running.get(user, 0) + 1
+            if not by_user[user]:
+                del by_user[user]
+        return order
+
+    def schedule(self) -> list[Chunk]:
+        """Admit whom there is room for, and say what to compute: one token of each sequence that decodes,
+        and up to the prefill budget of prompts, in order of admission (at least one chunk gets through)."""
+        self._admit()
+        chunks: list[Chunk] = []
+        budget = self._prefill_tokens
+        for sequence in self.running:
+            left = len(sequence.tokens) - sequence.computed
+            if left == 1:
+                chunks.append(Chunk(sequence, 1))
+            elif budget > 0:
+                length = left if sequence.whole_prefill else min(left, budget)
+                budget -= length
+                chunks.append(Chunk(sequence, length))
+        return chunks
+
+    def _admit(self) -> None:
+        if not self.waiting or len(self.running) >= self._max_batch:
+            return
+        for sequence in self.line():
+            if len(self.running) >= self._max_batch:
+                return
+            # Strictly in line: a small request never overtakes a large one for ever.
+            place = self.allocator.take(sequence.reserved)
+            if place is None:
+                return
+            sequence.place = place
+            self.waiting.remove(sequence)
+            self.running.append(sequence)
+            self._turn += 1
+            self._last_served[sequence.user] = self._turn
+
+
+def _count(names: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return counts

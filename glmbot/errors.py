@@ -1,0 +1,88 @@
+"""Every error that glmbot raises on purpose.
+
+    GlmbotError
+    ├── ConfigError            the configuration: file, line, key, what to do
+    ├── ModelFileError         a model's folder: which file, which tensor
+    ├── StoreError             history could not be read or written
+    ├── AdapterError           a platform refused us: token, port, network
+    └── EngineError            one answer could not be generated
+        ├── QueueFull          too many are waiting; says how long it would take
+        ├── PromptTooLong      prompt and answer exceed the context
+        ├── DeadlineExceeded   the answer took longer than allowed
+        ├── NumericalFault     the model computed NaN or infinity
+        ├── EngineStopped      the engine is shutting down
+        └── PrecisionError     a precision switch was refused or rolled back
+
+The text of each is for the operator. What a user in a chat sees is chosen in `dialogue/`, in their language.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AdapterError",
+    "ConfigError",
+    "DeadlineExceeded",
+    "EngineError",
+    "EngineStopped",
+    "GlmbotError",
+    "ModelFileError",
+    "NumericalFault",
+    "PrecisionError",
+    "PromptTooLong",
+    "QueueFull",
+    "StoreError",
+]
+
+
+class GlmbotError(Exception):
+    """Base of all."""
+
+
+class ConfigError(GlmbotError):
+    pass
+
+
+class ModelFileError(GlmbotError):
+    pass
+
+
+class StoreError(GlmbotError):
+    pass
+
+
+class AdapterError(GlmbotError):
+    pass
+
+
+class EngineError(GlmbotError):
+    pass
+
+
+class QueueFull(EngineError):
+    def __init__(self, waiting: int, expected_wait_s: float) -> None:
+        super().__init__(f"{waiting} requests are waiting; a place is expected in {expected_wait_s:.0f} s")
+        self.waiting = waiting
+        self.expected_wait_s = expected_wait_s
+
+
+class PromptTooLong(EngineError):
+    def __init__(self, tokens: int, limit: int) -> None:
+        super().__init__(f"the prompt has {tokens} tokens, and {limit} fit")
+        self.tokens = tokens
+        self.limit = limit
+
+
+class DeadlineExceeded(EngineError):
+    pass
+
+
+class NumericalFault(EngineError):
+    pass
+
+
+class EngineStopped(EngineError):
+    pass
+
+
+class PrecisionError(EngineError):
+    pass

@@ -1,0 +1,261 @@
+"""What an adapter and the core share: messages going in, reply snapshots coming out, and the two protocols.
+
+An adapter turns a platform's update into a `Message` and hands it to the one `Dialogue` that it was given:
+
+    if await dialogue.accept(message):            # durable; only now may the platform be told
+        async for reply in dialogue.respond(message):
+            ...                                   # each Reply is the whole text so far
+        await dialogue.delivered(message)         # the user has seen the end of it
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel
+
+__all__ = [
+    "Adapter",
+    "Attachment",
+    "ChatKind",
+    "CommandInfo",
+    "Completion",
+    "ConversationKey",
+    "Dialogue",
+    "Health",
+    "Message",
+    "Reply",
+    "ReplyState",
+    "Role",
+    "Unfinished",
+    "Usage",
+    "UserKey",
+]
+
+_USER_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*):(?P<id>-?[0-9]{1,20})")
+
+
+@dataclass(frozen=True, slots=True)
+class UserKey:
+    """A person on a platform, by the platform's own numeric id (names change hands; ids do not)."""
+
+    platform: str
+    id: int
+
+    def __str__(self) -> str:
+        return f"{self.platform}:{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> UserKey:
+        """Read "telegram:12345". Raises ValueError for anything else, a user name included."""
+        match = _USER_KEY.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(f"{text!r} is not of the form platform:number, such as telegram:123456789")
+        return cls(match["platform"], int(match["id"]))
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationKey:
+    """One history. In a group each person has a history of their own unless the adapter leaves `user` 0."""
+
+    platform: str
+    chat: int
+    user: int = 0
+    thread: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.platform}:{self.chat}:{self.user}:{self.thread}"
+
+    @classmethod
+    def parse(cls, text: str) -> ConversationKey:
+        """Read what `str` wrote. Raises ValueError for anything else."""
+        platform, chat, user, thread = text.split(":")
+        return cls(platform, int(chat), int(user), int(thread))
+
+
+class ChatKind(StrEnum):
+    PRIVATE = "private"
+    GROUP = "group"
+
+
+class Role(StrEnum):
+    USER = "user"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One normalised message from a platform.
+
+    `update_id` is unique on its platform and stays the same when the platform sends the update again.
+    `vouched` is set only by adapters that know by themselves who is speaking (the operator's own terminal,
+    a web page behind a login); everybody else is looked up in the access lists.
+    `origin` is the adapter's own note of where to answer; the core stores it and never reads it.
+    """
+
+    update_id: str
+    conversation: ConversationKey
+    user: UserKey
+    text: str
+    chat_kind: ChatKind = ChatKind.PRIVATE
+    user_name: str = ""
+    language: str = ""
+    vouched: Role | None = None
+    origin: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class ReplyState(StrEnum):
+    QUEUED = "queued"
+    STREAMING = "streaming"
+    FINAL = "final"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (ReplyState.QUEUED, ReplyState.STREAMING)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer, counted by the model's own tokenizer, the chat template included."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    name: str
+    content: bytes
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A snapshot: `text` is all of the answer so far, in the model's Markdown, never a delta.
+
+    `notice` is a line from the bot itself (place in the queue, a shortened question, an error), in the
+    user's language; it is shown apart from the model's words and is not part of the history.
+    """
+
+    text: str
+    state: ReplyState
+    notice: str = ""
+    place: int | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    attachment: Attachment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A message accepted before a restart whose answer its user has not seen to the end."""
+
+    message: Message
+    marks: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A stateless request: the caller brings the whole history (the OpenAI and ChatGLM-6B HTTP interfaces).
+
+    `turns` are (role, text) pairs, roles "system", "user" and "assistant", the last one the user's.
+    `trim` lets old turns go when all do not fit; otherwise too long a prompt is refused.
+    Values left None are the operator's defaults. `max_total_tokens` bounds prompt and answer together.
+    """
+
+    turns: Sequence[tuple[str, str]]
+    user: UserKey
+    trim: bool = False
+    max_tokens: int | None = None
+    max_total_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandInfo:
+    name: str
+    description: str
+    argument: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    ok: bool
+    model: str
+    precision: str
+    running: int
+    waiting: int
+    detail: str = ""
+
+
+class Dialogue(Protocol):
+    """The one object that an adapter is handed."""
+
+    async def accept(self, message: Message) -> bool:
+        """Record `message` durably. False when this update was accepted before (answer nothing then).
+
+        Raises StoreError when it could not be recorded: the platform must then not be told that it was.
+        """
+        ...
+
+    def respond(self, message: Message) -> AsyncGenerator[Reply, None]:
+        """Answer an accepted message. Ends after one ended snapshot; yields nothing where silence is right.
+
+        Closing the generator cancels the generation at the engine's next step.
+        """
+        ...
+
+    def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
+        """Answer a stateless request. Raises PromptTooLong, QueueFull and ValueError before the first reply."""
+        ...
+
+    async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
+        """Note durably where the answer is being shown, so that a restart finishes it there."""
+        ...
+
+    async def delivered(self, message: Message) -> None:
+        """The answer's end has been shown (or can never be): forget the message, keep its update id."""
+        ...
+
+    async def unfinished(self, platform: str) -> Sequence[Unfinished]:
+        """What was accepted and not delivered before this start, in the order of arrival."""
+        ...
+
+    def commands(self, language: str, role: Role = Role.USER) -> Sequence[CommandInfo]: ...
+
+    def text(self, language: str, key: str, **values: object) -> str:
+        """A line of the bot's own in the language nearest to the BCP 47 tag `language`."""
+        ...
+
+    def health(self) -> Health: ...
+
+
+class Adapter(Protocol):
+    """One platform. Found by the entry-point group `glmbot.adapters`; the built-in ones use the same door."""
+
+    Settings: ClassVar[type[BaseModel]]
+
+    def __init__(self, settings: Any, dialogue: Dialogue) -> None: ...
+
+    async def start(self) -> None:
+        """Connect, and return once messages can come in. Raises AdapterError with what is wrong."""
+        ...
+
+    async def run(self) -> None:
+        """Serve until `stop`, or return when the platform itself has ended (the terminal was closed)."""
+        ...
+
+    async def stop(self) -> None:
+        """Take in nothing more, then end deliveries; what is unfinished is left to the next start."""
+        ...

@@ -1,0 +1,137 @@
+"""Reading a model folder's weights one tensor at a time, without running code from it.
+
+Both published layouts: `model*.safetensors` and `pytorch_model*.bin`, whole or in shards with an index.
+Tensors are memory-mapped, so that only what is being converted is ever in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from glmbot.errors import ModelFileError
+
+__all__ = ["Checkpoint"]
+
+_LAYOUTS = ("model.safetensors", "pytorch_model.bin")
+
+
+class _Shard(Protocol):
+    def names(self) -> list[str]: ...
+
+    def read(self, name: str) -> Tensor: ...
+
+
+class _SafetensorsShard:
+    def __init__(self, path: Path) -> None:
+        self._file: Any = safe_open(path, framework="pt")
+
+    def names(self) -> list[str]:
+        return list(self._file.keys())
+
+    def read(self, name: str) -> Tensor:
+        return cast(Tensor, self._file.get_tensor(name))
+
+
+class _PickledShard:
+    """`weights_only` refuses every pickle that holds anything but tensors and plain containers."""
+
+    def __init__(self, path: Path) -> None:
+        loaded: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        self._tensors = cast(dict[str, Tensor], loaded)
+
+    def names(self) -> list[str]:
+        return list(self._tensors)
+
+    def read(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+
+class Checkpoint:
+    """All tensors of a model folder by name. Every error names the file, and the tensor where there is one."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ModelFileError when weights are missing, truncated, or not plain tensors."""
+        self.folder = folder
+        self._shards: dict[str, _Shard] = {}
+        self._file_of: dict[str, str] = {}
+        for file in _weight_files(folder):
+            shard = _open(folder / file)
+            self._shards[file] = shard
+            for name in shard.names():
+                self._file_of[name] = file
+        self._check_index()
+
+    def names(self) -> set[str]:
+        return set(self._file_of)
+
+    def file_of(self, name: str) -> Path:
+        return self.folder / self._file_of[name]
+
+    def read(self, name: str) -> Tensor:
+        """The tensor as stored, on the CPU. Raises ModelFileError."""
+        file = self._file_of.get(name)
+        if file is None:
+            raise ModelFileError(f"{self.folder}: no file holds the tensor {name}")
+        try:
+            return self._shards[file].read(name)
+        except (SafetensorError, RuntimeError, OSError, KeyError) as error:
+            raise ModelFileError(f"{self.folder / file}: tensor {name} can't be read: {error}") from error
+
+    def _check_index(self) -> None:
+        for layout in _LAYOUTS:
+            index = self.folder / f"{layout}.index.json"
+            if index.exists() and any(file.endswith(layout.rpartition(".")[2]) for file in self._shards):
+                promised = _read_index(index)
+                for name, file in promised.items():
+                    if name not in self._file_of:
+                        raise ModelFileError(f"{self.folder / file}: the tensor {name} is missing from it")
+
+
+def _weight_files(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise ModelFileError(f"{folder}: there is no such model folder")
+    for layout in _LAYOUTS:
+        index = folder / f"{layout}.index.json"
+        if index.exists():
+            files = sorted(set(_read_index(index).values()))
+            for file in files:
+                if not (folder / file).is_file():
+                    raise ModelFileError(f"{folder / file}: this shard is missing; {index.name} names it")
+            return files
+        if (folder / layout).is_file():
+            return [layout]
+    raise ModelFileError(
+        f"{folder}: no weights here; expected {_LAYOUTS[0]} or {_LAYOUTS[1]}, whole or with an index"
+    )
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    try:
+        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
+        files = {str(name): str(file) for name, file in weight_map.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(f"{index}: not a readable weight index: {error}") from error
+    for file in files.values():
+        if Path(file).name != file:
+            raise ModelFileError(f"{index}: {file!r} points outside the folder")
+    return files
+
+
+def _open(path: Path) -> _Shard:
+    try:
+        return _SafetensorsShard(path) if path.suffix == ".safetensors" else _PickledShard(path)
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{path}: not a whole safetensors file ({error}); download it again"
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise ModelFileError(f"{path}: holds more than tensors and is refused: {error}") from error
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise ModelFileError(f"{path}: not a whole weights file ({error}); download it again") from error
