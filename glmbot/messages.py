@@ -95,6 +95,7 @@ class Message:
     `vouched` is set only by adapters that know by themselves who is speaking (the operator's own terminal,
     a web page behind a login); everybody else is looked up in the access lists.
     `origin` is the adapter's own note of where to answer; the core stores it and never reads it.
+    Text is made valid Unicode: JSON can carry half a surrogate pair, which no store and no socket takes.
     """
 
     update_id: str
@@ -106,6 +107,11 @@ class Message:
     language: str = ""
     vouched: Role | None = None
     origin: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        for name in ("text", "user_name"):
+            valid = str(getattr(self, name)).encode("utf-8", "replace").decode().replace("\x00", "")
+            object.__setattr__(self, name, valid)
 
 
 class ReplyState(StrEnum):
@@ -150,6 +156,8 @@ class Reply:
     finish_reason: str | None = None
     usage: Usage | None = None
     attachment: Attachment | None = None
+    resumes: bool = False
+    """The process is stopping and the next one will answer: do not report the message as delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +261,11 @@ class Adapter(Protocol):
         ...
 
     async def run(self) -> None:
-        """Serve until `stop`, or return when the platform itself has ended (the terminal was closed)."""
+        """Serve until cancelled. Returning by itself (the terminal was closed) ends the whole process."""
+        ...
+
+    def interrupt(self) -> bool:
+        """Ctrl-C was pressed. True when this adapter has a use for it, so that the process goes on."""
         ...
 
     async def stop(self) -> None:

@@ -95,22 +95,22 @@ def _attend_one(
     """query: [heads, length, head_dim]; keys, values: [kv_heads, cached + length, head_dim]."""
     heads, length, head_dim = query.shape
     total = keys.shape[1]
-    windowed = sliding_window is not None and total > sliding_window
+    window = sliding_window if sliding_window is not None and total > sliding_window else 0
     if length == 1 and not softcap:
-        if windowed:
-            keys, values = keys[:, -sliding_window:], values[:, -sliding_window:]
+        if window:
+            keys, values = keys[:, -window:], values[:, -window:]
         # The query heads of one group become rows of one product over their shared keys.
         grouped = query.reshape(1, keys.shape[0], heads // keys.shape[0], head_dim)
         mixed = nn.functional.scaled_dot_product_attention(grouped, keys[None], values[None], scale=scaling)
         return mixed.reshape(heads, 1, -1)
     mask: Tensor | None = None
     whole = segment.cached == 0 and segment.causal
-    if segment.causal and (not whole or windowed or softcap):
+    if segment.causal and (not whole or window or softcap):
         row = torch.arange(segment.cached, total, device=query.device)[:, None]
         column = torch.arange(total, device=query.device)[None, :]
         mask = column <= row
-        if windowed:
-            mask &= column > row - sliding_window
+        if window:
+            mask &= column > row - window
     if softcap:
         return _attend_capped(query, keys, values, mask, scaling, softcap)
     mixed = nn.functional.scaled_dot_product_attention(

@@ -19,6 +19,7 @@ import torch
 
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import (
+    ChatFormat,
     EngineStats,
     FinishReason,
     Precision,
@@ -125,7 +126,7 @@ class LocalEngine:
         return min(self._settings.context_length, self._model.shape.positions, self._settings.cache_tokens)
 
     @property
-    def chat_format(self):
+    def chat_format(self) -> ChatFormat:
         return self._model.chat_format
 
     @property
@@ -319,7 +320,7 @@ class LocalEngine:
         self._jobs[sequence.id] = _Job(
             sequence,
             Detokenizer(self._model.chat_format.decode, sequence.sampling.stop),
-            random.Random(sequence.sampling.seed),  # noqa: S311
+            random.Random(sequence.sampling.seed),
         )
 
     def _cancel(self, sequence_id: int) -> None:

@@ -111,15 +111,15 @@ def _fill_linear(
     shape = torch.Size((owner.out_features, owner.in_features))
     weight = _read(checkpoint, f"{prefix}.weight", shape)
     has_bias = owner.bias is not None  # pyright: ignore[reportUnnecessaryComparison]
-    bias = (
-        _read(checkpoint, f"{prefix}.bias", shape[:1]).to(device, dtype, copy=True) if has_bias else None
-    )
+    bias = _read(checkpoint, f"{prefix}.bias", shape[:1]).to(device, dtype, copy=True) if has_bias else None
     # The head is a linear of the top level or of no block; quantising it costs accuracy for little memory.
     if precision is Precision.INT8 and ".layers." in f".{prefix}.":
         try:
             replacement: nn.Module = Int8Linear(weight.to(device), bias, dtype)
         except ValueError as error:
-            raise ModelFileError(f"{checkpoint.file_of(f'{prefix}.weight')}: {prefix}.weight: {error}") from error
+            raise ModelFileError(
+                f"{checkpoint.file_of(f'{prefix}.weight')}: {prefix}.weight: {error}"
+            ) from error
     else:
         with torch.device("meta"):
             replacement = nn.Linear(owner.in_features, owner.out_features, bias=has_bias)
@@ -148,11 +148,7 @@ def _tie(module: nn.Module, missing: list[str]) -> None:
     tied: Any = module
     if missing:
         tied.tie_weights()
-    still = [
-        name
-        for name in missing
-        if module.get_parameter(name).device.type == "meta"
-    ]
+    still = [name for name in missing if module.get_parameter(name).device.type == "meta"]
     if still:
         raise ModelFileError(
             f"the weights lack {len(still)} tensors that the model needs, the first being {still[0]}"

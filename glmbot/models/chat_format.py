@@ -36,12 +36,11 @@ class TemplateChatFormat:
         added = cast(dict[str, int], self._tokenizer.get_added_vocab())
         control = {*added, *(str(token) for token in self._tokenizer.all_special_tokens)}
         control = {token for token in control if len(token.strip()) > 1}
-        self._control_ids = frozenset(
-            int(self._tokenizer.convert_tokens_to_ids(token)) for token in control
-        )
+        self._control_ids = frozenset(int(self._tokenizer.convert_tokens_to_ids(token)) for token in control)
         longest_first = sorted(control, key=lambda token: (-len(token), token))
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self.encode_text = lru_cache(maxsize=512)(self._encode_text)
+        # Every prompt holds the same history again.
+        self._encode = lru_cache(maxsize=512)(self._encode_plain)
         self._takes_system = self._render([("system", "x"), ("user", "y")]) is not None
         if self._render([("user", "x")]) is None:
             raise ModelFileError(f"{tokenizer.name_or_path}: the chat template can't be rendered")
@@ -73,22 +72,23 @@ class TemplateChatFormat:
         tokens: list[int] = []
         for index, piece in enumerate(_MARKED.split(rendered)):
             if index % 2:
-                tokens += self.encode_text(texts[int(piece)])
+                tokens += self._encode(texts[int(piece)])
             elif piece:
                 tokens += cast(list[int], self._tokenizer.encode(piece, add_special_tokens=False))
         return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
         return str(
-            self._tokenizer.decode(
-                list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
+            self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
 
     def finish_text(self, text: str) -> str:
         return text.strip()
 
-    def _encode_text(self, text: str) -> tuple[int, ...]:
+    def encode_text(self, text: str) -> list[int]:
+        return list(self._encode(text))
+
+    def _encode_plain(self, text: str) -> tuple[int, ...]:
         tokens: list[int] = []
         for piece in _cut_inside(self._control, text):
             tokens += cast(list[int], self._tokenizer.encode(piece, add_special_tokens=False))

@@ -128,9 +128,7 @@ def _open(path: Path) -> _Shard:
     try:
         return _SafetensorsShard(path) if path.suffix == ".safetensors" else _PickledShard(path)
     except SafetensorError as error:
-        raise ModelFileError(
-            f"{path}: not a whole safetensors file ({error}); download it again"
-        ) from error
+        raise ModelFileError(f"{path}: not a whole safetensors file ({error}); download it again") from error
     except pickle.UnpicklingError as error:
         raise ModelFileError(f"{path}: holds more than tensors and is refused: {error}") from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:

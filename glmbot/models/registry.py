@@ -133,7 +133,11 @@ def _generation_defaults(folder: Path) -> dict[str, Any]:
 
 def _stop_tokens(defaults: dict[str, Any], config: Any, tokenizer: Any) -> frozenset[int]:
     stops: set[int] = set()
-    for source in (defaults.get("eos_token_id"), getattr(config, "eos_token_id", None), tokenizer.eos_token_id):
+    for source in (
+        defaults.get("eos_token_id"),
+        getattr(config, "eos_token_id", None),
+        tokenizer.eos_token_id,
+    ):
         if isinstance(source, int):
             stops.add(source)
         elif isinstance(source, list):

@@ -49,7 +49,7 @@ class Int8Linear(nn.Module):
         scale: Tensor = self.get_buffer("scale")
         rows = x.reshape(-1, self.in_features)
         if rows.shape[0] <= _PACKED_ROWS and x.device.type == "cpu":
-            out = torch._weight_int8pack_mm(rows.contiguous(), weight, scale)  # pyright: ignore[reportPrivateUsage]
+            out = torch._weight_int8pack_mm(rows.contiguous(), weight, scale)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         else:
             out = nn.functional.linear(rows, weight.to(x.dtype)) * scale
         bias: Tensor | None = self._buffers["bias"]

@@ -1,0 +1,112 @@
+"""A chat in the terminal: prompt_toolkit reads, rich prints. Pipes work too, a line a question."""
+
+from __future__ import annotations
+
+import asyncio
+import locale
+import os
+import sys
+from collections.abc import AsyncGenerator
+from typing import ClassVar
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.patch_stdout import patch_stdout
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+
+from glmbot.messages import Dialogue, Message
+from glmbot_console.delivery import print_replies
+from glmbot_console.normalize import PLATFORM, normalize
+
+__all__ = ["ConsoleAdapter", "ConsoleSettings"]
+
+_STOP_WORDS = frozenset({"stop", "exit", "quit"})
+
+
+class ConsoleSettings(BaseModel):
+    """A chat in the terminal that glmbot was started in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    once: str = Field("", description="Ask this one question, print the answer, end.")
+
+
+class ConsoleAdapter:
+    Settings: ClassVar[type[BaseModel]] = ConsoleSettings
+
+    def __init__(self, settings: ConsoleSettings, dialogue: Dialogue) -> None:
+        self._settings = settings
+        self._dialogue = dialogue
+        self._out = Console(highlight=False)
+        self._language = (locale.getlocale()[0] or os.environ.get("LANG", "")) or "en"
+        self._answering = False
+
+    async def start(self) -> None:
+        # What an earlier run left open was asked in a terminal that is gone.
+        for left in await self._dialogue.unfinished(PLATFORM):
+            await self._dialogue.delivered(left.message)
+
+    async def run(self) -> None:
+        if self._settings.once:
+            await self._ask(self._settings.once)
+            return
+        if sys.stdin.isatty():
+            health = self._dialogue.health()
+            self._out.print(f"[bold]glmbot[/bold] · {health.model} · {health.precision}")
+            self._out.print("[dim]/help · clear · stop (Ctrl-D) · Ctrl-C[/dim]")
+        async for line in self._lines():
+            if line.strip().lower() in _STOP_WORDS:
+                return
+            if line.strip():
+                await self._ask(line)
+
+    def interrupt(self) -> bool:
+        if not self._answering:
+            return False
+        self._stop_task = asyncio.ensure_future(self._command("/stop"))
+        return True
+
+    async def stop(self) -> None:
+        return
+
+    async def _ask(self, line: str) -> None:
+        message = self._message(line)
+        if not await self._dialogue.accept(message):
+            return
+        self._answering = True
+        try:
+            await print_replies(self._dialogue.respond(message), self._out)
+        finally:
+            self._answering = False
+        await self._dialogue.delivered(message)
+
+    async def _command(self, text: str) -> None:
+        message = self._message(text)
+        await self._dialogue.accept(message)
+        async for _ in self._dialogue.respond(message):
+            pass
+        await self._dialogue.delivered(message)
+
+    def _message(self, line: str) -> Message:
+        return normalize(
+            line, user_id=os.getuid(), user_name=os.environ.get("USER", ""), language=self._language
+        )
+
+    async def _lines(self) -> AsyncGenerator[str]:
+        if not sys.stdin.isatty():
+            reader = asyncio.StreamReader(limit=4 * 2**20)
+            await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+            )
+            while line := await reader.readline():
+                yield line.decode("utf-8", "replace").rstrip("\n")
+            return
+        session: PromptSession[str] = PromptSession()
+        while True:
+            try:
+                # Log lines that come while somebody types appear above the prompt.
+                with patch_stdout(raw=True):
+                    line = await session.prompt_async("> ")
+            except (EOFError, KeyboardInterrupt):
+                return
+            yield line

@@ -1,0 +1,41 @@
+"""Printing one answer as it grows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+from rich.console import Console
+
+from glmbot.messages import Reply, ReplyState
+from glmbot_console.render import growth
+
+__all__ = ["print_replies"]
+
+
+async def print_replies(replies: AsyncGenerator[Reply, None], out: Console) -> Reply | None:
+    """Print until the ended snapshot, and return it. Notices stand dimmed on lines of their own."""
+    shown = ""
+    last: Reply | None = None
+    async with aclosing(replies):
+        async for last in replies:
+            if last.text and last.text != shown:
+                out.print(growth(shown, last.text), end="", markup=False, highlight=False, soft_wrap=True)
+                shown = last.text
+            elif last.notice and not last.state.ended and out.is_terminal:
+                # One line that overwrites itself: the place in the queue, the progress of a switch.
+                out.print(f"\r\x1b[K{last.notice}", end="", markup=False, highlight=False)
+    if last is None:
+        return None
+    if shown:
+        out.print()
+    if last.notice:
+        lead = "" if shown or not out.is_terminal else "\r\x1b[K"
+        style = "red" if last.state is ReplyState.FAILED else ("dim" if shown else "")
+        out.print(f"{lead}{last.notice}", style=style, markup=False, highlight=False, soft_wrap=True)
+    if last.attachment is not None:
+        path = Path(last.attachment.name).resolve()
+        path.write_bytes(last.attachment.content)
+        out.print(f"→ {path}", markup=False, highlight=False, soft_wrap=True)
+    return last

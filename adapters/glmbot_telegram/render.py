@@ -1,0 +1,212 @@
+"""The model's Markdown as Telegram text with entities, which unlike MarkdownV2 can never be malformed.
+
+https://core.telegram.org/bots/api#messageentity: offsets and lengths in UTF-16 code units, at most 100
+entities a message; pre and code hold no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from telegram import MessageEntity
+
+from glmbot.delivery.split import utf16_length
+
+__all__ = ["render"]
+
+_MOST_ENTITIES = 100
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+_INLINE = {
+    "strong": MessageEntity.BOLD,
+    "em": MessageEntity.ITALIC,
+    "s": MessageEntity.STRIKETHROUGH,
+    "link": MessageEntity.TEXT_LINK,
+}
+
+
+def render(markdown: str, notice: str = "") -> tuple[str, Sequence[MessageEntity]]:
+    """Text and entities of one message; `notice` stands under the answer in italics."""
+    canvas = _Canvas()
+    _blocks(_MARKDOWN.parse(markdown), canvas)
+    canvas.trim()
+    if notice:
+        canvas.gap(2 if canvas.text else 0)
+        start = canvas.length
+        canvas.write(notice)
+        canvas.entities.append(_entity(MessageEntity.ITALIC, start, canvas.length - start))
+    inside = [entity for entity in canvas.entities if entity.length > 0]
+    inside.sort(key=lambda entity: (entity.offset, -entity.length))
+    return canvas.text, inside[:_MOST_ENTITIES]
+
+
+@dataclass(slots=True)
+class _Canvas:
+    text: str = ""
+    length: int = 0
+    entities: list[MessageEntity] = field(default_factory=list)
+
+    def write(self, text: str) -> None:
+        self.text += text
+        self.length += utf16_length(text)
+
+    def gap(self, lines: int) -> None:
+        """End the current line and leave `lines` - 1 empty ones; nothing at the very beginning."""
+        if self.text:
+            have = len(self.text) - len(self.text.rstrip("\n"))
+            self.write("\n" * max(0, lines - have))
+
+    def trim(self) -> None:
+        """Telegram cuts white space at the end, and entities must not reach into it."""
+        self.text = self.text.rstrip()
+        self.length = utf16_length(self.text)
+        self.entities = [
+            _entity(each.type, each.offset, min(each.length, self.length - each.offset), each)
+            for each in self.entities
+            if each.offset < self.length
+        ]
+
+
+def _entity(kind: str, offset: int, length: int, like: MessageEntity | None = None) -> MessageEntity:
+    return MessageEntity(
+        kind,
+        offset,
+        length,
+        url=like.url if like else None,
+        language=like.language if like else None,
+    )
+
+
+def _blocks(tokens: Sequence[Token], canvas: _Canvas) -> None:
+    lists: list[int | None] = []
+    quotes: list[int] = []
+    fresh_item = False
+    index = 0
+    while index < len(tokens):
+        token = tokens[index]
+        tight = bool(lists)
+        match token.type:
+            case "paragraph_open":
+                if not fresh_item:
+                    canvas.gap(1 if tight else 2)
+                fresh_item = False
+            case "heading_open":
+                canvas.gap(2)
+                _bold_until_close(tokens[index + 1], canvas)
+                index += 1
+            case "inline":
+                _inline(token.children or [], canvas)
+            case "bullet_list_open":
+                canvas.gap(1 if lists else 2)
+                lists.append(None)
+            case "ordered_list_open":
+                canvas.gap(1 if lists else 2)
+                lists.append(int(token.attrGet("start") or 1))
+            case "bullet_list_close" | "ordered_list_close":
+                lists.pop()
+            case "list_item_open":
+                canvas.gap(1)
+                number = lists[-1]
+                canvas.write("  " * (len(lists) - 1) + ("• " if number is None else f"{number}. "))
+                if number is not None:
+                    lists[-1] = number + 1
+                fresh_item = True
+            case "list_item_close":
+                fresh_item = False
+            case "blockquote_open":
+                canvas.gap(2)
+                quotes.append(canvas.length)
+            case "blockquote_close":
+                start = quotes.pop()
+                if not quotes:
+                    canvas.entities.append(_entity("blockquote", start, canvas.length - start))
+            case "fence" | "code_block":
+                canvas.gap(1 if fresh_item or tight else 2)
+                _code(token.content.rstrip("\n"), token.info.strip().split(" ")[0], canvas)
+                fresh_item = False
+            case "hr":
+                canvas.gap(2)
+                canvas.write("———")
+            case "table_open":
+                end = _closing(tokens, index)
+                canvas.gap(2)
+                _code(_table(tokens[index:end]), "", canvas)
+                index = end
+            case "html_block":
+                canvas.gap(2)
+                canvas.write(token.content.rstrip("\n"))
+            case _:
+                pass
+        index += 1
+
+
+def _bold_until_close(inline: Token, canvas: _Canvas) -> None:
+    start = canvas.length
+    _inline(inline.children or [], canvas)
+    canvas.entities.append(_entity(MessageEntity.BOLD, start, canvas.length - start))
+
+
+def _code(content: str, language: str, canvas: _Canvas) -> None:
+    start = canvas.length
+    canvas.write(content)
+    canvas.entities.append(
+        MessageEntity(MessageEntity.PRE, start, canvas.length - start, language=language or None)
+    )
+
+
+def _inline(tokens: Sequence[Token], canvas: _Canvas) -> None:
+    opened: list[tuple[str, int, Any]] = []
+    for token in tokens:
+        match token.type:
+            case "text":
+                canvas.write(token.content)
+            case "softbreak" | "hardbreak":
+                canvas.write("\n")
+            case "code_inline":
+                start = canvas.length
+                canvas.write(token.content)
+                canvas.entities.append(_entity(MessageEntity.CODE, start, canvas.length - start))
+            case "image":
+                canvas.write(token.content or str(token.attrGet("src") or ""))
+            case kind if kind.endswith("_open"):
+                opened.append((kind.removesuffix("_open"), canvas.length, token.attrGet("href")))
+            case kind if kind.endswith("_close") and opened:
+                name, start, href = opened.pop()
+                length = canvas.length - start
+                if name == "link" and not _is_web(href):
+                    canvas.write(f" ({href})" if href else "")
+                elif name in _INLINE:
+                    canvas.entities.append(
+                        MessageEntity(_INLINE[name], start, length, url=href if name == "link" else None)
+                    )
+            case _:
+                canvas.write(token.content)
+
+
+def _is_web(href: Any) -> bool:
+    return str(href or "").startswith(("http://", "https://", "tg://"))
+
+
+def _closing(tokens: Sequence[Token], start: int) -> int:
+    kind = tokens[start].type.replace("_open", "_close")
+    return next(index for index in range(start, len(tokens)) if tokens[index].type == kind)
+
+
+def _table(tokens: Sequence[Token]) -> str:
+    rows: list[list[str]] = []
+    for token in tokens:
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "inline":
+            rows[-1].append("".join(_plain(child) for child in token.children or []))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=False)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) for row in rows]
+    lines.insert(1, "-+-".join("-" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _plain(token: Token) -> str:
+    return " " if token.type == "softbreak" else token.content

@@ -1,0 +1,264 @@
+"""The web: a chat page, the OpenAI-compatible interface, the ChatGLM-6B projects' POST /, and /healthz."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from datetime import datetime
+from importlib.resources import files
+from typing import Any, ClassVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from glmbot.errors import AdapterError, EngineError, QueueFull, StoreError
+from glmbot.messages import Dialogue, Role, UserKey
+from glmbot_web.delivery import Streams, send_events
+from glmbot_web.guard import Guard, is_loopback
+from glmbot_web.normalize import (
+    PLATFORM,
+    BadRequest,
+    PageMessage,
+    chatglm_completion,
+    page_message,
+    parse,
+)
+from glmbot_web.openai_api import OpenAiApi, openai_error
+
+__all__ = ["WebAdapter", "WebSettings"]
+
+_log = logging.getLogger(__name__)
+
+_LARGEST_BODY = 8 * 2**20
+_DRAIN_S = 5.0
+_STATIC = ("app.js", "style.css", "icon.svg")
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class WebSettings(BaseModel):
+    """The chat page and the HTTP interfaces."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="127.0.0.1 is this machine alone; others need a token.")
+    port: int = Field(8080, ge=0, le=65535, description="0 takes any free port.")
+    token: SecretStr | None = Field(
+        None, description="Asked for by every interface. Better in GLMBOT_WEB__TOKEN."
+    )
+    admin: bool = Field(False, description="Whether whoever uses the page is an administrator.")
+
+
+class WebAdapter:
+    Settings: ClassVar[type[BaseModel]] = WebSettings
+
+    def __init__(self, settings: WebSettings, dialogue: Dialogue) -> None:
+        self._settings = settings
+        self._dialogue = dialogue
+        self._guard = Guard(settings.token.get_secret_value() if settings.token else None)
+        self._streams = Streams(dialogue)
+        self._runner: web.AppRunner | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        settings = self._settings
+        if settings.token is None and not is_loopback(settings.host):
+            raise AdapterError(
+                f"[web] host {settings.host} can be reached from other machines: set token"
+                " (GLMBOT_WEB__TOKEN), or host to 127.0.0.1"
+            )
+        app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._protect])
+        app.add_routes(
+            [
+                web.get("/", self._page),
+                web.post("/", self._chatglm),
+                web.get("/healthz", self._healthz),
+                web.get("/static/{name}", self._static),
+                web.get("/api/hello", self._hello),
+                web.post("/api/login", self._log_in),
+                web.post("/api/messages", self._take_message),
+                web.get("/api/streams/{name}", self._events),
+                *OpenAiApi(self._dialogue).routes(),
+            ]
+        )
+        for left in await self._dialogue.unfinished(PLATFORM):
+            self._streams.begin(left.message)
+        # With handler_cancellation a client that goes away cancels its generation.
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=2)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, settings.host, settings.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise AdapterError(
+                f"[web] {settings.host}:{settings.port} can't be listened on: {error.strerror or error};"
+                " is another glmbot running? Set [web] port to another number, or to 0 for any"
+            ) from error
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        _log.info("web page at %s", self.url)
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    def interrupt(self) -> bool:
+        return False
+
+    async def stop(self) -> None:
+        await self._streams.drain(_DRAIN_S)
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    # ---- every request ------------------------------------------------------------------------------------
+
+    @web.middleware
+    async def _protect(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        try:
+            self._guard.check_site(request)
+            open_to_all = request.path in ("/", "/healthz", "/api/login") and request.method == "GET"
+            open_to_all = open_to_all or request.path == "/api/login" or request.path.startswith("/static/")
+            if not open_to_all and not self._guard.allowed(request):
+                return openai_error(401, "a token is needed: Authorization: Bearer …", code="invalid_api_key")
+            response = await handler(request)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            response = openai_error(error.status, error.text or error.reason)
+        except (ConnectionResetError, asyncio.CancelledError):
+            raise
+        except StoreError as error:
+            _log.error("%s %s: %s", request.method, request.path, error)
+            language = request.headers.get("Accept-Language", "")
+            response = openai_error(503, self._dialogue.text(language, "answer.store_failed"))
+        except Exception:
+            _log.exception("%s %s failed", request.method, request.path)
+            response = openai_error(500, "something went wrong here; the log has it")
+        if not response.prepared:
+            response.headers.update(_HEADERS)
+        return response
+
+    # ---- the page -------------------------------------------------------------------------------------------
+
+    async def _page(self, request: web.Request) -> web.Response:
+        response = _file("index.html")
+        self._guard.session(request, response)
+        return response
+
+    async def _static(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in _STATIC:
+            raise web.HTTPNotFound(text="no such file")
+        return _file(name)
+
+    async def _hello(self, request: web.Request) -> web.Response:
+        health = self._dialogue.health()
+        role = self._role()
+        language = request.query.get("language", "en")
+        return web.json_response(
+            {
+                "model": health.model,
+                "precision": health.precision,
+                "commands": [
+                    {"name": info.name, "argument": info.argument, "description": info.description}
+                    for info in self._dialogue.commands(language, role)
+                ],
+            }
+        )
+
+    async def _log_in(self, request: web.Request) -> web.Response:
+        response = web.json_response({"ok": True})
+        try:
+            given = json.loads(await request.read())["token"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise web.HTTPBadRequest(text='send {"token": "…"}') from error
+        if not self._guard.log_in(str(given), response):
+            # Slower than guessing is worth.
+            await asyncio.sleep(1)
+            return openai_error(401, "wrong token", code="invalid_api_key")
+        return response
+
+    async def _take_message(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":
+            raise web.HTTPUnsupportedMediaType(text="send application/json")
+        session = self._guard.session(request)
+        if session is None:
+            raise web.HTTPForbidden(text="open the page first; it sets a cookie")
+        try:
+            wish = parse(PageMessage, await request.read())
+        except BadRequest as error:
+            return openai_error(400, str(error), param=error.field or None)
+        language = request.query.get("language", "")
+        message = page_message(wish, session, language=language, vouched=self._role())
+        if await self._dialogue.accept(message):
+            self._streams.begin(message)
+        return web.json_response({"stream": message.update_id}, status=202)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        session = self._guard.session(request)
+        stream = self._streams.find(request.match_info["name"], session or 0)
+        if stream is None:
+            raise web.HTTPNotFound(text="no such stream; it ended a while ago")
+        return await send_events(request, stream)
+
+    # ---- programs -------------------------------------------------------------------------------------------
+
+    async def _chatglm(self, request: web.Request) -> web.Response:
+        try:
+            completion, prompt, history = chatglm_completion(await request.read(), UserKey(PLATFORM, 0))
+            text = ""
+            async with aclosing(self._dialogue.complete(completion)) as replies:
+                async for reply in replies:
+                    text = reply.text
+        except (BadRequest, ValueError) as error:
+            return _chatglm_answer(str(error), [], 400)
+        except QueueFull as error:
+            return _chatglm_answer(str(error), [], 429)
+        except EngineError as error:
+            return _chatglm_answer(str(error), [], 500)
+        return _chatglm_answer(text, [*history, (prompt, text)], 200)
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        health = self._dialogue.health()
+        body = {
+            "status": "ok" if health.ok else "failed",
+            "model": health.model,
+            "precision": health.precision,
+            "running": health.running,
+            "waiting": health.waiting,
+        }
+        return web.json_response(body, status=200 if health.ok else 503)
+
+    def _role(self) -> Role:
+        return Role.ADMIN if self._settings.admin else Role.USER
+
+
+def _chatglm_answer(text: str, history: list[tuple[str, str]], status: int) -> web.Response:
+    answer: dict[str, Any] = {
+        "response": text,
+        "history": history,
+        "status": status,
+        "time": datetime.now().strftime("%Y-%m-%d %H:%M:%S"),
+    }
+    return web.json_response(answer, status=status)
+
+
+def _file(name: str) -> web.Response:
+    content = (files("glmbot_web") / "static" / name).read_bytes()
+    kind = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+    return web.Response(
+        body=content,
+        content_type=kind[name.rpartition(".")[2]],
+        charset="utf-8",
+        headers={"Cache-Control": "no-cache"},
+    )

@@ -1,0 +1,136 @@
+"""Answers in progress, kept here so that a page that lost its connection finds them again.
+
+A page asks, gets the stream's name, and reads Server-Sent Events. Each event is the whole state so far, so a
+page that reconnects needs only the newest. https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from glmbot.errors import StoreError
+from glmbot.messages import Dialogue, Message, Reply, ReplyState
+from glmbot_web.render import to_html
+
+__all__ = ["Streams", "send_events", "sse"]
+
+_log = logging.getLogger(__name__)
+
+_FRAME_S = 0.05
+_PING_S = 15.0
+_KEPT_S = 600.0
+
+
+@dataclass(slots=True)
+class _Stream:
+    owner: int
+    reply: Reply = field(default_factory=lambda: Reply("", ReplyState.QUEUED))
+    version: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+
+class Streams:
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+        self._streams: dict[str, _Stream] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, message: Message) -> None:
+        """Answer an accepted message in the background, whether a page listens or not."""
+        stream = self._streams[message.update_id] = _Stream(message.user.id)
+        task = asyncio.create_task(self._run(message, stream))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def find(self, name: str, owner: int) -> _Stream | None:
+        stream = self._streams.get(name)
+        return stream if stream is not None and stream.owner == owner else None
+
+    async def drain(self, grace_s: float) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, message: Message, stream: _Stream) -> None:
+        try:
+            async with aclosing(self._dialogue.respond(message)) as replies:
+                async for reply in replies:
+                    await _publish(stream, reply)
+            if not stream.reply.resumes:
+                await self._dialogue.delivered(message)
+        except StoreError as error:
+            _log.warning("a delivered answer could not be recorded: %s", error)
+        except Exception:
+            _log.exception("answering %s failed", message.conversation)
+        if not stream.reply.state.ended:
+            await _publish(stream, Reply(stream.reply.text, ReplyState.FAILED, "…"))
+        asyncio.get_running_loop().call_later(_KEPT_S, self._streams.pop, message.update_id, None)
+
+
+async def _publish(stream: _Stream, reply: Reply) -> None:
+    async with stream.changed:
+        stream.reply = reply
+        stream.version += 1
+        stream.changed.notify_all()
+
+
+async def send_events(request: web.Request, stream: _Stream) -> web.StreamResponse:
+    """Write the stream's snapshots as events until the answer has ended or the page has gone."""
+    response = sse()
+    await response.prepare(request)
+    sent = -1
+    while True:
+        async with stream.changed:
+            try:
+                async with asyncio.timeout(_PING_S):
+                    await stream.changed.wait_for(lambda seen=sent: stream.version != seen)
+            except TimeoutError:
+                sent_now = False
+            else:
+                sent_now = True
+        if not sent_now:
+            await response.write(b": ping\n\n")
+            continue
+        sent, reply = stream.version, stream.reply
+        await response.write(f"id: {sent}\ndata: {json.dumps(_event(reply))}\n\n".encode())
+        if reply.state.ended:
+            await response.write(b"event: end\ndata: {}\n\n")
+            await response.write_eof()
+            return response
+        await asyncio.sleep(_FRAME_S)
+
+
+def sse() -> web.StreamResponse:
+    return web.StreamResponse(
+        headers={
+            "Content-Type": "text/event-stream; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+        }
+    )
+
+
+def _event(reply: Reply) -> dict[str, object]:
+    event: dict[str, object] = {
+        "state": reply.state,
+        "text": reply.text,
+        "html": to_html(reply.text),
+        "notice": reply.notice,
+    }
+    if reply.attachment is not None:
+        content = base64.b64encode(reply.attachment.content).decode()
+        event["attachment"] = {
+            "name": reply.attachment.name,
+            "type": reply.attachment.media_type,
+            "content": content,
+        }
+    return event

@@ -1,0 +1,238 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from glmbot import __version__
+from glmbot.config import Configuration, load_configuration, secrets_of
+from glmbot.errors import ConfigError, GlmbotError
+from glmbot.logs import set_up_logging
+
+__all__ = ["main"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+_err = Console(stderr=True, highlight=False)
+
+_CONFIG = Path("config.toml")
+_ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Configuration file.", show_default=False)
+]
+
+
+def main() -> None:
+    """Entry point: an error of ours is one clear paragraph on stderr and exit status 1, never a traceback."""
+    # Models are read from folders only; nothing of the libraries may reach for a network.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        app()
+    except GlmbotError as error:
+        _err.print(f"glmbot: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """A chat model that you run yourself, on Telegram, Discord, a web page and in a terminal."""
+    if version:
+        typer.echo(f"glmbot {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="Port of the web page.")] = 8080,
+    home: Annotated[Path, typer.Option(help="Where the model and the histories go.")] = Path(".glmbot"),
+) -> None:
+    """Get the demo model and serve it: a web page, and a chat here when this is a terminal."""
+    overrides: dict[str, Any] = {
+        "model": {"path": _demo_model(home)},
+        "store": {"path": home.resolve() / "glmbot.sqlite3"},
+        "web": {"port": port, "admin": True},
+    }
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        overrides["console"] = {}
+    configuration = _load(None, overrides)
+    _err.print(f"Chat page: http://127.0.0.1:{port}", style="bold")
+    _run(configuration)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")] = _CONFIG,
+) -> None:
+    """Run the bot as the configuration says."""
+    _run(_load(config))
+
+
+@app.command()
+def serve(
+    config: _ConfigOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Model folder.")] = None,
+) -> None:
+    """Serve the web page and the HTTP interfaces alone."""
+    web = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    overrides: dict[str, Any] = {"web": web}
+    if model is not None:
+        overrides["model"] = {"path": model.resolve()}
+    _run(_only(_load(_existing(config), overrides, demo_model=model is None), "web"))
+
+
+@app.command()
+def chat(
+    once: Annotated[str, typer.Option(help="Ask this, print the answer, end.")] = "",
+    config: _ConfigOption = None,
+    model: Annotated[Path | None, typer.Option(help="Model folder.")] = None,
+) -> None:
+    """Chat in this terminal."""
+    overrides: dict[str, Any] = {"console": {"once": once}}
+    if model is not None:
+        overrides["model"] = {"path": model.resolve()}
+    if once:
+        overrides["log"] = {"level": "WARNING"}
+    _run(_only(_load(_existing(config), overrides, demo_model=model is None), "console"))
+
+
+@app.command()
+def pull(
+    home: Annotated[Path, typer.Option(help="Where the model goes.")] = Path(".glmbot"),
+    force: Annotated[bool, typer.Option(help="Get it again.")] = False,
+) -> None:
+    """Get the demo model, SmolLM2-135M-Instruct (about 94 MB)."""
+    _err.print(f"The demo model is in {_demo_model(home, force=force)}", soft_wrap=True)
+
+
+@app.command()
+def check(config: Annotated[Path, typer.Argument(help="Configuration file.")] = _CONFIG) -> None:
+    """Read the configuration and say what is wrong with it."""
+    configuration = _load(config)
+    names = ", ".join(configuration.adapters) or "none yet"
+    _err.print(f"{config}: in order. Platforms: {names}", style="green", markup=False, soft_wrap=True)
+
+
+@app.command()
+def doctor(config: _ConfigOption = None) -> None:
+    """Examine model, store, tokens and memory, and say how to mend what is wrong."""
+    from glmbot.doctor import examine
+
+    findings = asyncio.run(examine(_load(_existing(config))))
+    for finding in findings:
+        mark, style = ("ok  ", "green") if finding.ok else ("FAIL", "red")
+        _err.print(f"{mark} {finding.part}: {finding.words}", style=style, markup=False, soft_wrap=True)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = _CONFIG,
+    example: Annotated[bool, typer.Option(help="Print the commented example of everything.")] = False,
+) -> None:
+    """Ask a few questions and write a configuration."""
+    from glmbot.app import adapter_settings
+    from glmbot.config_example import example_toml
+    from glmbot.setup import ask_configuration
+
+    if example:
+        typer.echo(example_toml(adapter_settings()), nl=False)
+        return
+    if path.exists() and not typer.confirm(f"{path} exists. Replace it?"):
+        raise typer.Exit(1)
+    text = ask_configuration(typer.prompt, typer.confirm)
+    path.write_text(text, "utf-8")
+    path.chmod(0o600)
+    _load(path)
+    _err.print(f"Wrote {path}. Start with: glmbot run --config {path}", style="green", markup=False)
+
+
+def _run(configuration: Configuration) -> None:
+    from glmbot.app import run as run_app
+
+    with _progress() as bar:
+        task = bar.add_task("loading the model", total=1.0)
+
+        def loaded(share: float) -> None:
+            bar.update(task, completed=share)
+            if share >= 1:
+                bar.stop()
+
+        asyncio.run(run_app(configuration, loaded))
+
+
+@contextmanager
+def _progress() -> Generator[Progress]:
+    columns = (TextColumn("{task.description}"), BarColumn())
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
+        yield bar
+
+
+def _load(
+    path: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None, *, demo_model: bool = False
+) -> Configuration:
+    from glmbot.app import adapter_settings
+
+    set_up_logging("INFO", ())
+    configuration = load_configuration(path, adapter_settings(), overrides=overrides)
+    sections = (configuration.store, *configuration.adapters.values())
+    secrets = [secret for section in sections for secret in secrets_of(section)]
+    set_up_logging(configuration.log.level, secrets)
+    if demo_model and path is None and not configuration.model.path.exists():
+        _demo_model(configuration.model.path.parents[1])
+    return configuration
+
+
+def _only(configuration: Configuration, adapter: str) -> Configuration:
+    from dataclasses import replace
+
+    return replace(configuration, adapters={adapter: configuration.adapters[adapter]})
+
+
+def _existing(config: Path | None) -> Path | None:
+    """The file named, or config.toml when there is one, or none: the defaults."""
+    return config if config is not None else (_CONFIG if _CONFIG.is_file() else None)
+
+
+def _demo_model(home: Path, *, force: bool = False) -> Path:
+    from glmbot.models.demo import NAME, is_complete, pull_demo_model
+
+    folder = home.resolve() / "models" / NAME
+    if is_complete(folder) and not force:
+        return folder
+    words = {
+        "download": "Getting the demo model, SmolLM2-135M-Instruct (about 94 MB) …",
+        "check": "Checking it …",
+        "convert": "Unpacking its weights (half a minute) …",
+    }
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
+        task = bar.add_task("checking", total=None, visible=False)
+
+        def step(name: str) -> None:
+            _err.print(words[name])
+            bar.update(task, visible=name == "check")
+
+        def checked(done: int, size: int) -> None:
+            bar.update(task, completed=done, total=size)
+
+        try:
+            pull_demo_model(folder, step, checked)
+        except OSError as error:
+            raise ConfigError(f"{folder}: {error}") from error
+    return folder

@@ -1,0 +1,311 @@
+"""The configuration: one TOML file, overridden by GLMBOT_SECTION__KEY in the environment.
+
+A section per part, and one per adapter, whose settings model the adapter itself brings. Unknown keys are
+refused with the nearest name. Secrets come from the environment or from files, and are typed as secrets.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from glmbot.errors import ConfigError
+from glmbot.messages import UserKey
+
+__all__ = ["CORE_SECTIONS", "Configuration", "load_configuration", "secrets_of"]
+
+_PREFIX = "GLMBOT_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """The model, and what it may use of this machine."""
+
+    path: Path = Field(
+        Path(".glmbot/models/smollm2-135m-instruct"),
+        description="Folder of a Transformers model. `glmbot pull` makes the one named here by default.",
+    )
+    device: str = Field("auto", description='"auto", "cpu", "cuda" or "cuda:1".')
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
+        "auto", description="auto: bf16 on a CPU, fp16 on a GPU. Administrators switch it with /precision."
+    )
+    context_length: int = Field(2048, ge=64, description="Tokens of history, question and answer together.")
+    max_answer_tokens: int = Field(512, ge=1, description="Tokens kept free for an answer.")
+    cache_tokens: int = Field(
+        16384, ge=64, description="Size of the KV cache in tokens, for all conversations together."
+    )
+    max_batch: int = Field(16, ge=1, description="Answers generated at the same time.")
+    queue_limit: int = Field(64, ge=0, description="Requests that may wait; one more is told when to return.")
+    prefill_tokens: int = Field(256, ge=1, description="Prompt tokens read in one step beside decoding.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 is torch's own choice.")
+
+
+class SamplingSection(_Section):
+    """How answers are drawn. What is left out comes from the model's own generation_config.json."""
+
+    temperature: float | None = Field(None, ge=0, le=5, description="0 always takes the likeliest token.")
+    top_p: float | None = Field(None, gt=0, le=1, description="Nucleus sampling; 1 is off.")
+    top_k: int | None = Field(None, ge=0, description="Only the k likeliest tokens; 0 is off.")
+    repetition_penalty: float | None = Field(None, gt=0, le=10, description="1 is off.")
+
+
+class DialogueSection(_Section):
+    """What a conversation is like."""
+
+    system_prompt: str = Field("", description="Told to the model before every conversation.")
+    turn_limit: int = Field(20, ge=0, description="Past turns that the model is shown at most.")
+    language: Literal["auto", "en", "zh"] = Field(
+        "auto", description="Language of the bot's own words; auto follows each user's app."
+    )
+    pending_per_user: int = Field(5, ge=1, description="Questions one person may have in progress.")
+    deadline_s: float = Field(300.0, gt=0, description="Seconds after which an answer is ended.")
+
+
+def _check_user(value: str) -> str:
+    UserKey.parse(value)
+    return value
+
+
+_UserId = Annotated[str, AfterValidator(_check_user)]
+
+
+class AccessSection(_Section):
+    """Who may talk to the bot. Nobody on Telegram and Discord until someone is named here."""
+
+    admins: list[_UserId] = Field([], description='Like ["telegram:123456789", "discord:987654321"].')
+    users: list[_UserId] = Field([], description="People who may talk to the bot.")
+    chats: list[_UserId] = Field(
+        [], description='Groups or channels whose every member may: ["telegram:-1001234567890"].'
+    )
+    open_platforms: list[str] = Field([], description='Platforms open to the whole world: ["discord"].')
+
+
+class StoreSection(_Section):
+    """Where histories are kept."""
+
+    kind: Literal["sqlite", "redis"] = Field("sqlite", description='"sqlite" needs no server.')
+    path: Path = Field(Path(".glmbot/glmbot.sqlite3"), description="The SQLite file.")
+    url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// (TLS) or unix://."
+    )
+    prefix: str = Field("glmbot", description="First part of every Redis key.")
+    keep_days: float = Field(0, ge=0, description="Days after which turns are deleted; 0 keeps them.")
+
+
+class LogSection(_Section):
+    """What the operator sees."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG to ERROR.")
+
+
+CORE_SECTIONS: dict[str, type[BaseModel]] = {
+    "model": ModelSection,
+    "sampling": SamplingSection,
+    "dialogue": DialogueSection,
+    "access": AccessSection,
+    "store": StoreSection,
+    "log": LogSection,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """`adapters` holds the validated settings of each adapter whose section is enabled, by entry-point name."""
+
+    model: ModelSection
+    sampling: SamplingSection
+    dialogue: DialogueSection
+    access: AccessSection
+    store: StoreSection
+    log: LogSection
+    adapters: Mapping[str, BaseModel]
+
+
+def load_configuration(
+    path: Path | None,
+    adapter_settings: Mapping[str, type[BaseModel]],
+    environment: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Configuration:
+    """Read the file (or only defaults), then the environment, then `overrides` from the command line.
+
+    An adapter runs when its section is there, in any of them. Relative paths in the file count from its folder.
+    Raises ConfigError that names file, line and key, and the nearest valid name.
+    """
+    text, table = _read(path)
+    models: dict[str, type[BaseModel]] = {**CORE_SECTIONS, **adapter_settings}
+    where = _Where(path, text)
+    _refuse_unknown(where, table, models)
+    _refuse_unknown_environment(environment, models)
+    merged = _merge(table, cast(dict[str, Any], dict(overrides or {})))
+    fields: dict[str, Any] = {
+        name: ((model, Field(default_factory=model)) if name in CORE_SECTIONS else (model | None, None))
+        for name, model in models.items()
+    }
+
+    class _Settings(BaseSettings):
+        model_config = SettingsConfigDict(
+            env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+        )
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            source = EnvSettingsSource(settings_cls)
+            source.env_vars = {name.lower(): value for name, value in environment.items()}
+            return source, init_settings
+
+    settings_class: Any = create_model("Settings", __base__=_Settings, **fields)
+    try:
+        settings = settings_class(**merged)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where, models)) from None
+    base = path.parent if path else Path()
+    sections: dict[str, Any] = {
+        name: _rooted(section, base)
+        for name in models
+        if isinstance(section := getattr(settings, name), BaseModel)
+    }
+    core = {name: sections.pop(name) for name in CORE_SECTIONS}
+    return Configuration(**core, adapters=sections)
+
+
+def secrets_of(section: BaseModel) -> list[str]:
+    """Every secret value in a section, for the log filter."""
+    values = [getattr(section, name) for name in type(section).model_fields]
+    return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Finds the line of a key, which TOML parsers do not tell."""
+
+    path: Path | None
+    text: str
+
+    def at(self, section: str, key: str = "") -> str:
+        name = str(self.path or "configuration")
+        line = self._line(section, key)
+        return f"{name}, line {line}" if line else name
+
+    def _line(self, section: str, key: str) -> int | None:
+        current = ""
+        for number, line in enumerate(self.text.splitlines(), 1):
+            header = re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line)
+            if header:
+                current = header[1].strip("\"'")
+                if current == section and not key:
+                    return number
+                continue
+            assigned = re.match(r"\s*([\w.\"'-]+)\s*=", line)
+            name = assigned[1].replace('"', "").replace("'", "") if assigned else ""
+            if key and (
+                (current == section and name == key)
+                or (not current and name in (section, f"{section}.{key}"))
+            ):
+                return number
+            if not key and not current and name.split(".")[0] == section:
+                return number
+        return None
+
+
+def _read(path: Path | None) -> tuple[str, dict[str, Any]]:
+    if path is None:
+        return "", {}
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; `glmbot init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from error
+    try:
+        return text, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _refuse_unknown(where: _Where, table: Mapping[str, Any], models: Mapping[str, type[BaseModel]]) -> None:
+    for section, content in table.items():
+        if section not in models:
+            raise ConfigError(f"{where.at(section)}: [{section}] is no section{_nearest(section, models)}")
+        if not isinstance(content, dict):
+            raise ConfigError(f"{where.at(section, section)}: {section} must be a section: [{section}]")
+        for key in cast(dict[str, Any], content):
+            fields = models[section].model_fields
+            if key not in fields:
+                raise ConfigError(
+                    f"{where.at(section, key)}: [{section}] has no key {key!r}{_nearest(key, fields)}"
+                )
+
+
+def _refuse_unknown_environment(
+    environment: Mapping[str, str], models: Mapping[str, type[BaseModel]]
+) -> None:
+    known = [
+        f"{_PREFIX}{section}__{key}".upper()
+        for section, model in models.items()
+        for key in model.model_fields
+    ]
+    sections = {f"{_PREFIX}{section}".upper() for section in models}
+    for name in environment:
+        if not name.upper().startswith(_PREFIX) or name.upper() in known or name.upper() in sections:
+            continue
+        raise ConfigError(f"environment variable {name} is not known{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Any) -> str:
+    candidates = [str(each) for each in known]
+    close = difflib.get_close_matches(name, candidates, 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are: {', '.join(sorted(candidates))}"
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        both = isinstance(value, dict) and isinstance(old, dict)
+        merged[name] = _merge(cast(dict[str, Any], old), cast(dict[str, Any], value)) if both else value
+    return merged
+
+
+def _explain(error: ValidationError, where: _Where, models: Mapping[str, type[BaseModel]]) -> str:
+    lines: list[str] = []
+    for problem in error.errors(include_url=False, include_input=False):
+        location = [str(part) for part in problem["loc"]]
+        section, key = location[0], location[1] if len(location) > 1 else ""
+        field = models[section].model_fields.get(key) if section in models else None
+        hint = f" ({_first_sentence(field)})" if field is not None and field.description else ""
+        lines.append(f"{where.at(section, key)}: [{section}] {key}: {problem['msg']}{hint}")
+    return "\n".join(lines)
+
+
+def _first_sentence(field: FieldInfo) -> str:
+    return (field.description or "").split(". ")[0].rstrip(".")
+
+
+def _rooted(section: BaseModel, base: Path) -> BaseModel:
+    moved = {
+        name: base / value
+        for name in type(section).model_fields
+        if isinstance(value := getattr(section, name), Path) and not value.is_absolute()
+    }
+    return section.model_copy(update=moved)

@@ -1,0 +1,44 @@
+"""When a chat may be written to again. The decisions are pure: time is an argument, in seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+__all__ = ["Pace"]
+
+_SLOWEST_S = 30.0
+
+
+@dataclass(slots=True)
+class Pace:
+    """One chat's rhythm: `interval` between writes, wider after each flood answer, slowly back to `base`."""
+
+    base: float
+    interval: float = 0.0
+    ready_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.interval = self.interval or self.base
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next write is allowed."""
+        return max(0.0, self.ready_at - now)
+
+    def reserve(self, now: float) -> None:
+        """A write begins: the next one must keep its distance, also when another answer makes it."""
+        self.interval = max(self.base, self.interval * 0.9)
+        self.ready_at = now + self.interval
+
+    def flooded(self, now: float, retry_after: float) -> None:
+        """The platform said to come back after `retry_after` seconds: not a moment sooner."""
+        self.interval = min(_SLOWEST_S, self.interval * 2)
+        self.ready_at = max(self.ready_at, now + retry_after)
+
+    async def turn(self) -> None:
+        """Wait until a write is allowed, and reserve it."""
+        loop = asyncio.get_running_loop()
+        # Someone else may have reserved, or a flood answer come, while this one slept.
+        while (wait := self.wait(loop.time())) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(wait)
+        self.reserve(loop.time())

@@ -1,0 +1,201 @@
+"""Showing a growing answer on a platform that allows few writes: one design for all platforms.
+
+Snapshots are conflated: what is written is always the newest text, at the chat's own pace. A flood answer
+holds only this chat. The final text is written until the platform has taken it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from glmbot.delivery.pace import Pace
+from glmbot.messages import Attachment, Reply, ReplyState
+
+__all__ = ["Flooded", "Gone", "Missing", "Outlet", "Piece", "Unreachable", "show"]
+
+_log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+
+
+class Flooded(Exception):
+    """The platform refuses writes to this chat for `retry_after` seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"flood limit, {retry_after} s")
+        self.retry_after = retry_after
+
+
+class Unreachable(Exception):
+    """The platform did not take the write this time: network, time-out, server error."""
+
+
+class Gone(Exception):
+    """This chat can't be written to any more: blocked, left, deleted, no permission."""
+
+
+class Missing(Exception):
+    """The message to edit is no longer there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One message: a whole piece of the model's Markdown, and the bot's own line under it."""
+
+    text: str
+    notice: str = ""
+
+
+class Outlet(Protocol):
+    """Where one answer goes. Each method is one request and may raise the four exceptions above."""
+
+    def cut(self, text: str, notice: str) -> Sequence[Piece]:
+        """The messages that the whole text makes. At least one."""
+        ...
+
+    async def send(self, piece: Piece) -> str:
+        """Returns the new message's id."""
+        ...
+
+    async def edit(self, message_id: str, piece: Piece) -> None: ...
+
+    async def remove(self, message_id: str) -> None: ...
+
+    async def attach(self, attachment: Attachment) -> None: ...
+
+
+async def show(
+    replies: AsyncGenerator[Reply, None],
+    outlet: Outlet,
+    pace: Pace,
+    *,
+    sent: Sequence[str] = (),
+    on_sent: Callable[[Sequence[str]], Awaitable[None]] | None = None,
+) -> Reply | None:
+    """Show `replies` until the ended one is wholly on the platform. Returns it, or None when there was none.
+
+    `sent`: ids of messages that already show a part of this answer, from before a restart; they are edited.
+    `on_sent` gets all ids after each new message, before anything else is written.
+    Raises Gone when the chat can't be written to; the generation is then cancelled.
+    """
+    latest = _Latest()
+    pump = asyncio.ensure_future(_pump(replies, latest))
+    board = _Board(outlet, pace, [_Shown(message_id, None) for message_id in sent], on_sent)
+    try:
+        while True:
+            await latest.changed.wait()
+            latest.changed.clear()
+            if latest.reply is None:
+                return None
+            while board.next_step(latest.reply) is not None:
+                await pace.turn()
+                # While waiting, a newer text may have come: it wins.
+                step = board.next_step(latest.reply)
+                if step is not None:
+                    await board.take(step)
+            if latest.reply.state.ended:
+                return latest.reply
+    finally:
+        pump.cancel()
+        await asyncio.wait({pump})
+
+
+@dataclass(slots=True)
+class _Latest:
+    reply: Reply | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def _pump(replies: AsyncGenerator[Reply, None], latest: _Latest) -> None:
+    try:
+        async with aclosing(replies):
+            async for reply in replies:
+                latest.reply = reply
+                latest.changed.set()
+    except Exception:
+        _log.exception("an answer broke off")
+        text = latest.reply.text if latest.reply else ""
+        latest.reply = Reply(text, ReplyState.FAILED)
+    if latest.reply is not None and not latest.reply.state.ended:
+        latest.reply = Reply(latest.reply.text, ReplyState.FAILED, latest.reply.notice)
+    latest.changed.set()
+
+
+@dataclass(slots=True)
+class _Shown:
+    message_id: str
+    piece: Piece | None
+
+
+@dataclass(slots=True)
+class _Board:
+    """The messages of one answer as the platform has them, and how to bring them up to date."""
+
+    outlet: Outlet
+    pace: Pace
+    shown: list[_Shown]
+    on_sent: Callable[[Sequence[str]], Awaitable[None]] | None
+    attached: bool = False
+    pause: float = _FIRST_PAUSE_S
+
+    def next_step(self, reply: Reply) -> Callable[[], Awaitable[None]] | None:
+        """The one request that brings the platform nearer to `reply`; None when all of it is there."""
+        pieces = self.outlet.cut(reply.text, reply.notice)
+        for index, piece in enumerate(pieces):
+            if index >= len(self.shown):
+                return lambda piece=piece: self._send(piece)
+            if self.shown[index].piece != piece:
+                return lambda index=index, piece=piece: self._edit(index, piece)
+        if len(self.shown) > len(pieces):
+            return self._remove_last
+        if reply.attachment is not None and not self.attached:
+            return lambda: self._attach(reply.attachment)
+        return None
+
+    async def take(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Make one request. A refusal that will pass only moves the time of the next one."""
+        now = asyncio.get_running_loop().time
+        try:
+            await step()
+        except Flooded as flood:
+            self.pace.flooded(now(), flood.retry_after)
+        except Unreachable as error:
+            _log.warning("%s; trying again in %.0f s", error, self.pause)
+            self.pace.ready_at = now() + self.pause
+            self.pause = min(2 * self.pause, _LONGEST_PAUSE_S)
+        else:
+            self.pause = _FIRST_PAUSE_S
+
+    async def _send(self, piece: Piece) -> None:
+        self.shown.append(_Shown(await self.outlet.send(piece), piece))
+        await self._record()
+
+    async def _edit(self, index: int, piece: Piece) -> None:
+        try:
+            await self.outlet.edit(self.shown[index].message_id, piece)
+            self.shown[index].piece = piece
+        except Missing:
+            # Somebody deleted it: the rest is sent anew behind what is left.
+            del self.shown[index:]
+            await self._record()
+
+    async def _remove_last(self) -> None:
+        with suppress(Missing):
+            await self.outlet.remove(self.shown[-1].message_id)
+        self.shown.pop()
+        await self._record()
+
+    async def _attach(self, attachment: Attachment | None) -> None:
+        if attachment is not None:
+            await self.outlet.attach(attachment)
+        self.attached = True
+
+    async def _record(self) -> None:
+        if self.on_sent is not None:
+            await self.on_sent([shown.message_id for shown in self.shown])

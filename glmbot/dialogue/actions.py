@@ -1,0 +1,220 @@
+"""What each command does. None of them waits behind a generation, save /retry, which is one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import asdict
+
+from glmbot import i18n
+from glmbot.dialogue import commands
+from glmbot.dialogue.commands import Command
+from glmbot.dialogue.lanes import Lanes
+from glmbot.dialogue.prompt import Prompt
+from glmbot.engine.base import Engine
+from glmbot.errors import PrecisionError
+from glmbot.messages import Attachment, Message, Reply, ReplyState, Role, UserKey
+from glmbot.store.base import Store
+
+__all__ = ["CommandActions"]
+
+_MB = 1_000_000
+
+
+class CommandActions:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: Engine,
+        lanes: Lanes,
+        measure: Callable[[Message], Awaitable[tuple[Prompt, int]]],
+    ) -> None:
+        """measure: the prompt of a message's conversation as it stands, and the tokens kept for an answer."""
+        self._store = store
+        self._engine = engine
+        self._lanes = lanes
+        self._measure = measure
+
+    async def run(
+        self, command: Command, message: Message, role: Role, language: str
+    ) -> AsyncGenerator[Reply, None]:
+        """Snapshots of the command's outcome. Raises StoreError."""
+        if command.name == "precision":
+            async for reply in self._precision(command.argument, language):
+                yield reply
+            return
+        actions: dict[str, Callable[[], Awaitable[Reply]]] = {
+            "start": lambda: self._say(language, "start.welcome", model=self._engine.model_name),
+            "help": lambda: self._help(role, language),
+            "new": lambda: self._reset(message, language),
+            "reset": lambda: (
+                self._reset_user(command.argument, message, language)
+                if command.argument
+                else self._reset(message, language)
+            ),
+            "stop": lambda: self._stop(message, language),
+            "context": lambda: self._context(message, language),
+            "lang": lambda: self._lang(command.argument, message, language),
+            "status": lambda: self._status(language),
+            "whoami": lambda: self._whoami(message, role, language),
+            "export": lambda: self._export(message, language),
+            "forget": lambda: self._forget(command.argument, message, language),
+            "queue": lambda: self._queue(language),
+        }
+        yield await actions[command.name]()
+
+    async def _say(self, language: str, key: str, **values: object) -> Reply:
+        return Reply("", ReplyState.FINAL, i18n.text(language, key, **values))
+
+    async def _help(self, role: Role, language: str) -> Reply:
+        lines = [i18n.text(language, "help.title")]
+        for info in commands.listing(language, role):
+            lines.append(f"/{info.name} {info.argument}".rstrip() + f" – {info.description}")
+        if role is Role.ADMIN:
+            lines.append(i18n.text(language, "help.admin_reset"))
+        return Reply("", ReplyState.FINAL, "\n".join(lines))
+
+    async def _reset(self, message: Message, language: str) -> Reply:
+        self._lanes.stop(message.conversation)
+        turns = await self._store.reset(message.conversation)
+        return await self._say(language, "reset.done", turns=turns)
+
+    async def _reset_user(self, argument: str, message: Message, language: str) -> Reply:
+        platform = message.user.platform
+        try:
+            user = UserKey.parse(argument if ":" in argument else f"{platform}:{argument}")
+        except ValueError:
+            return await self._say(language, "reset.bad_user", given=argument, platform=platform)
+        self._lanes.stop_user(user)
+        conversations = await self._store.conversations(user)
+        for conversation in conversations:
+            await self._store.reset(conversation)
+        return await self._say(language, "reset.user_done", conversations=len(conversations), user=user)
+
+    async def _stop(self, message: Message, language: str) -> Reply:
+        stopped = self._lanes.stop(message.conversation)
+        return await self._say(language, "stop.done" if stopped else "stop.nothing")
+
+    async def _context(self, message: Message, language: str) -> Reply:
+        prompt, answer = await self._measure(message)
+        return await self._say(
+            language,
+            "context.report",
+            used=len(prompt.tokens),
+            budget=prompt.budget,
+            answer=answer,
+            length=self._engine.context_length,
+            turns=prompt.turns,
+            dropped=prompt.dropped,
+        )
+
+    async def _lang(self, argument: str, message: Message, language: str) -> Reply:
+        choice = argument.lower()
+        if choice == "auto":
+            await self._store.set_setting(message.user, "language", "")
+            return await self._say(i18n.choose_language(message.language), "lang.auto")
+        if choice not in i18n.LANGUAGES:
+            return await self._say(language, "lang.usage")
+        await self._store.set_setting(message.user, "language", choice)
+        return await self._say(choice, "lang.set")
+
+    async def _status(self, language: str) -> Reply:
+        stats = self._engine.stats()
+        return await self._say(
+            language,
+            "status.report",
+            model=stats.model,
+            precision=stats.precision,
+            running=stats.running,
+            waiting=stats.waiting,
+            speed=stats.tokens_per_second,
+            cache=stats.cache_tokens_used / max(1, stats.cache_tokens_total),
+            weights=stats.weight_bytes / _MB,
+            finished=stats.requests_finished,
+        )
+
+    async def _whoami(self, message: Message, role: Role, language: str) -> Reply:
+        name = f" ({message.user_name})" if message.user_name else ""
+        title = i18n.text(language, f"role.{role}")
+        return await self._say(language, "whoami.report", user=message.user, name=name, role=title)
+
+    async def _export(self, message: Message, language: str) -> Reply:
+        exported = await self._store.export(message.user)
+        content = {
+            "user": str(message.user),
+            "settings": dict(await self._store.settings(message.user)),
+            "conversations": [
+                {
+                    "conversation": str(entry.conversation),
+                    "turns": [{**asdict(turn), "user": str(turn.user)} for turn in entry.turns],
+                }
+                for entry in exported
+            ],
+        }
+        reply = await self._say(language, "export.done", turns=sum(len(entry.turns) for entry in exported))
+        file = json.dumps(content, ensure_ascii=False, indent=2).encode()
+        return Reply(
+            "",
+            ReplyState.FINAL,
+            reply.notice,
+            attachment=Attachment("glmbot-export.json", file, "application/json"),
+        )
+
+    async def _forget(self, argument: str, message: Message, language: str) -> Reply:
+        if argument.lower() != "yes":
+            return await self._say(language, "forget.confirm")
+        self._lanes.stop_user(message.user)
+        turns = await self._store.forget(message.user)
+        return await self._say(language, "forget.done", turns=turns)
+
+    async def _queue(self, language: str) -> Reply:
+        stats = self._engine.stats()
+        if not stats.waiting:
+            return await self._say(language, "queue.empty")
+        title = i18n.text(
+            language, "queue.title", waiting=stats.waiting, limit=stats.queue_limit, running=stats.running
+        )
+        lines = [
+            i18n.text(language, "queue.line", user=user, count=count) for user, count in stats.waiting_users
+        ]
+        return Reply("", ReplyState.FINAL, "\n".join([title, *lines]))
+
+    async def _precision(self, argument: str, language: str) -> AsyncGenerator[Reply, None]:
+        available = ", ".join(self._engine.precisions)
+        if not argument:
+            yield await self._say(
+                language, "precision.now", precision=self._engine.precision, available=available
+            )
+            return
+        wanted = next((each for each in self._engine.precisions if each == argument.lower()), None)
+        if wanted is None:
+            yield await self._say(language, "precision.unknown", given=argument, available=available)
+            return
+        shares: asyncio.Queue[float | None] = asyncio.Queue()
+        switch = asyncio.ensure_future(self._engine.set_precision(wanted, shares.put_nowait))
+        switch.add_done_callback(lambda _: shares.put_nowait(None))
+        while (share := await shares.get()) is not None:
+            while not shares.empty() and (newer := shares.get_nowait()) is not None:
+                share = newer
+            notice = i18n.text(language, "precision.progress", precision=wanted, share=share)
+            yield Reply("", ReplyState.STREAMING, notice)
+            if switch.done():
+                break
+        try:
+            change = await switch
+        except PrecisionError as error:
+            yield Reply("", ReplyState.FAILED, i18n.text(language, "precision.failed", reason=error))
+            return
+        yield await self._say(
+            language,
+            "precision.done",
+            before=change.before,
+            after=change.after,
+            seconds=change.seconds,
+            mb_before=change.weight_bytes_before / _MB,
+            mb_after=change.weight_bytes_after / _MB,
+            speed_before=change.probe_speed_before,
+            speed_after=change.probe_speed_after,
+        )

@@ -1,0 +1,124 @@
+"""Examining an installation: each part, whether it works, and what to do when it does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from glmbot.app import engine_settings, open_store
+from glmbot.config import Configuration
+from glmbot.engine.kv_cache import Arena
+from glmbot.engine.precision import activation_dtype, default_precision
+from glmbot.errors import GlmbotError, StoreError
+from glmbot.models.registry import LoadedModel, load
+
+__all__ = ["Finding", "examine"]
+
+_GB = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    part: str
+    ok: bool
+    words: str
+
+
+async def examine(configuration: Configuration) -> Sequence[Finding]:
+    """Look at everything without starting anything; nothing here raises."""
+    findings = [await _store(configuration)]
+    findings += await asyncio.to_thread(_model_and_memory, configuration)
+    findings += _access(configuration)
+    findings += _tokens(configuration)
+    return findings
+
+
+async def _store(configuration: Configuration) -> Finding:
+    try:
+        store = open_store(configuration)
+        await store.open()
+        warnings = await store.warnings()
+        await store.close()
+    except (GlmbotError, StoreError) as error:
+        hint = " (is the server running, and is [store] url right?)"
+        return Finding("store", False, f"{error}{hint if configuration.store.kind == 'redis' else ''}")
+    if warnings:
+        return Finding("store", False, "; ".join(warnings))
+    return Finding("store", True, f"{configuration.store.kind} can be read and written")
+
+
+def _model_and_memory(configuration: Configuration) -> list[Finding]:
+    settings = engine_settings(configuration)
+    try:
+        model = load(settings.folder, "sdpa")
+    except GlmbotError as error:
+        return [Finding("model", False, str(error))]
+    device = torch.device("cuda" if settings.device == "auto" and torch.cuda.is_available() else "cpu")
+    if settings.device != "auto":
+        device = torch.device(settings.device)
+    precision = settings.precision or default_precision(device)
+    weights = _weight_bytes(model, str(precision))
+    cache = settings.cache_tokens * Arena.bytes_per_token(
+        layers=model.shape.layers,
+        kv_heads=model.shape.kv_heads,
+        head_dim=model.shape.head_dim,
+        dtype=activation_dtype(precision, device),
+    )
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    words = (
+        f"{precision} weights {weights / _GB:.1f} GB and KV cache {cache / _GB:.1f} GB,"
+        f" {free / _GB:.1f} GB free on {device}"
+    )
+    fits = weights + cache < free
+    if not fits:
+        words += "; lower [model] precision or cache_tokens"
+    return [
+        Finding("model", True, f"{model.name}, {model.shape.layers} layers"),
+        Finding("memory", fits, words),
+    ]
+
+
+def _weight_bytes(model: LoadedModel, precision: str) -> int:
+    each = {"fp32": 4, "int8": 1}.get(precision, 2)
+    return sum(parameter.numel() for parameter in model.module.parameters()) * each
+
+
+def _access(configuration: Configuration) -> list[Finding]:
+    access = configuration.access
+    findings: list[Finding] = []
+    for platform in ("telegram", "discord"):
+        if platform not in configuration.adapters:
+            continue
+        named = [user for user in (*access.admins, *access.users, *access.chats) if user.startswith(platform)]
+        if platform in access.open_platforms:
+            findings.append(Finding("access", True, f"{platform} is open to the whole world, as configured"))
+        elif named:
+            findings.append(Finding("access", True, f"{platform}: {len(named)} ids are let in"))
+        else:
+            words = f"nobody may talk on {platform}: send the bot /start and put your id into [access] admins"
+            findings.append(Finding("access", False, words))
+    return findings
+
+
+def _tokens(configuration: Configuration) -> list[Finding]:
+    findings: list[Finding] = []
+    for name, settings in configuration.adapters.items():
+        if "token_file" not in type(settings).model_fields:
+            continue
+        token, file = getattr(settings, "token", None), getattr(settings, "token_file", None)
+        if token is not None:
+            findings.append(Finding(name, True, "a token is set"))
+        elif file is not None and file.is_file():
+            loose = file.stat().st_mode & 0o077
+            words = (
+                f"the token file can be read by others: chmod 600 {file}" if loose else "a token file is set"
+            )
+            findings.append(Finding(name, not loose, words))
+        else:
+            words = f"no token: set GLMBOT_{name.upper()}__TOKEN or [{name}] token_file"
+            findings.append(Finding(name, False, words))
+    return findings

@@ -1,0 +1,57 @@
+"""Logging: pleasant on a terminal, plain in a file, and never a secret in either."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+__all__ = ["SecretFilter", "set_up_logging"]
+
+_MASK = "[secret]"
+# Tokens of the platforms, wherever they come from: Telegram's and Discord's published forms.
+_SHAPES = re.compile(
+    r"\b\d{6,}:[A-Za-z0-9_-]{30,}\b|\b[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}\b"
+)
+_SHORTEST = 4
+
+
+class SecretFilter(logging.Filter):
+    """Masks the configured secrets, and whatever looks like a platform token, in message and traceback."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        super().__init__()
+        known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, known)) or r"(?!)")
+
+    def mask(self, text: str) -> str:
+        return _SHAPES.sub(_MASK, self._known.sub(_MASK, text))
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self.mask(record.getMessage()), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.mask(logging.Formatter().formatException(record.exc_info))
+        # Renderers that format the exception anew would show what was masked.
+        record.exc_info = None
+        return True
+
+
+def set_up_logging(level: str, secrets: Iterable[str]) -> None:
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S")
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(SecretFilter(secrets))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # The HTTP clients write every URL at INFO, and Telegram's URLs hold the token.
+    for name in ("httpx", "httpcore", "aiohttp.access", "discord", "telegram", "transformers", "filelock"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
