@@ -1,0 +1,139 @@
+"""Fixtures that many tests share: models, engines, stores, whole bots."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from tiny_model import write_tiny_model
+
+from glmbot.dialogue.access import Access
+from glmbot.dialogue.manager import DialogueManager, DialogueSettings
+from glmbot.engine.base import Precision, Sampling
+from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.models.demo import NAME, is_complete
+from glmbot.store.base import Store
+from glmbot.store.redis import RedisStore
+from glmbot.store.sqlite import SqliteStore
+
+settings.register_profile(
+    "glmbot",
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("glmbot")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def until(holds: Callable[[], object], timeout: float = 30.0) -> None:
+    """Wait for real work (sockets, the model thread) to make `holds()` true."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still not true after {timeout} s")
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> Path:
+    folder = REPOSITORY / ".glmbot" / "models" / NAME
+    if not is_complete(folder):
+        pytest.skip("the demo model is not here; `glmbot pull` gets it")
+    return folder
+
+
+@pytest.fixture
+def engine_settings(tiny_model: Path) -> LocalEngineSettings:
+    return LocalEngineSettings(tiny_model, precision=Precision.FP32, cache_tokens=16384, threads=2)
+
+
+@pytest.fixture
+async def engine(engine_settings: LocalEngineSettings) -> AsyncGenerator[LocalEngine]:
+    started = await LocalEngine.start(engine_settings)
+    yield started
+    await started.close()
+
+
+@pytest.fixture
+async def sqlite_store(tmp_path: Path) -> AsyncGenerator[Store]:
+    store = SqliteStore(tmp_path / "store.sqlite3")
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Generator[str]:
+    """A real Redis server of this test run's own, on a free port."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed (Debian package redis-server), so Redis is not tested")
+    port = free_port()
+    server = subprocess.Popen(
+        [program, "--port", str(port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"],
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            assert server.poll() is None, "redis-server did not start"
+            assert time.monotonic() < deadline, "redis-server did not answer"
+            time.sleep(0.05)
+    yield f"redis://127.0.0.1:{port}/0"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
+    """Every test that takes this runs against both stores."""
+    made: Store
+    if request.param == "sqlite":
+        made = SqliteStore(tmp_path / "both.sqlite3")
+    else:
+        url: str = request.getfixturevalue("redis_url")
+        made = RedisStore(url, prefix=f"test-{time.time_ns()}")
+    await made.open()
+    yield made
+    await made.close()
+
+
+GREEDY = Sampling(max_tokens=32, temperature=0)
+
+
+def make_dialogue(
+    engine: LocalEngine, store: Store, *, access: Access | None = None, **changes: object
+) -> DialogueManager:
+    """A dialogue that is open to Telegram and Discord, answers greedily, and speaks English."""
+    sampling = changes.pop("sampling", GREEDY)
+    base = DialogueSettings(sampling=sampling, language="en")  # pyright: ignore[reportArgumentType]
+    return DialogueManager(
+        store=store,
+        engine=engine,
+        access=access or Access(open_platforms={"telegram", "discord"}),
+        settings=replace(base, **changes),  # pyright: ignore[reportArgumentType]
+    )

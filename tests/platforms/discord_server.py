@@ -1,0 +1,431 @@
+"""A Discord for tests: REST and gateway, real HTTP and WebSocket, with Discord's laws.
+
+Checked against https://discord.com/developers/docs: content of 1 to 2000 characters, five messages in five
+seconds in a channel and five edits likewise (429 with retry_after and the X-RateLimit headers), allowed_mentions
+on everything, nonce with enforce_nonce sends once, interactions acknowledged within three seconds, no message
+content without the intent except in direct messages and mentions, heartbeats, identify, resume.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import zlib
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+TOKEN = "MTAwMDAwMDAwMDAwMDAwMDAx.GtestA.test-test-test-test-test-test-test"
+BOT_ID = 100000000000000001
+APPLICATION_ID = 100000000000000001
+GUILD_ID = 200000000000000000
+CHANNEL_ID = 300000000000000000
+BOT = {
+    "id": str(BOT_ID), "username": "glmbot", "discriminator": "0", "global_name": None, "avatar": None,
+    "bot": True, "flags": 0,
+}  # fmt: skip
+_CONTENT_INTENT = 1 << 15
+
+
+@dataclass
+class DiscordServer:
+    """`window_s` is the law's five seconds, made shorter where a test is about something else."""
+
+    window_s: float = 5.0
+    messages: dict[int, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    versions: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    violations: list[str] = field(default_factory=list)
+    floods: list[str] = field(default_factory=list)
+    commands: list[dict[str, Any]] = field(default_factory=list)
+    files: list[tuple[str, bytes]] = field(default_factory=list)
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
+    identified: list[dict[str, Any]] = field(default_factory=list)
+    resumed: int = 0
+    url: str = ""
+    gateway_url: str = ""
+
+    def __post_init__(self) -> None:
+        self._next_id = int((time.time() - 1420070400) * 1000) << 22
+        self._sequence = 0
+        self._sent: list[dict[str, Any]] = []
+        self._sockets: list[_Connection] = []
+        self._buckets: dict[str, deque[float]] = defaultdict(deque)
+        self._nonces: dict[str, dict[str, Any]] = {}
+        self._held_until: dict[int, float] = {}
+        self._interactions: dict[str, dict[str, Any]] = {}
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application()
+        api = "/api/v10"
+        app.add_routes(
+            [
+                web.get("/gateway/", self._gateway),
+                web.get(f"{api}/users/@me", self._me),
+                web.get(f"{api}/oauth2/applications/@me", self._application),
+                web.put(f"{api}/applications/{{app}}/commands", self._put_commands),
+                web.post(f"{api}/channels/{{channel}}/messages", self._post_message),
+                web.patch(f"{api}/channels/{{channel}}/messages/{{message}}", self._patch_message),
+                web.delete(f"{api}/channels/{{channel}}/messages/{{message}}", self._delete_message),
+                web.post(f"{api}/interactions/{{id}}/{{token}}/callback", self._callback),
+                web.patch(f"{api}/webhooks/{{app}}/{{token}}/messages/{{message}}", self._patch_webhook),
+                web.post(f"{api}/webhooks/{{app}}/{{token}}", self._post_webhook),
+            ]
+        )
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        address = f"127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url, self.gateway_url = f"http://{address}{api}", f"ws://{address}/gateway/"
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    # ---- what people do -------------------------------------------------------------------------------------
+
+    async def say(self, text: str, *, user: int = 7, direct: bool = False, id: int | None = None) -> int:
+        """A person writes in the channel, or directly. Returns the message's id."""
+        message_id = id or self._new_id()
+        channel = self._direct_channel(user) if direct else CHANNEL_ID
+        mentioned = f"<@{BOT_ID}>" in text
+        message = self._message(message_id, channel, _person(user), text)
+        message["mentions"] = [{**BOT, "member": _MEMBER}] if mentioned else []
+        if not direct:
+            message |= {"guild_id": str(GUILD_ID), "member": _MEMBER}
+        await self.dispatch("MESSAGE_CREATE", message, hides_content=not direct and not mentioned)
+        return message_id
+
+    async def use(self, command: str, *, user: int = 7, locale: str = "en-US", **options: str) -> str:
+        """A person uses a slash command in the channel. Returns the interaction's token."""
+        interaction_id, token = self._new_id(), f"token{self._new_id()}"
+        self._interactions[token] = {"id": str(interaction_id), "at": time.monotonic(), "acknowledged": False}
+        await self.dispatch(
+            "INTERACTION_CREATE",
+            {
+                "id": str(interaction_id),
+                "application_id": str(APPLICATION_ID),
+                "type": 2,
+                "token": token,
+                "version": 1,
+                "guild_id": str(GUILD_ID),
+                "channel_id": str(CHANNEL_ID),
+                "channel": {"id": str(CHANNEL_ID), "type": 0, "name": "general", "permissions": "0"},
+                "member": {**_MEMBER, "user": _person(user), "permissions": "0"},
+                "locale": locale,
+                "guild_locale": "en-US",
+                "app_permissions": "0",
+                "entitlements": [],
+                "authorizing_integration_owners": {},
+                "attachment_size_limit": 10485760,
+                "data": {
+                    "id": str(self._command(command)["id"]),
+                    "name": command,
+                    "type": 1,
+                    "options": [{"name": name, "type": 3, "value": value} for name, value in options.items()],
+                },
+            },
+        )
+        return token
+
+    def hold(self, channel: int, seconds: float) -> None:
+        """Every write to this channel is answered 429 for so long."""
+        self._held_until[channel] = time.monotonic() + seconds
+
+    def texts(self, channel: int = CHANNEL_ID) -> list[str]:
+        return [message["content"] for _, message in sorted(self.messages[channel].items())]
+
+    def replies_to(self, token: str) -> list[str]:
+        """What an interaction shows, its first message first."""
+        return [message["content"] for message in self._interactions[token].get("messages", {}).values()]
+
+    async def drop_connections(self) -> None:
+        for connection in list(self._sockets):
+            await connection.socket.close(code=4000)
+
+    def direct_texts(self, user: int) -> list[str]:
+        return self.texts(self._direct_channel(user))
+
+    # ---- the gateway ------------------------------------------------------------------------------------------
+
+    async def dispatch(self, kind: str, data: dict[str, Any], *, hides_content: bool = False) -> None:
+        self._sequence += 1
+        event = {"op": 0, "t": kind, "s": self._sequence, "d": data}
+        self._sent.append({"event": event, "hides": hides_content})
+        for connection in self._sockets:
+            await connection.deliver(event, hides_content)
+
+    async def _gateway(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        connection = _Connection(socket, request.query.get("compress") == "zlib-stream")
+        await connection.send({"op": 10, "d": {"heartbeat_interval": 20000}})
+        async for received in socket:
+            if received.type != WSMsgType.TEXT:
+                break
+            message = json.loads(received.data)
+            match message["op"]:
+                case 1:
+                    await connection.send({"op": 11})
+                case 2:
+                    if message["d"]["token"] != TOKEN:
+                        await socket.close(code=4004)
+                        break
+                    self.identified.append(message["d"])
+                    connection.intents = message["d"]["intents"]
+                    self._sockets.append(connection)
+                    await self._greet(connection)
+                case 6:
+                    self.resumed += 1
+                    connection.intents = self.identified[-1]["intents"]
+                    self._sockets.append(connection)
+                    for sent in self._sent:
+                        if sent["event"]["s"] > message["d"]["seq"]:
+                            await connection.deliver(sent["event"], sent["hides"])
+                    await connection.send({"op": 0, "t": "RESUMED", "s": self._sequence, "d": {}})
+                case _:
+                    pass
+        if connection in self._sockets:
+            self._sockets.remove(connection)
+        return socket
+
+    async def _greet(self, connection: _Connection) -> None:
+        self._sequence += 1
+        ready = {
+            "v": 10,
+            "user": BOT,
+            "guilds": [{"id": str(GUILD_ID), "unavailable": True}],
+            "session_id": "session",
+            "resume_gateway_url": self.gateway_url,
+            "application": {"id": str(APPLICATION_ID), "flags": 0},
+        }
+        await connection.send({"op": 0, "t": "READY", "s": self._sequence, "d": ready})
+        self._sequence += 1
+        await connection.send({"op": 0, "t": "GUILD_CREATE", "s": self._sequence, "d": _GUILD})
+
+    # ---- REST -------------------------------------------------------------------------------------------------
+
+    async def _me(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != f"Bot {TOKEN}":
+            return _json({"message": "401: Unauthorized", "code": 0}, status=401)
+        return _json(BOT)
+
+    async def _application(self, _: web.Request) -> web.Response:
+        return _json(
+            {
+                "id": str(APPLICATION_ID), "name": "glmbot", "icon": None, "description": "", "flags": 0,
+                "bot_public": True, "bot_require_code_grant": False, "verify_key": "0", "team": None,
+                "owner": _person(1), "rpc_origins": [], "tags": [], "hook": False,
+            }
+        )  # fmt: skip
+
+    async def _put_commands(self, request: web.Request) -> web.Response:
+        self.commands = []
+        for command in await request.json():
+            if not re.fullmatch(r"[-_\w]{1,32}", command["name"]) or not 1 <= len(command["description"]) <= 100:
+                self.violations.append(f"command {command['name']}")
+            self.commands.append(
+                {**command, "id": str(self._new_id()), "application_id": str(APPLICATION_ID), "version": "1",
+                 "default_member_permissions": None}
+            )  # fmt: skip
+        return _json(self.commands)
+
+    async def _post_message(self, request: web.Request) -> web.Response:
+        channel = int(request.match_info["channel"])
+        fields, files = await _body(request)
+        refused, headers = self._limited(f"POST {channel}", channel)
+        if refused is not None:
+            return refused
+        self._check(fields, files)
+        nonce = fields.get("nonce")
+        if nonce and fields.get("enforce_nonce") and nonce in self._nonces:
+            return _json(self._nonces[nonce], headers=headers)
+        message = self._message(self._new_id(), channel, BOT, fields.get("content", ""))
+        message["nonce"] = nonce
+        reference = fields.get("message_reference")
+        message["reference"] = reference
+        self.messages[channel][int(message["id"])] = message
+        self.versions[int(message["id"])].append(message["content"])
+        if nonce:
+            self._nonces[nonce] = message
+        return _json(message, headers=headers)
+
+    async def _patch_message(self, request: web.Request) -> web.Response:
+        channel, message_id = int(request.match_info["channel"]), int(request.match_info["message"])
+        fields, files = await _body(request)
+        refused, headers = self._limited(f"PATCH {channel}", channel)
+        if refused is not None:
+            return refused
+        message = self.messages[channel].get(message_id)
+        if message is None:
+            return _json({"message": "Unknown Message", "code": 10008}, status=404, headers=headers)
+        self._check(fields, files)
+        message["content"] = fields["content"]
+        self.versions[message_id].append(fields["content"])
+        return _json(message, headers=headers)
+
+    async def _delete_message(self, request: web.Request) -> web.Response:
+        channel, message_id = int(request.match_info["channel"]), int(request.match_info["message"])
+        if self.messages[channel].pop(message_id, None) is None:
+            return _json({"message": "Unknown Message", "code": 10008}, status=404)
+        return web.Response(status=204)
+
+    async def _callback(self, request: web.Request) -> web.Response:
+        interaction = self._interactions[request.match_info["token"]]
+        fields = await request.json()
+        if time.monotonic() - interaction["at"] > 3:
+            self.violations.append("an interaction was acknowledged too late")
+        if interaction["acknowledged"]:
+            return _json({"message": "already acknowledged", "code": 40060}, status=400)
+        interaction["acknowledged"] = True
+        self.callbacks.append(fields)
+        if request.query.get("with_response"):
+            body = {"interaction": {"id": interaction["id"], "type": 2, "response_message_loading": True}}
+            return _json(body)
+        return web.Response(status=204)
+
+    async def _patch_webhook(self, request: web.Request) -> web.Response:
+        interaction = self._interactions[request.match_info["token"]]
+        fields, files = await _body(request)
+        self._check(fields, files)
+        shown = interaction.setdefault("messages", {})
+        name = request.match_info["message"]
+        message_id = next(iter(shown), None) if name == "@original" else int(name)
+        if message_id is None:
+            message_id = self._new_id()
+            shown[message_id] = self._message(message_id, CHANNEL_ID, BOT, "")
+        shown[message_id]["content"] = fields["content"]
+        self.versions[message_id].append(fields["content"])
+        return _json(shown[message_id])
+
+    async def _post_webhook(self, request: web.Request) -> web.Response:
+        interaction = self._interactions[request.match_info["token"]]
+        fields, files = await _body(request)
+        self._check(fields, files)
+        message = self._message(self._new_id(), CHANNEL_ID, BOT, fields.get("content") or "")
+        interaction.setdefault("messages", {})[int(message["id"])] = message
+        return _json(message)
+
+    def _check(self, fields: dict[str, Any], files: list[tuple[str, bytes]]) -> None:
+        content = fields.get("content") or ""
+        self.files += files
+        if len(content) > 2000 or (not content.strip() and not files):
+            self.violations.append(f"content of {len(content)} characters")
+        if fields.get("allowed_mentions", {}).get("parse") != []:
+            self.violations.append("allowed_mentions is not none")
+
+    def _limited(self, bucket: str, channel: int) -> tuple[web.Response | None, dict[str, str]]:
+        """The bucket's law and headers (https://discord.com/developers/docs/topics/rate-limits)."""
+        now = time.monotonic()
+        writes = self._buckets[bucket]
+        while writes and writes[0] <= now - self.window_s:
+            writes.popleft()
+        held = self._held_until.get(channel, 0.0) - now
+        reset_after = max(held, writes[0] + self.window_s - now if writes else self.window_s)
+        headers = {
+            "X-RateLimit-Limit": "5",
+            "X-RateLimit-Reset": f"{time.time() + reset_after:.3f}",
+            "X-RateLimit-Reset-After": f"{reset_after:.3f}",
+            "X-RateLimit-Bucket": bucket.replace(" ", ""),
+            "Via": "1.1 google",
+        }
+        if held > 0 or len(writes) >= 5:
+            self.floods.append(bucket)
+            headers |= {"X-RateLimit-Remaining": "0", "X-RateLimit-Scope": "user"}
+            body = {"message": "You are being rate limited.", "retry_after": reset_after, "global": False}
+            return _json(body, status=429, headers=headers), headers
+        writes.append(now)
+        headers["X-RateLimit-Remaining"] = str(5 - len(writes))
+        return None, headers
+
+    def _message(self, message_id: int, channel: int, author: dict[str, Any], content: str) -> dict[str, Any]:
+        return {
+            "id": str(message_id), "channel_id": str(channel), "author": author, "content": content,
+            "timestamp": "2026-01-01T00:00:00.000000+00:00", "edited_timestamp": None, "tts": False,
+            "mention_everyone": False, "mentions": [], "mention_roles": [], "attachments": [], "embeds": [],
+            "pinned": False, "type": 0, "flags": 0, "components": [],
+        }  # fmt: skip
+
+    def _command(self, name: str) -> dict[str, Any]:
+        return next(command for command in self.commands if command["name"] == name)
+
+    def _new_id(self) -> int:
+        self._next_id += 1 << 12
+        return self._next_id
+
+    @staticmethod
+    def _direct_channel(user: int) -> int:
+        return 400000000000000000 + user
+
+
+class _Connection:
+    def __init__(self, socket: web.WebSocketResponse, compressed: bool) -> None:
+        self.socket = socket
+        self.intents = 0
+        self._zlib = zlib.compressobj() if compressed else None
+
+    async def deliver(self, event: dict[str, Any], hides_content: bool) -> None:
+        if hides_content and not self.intents & _CONTENT_INTENT:
+            event = {**event, "d": {**event["d"], "content": ""}}
+        await self.send(event)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if self.socket.closed:
+            return
+        text = json.dumps(message)
+        if self._zlib is None:
+            await self.socket.send_str(text)
+        else:
+            await self.socket.send_bytes(self._zlib.compress(text.encode()) + self._zlib.flush(zlib.Z_SYNC_FLUSH))
+
+
+def _json(data: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Discord's content type has no charset, and discord.py compares it whole."""
+    kind = {"Content-Type": "application/json"}
+    return web.Response(body=json.dumps(data).encode(), status=status, headers={**kind, **(headers or {})})
+
+
+async def _body(request: web.Request) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
+    if request.content_type == "application/json":
+        return await request.json(), []
+    fields: dict[str, Any] = {}
+    files: list[tuple[str, bytes]] = []
+    for name, value in (await request.post()).items():
+        if isinstance(value, web.FileField):
+            files.append((value.filename, value.file.read()))
+        elif name == "payload_json":
+            fields = json.loads(str(value))
+    return fields, files
+
+
+def _person(user: int) -> dict[str, Any]:
+    return {
+        "id": str(user), "username": f"user{user}", "discriminator": "0", "global_name": f"User {user}",
+        "avatar": None, "flags": 0,
+    }  # fmt: skip
+
+
+_MEMBER: dict[str, Any] = {
+    "roles": [], "joined_at": "2026-01-01T00:00:00.000000+00:00", "deaf": False, "mute": False, "flags": 0,
+    "nick": None, "avatar": None, "premium_since": None,
+}  # fmt: skip
+_GUILD: dict[str, Any] = {
+    "id": str(GUILD_ID), "name": "Friends", "icon": None, "splash": None, "owner_id": "1", "afk_timeout": 300,
+    "verification_level": 0, "default_message_notifications": 0, "explicit_content_filter": 0, "emojis": [],
+    "features": [], "mfa_level": 0, "system_channel_flags": 0, "premium_tier": 0, "preferred_locale": "en-US",
+    "nsfw_level": 0, "premium_progress_bar_enabled": False, "stickers": [], "unavailable": False,
+    "joined_at": "2026-01-01T00:00:00.000000+00:00", "large": False, "member_count": 2, "voice_states": [],
+    "presences": [], "threads": [], "stage_instances": [], "guild_scheduled_events": [], "soundboard_sounds": [],
+    "roles": [{"id": str(GUILD_ID), "name": "@everyone", "color": 0, "hoist": False, "position": 0,
+               "permissions": "0", "managed": False, "mentionable": False, "flags": 0,
+               "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None}}],
+    "members": [{**_MEMBER, "user": BOT}],
+    "channels": [{"id": str(CHANNEL_ID), "type": 0, "name": "general", "position": 0, "topic": None,
+                  "permission_overwrites": [], "nsfw": False, "rate_limit_per_user": 0, "parent_id": None,
+                  "last_message_id": None}],
+}  # fmt: skip

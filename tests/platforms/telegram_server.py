@@ -1,0 +1,314 @@
+"""A Bot API server for tests: real HTTP, state, and Telegram's laws.
+
+Checked against https://core.telegram.org/bots/api and https://core.telegram.org/bots/faq#my-bot-is-hitting-limits:
+text of 1 to 4096 UTF-16 units, at most 100 entities inside the text, an unchanged edit is an error, about one
+message a second in a chat and 20 a minute in a group (429 with retry_after, for that chat only), updates are
+handed out until a higher offset confirms them, one poller at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+TOKEN = "123456789:AAtestTESTtestTESTtestTESTtestTEST0"
+BOT = {"id": 4242, "is_bot": True, "first_name": "glmbot", "username": "glm_test_bot"}
+_METHODS_THAT_WRITE = {"sendMessage", "editMessageText", "sendDocument", "deleteMessage"}
+_COMMAND = re.compile(r"[a-z0-9_]{1,32}")
+
+
+class _Refused(Exception):
+    def __init__(self, code: int, description: str, **parameters: Any) -> None:
+        super().__init__(description)
+        self.code, self.description, self.parameters = code, description, parameters
+
+
+@dataclass
+class TelegramServer:
+    """`seconds_per_message` is the law's one second, made shorter where a test is about something else."""
+
+    seconds_per_message: float = 1.0
+    burst: int = 3
+    messages: dict[int, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    floods: list[tuple[int, float]] = field(default_factory=list)
+    edits: dict[tuple[int, int], list[str]] = field(default_factory=lambda: defaultdict(list))
+    documents: list[tuple[int, str, bytes]] = field(default_factory=list)
+    blocked_by: set[int] = field(default_factory=set)
+    commands: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        self._updates: list[dict[str, Any]] = []
+        self._seen_updates: list[dict[str, Any]] = []
+        self._next_update = 1000
+        self._next_message = 1
+        self._news = asyncio.Condition()
+        self._writes: dict[int, deque[float]] = defaultdict(deque)
+        self._held_until: dict[int, float] = {}
+        self._polling = 0
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/bot{token}/{method}", self._handle)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    # ---- what people do ----------------------------------------------------------------------------------
+
+    async def say(
+        self,
+        text: str,
+        *,
+        user: int = 7,
+        chat: int | None = None,
+        reply_to: int | None = None,
+        language: str = "en",
+        thread: int | None = None,
+    ) -> int:
+        """A person writes; chat None is their private chat. Returns the update's id."""
+        private = chat is None
+        chat_id = user if chat is None else chat
+        message: dict[str, Any] = {
+            "message_id": self._new_message_id(),
+            "date": int(time.time()),
+            "from": {"id": user, "is_bot": False, "first_name": f"User{user}", "language_code": language},
+            "chat": self._chat(chat_id, private=private),
+            "text": text,
+        }
+        entities = [
+            {"type": kind, "offset": match.start(), "length": len(match[0])}
+            for kind, pattern in (("bot_command", r"/\w+(@\w+)?"), ("mention", r"(?<![\w/])@\w+"))
+            for match in re.finditer(pattern, text)
+            if kind == "mention" or match.start() == 0
+        ]
+        if entities:
+            message["entities"] = entities
+        if thread is not None:
+            message |= {"message_thread_id": thread, "is_topic_message": True}
+        if reply_to is not None:
+            message["reply_to_message"] = self.messages[chat_id][reply_to]
+        update = {"update_id": self._next_update, "message": message}
+        self._next_update += 1
+        self._updates.append(update)
+        async with self._news:
+            self._news.notify_all()
+        return int(update["update_id"])
+
+    async def send_again(self, update_id: int) -> None:
+        """What a lost confirmation leads to: the same update once more."""
+        again = self.all_updates[update_id]
+        self._updates.insert(0, again)
+        async with self._news:
+            self._news.notify_all()
+
+    def hold(self, chat: int, seconds: float) -> None:
+        """Every write to this chat is answered 429 for so long."""
+        self._held_until[chat] = time.monotonic() + seconds
+
+    def texts(self, chat: int) -> list[str]:
+        """What the bot's messages in a chat say now, in order."""
+        return [message["text"] for _, message in sorted(self.messages[chat].items())]
+
+    @property
+    def all_updates(self) -> dict[int, dict[str, Any]]:
+        return {update["update_id"]: update for update in self._seen_updates}
+
+    @property
+    def unconfirmed(self) -> int:
+        return len(self._updates)
+
+    # ---- the Bot API ---------------------------------------------------------------------------------------
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        method = request.match_info["method"]
+        try:
+            if request.match_info["token"] != TOKEN:
+                raise _Refused(401, "Unauthorized")
+            fields = await _fields(request)
+            self.calls.append((method, fields))
+            if method in _METHODS_THAT_WRITE:
+                self._enforce_pace(int(fields["chat_id"]))
+            action = getattr(self, f"_{_snake(method)}", None)
+            if action is None:
+                raise _Refused(404, "Not Found: method not found")
+            result = await action(fields)
+        except _Refused as refused:
+            body: dict[str, Any] = {
+                "ok": False,
+                "error_code": refused.code,
+                "description": refused.description,
+            }
+            if refused.parameters:
+                body["parameters"] = refused.parameters
+            return web.json_response(body, status=refused.code)
+        return web.json_response({"ok": True, "result": result})
+
+    def _enforce_pace(self, chat: int) -> None:
+        now = time.monotonic()
+        if chat in self.blocked_by:
+            raise _Refused(403, "Forbidden: bot was blocked by the user")
+        held = self._held_until.get(chat, 0.0) - now
+        writes = self._writes[chat]
+        while writes and writes[0] < now - 60 * self.seconds_per_message:
+            writes.popleft()
+        recent = sum(at > now - self.burst * self.seconds_per_message for at in writes)
+        wait = held
+        if recent >= self.burst:
+            wait = max(wait, self.seconds_per_message)
+        if chat < 0 and len(writes) >= 20:
+            wait = max(wait, writes[0] + 60 * self.seconds_per_message - now)
+        if wait > 0:
+            retry_after = max(1, round(wait + 0.5))
+            self.floods.append((chat, now))
+            raise _Refused(
+                429, f"Too Many Requests: retry after {retry_after}", retry_after=retry_after
+            )
+        writes.append(now)
+
+    async def _get_me(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {**BOT, "can_join_groups": True, "can_read_all_group_messages": False,
+                "supports_inline_queries": False}
+
+    async def _get_updates(self, fields: dict[str, Any]) -> list[dict[str, Any]]:
+        if self._polling:
+            raise _Refused(409, "Conflict: terminated by other getUpdates request")
+        offset = int(fields.get("offset", 0))
+        self._updates = [update for update in self._updates if update["update_id"] >= offset]
+        self._polling += 1
+        try:
+            async with self._news:
+                if not self._updates:
+                    try:
+                        async with asyncio.timeout(float(fields.get("timeout", 0))):
+                            await self._news.wait_for(lambda: self._updates)
+                    except TimeoutError:
+                        return []
+            self._seen_updates += [update for update in self._updates if update not in self._seen_updates]
+            return self._updates[:100]
+        finally:
+            self._polling -= 1
+
+    async def _send_message(self, fields: dict[str, Any]) -> dict[str, Any]:
+        text, entities = self._checked_text(fields)
+        chat = int(fields["chat_id"])
+        message: dict[str, Any] = {
+            "message_id": self._new_message_id(),
+            "date": int(time.time()),
+            "from": BOT,
+            "chat": self._chat(chat, private=chat > 0),
+            "text": text,
+            "entities": entities,
+        }
+        if "message_thread_id" in fields:
+            message["message_thread_id"] = int(fields["message_thread_id"])
+        if "reply_parameters" in fields:
+            message["replies_to"] = json.loads(fields["reply_parameters"])["message_id"]
+        self.messages[chat][message["message_id"]] = message
+        self.edits[chat, message["message_id"]].append(text)
+        return message
+
+    async def _edit_message_text(self, fields: dict[str, Any]) -> dict[str, Any]:
+        text, entities = self._checked_text(fields)
+        chat, message_id = int(fields["chat_id"]), int(fields["message_id"])
+        message = self.messages[chat].get(message_id)
+        if message is None:
+            raise _Refused(400, "Bad Request: message to edit not found")
+        if (message["text"], message["entities"]) == (text, entities):
+            raise _Refused(
+                400,
+                "Bad Request: message is not modified: specified new message content and reply markup are "
+                "exactly the same as a current content and reply markup of the message",
+            )
+        message |= {"text": text, "entities": entities}
+        self.edits[chat, message_id].append(text)
+        return message
+
+    async def _delete_message(self, fields: dict[str, Any]) -> bool:
+        if self.messages[int(fields["chat_id"])].pop(int(fields["message_id"]), None) is None:
+            raise _Refused(400, "Bad Request: message to delete not found")
+        return True
+
+    async def _send_document(self, fields: dict[str, Any]) -> dict[str, Any]:
+        chat = int(fields["chat_id"])
+        name, content = fields["document"]
+        self.documents.append((chat, name, content))
+        return {
+            "message_id": self._new_message_id(),
+            "date": int(time.time()),
+            "from": BOT,
+            "chat": self._chat(chat, private=chat > 0),
+            "document": {"file_id": "f", "file_unique_id": "u", "file_name": name},
+        }
+
+    async def _send_chat_action(self, _: dict[str, Any]) -> bool:
+        return True
+
+    async def _delete_webhook(self, _: dict[str, Any]) -> bool:
+        return True
+
+    async def _set_my_commands(self, fields: dict[str, Any]) -> bool:
+        commands = json.loads(fields["commands"])
+        for command in commands:
+            if not _COMMAND.fullmatch(command["command"]) or not 1 <= len(command["description"]) <= 256:
+                raise _Refused(400, "Bad Request: BOT_COMMAND_INVALID")
+        self.commands[fields.get("language_code", "")] = commands
+        return True
+
+    def _checked_text(self, fields: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+        """Telegram's own checks; what it would silently drop is a violation that fails the test."""
+        text = str(fields.get("text", "")).strip()
+        entities = json.loads(fields.get("entities", "[]"))
+        length = len(text.encode("utf-16-le")) // 2
+        if not text:
+            self.violations.append("empty text")
+            raise _Refused(400, "Bad Request: message text is empty")
+        if length > 4096:
+            self.violations.append(f"text of {length} units")
+            raise _Refused(400, "Bad Request: message is too long")
+        if len(entities) > 100:
+            self.violations.append(f"{len(entities)} entities")
+        for entity in entities:
+            if entity["offset"] < 0 or entity["length"] < 1 or entity["offset"] + entity["length"] > length:
+                self.violations.append(f"entity {entity} outside a text of {length} units")
+                raise _Refused(400, "Bad Request: entity ends after the end of the text")
+        return text, entities
+
+    def _new_message_id(self) -> int:
+        self._next_message += 1
+        return self._next_message
+
+    @staticmethod
+    def _chat(chat: int, *, private: bool) -> dict[str, Any]:
+        if private:
+            return {"id": chat, "type": "private", "first_name": f"User{chat}"}
+        return {"id": chat, "type": "supergroup", "title": "Friends"}
+
+
+async def _fields(request: web.Request) -> dict[str, Any]:
+    fields: dict[str, Any] = dict(request.query)
+    for name, value in (await request.post()).items():
+        fields[name] = (
+            (value.filename, value.file.read()) if isinstance(value, web.FileField) else str(value)
+        )
+    return fields
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
