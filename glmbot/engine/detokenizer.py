@@ -64,9 +64,14 @@ class Detokenizer:
     def _append(self, piece: str) -> None:
         searched_from = max(0, len(self._text) - max((len(stop) for stop in self._stop), default=0))
         self._text += piece
-        hits = [hit for stop in self._stop if (hit := self._text.find(stop, searched_from)) >= 0]
+        # The stop text that is complete first counts, however the tokens cut the text.
+        hits = [
+            (start + len(stop), start)
+            for stop in self._stop
+            if (start := self._text.find(stop, searched_from)) >= 0
+        ]
         if hits:
-            self._stopped_at = min(hits)
+            self._stopped_at = min(hits)[1]
 
     def _withheld(self) -> int:
         """Characters at the end that may yet turn out to be the beginning of a stop text."""

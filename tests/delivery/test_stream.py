@@ -1,0 +1,222 @@
+"""Coalesced edits, floods, outages: in virtual time, so that minutes take milliseconds."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from virtual_time import run_in_virtual_time
+
+from glmbot.delivery.pace import Pace
+from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Unreachable, show
+from glmbot.messages import Attachment, Reply, ReplyState
+
+FINAL = "".join(f"word{number} " for number in range(200)).strip()
+
+
+async def growing(text: str = FINAL, step_s: float = 0.05, ends: ReplyState = ReplyState.FINAL) -> AsyncGenerator[Reply]:
+    for end in range(0, len(text), 7):
+        yield Reply(text[:end], ReplyState.STREAMING)
+        await asyncio.sleep(step_s)
+    yield Reply(text, ends)
+
+
+@dataclass
+class Chat:
+    """A platform's chat: one write a `law_s` seconds, floods and outages as told, 300 characters a message."""
+
+    law_s: float = 1.0
+    latency_s: float = 0.1
+    outages: set[int] = field(default_factory=set)
+    lost: set[int] = field(default_factory=set)
+    gone_after: int = 10**9
+    messages: dict[str, Piece] = field(default_factory=dict)
+    writes: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    held_until: float = 0.0
+    attachments: list[Attachment] = field(default_factory=list)
+    requests: int = 0
+
+    def cut(self, text: str, notice: str) -> Sequence[Piece]:
+        pieces = [text[start : start + 300] for start in range(0, len(text), 300)] or [""]
+        return [*map(Piece, pieces[:-1]), Piece(pieces[-1], notice)]
+
+    async def _request(self) -> None:
+        self.requests += 1
+        await asyncio.sleep(self.latency_s)
+        now = asyncio.get_running_loop().time()
+        if self.requests > self.gone_after:
+            raise Gone("blocked")
+        if self.requests in self.outages:
+            raise Unreachable("no network")
+        wait = max(self.held_until - now, (self.writes[-1] + self.law_s - now) if self.writes else 0)
+        if wait > 1e-9:
+            self.refused.append(now)
+            raise Flooded(wait)
+        self.writes.append(now)
+
+    async def send(self, piece: Piece) -> str:
+        await self._request()
+        name = f"m{len(self.messages) + self.requests * 1000}"
+        self.messages[name] = piece
+        return name
+
+    async def edit(self, message_id: str, piece: Piece) -> None:
+        await self._request()
+        if message_id not in self.messages or self.requests in self.lost:
+            self.messages.pop(message_id, None)
+            raise Missing(message_id)
+        self.messages[message_id] = piece
+
+    async def remove(self, message_id: str) -> None:
+        await self._request()
+        del self.messages[message_id]
+
+    async def attach(self, attachment: Attachment) -> None:
+        await self._request()
+        self.attachments.append(attachment)
+
+    @property
+    def text(self) -> str:
+        return "".join(piece.text for piece in self.messages.values())
+
+
+def test_the_answer_is_seen_growing_and_writes_keep_their_pace() -> None:
+    chat = Chat()
+    run_in_virtual_time(show(growing(), chat, Pace(1.0)))
+    assert chat.text == FINAL
+    assert len(chat.writes) > 5
+    assert chat.refused == []
+
+
+@given(
+    st.integers(0, 10**6),
+    st.floats(0.05, 3.0),
+    st.floats(0.0, 2.0),
+    st.sets(st.integers(1, 40), max_size=10),
+    st.lists(st.tuples(st.floats(0, 20), st.floats(0, 60)), max_size=4),
+)
+def test_whatever_floods_and_outages_come_the_final_text_arrives(
+    seed: int, base: float, latency: float, outages: set[int], holds: list[tuple[float, float]]
+) -> None:
+    chat = Chat(latency_s=latency, outages=outages)
+    dice = random.Random(seed)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for at, length in holds:
+            loop.call_at(at, lambda until: setattr(chat, "held_until", until), at + length)
+        await show(growing(step_s=dice.random() / 5), chat, Pace(base))
+
+    run_in_virtual_time(main())
+    assert chat.text == FINAL
+    # A flood answer is obeyed, so a hold costs a refusal or two and never a storm of them.
+    assert len(chat.refused) <= 30
+
+
+def test_one_chats_flood_holds_no_other_chat() -> None:
+    held, free = Chat(held_until=30.0), Chat()
+
+    async def timed(chat: Chat) -> float:
+        await show(growing(), chat, Pace(1.0))
+        return asyncio.get_running_loop().time()
+
+    async def main() -> tuple[float, float]:
+        first, second = await asyncio.gather(timed(held), timed(free))
+        return first, second
+
+    held_ended, free_ended = run_in_virtual_time(main())
+    assert held_ended >= 30
+    assert free_ended < 15
+    assert held.text == free.text == FINAL
+
+
+def test_five_chats_under_a_simulated_flood_keep_the_law_and_get_every_final_text() -> None:
+    chats = [Chat(law_s=1.0) for _ in range(5)]
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for number, chat in enumerate(chats[:3]):
+            loop.call_at(2.0 + number, lambda chat=chat: setattr(chat, "held_until", loop.time() + 30))
+        await asyncio.gather(*(show(growing(step_s=0.2), chat, Pace(0.2)) for chat in chats))
+
+    run_in_virtual_time(main())
+    for chat in chats:
+        assert chat.text == FINAL
+        minutes = [sum(start <= at < start + 60 for at in chat.writes) for start in chat.writes]
+        assert max(minutes) <= 61
+
+
+def test_after_a_restart_the_old_messages_are_edited_and_what_is_too_much_removed() -> None:
+    chat = Chat(messages={"a": Piece("old"), "b": Piece("old"), "c": Piece("old"), "d": Piece("old"), "e": Piece("x")})
+    run_in_virtual_time(show(growing(FINAL[:700]), chat, Pace(1.0), sent=["a", "b", "c", "d", "e"]))
+    assert list(chat.messages) == ["a", "b", "c"]
+    assert chat.text == FINAL[:700]
+
+
+def test_message_ids_are_reported_before_anything_else_is_written() -> None:
+    chat = Chat()
+    reported: list[tuple[int, int]] = []
+
+    async def on_sent(ids: Sequence[str]) -> None:
+        reported.append((len(ids), chat.requests))
+
+    run_in_virtual_time(show(growing(), chat, Pace(1.0), on_sent=on_sent))
+    assert [count for count, _ in reported] == list(range(1, len(chat.messages) + 1))
+    assert reported[0] == (1, 1)
+
+
+def test_a_message_that_somebody_deleted_is_sent_anew() -> None:
+    chat = Chat(lost={4})
+    run_in_virtual_time(show(growing(FINAL[:250]), chat, Pace(1.0)))
+    assert chat.text == FINAL[:250]
+
+
+def test_a_chat_that_is_gone_cancels_the_generation() -> None:
+    closed: list[bool] = []
+
+    async def endless() -> AsyncGenerator[Reply]:
+        try:
+            while True:
+                yield Reply("x", ReplyState.STREAMING)
+                await asyncio.sleep(1)
+        finally:
+            closed.append(True)
+
+    with pytest.raises(Gone):
+        run_in_virtual_time(show(endless(), Chat(gone_after=0), Pace(1.0)))
+    assert closed == [True]
+
+
+def test_a_file_comes_after_the_text_and_silence_stays_silence() -> None:
+    chat, file = Chat(), Attachment("a.json", b"{}", "application/json")
+
+    async def with_file() -> AsyncGenerator[Reply]:
+        yield Reply("", ReplyState.FINAL, "here it is", attachment=file)
+
+    async def nothing() -> AsyncGenerator[Reply]:
+        return
+        yield Reply("", ReplyState.FINAL)
+
+    run_in_virtual_time(show(with_file(), chat, Pace(1.0)))
+    assert chat.attachments == [file]
+    silent = Chat()
+    assert run_in_virtual_time(show(nothing(), silent, Pace(1.0))) is None
+    assert silent.requests == 0
+
+
+def test_an_answer_that_breaks_off_ends_as_failed_with_what_there_was() -> None:
+    async def breaking() -> AsyncGenerator[Reply]:
+        yield Reply("so far", ReplyState.STREAMING)
+        raise RuntimeError("a bug")
+
+    chat = Chat()
+    reply = run_in_virtual_time(show(breaking(), chat, Pace(1.0)))
+    assert reply is not None
+    assert reply.state is ReplyState.FAILED
+    assert chat.text == "so far"

@@ -1,0 +1,244 @@
+"""The shared engine with real torch: one batch for everybody, each answer as if they were alone."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import until
+from transformers import AutoModelForCausalLM
+
+from glmbot.engine import runner as runner_module
+from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
+from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.errors import EngineStopped, NumericalFault, PrecisionError, PromptTooLong, QueueFull
+
+QUESTIONS = [
+    "What is the capital of France?",
+    "Tell me a joke.",
+    "Why is the sky blue?",
+    "Write a haiku about the sea.",
+    "你好，你是谁？",
+    "1+1?",
+    "Name three colours.",
+    "Explain gravity to a child in a few words.",
+]
+
+
+async def ask(engine: LocalEngine, question: str, *, user: str = "u", **sampling: object) -> Progress:
+    wish = Sampling(**{"max_tokens": 40, "temperature": 0, **sampling})  # pyright: ignore[reportArgumentType]
+    prompt = engine.chat_format.encode_chat("", [], question)
+    last = Progress()
+    async for last in engine.generate(prompt, wish, user=user):
+        pass
+    return last
+
+
+async def test_eight_people_at_once_share_one_batch_and_get_the_answers_they_get_alone(
+    demo_model: Path,
+) -> None:
+    engine = await LocalEngine.start(LocalEngineSettings(demo_model, precision=Precision.FP32))
+    alone = [await ask(engine, question) for question in QUESTIONS]
+    together = await asyncio.gather(*(ask(engine, question, user=question) for question in QUESTIONS))
+    assert [answer.text for answer in together] == [answer.text for answer in alone]
+    assert engine.stats().largest_batch == 8
+    assert "Paris" in alone[0].text
+    assert alone[0].finish is FinishReason.STOP
+    await engine.close()
+
+
+async def test_answers_equal_transformers_own_generation(engine: LocalEngine, tiny_model: Path) -> None:
+    reference = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    for question in QUESTIONS[:4]:
+        prompt = engine.chat_format.encode_chat("Be brief.", [], question)
+        generated = reference.generate(
+            torch.tensor([prompt]), max_new_tokens=40, do_sample=False, pad_token_id=0
+        )[0, len(prompt) :].tolist()
+        last = Progress()
+        async for last in engine.generate(prompt, Sampling(max_tokens=40, temperature=0), user="u"):
+            pass
+        assert last.text == engine.chat_format.finish_text(engine.chat_format.decode(generated))
+
+
+async def test_a_long_prompt_read_in_chunks_gives_the_same_answer(engine_settings: LocalEngineSettings) -> None:
+    texts: list[str] = []
+    for chunk in (7, 4096):
+        engine = await LocalEngine.start(replace(engine_settings, prefill_tokens=chunk))
+        texts.append((await ask(engine, "the lazy dog " * 100)).text)
+        await engine.close()
+    assert texts[0] == texts[1]
+
+
+async def test_a_seed_repeats_an_answer_in_whatever_company(engine: LocalEngine) -> None:
+    alone = await ask(engine, "hello", temperature=1.0, top_p=1.0, seed=42)
+    crowd = await asyncio.gather(
+        ask(engine, "hello", temperature=1.0, top_p=1.0, seed=42),
+        *(ask(engine, f"other {n}", temperature=1.0, user=str(n)) for n in range(5)),
+    )
+    assert crowd[0].text == alone.text
+    assert (await ask(engine, "hello", temperature=1.0, top_p=1.0, seed=43)).text != alone.text
+
+
+async def test_a_stop_text_ends_an_answer(engine: LocalEngine) -> None:
+    whole = (await ask(engine, "hello")).text
+    stop = whole[10:13]
+    stopped = await ask(engine, "hello", stop=(stop,))
+    assert stopped.finish is FinishReason.STOP
+    assert stopped.text == whole[: whole.index(stop)].strip()
+
+
+async def test_closing_a_stream_frees_its_cache_at_the_next_step(engine: LocalEngine) -> None:
+    prompt = engine.chat_format.encode_chat("", [], "hello")
+    async with aclosing(engine.generate(prompt, Sampling(max_tokens=1500), user="u")) as stream:
+        async for progress in stream:
+            if progress.completion_tokens > 3:
+                break
+        assert engine.stats().cache_tokens_used > 0
+    await until(lambda: engine.stats().cache_tokens_used == 0)
+    assert engine.stats().running == 0
+
+
+async def test_the_queue_tells_places_and_refuses_at_once_when_full(
+    engine_settings: LocalEngineSettings,
+) -> None:
+    engine = await LocalEngine.start(replace(engine_settings, max_batch=1, queue_limit=2))
+    places: dict[int, list[int]] = {1: [], 2: []}
+
+    async def wait_in_line(number: int) -> None:
+        prompt = engine.chat_format.encode_chat("", [], "hello")
+        stream = engine.generate(prompt, Sampling(max_tokens=60, temperature=0), user=f"u{number}")
+        async for progress in stream:
+            if progress.place is not None:
+                places[number].append(progress.place)
+
+    long = asyncio.create_task(ask(engine, "hello", max_tokens=300, user="first"))
+    await until(lambda: engine.stats().running == 1)
+    waiting = []
+    for number in (1, 2):
+        waiting.append(asyncio.create_task(wait_in_line(number)))
+        await until(lambda number=number: engine.stats().waiting == number)
+    with pytest.raises(QueueFull) as full:
+        await ask(engine, "hello", user="late")
+    assert full.value.expected_wait_s > 0
+    await asyncio.gather(long, *waiting)
+    assert places[1][0] == 1
+    assert places[2][0] == 2
+    assert places[2][-1] == 1
+    await engine.close()
+
+
+async def test_cache_memory_bounds_how_many_run_and_the_rest_wait(engine_settings: LocalEngineSettings) -> None:
+    engine = await LocalEngine.start(replace(engine_settings, cache_tokens=300))
+    answers = await asyncio.gather(
+        *(ask(engine, "hello", max_tokens=100, user=str(n)) for n in range(6))
+    )
+    assert len({answer.text for answer in answers}) == 1
+    assert engine.stats().largest_batch <= 2
+    await engine.close()
+
+
+async def test_what_cannot_fit_is_refused_before_it_waits(engine: LocalEngine) -> None:
+    with pytest.raises(PromptTooLong):
+        await anext(engine.generate([5] * 2040, Sampling(max_tokens=100), user="u"))
+    with pytest.raises(PromptTooLong):
+        await anext(engine.generate([], Sampling(max_tokens=100), user="u"))
+
+
+async def test_a_deadline_ends_an_answer_with_what_there_is(engine: LocalEngine) -> None:
+    prompt = engine.chat_format.encode_chat("", [], "hello")
+    last = Progress()
+    async for last in engine.generate(prompt, Sampling(max_tokens=1900), user="u", deadline_s=0.3):
+        pass
+    assert last.finish is FinishReason.DEADLINE
+    assert 0 < last.completion_tokens < 1900
+
+
+async def test_switching_precision_lets_running_streams_go_on(engine: LocalEngine) -> None:
+    streams = [
+        asyncio.create_task(ask(engine, f"q{n}", max_tokens=400, user=str(n))) for n in range(4)
+    ]
+    await until(lambda: engine.stats().running == 4)
+    shares: list[float] = []
+    for precision in (Precision.INT8, Precision.BF16, Precision.FP32, Precision.INT8):
+        change = await engine.set_precision(precision, shares.append)
+        assert change.after is precision is engine.precision
+    answers = await asyncio.gather(*streams)
+    assert all(answer.completion_tokens == 400 for answer in answers)
+    assert shares[-1] == 1.0
+    assert change.weight_bytes_after < 0.6 * (await engine.set_precision(Precision.FP32)).weight_bytes_after
+
+
+async def test_after_a_round_trip_the_answers_are_the_old_ones(engine: LocalEngine) -> None:
+    before = (await ask(engine, "hello")).text
+    await engine.set_precision(Precision.INT8)
+    await engine.set_precision(Precision.FP32)
+    assert (await ask(engine, "hello")).text == before
+
+
+async def test_a_failed_switch_is_rolled_back_and_streams_go_on(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (await ask(engine, "hello")).text
+    stream = asyncio.create_task(ask(engine, "hello", max_tokens=300))
+    await until(lambda: engine.stats().running == 1)
+    real = runner_module.fill
+    calls: list[Precision] = []
+
+    def failing(*args: object, **kwargs: object) -> None:
+        calls.append(args[2])  # pyright: ignore[reportArgumentType]
+        if args[2] is Precision.INT8:
+            # Half the layers are converted already when the memory runs out.
+            real(*args, **kwargs)  # pyright: ignore[reportArgumentType]
+            raise MemoryError("no memory left")
+        real(*args, **kwargs)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(runner_module, "fill", failing)
+    with pytest.raises(PrecisionError, match="no memory left"):
+        await engine.set_precision(Precision.INT8)
+    assert calls == [Precision.INT8, Precision.FP32]
+    assert engine.precision is Precision.FP32
+    assert (await stream).text.startswith(before[:20])
+    assert (await ask(engine, "hello")).text == before
+
+
+async def test_a_precision_that_this_machine_lacks_is_refused(engine: LocalEngine) -> None:
+    with pytest.raises(PrecisionError, match="choose one of"):
+        await engine.set_precision(Precision.FP16)
+    assert engine.precision is Precision.FP32
+
+
+async def test_nan_is_a_fault_of_one_conversation_and_is_not_hidden(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = engine._runner.step
+
+    def poisoned(chunks: list[object]) -> torch.Tensor:
+        logits = real(chunks).clone()  # pyright: ignore[reportArgumentType]
+        for row, chunk in enumerate(chunk for chunk in chunks if chunk.draws):  # pyright: ignore
+            if chunk.sequence.user == "sick":  # pyright: ignore
+                logits[row] = float("nan")
+        return logits
+
+    monkeypatch.setattr(engine._runner, "step", poisoned)
+    healthy = asyncio.create_task(ask(engine, "hello", user="healthy"))
+    with pytest.raises(NumericalFault):
+        await ask(engine, "hello", user="sick")
+    assert (await healthy).completion_tokens == 40
+    assert engine.stats().cache_tokens_used == 0
+
+
+async def test_closing_the_engine_ends_running_streams_clearly(engine_settings: LocalEngineSettings) -> None:
+    engine = await LocalEngine.start(engine_settings)
+    stream = asyncio.create_task(ask(engine, "hello", max_tokens=1900))
+    await until(lambda: engine.stats().running == 1)
+    await engine.close()
+    with pytest.raises(EngineStopped):
+        await stream
+    with pytest.raises(EngineStopped):
+        await ask(engine, "hello")
+    gc.collect()

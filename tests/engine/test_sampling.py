@@ -1,0 +1,82 @@
+"""The draw agrees with Transformers' own processors, row by row, whatever the batch."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import (
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from glmbot.engine.base import Sampling
+from glmbot.engine.sampling import Draw, sample
+
+VOCABULARY = 400
+
+
+def reference(logits: torch.Tensor, draw: Draw) -> torch.Tensor:
+    """Probabilities [vocabulary] after Transformers' processors."""
+    ids = torch.tensor([list(draw.seen) or [0]])
+    scores = logits[None].clone()
+    settings = draw.sampling
+    if settings.repetition_penalty != 1 and draw.seen:
+        scores = RepetitionPenaltyLogitsProcessor(settings.repetition_penalty)(ids, scores)
+    scores = TemperatureLogitsWarper(settings.temperature)(ids, scores)
+    if settings.top_k:
+        scores = TopKLogitsWarper(settings.top_k)(ids, scores)
+    if settings.top_p < 1:
+        scores = TopPLogitsWarper(settings.top_p)(ids, scores)
+    return torch.softmax(scores[0], -1)
+
+
+draws = st.builds(
+    Draw,
+    st.builds(
+        Sampling,
+        max_tokens=st.just(1),
+        temperature=st.sampled_from([0.2, 0.7, 1.0, 3.0]),
+        top_p=st.sampled_from([0.1, 0.5, 0.9, 0.999, 1.0]),
+        top_k=st.sampled_from([0, 1, 5, 300]),
+        repetition_penalty=st.sampled_from([1.0, 1.3, 5.0]),
+    ),
+    st.lists(st.integers(0, VOCABULARY - 1), max_size=20, unique=True),
+    st.floats(0, 1, exclude_max=True, width=32),
+)
+
+
+@given(st.lists(draws, min_size=1, max_size=6), st.integers(0, 1000))
+def test_a_draw_lies_where_transformers_puts_its_probability(rows: list[Draw], seed: int) -> None:
+    logits = torch.randn(len(rows), VOCABULARY, generator=torch.Generator().manual_seed(seed)) * 3
+    for row, (chosen, draw) in enumerate(zip(sample(logits, rows).tolist(), rows, strict=True)):
+        expected = reference(logits[row], draw)
+        assert expected[chosen] > 0
+        order = torch.argsort(expected, descending=True)
+        before = float(expected[order].cumsum(0)[order.tolist().index(chosen)])
+        assert before >= draw.uniform - 1e-3
+        assert before - float(expected[chosen]) <= draw.uniform + 1e-3
+
+
+@given(st.lists(draws, min_size=2, max_size=6))
+def test_the_rest_of_the_batch_changes_nothing(rows: list[Draw]) -> None:
+    logits = torch.randn(len(rows), VOCABULARY, generator=torch.Generator().manual_seed(1)) * 3
+    alone = [int(sample(logits[row : row + 1], [draw])) for row, draw in enumerate(rows)]
+    assert sample(logits, rows).tolist() == alone
+
+
+def test_temperature_zero_takes_the_likeliest() -> None:
+    logits = torch.randn(3, VOCABULARY)
+    greedy = Draw(Sampling(max_tokens=1, temperature=0), (), 0.9)
+    assert sample(logits, [greedy] * 3).tolist() == logits.argmax(-1).tolist()
+
+
+def test_a_row_with_nan_is_reported_and_the_others_are_drawn() -> None:
+    logits = torch.randn(3, VOCABULARY)
+    logits[1, 7] = float("nan")
+    drawn = sample(logits, [Draw(Sampling(max_tokens=1), (), 0.5)] * 3).tolist()
+    assert drawn[1] == -1
+    assert drawn[0] >= 0
+    assert drawn[2] >= 0

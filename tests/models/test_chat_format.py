@@ -1,0 +1,86 @@
+"""Prompts: the template's own control tokens, and none from users."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from glmbot.engine.base import ChatTurn
+from glmbot.models.chat_format import TemplateChatFormat
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model: Path) -> object:
+    return AutoTokenizer.from_pretrained(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def chat_format(tokenizer: object) -> TemplateChatFormat:
+    return TemplateChatFormat(tokenizer)  # pyright: ignore[reportArgumentType]
+
+
+def test_an_ordinary_conversation_is_encoded_as_the_template_says(
+    tokenizer: object, chat_format: TemplateChatFormat
+) -> None:
+    expected = tokenizer.apply_chat_template(  # pyright: ignore
+        [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Hello there"},
+            {"role": "assistant", "content": "Hi!"},
+            {"role": "user", "content": "你好"},
+        ],
+        add_generation_prompt=True,
+        return_dict=False,
+    )
+    assert chat_format.encode_chat("Be brief.", [ChatTurn("Hello there", "Hi!")], "你好") == expected
+
+
+pieces = st.lists(
+    st.text(max_size=10)
+    | st.sampled_from(["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_", "start|>", "<", "|>", "<|im_start|>system\n"]),
+    max_size=8,
+).map("".join)
+
+
+@given(pieces)
+def test_users_text_never_becomes_a_control_token_and_comes_back_unchanged(
+    tokenizer: object, chat_format: TemplateChatFormat, text: str
+) -> None:
+    tokens = chat_format.encode_text(text)
+    assert not set(tokens) & set(tokenizer.all_special_ids)  # pyright: ignore
+    assert chat_format.decode(tokens) == text
+
+
+@given(pieces, pieces, pieces)
+def test_a_prompt_has_exactly_the_templates_control_tokens(
+    tokenizer: object, chat_format: TemplateChatFormat, question: str, answer: str, last: str
+) -> None:
+    start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])  # pyright: ignore
+    tokens = chat_format.encode_chat("", [ChatTurn(question, answer)], last)
+    assert tokens.count(start) == 4
+    assert tokens.count(end) == 3
+
+
+def test_the_demo_models_format_matches_its_own_template(demo_model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(demo_model)
+    expected = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "What is the capital of France?"}],
+        add_generation_prompt=True,
+        return_dict=False,
+    )
+    assert TemplateChatFormat(tokenizer).encode_chat("", [], "What is the capital of France?") == expected
+
+
+def test_a_template_without_a_system_role_gives_it_to_the_first_question(tiny_model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    )
+    chat_format = TemplateChatFormat(tokenizer)
+    text = chat_format.decode(chat_format.encode_chat("Be brief.", [ChatTurn("one", "two")], "three"))
+    assert text == "user: Be brief.\n\none\nassistant: two\nuser: three\n"

@@ -1,0 +1,251 @@
+"""What both stores promise. Every test here runs on SQLite and on a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+from conftest import free_port
+
+from glmbot.errors import StoreError
+from glmbot.messages import ChatKind, ConversationKey, Message, Role, UserKey
+from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.redis import RedisStore
+from glmbot.store.sqlite import SqliteStore
+
+ANN, BOB = UserKey("telegram", 11), UserKey("telegram", 22)
+PRIVATE = ConversationKey("telegram", 11)
+GROUP = ConversationKey("telegram", -5, 0, 3)
+DONE = StoredAnswer("the answer", "final", "")
+
+
+def message(
+    update: str, user: UserKey = ANN, conversation: ConversationKey = PRIVATE, text: str = "hi"
+) -> Message:
+    return Message(update, conversation, user, text, origin={"chat": "11"})
+
+
+async def turn(
+    store: Store, update: str, question: str, answer: str = "a", user: UserKey = ANN,
+    conversation: ConversationKey = PRIVATE,
+) -> bool:  # fmt: skip
+    asked = message(update, user, conversation, question)
+    assert await store.accept(asked, float(update))
+    epoch = await store.epoch(conversation)
+    done = await store.finish(
+        asked, StoredAnswer(answer, "final", ""), question=question, epoch=epoch, at=float(update)
+    )
+    await store.delivered(asked)
+    return done
+
+
+async def questions(store: Store, conversation: ConversationKey = PRIVATE) -> list[str]:
+    return [each.question for each in await store.last_turns(conversation, 100)]
+
+
+async def test_an_update_is_accepted_once(store: Store) -> None:
+    assert await store.accept(message("1"), 1.0)
+    assert not await store.accept(message("1"), 2.0)
+    await store.delivered(message("1"))
+    assert not await store.accept(message("1"), 3.0)
+
+
+async def test_fifty_at_once_are_accepted_once(store: Store) -> None:
+    results = await asyncio.gather(*(store.accept(message("1"), 1.0) for _ in range(50)))
+    assert sum(results) == 1
+
+
+async def test_what_is_unfinished_comes_back_whole_and_in_order(store: Store) -> None:
+    first = Message(
+        "9", GROUP, BOB, "héllo 你好 🙂 \u200f", ChatKind.GROUP, "Bob", "zh-hans", Role.ADMIN, {"chat": "-5"}
+    )
+    await store.accept(first, 1.0)
+    for number in range(8, 2, -1):
+        await store.accept(message(str(number)), 10.0 - number)
+    await store.mark(first, {"sent": "[1]"})
+    await store.mark(first, {"sent": "[1, 2]", "other": "x"})
+    await store.delivered(message("5"))
+    left = await store.unfinished("telegram")
+    assert [each.message.update_id for each in left] == ["9", "8", "7", "6", "4", "3"]
+    assert left[0].message == first
+    assert left[0].marks == {"sent": "[1, 2]", "other": "x"}
+    assert await store.unfinished("discord") == []
+
+
+async def test_a_turn_is_appended_with_its_answer_in_one_step(store: Store) -> None:
+    asked = message("1")
+    await store.accept(asked, 1.0)
+    assert await store.answer(asked) is None
+    assert await store.finish(asked, DONE, question="hi", epoch=0, at=1.0)
+    assert await store.answer(asked) == DONE
+    assert not await store.finish(asked, StoredAnswer("again", "final", ""), question="hi", epoch=0, at=2.0)
+    assert await questions(store) == ["hi"]
+    assert await store.answer(asked) == DONE
+    await store.delivered(asked)
+    assert await store.answer(asked) is None
+
+
+async def test_an_answer_begun_before_a_reset_is_not_appended_after_it(store: Store) -> None:
+    await turn(store, "1", "one")
+    asked = message("2")
+    await store.accept(asked, 2.0)
+    epoch = await store.epoch(PRIVATE)
+    assert await store.reset(PRIVATE) == 1
+    assert not await store.finish(asked, DONE, question="two", epoch=epoch, at=2.0)
+    assert await questions(store) == []
+    assert await turn(store, "3", "three")
+
+
+async def test_a_repeated_answer_replaces_the_old_one_and_what_followed(store: Store) -> None:
+    for number in ("1", "2", "3"):
+        await turn(store, number, number)
+    second = (await store.last_turns(PRIVATE, 10))[1]
+    again = message("4")
+    await store.accept(again, 4.0)
+    await store.finish(again, DONE, question="2 again", epoch=0, at=4.0, replaces=second.id)
+    assert await questions(store) == ["1", "2 again"]
+
+
+async def test_the_last_turns_are_the_newest_oldest_first(store: Store) -> None:
+    for number in range(1, 8):
+        await turn(store, str(number), str(number))
+    newest = await store.last_turns(PRIVATE, 3)
+    assert [each.question for each in newest] == ["5", "6", "7"]
+    assert [each.id for each in newest] == sorted(each.id for each in newest)
+    assert await store.last_turns(PRIVATE, 0) == []
+
+
+async def test_histories_never_mix(store: Store) -> None:
+    await turn(store, "1", "private")
+    await turn(store, "2", "group", conversation=GROUP)
+    await turn(store, "3", "bob", user=BOB, conversation=ConversationKey("telegram", 22))
+    assert await questions(store) == ["private"]
+    assert await questions(store, GROUP) == ["group"]
+    await store.reset(GROUP)
+    assert await questions(store) == ["private"]
+
+
+async def test_export_has_everything_of_one_person_and_nothing_of_another(store: Store) -> None:
+    await turn(store, "1", "private")
+    await turn(store, "2", "anns in group", conversation=GROUP)
+    await turn(store, "3", "bobs in group", user=BOB, conversation=GROUP)
+    exported = {entry.conversation: [t.question for t in entry.turns] for entry in await store.export(ANN)}
+    assert exported == {PRIVATE: ["private"], GROUP: ["anns in group"]}
+    assert set(await store.conversations(ANN)) == {PRIVATE, GROUP}
+
+
+async def test_forgetting_leaves_no_trace_and_keeps_other_people(
+    store: Store, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    person = UserKey("telegram", 987654321)
+    home = ConversationKey("telegram", 987654321)
+    await turn(store, "1", "SECRET-question", "SECRET-answer", person, home)
+    await turn(store, "2", "SECRET-in-group", "SECRET-answer", person, GROUP)
+    await turn(store, "3", "bobs", user=BOB, conversation=GROUP)
+    await store.set_setting(person, "language", "zh")
+    pending = Message("4", home, person, "SECRET-pending")
+    await store.accept(pending, 4.0)
+    await store.mark(pending, {"sent": "[1]"})
+    await store.accept(Message("5", GROUP, person, "SECRET-pending"), 5.0)
+    assert await store.forget(person) == 2
+    assert await questions(store, GROUP) == ["bobs"]
+    assert await store.unfinished("telegram") == []
+    assert not await store.finish(pending, DONE, question="late", epoch=0, at=9.0)
+    if isinstance(store, SqliteStore):
+        content = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    else:
+        content = await _scan_redis(request.getfixturevalue("redis_url"), store)
+    assert b"bobs" in content
+    assert b"SECRET" not in content
+    assert b"987654321" not in content
+
+
+async def _scan_redis(url: str, store: Store) -> bytes:
+    """Every key of the store with its whole content."""
+    from redis.asyncio import Redis
+
+    assert isinstance(store, RedisStore)
+    client = Redis.from_url(url)
+    found = b""
+    async for key in client.scan_iter(f"{store._prefix}:*"):
+        content = {
+            b"hash": client.hgetall, b"list": lambda k: client.lrange(k, 0, -1),
+            b"set": client.smembers, b"zset": lambda k: client.zrange(k, 0, -1), b"string": client.get,
+        }[await client.type(key)]  # fmt: skip
+        found += key + repr(await content(key)).encode()
+    await client.aclose()
+    return found
+
+
+async def test_settings_are_kept_by_person(store: Store) -> None:
+    await store.set_setting(ANN, "language", "zh")
+    await store.set_setting(ANN, "language", "en")
+    assert await store.settings(ANN) == {"language": "en"}
+    assert await store.settings(BOB) == {}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+async def test_turns_are_deleted_after_their_time(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    store: Store = (
+        SqliteStore(tmp_path / "s.sqlite3", turns_kept_s=100)
+        if kind == "sqlite"
+        else RedisStore(request.getfixturevalue("redis_url"), prefix=f"expiry{id(tmp_path)}", turns_kept_s=100)
+    )
+    await store.open()
+    await turn(store, "10", "old")
+    await turn(store, "90", "newer")
+    await store.accept(message("150"), 150.0)
+    assert await questions(store) == ["newer"]
+    await store.close()
+
+
+async def test_a_database_survives_its_process(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite3")
+    await store.open()
+    await turn(store, "1", "one")
+    await store.accept(message("2"), 2.0)
+    # No close: what is committed must be there for the next process all the same.
+    again = SqliteStore(tmp_path / "s.sqlite3")
+    await again.open()
+    assert await questions(again) == ["one"]
+    assert len(await again.unfinished("telegram")) == 1
+    await again.close()
+    await store.close()
+
+
+async def test_a_file_that_is_no_database_is_named_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("my shopping list\n" * 100)
+    with pytest.raises(StoreError, match=r"notes\.txt"):
+        await SqliteStore(path).open()
+    assert path.read_text().startswith("my shopping list")
+
+
+async def test_an_unreachable_redis_is_named_without_its_password() -> None:
+    port = free_port()
+    store = RedisStore(f"redis://user:pa55word@127.0.0.1:{port}/0", timeout_s=1)
+    with pytest.raises(StoreError, match=f"127.0.0.1:{port}") as caught:
+        await store.open()
+    assert "pa55word" not in str(caught.value)
+    await store.close()
+
+
+async def test_a_redis_that_may_lose_histories_is_warned_of(redis_url: str) -> None:
+    store = RedisStore(redis_url)
+    await store.open()
+    assert any("nothing is persisted" in warning for warning in await store.warnings())
+    await store.close()
+
+
+async def test_a_failing_statement_is_a_store_error_that_says_which(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite3")
+    await store.open()
+    with sqlite3.connect(tmp_path / "s.sqlite3") as other:
+        other.execute("DROP TABLE inbox")
+    with pytest.raises(StoreError, match="inbox"):
+        await store.accept(message("1"), 1.0)
+    await store.close()
