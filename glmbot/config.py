@@ -35,43 +35,52 @@ class ModelSection(_Section):
     """The model, and what it may use of this machine."""
 
     path: Path = Field(
-        Path(".glmbot/models/smollm2-135m-instruct"),
+        default=Path(".glmbot/models/smollm2-135m-instruct"),
         description="Folder of a Transformers model. `glmbot pull` makes the one named here by default.",
     )
-    device: str = Field("auto", description='"auto", "cpu", "cuda" or "cuda:1".')
+    device: str = Field(default="auto", description='"auto", "cpu", "cuda" or "cuda:1".')
     precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
-        "auto", description="auto: bf16 on a CPU, fp16 on a GPU. Administrators switch it with /precision."
+        default="auto",
+        description="auto: bf16 on a CPU, fp16 on a GPU. Administrators switch it with /precision.",
     )
-    context_length: int = Field(2048, ge=64, description="Tokens of history, question and answer together.")
-    max_answer_tokens: int = Field(512, ge=1, description="Tokens kept free for an answer.")
+    context_length: int = Field(
+        default=2048, ge=64, description="Tokens of history, question and answer together."
+    )
+    max_answer_tokens: int = Field(default=512, ge=1, description="Tokens kept free for an answer.")
     cache_tokens: int = Field(
-        16384, ge=64, description="Size of the KV cache in tokens, for all conversations together."
+        default=16384, ge=64, description="Size of the KV cache in tokens, for all conversations together."
     )
-    max_batch: int = Field(16, ge=1, description="Answers generated at the same time.")
-    queue_limit: int = Field(64, ge=0, description="Requests that may wait; one more is told when to return.")
-    prefill_tokens: int = Field(256, ge=1, description="Prompt tokens read in one step beside decoding.")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 is torch's own choice.")
+    max_batch: int = Field(default=16, ge=1, description="Answers generated at the same time.")
+    queue_limit: int = Field(
+        default=64, ge=0, description="Requests that may wait; one more is told when to return."
+    )
+    prefill_tokens: int = Field(
+        default=256, ge=1, description="Prompt tokens read in one step beside decoding."
+    )
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0 is torch's own choice.")
 
 
 class SamplingSection(_Section):
     """How answers are drawn. What is left out comes from the model's own generation_config.json."""
 
-    temperature: float | None = Field(None, ge=0, le=5, description="0 always takes the likeliest token.")
-    top_p: float | None = Field(None, gt=0, le=1, description="Nucleus sampling; 1 is off.")
-    top_k: int | None = Field(None, ge=0, description="Only the k likeliest tokens; 0 is off.")
-    repetition_penalty: float | None = Field(None, gt=0, le=10, description="1 is off.")
+    temperature: float | None = Field(
+        default=None, ge=0, le=5, description="0 always takes the likeliest token."
+    )
+    top_p: float | None = Field(default=None, gt=0, le=1, description="Nucleus sampling; 1 is off.")
+    top_k: int | None = Field(default=None, ge=0, description="Only the k likeliest tokens; 0 is off.")
+    repetition_penalty: float | None = Field(default=None, gt=0, le=10, description="1 is off.")
 
 
 class DialogueSection(_Section):
     """What a conversation is like."""
 
-    system_prompt: str = Field("", description="Told to the model before every conversation.")
-    turn_limit: int = Field(20, ge=0, description="Past turns that the model is shown at most.")
+    system_prompt: str = Field(default="", description="Told to the model before every conversation.")
+    turn_limit: int = Field(default=20, ge=0, description="Past turns that the model is shown at most.")
     language: Literal["auto", "en", "zh"] = Field(
-        "auto", description="Language of the bot's own words; auto follows each user's app."
+        default="auto", description="Language of the bot's own words; auto follows each user's app."
     )
-    pending_per_user: int = Field(5, ge=1, description="Questions one person may have in progress.")
-    deadline_s: float = Field(300.0, gt=0, description="Seconds after which an answer is ended.")
+    pending_per_user: int = Field(default=5, ge=1, description="Questions one person may have in progress.")
+    deadline_s: float = Field(default=300.0, gt=0, description="Seconds after which an answer is ended.")
 
 
 def _check_user(value: str) -> str:
@@ -85,30 +94,32 @@ _UserId = Annotated[str, AfterValidator(_check_user)]
 class AccessSection(_Section):
     """Who may talk to the bot. Nobody on Telegram and Discord until someone is named here."""
 
-    admins: list[_UserId] = Field([], description='Like ["telegram:123456789", "discord:987654321"].')
-    users: list[_UserId] = Field([], description="People who may talk to the bot.")
+    admins: list[_UserId] = Field(default=[], description='Like ["telegram:123456789", "discord:987654321"].')
+    users: list[_UserId] = Field(default=[], description="People who may talk to the bot.")
     chats: list[_UserId] = Field(
-        [], description='Groups or channels whose every member may: ["telegram:-1001234567890"].'
+        default=[], description='Groups or channels whose every member may: ["telegram:-1001234567890"].'
     )
-    open_platforms: list[str] = Field([], description='Platforms open to the whole world: ["discord"].')
+    open_platforms: list[str] = Field(
+        default=[], description='Platforms open to the whole world: ["discord"].'
+    )
 
 
 class StoreSection(_Section):
     """Where histories are kept."""
 
-    kind: Literal["sqlite", "redis"] = Field("sqlite", description='"sqlite" needs no server.')
-    path: Path = Field(Path(".glmbot/glmbot.sqlite3"), description="The SQLite file.")
+    kind: Literal["sqlite", "redis"] = Field(default="sqlite", description='"sqlite" needs no server.')
+    path: Path = Field(default=Path(".glmbot/glmbot.sqlite3"), description="The SQLite file.")
     url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// (TLS) or unix://."
+        default=SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// (TLS) or unix://."
     )
-    prefix: str = Field("glmbot", description="First part of every Redis key.")
-    keep_days: float = Field(0, ge=0, description="Days after which turns are deleted; 0 keeps them.")
+    prefix: str = Field(default="glmbot", description="First part of every Redis key.")
+    keep_days: float = Field(default=0, ge=0, description="Days after which turns are deleted; 0 keeps them.")
 
 
 class LogSection(_Section):
     """What the operator sees."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG to ERROR.")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="DEBUG to ERROR.")
 
 
 CORE_SECTIONS: dict[str, type[BaseModel]] = {

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tiny_model import write_tiny_model
 
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
@@ -24,6 +23,7 @@ from glmbot.models.demo import NAME, is_complete
 from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
+from tiny_model import write_tiny_model
 
 settings.register_profile(
     "glmbot",

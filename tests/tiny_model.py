@@ -12,7 +12,7 @@ TEXT = [
     "The quick brown fox jumps over the lazy dog. What is the capital of France? Paris, of course!",
     "你好，世界。今天天气很好，我们去公园散步吧。人工智能可以回答很多问题。",
     "def main():\n    print('hello')\n\n- one\n- two\n\n1. first\n2. second\n",
-    "Numbers 0 1 2 3 4 5 6 7 8 9, (brackets), \"quotes\" and emoji 🙂🎉 belong to a chat.",
+    'Numbers 0 1 2 3 4 5 6 7 8 9, (brackets), "quotes" and emoji 🙂🎉 belong to a chat.',
 ]
 
 TEMPLATE = (

@@ -28,7 +28,7 @@ class ConsoleSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    once: str = Field("", description="Ask this one question, print the answer, end.")
+    once: str = Field(default="", description="Ask this one question, print the answer, end.")
 
 
 class ConsoleAdapter:

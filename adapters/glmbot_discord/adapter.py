@@ -41,13 +41,19 @@ class DiscordSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     token: SecretStr | None = Field(
-        None, description="Better in the environment: GLMBOT_DISCORD__TOKEN, or in token_file."
+        default=None, description="Better in the environment: GLMBOT_DISCORD__TOKEN, or in token_file."
     )
-    token_file: Path | None = Field(None, description="A file with the token alone in it.")
-    api_base_url: str = Field("", description="Another REST base than Discord's own, for a proxy or a test.")
-    gateway_url: str = Field("", description="Another gateway than Discord's own, likewise.")
-    edit_interval_s: float = Field(1.2, gt=0, description="Seconds between edits of a growing answer.")
-    slash_commands: bool = Field(True, description="Publish /ask and the other commands at the start.")
+    token_file: Path | None = Field(default=None, description="A file with the token alone in it.")
+    api_base_url: str = Field(
+        default="", description="Another REST base than Discord's own, for a proxy or a test."
+    )
+    gateway_url: str = Field(default="", description="Another gateway than Discord's own, likewise.")
+    edit_interval_s: float = Field(
+        default=1.2, gt=0, description="Seconds between edits of a growing answer."
+    )
+    slash_commands: bool = Field(
+        default=True, description="Publish /ask and the other commands at the start."
+    )
 
 
 class DiscordAdapter:

@@ -41,15 +41,16 @@ class TelegramSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     token: SecretStr | None = Field(
-        None, description="Better in the environment: GLMBOT_TELEGRAM__TOKEN, or in token_file."
+        default=None, description="Better in the environment: GLMBOT_TELEGRAM__TOKEN, or in token_file."
     )
-    token_file: Path | None = Field(None, description="A file with the token alone in it.")
+    token_file: Path | None = Field(default=None, description="A file with the token alone in it.")
     api_base_url: str = Field(
-        "https://api.telegram.org", description="Or your own Bot API server, such as http://127.0.0.1:8081."
+        default="https://api.telegram.org",
+        description="Or your own Bot API server, such as http://127.0.0.1:8081.",
     )
-    edit_interval_s: float = Field(1.0, gt=0, description="Seconds between edits in a private chat.")
-    group_edit_interval_s: float = Field(3.0, gt=0, description="Seconds between edits in a group.")
-    poll_timeout_s: int = Field(30, ge=0, le=50, description="Seconds that a poll waits for news.")
+    edit_interval_s: float = Field(default=1.0, gt=0, description="Seconds between edits in a private chat.")
+    group_edit_interval_s: float = Field(default=3.0, gt=0, description="Seconds between edits in a group.")
+    poll_timeout_s: int = Field(default=30, ge=0, le=50, description="Seconds that a poll waits for news.")
 
 
 class TelegramAdapter:

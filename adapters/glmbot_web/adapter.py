@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -21,6 +20,7 @@ from glmbot_web.guard import Guard, is_loopback
 from glmbot_web.normalize import (
     PLATFORM,
     BadRequest,
+    Login,
     PageMessage,
     chatglm_completion,
     page_message,
@@ -49,12 +49,14 @@ class WebSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    host: str = Field("127.0.0.1", description="127.0.0.1 is this machine alone; others need a token.")
-    port: int = Field(8080, ge=0, le=65535, description="0 takes any free port.")
-    token: SecretStr | None = Field(
-        None, description="Asked for by every interface. Better in GLMBOT_WEB__TOKEN."
+    host: str = Field(
+        default="127.0.0.1", description="127.0.0.1 is this machine alone; others need a token."
     )
-    admin: bool = Field(False, description="Whether whoever uses the page is an administrator.")
+    port: int = Field(default=8080, ge=0, le=65535, description="0 takes any free port.")
+    token: SecretStr | None = Field(
+        default=None, description="Asked for by every interface. Better in GLMBOT_WEB__TOKEN."
+    )
+    admin: bool = Field(default=False, description="Whether whoever uses the page is an administrator.")
 
 
 class WebAdapter:
@@ -179,10 +181,10 @@ class WebAdapter:
     async def _log_in(self, request: web.Request) -> web.Response:
         response = web.json_response({"ok": True})
         try:
-            given = json.loads(await request.read())["token"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise web.HTTPBadRequest(text='send {"token": "…"}') from error
-        if not self._guard.log_in(str(given), response):
+            given = parse(Login, await request.read()).token
+        except BadRequest as error:
+            return openai_error(400, str(error), param=error.field or None)
+        if not self._guard.log_in(given, response):
             # Slower than guessing is worth.
             await asyncio.sleep(1)
             return openai_error(401, "wrong token", code="invalid_api_key")

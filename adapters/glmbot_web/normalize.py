@@ -12,6 +12,7 @@ __all__ = [
     "PLATFORM",
     "BadRequest",
     "ChatCompletionRequest",
+    "Login",
     "PageMessage",
     "chatglm_completion",
     "openai_completion",
@@ -40,6 +41,10 @@ class PageMessage(BaseModel):
     id: str = Field(pattern=r"[A-Za-z0-9-]{8,64}")
     conversation: int = Field(ge=1, lt=2**53)
     text: str
+
+
+class Login(BaseModel):
+    token: str
 
 
 class _Part(BaseModel):
@@ -72,19 +77,19 @@ class ChatCompletionRequest(BaseModel):
     messages: list[_ChatMessage] = Field(min_length=1)
     stream: bool = False
     stream_options: _StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=0)
-    repetition_penalty: float | None = Field(None, gt=0, le=10)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=0)
+    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
     seed: int | None = None
-    stop: str | list[str] | None = Field(None)
+    stop: str | list[str] | None = Field(default=None)
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
     presence_penalty: Literal[0] | None = None
     frequency_penalty: Literal[0] | None = None
-    tools: list[Any] | None = Field(None, max_length=0)
+    tools: list[Any] | None = Field(default=None, max_length=0)
     user: str | None = None
 
 
@@ -93,9 +98,9 @@ class _ChatGlmRequest(BaseModel):
 
     prompt: str
     history: list[tuple[str, str]] = []
-    max_length: int = Field(2048, ge=1)
-    top_p: float = Field(0.7, gt=0, le=1)
-    temperature: float = Field(0.95, ge=0, le=5)
+    max_length: int = Field(default=2048, ge=1)
+    top_p: float = Field(default=0.7, gt=0, le=1)
+    temperature: float = Field(default=0.95, ge=0, le=5)
 
 
 def parse(model: type[_M], body: bytes) -> _M:

@@ -8,18 +8,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from adapters.waiting import letters, until_async
-from conftest import make_dialogue, until
-from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
-from platforms.discord_server import BOT_ID, CHANNEL_ID, TOKEN, DiscordServer
 from pydantic import SecretStr
 
+from adapters.waiting import letters, until_async
+from conftest import make_dialogue, until
 from glmbot.dialogue.access import Access
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine
 from glmbot.errors import AdapterError
 from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.base import Store
+from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
+from platforms.discord_server import BOT_ID, CHANNEL_ID, TOKEN, DiscordServer
 
 USER = 7
 IN_CHANNEL = ConversationKey("discord", CHANNEL_ID, USER)

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapters.waiting import letters, until_async
-from conftest import GREEDY, make_dialogue, until
-from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
-from platforms.telegram_server import TOKEN, TelegramServer
 from pydantic import SecretStr
 
+from adapters.waiting import letters, until_async
+from conftest import GREEDY, make_dialogue, until
 from glmbot.dialogue.access import Access
 from glmbot.engine.base import Sampling
 from glmbot.engine.local import LocalEngine
@@ -23,6 +21,8 @@ from glmbot.errors import AdapterError
 from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot.store.sqlite import SqliteStore
+from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
+from platforms.telegram_server import TOKEN, TelegramServer
 
 USER = 7
 PRIVATE = ConversationKey("telegram", USER)
@@ -320,7 +320,9 @@ async def test_menus_are_published_in_both_languages_and_pending_updates_are_kep
     async with bot(telegram, engine, sqlite_store):
         assert {"command": "help", "description": "what I can do"} in telegram.commands[""]
         assert {"command": "help", "description": "我会做什么"} in telegram.commands["zh"]
-    dropped = [fields.get("drop_pending_updates") for name, fields in telegram.calls if name == "deleteWebhook"]
+    dropped = [
+        fields.get("drop_pending_updates") for name, fields in telegram.calls if name == "deleteWebhook"
+    ]
     assert dropped in ([None], ["false"])
 
 

@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from glmbot.delivery.split import split_markdown, utf16_length
 
 words = st.sampled_from(
-    ["word", "你好世界。", "🙂", "👨‍👩‍👧", "e\u0301", "**bold**", "`code`", "a b c", "x" * 90, "\u200f", "- item"]
+    [
+        "word",
+        "你好世界。",
+        "🙂",
+        "👨‍👩‍👧",
+        "e\u0301",
+        "**bold**",
+        "`code`",
+        "a b c",
+        "x" * 90,
+        "\u200f",
+        "- item",
+    ]
 )
 lines = st.lists(words, max_size=12).map(" ".join)
 fences = st.builds(

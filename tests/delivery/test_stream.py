@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual_time import run_in_virtual_time
 
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Unreachable, show
 from glmbot.messages import Attachment, Reply, ReplyState
+from virtual_time import run_in_virtual_time
 
 FINAL = "".join(f"word{number} " for number in range(200)).strip()
 
 
-async def growing(text: str = FINAL, step_s: float = 0.05, ends: ReplyState = ReplyState.FINAL) -> AsyncGenerator[Reply]:
+async def growing(
+    text: str = FINAL, step_s: float = 0.05, ends: ReplyState = ReplyState.FINAL
+) -> AsyncGenerator[Reply]:
     for end in range(0, len(text), 7):
         yield Reply(text[:end], ReplyState.STREAMING)
         await asyncio.sleep(step_s)
@@ -153,7 +155,9 @@ def test_five_chats_under_a_simulated_flood_keep_the_law_and_get_every_final_tex
 
 
 def test_after_a_restart_the_old_messages_are_edited_and_what_is_too_much_removed() -> None:
-    chat = Chat(messages={"a": Piece("old"), "b": Piece("old"), "c": Piece("old"), "d": Piece("old"), "e": Piece("x")})
+    chat = Chat(
+        messages={"a": Piece("old"), "b": Piece("old"), "c": Piece("old"), "d": Piece("old"), "e": Piece("x")}
+    )
     run_in_virtual_time(show(growing(FINAL[:700]), chat, Pace(1.0), sent=["a", "b", "c", "d", "e"]))
     assert list(chat.messages) == ["a", "b", "c"]
     assert chat.text == FINAL[:700]

@@ -7,10 +7,10 @@ from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
-from conftest import make_dialogue, until
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import make_dialogue, until
 from glmbot.dialogue import commands
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.completion import split_turns
@@ -134,9 +134,7 @@ async def test_precision_switches_while_another_stream_goes_on(
     assert "Precision: int8" in (await last(dialogue, "/precision", ADMIN)).notice
 
 
-async def test_stop_does_not_wait_and_keeps_what_was_said(
-    engine: LocalEngine, store: Store
-) -> None:
+async def test_stop_does_not_wait_and_keeps_what_was_said(engine: LocalEngine, store: Store) -> None:
     dialogue = make_dialogue(engine, store, access=ACCESS, sampling=Sampling(max_tokens=1900, temperature=0))
     running = asyncio.create_task(say(dialogue, "go on"))
     waiting = asyncio.create_task(say(dialogue, "and this?"))
@@ -164,9 +162,7 @@ async def test_retry_replaces_the_last_answer(engine: LocalEngine, store: Store)
     assert turns[1].answer == again.text
 
 
-async def test_reset_while_an_answer_runs_leaves_an_empty_history(
-    engine: LocalEngine, store: Store
-) -> None:
+async def test_reset_while_an_answer_runs_leaves_an_empty_history(engine: LocalEngine, store: Store) -> None:
     dialogue = make_dialogue(engine, store, access=ACCESS, sampling=Sampling(max_tokens=1900, temperature=0))
     running = asyncio.create_task(say(dialogue, "go on"))
     await until(lambda: engine.stats().tokens_generated > 5)
@@ -182,9 +178,7 @@ async def test_an_administrator_resets_somebody_else(dialogue: DialogueManager, 
     assert "not a person's id" in (await last(dialogue, "/reset @ann", ADMIN)).notice
 
 
-async def test_closing_the_replies_cancels_the_generation(
-    engine: LocalEngine, store: Store
-) -> None:
+async def test_closing_the_replies_cancels_the_generation(engine: LocalEngine, store: Store) -> None:
     dialogue = make_dialogue(engine, store, access=ACCESS, sampling=Sampling(max_tokens=1900, temperature=0))
     asked = message("go on")
     await dialogue.accept(asked)
@@ -244,7 +238,9 @@ async def test_strange_text_is_answered_and_stored(
 
 
 async def test_one_person_cannot_fill_the_queue(engine: LocalEngine, store: Store) -> None:
-    dialogue = make_dialogue(engine, store, access=ACCESS, pending_per_user=2, sampling=Sampling(max_tokens=300))
+    dialogue = make_dialogue(
+        engine, store, access=ACCESS, pending_per_user=2, sampling=Sampling(max_tokens=300)
+    )
     many = await asyncio.gather(*(asyncio.create_task(say(dialogue, f"q{n}")) for n in range(5)))
     refused = [replies for replies in many if "already" in replies[-1].notice]
     assert len(refused) == 3
@@ -330,7 +326,10 @@ def test_both_languages_have_the_same_lines_with_the_same_fields() -> None:
     english, chinese = (catalogue(language) for language in LANGUAGES)
     assert english.keys() == chinese.keys()
     fields = {
-        language: {key: sorted(part.split("}")[0].split(":")[0] for part in line.split("{")[1:]) for key, line in words.items()}
+        language: {
+            key: sorted(part.split("}")[0].split(":")[0] for part in line.split("{")[1:])
+            for key, line in words.items()
+        }
         for language, words in (("en", english), ("zh", chinese))
     }
     assert fields["en"] == fields["zh"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def test_steps_of_many_sequences_equal_each_alone(
             first += length
         query, key, value = (torch.cat([part[kind] for part in parts], 1)[None] for kind in range(3))
         layout = StepLayout(arena, tuple(segments), torch.tensor(places))
-        module = SimpleNamespace(layer_idx=0)
+        module: Any = SimpleNamespace(layer_idx=0)
         out, _ = attend(
             module, query, key, value, None, layout=layout, sliding_window=window, softcap=softcap
         )  # pyright: ignore[reportArgumentType]

@@ -7,12 +7,13 @@ import gc
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import until
 from transformers import AutoModelForCausalLM
 
+from conftest import until
 from glmbot.engine import runner as runner_module
 from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
@@ -53,7 +54,7 @@ async def test_eight_people_at_once_share_one_batch_and_get_the_answers_they_get
 
 
 async def test_answers_equal_transformers_own_generation(engine: LocalEngine, tiny_model: Path) -> None:
-    reference = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    reference: Any = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     for question in QUESTIONS[:4]:
         prompt = engine.chat_format.encode_chat("Be brief.", [], question)
         generated = reference.generate(
@@ -65,7 +66,9 @@ async def test_answers_equal_transformers_own_generation(engine: LocalEngine, ti
         assert last.text == engine.chat_format.finish_text(engine.chat_format.decode(generated))
 
 
-async def test_a_long_prompt_read_in_chunks_gives_the_same_answer(engine_settings: LocalEngineSettings) -> None:
+async def test_a_long_prompt_read_in_chunks_gives_the_same_answer(
+    engine_settings: LocalEngineSettings,
+) -> None:
     texts: list[str] = []
     for chunk in (7, 4096):
         engine = await LocalEngine.start(replace(engine_settings, prefill_tokens=chunk))
@@ -132,11 +135,11 @@ async def test_the_queue_tells_places_and_refuses_at_once_when_full(
     await engine.close()
 
 
-async def test_cache_memory_bounds_how_many_run_and_the_rest_wait(engine_settings: LocalEngineSettings) -> None:
+async def test_cache_memory_bounds_how_many_run_and_the_rest_wait(
+    engine_settings: LocalEngineSettings,
+) -> None:
     engine = await LocalEngine.start(replace(engine_settings, cache_tokens=300))
-    answers = await asyncio.gather(
-        *(ask(engine, "hello", max_tokens=100, user=str(n)) for n in range(6))
-    )
+    answers = await asyncio.gather(*(ask(engine, "hello", max_tokens=100, user=str(n)) for n in range(6)))
     assert len({answer.text for answer in answers}) == 1
     assert engine.stats().largest_batch <= 2
     await engine.close()
@@ -159,9 +162,7 @@ async def test_a_deadline_ends_an_answer_with_what_there_is(engine: LocalEngine)
 
 
 async def test_switching_precision_lets_running_streams_go_on(engine: LocalEngine) -> None:
-    streams = [
-        asyncio.create_task(ask(engine, f"q{n}", max_tokens=400, user=str(n))) for n in range(4)
-    ]
+    streams = [asyncio.create_task(ask(engine, f"q{n}", max_tokens=400, user=str(n))) for n in range(4)]
     await until(lambda: engine.stats().running == 4)
     shares: list[float] = []
     for precision in (Precision.INT8, Precision.BF16, Precision.FP32, Precision.INT8):

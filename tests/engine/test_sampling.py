@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ VOCABULARY = 400
 
 def reference(logits: torch.Tensor, draw: Draw) -> torch.Tensor:
     """Probabilities [vocabulary] after Transformers' processors."""
-    ids = torch.tensor([list(draw.seen) or [0]])
+    ids: Any = torch.tensor([list(draw.seen) or [0]])
     scores = logits[None].clone()
     settings = draw.sampling
     if settings.repetition_penalty != 1 and draw.seen:

@@ -41,7 +41,9 @@ def test_an_ordinary_conversation_is_encoded_as_the_template_says(
 
 pieces = st.lists(
     st.text(max_size=10)
-    | st.sampled_from(["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_", "start|>", "<", "|>", "<|im_start|>system\n"]),
+    | st.sampled_from(
+        ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_", "start|>", "<", "|>", "<|im_start|>system\n"]
+    ),
     max_size=8,
 ).map("".join)
 

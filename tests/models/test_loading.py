@@ -7,6 +7,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def code_in_pickle(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
 
     class Evil:
-        def __reduce__(self) -> object:
+        def __reduce__(self) -> tuple[Any, ...]:
             return print, ("code ran",)
 
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"x": Evil()}))
@@ -103,7 +104,11 @@ def no_tokenizer(folder: Path) -> None:
     ],
 )
 async def test_a_damaged_folder_is_refused_with_the_file_and_the_reason(
-    tiny_model: Path, tmp_path: Path, damage: Callable[[Path], None], names: str, capsys: pytest.CaptureFixture[str]
+    tiny_model: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    names: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)

@@ -8,7 +8,6 @@ content without the intent except in direct messages and mentions, heartbeats, i
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
@@ -227,7 +226,10 @@ class DiscordServer:
     async def _put_commands(self, request: web.Request) -> web.Response:
         self.commands = []
         for command in await request.json():
-            if not re.fullmatch(r"[-_\w]{1,32}", command["name"]) or not 1 <= len(command["description"]) <= 100:
+            if (
+                not re.fullmatch(r"[-_\w]{1,32}", command["name"])
+                or not 1 <= len(command["description"]) <= 100
+            ):
                 self.violations.append(f"command {command['name']}")
             self.commands.append(
                 {**command, "id": str(self._new_id()), "application_id": str(APPLICATION_ID), "version": "1",
@@ -381,7 +383,9 @@ class _Connection:
         if self._zlib is None:
             await self.socket.send_str(text)
         else:
-            await self.socket.send_bytes(self._zlib.compress(text.encode()) + self._zlib.flush(zlib.Z_SYNC_FLUSH))
+            await self.socket.send_bytes(
+                self._zlib.compress(text.encode()) + self._zlib.flush(zlib.Z_SYNC_FLUSH)
+            )
 
 
 def _json(data: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

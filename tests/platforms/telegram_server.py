@@ -104,7 +104,7 @@ class TelegramServer:
             message |= {"message_thread_id": thread, "is_topic_message": True}
         if reply_to is not None:
             message["reply_to_message"] = self.messages[chat_id][reply_to]
-        update = {"update_id": self._next_update, "message": message}
+        update: dict[str, Any] = {"update_id": self._next_update, "message": message}
         self._next_update += 1
         self._updates.append(update)
         async with self._news:
@@ -177,14 +177,16 @@ class TelegramServer:
         if wait > 0:
             retry_after = max(1, round(wait + 0.5))
             self.floods.append((chat, now))
-            raise _Refused(
-                429, f"Too Many Requests: retry after {retry_after}", retry_after=retry_after
-            )
+            raise _Refused(429, f"Too Many Requests: retry after {retry_after}", retry_after=retry_after)
         writes.append(now)
 
     async def _get_me(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {**BOT, "can_join_groups": True, "can_read_all_group_messages": False,
-                "supports_inline_queries": False}
+        return {
+            **BOT,
+            "can_join_groups": True,
+            "can_read_all_group_messages": False,
+            "supports_inline_queries": False,
+        }
 
     async def _get_updates(self, fields: dict[str, Any]) -> list[dict[str, Any]]:
         if self._polling:
@@ -304,9 +306,7 @@ class TelegramServer:
 async def _fields(request: web.Request) -> dict[str, Any]:
     fields: dict[str, Any] = dict(request.query)
     for name, value in (await request.post()).items():
-        fields[name] = (
-            (value.filename, value.file.read()) if isinstance(value, web.FileField) else str(value)
-        )
+        fields[name] = (value.filename, value.file.read()) if isinstance(value, web.FileField) else str(value)
     return fields
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import free_port
 
+from conftest import free_port
 from glmbot.errors import StoreError
 from glmbot.messages import ChatKind, ConversationKey, Message, Role, UserKey
 from glmbot.store.base import Store, StoredAnswer
@@ -170,11 +171,11 @@ async def _scan_redis(url: str, store: Store) -> bytes:
     client = Redis.from_url(url)
     found = b""
     async for key in client.scan_iter(f"{store._prefix}:*"):
-        content = {
+        readers: dict[Any, Any] = {
             b"hash": client.hgetall, b"list": lambda k: client.lrange(k, 0, -1),
             b"set": client.smembers, b"zset": lambda k: client.zrange(k, 0, -1), b"string": client.get,
-        }[await client.type(key)]  # fmt: skip
-        found += key + repr(await content(key)).encode()
+        }  # fmt: skip
+        found += key + repr(await readers[await client.type(key)](key)).encode()
     await client.aclose()
     return found
 
@@ -193,7 +194,9 @@ async def test_turns_are_deleted_after_their_time(
     store: Store = (
         SqliteStore(tmp_path / "s.sqlite3", turns_kept_s=100)
         if kind == "sqlite"
-        else RedisStore(request.getfixturevalue("redis_url"), prefix=f"expiry{id(tmp_path)}", turns_kept_s=100)
+        else RedisStore(
+            request.getfixturevalue("redis_url"), prefix=f"expiry{id(tmp_path)}", turns_kept_s=100
+        )
     )
     await store.open()
     await turn(store, "10", "old")

@@ -1,0 +1,379 @@
+"""The web interfaces over real HTTP, with the real `openai` client and a raw socket where it matters."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai import AsyncOpenAI
+from pydantic import SecretStr
+
+from adapters.waiting import until_async
+from conftest import make_dialogue, until
+from glmbot.dialogue.access import Access
+from glmbot.engine.base import Precision, Sampling
+from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.errors import AdapterError
+from glmbot.store.base import Store
+from glmbot_web.adapter import WebAdapter, WebSettings
+from glmbot_web.render import to_html
+
+
+@asynccontextmanager
+async def web(
+    engine: LocalEngine, store: Store, *, settings: WebSettings | None = None, **changes: Any
+) -> AsyncGenerator[WebAdapter]:
+    dialogue = make_dialogue(engine, store, access=Access(), **changes)
+    adapter = WebAdapter(settings or WebSettings(port=0), dialogue)
+    await adapter.start()
+    try:
+        yield adapter
+    finally:
+        await adapter.stop()
+
+
+@pytest.fixture
+async def site(engine: LocalEngine, sqlite_store: Store) -> AsyncGenerator[WebAdapter]:
+    async with web(engine, sqlite_store) as adapter:
+        yield adapter
+
+
+@asynccontextmanager
+async def browser() -> AsyncGenerator[aiohttp.ClientSession]:
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar) as session:
+        yield session
+
+
+async def ask_page(
+    session: aiohttp.ClientSession, url: str, text: str, *, id: str = "", conversation: int = 1
+) -> dict[str, Any]:
+    """Ask like the page does; the last event."""
+    body = {
+        "id": id or f"test-{asyncio.get_running_loop().time()}".replace(".", "-"),
+        "conversation": conversation,
+        "text": text,
+    }
+    async with session.post(f"{url}/api/messages", json=body) as response:
+        assert response.status == 202, await response.text()
+        stream = (await response.json())["stream"]
+    events = [event async for event in read_events(session, f"{url}/api/streams/{stream}")]
+    return events[-1]
+
+
+async def read_events(session: aiohttp.ClientSession, url: str) -> AsyncGenerator[dict[str, Any]]:
+    async with session.get(url) as response:
+        assert response.status == 200
+        async for line in response.content:
+            if line.startswith(b"data: ") and line.strip() != b"data: {}":
+                yield json.loads(line[6:])
+
+
+async def test_the_page_asks_streams_and_remembers(site: WebAdapter, sqlite_store: Store) -> None:
+    async with browser() as session:
+        async with session.get(site.url) as page:
+            assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+            assert "glmbot" in await page.text()
+        first = await ask_page(session, site.url, "hello")
+        assert first["state"] == "final"
+        assert first["text"]
+        await ask_page(session, site.url, "and?")
+        report = await ask_page(session, site.url, "/context")
+        assert "Turns in it: 2" in report["notice"]
+    async with browser() as other:
+        await other.get(site.url)
+        assert "Turns in it: 0" in (await ask_page(other, site.url, "/context"))["notice"]
+
+
+async def test_a_page_that_lost_its_connection_finds_the_answer_again(
+    engine: LocalEngine, sqlite_store: Store
+) -> None:
+    async with (
+        web(engine, sqlite_store, sampling=Sampling(max_tokens=400, temperature=0)) as site,
+        browser() as session,
+    ):
+        await session.get(site.url)
+        body = {"id": "resume-me", "conversation": 1, "text": "go on"}
+        stream = (await (await session.post(f"{site.url}/api/messages", json=body)).json())["stream"]
+        async for event in read_events(session, f"{site.url}/api/streams/{stream}"):
+            if event["text"]:
+                break
+        events = [event async for event in read_events(session, f"{site.url}/api/streams/{stream}")]
+        assert events[-1]["state"] == "final"
+        again = await session.post(f"{site.url}/api/messages", json=body)
+        assert (await again.json())["stream"] == stream
+    assert engine.stats().requests_finished == 1
+
+
+async def test_nobody_reads_another_browsers_stream(site: WebAdapter) -> None:
+    async with browser() as mine, browser() as other:
+        await mine.get(site.url)
+        await other.get(site.url)
+        body = {"id": "private1", "conversation": 1, "text": "hello"}
+        stream = (await (await mine.post(f"{site.url}/api/messages", json=body)).json())["stream"]
+        assert (await other.get(f"{site.url}/api/streams/{stream}")).status == 404
+
+
+async def test_stop_from_the_page_ends_the_answer(engine: LocalEngine, sqlite_store: Store) -> None:
+    async with (
+        web(engine, sqlite_store, sampling=Sampling(max_tokens=1900, temperature=0)) as site,
+        browser() as session,
+    ):
+        await session.get(site.url)
+        running = asyncio.create_task(ask_page(session, site.url, "go on", id="running-1"))
+        await until(lambda: engine.stats().tokens_generated > 5)
+        await ask_page(session, site.url, "/stop", id="stopping-1")
+        assert (await running)["state"] == "stopped"
+        await until(lambda: engine.stats().running == 0)
+
+
+async def test_an_unfinished_answer_is_there_after_a_restart(
+    engine: LocalEngine, sqlite_store: Store
+) -> None:
+    async with browser() as session:
+        async with web(engine, sqlite_store, sampling=Sampling(max_tokens=1900, temperature=0)) as site:
+            await session.get(site.url)
+            body = {"id": "restart-1", "conversation": 1, "text": "go on"}
+            stream = (await (await session.post(f"{site.url}/api/messages", json=body)).json())["stream"]
+            await until(lambda: engine.stats().tokens_generated > 5)
+            await site._streams.drain(0)
+        port = int(site.url.rpartition(":")[2])
+        async with web(engine, sqlite_store, settings=WebSettings(port=port)) as site:
+            events = [event async for event in read_events(session, f"{site.url}/api/streams/{stream}")]
+    assert events[-1]["state"] == "final"
+
+
+# ---- the OpenAI-compatible interface -----------------------------------------------------------------------
+
+
+async def test_the_openai_client_completes_streaming_and_not(site: WebAdapter, engine: LocalEngine) -> None:
+    client = AsyncOpenAI(base_url=f"{site.url}/v1", api_key="none")
+    assert [model.id async for model in await client.models.list()] == [engine.model_name]
+    messages: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"}]
+    wish: Any = {"model": engine.model_name, "messages": messages, "max_tokens": 20, "temperature": 0}
+    whole = await client.chat.completions.create(**wish)
+    assert whole.choices[0].finish_reason == "length"
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 20
+    assert whole.usage.total_tokens == whole.usage.prompt_tokens + 20
+    stream = await client.chat.completions.create(**wish, stream=True, stream_options={"include_usage": True})
+    text, finishes, usage = "", [], None
+    async for chunk in stream:
+        for choice in chunk.choices:
+            text += choice.delta.content or ""
+            finishes += [choice.finish_reason] if choice.finish_reason else []
+        usage = chunk.usage or usage
+    assert text == whole.choices[0].message.content
+    assert finishes == ["length"]
+    assert usage == whole.usage
+    cut = (whole.choices[0].message.content or "")[5:8]
+    stopped = await client.chat.completions.create(**wish, stop=[cut])
+    assert stopped.choices[0].finish_reason == "stop"
+    await client.close()
+
+
+async def test_the_openai_client_with_the_demo_model(demo_model: Path, sqlite_store: Store) -> None:
+    engine = await LocalEngine.start(LocalEngineSettings(demo_model, precision=Precision.FP32))
+    async with web(engine, sqlite_store) as site:
+        client = AsyncOpenAI(base_url=f"{site.url}/v1", api_key="none")
+        answer = await client.chat.completions.create(
+            model="any",
+            messages=[{"role": "user", "content": "What is the capital of France?"}],
+            temperature=0,
+        )
+        assert "Paris" in (answer.choices[0].message.content or "")
+        assert answer.choices[0].finish_reason == "stop"
+        await client.close()
+    await engine.close()
+
+
+async def test_errors_have_the_openai_form(site: WebAdapter) -> None:
+    client = AsyncOpenAI(base_url=f"{site.url}/v1", api_key="none", max_retries=0)
+    with pytest.raises(openai.BadRequestError) as long:
+        await client.chat.completions.create(
+            model="m", messages=[{"role": "user", "content": "word " * 5000}]
+        )
+    assert long.value.code == "context_length_exceeded"
+    with pytest.raises(openai.BadRequestError, match="temperature"):
+        await client.chat.completions.create(
+            model="m", messages=[{"role": "user", "content": "hi"}], temperature=9
+        )
+    with pytest.raises(openai.NotFoundError):
+        await client.models.retrieve("nothing")
+    await client.close()
+
+
+async def test_a_client_that_goes_away_in_mid_stream_frees_the_engine(
+    engine: LocalEngine, site: WebAdapter
+) -> None:
+    body = {"messages": [{"role": "user", "content": "go on"}], "max_tokens": 1900, "temperature": 0}
+    for stream in (True, False):
+        async with aiohttp.ClientSession() as session:
+            before = engine.stats().tokens_generated
+            request = asyncio.create_task(
+                session.post(f"{site.url}/v1/chat/completions", json={**body, "stream": stream})
+            )
+            await until(lambda before=before: engine.stats().tokens_generated > before + 5)
+            request.cancel()
+            await asyncio.gather(request, return_exceptions=True)
+        await until(lambda: engine.stats().running == 0)
+        assert engine.stats().cache_tokens_used == 0
+    async with aiohttp.ClientSession() as session:
+        assert (await session.get(f"{site.url}/healthz")).status == 200
+
+
+# ---- the ChatGLM-6B projects' interface --------------------------------------------------------------------
+
+
+async def test_the_chatglm_interface_answers_in_its_form(site: WebAdapter) -> None:
+    async with aiohttp.ClientSession() as session:
+        body = {
+            "prompt": "你好",
+            "history": [["hi", "hello"]],
+            "max_length": 300,
+            "top_p": 0.7,
+            "temperature": 0.95,
+        }
+        answer = await (await session.post(site.url, json=body)).json()
+        assert set(answer) == {"response", "history", "status", "time"}
+        assert answer["status"] == 200
+        assert answer["history"] == [["hi", "hello"], ["你好", answer["response"]]]
+        wrong = await session.post(site.url, json={"history": []})
+        assert wrong.status == 400
+        assert "prompt" in (await wrong.json())["response"]
+
+
+# ---- bad input and strangers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/chat/completions", "/api/messages", "/api/login"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"null", b"[]", b'"x"', b"{}", b"\xff\xfe", b'{"messages": 5, "prompt": 5, "text": 5}',
+        b'{"messages": [], "prompt": null}', b'{"messages":[{"role":"robot","content":"x"}]}', b"[" * 100_000,
+        b'{"messages":[{"role":"user","content":"\\ud800"}],"max_tokens":1e99}',
+    ],
+)  # fmt: skip
+async def test_malformed_bodies_get_a_clear_400(site: WebAdapter, path: str, body: bytes) -> None:
+    async with browser() as session:
+        await session.get(site.url)
+        headers = {"Content-Type": "application/json"}
+        async with session.post(site.url + path, data=body, headers=headers) as response:
+            assert response.status == 400
+            assert "Traceback" not in await response.text()
+        assert (await session.get(f"{site.url}/healthz")).status == 200
+
+
+async def test_a_megabyte_is_answered_and_much_more_refused(site: WebAdapter) -> None:
+    async with browser() as session:
+        await session.get(site.url)
+        assert "too long" in (await ask_page(session, site.url, "x" * 1_000_000))["notice"]
+        body = {"id": "12345678", "conversation": 1, "text": "x" * 20_000_000}
+        async with session.post(f"{site.url}/api/messages", json=body) as response:
+            assert response.status == 413
+
+
+async def test_other_sites_and_other_names_are_refused(site: WebAdapter) -> None:
+    async with aiohttp.ClientSession() as session:
+        body = {"messages": [{"role": "user", "content": "hi"}]}
+        origin = {"Origin": "https://evil.example"}
+        assert (
+            await session.post(f"{site.url}/v1/chat/completions", json=body, headers=origin)
+        ).status == 403
+        assert (await session.get(f"{site.url}/healthz", headers={"Host": "evil.example"})).status == 403
+
+
+async def test_without_a_token_only_this_machine_is_served(engine: LocalEngine, sqlite_store: Store) -> None:
+    with pytest.raises(AdapterError, match="set token"):
+        async with web(engine, sqlite_store, settings=WebSettings(host="0.0.0.0", port=0)):
+            pass
+
+
+async def test_with_a_token_everything_asks_for_it(engine: LocalEngine, sqlite_store: Store) -> None:
+    settings = WebSettings(port=0, token=SecretStr("open-sesame"))
+    async with web(engine, sqlite_store, settings=settings) as site, browser() as session:
+        await session.get(site.url)
+        body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer "}):
+            refused = await session.post(f"{site.url}/v1/chat/completions", json=body, headers=headers)
+            assert refused.status == 401
+        bearer = {"Authorization": "Bearer open-sesame"}
+        assert (
+            await session.post(f"{site.url}/v1/chat/completions", json=body, headers=bearer)
+        ).status == 200
+        assert (await session.post(f"{site.url}/", json={"prompt": "hi"})).status == 401
+        assert (await session.get(f"{site.url}/api/hello")).status == 401
+        assert (await session.post(f"{site.url}/api/login", json={"token": "wrong"})).status == 401
+        assert (await session.post(f"{site.url}/api/login", json={"token": "open-sesame"})).status == 200
+        assert (await session.get(f"{site.url}/api/hello")).status == 200
+        cookies = "".join(cookie.value for cookie in session.cookie_jar)
+        assert "open-sesame" not in cookies
+
+
+async def test_a_taken_port_is_said_with_what_to_do(
+    site: WebAdapter, engine: LocalEngine, sqlite_store: Store
+) -> None:
+    port = int(site.url.rpartition(":")[2])
+    with pytest.raises(AdapterError, match=rf"127.0.0.1:{port} can't be listened on.*\[web\] port"):
+        async with web(engine, sqlite_store, settings=WebSettings(port=port)):
+            pass
+
+
+async def test_precision_is_for_pages_that_are_administrators(
+    engine: LocalEngine, sqlite_store: Store
+) -> None:
+    async with web(engine, sqlite_store) as site, browser() as session:
+        await session.get(site.url)
+        assert "administrators" in (await ask_page(session, site.url, "/precision int8"))["notice"]
+    async with (
+        web(engine, sqlite_store, settings=WebSettings(port=0, admin=True)) as site,
+        browser() as session,
+    ):
+        await session.get(site.url)
+        assert "int8" in (await ask_page(session, site.url, "/precision int8"))["notice"]
+    assert engine.precision is Precision.INT8
+
+
+async def test_healthz_tells_when_the_engine_has_died(engine: LocalEngine, site: WebAdapter) -> None:
+    async with aiohttp.ClientSession() as session:
+        good = await (await session.get(f"{site.url}/healthz")).json()
+        assert good["status"] == "ok"
+        await engine.close()
+        await until_async(lambda: session.get(f"{site.url}/healthz"), lambda response: response.status == 503)
+
+
+markdown = st.lists(
+    st.text(max_size=12)
+    | st.sampled_from(
+        [
+            "<script>alert(1)</script>",
+            "<img src=x onerror=a>",
+            "[x](javascript:alert(1))",
+            "![x](http://a/b.png)",
+            "```html\n<b>\n```",
+            "| a | b |\n|---|---|\n| 1 | 2 |",
+            "\n\n",
+            "**",
+            "<!--",
+            "&lt;script&gt;",
+            "[a]: data:x",
+        ]
+    )  # fmt: skip
+).map("".join)
+
+
+@given(markdown)
+def test_no_markup_of_the_models_reaches_the_page(text: str) -> None:
+    html = to_html(text).lower()
+    for forbidden in ("<script", "<img", "onerror=a>", 'href="javascript:', 'href="data:', "<b>", "<iframe"):
+        assert forbidden not in html
