@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ def main() -> None:
     # Models are read from folders only; nothing of the libraries may reach for a network.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Until the loop has its own handler (importing torch takes seconds), a stop is simply an end.
+    signal.signal(signal.SIGTERM, _end)
     try:
         app()
     except GlmbotError as error:
@@ -42,6 +45,10 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _end(_number: int, _frame: object) -> None:
+    sys.exit(0)
 
 
 @app.callback(invoke_without_command=True)

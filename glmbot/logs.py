@@ -15,7 +15,7 @@ __all__ = ["SecretFilter", "set_up_logging"]
 _MASK = "[secret]"
 # Tokens of the platforms, wherever they come from: Telegram's and Discord's published forms.
 _SHAPES = re.compile(
-    r"\b\d{6,}:[A-Za-z0-9_-]{30,}\b|\b[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}\b"
+    r"(?<!\d)\d{6,}:[A-Za-z0-9_-]{30,}|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}"
 )
 _SHORTEST = 4
 

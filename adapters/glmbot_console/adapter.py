@@ -106,7 +106,8 @@ class ConsoleAdapter:
             try:
                 # Log lines that come while somebody types appear above the prompt.
                 with patch_stdout(raw=True):
-                    line = await session.prompt_async("> ")
+                    # The prompt reads Ctrl-C as a key; it must not take the process's signal handler away.
+                    line = await session.prompt_async("> ", handle_sigint=False)
             except (EOFError, KeyboardInterrupt):
                 return
             yield line

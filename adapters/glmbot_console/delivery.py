@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from glmbot.messages import Reply, ReplyState
-from glmbot_console.render import growth
+from glmbot_console.render import growth, printable
 
 __all__ = ["print_replies"]
 
@@ -21,7 +21,9 @@ async def print_replies(replies: AsyncGenerator[Reply, None], out: Console) -> R
     async with aclosing(replies):
         async for last in replies:
             if last.text and last.text != shown:
-                out.print(growth(shown, last.text), end="", markup=False, highlight=False, soft_wrap=True)
+                out.print(
+                    printable(growth(shown, last.text)), end="", markup=False, highlight=False, soft_wrap=True
+                )
                 shown = last.text
             elif last.notice and not last.state.ended and out.is_terminal:
                 # One line that overwrites itself: the place in the queue, the progress of a switch.

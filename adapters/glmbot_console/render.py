@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["growth"]
+import re
+
+__all__ = ["growth", "printable"]
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def growth(shown: str, text: str) -> str:
@@ -10,3 +14,8 @@ def growth(shown: str, text: str) -> str:
     if text.startswith(shown):
         return text[len(shown) :]
     return f"\n{text}"
+
+
+def printable(text: str) -> str:
+    """Without control characters: a model must not be able to send escape sequences to a terminal."""
+    return _CONTROL.sub("\ufffd", text)

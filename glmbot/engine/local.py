@@ -114,7 +114,12 @@ class LocalEngine:
         engine = cls(settings, asyncio.get_running_loop())
         engine._on_load = on_progress
         engine._thread.start()
-        await engine._ready
+        try:
+            await engine._ready
+        except asyncio.CancelledError:
+            # torch must not be at work while the interpreter is taken down.
+            await engine.close()
+            raise
         return engine
 
     @property
@@ -268,7 +273,8 @@ class LocalEngine:
         try:
             self._load()
         except BaseException as error:
-            self._loop.call_soon_threadsafe(_settle, self._ready, error)
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(_settle, self._ready, error)
             return
         self._loop.call_soon_threadsafe(_settle, self._ready, None)
         while not self._stopping:
@@ -296,11 +302,17 @@ class LocalEngine:
             device=torch.device(device),
             precision=settings.precision or default_precision(torch.device(device)),
             cache_tokens=settings.cache_tokens,
-            on_progress=self._on_load,
+            on_progress=self._loaded,
         )
         self._scheduler = Scheduler(
             self._runner.allocator, max_batch=settings.max_batch, prefill_tokens=settings.prefill_tokens
         )
+
+    def _loaded(self, share: float) -> None:
+        if self._stopping:
+            raise EngineStopped("stopped while loading")
+        if self._on_load is not None:
+            self._on_load(share)
 
     def _take_commands(self) -> None:
         """Run every command that is there; with nothing to compute, wait for one."""
