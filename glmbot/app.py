@@ -207,7 +207,7 @@ def _sampling(configuration: Configuration, defaults: Mapping[str, object]) -> S
         for name in ("temperature", "top_p", "top_k", "repetition_penalty")
         if (value := defaults.get(name)) is not None
     }
-    if defaults.get("do_sample") is False and "temperature" not in wishes:
+    if defaults.get("do_sample") is False:
         wishes["temperature"] = 0.0
     wishes |= configuration.sampling.model_dump(exclude_none=True)
     return Sampling(max_tokens=configuration.model.max_answer_tokens, **wishes)

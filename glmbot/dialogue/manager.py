@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 # A text this long takes the tokenizer long enough to be noticed by everybody else's stream.
 _LONG_TEXT = 20_000
+_RETRY_TEMPERATURE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ class DialogueManager:
         cut_notice = self._say(language, "answer.question_cut") if prompt.question_cut else ""
         last = Reply("", ReplyState.QUEUED)
         try:
-            async with aclosing(self._stream(prompt, message, ticket, language)) as replies:
+            async with aclosing(self._stream(prompt, message, ticket, language, again=retry)) as replies:
                 async for last in replies:
                     last = replace(last, notice="\n".join(filter(None, (last.notice, cut_notice))))
                     if not last.state.ended:
@@ -224,11 +225,14 @@ class DialogueManager:
         yield await self._record(message, last, question=question, epoch=epoch, replaced=replaced)
 
     async def _stream(
-        self, prompt: Prompt, message: Message, ticket: Ticket, language: str
+        self, prompt: Prompt, message: Message, ticket: Ticket, language: str, *, again: bool
     ) -> AsyncGenerator[Reply, None]:
         """Snapshots of one generation, the last one ended; a stop ends it with the text so far."""
         room = self._engine.context_length - len(prompt.tokens)
         sampling = replace(self._settings.sampling, max_tokens=min(self._settings.sampling.max_tokens, room))
+        if again and sampling.temperature == 0:
+            # The likeliest answer was not wanted.
+            sampling = replace(sampling, temperature=_RETRY_TEMPERATURE)
         generation = self._engine.generate(
             prompt.tokens, sampling, user=str(message.user), deadline_s=self._settings.deadline_s
         )

