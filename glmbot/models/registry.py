@@ -14,7 +14,14 @@ from typing import Any, cast
 import torch
 from accelerate import init_empty_weights
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedConfig
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+)
 
 from glmbot.errors import ModelFileError
 from glmbot.models.chat_format import TemplateChatFormat
@@ -100,6 +107,11 @@ def _read_config(folder: Path) -> PreTrainedConfig:
         raise ModelFileError(f"{path}: not readable as JSON: {error}") from error
     if not isinstance(fields, dict) or "model_type" not in fields:
         raise ModelFileError(f'{path}: "model_type" is missing')
+    if fields["model_type"] not in CONFIG_MAPPING:
+        raise ModelFileError(
+            f"{path}: the architecture {fields['model_type']!r} is not among those that Transformers and glmbot"
+            " bring themselves, and code from a model folder is never run"
+        )
     try:
         return cast(
             PreTrainedConfig,

@@ -36,7 +36,9 @@ def broken_config(folder: Path) -> None:
 
 
 def unknown_architecture(folder: Path) -> None:
-    (folder / "config.json").write_text(json.dumps({"model_type": "no_such_model"}))
+    remote = {"AutoModelForCausalLM": "modeling_chatglm.ChatGLMForConditionalGeneration"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "chatglm-next", "auto_map": remote}))
+    (folder / "modeling_chatglm.py").write_text("print('code ran')")
 
 
 def no_weights(folder: Path) -> None:
@@ -91,7 +93,7 @@ def no_tokenizer(folder: Path) -> None:
     [
         (no_config, "config.json: missing"),
         (broken_config, "config.json: not readable as JSON"),
-        (unknown_architecture, "config.json"),
+        (unknown_architecture, "config.json: the architecture .* never run"),
         (no_weights, "no weights here"),
         (truncated, WEIGHTS),
         (rubbish, WEIGHTS),
