@@ -55,7 +55,7 @@ class ModelSection(_Section):
         default=64, ge=0, description="Requests that may wait; one more is told when to return."
     )
     prefill_tokens: int = Field(
-        default=256, ge=1, description="Prompt tokens read in one step beside decoding."
+        default=512, ge=1, description="Prompt tokens read in one step beside decoding."
     )
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 is torch's own choice.")
 

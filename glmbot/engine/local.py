@@ -55,7 +55,7 @@ class LocalEngineSettings:
     cache_tokens: int = 16384
     max_batch: int = 16
     queue_limit: int = 64
-    prefill_tokens: int = 256
+    prefill_tokens: int = 512
     threads: int = 0
 
 

@@ -150,7 +150,7 @@ async def test_stop_does_not_wait_and_keeps_what_was_said(engine: LocalEngine, s
     assert "Nothing is running" in (await last(dialogue, "/stop")).notice
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.5])
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
 async def test_retry_replaces_the_last_answer_with_another(
     engine: LocalEngine, store: Store, temperature: float
 ) -> None:
