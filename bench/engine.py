@@ -2,7 +2,9 @@
 
     .venv/bin/python bench/engine.py [MODEL_FOLDER]
 
-Prints JSON. Every ratio is against `transformers_generate` of the same run, precision and model.
+Prints JSON. Every ratio is against `transformers_generate` of the same run, precision and model, which runs in a
+process of its own: two threads of one process that both compute slow each other down. Every stream is made to
+run to its last token.
 """
 
 from __future__ import annotations
@@ -10,16 +12,19 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
+import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from glmbot.engine.base import Precision, Sampling
+from glmbot.engine.base import ChatFormat, Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.models.chat_format import TemplateChatFormat
 
 DEFAULT = Path(".glmbot/models/smollm2-135m-instruct")
 NEW_TOKENS = 64
@@ -27,12 +32,10 @@ ROUNDS = 3
 TOGETHER = (1, 8)
 
 
-def prompts(engine: LocalEngine, count: int) -> list[list[int]]:
+def prompts(chat_format: ChatFormat, count: int) -> list[list[int]]:
     """Chats of about 260 prompt tokens, each different from the first token of its question on."""
     story = "The old lighthouse keeper counted the ships that passed in the night and wrote them down. " * 13
-    return [
-        engine.chat_format.encode_chat("", [], f"{n}: {story} What did the keeper do?") for n in range(count)
-    ]
+    return [chat_format.encode_chat("", [], f"{n}: {story} What did the keeper do?") for n in range(count)]
 
 
 async def ours(engine: LocalEngine, count: int) -> tuple[float, float]:
@@ -51,52 +54,59 @@ async def ours(engine: LocalEngine, count: int) -> tuple[float, float]:
         return tokens
 
     began = time.perf_counter()
-    done = await asyncio.gather(*(one(prompt, str(n)) for n, prompt in enumerate(prompts(engine, count))))
+    done = await asyncio.gather(
+        *(one(prompt, str(n)) for n, prompt in enumerate(prompts(engine.chat_format, count)))
+    )
     return sum(done) / (time.perf_counter() - began), statistics.median(first)
 
 
-def theirs(model: Any, rows: list[list[int]]) -> float:
+def peer_speed(folder: Path, precision: Precision, count: int) -> float:
+    """Median new tokens a second of Transformers' generate. Called in a process of its own."""
+    dtype = torch.float32 if precision is Precision.FP32 else torch.bfloat16
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    rows = prompts(TemplateChatFormat(AutoTokenizer.from_pretrained(folder)), count)
     width = max(map(len, rows))
     ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-    began = time.perf_counter()
-    out = model.generate(
-        ids,
-        attention_mask=mask,
-        max_new_tokens=NEW_TOKENS,
-        do_sample=False,
-        repetition_penalty=1.0,
-        pad_token_id=0,
-    )
-    return (out.shape[1] - width) * len(rows) / (time.perf_counter() - began)
+    speeds: list[float] = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        model.generate(
+            ids,
+            attention_mask=mask,
+            max_new_tokens=NEW_TOKENS,
+            min_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            repetition_penalty=1.0,
+            pad_token_id=0,
+        )
+        speeds.append(NEW_TOKENS * count / (time.perf_counter() - began))
+    return statistics.median(speeds)
 
 
-async def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT
+def peer(folder: Path, precision: Precision, count: int) -> float:
+    command = [sys.executable, __file__, str(folder), "--peer", precision, str(count)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+async def main(folder: Path) -> None:
     engine = await LocalEngine.start(LocalEngineSettings(folder, precision=Precision.BF16))
+    engine._model = replace(engine._model, stop_tokens=frozenset[int]())  # pyright: ignore[reportPrivateUsage]
     report: dict[str, Any] = {"model": engine.model_name, "threads": torch.get_num_threads(), "runs": []}
     for precision in (Precision.FP32, Precision.BF16, Precision.INT8):
         await engine.set_precision(precision)
-        peer: Any = None
-        if precision is not Precision.INT8:
-            dtype = torch.float32 if precision is Precision.FP32 else torch.bfloat16
-            peer = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         for count in TOGETHER:
-            speeds, firsts, peers = [], [], []
-            for _ in range(ROUNDS):
-                speed, first = await ours(engine, count)
-                speeds.append(speed)
-                firsts.append(first)
-                if peer is not None:
-                    peers.append(theirs(peer, prompts(engine, count)))
+            rounds = [await ours(engine, count) for _ in range(ROUNDS)]
             run: dict[str, Any] = {
                 "precision": precision,
                 "streams": count,
-                "tokens_per_second": round(statistics.median(speeds), 1),
-                "first_token_s": round(statistics.median(firsts), 3),
+                "tokens_per_second": round(statistics.median(speed for speed, _ in rounds), 1),
+                "first_token_s": round(statistics.median(first for _, first in rounds), 3),
             }
-            if peers:
-                run["transformers_generate"] = round(statistics.median(peers), 1)
+            if precision is not Precision.INT8:
+                run["transformers_generate"] = round(
+                    await asyncio.to_thread(peer, folder, precision, count), 1
+                )
                 run["ratio"] = round(run["tokens_per_second"] / run["transformers_generate"], 2)
             report["runs"].append(run)
     await engine.close()
@@ -104,4 +114,8 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    model = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT
+    if "--peer" in sys.argv:
+        print(peer_speed(model, Precision(sys.argv[3]), int(sys.argv[4])))
+    else:
+        asyncio.run(main(model))

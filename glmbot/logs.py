@@ -13,6 +13,16 @@ from rich.logging import RichHandler
 __all__ = ["SecretFilter", "set_up_logging"]
 
 _MASK = "[secret]"
+_QUIET = (
+    "aiohttp.access",
+    "discord",
+    "filelock",
+    "httpcore",
+    "httpx",
+    "markdown_it",
+    "telegram",
+    "transformers",
+)
 # Tokens of the platforms, wherever they come from: Telegram's and Discord's published forms.
 _SHAPES = re.compile(
     r"(?<!\d)\d{6,}:[A-Za-z0-9_-]{30,}|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}"
@@ -52,6 +62,7 @@ def set_up_logging(level: str, secrets: Iterable[str]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # The HTTP clients write every URL at INFO, and Telegram's URLs hold the token.
-    for name in ("httpx", "httpcore", "aiohttp.access", "discord", "telegram", "transformers", "filelock"):
+    # HTTP clients write every URL at INFO, and Telegram's URLs hold the token; the Markdown parser writes what
+    # people are answered at DEBUG.
+    for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

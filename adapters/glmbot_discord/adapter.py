@@ -7,7 +7,6 @@ of messages that mention the bot without it. https://discord.com/developers/docs
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any, ClassVar
 
 import aiohttp
@@ -16,12 +15,13 @@ import yarl
 from discord import app_commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, Field
 
 from glmbot.delivery.deliveries import Deliveries, sent_before
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, StoreError
 from glmbot.messages import CommandInfo, Dialogue, Message, Role
+from glmbot.tokens import TokenSettings
 from glmbot_discord.delivery import ChannelOutlet, InteractionOutlet
 from glmbot_discord.normalize import PLATFORM, from_interaction, from_message
 
@@ -35,15 +35,9 @@ _LONGEST_QUIET_WAIT_S = 30.0
 _PUBLIC_COMMANDS = frozenset({"ask", "retry"})
 
 
-class DiscordSettings(BaseModel):
+class DiscordSettings(TokenSettings):
     """The Discord bot. Make it at https://discord.com/developers/applications."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    token: SecretStr | None = Field(
-        default=None, description="Better in the environment: GLMBOT_DISCORD__TOKEN, or in token_file."
-    )
-    token_file: Path | None = Field(default=None, description="A file with the token alone in it.")
     api_base_url: str = Field(
         default="", description="Another REST base than Discord's own, for a proxy or a test."
     )
@@ -75,7 +69,7 @@ class DiscordAdapter:
             DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(self._settings.gateway_url)
         self._client = _Client(self, publish=self._settings.slash_commands)
         try:
-            await self._client.login(_token(self._settings))
+            await self._client.login(self._settings.read_token(PLATFORM))
         except discord.LoginFailure as error:
             await self._client.close()
             raise AdapterError("[discord] token: Discord does not know it") from error
@@ -219,17 +213,3 @@ def _ask_command(adapter: DiscordAdapter) -> app_commands.Command[Any, ..., None
         await adapter.take_command(interaction, "ask", question)
 
     return app_commands.Command(name="ask", description="Ask the model · 向模型提问", callback=ask)
-
-
-def _token(settings: DiscordSettings) -> str:
-    """Raises AdapterError that says where a token may come from."""
-    if settings.token is not None:
-        return settings.token.get_secret_value().strip()
-    if settings.token_file is not None:
-        try:
-            return settings.token_file.read_text("utf-8").strip()
-        except OSError as error:
-            raise AdapterError(f"[discord] token_file: {error}") from error
-    raise AdapterError(
-        "[discord] no token; set GLMBOT_DISCORD__TOKEN in the environment or token_file in the configuration"
-    )

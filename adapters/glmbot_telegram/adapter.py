@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from pathlib import Path
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, Field
 from telegram import Bot, BotCommand, Update
 from telegram.error import InvalidToken, RetryAfter, TelegramError
 from telegram.request import HTTPXRequest
@@ -22,6 +21,7 @@ from glmbot.delivery.deliveries import Deliveries, sent_before
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, StoreError
 from glmbot.messages import ChatKind, Dialogue, Message
+from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import TelegramOutlet
 from glmbot_telegram.normalize import PLATFORM, normalize
 
@@ -35,15 +35,9 @@ _PAUSE_S = 3.0
 _UPDATES = [Update.MESSAGE]
 
 
-class TelegramSettings(BaseModel):
+class TelegramSettings(TokenSettings):
     """The Telegram bot. Get a token from @BotFather."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    token: SecretStr | None = Field(
-        default=None, description="Better in the environment: GLMBOT_TELEGRAM__TOKEN, or in token_file."
-    )
-    token_file: Path | None = Field(default=None, description="A file with the token alone in it.")
     api_base_url: str = Field(
         default="https://api.telegram.org",
         description="Or your own Bot API server, such as http://127.0.0.1:8081.",
@@ -67,7 +61,7 @@ class TelegramAdapter:
 
     async def start(self) -> None:
         self._bot = Bot(
-            _token(self._settings),
+            self._settings.read_token(PLATFORM),
             base_url=f"{self._settings.api_base_url.rstrip('/')}/bot",
             base_file_url=f"{self._settings.api_base_url.rstrip('/')}/file/bot",
             request=HTTPXRequest(connection_pool_size=32, pool_timeout=30),
@@ -140,18 +134,3 @@ class TelegramAdapter:
                 BotCommand(info.name, info.description) for info in self._dialogue.commands(language or "en")
             ]
             await self._bot.set_my_commands(menu, language_code=language or None)
-
-
-def _token(settings: TelegramSettings) -> str:
-    """Raises AdapterError that says where a token may come from."""
-    if settings.token is not None:
-        return settings.token.get_secret_value().strip()
-    if settings.token_file is not None:
-        try:
-            return settings.token_file.read_text("utf-8").strip()
-        except OSError as error:
-            raise AdapterError(f"[telegram] token_file: {error}") from error
-    raise AdapterError(
-        "[telegram] no token; set GLMBOT_TELEGRAM__TOKEN in the environment or token_file in the"
-        " configuration (a token comes from @BotFather)"
-    )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from glmbot.delivery.background import Background
 from glmbot.errors import StoreError
 from glmbot.messages import Dialogue, Message, Reply, ReplyState
 from glmbot_web.render import to_html
@@ -40,25 +41,19 @@ class Streams:
     def __init__(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
         self._streams: dict[str, _Stream] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     def begin(self, message: Message) -> None:
         """Answer an accepted message in the background, whether a page listens or not."""
         stream = self._streams[message.update_id] = _Stream(message.user.id)
-        task = asyncio.create_task(self._run(message, stream))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.begin(self._run(message, stream))
 
     def find(self, name: str, owner: int) -> _Stream | None:
         stream = self._streams.get(name)
         return stream if stream is not None and stream.owner == owner else None
 
     async def drain(self, grace_s: float) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_s)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.drain(grace_s)
 
     async def _run(self, message: Message, stream: _Stream) -> None:
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
 
+from glmbot.delivery.background import Background
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import Gone, Outlet, show
 from glmbot.errors import StoreError
@@ -22,21 +22,15 @@ _SENT = "sent"
 class Deliveries:
     def __init__(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     def begin(self, message: Message, outlet: Outlet, pace: Pace, sent: Sequence[str] = ()) -> None:
         """Answer `message` in the background. Call in the order of arrival."""
-        task = asyncio.create_task(self._deliver(message, outlet, pace, sent))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.begin(self._deliver(message, outlet, pace, sent))
 
     async def drain(self, grace_s: float) -> None:
         """Let running answers end within `grace_s` seconds; the rest is left to the next start."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_s)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.drain(grace_s)
 
     async def _deliver(self, message: Message, outlet: Outlet, pace: Pace, sent: Sequence[str]) -> None:
         async def record(message_ids: Sequence[str]) -> None:
