@@ -7,11 +7,15 @@ from contextlib import aclosing
 from pathlib import Path
 
 from rich.console import Console
+from rich.control import Control
+from rich.segment import ControlType
 
 from glmbot.messages import Reply, ReplyState
 from glmbot_console.render import growth, printable
 
 __all__ = ["print_replies"]
+
+_START_OF_LINE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 
 
 async def print_replies(replies: AsyncGenerator[Reply, None], out: Console) -> Reply | None:
@@ -21,21 +25,23 @@ async def print_replies(replies: AsyncGenerator[Reply, None], out: Console) -> R
     async with aclosing(replies):
         async for last in replies:
             if last.text and last.text != shown:
-                out.print(
-                    printable(growth(shown, last.text)), end="", markup=False, highlight=False, soft_wrap=True
-                )
+                out.control(_START_OF_LINE if not shown else Control())
+                piece = printable(growth(shown, last.text))
+                out.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
                 shown = last.text
-            elif last.notice and not last.state.ended and out.is_terminal:
+            elif last.notice and not shown and not last.state.ended and out.is_terminal:
                 # One line that overwrites itself: the place in the queue, the progress of a switch.
-                out.print(f"\r\x1b[K{last.notice}", end="", markup=False, highlight=False)
+                out.control(_START_OF_LINE)
+                out.print(last.notice[: out.width - 1], end="", markup=False, highlight=False)
     if last is None:
         return None
     if shown:
         out.print()
     if last.notice:
-        lead = "" if shown or not out.is_terminal else "\r\x1b[K"
         style = "red" if last.state is ReplyState.FAILED else ("dim" if shown else "")
-        out.print(f"{lead}{last.notice}", style=style, markup=False, highlight=False, soft_wrap=True)
+        if not shown:
+            out.control(_START_OF_LINE)
+        out.print(last.notice, style=style, markup=False, highlight=False, soft_wrap=True)
     if last.attachment is not None:
         path = Path(last.attachment.name).resolve()
         path.write_bytes(last.attachment.content)

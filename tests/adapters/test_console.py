@@ -1,0 +1,42 @@
+"""What a terminal shows of one answer."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncGenerator
+
+from rich.console import Console
+
+from glmbot.messages import Reply, ReplyState
+from glmbot_console.delivery import print_replies
+
+
+async def replay(*replies: Reply) -> AsyncGenerator[Reply]:
+    for reply in replies:
+        yield reply
+
+
+async def printed(*replies: Reply, terminal: bool) -> str:
+    out = io.StringIO()
+    await print_replies(
+        replay(*replies), Console(file=out, force_terminal=terminal, width=60, color_system=None)
+    )
+    return out.getvalue()
+
+
+async def test_progress_overwrites_its_own_line() -> None:
+    shares = [Reply("", ReplyState.STREAMING, f"Switching: {share} %") for share in (10, 50, 90)]
+    text = await printed(*shares, Reply("", ReplyState.FINAL, "Done."), terminal=True)
+    lines = text.replace("\r\x1b[2K", "\n").split("\n")
+    assert lines == ["", "Switching: 10 %", "Switching: 50 %", "Switching: 90 %", "Done.", ""]
+
+
+async def test_a_pipe_gets_the_answer_alone() -> None:
+    text = await printed(
+        Reply("", ReplyState.QUEUED, "In line: 1", place=1),
+        Reply("one", ReplyState.STREAMING),
+        Reply("one two", ReplyState.STREAMING),
+        Reply("one two three", ReplyState.FINAL),
+        terminal=False,
+    )
+    assert text == "one two three\n"
