@@ -12,9 +12,14 @@ import torch
 from glmbot.app import engine_settings, open_store
 from glmbot.config import Configuration
 from glmbot.engine.kv_cache import Arena
-from glmbot.engine.precision import activation_dtype, default_precision
+from glmbot.engine.precision import (
+    Placement,
+    checkpoint_precision,
+    default_precision,
+    expected_weight_bytes,
+)
 from glmbot.errors import GlmbotError, StoreError
-from glmbot.models.registry import LoadedModel, load
+from glmbot.models.registry import load
 
 __all__ = ["Finding", "examine"]
 
@@ -60,13 +65,14 @@ def _model_and_memory(configuration: Configuration) -> list[Finding]:
     device = torch.device("cuda" if settings.device == "auto" and torch.cuda.is_available() else "cpu")
     if settings.device != "auto":
         device = torch.device(settings.device)
-    precision = settings.precision or default_precision(device)
-    weights = _weight_bytes(model, str(precision))
+    stored = checkpoint_precision(model.module, model.checkpoint)
+    precision = settings.precision or stored or default_precision(device)
+    weights = expected_weight_bytes(model.module, precision)
     cache = settings.cache_tokens * Arena.bytes_per_token(
         layers=model.shape.layers,
         kv_heads=model.shape.kv_heads,
         head_dim=model.shape.head_dim,
-        dtype=activation_dtype(precision, device),
+        dtype=Placement(device).dtype(precision),
     )
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     words = (
@@ -80,11 +86,6 @@ def _model_and_memory(configuration: Configuration) -> list[Finding]:
         Finding("model", True, f"{model.name}, {model.shape.layers} layers"),
         Finding("memory", fits, words),
     ]
-
-
-def _weight_bytes(model: LoadedModel, precision: str) -> int:
-    each = {"fp32": 4, "int8": 1}.get(precision, 2)
-    return sum(parameter.numel() for parameter in model.module.parameters()) * each
 
 
 def _access(configuration: Configuration) -> list[Finding]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from glmbot.models.base import ChatFormat, ChatTurn
+
 __all__ = [
     "ChatFormat",
     "ChatTurn",
@@ -25,6 +27,7 @@ class Precision(StrEnum):
     FP16 = "fp16"
     BF16 = "bf16"
     INT8 = "int8"
+    INT4 = "int4"
 
 
 class FinishReason(StrEnum):
@@ -33,14 +36,6 @@ class FinishReason(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     DEADLINE = "deadline"
-
-
-@dataclass(frozen=True, slots=True)
-class ChatTurn:
-    """One past exchange."""
-
-    question: str
-    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +108,6 @@ class EngineStats:
     switching: float | None = None
     """Share done (0 to 1) of a precision switch in progress."""
     waiting_users: tuple[tuple[str, int], ...] = field(default_factory=tuple[tuple[str, int], ...])
-
-
-class ChatFormat(Protocol):
-    """A model's chat template together with its tokenizer."""
-
-    def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
-        """The whole prompt as token ids, ending where the answer begins. Users' text is always plain text."""
-        ...
-
-    def encode_text(self, text: str) -> list[int]:
-        """Plain text alone; never a control token."""
-        ...
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Text of `tokens`, control tokens left out."""
-        ...
-
-    def finish_text(self, text: str) -> str:
-        """The published post-processing of a finished or growing answer."""
-        ...
 
 
 class Engine(Protocol):

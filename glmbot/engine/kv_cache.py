@@ -6,6 +6,7 @@ admitted can never run out of memory, and attention reads its keys and values in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,17 +67,17 @@ class Arena:
     def __init__(
         self,
         *,
-        layers: int,
         kv_heads: int,
         head_dim: int,
         capacity: int,
         dtype: torch.dtype,
-        device: torch.device,
+        devices: Sequence[torch.device],
     ) -> None:
+        """devices: of each layer."""
         self.capacity = capacity
         self._shape = (kv_heads, capacity, head_dim)
-        self.keys = [torch.empty(self._shape, dtype=dtype, device=device) for _ in range(layers)]
-        self.values = [torch.empty(self._shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.keys = [torch.empty(self._shape, dtype=dtype, device=device) for device in devices]
+        self.values = [torch.empty(self._shape, dtype=dtype, device=device) for device in devices]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -88,8 +89,19 @@ class Arena:
 
     def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> None:
         """Store new entries. places: int64 [tokens]; keys, values: [kv_heads, tokens, head_dim]."""
+        places = places.to(self.keys[layer].device)
         self.keys[layer].index_copy_(1, places, keys)
         self.values[layer].index_copy_(1, places, values)
+
+    def write_prefix(self, start: int, prefix: Tensor) -> None:
+        """Store keys and values that every layer gets in front of a sequence, from entry `start` on.
+
+        prefix: [2 · layers, kv_heads, length, head_dim]: a layer's keys and then its values.
+        """
+        end = start + prefix.shape[2]
+        for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
+            keys[:, start:end] = prefix[2 * layer]
+            values[:, start:end] = prefix[2 * layer + 1]
 
     def convert(self, dtype: torch.dtype, live: tuple[Range, ...]) -> None:
         """Change the dtype, keeping the entries of the `live` ranges, one layer at a time."""

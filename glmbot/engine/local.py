@@ -28,7 +28,12 @@ from glmbot.engine.base import (
     Sampling,
 )
 from glmbot.engine.detokenizer import Detokenizer
-from glmbot.engine.precision import available_precisions, default_precision
+from glmbot.engine.precision import (
+    Placement,
+    available_precisions,
+    checkpoint_precision,
+    default_precision,
+)
 from glmbot.engine.runner import ModelRunner
 from glmbot.engine.sampling import Draw, sample
 from glmbot.engine.scheduler import Chunk, Scheduler
@@ -128,7 +133,8 @@ class LocalEngine:
 
     @property
     def context_length(self) -> int:
-        return min(self._settings.context_length, self._model.shape.positions, self._settings.cache_tokens)
+        cache = self._settings.cache_tokens - self._runner.prefix_length
+        return min(self._settings.context_length, self._model.shape.positions, cache)
 
     @property
     def chat_format(self) -> ChatFormat:
@@ -167,6 +173,8 @@ class LocalEngine:
             sampling=sampling,
             arrival=now,
             deadline=None if deadline_s is None else now + deadline_s,
+            whole_prefill=self._model.positions.context_length(prompt) > 0,
+            prefix=self._runner.prefix_length,
             seen=set(prompt),
         )
         stream = _Stream(Progress(prompt_tokens=len(prompt)))
@@ -297,10 +305,13 @@ class LocalEngine:
             torch.set_num_threads(settings.threads)
         register_attention()
         self._model = load(settings.folder, ATTENTION_NAME)
+        placement = Placement(torch.device(device))
         self._runner = ModelRunner(
             self._model,
-            device=torch.device(device),
-            precision=settings.precision or default_precision(torch.device(device)),
+            placement=placement,
+            precision=settings.precision
+            or checkpoint_precision(self._model.module, self._model.checkpoint)
+            or default_precision(placement.device),
             cache_tokens=settings.cache_tokens,
             on_progress=self._loaded,
         )

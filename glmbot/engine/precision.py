@@ -6,7 +6,8 @@ made, so a switch needs the larger of the two precisions and one layer more, nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,30 +16,83 @@ from torch import Tensor, nn
 from glmbot.engine.base import Precision
 from glmbot.errors import ModelFileError, PrecisionError
 from glmbot.models.checkpoint import Checkpoint
-from glmbot.quantization.linear import Int8Linear
+from glmbot.quantization.choice import quantized_linear
+from glmbot.quantization.formats import dequantize, quantize_rows, unpack_nibbles
+from glmbot.quantization.linear import QuantizedLinear
 
-__all__ = ["activation_dtype", "available_precisions", "default_precision", "fill", "weight_bytes"]
+__all__ = [
+    "Placement",
+    "available_precisions",
+    "checkpoint_precision",
+    "default_precision",
+    "expected_weight_bytes",
+    "fill",
+    "is_quantised_layer",
+    "weight_bytes",
+]
 
+_BITS_OF = {Precision.INT8: 8, Precision.INT4: 4}
 _DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
 
 
 def available_precisions(device: torch.device) -> tuple[Precision, ...]:
     if device.type == "cpu":
-        return (Precision.FP32, Precision.BF16, Precision.INT8)
+        return (Precision.FP32, Precision.BF16, Precision.INT8, Precision.INT4)
     if torch.cuda.is_bf16_supported(including_emulation=False):
-        return (Precision.FP16, Precision.BF16, Precision.INT8)
-    return (Precision.FP16, Precision.INT8)
+        return (Precision.FP16, Precision.BF16, Precision.INT8, Precision.INT4)
+    return (Precision.FP16, Precision.INT8, Precision.INT4)
 
 
 def default_precision(device: torch.device) -> Precision:
     return Precision.BF16 if device.type == "cpu" else Precision.FP16
 
 
-def activation_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The dtype of hidden states and KV cache. torch's CPU int8 product is fast with bfloat16 only."""
-    if precision is Precision.INT8:
-        return torch.bfloat16 if device.type == "cpu" else torch.float16
-    return _DTYPES[precision]
+def checkpoint_precision(module: nn.Module, checkpoint: Checkpoint) -> Precision | None:
+    """The precision of a published quantised checkpoint, or None for float weights.
+
+    Its weights say it themselves; the published configurations disagree on where to write it.
+    """
+    for prefix, owner in _owners(module):
+        name = f"{prefix}.weight"
+        if isinstance(owner, nn.Linear) and is_quantised_layer(prefix) and _is_quantised(checkpoint, name):
+            columns = checkpoint.read(name).shape[-1]
+            return Precision.INT8 if columns == owner.in_features else Precision.INT4
+    return None
+
+
+def is_quantised_layer(name: str) -> bool:
+    """Whether INT8 and INT4 apply to the linear layer called `name`: those of the blocks, never the output
+    head, whose quantisation costs accuracy for little memory."""
+    return ".layers." in f".{name}."
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where each module's tensors go and in which dtype activations are computed."""
+
+    device: torch.device
+    """Of the token embeddings, of the logits, and of every module that `layers` does not name."""
+    activations: torch.dtype | None = None
+    """None is what the device computes fastest at each precision."""
+    layers: Mapping[str, torch.device] = field(default_factory=dict[str, torch.device])
+    """Module name -> device, for a model spread over several GPUs."""
+
+    def dtype(self, precision: Precision) -> torch.dtype:
+        """The dtype of hidden states and KV cache. torch's CPU operators for packed weights are fast with
+        bfloat16 only."""
+        if precision in _DTYPES:
+            return _DTYPES[precision]
+        if self.activations is not None:
+            return self.activations
+        return torch.bfloat16 if self.device.type == "cpu" else torch.float16
+
+    def device_of(self, name: str) -> torch.device:
+        """The device of the module or tensor called `name`."""
+        while name:
+            if name in self.layers:
+                return self.layers[name]
+            name = name.rpartition(".")[0]
+        return self.device
 
 
 def weight_bytes(module: nn.Module) -> int:
@@ -50,40 +104,57 @@ def weight_bytes(module: nn.Module) -> int:
     return sum(tensor.numel() * tensor.itemsize for tensor in tensors.values())
 
 
+def expected_weight_bytes(module: nn.Module, precision: Precision) -> int:
+    """Bytes of the module's parameters once they are at `precision`. The module may be without weights."""
+    float_bytes = _DTYPES.get(precision, torch.float16).itemsize
+    total = 0
+    for prefix, owner in _owners(module):
+        if isinstance(owner, (nn.Linear, QuantizedLinear)):
+            elements = owner.in_features * owner.out_features
+            if precision in _BITS_OF and is_quantised_layer(prefix):
+                total += elements * _BITS_OF[precision] // 8 + 4 * owner.out_features
+            else:
+                total += elements * float_bytes
+        else:
+            total += sum(parameter.numel() for parameter in owner.parameters(recurse=False)) * float_bytes
+    return total
+
+
 def fill(
     module: nn.Module,
     checkpoint: Checkpoint,
     precision: Precision,
-    device: torch.device,
+    placement: Placement,
     on_progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Give every parameter of `module` its value at `precision` on `device`, whatever it held before.
+    """Give every parameter of `module` its value at `precision`, whatever it held before.
 
-    The output head and the embeddings stay float. on_progress gets the share done, 0 to 1.
-    Raises ModelFileError naming file and tensor, PrecisionError when the device can't compute so.
+    on_progress gets the share done, 0 to 1. Raises ModelFileError naming file and tensor, PrecisionError
+    when the device can't compute so.
     """
-    if precision not in available_precisions(device):
-        known = ", ".join(available_precisions(device))
-        raise PrecisionError(f"{precision} is not available on {device.type}; choose one of {known}")
-    # Always with copy=True below: a memory-mapped file must not be the live weights.
-    dtype = activation_dtype(precision, device)
+    if precision not in available_precisions(placement.device):
+        known = ", ".join(available_precisions(placement.device))
+        raise PrecisionError(
+            f"{precision} is not available on {placement.device.type}; choose one of {known}"
+        )
     names = checkpoint.names()
     owners = list(_owners(module))
     missing: list[str] = []
     for done, (prefix, owner) in enumerate(owners):
-        if isinstance(owner, (nn.Linear, Int8Linear)):
-            _fill_linear(module, prefix, owner, checkpoint, precision, dtype, device, missing)
+        if isinstance(owner, (nn.Linear, QuantizedLinear)):
+            _fill_linear(module, prefix, owner, checkpoint, precision, placement, missing)
         else:
             for name, old in list(owner.named_parameters(recurse=False)):
                 full = f"{prefix}.{name}" if prefix else name
                 if full in names:
-                    _set(owner, name, _read(checkpoint, full, old.shape).to(device, dtype, copy=True))
+                    _set(owner, name, _float(checkpoint, full, old.shape, precision, placement))
                 else:
                     missing.append(full)
         if on_progress is not None:
             on_progress((done + 1) / len(owners))
-    _tie(module, missing)
+    _tie(module, checkpoint, missing)
     for name, buffer in module.named_buffers():
+        device = placement.device_of(name)
         if buffer.device != device:
             owner_name, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(owner_name), leaf, buffer.to(device))
@@ -91,52 +162,95 @@ def fill(
 
 def _owners(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for prefix, owner in module.named_modules():
-        if isinstance(owner, Int8Linear) or any(True for _ in owner.parameters(recurse=False)):
+        if isinstance(owner, QuantizedLinear) or any(True for _ in owner.parameters(recurse=False)):
             yield prefix, owner
 
 
 def _fill_linear(
     module: nn.Module,
     prefix: str,
-    owner: nn.Linear | Int8Linear,
+    owner: nn.Linear | QuantizedLinear,
     checkpoint: Checkpoint,
     precision: Precision,
-    dtype: torch.dtype,
-    device: torch.device,
+    placement: Placement,
     missing: list[str],
 ) -> None:
-    if f"{prefix}.weight" not in checkpoint.names():
-        missing.append(f"{prefix}.weight")
+    name = f"{prefix}.weight"
+    if name not in checkpoint.names():
+        missing.append(name)
         return
     shape = torch.Size((owner.out_features, owner.in_features))
-    weight = _read(checkpoint, f"{prefix}.weight", shape)
     has_bias = owner.bias is not None  # pyright: ignore[reportUnnecessaryComparison]
-    bias = _read(checkpoint, f"{prefix}.bias", shape[:1]).to(device, dtype, copy=True) if has_bias else None
-    # The head is a linear of the top level or of no block; quantising it costs accuracy for little memory.
-    if precision is Precision.INT8 and ".layers." in f".{prefix}.":
-        try:
-            replacement: nn.Module = Int8Linear(weight.to(device), bias, dtype)
-        except ValueError as error:
-            raise ModelFileError(
-                f"{checkpoint.file_of(f'{prefix}.weight')}: {prefix}.weight: {error}"
-            ) from error
+    bias = _float(checkpoint, f"{prefix}.bias", shape[:1], precision, placement) if has_bias else None
+    if precision in _BITS_OF and is_quantised_layer(prefix):
+        device = placement.device_of(prefix)
+        quantized, scale = _quantized(checkpoint, name, shape, _BITS_OF[precision], device)
+        replacement: nn.Module = quantized_linear(
+            quantized, scale, _BITS_OF[precision], bias, placement.dtype(precision)
+        )
     else:
         with torch.device("meta"):
             replacement = nn.Linear(owner.in_features, owner.out_features, bias=has_bias)
-        _set(replacement, "weight", weight.to(device, dtype, copy=True))
+        _set(replacement, "weight", _float(checkpoint, name, shape, precision, placement))
         if bias is not None:
             _set(replacement, "bias", bias)
     parent, _, leaf = prefix.rpartition(".")
     setattr(module.get_submodule(parent), leaf, replacement.eval())
 
 
-def _read(checkpoint: Checkpoint, name: str, shape: torch.Size) -> Tensor:
+def _float(
+    checkpoint: Checkpoint, name: str, shape: torch.Size, precision: Precision, placement: Placement
+) -> Tensor:
+    """The tensor as a live float one. A copy always: a memory-mapped file must not be the live weights."""
+    device, dtype = placement.device_of(name), placement.dtype(precision)
+    if not _is_quantised(checkpoint, name):
+        return _read(checkpoint, name, shape).to(device, dtype, copy=True)
+    quantized, scale, _ = _read_quantized(checkpoint, name, shape)
+    return dequantize(quantized.to(device), scale.to(device)).to(dtype)
+
+
+def _quantized(
+    checkpoint: Checkpoint, name: str, shape: torch.Size, bits: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """int8 [rows, columns] and float16 [rows] on `device`."""
+    if not _is_quantised(checkpoint, name):
+        weight = _read(checkpoint, name, shape).to(device)
+    else:
+        quantized, scale, stored_bits = _read_quantized(checkpoint, name, shape)
+        if stored_bits == bits:
+            return quantized.to(device, copy=True), scale.to(device, copy=True)
+        weight = dequantize(quantized.to(device), scale.to(device))
+    try:
+        return quantize_rows(weight, bits)
+    except ValueError as error:
+        raise ModelFileError(f"{checkpoint.file_of(name)}: tensor {name}: {error}") from error
+
+
+def _is_quantised(checkpoint: Checkpoint, name: str) -> bool:
+    return f"{name}_scale" in checkpoint.names()
+
+
+def _read_quantized(checkpoint: Checkpoint, name: str, shape: torch.Size) -> tuple[Tensor, Tensor, int]:
+    """A published quantised weight: int8 [rows, columns], float16 [rows], and its bits."""
+    rows, columns = shape
+    packed = columns % 2 == 0 and checkpoint.read(name).shape[-1] == columns // 2
+    weight = _read(checkpoint, name, torch.Size((rows, columns // 2)) if packed else shape, torch.int8)
+    scale = _read(checkpoint, f"{name}_scale", shape[:1]).to(torch.float16)
+    if not bool(torch.isfinite(scale).all()):
+        file = checkpoint.file_of(f"{name}_scale")
+        raise ModelFileError(f"{file}: tensor {name}_scale holds NaN or infinity")
+    return (unpack_nibbles(weight), scale, 4) if packed else (weight, scale, 8)
+
+
+def _read(checkpoint: Checkpoint, name: str, shape: torch.Size, dtype: torch.dtype | None = None) -> Tensor:
     tensor = checkpoint.read(name)
+    where = f"{checkpoint.file_of(name)}: tensor {name}"
     if tensor.shape != shape:
-        raise ModelFileError(
-            f"{checkpoint.file_of(name)}: tensor {name} has shape {list(tensor.shape)}, "
-            f"the model needs {list(shape)}"
-        )
+        raise ModelFileError(f"{where} has shape {list(tensor.shape)}, the model needs {list(shape)}")
+    if dtype is not None and tensor.dtype != dtype:
+        raise ModelFileError(f"{where} is {tensor.dtype}, {dtype} is needed")
+    if dtype is None and not tensor.is_floating_point():
+        raise ModelFileError(f"{where} is {tensor.dtype} and has no {name}_scale; it can't be weights")
     return tensor
 
 
@@ -144,12 +258,13 @@ def _set(owner: nn.Module, name: str, value: Tensor) -> None:
     owner.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
-def _tie(module: nn.Module, missing: list[str]) -> None:
+def _tie(module: nn.Module, checkpoint: Checkpoint, missing: list[str]) -> None:
     tied: Any = module
     if missing:
         tied.tie_weights()
     still = [name for name in missing if module.get_parameter(name).device.type == "meta"]
     if still:
         raise ModelFileError(
-            f"the weights lack {len(still)} tensors that the model needs, the first being {still[0]}"
+            f"{checkpoint.folder}: the weights lack {len(still)} tensors that the model needs,"
+            f" the first being {still[0]}"
         )

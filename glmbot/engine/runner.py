@@ -14,19 +14,19 @@ from torch import Tensor
 from glmbot.engine.attention import Segment, StepLayout
 from glmbot.engine.base import Precision, PrecisionChange
 from glmbot.engine.kv_cache import Arena, RangeAllocator
-from glmbot.engine.precision import activation_dtype, available_precisions, fill, weight_bytes
+from glmbot.engine.precision import Placement, available_precisions, expected_weight_bytes, fill, weight_bytes
 from glmbot.engine.scheduler import Chunk
 from glmbot.errors import GlmbotError, PrecisionError
+from glmbot.models.positions import PositionScheme
+from glmbot.models.prefix import PrefixEncoder
 from glmbot.models.registry import LoadedModel
 
 __all__ = ["ModelRunner"]
 
 _log = logging.getLogger(__name__)
 
-_PROBE_TEXT = "The quick brown fox jumps over the lazy dog. 你好，世界。"
-_PROBE_PROMPT = 12
+_PROBE_TEXT = "The quick brown fox. 你好，世界。"
 _PROBE_NEW = 8
-_PROBE_ROOM = _PROBE_PROMPT + _PROBE_NEW
 # Precisions of one model point the same way on the probe; random weights of a broken switch do not.
 _PROBE_LIKENESS = 0.8
 
@@ -38,24 +38,27 @@ class ModelRunner:
         self,
         model: LoadedModel,
         *,
-        device: torch.device,
+        placement: Placement,
         precision: Precision,
         cache_tokens: int,
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
         self.model = model
-        self.device = device
+        self.placement = placement
+        self.device = placement.device
         self.precision = precision
         self.allocator = RangeAllocator(cache_tokens)
-        fill(model.module, model.checkpoint, precision, device, on_progress)
+        fill(model.module, model.checkpoint, precision, placement, on_progress)
+        self._prefix = self._read_prefix()
+        self.prefix_length = 0 if self._prefix is None else int(self._prefix.shape[2])
+        self._probe_prompt = model.chat_format.encode_chat("", (), _PROBE_TEXT)
         # The probe has room of its own behind the sequences' ranges, so that it never waits or disturbs.
         self._arena = Arena(
-            layers=model.shape.layers,
             kv_heads=model.shape.kv_heads,
             head_dim=model.shape.head_dim,
-            capacity=cache_tokens + _PROBE_ROOM,
-            dtype=activation_dtype(precision, device),
-            device=device,
+            capacity=cache_tokens + self.prefix_length + len(self._probe_prompt) + _PROBE_NEW,
+            dtype=placement.dtype(precision),
+            devices=[placement.device_of(name) for name in model.shape.layer_names],
         )
         self.weight_bytes = weight_bytes(model.module)
         self._probe_logits, self._probe_speed = self._probe()
@@ -63,24 +66,22 @@ class ModelRunner:
     @torch.inference_mode()
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
         """Compute the chunks. Returns float logits [rows, vocabulary], a row for each chunk that draws."""
-        tokens: list[int] = []
-        positions: list[int] = []
-        places: list[int] = []
-        segments: list[Segment] = []
-        drawing: list[int] = []
+        step = _Step(self.model.positions, self.prefix_length)
         for chunk in chunks:
             sequence = chunk.sequence
             if sequence.place is None:
                 raise RuntimeError(f"sequence {sequence.id} was scheduled without a cache range")
-            start, end = sequence.computed, sequence.computed + chunk.length
-            first = sequence.place.start
-            segments.append(Segment(len(tokens), chunk.length, first, start))
-            tokens += sequence.tokens[start:end]
-            positions += range(start, end)
-            places += range(first + start, first + end)
-            if chunk.draws:
-                drawing.append(len(tokens) - 1)
-        return self._forward(tokens, positions, places, segments, drawing)
+            if sequence.computed == 0 and self._prefix is not None:
+                self._arena.write_prefix(sequence.place.start, self._prefix)
+            step.add(
+                sequence.tokens,
+                sequence.prompt_length,
+                start=sequence.computed,
+                end=sequence.computed + chunk.length,
+                place=sequence.place.start,
+                draws=chunk.draws,
+            )
+        return self._forward(step)
 
     def set_precision(
         self, precision: Precision, on_progress: Callable[[float], None] | None = None
@@ -110,15 +111,19 @@ class ModelRunner:
         )
 
     def _fill(self, precision: Precision, on_progress: Callable[[float], None] | None) -> None:
-        fill(self.model.module, self.model.checkpoint, precision, self.device, on_progress)
-        self._arena.convert(activation_dtype(precision, self.device), self.allocator.ranges)
+        fill(self.model.module, self.model.checkpoint, precision, self.placement, on_progress)
+        self._prefix = self._read_prefix()
+        self._arena.convert(self.placement.dtype(precision), self.allocator.ranges)
+
+    @torch.inference_mode()
+    def _read_prefix(self) -> Tensor | None:
+        encoder = next(
+            (part for part in self.model.module.modules() if isinstance(part, PrefixEncoder)), None
+        )
+        return None if encoder is None else encoder.keys_and_values()
 
     def _check_room(self, precision: Precision) -> None:
-        wanted = {Precision.FP32: 4, Precision.INT8: 1}
-        parameters = sum(
-            owner.numel() for owner in (*self.model.module.parameters(), *self.model.module.buffers())
-        )
-        growth = parameters * wanted.get(precision, 2) - self.weight_bytes
+        growth = expected_weight_bytes(self.model.module, precision) - self.weight_bytes
         free = (
             torch.cuda.mem_get_info(self.device)[0]
             if self.device.type == "cuda"
@@ -129,41 +134,77 @@ class ModelRunner:
                 f"{precision} needs about {growth / 2**30:.1f} GiB more, and {free / 2**30:.1f} GiB are free"
             )
 
-    def _forward(
-        self,
-        tokens: Sequence[int],
-        positions: Sequence[int],
-        places: Sequence[int],
-        segments: Sequence[Segment],
-        drawing: Sequence[int],
-    ) -> Tensor:
-        layout = StepLayout(self._arena, tuple(segments), torch.tensor(places, device=self.device))
+    def _forward(self, step: _Step) -> Tensor:
+        places = torch.tensor(step.places, device=self.device)
+        layout = StepLayout(self._arena, tuple(step.segments), places)
+        positions = torch.tensor([step.positions], device=self.device)
         module: Any = self.model.module
         out = module(
-            input_ids=torch.tensor([tokens], device=self.device),
-            position_ids=torch.tensor([positions], device=self.device),
+            input_ids=torch.tensor([step.tokens], device=self.device),
+            position_ids=positions if len(step.positions) > 1 else positions[:, 0],
             use_cache=False,
             # No row to draw still needs a valid index; its logits are dropped below.
-            logits_to_keep=torch.tensor(drawing or [0], device=self.device),
+            logits_to_keep=torch.tensor(step.drawing or [0], device=self.device),
             layout=layout,
         )
-        return cast(Tensor, out.logits)[0, : len(drawing)].float()
+        return cast(Tensor, out.logits)[0, : len(step.drawing)].float()
 
     @torch.inference_mode()
     def _probe(self) -> tuple[Tensor, float]:
         """Greedy tokens after a fixed prompt. Returns its first logits and the decode speed in tokens/s."""
-        prompt = list(self.model.chat_format.encode_text(_PROBE_TEXT))[:_PROBE_PROMPT] or [0]
         base = self.allocator.capacity
-        positions = range(len(prompt))
-        places = [base + position for position in positions]
-        segment = Segment(0, len(prompt), base, 0)
-        first = self._forward(prompt, positions, places, [segment], [len(prompt) - 1])[0]
-        logits = first
+        if self._prefix is not None:
+            self._arena.write_prefix(base, self._prefix)
+        tokens = list(self._probe_prompt)
+        prompt = len(tokens)
+
+        def compute(start: int) -> Tensor:
+            step = _Step(self.model.positions, self.prefix_length)
+            step.add(tokens, prompt, start=start, end=len(tokens), place=base, draws=True)
+            return self._forward(step)[0]
+
+        first = logits = compute(0)
         began = time.perf_counter()
-        for position in range(len(prompt), len(prompt) + _PROBE_NEW):
+        for _ in range(_PROBE_NEW):
             if not bool(torch.isfinite(logits).all()):
                 raise PrecisionError("the probe computed NaN or infinity")
-            segment = Segment(0, 1, base, position)
-            token = int(logits.argmax())
-            logits = self._forward([token], [position], [base + position], [segment], [0])[0]
+            tokens.append(int(logits.argmax()))
+            logits = compute(len(tokens) - 1)
         return first.cpu(), _PROBE_NEW / (time.perf_counter() - began)
+
+
+class _Step:
+    """The tokens of one step, laid end to end, and where each stands."""
+
+    def __init__(self, scheme: PositionScheme, prefix: int) -> None:
+        self.tokens: list[int] = []
+        self.positions: list[list[int]] = [[] for _ in range(scheme.rows)]
+        self.places: list[int] = []
+        self.segments: list[Segment] = []
+        self.drawing: list[int] = []
+        self._scheme = scheme
+        self._prefix = prefix
+
+    def add(
+        self, tokens: list[int], prompt_length: int, *, start: int, end: int, place: int, draws: bool
+    ) -> None:
+        """Append tokens[start:end] of a sequence whose range in the arena begins at `place`."""
+        prompt = tokens if len(tokens) == prompt_length else tokens[:prompt_length]
+        context = self._scheme.context_length(prompt)
+        if start < context:
+            if start > 0 or end < context:
+                raise RuntimeError("a context that is seen in both directions was cut into chunks")
+            self._add_segment(place, 0, context, causal=False)
+        self._add_segment(place, max(start, context), end, causal=True)
+        for row, added in zip(self.positions, self._scheme.positions(prompt, start, end), strict=True):
+            row += added
+        first = place + self._prefix
+        self.places += range(first + start, first + end)
+        self.tokens += tokens[start:end]
+        if draws:
+            self.drawing.append(len(self.tokens) - 1)
+
+    def _add_segment(self, place: int, start: int, end: int, *, causal: bool) -> None:
+        if start < end:
+            first = self.segments[-1].first + self.segments[-1].length if self.segments else 0
+            self.segments.append(Segment(first, end - start, place, self._prefix + start, causal))

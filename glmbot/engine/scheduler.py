@@ -23,6 +23,9 @@ class Sequence:
     arrival: float
     deadline: float | None = None
     whole_prefill: bool = False
+    """The prompt must be computed in one step: its tokens see each other in both directions."""
+    prefix: int = 0
+    """Cache entries in front of the tokens' own (P-Tuning)."""
     computed: int = 0
     place: Range | None = None
     seen: set[int] = field(default_factory=set[int])
@@ -30,7 +33,7 @@ class Sequence:
     @property
     def reserved(self) -> int:
         """Cache entries that it can ever need; the last drawn token is never computed."""
-        return self.prompt_length + self.sampling.max_tokens - 1
+        return self.prefix + self.prompt_length + self.sampling.max_tokens - 1
 
     @property
     def drawn(self) -> int:

@@ -15,6 +15,7 @@ from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from glmbot.errors import ModelFileError
+from glmbot.models.base import ChatTurn
 
 __all__ = ["TemplateChatFormat"]
 
@@ -27,7 +28,7 @@ _FALLBACK_TEMPLATE = (
 
 
 class TemplateChatFormat:
-    """The chat format of a Transformers tokenizer. See `glmbot.engine.base.ChatFormat`."""
+    """The chat format of a Transformers tokenizer. See `glmbot.models.base.ChatFormat`."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Raises ModelFileError when the template can't be rendered."""
@@ -45,7 +46,7 @@ class TemplateChatFormat:
         if self._render([("user", "x")]) is None:
             raise ModelFileError(f"{tokenizer.name_or_path}: the chat template can't be rendered")
 
-    def encode_chat(self, system: str, turns: Sequence[Any], question: str) -> list[int]:
+    def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
         messages: list[tuple[str, str]] = []
         texts: list[str] = []
 

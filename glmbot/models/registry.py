@@ -21,13 +21,18 @@ from transformers import (
     AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
+    PreTrainedTokenizerBase,
 )
 
 from glmbot.errors import ModelFileError
+from glmbot.models.base import ChatFormat
 from glmbot.models.chat_format import TemplateChatFormat
+from glmbot.models.chatglm.family import open_tokenizer as open_chatglm_tokenizer
+from glmbot.models.chatglm.family import register_chatglm
 from glmbot.models.checkpoint import Checkpoint
+from glmbot.models.positions import CausalPositions, PositionScheme
 
-__all__ = ["LoadedModel", "ModelShape", "load"]
+__all__ = ["LoadedModel", "ModelShape", "empty_module", "load", "model_shape"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class ModelShape:
     head_dim: int
     positions: int
     vocabulary: int
+    layer_names: tuple[str, ...]
+    """Module names of the blocks, first to last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +53,9 @@ class LoadedModel:
     name: str
     module: nn.Module
     checkpoint: Checkpoint
-    chat_format: TemplateChatFormat
+    chat_format: ChatFormat
     shape: ModelShape
+    positions: PositionScheme
     stop_tokens: frozenset[int]
     generation_defaults: dict[str, Any]
 
@@ -59,6 +67,30 @@ def load(folder: Path, attention: str) -> LoadedModel:
     """
     config = _read_config(folder)
     checkpoint = Checkpoint(folder)
+    module = empty_module(config, attention, folder / "config.json")
+    shape = model_shape(config, module)
+    own = open_chatglm_tokenizer(folder, config)
+    if own is not None:
+        defaults = own.generation_defaults | _generation_defaults(folder)
+        chat_format, stops = own.chat_format, own.stop_tokens
+    else:
+        tokenizer = _read_tokenizer(folder, shape)
+        defaults = _generation_defaults(folder)
+        chat_format, stops = TemplateChatFormat(tokenizer), _stop_tokens(defaults, config, tokenizer)
+    return LoadedModel(
+        name=folder.resolve().name,
+        module=module,
+        checkpoint=checkpoint,
+        chat_format=chat_format,
+        shape=shape,
+        positions=getattr(module, "position_scheme", None) or CausalPositions(),
+        stop_tokens=stops,
+        generation_defaults=defaults,
+    )
+
+
+def empty_module(config: PreTrainedConfig, attention: str, file: Path) -> nn.Module:
+    """The model of `config` without weights. `file` is named in errors. Raises ModelFileError."""
     try:
         # Buffers (rotary frequencies) are computed, not stored, so they are made for real.
         with init_empty_weights(include_buffers=False):
@@ -66,36 +98,30 @@ def load(folder: Path, attention: str) -> LoadedModel:
                 config, attn_implementation=attention, dtype=torch.float32, trust_remote_code=False
             )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelFileError(f"{folder / 'config.json'}: {_first_line(error)}") from error
+        raise ModelFileError(f"{file}: {_first_line(error)}") from error
     if not getattr(module, "_supports_attention_backend", False):
         raise ModelFileError(
-            f"{folder / 'config.json'}: {type(module).__name__} brings its own attention, "
+            f"{file}: {type(module).__name__} brings its own attention, "
             "which can't share one batch and KV cache; choose a model whose attention can be replaced"
         )
-    module.eval()
+    return cast(nn.Module, module.eval())
+
+
+def _read_tokenizer(folder: Path, shape: ModelShape) -> PreTrainedTokenizerBase:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise ModelFileError(f"{folder}: the tokenizer can't be read: {_first_line(error)}") from error
-    shape = _shape(config)
     if len(tokenizer) > shape.vocabulary:
         raise ModelFileError(
             f"{folder}: the tokenizer has {len(tokenizer)} tokens and the model {shape.vocabulary}; "
             "they do not belong together"
         )
-    defaults = _generation_defaults(folder)
-    return LoadedModel(
-        name=folder.resolve().name,
-        module=cast(nn.Module, module),
-        checkpoint=checkpoint,
-        chat_format=TemplateChatFormat(tokenizer),
-        shape=shape,
-        stop_tokens=_stop_tokens(defaults, config, tokenizer),
-        generation_defaults=defaults,
-    )
+    return tokenizer
 
 
 def _read_config(folder: Path) -> PreTrainedConfig:
+    register_chatglm()
     path = folder / "config.json"
     if not folder.is_dir():
         raise ModelFileError(f"{folder}: there is no such model folder; `glmbot pull` gets the demo model")
@@ -121,7 +147,7 @@ def _read_config(folder: Path) -> PreTrainedConfig:
         raise ModelFileError(f"{path}: {_first_line(error)}") from error
 
 
-def _shape(config: PreTrainedConfig) -> ModelShape:
+def model_shape(config: PreTrainedConfig, module: nn.Module) -> ModelShape:
     fields: Any = config.get_text_config()
     heads = int(fields.num_attention_heads)
     return ModelShape(
@@ -130,7 +156,15 @@ def _shape(config: PreTrainedConfig) -> ModelShape:
         head_dim=int(getattr(fields, "head_dim", None) or fields.hidden_size // heads),
         positions=int(getattr(fields, "max_position_embeddings", 2048)),
         vocabulary=int(fields.vocab_size),
+        layer_names=_layer_names(module, int(fields.num_hidden_layers)),
     )
+
+
+def _layer_names(module: nn.Module, layers: int) -> tuple[str, ...]:
+    for name, part in module.named_modules():
+        if isinstance(part, nn.ModuleList) and name.endswith("layers") and len(part) == layers:
+            return tuple(f"{name}.{index}" for index in range(layers))
+    raise ModelFileError(f"{type(module).__name__} has no list of {layers} layers")
 
 
 def _generation_defaults(folder: Path) -> dict[str, Any]:

@@ -1,58 +1,55 @@
-"""A linear layer with int8 weights and float activations (weight-only quantisation).
-
-Per output row, symmetric: scale = max|w| / 127 in the activations' dtype, q = round(w / scale), as in the
-published ChatGLM checkpoints and LLM.int8()'s row-wise baseline (Dettmers et al. 2022, arXiv:2208.07339).
-"""
+"""Linear layers with int8 or int4 weights and float activations (weight-only quantisation)."""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Int8Linear", "quantize_rows"]
+from glmbot.quantization.formats import dequantize, pack_nibbles, unpack_nibbles
 
-_LARGEST = 127
-# Up to this many rows torch's int8 product reads the packed weights once and wins; above, the weights are
-# widened once and the ordinary product does the work.
-_PACKED_ROWS = 4
+__all__ = ["QuantizedLinear", "WidenedLinear"]
 
 
-def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """weight: float [rows, columns]. Returns int8 [rows, columns] and float32 scales [rows].
+class QuantizedLinear(nn.Module, ABC):
+    """Stands where an nn.Linear stood. Each kernel family keeps the weights in a layout of its own."""
 
-    An all-zero row gets scale 1, so that nothing is divided by zero.
-    Raises ValueError when the weights hold NaN or infinity.
-    """
-    weight = weight.float()
-    largest = weight.abs().amax(1)
-    if not bool(torch.isfinite(largest).all()):
-        raise ValueError("weights hold NaN or infinity")
-    scale = torch.where(largest > 0, largest / _LARGEST, torch.ones_like(largest))
-    quantized = torch.round(weight / scale[:, None]).clamp_(-_LARGEST, _LARGEST)
-    return quantized.to(torch.int8), scale
-
-
-class Int8Linear(nn.Module):
-    """Stands where an nn.Linear stood. Buffers: weight int8 [out, in], scale [out]; bias [out] or None."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+    def __init__(self, out_features: int, in_features: int, bits: int, bias: Tensor | None) -> None:
         super().__init__()
-        quantized, scale = quantize_rows(weight)
-        self.out_features, self.in_features = weight.shape
-        self.register_buffer("weight", quantized)
-        self.register_buffer("scale", scale.to(dtype))
-        self.register_buffer("bias", None if bias is None else bias.to(dtype))
+        self.out_features = out_features
+        self.in_features = in_features
+        self.bits = bits
+        self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [..., in], in the scale's dtype. Returns [..., out]."""
-        weight: Tensor = self.get_buffer("weight")
-        scale: Tensor = self.get_buffer("scale")
-        rows = x.reshape(-1, self.in_features)
-        if rows.shape[0] <= _PACKED_ROWS and x.device.type == "cpu":
-            out = torch._weight_int8pack_mm(rows.contiguous(), weight, scale)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
-        else:
-            out = nn.functional.linear(rows, weight.to(x.dtype)) * scale
+        """x: float [..., in]. Returns [..., out] in x's dtype."""
+        out = self.product(x.reshape(-1, self.in_features))
         bias: Tensor | None = self._buffers["bias"]
         if bias is not None:
             out = out + bias
         return out.reshape(*x.shape[:-1], self.out_features)
+
+    @abstractmethod
+    def product(self, rows: Tensor) -> Tensor:
+        """rows: float [rows, in]. Returns [rows, out], without the bias."""
+
+
+class WidenedLinear(QuantizedLinear):
+    """Weights as published; each product widens them first. On any device and in any dtype, and exact.
+
+    Buffers: weight int8 [out, in] or, for 4 bits, [out, in / 2]; weight_scale float16 [out].
+    """
+
+    def __init__(self, quantized: Tensor, scale: Tensor, bits: int, bias: Tensor | None) -> None:
+        """quantized: int8 [out, in]; scale: float16 [out]."""
+        super().__init__(quantized.shape[0], quantized.shape[1], bits, bias)
+        self.register_buffer("weight", pack_nibbles(quantized) if bits == 4 else quantized)
+        self.register_buffer("weight_scale", scale)
+
+    def product(self, rows: Tensor) -> Tensor:
+        weight = self.get_buffer("weight")
+        if self.bits == 4:
+            weight = unpack_nibbles(weight)
+        widened = dequantize(weight, self.get_buffer("weight_scale"))
+        return torch.nn.functional.linear(rows, widened.to(rows.dtype))

@@ -43,8 +43,9 @@ def test_steps_of_many_sequences_equal_each_alone(
 ) -> None:
     torch.manual_seed(1)
     lengths, starts, dim = [13, 9, 21], [40, 0, 70], 8
-    arena = Arena(layers=1, kv_heads=kv_heads, head_dim=dim, capacity=100, dtype=torch.float32,
-                  device=torch.device("cpu"))  # fmt: skip
+    arena = Arena(
+        kv_heads=kv_heads, head_dim=dim, capacity=100, dtype=torch.float32, devices=[torch.device("cpu")]
+    )
     tensors = [
         (torch.randn(heads, n, dim), torch.randn(kv_heads, n, dim), torch.randn(kv_heads, n, dim))
         for n in lengths

@@ -1,0 +1,37 @@
+"""What the rest of the system knows of a model's chat format; nothing here needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["ChatFormat", "ChatTurn"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTurn:
+    """One past exchange."""
+
+    question: str
+    answer: str
+
+
+class ChatFormat(Protocol):
+    """A model's chat template together with its tokenizer."""
+
+    def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
+        """The whole prompt as token ids, ending where the answer begins. Users' text is always plain text."""
+        ...
+
+    def encode_text(self, text: str) -> list[int]:
+        """Plain text alone; never a control token."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of `tokens`, control tokens left out."""
+        ...
+
+    def finish_text(self, text: str) -> str:
+        """The published post-processing of a finished or growing answer."""
+        ...

@@ -1,0 +1,46 @@
+"""ChatGLM-6B's chat format: rounds in Chinese words, and answers with full-width punctuation restored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from glmbot.models.base import ChatTurn
+from glmbot.models.chatglm.tokenizer import ChatGLMTokenizer
+
+__all__ = ["GENERATION_DEFAULTS", "ChatGLMChatFormat"]
+
+GENERATION_DEFAULTS = {"do_sample": True, "top_p": 0.7, "temperature": 0.95}
+
+# The tokenizer's normalisation made all punctuation half-width; beside Chinese it is made full-width again.
+_FULL_WIDTH = {",": "，", "!": "！", ":": "：", ";": "；", "?": "？"}
+_CHINESE = "[\u4e00-\u9fff]"
+_AFTER = {half: re.compile(f"(?<={_CHINESE}){re.escape(half)}") for half in _FULL_WIDTH}
+_BEFORE = {half: re.compile(f"{re.escape(half)}(?={_CHINESE})") for half in _FULL_WIDTH}
+
+
+class ChatGLMChatFormat:
+    """See `glmbot.models.base.ChatFormat`."""
+
+    def __init__(self, tokenizer: ChatGLMTokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
+        """The format knows no system role, so a system prompt stands in front of all."""
+        prompt = f"{system}\n" if system else ""
+        for number, turn in enumerate(turns):
+            prompt += f"[Round {number}]\n问：{turn.question}\n答：{turn.answer}\n"
+        prompt += f"[Round {len(turns)}]\n问：{question}\n答：" if turns else question
+        return self._tokenizer.build_inputs_with_special_tokens(self._tokenizer.encode_text(prompt))
+
+    def encode_text(self, text: str) -> list[int]:
+        return self._tokenizer.encode_text(text)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self._tokenizer.decode_text(tokens)
+
+    def finish_text(self, text: str) -> str:
+        text = text.strip().replace("[[训练时间]]", "2023年")
+        for half, full in _FULL_WIDTH.items():
+            text = _BEFORE[half].sub(full, _AFTER[half].sub(full, text))
+        return text

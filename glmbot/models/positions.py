@@ -1,0 +1,70 @@
+"""Where a token stands: the position ids of causal models, and those of models with a bidirectional context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["BlockPositions", "CausalPositions", "PositionScheme"]
+
+
+class PositionScheme(Protocol):
+    @property
+    def rows(self) -> int:
+        """How many position ids a token has."""
+        ...
+
+    def context_length(self, prompt: Sequence[int]) -> int:
+        """How many of the prompt's first tokens see each other in both directions. Such a context must be
+        computed in one step, and can't be continued by a longer one."""
+        ...
+
+    def positions(self, prompt: Sequence[int], start: int, end: int) -> list[list[int]]:
+        """Position ids of the tokens [start, end) of a sequence that began with `prompt`: [rows][end - start]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CausalPositions:
+    rows: int = 1
+
+    def context_length(self, prompt: Sequence[int]) -> int:
+        return 0
+
+    def positions(self, prompt: Sequence[int], start: int, end: int) -> list[list[int]]:
+        return [list(range(start, end))]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPositions:
+    """GLM's two-dimensional positions (Du et al. 2022, arXiv:2103.10360, section 2.2).
+
+    The first row counts within the context and then stays at the mask token's place; the second is 0 in the
+    context and then 1, 2, 3 …  The context ends before the first `start_token`; among `mask_tokens` the first
+    kind that is there counts, at its first place.
+    """
+
+    start_token: int
+    mask_tokens: tuple[int, ...]
+    rows: int = 2
+
+    def context_length(self, prompt: Sequence[int]) -> int:
+        try:
+            return prompt.index(self.start_token)
+        except ValueError:
+            return len(prompt)
+
+    def positions(self, prompt: Sequence[int], start: int, end: int) -> list[list[int]]:
+        context = self.context_length(prompt)
+        mask = self._mask_position(prompt, context)
+        return [
+            [place if place < context else mask for place in range(start, end)],
+            [max(0, place - context + 1) for place in range(start, end)],
+        ]
+
+    def _mask_position(self, prompt: Sequence[int], context: int) -> int:
+        for token in self.mask_tokens:
+            if token in prompt:
+                return prompt.index(token)
+        return max(0, context - 1)

@@ -1,0 +1,52 @@
+"""The published weight-only formats of the ChatGLM family: int8, and int4 with two columns in a byte.
+
+Per output row, symmetric: scale = max|w| / (2^(bits-1) - 1) in float16, q = round(w / scale), everything
+computed in float16, so that the result equals the published checkpoints bit for bit. int4 keeps the even
+column in the high nibble and is sign-extended on reading (quantization.py of the published ChatGLM-6B).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["dequantize", "pack_nibbles", "quantize_rows", "unpack_nibbles"]
+
+
+def quantize_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """weight: float [rows, columns]. Returns int8 [rows, columns] and float16 scales [rows].
+
+    A row whose scale is zero in float16 gets scale 1, so that nothing is divided by zero.
+    Raises ValueError when a weight is NaN, infinite, or too large for float16.
+    """
+    weight = weight.to(torch.float16)
+    low, high = weight.aminmax(dim=1)
+    extreme = torch.maximum(high, -low)
+    if not bool(torch.isfinite(extreme).all()):
+        raise ValueError("weights hold NaN or infinity (in float16)")
+    largest = 2 ** (bits - 1) - 1
+    scale = extreme / largest
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    return torch.round(weight / scale[:, None]).clamp_(-largest, largest).to(torch.int8), scale
+
+
+def dequantize(quantized: Tensor, scale: Tensor) -> Tensor:
+    """int8 [rows, columns] and float16 [rows] to float16 [rows, columns], multiplied in float16."""
+    return quantized.to(torch.float16) * scale[:, None]
+
+
+def pack_nibbles(quantized: Tensor) -> Tensor:
+    """int8 [rows, columns] of values from -8 to 7 to int8 [rows, columns / 2].
+
+    Raises ValueError for an odd number of columns.
+    """
+    if quantized.shape[1] % 2:
+        raise ValueError(f"{quantized.shape[1]} columns can't be packed in pairs")
+    return (quantized[:, 0::2] << 4) | (quantized[:, 1::2] & 0x0F)
+
+
+def unpack_nibbles(packed: Tensor) -> Tensor:
+    """int8 [rows, columns / 2] to int8 [rows, columns]."""
+    rows, half = packed.shape
+    # The shift right of a signed byte carries its sign along.
+    return torch.stack((packed >> 4, (packed << 4) >> 4), dim=2).reshape(rows, 2 * half)
