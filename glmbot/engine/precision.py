@@ -203,27 +203,34 @@ def _float(
 ) -> Tensor:
     """The tensor as a live float one. A copy always: a memory-mapped file must not be the live weights."""
     device, dtype = placement.device_of(name), placement.dtype(precision)
-    if not _is_quantised(checkpoint, name):
-        return _read(checkpoint, name, shape).to(device, dtype, copy=True)
-    quantized, scale, _ = _read_quantized(checkpoint, name, shape)
-    return dequantize(quantized.to(device), scale.to(device)).to(dtype)
+    if _is_quantised(checkpoint, name):
+        quantized, scale, _ = _read_quantized(checkpoint, name, shape)
+        made = dequantize(quantized.to(device), scale.to(device)).to(dtype)
+    else:
+        made = _read(checkpoint, name, shape).to(device, dtype, copy=True)
+    checkpoint.release(name)
+    return made
 
 
 def _quantized(
     checkpoint: Checkpoint, name: str, shape: torch.Size, bits: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """int8 [rows, columns] and float16 [rows] on `device`."""
-    if not _is_quantised(checkpoint, name):
-        weight = _read(checkpoint, name, shape).to(device)
-    else:
+    if _is_quantised(checkpoint, name):
         quantized, scale, stored_bits = _read_quantized(checkpoint, name, shape)
         if stored_bits == bits:
-            return quantized.to(device, copy=True), scale.to(device, copy=True)
+            made = quantized.to(device, copy=True), scale.to(device, copy=True)
+            checkpoint.release(name)
+            return made
         weight = dequantize(quantized.to(device), scale.to(device))
+    else:
+        weight = _read(checkpoint, name, shape).to(device)
     try:
-        return quantize_rows(weight, bits)
+        made = quantize_rows(weight, bits)
     except ValueError as error:
         raise ModelFileError(f"{checkpoint.file_of(name)}: tensor {name}: {error}") from error
+    checkpoint.release(name)
+    return made
 
 
 def _is_quantised(checkpoint: Checkpoint, name: str) -> bool:

@@ -6,8 +6,11 @@ Tensors are memory-mapped, so that only what is being converted is ever in memor
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
 import pickle
+import sys
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -18,6 +21,9 @@ from torch import Tensor
 from glmbot.errors import ModelFileError
 
 __all__ = ["Checkpoint"]
+
+# Only Linux drops clean pages of a mapped file in this way; elsewhere they go when memory is short.
+_libc: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 _LAYOUTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -83,6 +89,20 @@ class Checkpoint:
             return self._shards[file].read(name)
         except (SafetensorError, RuntimeError, OSError, KeyError) as error:
             raise ModelFileError(f"{self.folder / file}: tensor {name} can't be read: {error}") from error
+
+    def release(self, name: str) -> None:
+        """Let go of the memory that the tensor `name` is mapped into; a later `read` finds it on disk again.
+
+        Without this the pages of all shards stay with the process while a model is loaded. Nobody may still
+        use what `read` returned for it.
+        """
+        if _libc is None:
+            return
+        tensor = self.read(name)
+        first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        if last > first:
+            _libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
 
     def _check_index(self) -> None:
         for layout in _LAYOUTS:

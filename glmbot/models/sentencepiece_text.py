@@ -12,6 +12,11 @@ from glmbot.errors import ModelFileError
 
 __all__ = ["SentencePieceText"]
 
+# A model file is a protocol buffer, in which a field that comes again overrides the earlier one: here
+# normalizer_spec (3) with add_dummy_prefix (3) and remove_extra_whitespaces (4) false.
+# https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto
+_WITHIN_A_SENTENCE = bytes([3 << 3 | 2, 4, 3 << 3, 0, 4 << 3, 0])
+
 
 class SentencePieceText:
     """One model file. Text is encoded as it is, but never to one of the `forbidden` pieces."""
@@ -20,16 +25,14 @@ class SentencePieceText:
         """Raises ModelFileError when the file is not a SentencePiece model."""
         self.file = file
         self._whole = _open(file)
-        # Within a sentence: no dummy space in front, and no space taken away.
-        self._inner = _open(file)
-        self._inner.override_normalizer_spec(add_dummy_prefix=False, remove_extra_whitespaces=False)
+        self._inner = _open(file, _WITHIN_A_SENTENCE)
         self.size = int(self._whole.vocab_size())
         self._forbidden = {token: piece for piece in forbidden if (token := self.id_of(piece)) is not None}
 
     def id_of(self, piece: str) -> int | None:
         """None when the model has no such piece."""
-        token = int(self._whole.PieceToId(piece))
-        return token if str(self._whole.IdToPiece(token)) == piece else None
+        token = int(self._whole.PieceToId(str(piece)))
+        return token if str(self._whole.IdToPiece(token)) == str(piece) else None
 
     def piece_of(self, token: int) -> str:
         return str(self._whole.IdToPiece(token))
@@ -57,10 +60,10 @@ class SentencePieceText:
         return str((self._whole if begins else self._inner).DecodeIds(list(ids)))
 
 
-def _open(file: Path) -> Any:
+def _open(file: Path, overrides: bytes = b"") -> Any:
     processor: Any = SentencePieceProcessor()
     try:
-        processor.LoadFromSerializedProto(file.read_bytes())
+        processor.LoadFromSerializedProto(file.read_bytes() + overrides)
     except (OSError, RuntimeError) as error:
         words = (str(error).strip().splitlines() or ["unreadable"])[0]
         raise ModelFileError(f"{file}: not a SentencePiece model ({words}); download it again") from error

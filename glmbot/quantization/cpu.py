@@ -16,13 +16,14 @@ from glmbot.quantization.linear import QuantizedLinear
 
 __all__ = ["PackedInt4Linear", "PackedInt8Linear", "fits_packed"]
 
-_PACKED_ROWS = 64
+_PACKED_ROWS = 32
 _GROUP = 32
 # Of torch's int4 layout: rows come in blocks, each a byte matrix [columns, block / 2] (half the rows of the
 # block in the low nibbles, half in the high ones). The block depends on the processor's vector width.
 _BLOCKS = (64, 32, 16)
 _ZERO_POINT = 8
 _ROWS_AT_ONCE = 16
+_TILE_ELEMENTS = 1 << 22
 
 
 def fits_packed(bits: int, out_features: int, in_features: int, dtype: torch.dtype) -> bool:
@@ -48,7 +49,8 @@ class PackedInt8Linear(QuantizedLinear):
             # The operator would round the scales to bfloat16, so it gets ones, and they are applied after.
             out = torch._weight_int8pack_mm(rows.contiguous(), weight, self.get_buffer("_ones"))  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         else:
-            out = torch.nn.functional.linear(rows, weight.to(rows.dtype))
+            parts = weight.split(_tile(self.in_features))
+            out = torch.cat([rows @ part.to(rows.dtype).T for part in parts], dim=1)
         return (out * self.get_buffer("weight_scale")).to(rows.dtype)
 
 
@@ -66,7 +68,9 @@ class PackedInt4Linear(QuantizedLinear):
         if rows.shape[0] <= _PACKED_ROWS:
             out = _packed_product(rows, weight, self.get_buffer("_units"))
         else:
-            out = rows @ _widen(weight, self.in_features, rows.dtype)
+            # A tile is of whole blocks, so it is a matrix in the same layout.
+            parts = weight.split(_tile(self.in_features) // _block() * _block() or _block())
+            out = torch.cat([_widened_product(rows, part, _block()) for part in parts], dim=1)
         return (out * self.get_buffer("weight_scale")).to(rows.dtype)
 
 
@@ -90,16 +94,23 @@ def _packed_product(rows: Tensor, packed: Tensor, units: Tensor) -> Tensor:
     return torch._weight_int4pack_mm_for_cpu(rows.contiguous(), packed, group, units)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
 
 
-def _widen(packed: Tensor, in_features: int, dtype: torch.dtype, block: int | None = None) -> Tensor:
-    """Back to the values: [in, out]."""
-    block = block or _block()
-    blocks = packed.numel() * 2 // in_features // block
-    bytes_ = packed.view(blocks, in_features, block // 2)
-    widened = torch.empty(in_features, blocks, 2, block // 2, dtype=dtype)
-    low, high = widened[:, :, 0], widened[:, :, 1]
-    low.copy_((bytes_ & 0x0F).transpose(0, 1)).sub_(_ZERO_POINT)
-    high.copy_((bytes_ >> 4).transpose(0, 1)).sub_(_ZERO_POINT)
-    return widened.view(in_features, blocks * block)
+def _widened_product(rows: Tensor, packed: Tensor, block: int) -> Tensor:
+    """rows: float [rows, in]; packed: of [out, in]. Returns [rows, out]."""
+    columns = rows.shape[1]
+    blocks = packed.numel() * 2 // columns // block
+    halves = packed.view(blocks, columns, block // 2).transpose(0, 1).reshape(columns, -1)
+    low, high = (
+        rows @ (nibbles.view(torch.int8) - _ZERO_POINT).to(rows.dtype)
+        for nibbles in (halves & 0x0F, halves >> 4)
+    )
+    apart = (-1, blocks, block // 2)
+    return torch.stack((low.view(apart), high.view(apart)), dim=2).view(rows.shape[0], -1)
+
+
+def _tile(in_features: int) -> int:
+    """How many weight rows to widen at a time: what the allocator keeps at hand. A larger temporary would be
+    new memory for every product, and clearing its pages would take most of the time."""
+    return max(1, _TILE_ELEMENTS // in_features)
 
 
 @lru_cache(maxsize=1)
@@ -108,7 +119,8 @@ def _block() -> int:
     generator = torch.Generator().manual_seed(0)
     values = torch.randint(-8, 8, (2 * max(_BLOCKS), 2 * _GROUP), generator=generator, dtype=torch.int8)
     packed = _pack(values)
+    identity = torch.eye(values.shape[1])
     for block in _BLOCKS:
-        if torch.equal(_widen(packed, values.shape[1], torch.float32, block).T, values.float()):
+        if torch.equal(_widened_product(identity, packed, block).T, values.float()):
             return block
     return 0

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, cast
 from transformers import PreTrainedTokenizer
 
 from glmbot.errors import ModelFileError
+from glmbot.models.chatglm2.tokenizer import ChatGLM2Tokenizer
 from glmbot.models.sentencepiece_text import SentencePieceText
 
 __all__ = ["CONTROL", "ChatGLMTokenizer"]
@@ -80,6 +81,15 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
             padding_side=padding_side,
             **kwargs,
         )
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *inputs: Any, **kwargs: Any) -> Any:
+        """All generations are published with this class's name; the vocabulary's file tells them apart."""
+        folder = Path(pretrained_model_name_or_path)
+        later = folder / ChatGLM2Tokenizer.vocab_files_names["vocab_file"]
+        if later.is_file() and not (folder / cls.vocab_files_names["vocab_file"]).is_file():
+            return ChatGLM2Tokenizer.from_pretrained(folder, *inputs, **kwargs)
+        return super().from_pretrained(pretrained_model_name_or_path, *inputs, **kwargs)
 
     @property
     def vocab_size(self) -> int:
