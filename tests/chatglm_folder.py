@@ -79,23 +79,23 @@ def write_chatglm_folder(
     published quantised checkpoint; `changes` to the configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     config = chatglm_config(folder, generation, **changes)
+    first = generation == "chatglm-6b"
     torch.manual_seed(seed)
-    model = ChatGLMForCausalLM(config) if generation == "chatglm-6b" else ChatGLM2ForCausalLM(config)
+    model = ChatGLMForCausalLM(config) if first else ChatGLM2ForCausalLM(config)
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=1.2 * parameter.shape[-1] ** -0.5)
         elif name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.1)
-    head: Any = model.lm_head if generation == "chatglm-6b" else model.transformer.output_layer
+    head: Any = model.lm_head if first else model.transformer.output_layer
     # Greedy answers never end by themselves, and are words rather than control tokens and loose bytes.
-    quiet = 360 if generation == "chatglm-6b" else 259
+    quiet = 360 if first else 259
     head.weight.data[:quiet] = 0
-    head.weight.data[700 if generation != "chatglm-6b" else 800 :] = 0
+    head.weight.data[800 if first else 700 :] = 0
     weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
     # A buffer that the published checkpoints hold and nobody needs.
-    weights |= {
-        f"{name}.rotary_emb.inv_freq": torch.ones(4).half() for name in ("transformer.layers.0.attention",)
-    }
+    owner = "transformer.layers.0.attention.rotary_emb" if first else "transformer.rotary_pos_emb"
+    weights[f"{owner}.inv_freq"] = torch.ones(4).half()
     if bits is not None:
         weights = quantised(weights, bits)
     write_shards(folder, weights, shards)

@@ -33,6 +33,7 @@ class ChatGLMForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = ChatGLMConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     base_model_prefix = "transformer"
     _no_split_modules: ClassVar[list[str]] = ["ChatGLMBlock"]  # pyright: ignore[reportIncompatibleVariableOverride]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"rotary_emb\.inv_freq"]  # pyright: ignore[reportIncompatibleVariableOverride]
     _supports_sdpa = True
     _supports_attention_backend = True
 
@@ -44,6 +45,13 @@ class ChatGLMForCausalLM(PreTrainedModel, GenerationMixin):
             cast(int, config.bos_token_id), (config.gmask_token_id, config.mask_token_id)
         )
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Transformers makes modules without memory first, and asks here for what no checkpoint holds."""
+        super()._init_weights(module)
+        if isinstance(module, ChatGLMTransformer):
+            module.get_buffer("inv_freq").copy_(_frequencies(self.config))
 
     def forward(
         self,
@@ -145,11 +153,7 @@ class ChatGLMTransformer(PrefixedTransformer):
                 head_dim=config.head_dim,
                 projection=(config.hidden_size, config.hidden_size) if config.prefix_projection else None,
             )
-        quarter = config.head_dim // 4
-        exponents = torch.arange(quarter, dtype=torch.float32) / quarter
-        # The published frequencies were rounded to float16.
-        frequencies = (_ROTARY_BASE**-exponents).half().float()
-        self.register_buffer("inv_freq", frequencies, persistent=False)
+        self.register_buffer("inv_freq", _frequencies(config), persistent=False)
 
     def forward(
         self,
@@ -169,6 +173,13 @@ class ChatGLMTransformer(PrefixedTransformer):
         """position_ids: [batch, 2, tokens]. Returns cosines and sines [batch, 1, tokens, 2, head_dim / 4]."""
         angles = position_ids.transpose(1, 2)[:, None, :, :, None] * self.get_buffer("inv_freq")
         return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def _frequencies(config: ChatGLMConfig) -> Tensor:
+    quarter = config.head_dim // 4
+    exponents = torch.arange(quarter, dtype=torch.float32) / quarter
+    # The published frequencies were rounded to float16.
+    return (_ROTARY_BASE**-exponents).half().float()
 
 
 class ChatGLMBlock(nn.Module):

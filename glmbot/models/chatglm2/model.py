@@ -31,6 +31,7 @@ class ChatGLM2ForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = ChatGLM2Config  # pyright: ignore[reportIncompatibleVariableOverride]
     base_model_prefix = "transformer"
     _no_split_modules: ClassVar[list[str]] = ["ChatGLM2Block"]  # pyright: ignore[reportIncompatibleVariableOverride]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"rotary_pos_emb\.inv_freq"]  # pyright: ignore[reportIncompatibleVariableOverride]
     _supports_sdpa = True
     _supports_attention_backend = True
 
@@ -39,6 +40,13 @@ class ChatGLM2ForCausalLM(PreTrainedModel, GenerationMixin):
         self.transformer = ChatGLM2Transformer(config)
         self.position_scheme = CausalPositions()
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Transformers makes modules without memory first, and asks here for what no checkpoint holds."""
+        super()._init_weights(module)
+        if isinstance(module, ChatGLM2Transformer):
+            module.get_buffer("inv_freq").copy_(_frequencies(self.config))
 
     def forward(
         self,
@@ -114,10 +122,7 @@ class ChatGLM2Transformer(PrefixedTransformer):
                 head_dim=config.kv_channels,
                 projection=(width, config.hidden_size) if config.prefix_projection else None,
             )
-        half = config.kv_channels // 2
-        exponents = torch.arange(0, half, 2, dtype=torch.float32) / half
-        base = _ROTARY_BASE * config.rope_ratio
-        self.register_buffer("inv_freq", base**-exponents, persistent=False)
+        self.register_buffer("inv_freq", _frequencies(config), persistent=False)
 
     def forward(
         self,
@@ -131,6 +136,12 @@ class ChatGLM2Transformer(PrefixedTransformer):
         angles = position_ids[:, None, :, None] * self.get_buffer("inv_freq")
         rotation = angles.cos().to(hidden.dtype), angles.sin().to(hidden.dtype)
         return self.encoder(hidden, rotation=rotation, mask=mask, past_key_values=past_key_values, **kwargs)
+
+
+def _frequencies(config: ChatGLM2Config) -> Tensor:
+    half = config.kv_channels // 2
+    exponents = torch.arange(0, half, 2, dtype=torch.float32) / half
+    return (_ROTARY_BASE * config.rope_ratio) ** -exponents
 
 
 class ChatGLM2Embedding(nn.Module):
