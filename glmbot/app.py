@@ -64,6 +64,7 @@ def engine_settings(configuration: Configuration) -> LocalEngineSettings:
         queue_limit=section.queue_limit,
         prefill_tokens=section.prefill_tokens,
         threads=section.threads,
+        prefix_folder=section.prefix_path,
     )
 
 

@@ -39,9 +39,13 @@ class ModelSection(_Section):
         description="Folder of a Transformers model. `glmbot pull` makes the one named here by default.",
     )
     device: str = Field(default="auto", description='"auto", "cpu", "cuda" or "cuda:1".')
-    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8", "int4"] = Field(
         default="auto",
-        description="auto: bf16 on a CPU, fp16 on a GPU. Administrators switch it with /precision.",
+        description="auto: that of a quantised checkpoint, else bf16 on a CPU and fp16 on a GPU."
+        " Administrators switch it with /precision.",
+    )
+    prefix_path: Path | None = Field(
+        default=None, description="Folder of a P-Tuning v2 checkpoint made for this ChatGLM model."
     )
     context_length: int = Field(
         default=2048, ge=64, description="Tokens of history, question and answer together."

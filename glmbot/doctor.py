@@ -59,7 +59,7 @@ async def _store(configuration: Configuration) -> Finding:
 def _model_and_memory(configuration: Configuration) -> list[Finding]:
     settings = engine_settings(configuration)
     try:
-        model = load(settings.folder, "sdpa")
+        model = load(settings.folder, "sdpa", settings.prefix_folder)
     except GlmbotError as error:
         return [Finding("model", False, str(error))]
     device = torch.device("cuda" if settings.device == "auto" and torch.cuda.is_available() else "cpu")

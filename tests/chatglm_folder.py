@@ -83,7 +83,9 @@ def write_chatglm_folder(
     torch.manual_seed(seed)
     model = ChatGLMForCausalLM(config) if first else ChatGLM2ForCausalLM(config)
     for name, parameter in model.named_parameters():
-        if parameter.dim() > 1:
+        if "prefix_encoder.embedding" in name:
+            torch.nn.init.normal_(parameter, std=1.0)
+        elif parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=1.2 * parameter.shape[-1] ** -0.5)
         elif name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.1)

@@ -25,7 +25,7 @@ _COMMANDS: dict[str, tuple[Role, str]] = {
     "whoami": (Role.USER, ""),
     "export": (Role.USER, ""),
     "forget": (Role.USER, "yes"),
-    "precision": (Role.ADMIN, "fp32|fp16|bf16|int8"),
+    "precision": (Role.ADMIN, "fp32|fp16|bf16|int8|int4"),
     "queue": (Role.ADMIN, ""),
 }
 

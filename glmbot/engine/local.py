@@ -62,6 +62,8 @@ class LocalEngineSettings:
     queue_limit: int = 64
     prefill_tokens: int = 512
     threads: int = 0
+    prefix_folder: Path | None = None
+    """A P-Tuning v2 checkpoint."""
 
 
 @dataclass(slots=True)
@@ -304,7 +306,7 @@ class LocalEngine:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         register_attention()
-        self._model = load(settings.folder, ATTENTION_NAME)
+        self._model = load(settings.folder, ATTENTION_NAME, settings.prefix_folder)
         placement = Placement(torch.device(device))
         self._runner = ModelRunner(
             self._model,

@@ -50,6 +50,11 @@ class _PickledShard:
 
     def __init__(self, path: Path) -> None:
         loaded: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        if not isinstance(loaded, dict) or not all(
+            isinstance(name, str) and isinstance(value, Tensor)
+            for name, value in cast(dict[object, object], loaded).items()
+        ):
+            raise pickle.UnpicklingError("not a dictionary of tensors by name")
         self._tensors = cast(dict[str, Tensor], loaded)
 
     def names(self) -> list[str]:
@@ -65,20 +70,24 @@ class Checkpoint:
     def __init__(self, folder: Path) -> None:
         """Raises ModelFileError when weights are missing, truncated, or not plain tensors."""
         self.folder = folder
-        self._shards: dict[str, _Shard] = {}
-        self._file_of: dict[str, str] = {}
+        self._shards: dict[Path, _Shard] = {}
+        self._file_of: dict[str, Path] = {}
         for file in _weight_files(folder):
-            shard = _open(folder / file)
-            self._shards[file] = shard
-            for name in shard.names():
-                self._file_of[name] = file
+            path = folder / file
+            self._shards[path] = _open(path)
+            self._file_of |= dict.fromkeys(self._shards[path].names(), path)
         self._check_index()
+
+    def add(self, other: Checkpoint, part: str) -> None:
+        """Take over the tensors of another checkpoint whose names hold `part`."""
+        self._shards |= other._shards
+        self._file_of |= {name: file for name, file in other._file_of.items() if part in name}
 
     def names(self) -> set[str]:
         return set(self._file_of)
 
     def file_of(self, name: str) -> Path:
-        return self.folder / self._file_of[name]
+        return self._file_of[name]
 
     def read(self, name: str) -> Tensor:
         """The tensor as stored, on the CPU. Raises ModelFileError."""
@@ -88,7 +97,7 @@ class Checkpoint:
         try:
             return self._shards[file].read(name)
         except (SafetensorError, RuntimeError, OSError, KeyError) as error:
-            raise ModelFileError(f"{self.folder / file}: tensor {name} can't be read: {error}") from error
+            raise ModelFileError(f"{file}: tensor {name} can't be read: {error}") from error
 
     def release(self, name: str) -> None:
         """Let go of the memory that the tensor `name` is mapped into; a later `read` finds it on disk again.
@@ -107,7 +116,7 @@ class Checkpoint:
     def _check_index(self) -> None:
         for layout in _LAYOUTS:
             index = self.folder / f"{layout}.index.json"
-            if index.exists() and any(file.endswith(layout.rpartition(".")[2]) for file in self._shards):
+            if index.exists() and any(file.suffix == Path(layout).suffix for file in self._shards):
                 promised = _read_index(index)
                 for name, file in promised.items():
                     if name not in self._file_of:
@@ -150,6 +159,6 @@ def _open(path: Path) -> _Shard:
     except SafetensorError as error:
         raise ModelFileError(f"{path}: not a whole safetensors file ({error}); download it again") from error
     except pickle.UnpicklingError as error:
-        raise ModelFileError(f"{path}: holds more than tensors and is refused: {error}") from error
+        raise ModelFileError(f"{path}: holds other things than tensors and is refused: {error}") from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise ModelFileError(f"{path}: not a whole weights file ({error}); download it again") from error

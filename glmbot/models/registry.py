@@ -35,6 +35,9 @@ from glmbot.models.positions import CausalPositions, PositionScheme
 __all__ = ["LoadedModel", "ModelShape", "empty_module", "load", "model_shape"]
 
 
+_PREFIX_EMBEDDING = "prefix_encoder.embedding.weight"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelShape:
     """What the KV cache must know."""
@@ -60,13 +63,16 @@ class LoadedModel:
     generation_defaults: dict[str, Any]
 
 
-def load(folder: Path, attention: str) -> LoadedModel:
+def load(folder: Path, attention: str, prefix: Path | None = None) -> LoadedModel:
     """Open the model in `folder`, with `attention` as its Transformers attention implementation.
 
+    `prefix` is the folder of a P-Tuning v2 checkpoint made for this model.
     Raises ModelFileError that names the file and what is wrong with it.
     """
     config = _read_config(folder)
     checkpoint = Checkpoint(folder)
+    if prefix is not None:
+        _add_prefix(config, checkpoint, Checkpoint(prefix))
     module = empty_module(config, attention, folder / "config.json")
     shape = model_shape(config, module)
     own = open_chatglm_tokenizer(folder, config)
@@ -105,6 +111,20 @@ def empty_module(config: PreTrainedConfig, attention: str, file: Path) -> nn.Mod
             "which can't share one batch and KV cache; choose a model whose attention can be replaced"
         )
     return cast(nn.Module, module.eval())
+
+
+def _add_prefix(config: Any, checkpoint: Checkpoint, tuned: Checkpoint) -> None:
+    """Make room in the configuration for the prefix that `tuned` holds. Its tensors say how large it is."""
+    embedding = next((name for name in tuned.names() if name.endswith(_PREFIX_EMBEDDING)), None)
+    if embedding is None:
+        raise ModelFileError(
+            f"{tuned.folder}: holds no tensor {_PREFIX_EMBEDDING}; it is no P-Tuning checkpoint"
+        )
+    if not hasattr(config, "pre_seq_len"):
+        raise ModelFileError(f"{tuned.folder}: {type(config).__name__} takes no P-Tuning prefix")
+    config.pre_seq_len = tuned.read(embedding).shape[0]
+    config.prefix_projection = any(".prefix_encoder.trans." in f".{name}" for name in tuned.names())
+    checkpoint.add(tuned, "prefix_encoder.")
 
 
 def _read_tokenizer(folder: Path, shape: ModelShape) -> PreTrainedTokenizerBase:

@@ -51,7 +51,7 @@ class ChatGLMForCausalLM(PreTrainedModel, GenerationMixin):
         """Transformers makes modules without memory first, and asks here for what no checkpoint holds."""
         super()._init_weights(module)
         if isinstance(module, ChatGLMTransformer):
-            module.get_buffer("inv_freq").copy_(_frequencies(self.config))
+            module.get_buffer("inv_freq").copy_(_frequencies(cast(ChatGLMConfig, self.config)))
 
     def forward(
         self,

@@ -46,7 +46,7 @@ class ChatGLM2ForCausalLM(PreTrainedModel, GenerationMixin):
         """Transformers makes modules without memory first, and asks here for what no checkpoint holds."""
         super()._init_weights(module)
         if isinstance(module, ChatGLM2Transformer):
-            module.get_buffer("inv_freq").copy_(_frequencies(self.config))
+            module.get_buffer("inv_freq").copy_(_frequencies(cast(ChatGLM2Config, self.config)))
 
     def forward(
         self,
