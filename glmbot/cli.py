@@ -119,11 +119,47 @@ def chat(
 
 @app.command()
 def pull(
+    model: Annotated[str, typer.Argument(help="A model on the Hugging Face hub, owner/name.")] = "",
     home: Annotated[Path, typer.Option(help="Where the model goes.")] = Path(".glmbot"),
-    force: Annotated[bool, typer.Option(help="Get it again.")] = False,
+    force: Annotated[bool, typer.Option(help="Get the demo model again.")] = False,
 ) -> None:
-    """Get the demo model, SmolLM2-135M-Instruct (about 94 MB)."""
-    _err.print(f"The demo model is in {_demo_model(home, force=force)}", soft_wrap=True)
+    """Get a model from the hub; without a name, the demo model, SmolLM2-135M-Instruct (about 94 MB)."""
+    if not model:
+        _err.print(f"The demo model is in {_demo_model(home, force=force)}", soft_wrap=True)
+        return
+    from glmbot.models.hub import pull_model
+
+    folder = pull_model(model, home.resolve() / "models" / model.rpartition("/")[2])
+    _err.print(
+        f'{model} is in {folder}\nPut it into the configuration: [model] path = "{folder}"', markup=False
+    )
+
+
+@app.command()
+def models(
+    context: Annotated[int, typer.Option(help="Tokens of KV cache to count.")] = 2048,
+    model: Annotated[Path | None, typer.Option(help="Count this model folder instead.")] = None,
+) -> None:
+    """List the models this is made for, their memory at each precision, and whether it fits here."""
+    from rich.table import Table
+
+    from glmbot.memory import machine_memory, model_memory
+
+    place, free = machine_memory()
+    table = Table(
+        title=f"Memory in GB with {context} tokens of KV cache; {free / 1e9:.1f} GB free on {place}"
+    )
+    rows = model_memory(context, model)
+    for heading in ("model", "classes", *rows[0].needs):
+        table.add_column(heading, justify="left" if heading in ("model", "classes") else "right")
+    for row in rows:
+        cells = [
+            f"[{'green' if need <= free else 'red'}]{need / 1e9:.1f}{'' if need <= free else ' ✗'}[/]"
+            for need in row.needs.values()
+        ]
+        table.add_row(row.name, row.made_by, *cells)
+    Console().print(table)
+    Console().print("✗ does not fit here. `glmbot pull OWNER/NAME` gets a model where there is a network.")
 
 
 @app.command()

@@ -52,7 +52,10 @@ class ModelSection(_Section):
     )
     max_answer_tokens: int = Field(default=512, ge=1, description="Tokens kept free for an answer.")
     cache_tokens: int = Field(
-        default=16384, ge=64, description="Size of the KV cache in tokens, for all conversations together."
+        default=0,
+        ge=0,
+        description="Size of the KV cache in tokens, for all conversations together."
+        " 0: 16384, or as many as memory has room for.",
     )
     max_batch: int = Field(default=16, ge=1, description="Answers generated at the same time.")
     queue_limit: int = Field(

@@ -6,19 +6,18 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psutil
 import torch
 
 from glmbot.app import engine_settings, open_store
 from glmbot.config import Configuration
-from glmbot.engine.kv_cache import Arena
 from glmbot.engine.precision import (
     Placement,
     checkpoint_precision,
     default_precision,
-    expected_weight_bytes,
 )
+from glmbot.engine.runner import LEAST_CACHE_TOKENS, free_memory
 from glmbot.errors import GlmbotError, StoreError
+from glmbot.memory import default_device, memory_needed
 from glmbot.models.registry import load
 
 __all__ = ["Finding", "examine"]
@@ -62,24 +61,19 @@ def _model_and_memory(configuration: Configuration) -> list[Finding]:
         model = load(settings.folder, "sdpa", settings.prefix_folder)
     except GlmbotError as error:
         return [Finding("model", False, str(error))]
-    device = torch.device("cuda" if settings.device == "auto" and torch.cuda.is_available() else "cpu")
-    if settings.device != "auto":
-        device = torch.device(settings.device)
+    device = default_device() if settings.device == "auto" else torch.device(settings.device)
     stored = checkpoint_precision(model.module, model.checkpoint)
     precision = settings.precision or stored or default_precision(device)
-    weights = expected_weight_bytes(model.module, precision)
-    cache = settings.cache_tokens * Arena.bytes_per_token(
-        layers=model.shape.layers,
-        kv_heads=model.shape.kv_heads,
-        head_dim=model.shape.head_dim,
-        dtype=Placement(device).dtype(precision),
-    )
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    tokens = settings.cache_tokens or LEAST_CACHE_TOKENS
+    need = memory_needed(model.module, model.shape, Placement(device), tokens).get(precision)
+    if need is None:
+        return [Finding("model", False, f"{precision} is not available on {device.type}")]
+    free = free_memory(device)
     words = (
-        f"{precision} weights {weights / _GB:.1f} GB and KV cache {cache / _GB:.1f} GB,"
+        f"{precision} weights and {tokens} tokens of KV cache take {need / _GB:.1f} GB,"
         f" {free / _GB:.1f} GB free on {device}"
     )
-    fits = weights + cache < free
+    fits = need < free
     if not fits:
         words += "; lower [model] precision or cache_tokens"
     return [

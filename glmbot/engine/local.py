@@ -57,7 +57,8 @@ class LocalEngineSettings:
     device: str = "auto"
     precision: Precision | None = None
     context_length: int = 2048
-    cache_tokens: int = 16384
+    cache_tokens: int = 0
+    """0 is as many as there is memory for, up to a bound."""
     max_batch: int = 16
     queue_limit: int = 64
     prefill_tokens: int = 512
@@ -135,7 +136,7 @@ class LocalEngine:
 
     @property
     def context_length(self) -> int:
-        cache = self._settings.cache_tokens - self._runner.prefix_length
+        cache = self._runner.allocator.capacity - self._runner.prefix_length
         return min(self._settings.context_length, self._model.shape.positions, cache)
 
     @property

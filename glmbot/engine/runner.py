@@ -21,12 +21,14 @@ from glmbot.models.positions import PositionScheme
 from glmbot.models.prefix import PrefixEncoder
 from glmbot.models.registry import LoadedModel
 
-__all__ = ["ModelRunner"]
+__all__ = ["LEAST_CACHE_TOKENS", "MOST_CACHE_TOKENS", "ModelRunner", "free_memory"]
 
 _log = logging.getLogger(__name__)
 
 _PROBE_TEXT = "The quick brown fox. 你好，世界。"
 _PROBE_NEW = 8
+LEAST_CACHE_TOKENS = 2048
+MOST_CACHE_TOKENS = 16384
 # Precisions of one model point the same way on the probe; random weights of a broken switch point nowhere
 # (likeness 0 within a few hundredths). Four bits turn a small model's answer far.
 _PROBE_LIKENESS = 0.8
@@ -49,8 +51,9 @@ class ModelRunner:
         self.placement = placement
         self.device = placement.device
         self.precision = self._loaded_precision = precision
-        self.allocator = RangeAllocator(cache_tokens)
         fill(model.module, model.checkpoint, precision, placement, on_progress)
+        cache_tokens = cache_tokens or self._affordable_cache()
+        self.allocator = RangeAllocator(cache_tokens)
         self._prefix = self._read_prefix()
         self.prefix_length = 0 if self._prefix is None else int(self._prefix.shape[2])
         self._probe_prompt = model.chat_format.encode_chat("", (), _PROBE_TEXT)
@@ -125,13 +128,20 @@ class ModelRunner:
         )
         return None if encoder is None else encoder.keys_and_values()
 
+    def _affordable_cache(self) -> int:
+        """Tokens of KV cache for half of the memory that is still free; a context of the usual length always."""
+        shape = self.model.shape
+        each = Arena.bytes_per_token(
+            layers=len(shape.layer_names),
+            kv_heads=shape.kv_heads,
+            head_dim=shape.head_dim,
+            dtype=self.placement.dtype(self.precision),
+        )
+        return max(LEAST_CACHE_TOKENS, min(MOST_CACHE_TOKENS, free_memory(self.device) // 2 // each))
+
     def _check_room(self, precision: Precision) -> None:
         growth = expected_weight_bytes(self.model.module, precision) - self.weight_bytes
-        free = (
-            torch.cuda.mem_get_info(self.device)[0]
-            if self.device.type == "cuda"
-            else psutil.virtual_memory().available
-        )
+        free = free_memory(self.device)
         if growth > free:
             raise PrecisionError(
                 f"{precision} needs about {growth / 2**30:.1f} GiB more, and {free / 2**30:.1f} GiB are free"
@@ -174,6 +184,13 @@ class ModelRunner:
             tokens.append(int(logits.argmax()))
             logits = compute(len(tokens) - 1)
         return first.cpu(), _PROBE_NEW / (time.perf_counter() - began)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a new allocation may take."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
 
 
 class _Step:

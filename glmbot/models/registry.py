@@ -95,7 +95,7 @@ def load(folder: Path, attention: str, prefix: Path | None = None) -> LoadedMode
     )
 
 
-def empty_module(config: PreTrainedConfig, attention: str, file: Path) -> nn.Module:
+def empty_module(config: PreTrainedConfig, attention: str, file: Path | str) -> nn.Module:
     """The model of `config` without weights. `file` is named in errors. Raises ModelFileError."""
     try:
         # Buffers (rotary frequencies) are computed, not stored, so they are made for real.

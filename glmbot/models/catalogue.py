@@ -1,0 +1,76 @@
+"""The models that glmbot is made for: where their weights are published, and how large they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from transformers import AutoConfig, PreTrainedConfig
+
+from glmbot.models.chatglm.configuration import ChatGLMConfig
+from glmbot.models.chatglm.family import register_chatglm
+from glmbot.models.chatglm2.configuration import ChatGLM2Config
+from glmbot.models.registry import ModelShape, empty_module, model_shape
+
+__all__ = ["CATALOGUE", "PublishedModel"]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedModel:
+    repository: str
+    """Its name on the Hugging Face hub."""
+    made_by: str
+    """Whose classes run it: ours or Transformers'."""
+    config: PreTrainedConfig
+
+    def open(self) -> tuple[nn.Module, ModelShape]:
+        """The model without weights, and what its KV cache needs."""
+        register_chatglm()
+        module = empty_module(self.config, "sdpa", self.repository)
+        return module, model_shape(self.config, module)
+
+
+def _glm(kind: str, **sizes: Any) -> PreTrainedConfig:
+    return AutoConfig.for_model(kind, tie_word_embeddings=False, **sizes)
+
+
+# Sizes as in each repository's config.json.
+CATALOGUE: Sequence[PublishedModel] = (
+    PublishedModel("zai-org/chatglm-6b", "glmbot", ChatGLMConfig()),
+    PublishedModel("zai-org/chatglm2-6b", "glmbot", ChatGLM2Config(seq_length=32768)),
+    PublishedModel("zai-org/chatglm3-6b", "glmbot", ChatGLM2Config(seq_length=8192)),
+    PublishedModel(
+        "zai-org/glm-4-9b-chat-hf",
+        "transformers",
+        _glm(
+            "glm",
+            hidden_size=4096,
+            num_hidden_layers=40,
+            num_attention_heads=32,
+            num_key_value_heads=2,
+            head_dim=128,
+            intermediate_size=13696,
+            vocab_size=151552,
+            max_position_embeddings=131072,
+            attention_bias=True,
+        ),
+    ),
+    PublishedModel(
+        "zai-org/GLM-4-9B-0414",
+        "transformers",
+        _glm(
+            "glm4",
+            hidden_size=4096,
+            num_hidden_layers=40,
+            num_attention_heads=32,
+            num_key_value_heads=2,
+            head_dim=128,
+            intermediate_size=13696,
+            vocab_size=151552,
+            max_position_embeddings=32768,
+            attention_bias=True,
+        ),
+    ),
+)
