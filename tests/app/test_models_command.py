@@ -1,0 +1,82 @@
+"""`glmbot models` and `glmbot pull`: sizes that are right, and clear words where there is no network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from chatglm_folder import write_chatglm_folder
+from glmbot.engine.base import Precision
+from glmbot.engine.precision import Placement, expected_weight_bytes, fill, weight_bytes
+from glmbot.memory import model_memory
+from glmbot.models.catalogue import CATALOGUE
+from glmbot.models.registry import load
+
+GLMBOT = str(Path(sys.executable).parent / "glmbot")
+
+
+def glmbot(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [GLMBOT, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_whole_catalogue_is_listed_with_its_memory(tmp_path: Path) -> None:
+    done = glmbot("models", cwd=tmp_path, COLUMNS="120")
+    assert done.returncode == 0, done.stderr
+    for model in CATALOGUE:
+        assert model.repository in done.stdout
+    assert "int4" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("chatglm-6b", 6.71e9), ("chatglm2-6b", 6.24e9), ("chatglm3-6b", 6.24e9), ("glm-4-9b-chat-hf", 9.40e9)],
+)
+def test_published_models_have_their_published_size(name: str, parameters: float) -> None:
+    """ChatGLM-6B's is 6.2 billion with the output head counted as the embeddings that it shares values with."""
+    model = next(each for each in CATALOGUE if each.repository.endswith(f"/{name}"))
+    module, _ = model.open()
+    assert sum(each.numel() for each in module.parameters()) == pytest.approx(parameters, rel=0.01)
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16, Precision.INT8, Precision.INT4])
+def test_what_is_expected_is_what_loading_takes(precision: Precision, tmp_path: Path) -> None:
+    folder = write_chatglm_folder(
+        tmp_path / "m", "chatglm2-6b", hidden_size=256, ffn_hidden_size=512, kv_channels=64
+    )
+    model = load(folder, "sdpa")
+    expected = expected_weight_bytes(model.module, precision)
+    fill(model.module, model.checkpoint, precision, Placement(torch.device("cpu")))
+    assert weight_bytes(model.module) == pytest.approx(expected, rel=0.03)
+
+
+def test_a_folder_of_ones_own_is_counted(tmp_path: Path) -> None:
+    folder = write_chatglm_folder(tmp_path / "mine", "chatglm-6b")
+    (row,) = model_memory(1000, folder)
+    assert row.name == "mine"
+    assert row.needs["int4"] < row.needs["int8"] < row.needs["bf16"] < row.needs["fp32"]
+
+
+def test_without_a_network_pull_says_what_to_do(tmp_path: Path) -> None:
+    done = glmbot("pull", "zai-org/chatglm3-6b", cwd=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "can't be reached" in done.stderr
+    assert "[model] path" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_name_that_is_no_models_name_is_refused(tmp_path: Path) -> None:
+    done = glmbot("pull", "a/b/c", cwd=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "owner/name" in done.stderr
