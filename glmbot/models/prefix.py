@@ -56,6 +56,10 @@ class PrefixedTransformer(nn.Module):
     """0 without P-Tuning; `prefix_encoder` is there only otherwise."""
     layer_count: int
 
+    def init_buffers(self) -> None:
+        """Give the buffers, which no checkpoint holds, their values."""
+        raise NotImplementedError
+
     def seed(self, cache: Cache, batch: int) -> int:
         """Put the prefix into an empty cache. Returns how many tokens of text are in it."""
         if self.prefix_length and cache.get_seq_length() == 0:

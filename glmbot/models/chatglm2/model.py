@@ -5,18 +5,14 @@ Module and parameter names are those of the published checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers import Cache
 
+from glmbot.models.causal_lm import GlmCausalLM, attend
 from glmbot.models.chatglm2.configuration import ChatGLM2Config
-from glmbot.models.masks import padded_mask
 from glmbot.models.positions import CausalPositions
 from glmbot.models.prefix import PrefixedTransformer, PrefixEncoder
 
@@ -27,13 +23,10 @@ _ROTARY_BASE = 10000.0
 _Rotation = tuple[Tensor, Tensor]
 
 
-class ChatGLM2ForCausalLM(PreTrainedModel, GenerationMixin):
+class ChatGLM2ForCausalLM(GlmCausalLM):
     config_class = ChatGLM2Config  # pyright: ignore[reportIncompatibleVariableOverride]
-    base_model_prefix = "transformer"
     _no_split_modules: ClassVar[list[str]] = ["ChatGLM2Block"]  # pyright: ignore[reportIncompatibleVariableOverride]
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"rotary_pos_emb\.inv_freq"]  # pyright: ignore[reportIncompatibleVariableOverride]
-    _supports_sdpa = True
-    _supports_attention_backend = True
 
     def __init__(self, config: ChatGLM2Config) -> None:
         super().__init__(config)
@@ -41,68 +34,8 @@ class ChatGLM2ForCausalLM(PreTrainedModel, GenerationMixin):
         self.position_scheme = CausalPositions()
         self.post_init()
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        """Transformers makes modules without memory first, and asks here for what no checkpoint holds."""
-        super()._init_weights(module)
-        if isinstance(module, ChatGLM2Transformer):
-            module.get_buffer("inv_freq").copy_(_frequencies(cast(ChatGLM2Config, self.config)))
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int | Tensor = 0,
-        **kwargs: Any,
-    ) -> CausalLMOutputWithPast:
-        """input_ids, position_ids: int64 [batch, tokens].
-
-        attention_mask: int [batch, past + tokens], 0 for padding at either side. `layout` in kwargs takes its
-        place in the shared engine. Returns logits [batch, kept tokens, vocabulary].
-        """
-        batch, new = input_ids.shape
-        mask: Tensor | None = None
-        if "layout" not in kwargs:
-            if use_cache is None:
-                use_cache = bool(self.config.use_cache)
-            prefix = self.transformer.prefix_length
-            if past_key_values is None and (use_cache or prefix):
-                past_key_values = DynamicCache()
-            past = self.transformer.seed(past_key_values, batch) if past_key_values is not None else 0
-            if position_ids is None:
-                position_ids = _positions(attention_mask, batch, past, new, input_ids.device)
-            mask = padded_mask(
-                attention_mask, batch=batch, new=new, past=past, prefix=prefix, context_end=None
-            ).to(input_ids.device)
-        if position_ids is None:
-            raise ValueError("position_ids are needed in the shared engine")
-        hidden = self.transformer(input_ids, position_ids, mask, past_key_values, **kwargs)
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.transformer.output_layer(hidden[:, kept])
-        return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values if use_cache else None)
-
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: Tensor,
-        next_sequence_length: int | None = None,
-        past_key_values: Cache | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        is_first_iteration: bool | None = False,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """What `generate` passes on: the tokens that are not cached yet."""
-        past = self.transformer.text_length(past_key_values)
-        return {
-            "input_ids": input_ids[:, past:],
-            "past_key_values": past_key_values,
-            "attention_mask": attention_mask,
-            "use_cache": kwargs.get("use_cache"),
-            "logits_to_keep": kwargs.get("logits_to_keep", 1),
-        }
+    def logits(self, hidden: Tensor) -> Tensor:
+        return cast(ChatGLM2Transformer, self.transformer).output_layer(hidden)
 
 
 class ChatGLM2Transformer(PrefixedTransformer):
@@ -122,7 +55,11 @@ class ChatGLM2Transformer(PrefixedTransformer):
                 head_dim=config.kv_channels,
                 projection=(width, config.hidden_size) if config.prefix_projection else None,
             )
+        self._config = config
         self.register_buffer("inv_freq", _frequencies(config), persistent=False)
+
+    def init_buffers(self) -> None:
+        self.get_buffer("inv_freq").copy_(_frequencies(self._config))
 
     def forward(
         self,
@@ -209,20 +146,9 @@ class ChatGLM2Attention(nn.Module):
         past_key_values: Cache | None,
         **kwargs: Any,
     ) -> Tensor:
-        batch, tokens, _ = hidden.shape
         query, key, value = self._split(self.query_key_value(hidden))
         query, key = _rotate(query, rotation), _rotate(key, rotation)
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)
-        attend = cast(
-            Callable[..., tuple[Tensor, Any]],
-            ALL_ATTENTION_FUNCTIONS.get_interface(
-                cast(str, self.config._attn_implementation),  # pyright: ignore[reportPrivateUsage]
-                sdpa_attention_forward,
-            ),
-        )
-        out, _ = attend(self, query, key, value, mask, scaling=self.head_dim**-0.5, dropout=0.0, **kwargs)
-        return self.dense(out.reshape(batch, tokens, -1))
+        return self.dense(attend(self, query, key, value, mask, past_key_values, **kwargs))
 
     def _split(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[batch, tokens, all] to [batch, heads, tokens, head_dim] each. With groups the three parts follow
@@ -261,11 +187,3 @@ def _rotate(x: Tensor, rotation: _Rotation) -> Tensor:
     even, odd = turning.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
     return torch.cat((turned, passing), dim=-1)
-
-
-def _positions(
-    attention_mask: Tensor | None, batch: int, past: int, new: int, device: torch.device
-) -> Tensor:
-    if attention_mask is None:
-        return torch.arange(past, past + new, device=device).expand(batch, new)
-    return (attention_mask.long().cumsum(1) - 1).clamp_min(0)[:, -new:]
