@@ -37,7 +37,7 @@ class GlmCausalLM(PreTrainedModel, GenerationMixin):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
@@ -53,10 +53,10 @@ class GlmCausalLM(PreTrainedModel, GenerationMixin):
         if "layout" not in kwargs:
             if use_cache is None:
                 use_cache = bool(self.config.use_cache)
-            if past_key_values is None and (use_cache or self.transformer.prefix_length):
-                past_key_values = DynamicCache()
+            if cache is None and (use_cache or self.transformer.prefix_length):
+                cache = DynamicCache()
             batch, new = input_ids.shape
-            past = self.transformer.seed(past_key_values, batch) if past_key_values is not None else 0
+            past = self.transformer.seed(cache, batch) if cache is not None else 0
             context_end: Tensor | None = None
             if past == 0:
                 positions, context_end = self._first_step(input_ids, attention_mask)
@@ -71,18 +71,18 @@ class GlmCausalLM(PreTrainedModel, GenerationMixin):
             ).to(input_ids.device)
         if position_ids is None:
             raise ValueError("after the first step position_ids are needed")
-        hidden = self.transformer(input_ids, position_ids, mask, past_key_values, **kwargs)
+        hidden = self.transformer(input_ids, position_ids, mask, cache, **kwargs)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         return CausalLMOutputWithPast(
             logits=cast(Any, self.logits(hidden[:, kept])),
-            past_key_values=past_key_values if use_cache else None,
+            cache=cache if use_cache else None,
         )
 
     def prepare_inputs_for_generation(
         self,
         input_ids: Tensor,
         next_sequence_length: int | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         is_first_iteration: bool | None = False,
@@ -90,11 +90,11 @@ class GlmCausalLM(PreTrainedModel, GenerationMixin):
     ) -> dict[str, Any]:
         """What `generate` passes on: the tokens that are not cached yet, with positions out of all of them."""
         positions, _ = self._first_step(input_ids, attention_mask)
-        past = self.transformer.text_length(past_key_values)
+        past = self.transformer.text_length(cache)
         return {
             "input_ids": input_ids[:, past:],
             "position_ids": positions[..., past:],
-            "past_key_values": past_key_values,
+            "cache": cache,
             "attention_mask": attention_mask,
             "use_cache": kwargs.get("use_cache"),
             "logits_to_keep": kwargs.get("logits_to_keep", 1),
@@ -129,7 +129,7 @@ def attend(
     key: Tensor,
     value: Tensor,
     mask: Tensor | None,
-    past_key_values: Cache | None,
+    cache: Cache | None,
     **kwargs: Any,
 ) -> Tensor:
     """Attention as `module.config` names it, over the cache and the new keys.
@@ -138,8 +138,8 @@ def attend(
     Returns [batch, tokens, heads · head_dim].
     """
     owner: Any = module
-    if past_key_values is not None:
-        key, value = past_key_values.update(key, value, owner.layer_idx)
+    if cache is not None:
+        key, value = cache.update(key, value, owner.layer_idx)
     chosen = cast(
         Callable[..., tuple[Tensor, Any]],
         ALL_ATTENTION_FUNCTIONS.get_interface(owner.config._attn_implementation, sdpa_attention_forward),

@@ -216,7 +216,7 @@ def _decode_padded(vectors: Vectors, module: Any, cases: Sequence[Case], side: s
         mask[row, place] = 1
         last[row] = place.stop - 1
     cache = DynamicCache()
-    out = module(input_ids=tokens, attention_mask=mask, past_key_values=cache)
+    out = module(input_ids=tokens, attention_mask=mask, cache=cache)
     logits = out.logits[torch.arange(len(cases)), last]
     answers = [Answer([], []) for _ in cases]
     scheme = module.position_scheme
@@ -236,7 +236,7 @@ def _decode_padded(vectors: Vectors, module: Any, cases: Sequence[Case], side: s
             input_ids=chosen[:, None],
             attention_mask=mask,
             position_ids=positions if scheme.rows > 1 else positions[:, 0],
-            past_key_values=cache,
+            cache=cache,
         ).logits[:, -1]
     return [
         Answer(answer.greedy[: len(case.greedy)], answer.logits[: len(case.greedy)])

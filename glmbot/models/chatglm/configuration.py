@@ -20,7 +20,7 @@ class ChatGLMConfig(PreTrainedConfig):
     """All three generations are published with model_type "chatglm": `from_dict` gives the right class."""
 
     model_type = "chatglm"
-    keys_to_ignore_at_inference = ("past_key_values",)
+    keys_to_ignore_at_inference = ("cache",)
     attribute_map = {  # noqa: RUF012 - the base class has it so
         "num_hidden_layers": "num_layers",
         "max_position_embeddings": "max_sequence_length",

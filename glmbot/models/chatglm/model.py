@@ -70,13 +70,13 @@ class ChatGLMTransformer(PrefixedTransformer):
         input_ids: Tensor,
         position_ids: Tensor,
         mask: Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         **kwargs: Any,
     ) -> Tensor:
         hidden: Tensor = self.word_embeddings(input_ids)
         rotation = self._rotation(position_ids, hidden.dtype)
         for layer in self.layers:
-            hidden = layer(hidden, rotation=rotation, mask=mask, past_key_values=past_key_values, **kwargs)
+            hidden = layer(hidden, rotation=rotation, mask=mask, cache=cache, **kwargs)
         return self.final_layernorm(hidden)
 
     def _rotation(self, position_ids: Tensor, dtype: torch.dtype) -> _Rotation:
@@ -124,7 +124,7 @@ class ChatGLMAttention(nn.Module):
         *,
         rotation: _Rotation,
         mask: Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         **kwargs: Any,
     ) -> Tensor:
         batch, tokens, width = hidden.shape
@@ -133,7 +133,7 @@ class ChatGLMAttention(nn.Module):
         mixed = self.query_key_value(hidden).view(batch, tokens, self.heads, 3 * head_dim).transpose(1, 2)
         query, key, value = mixed.split(head_dim, dim=-1)
         query, key = _rotate(query, rotation), _rotate(key, rotation)
-        return self.dense(attend(self, query, key, value, mask, past_key_values, **kwargs))
+        return self.dense(attend(self, query, key, value, mask, cache, **kwargs))
 
 
 class ChatGLMMLP(nn.Module):

@@ -13,7 +13,7 @@ class ChatGLM2Config(PreTrainedConfig):
     """Published with model_type "chatglm", as ChatGLM-6B is; `ChatGLMConfig.from_dict` tells them apart."""
 
     model_type = "chatglm"
-    keys_to_ignore_at_inference = ("past_key_values",)
+    keys_to_ignore_at_inference = ("cache",)
     attribute_map = {  # noqa: RUF012 - the base class has it so
         "num_hidden_layers": "num_layers",
         "vocab_size": "padded_vocab_size",

@@ -66,13 +66,13 @@ class ChatGLM2Transformer(PrefixedTransformer):
         input_ids: Tensor,
         position_ids: Tensor,
         mask: Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         **kwargs: Any,
     ) -> Tensor:
         hidden = self.embedding(input_ids)
         angles = position_ids[:, None, :, None] * self.get_buffer("inv_freq")
         rotation = angles.cos().to(hidden.dtype), angles.sin().to(hidden.dtype)
-        return self.encoder(hidden, rotation=rotation, mask=mask, past_key_values=past_key_values, **kwargs)
+        return self.encoder(hidden, rotation=rotation, mask=mask, cache=cache, **kwargs)
 
 
 def _frequencies(config: ChatGLM2Config) -> Tensor:
@@ -143,12 +143,12 @@ class ChatGLM2Attention(nn.Module):
         *,
         rotation: _Rotation,
         mask: Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         **kwargs: Any,
     ) -> Tensor:
         query, key, value = self._split(self.query_key_value(hidden))
         query, key = _rotate(query, rotation), _rotate(key, rotation)
-        return self.dense(attend(self, query, key, value, mask, past_key_values, **kwargs))
+        return self.dense(attend(self, query, key, value, mask, cache, **kwargs))
 
     def _split(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[batch, tokens, all] to [batch, heads, tokens, head_dim] each. With groups the three parts follow
