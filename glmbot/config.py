@@ -38,7 +38,10 @@ class ModelSection(_Section):
         default=Path(".glmbot/models/smollm2-135m-instruct"),
         description="Folder of a Transformers model. `glmbot pull` makes the one named here by default.",
     )
-    device: str = Field(default="auto", description='"auto", "cpu", "cuda" or "cuda:1".')
+    device: str = Field(
+        default="auto",
+        description='"auto", "cpu", "cuda:1", or several GPUs to spread the layers over: "cuda:0,cuda:1".',
+    )
     precision: Literal["auto", "fp32", "fp16", "bf16", "int8", "int4"] = Field(
         default="auto",
         description="auto: that of a quantised checkpoint, else bf16 on a CPU and fp16 on a GPU."

@@ -6,18 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from glmbot.app import engine_settings, open_store
 from glmbot.config import Configuration
-from glmbot.engine.precision import (
-    Placement,
-    checkpoint_precision,
-    default_precision,
-)
-from glmbot.engine.runner import LEAST_CACHE_TOKENS, free_memory
+from glmbot.engine.placement import free_memory, parse_devices
+from glmbot.engine.precision import checkpoint_precision, default_precision
+from glmbot.engine.runner import LEAST_CACHE_TOKENS
 from glmbot.errors import GlmbotError, StoreError
-from glmbot.memory import default_device, memory_needed
+from glmbot.memory import memory_needed
 from glmbot.models.registry import load
 
 __all__ = ["Finding", "examine"]
@@ -58,20 +53,21 @@ async def _store(configuration: Configuration) -> Finding:
 def _model_and_memory(configuration: Configuration) -> list[Finding]:
     settings = engine_settings(configuration)
     try:
+        devices = parse_devices(settings.device)
         model = load(settings.folder, "sdpa", settings.prefix_folder)
     except GlmbotError as error:
         return [Finding("model", False, str(error))]
-    device = default_device() if settings.device == "auto" else torch.device(settings.device)
+    device = devices[0]
     stored = checkpoint_precision(model.module, model.checkpoint)
     precision = settings.precision or stored or default_precision(device)
     tokens = settings.cache_tokens or LEAST_CACHE_TOKENS
-    need = memory_needed(model.module, model.shape, Placement(device), tokens).get(precision)
+    need = memory_needed(model.module, model.shape, device, tokens).get(precision)
     if need is None:
         return [Finding("model", False, f"{precision} is not available on {device.type}")]
-    free = free_memory(device)
+    free = sum(map(free_memory, devices))
     words = (
         f"{precision} weights and {tokens} tokens of KV cache take {need / _GB:.1f} GB,"
-        f" {free / _GB:.1f} GB free on {device}"
+        f" {free / _GB:.1f} GB free on {settings.device if len(devices) > 1 else device}"
     )
     fits = need < free
     if not fits:

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from glmbot.engine.kv_cache import Arena
-from glmbot.engine.precision import Placement, available_precisions, expected_weight_bytes
-from glmbot.engine.runner import free_memory
+from glmbot.engine.placement import Placement, free_memory, host_parts, parse_devices
+from glmbot.engine.precision import available_precisions
+from glmbot.engine.sizes import expected_weight_bytes
 from glmbot.models.catalogue import CATALOGUE
 from glmbot.models.registry import ModelShape, load
 
-__all__ = ["ModelMemory", "default_device", "machine_memory", "memory_needed", "model_memory"]
+__all__ = ["ModelMemory", "machine_memory", "memory_needed", "model_memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,11 @@ class ModelMemory:
     """Precision -> bytes of weights and KV cache."""
 
 
-def default_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def machine_memory() -> tuple[str, int]:
-    """The device that a model would go to, in words, and the bytes free on it."""
-    device = default_device()
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "this machine (CPU)"
-    return name, free_memory(device)
+    """The devices that a model would go to, in words, and the bytes free on them together."""
+    devices = parse_devices("auto")
+    names = [torch.cuda.get_device_name(device) for device in devices if device.type == "cuda"]
+    return ", ".join(names) or "this machine (CPU)", sum(map(free_memory, devices))
 
 
 def model_memory(context: int, folder: Path | None = None) -> Sequence[ModelMemory]:
@@ -48,20 +45,25 @@ def model_memory(context: int, folder: Path | None = None) -> Sequence[ModelMemo
     return [_needs(each.repository, each.made_by, *each.open(), context) for each in CATALOGUE]
 
 
-def memory_needed(module: nn.Module, shape: ModelShape, placement: Placement, context: int) -> dict[str, int]:
-    """Precision -> bytes of weights and of a KV cache of `context` tokens."""
-    return {
-        precision.value: expected_weight_bytes(module, precision)
-        + context
+def memory_needed(module: nn.Module, shape: ModelShape, device: torch.device, context: int) -> dict[str, int]:
+    """Precision -> bytes of weights and of a KV cache of `context` tokens, on devices of the kind of `device`."""
+    placement = Placement(device, parts=host_parts(module, shape, device))
+    cache = {
+        precision: context
         * Arena.bytes_per_token(
             layers=shape.layers,
             kv_heads=shape.kv_heads,
             head_dim=shape.head_dim,
             dtype=placement.dtype(precision),
         )
-        for precision in available_precisions(placement.device)
+        for precision in available_precisions(device)
+    }
+    return {
+        precision.value: cached
+        + expected_weight_bytes(module, precision, lambda name: name not in placement.parts)
+        for precision, cached in cache.items()
     }
 
 
 def _needs(name: str, made_by: str, module: nn.Module, shape: ModelShape, context: int) -> ModelMemory:
-    return ModelMemory(name, made_by, memory_needed(module, shape, Placement(default_device()), context))
+    return ModelMemory(name, made_by, memory_needed(module, shape, parse_devices("auto")[0], context))

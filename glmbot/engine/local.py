@@ -28,13 +28,9 @@ from glmbot.engine.base import (
     Sampling,
 )
 from glmbot.engine.detokenizer import Detokenizer
-from glmbot.engine.precision import (
-    Placement,
-    available_precisions,
-    checkpoint_precision,
-    default_precision,
-)
-from glmbot.engine.runner import ModelRunner
+from glmbot.engine.placement import parse_devices, place
+from glmbot.engine.precision import available_precisions, checkpoint_precision, default_precision
+from glmbot.engine.runner import LEAST_CACHE_TOKENS, ModelRunner
 from glmbot.engine.sampling import Draw, sample
 from glmbot.engine.scheduler import Chunk, Scheduler
 from glmbot.engine.scheduler import Sequence as EngineSequence
@@ -301,20 +297,22 @@ class LocalEngine:
 
     def _load(self) -> None:
         settings = self._settings
-        device = settings.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        devices = parse_devices(settings.device)
         if settings.threads:
             torch.set_num_threads(settings.threads)
         register_attention()
         self._model = load(settings.folder, ATTENTION_NAME, settings.prefix_folder)
-        placement = Placement(torch.device(device))
+        model = self._model
+        precision = (
+            settings.precision
+            or checkpoint_precision(model.module, model.checkpoint)
+            or default_precision(devices[0])
+        )
+        cached = settings.cache_tokens or LEAST_CACHE_TOKENS
         self._runner = ModelRunner(
-            self._model,
-            placement=placement,
-            precision=settings.precision
-            or checkpoint_precision(self._model.module, self._model.checkpoint)
-            or default_precision(placement.device),
+            model,
+            placement=place(model.module, model.shape, devices, precision, cached),
+            precision=precision,
             cache_tokens=settings.cache_tokens,
             on_progress=self._loaded,
         )

@@ -6,14 +6,15 @@ made, so a switch needs the larger of the two precisions and one layer more, nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from glmbot.engine.base import Precision
+from glmbot.engine.placement import Placement
+from glmbot.engine.sizes import BITS, is_quantised_layer, parameter_owners
 from glmbot.errors import ModelFileError, PrecisionError
 from glmbot.models.checkpoint import Checkpoint
 from glmbot.quantization.choice import quantized_linear
@@ -21,18 +22,11 @@ from glmbot.quantization.formats import dequantize, quantize_rows, unpack_nibble
 from glmbot.quantization.linear import QuantizedLinear
 
 __all__ = [
-    "Placement",
     "available_precisions",
     "checkpoint_precision",
     "default_precision",
-    "expected_weight_bytes",
     "fill",
-    "is_quantised_layer",
-    "weight_bytes",
 ]
-
-_BITS_OF = {Precision.INT8: 8, Precision.INT4: 4}
-_DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
 
 
 def available_precisions(device: torch.device) -> tuple[Precision, ...]:
@@ -52,72 +46,12 @@ def checkpoint_precision(module: nn.Module, checkpoint: Checkpoint) -> Precision
 
     Its weights say it themselves; the published configurations disagree on where to write it.
     """
-    for prefix, owner in _owners(module):
+    for prefix, owner in parameter_owners(module):
         name = f"{prefix}.weight"
         if isinstance(owner, nn.Linear) and is_quantised_layer(prefix) and _is_quantised(checkpoint, name):
             columns = checkpoint.read(name).shape[-1]
             return Precision.INT8 if columns == owner.in_features else Precision.INT4
     return None
-
-
-def is_quantised_layer(name: str) -> bool:
-    """Whether INT8 and INT4 apply to the linear layer called `name`: those of the blocks, never the output
-    head, whose quantisation costs accuracy for little memory."""
-    return ".layers." in f".{name}."
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where each module's tensors go and in which dtype activations are computed."""
-
-    device: torch.device
-    """Of the token embeddings, of the logits, and of every module that `layers` does not name."""
-    activations: torch.dtype | None = None
-    """None is what the device computes fastest at each precision."""
-    layers: Mapping[str, torch.device] = field(default_factory=dict[str, torch.device])
-    """Module name -> device, for a model spread over several GPUs."""
-
-    def dtype(self, precision: Precision) -> torch.dtype:
-        """The dtype of hidden states and KV cache. torch's CPU operators for packed weights are fast with
-        bfloat16 only."""
-        if precision in _DTYPES:
-            return _DTYPES[precision]
-        if self.activations is not None:
-            return self.activations
-        return torch.bfloat16 if self.device.type == "cpu" else torch.float16
-
-    def device_of(self, name: str) -> torch.device:
-        """The device of the module or tensor called `name`."""
-        while name:
-            if name in self.layers:
-                return self.layers[name]
-            name = name.rpartition(".")[0]
-        return self.device
-
-
-def weight_bytes(module: nn.Module) -> int:
-    """Bytes of all parameters and buffers, shared ones counted once."""
-    tensors: dict[int, Tensor] = {}
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.device.type != "meta":
-            tensors[tensor.data_ptr()] = tensor
-    return sum(tensor.numel() * tensor.itemsize for tensor in tensors.values())
-
-
-def expected_weight_bytes(module: nn.Module, precision: Precision) -> int:
-    """Bytes of the module's parameters once they are at `precision`. The module may be without weights."""
-    float_bytes = _DTYPES.get(precision, torch.float16).itemsize
-    total = 0
-    for prefix, owner in _owners(module):
-        if isinstance(owner, (nn.Linear, QuantizedLinear)):
-            elements = owner.in_features * owner.out_features
-            if precision in _BITS_OF and is_quantised_layer(prefix):
-                total += elements * _BITS_OF[precision] // 8 + 4 * owner.out_features
-            else:
-                total += elements * float_bytes
-        else:
-            total += sum(parameter.numel() for parameter in owner.parameters(recurse=False)) * float_bytes
-    return total
 
 
 def fill(
@@ -138,7 +72,7 @@ def fill(
             f"{precision} is not available on {placement.device.type}; choose one of {known}"
         )
     names = checkpoint.names()
-    owners = list(_owners(module))
+    owners = list(parameter_owners(module))
     missing: list[str] = []
     for done, (prefix, owner) in enumerate(owners):
         if isinstance(owner, (nn.Linear, QuantizedLinear)):
@@ -160,12 +94,6 @@ def fill(
             setattr(module.get_submodule(owner_name), leaf, buffer.to(device))
 
 
-def _owners(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for prefix, owner in module.named_modules():
-        if isinstance(owner, QuantizedLinear) or any(True for _ in owner.parameters(recurse=False)):
-            yield prefix, owner
-
-
 def _fill_linear(
     module: nn.Module,
     prefix: str,
@@ -182,11 +110,11 @@ def _fill_linear(
     shape = torch.Size((owner.out_features, owner.in_features))
     has_bias = owner.bias is not None  # pyright: ignore[reportUnnecessaryComparison]
     bias = _float(checkpoint, f"{prefix}.bias", shape[:1], precision, placement) if has_bias else None
-    if precision in _BITS_OF and is_quantised_layer(prefix):
+    if precision in BITS and is_quantised_layer(prefix):
         device = placement.device_of(prefix)
-        quantized, scale = _quantized(checkpoint, name, shape, _BITS_OF[precision], device)
+        quantized, scale = _quantized(checkpoint, name, shape, BITS[precision], device)
         replacement: nn.Module = quantized_linear(
-            quantized, scale, _BITS_OF[precision], bias, placement.dtype(precision)
+            quantized, scale, BITS[precision], bias, placement.dtype(precision)
         )
     else:
         with torch.device("meta"):

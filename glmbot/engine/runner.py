@@ -7,21 +7,22 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-import psutil
 import torch
 from torch import Tensor
 
 from glmbot.engine.attention import Segment, StepLayout
 from glmbot.engine.base import Precision, PrecisionChange
 from glmbot.engine.kv_cache import Arena, RangeAllocator
-from glmbot.engine.precision import Placement, available_precisions, expected_weight_bytes, fill, weight_bytes
+from glmbot.engine.placement import Placement, align, free_memory
+from glmbot.engine.precision import available_precisions, fill
 from glmbot.engine.scheduler import Chunk
+from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
 from glmbot.errors import GlmbotError, PrecisionError
 from glmbot.models.positions import PositionScheme
 from glmbot.models.prefix import PrefixEncoder
 from glmbot.models.registry import LoadedModel
 
-__all__ = ["LEAST_CACHE_TOKENS", "MOST_CACHE_TOKENS", "ModelRunner", "free_memory"]
+__all__ = ["LEAST_CACHE_TOKENS", "MOST_CACHE_TOKENS", "ModelRunner"]
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class ModelRunner:
         self.device = placement.device
         self.precision = self._loaded_precision = precision
         fill(model.module, model.checkpoint, precision, placement, on_progress)
+        align(model.module, model.shape, placement)
         cache_tokens = cache_tokens or self._affordable_cache()
         self.allocator = RangeAllocator(cache_tokens)
         self._prefix = self._read_prefix()
@@ -131,17 +133,23 @@ class ModelRunner:
     def _affordable_cache(self) -> int:
         """Tokens of KV cache for half of the memory that is still free; a context of the usual length always."""
         shape = self.model.shape
-        each = Arena.bytes_per_token(
-            layers=len(shape.layer_names),
-            kv_heads=shape.kv_heads,
-            head_dim=shape.head_dim,
-            dtype=self.placement.dtype(self.precision),
+        homes = [self.placement.device_of(name) for name in shape.layer_names]
+        room = min(
+            free_memory(device)
+            // 2
+            // Arena.bytes_per_token(
+                layers=homes.count(device),
+                kv_heads=shape.kv_heads,
+                head_dim=shape.head_dim,
+                dtype=self.placement.dtype(self.precision),
+            )
+            for device in set(homes)
         )
-        return max(LEAST_CACHE_TOKENS, min(MOST_CACHE_TOKENS, free_memory(self.device) // 2 // each))
+        return max(LEAST_CACHE_TOKENS, min(MOST_CACHE_TOKENS, room))
 
     def _check_room(self, precision: Precision) -> None:
         growth = expected_weight_bytes(self.model.module, precision) - self.weight_bytes
-        free = free_memory(self.device)
+        free = sum(map(free_memory, self.placement.devices))
         if growth > free:
             raise PrecisionError(
                 f"{precision} needs about {growth / 2**30:.1f} GiB more, and {free / 2**30:.1f} GiB are free"
@@ -184,13 +192,6 @@ class ModelRunner:
             tokens.append(int(logits.argmax()))
             logits = compute(len(tokens) - 1)
         return first.cpu(), _PROBE_NEW / (time.perf_counter() - began)
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that a new allocation may take."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
 
 
 class _Step:

@@ -12,6 +12,8 @@ from transformers import AutoConfig, PreTrainedConfig
 from glmbot.models.chatglm.configuration import ChatGLMConfig
 from glmbot.models.chatglm.family import register_chatglm
 from glmbot.models.chatglm2.configuration import ChatGLM2Config
+from glmbot.models.glm.configuration import BlankInfillingConfig
+from glmbot.models.glm.family import register_glm
 from glmbot.models.registry import ModelShape, empty_module, model_shape
 
 __all__ = ["CATALOGUE", "PublishedModel"]
@@ -28,6 +30,7 @@ class PublishedModel:
     def open(self) -> tuple[nn.Module, ModelShape]:
         """The model without weights, and what its KV cache needs."""
         register_chatglm()
+        register_glm()
         module = empty_module(self.config, "sdpa", self.repository)
         return module, model_shape(self.config, module)
 
@@ -41,6 +44,8 @@ CATALOGUE: Sequence[PublishedModel] = (
     PublishedModel("zai-org/chatglm-6b", "glmbot", ChatGLMConfig()),
     PublishedModel("zai-org/chatglm2-6b", "glmbot", ChatGLM2Config(seq_length=32768)),
     PublishedModel("zai-org/chatglm3-6b", "glmbot", ChatGLM2Config(seq_length=8192)),
+    PublishedModel("zai-org/glm-10b", "glmbot", BlankInfillingConfig()),
+    PublishedModel("zai-org/glm-10b-chinese", "glmbot", BlankInfillingConfig(vocab_size=50048)),
     PublishedModel(
         "zai-org/glm-4-9b-chat-hf",
         "transformers",

@@ -28,6 +28,12 @@ class GlmCausalLM(PreTrainedModel, GenerationMixin):
     transformer: PrefixedTransformer
     position_scheme: PositionScheme
 
+    def hidden_states(
+        self, input_ids: Tensor, position_ids: Tensor, mask: Tensor | None, cache: Cache | None, **kwargs: Any
+    ) -> Tensor:
+        """[batch, tokens, hidden size], after the last layer norm."""
+        return self.transformer(input_ids, position_ids, mask, cache, **kwargs)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden: [batch, tokens, hidden size]. Returns [batch, tokens, vocabulary]."""
         raise NotImplementedError
@@ -71,7 +77,7 @@ class GlmCausalLM(PreTrainedModel, GenerationMixin):
             ).to(input_ids.device)
         if position_ids is None:
             raise ValueError("after the first step position_ids are needed")
-        hidden = self.transformer(input_ids, position_ids, mask, cache, **kwargs)
+        hidden = self.hidden_states(input_ids, position_ids, mask, cache, **kwargs)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         return CausalLMOutputWithPast(
             logits=cast(Any, self.logits(hidden[:, kept])),

@@ -30,6 +30,9 @@ from glmbot.models.chat_format import TemplateChatFormat
 from glmbot.models.chatglm.family import open_tokenizer as open_chatglm_tokenizer
 from glmbot.models.chatglm.family import register_chatglm
 from glmbot.models.checkpoint import Checkpoint
+from glmbot.models.glm.configuration import BlankInfillingConfig, is_blank_infilling
+from glmbot.models.glm.family import open_tokenizer as open_glm_tokenizer
+from glmbot.models.glm.family import register_glm
 from glmbot.models.positions import CausalPositions, PositionScheme
 
 __all__ = ["LoadedModel", "ModelShape", "empty_module", "load", "model_shape"]
@@ -75,10 +78,12 @@ def load(folder: Path, attention: str, prefix: Path | None = None) -> LoadedMode
         _add_prefix(config, checkpoint, Checkpoint(prefix))
     module = empty_module(config, attention, folder / "config.json")
     shape = model_shape(config, module)
-    own = open_chatglm_tokenizer(folder, config)
+    own = open_chatglm_tokenizer(folder, config) or open_glm_tokenizer(folder, config)
     if own is not None:
         defaults = own.generation_defaults | _generation_defaults(folder)
         chat_format, stops = own.chat_format, own.stop_tokens
+        if own.positions is not None:
+            setattr(module, "position_scheme", own.positions)  # noqa: B010 - nn.Module's stubs know tensors only
     else:
         tokenizer = _read_tokenizer(folder, shape)
         defaults = _generation_defaults(folder)
@@ -142,6 +147,7 @@ def _read_tokenizer(folder: Path, shape: ModelShape) -> PreTrainedTokenizerBase:
 
 def _read_config(folder: Path) -> PreTrainedConfig:
     register_chatglm()
+    register_glm()
     path = folder / "config.json"
     if not folder.is_dir():
         raise ModelFileError(f"{folder}: there is no such model folder; `glmbot pull` gets the demo model")
@@ -153,6 +159,11 @@ def _read_config(folder: Path) -> PreTrainedConfig:
         raise ModelFileError(f"{path}: not readable as JSON: {error}") from error
     if not isinstance(fields, dict) or "model_type" not in fields:
         raise ModelFileError(f'{path}: "model_type" is missing')
+    if is_blank_infilling(fields):
+        try:
+            return BlankInfillingConfig.from_dict(fields)
+        except (ValueError, TypeError) as error:
+            raise ModelFileError(f"{path}: {_first_line(error)}") from error
     if fields["model_type"] not in CONFIG_MAPPING:
         raise ModelFileError(
             f"{path}: the architecture {fields['model_type']!r} is not among those that Transformers and glmbot"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from glmbot.quantization.cpm import CpmLinear, is_old_card, kernels
 from glmbot.quantization.cpu import PackedInt4Linear, PackedInt8Linear, fits_packed
 from glmbot.quantization.linear import QuantizedLinear, WidenedLinear
 
@@ -19,4 +20,6 @@ def quantized_linear(
     if device.type == "cpu" and fits_packed(bits, quantized.shape[0], quantized.shape[1], dtype):
         packed = PackedInt4Linear if bits == 4 else PackedInt8Linear
         return packed(quantized, scale, bias)
+    if is_old_card(device) and kernels() is not None:
+        return CpmLinear(quantized, scale, bits, bias)
     return WidenedLinear(quantized, scale, bits, bias)

@@ -78,9 +78,9 @@ async def test_a_published_folder_is_served_to_a_telegram_conversation_in_chines
         await telegram.say("/precision int4", language="zh-hans")
         await until(lambda: "int4" in texts()[-1] and "MB" in texts()[-1])
         await telegram.say("再见", language="zh-hans")
-        await until(lambda: len(texts()) == 4 and len(letters(texts()[-1])) > 10)
+        await until(lambda: len(texts()) == 4 and f"达到了 {ANSWER_TOKENS} 个 token 的上限" in texts()[-1])
         await telegram.say("/context", language="zh-hans")
-        await until(lambda: len(texts()) == 5 and "3" in texts()[-1])
+        await until(lambda: len(texts()) == 5 and "其中有 3 轮" in texts()[-1])
     await telegram.stop()
     assert telegram.violations == []
     assert "Traceback" not in log.read_text()

@@ -12,7 +12,9 @@ import torch
 
 from chatglm_folder import write_chatglm_folder
 from glmbot.engine.base import Precision
-from glmbot.engine.precision import Placement, expected_weight_bytes, fill, weight_bytes
+from glmbot.engine.placement import Placement
+from glmbot.engine.precision import fill
+from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
 from glmbot.memory import model_memory
 from glmbot.models.catalogue import CATALOGUE
 from glmbot.models.registry import load
@@ -41,7 +43,13 @@ def test_the_whole_catalogue_is_listed_with_its_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("chatglm-6b", 6.71e9), ("chatglm2-6b", 6.24e9), ("chatglm3-6b", 6.24e9), ("glm-4-9b-chat-hf", 9.40e9)],
+    [
+        ("chatglm-6b", 6.71e9),
+        ("chatglm2-6b", 6.24e9),
+        ("chatglm3-6b", 6.24e9),
+        ("glm-4-9b-chat-hf", 9.40e9),
+        ("glm-10b", 9.88e9),
+    ],
 )
 def test_published_models_have_their_published_size(name: str, parameters: float) -> None:
     """ChatGLM-6B's is 6.2 billion with the output head counted as the embeddings that it shares values with."""

@@ -31,7 +31,8 @@ from transformers import AutoConfig, DynamicCache
 
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import Precision, Sampling
-from glmbot.engine.precision import Placement, fill
+from glmbot.engine.placement import Placement
+from glmbot.engine.precision import fill
 from glmbot.engine.runner import ModelRunner
 from glmbot.engine.scheduler import Scheduler
 from glmbot.engine.scheduler import Sequence as EngineSequence

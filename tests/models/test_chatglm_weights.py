@@ -17,7 +17,8 @@ from chatglm_folder import GENERATIONS, Generation, quantised, write_chatglm_fol
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.engine.precision import Placement, fill
+from glmbot.engine.placement import Placement
+from glmbot.engine.precision import fill
 from glmbot.engine.runner import ModelRunner
 from glmbot.errors import ModelFileError
 from glmbot.models.chatglm.family import register_chatglm

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +10,6 @@ from typing import Any, cast
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from glmbot.errors import ModelFileError
-from glmbot.models.base import ChatFormat
 from glmbot.models.chatglm import chat_format as v1
 from glmbot.models.chatglm.configuration import ChatGLMConfig
 from glmbot.models.chatglm.model import ChatGLMForCausalLM
@@ -21,19 +18,13 @@ from glmbot.models.chatglm2 import chat_format as v2
 from glmbot.models.chatglm2.configuration import ChatGLM2Config
 from glmbot.models.chatglm2.model import ChatGLM2ForCausalLM
 from glmbot.models.chatglm2.tokenizer import ChatGLM2Tokenizer
+from glmbot.models.family import FamilyTokenizer, read_json
 
-__all__ = ["FamilyTokenizer", "open_tokenizer", "register_chatglm"]
+__all__ = ["open_tokenizer", "register_chatglm"]
 
 _log = logging.getLogger(__name__)
 
 _THIRD = "chatglm3"
-
-
-@dataclass(frozen=True, slots=True)
-class FamilyTokenizer:
-    chat_format: ChatFormat
-    stop_tokens: frozenset[int]
-    generation_defaults: dict[str, Any]
 
 
 @lru_cache(maxsize=1)
@@ -64,7 +55,7 @@ def open_tokenizer(folder: Path, config: Any) -> FamilyTokenizer | None:
 
 def _first_generation(folder: Path, config: ChatGLMConfig) -> FamilyTokenizer:
     file = _vocabulary(folder, "ice_text.model")
-    settings = _json(folder / "tokenizer_config.json")
+    settings = read_json(folder / "tokenizer_config.json")
     images = settings.get("num_image_tokens", 20000)
     tokenizer = ChatGLMTokenizer(str(file), num_image_tokens=int(images), **_text_settings(settings))
     wanted = {
@@ -128,18 +119,6 @@ def _check_size(file: Path, tokens: int, rows: int) -> None:
         raise ModelFileError(
             f"{file}: has {tokens} tokens and the model {rows}; tokenizer and model do not belong together"
         )
-
-
-def _json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        fields = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{file}: not readable as JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise ModelFileError(f"{file}: not a JSON object")
-    return cast(dict[str, Any], fields)
 
 
 def _text_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,186 @@
+"""Which device holds which part of the model: one, or its layers one after another over several GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
+from torch import nn
+
+from glmbot.engine.base import Precision
+from glmbot.engine.kv_cache import Arena
+from glmbot.engine.sizes import FLOAT_DTYPES, expected_weight_bytes
+from glmbot.errors import ConfigError
+from glmbot.models.registry import ModelShape
+
+__all__ = [
+    "Placement",
+    "align",
+    "free_memory",
+    "host_parts",
+    "parse_devices",
+    "place",
+    "spread",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where each module's tensors go and in which dtype activations are computed."""
+
+    device: torch.device
+    """Of the logits, and of every module that `parts` does not name."""
+    activations: torch.dtype | None = None
+    """None is what the device computes fastest at each precision."""
+    parts: Mapping[str, torch.device] = field(default_factory=dict[str, torch.device])
+    """Module name -> device: layers on other GPUs, embeddings in the host's memory."""
+
+    def dtype(self, precision: Precision) -> torch.dtype:
+        """The dtype of hidden states and KV cache. torch's CPU operators for packed weights are fast with
+        bfloat16 only."""
+        if precision in FLOAT_DTYPES:
+            return FLOAT_DTYPES[precision]
+        if self.activations is not None:
+            return self.activations
+        return torch.bfloat16 if self.device.type == "cpu" else torch.float16
+
+    def device_of(self, name: str) -> torch.device:
+        """The device of the module or tensor called `name`."""
+        while name:
+            if name in self.parts:
+                return self.parts[name]
+            name = name.rpartition(".")[0]
+        return self.device
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Those of the kind that computes, each once, the one of the logits first."""
+        used = dict.fromkeys((self.device, *self.parts.values()))
+        return tuple(device for device in used if device.type == self.device.type)
+
+
+def parse_devices(words: str) -> list[torch.device]:
+    """ "auto", "cpu", "cuda", "cuda:1", or several GPUs: "cuda:0,cuda:1". Raises ConfigError."""
+    if words == "auto":
+        count = torch.cuda.device_count()
+        return [torch.device("cuda", index) for index in range(count)] or [torch.device("cpu")]
+    try:
+        devices = [torch.device(word.strip()) for word in words.split(",")]
+    except RuntimeError as error:
+        raise ConfigError(
+            f'[model] device: "{words}" names no device; use auto, cpu, cuda, cuda:1 or cuda:0,cuda:1'
+        ) from error
+    devices = [torch.device("cuda", 0) if device == torch.device("cuda") else device for device in devices]
+    if len(set(devices)) < len(devices) or (len(devices) > 1 and any(d.type != "cuda" for d in devices)):
+        raise ConfigError(f'[model] device: "{words}": only different GPUs can be named together')
+    return devices
+
+
+def place(
+    module: nn.Module,
+    shape: ModelShape,
+    devices: Sequence[torch.device],
+    precision: Precision,
+    cache_tokens: int,
+) -> Placement:
+    """On the first device alone when weights and KV cache fit there, or the layers spread over all devices."""
+    first = devices[0]
+    parts = host_parts(module, shape, first)
+    alone = Placement(first, parts=parts)
+    if len(devices) == 1:
+        return alone
+    rest = expected_weight_bytes(
+        module, precision, lambda name: ".layers." not in f".{name}." and name not in parts
+    )
+    layer = cache_tokens * Arena.bytes_per_token(
+        layers=1, kv_heads=shape.kv_heads, head_dim=shape.head_dim, dtype=alone.dtype(precision)
+    )
+    of_layer = f"{shape.layer_names[0]}."
+    layer += expected_weight_bytes(module, precision, lambda name: name.startswith(of_layer))
+    room = [free_memory(device) for device in devices]
+    if rest + layer * shape.layers <= room[0]:
+        return alone
+    chosen = spread(shape.layers, layer, rest, room)
+    return Placement(
+        first,
+        parts=parts
+        | {
+            name: devices[index]
+            for name, index in zip(shape.layer_names, chosen, strict=True)
+            if devices[index] != first
+        },
+    )
+
+
+def host_parts(module: nn.Module, shape: ModelShape, device: torch.device) -> dict[str, torch.device]:
+    """What stays in the host's memory although the model computes on `device`: on a GPU, a table of token
+    embeddings that is not the output head too. A step reads few of its rows."""
+    owner: Any = module
+    if device.type == "cpu" or getattr(owner.config, "tie_word_embeddings", False):
+        return {}
+    parts = list(module.named_modules())
+    if not any(isinstance(part, nn.Linear) and part.out_features == shape.vocabulary for _, part in parts):
+        return {}
+    return {
+        name: torch.device("cpu")
+        for name, part in parts
+        if isinstance(part, nn.Embedding) and part.num_embeddings == shape.vocabulary
+    }
+
+
+def spread(layers: int, layer_bytes: int, first_bytes: int, room: Sequence[int]) -> list[int]:
+    """The device of each layer, as an index into `room` (bytes free on each): a contiguous run for each
+    device, filled in proportion to its room. `first_bytes` are on device 0 besides its layers.
+
+    What does not fit at all is spread all the same; loading then says how much is missing.
+    """
+    total = first_bytes + layers * layer_bytes
+    whole = sum(room) or 1
+    chosen: list[int] = []
+    filled = 0.0
+    for device, free in enumerate(room):
+        filled += free / whole * total
+        # All devices up to this one hold this many layers between them.
+        count = layers if device == len(room) - 1 else round((filled - first_bytes) / max(1, layer_bytes))
+        chosen += [device] * (min(layers, max(count, len(chosen))) - len(chosen))
+    return chosen
+
+
+def align(module: nn.Module, shape: ModelShape, placement: Placement) -> None:
+    """Make hidden states follow the parts from device to device, and come back at the end. Weights must be
+    where they belong already."""
+    layers = shape.layer_names
+    for name, device in placement.parts.items():
+        if name not in layers:
+            _hook(module, name, AlignDevicesHook(execution_device=device, io_same_device=True))
+    if any(name in placement.parts for name in layers):
+        for name in layers[:-1]:
+            _hook(module, name, AlignDevicesHook(execution_device=placement.device_of(name)))
+        # What follows the last layer is where the logits are.
+        _hook(module, layers[-1], _ReturnHook(placement.device_of(layers[-1]), placement.device))
+
+
+def _hook(module: nn.Module, name: str, hook: Any) -> None:
+    add_hook_to_module(module.get_submodule(name), hook)
+
+
+class _ReturnHook(AlignDevicesHook):
+    def __init__(self, device: torch.device, home: torch.device) -> None:
+        super().__init__(execution_device=device, io_same_device=True)
+        self._home = home
+
+    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        moved = super().pre_forward(module, *args, **kwargs)
+        self.input_device = self._home
+        return moved
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a new allocation may take."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available

@@ -1,0 +1,66 @@
+"""How many bytes a model's weights and KV cache take, before or after they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from glmbot.engine.base import Precision
+from glmbot.quantization.linear import QuantizedLinear
+
+__all__ = [
+    "BITS",
+    "FLOAT_DTYPES",
+    "expected_weight_bytes",
+    "is_quantised_layer",
+    "parameter_owners",
+    "weight_bytes",
+]
+
+BITS = {Precision.INT8: 8, Precision.INT4: 4}
+FLOAT_DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of all parameters and buffers, shared ones counted once."""
+    tensors: dict[int, Tensor] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.device.type != "meta":
+            tensors[tensor.data_ptr()] = tensor
+    return sum(tensor.numel() * tensor.itemsize for tensor in tensors.values())
+
+
+def expected_weight_bytes(
+    module: nn.Module, precision: Precision, counts: Callable[[str], bool] = lambda _: True
+) -> int:
+    """Bytes of the module's parameters once they are at `precision`, of the parts whose name `counts`. The
+    module may be without weights."""
+    float_bytes = FLOAT_DTYPES.get(precision, torch.float16).itemsize
+    total = 0
+    for prefix, owner in parameter_owners(module):
+        if not counts(prefix):
+            continue
+        if isinstance(owner, (nn.Linear, QuantizedLinear)):
+            elements = owner.in_features * owner.out_features
+            if precision in BITS and is_quantised_layer(prefix):
+                total += elements * BITS[precision] // 8 + 4 * owner.out_features
+            else:
+                total += elements * float_bytes
+        else:
+            total += sum(parameter.numel() for parameter in owner.parameters(recurse=False)) * float_bytes
+    return total
+
+
+def is_quantised_layer(name: str) -> bool:
+    """Whether INT8 and INT4 apply to the linear layer called `name`: those of the blocks, never the output
+    head, whose quantisation costs accuracy for little memory."""
+    return ".layers." in f".{name}."
+
+
+def parameter_owners(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of all that holds parameters of its own."""
+    for prefix, owner in module.named_modules():
+        if isinstance(owner, QuantizedLinear) or any(True for _ in owner.parameters(recurse=False)):
+            yield prefix, owner

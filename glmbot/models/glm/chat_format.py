@@ -1,0 +1,57 @@
+"""What GLM is asked: to continue after a question, or to fill the blank in a text.
+
+GLM was not trained for dialogue. Its published examples ask `问题：… 回答： [gMASK]` and fill `[MASK]` inside a
+text (https://github.com/THUDM/GLM, README); people write a blank as three or more underscores.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from glmbot.models.base import ChatTurn
+from glmbot.models.glm.tokenizer import GLMTokenizer
+
+__all__ = ["GENERATION_DEFAULTS", "GLMChatFormat"]
+
+GENERATION_DEFAULTS = {"do_sample": True, "top_p": 0.7, "temperature": 0.9}
+
+_BLANK = re.compile("_{3,}|＿{3,}")
+# Question, answer, what stands between two exchanges.
+_WORDS = {False: ("Question: ", " Answer: ", " "), True: ("问题：", "回答：", "")}
+
+
+class GLMChatFormat:
+    """See `glmbot.models.base.ChatFormat`."""
+
+    stop_pieces = ("<|endofpiece|>", "<|endoftext|>")
+
+    def __init__(self, tokenizer: GLMTokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
+        """`[CLS] … [gMASK] <|endoftext|> <|startofpiece|>`, or with `[MASK]` where the question has its first
+        blank. A text to fill stands alone: neither history nor system prompt belong to it."""
+        encode, control = self._tokenizer.encode_text, self._tokenizer.control
+        blank = _BLANK.search(question)
+        if blank is not None:
+            before, after = question[: blank.start()].rstrip(), question[blank.end() :]
+            text = [*encode(before), control["[MASK]"], *encode(after)]
+        else:
+            ask, answer, between = _WORDS[self._tokenizer.chinese]
+            prompt = f"{system}{between}" if system else ""
+            for turn in turns:
+                prompt += f"{ask}{turn.question}{answer}{turn.answer}{between}"
+            prompt += f"{ask}{question}{answer}".rstrip()
+            # The smaller models know one kind of blank only.
+            text = [*encode(prompt), control.get("[gMASK]", control["[MASK]"])]
+        return [control["[CLS]"], *text, control["<|endoftext|>"], control["<|startofpiece|>"]]
+
+    def encode_text(self, text: str) -> list[int]:
+        return self._tokenizer.encode_text(text)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self._tokenizer.decode_text(tokens)
+
+    def finish_text(self, text: str) -> str:
+        return text.strip()

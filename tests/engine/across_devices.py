@@ -1,0 +1,73 @@
+"""A step of two sequences, one that reads its prompt and one in mid-decode, on a model spread over two devices.
+
+    python across_devices.py MODEL_FOLDER
+
+There are no GPUs here, so torch's fake tensors stand for them: they hold no numbers and refuse, as real ones do,
+every operation whose tensors are on different devices.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import backend_registration
+
+from glmbot.engine.attention import ATTENTION_NAME, Segment, StepLayout, register_attention
+from glmbot.engine.kv_cache import Arena
+from glmbot.engine.placement import Placement, align, host_parts
+from glmbot.models.registry import load
+
+# torch has no way to name a device of a backend that it was not built with, but this one.
+backend_registration._setup_privateuseone_for_python_backend("card")
+FIRST, SECOND = torch.device("card", 0), torch.device("card", 1)
+
+
+def main(folder: Path) -> None:
+    register_attention()
+    model = load(folder, ATTENTION_NAME)
+    shape = model.shape
+    parts = host_parts(model.module, shape, FIRST)
+    parts |= dict.fromkeys(shape.layer_names[len(shape.layer_names) // 2 :], SECOND)
+    placement = Placement(FIRST, parts=parts)
+    module: Any = model.module
+    with FakeTensorMode(allow_non_fake_inputs=False):
+        tensors = [*module.named_parameters(), *module.named_buffers()]
+        for name, tensor in tensors:
+            owner, _, leaf = name.rpartition(".")
+            dtype = torch.float16 if isinstance(tensor, torch.nn.Parameter) else tensor.dtype
+            fake = torch.empty(tensor.shape, dtype=dtype, device=placement.device_of(name))
+            if isinstance(tensor, torch.nn.Parameter):
+                fake = torch.nn.Parameter(fake, requires_grad=False)
+            setattr(module.get_submodule(owner), leaf, fake)
+        align(module, shape, placement)
+        homes = [placement.device_of(name) for name in shape.layer_names]
+        arena = Arena(
+            kv_heads=shape.kv_heads, head_dim=shape.head_dim, capacity=64, dtype=torch.float16, devices=homes
+        )
+        whole = model.positions.context_length([1, 2, 3, 4, 5]) > 0
+        segments = (Segment(0, 5, 0, 0, causal=not whole), Segment(5, 1, 32, 7))
+        layout = StepLayout(arena, segments, torch.zeros(6, dtype=torch.int64, device=FIRST))
+        rows = model.positions.rows
+        shape_of_positions = (1, rows, 6) if rows > 1 else (1, 6)
+        out = module(
+            input_ids=torch.zeros(1, 6, dtype=torch.int64, device=FIRST),
+            position_ids=torch.zeros(shape_of_positions, dtype=torch.int64, device=FIRST),
+            use_cache=False,
+            logits_to_keep=torch.zeros(2, dtype=torch.int64, device=FIRST),
+            layout=layout,
+        )
+        assert out.logits.shape == (1, 2, shape.vocabulary)
+        assert out.logits.device == FIRST
+        assert {tensor.device for tensor in arena.keys} == {FIRST, SECOND}
+        try:
+            torch.add(torch.zeros(1, device=FIRST), torch.zeros(1, device=SECOND))
+        except RuntimeError:
+            sys.stdout.write("home again\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,112 @@
+"""Layers over several devices."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatglm_folder import Generation, write_chatglm_folder
+from glmbot.engine import placement as placements
+from glmbot.engine.attention import ATTENTION_NAME, register_attention
+from glmbot.engine.base import Precision
+from glmbot.engine.placement import host_parts, parse_devices, place, spread
+from glmbot.engine.sizes import expected_weight_bytes
+from glmbot.errors import ConfigError
+from glmbot.models.registry import LoadedModel, load
+from tiny_model import write_tiny_model
+
+CPU, FIRST, SECOND = torch.device("cpu"), torch.device("cuda", 0), torch.device("cuda", 1)
+GB = 10**9
+
+
+@given(
+    layers=st.integers(1, 60),
+    layer=st.integers(1, GB),
+    first=st.integers(0, 4 * GB),
+    room=st.lists(st.integers(0, 80 * GB), min_size=1, max_size=8),
+)
+def test_layers_go_in_order_and_none_is_left_out(
+    layers: int, layer: int, first: int, room: list[int]
+) -> None:
+    chosen = spread(layers, layer, first, room)
+    assert len(chosen) == layers
+    assert chosen == sorted(chosen)
+    assert set(chosen) <= set(range(len(room)))
+
+
+@given(cards=st.integers(2, 8), layers=st.integers(16, 60), layer=st.integers(GB // 10, GB))
+def test_equal_cards_get_equal_loads(cards: int, layers: int, layer: int) -> None:
+    first = 2 * layer
+    chosen = spread(layers, layer, first, [24 * GB] * cards)
+    loads = [chosen.count(card) * layer + (first if card == 0 else 0) for card in range(cards)]
+    assert max(loads) - min(loads) <= 2 * layer
+
+
+def test_chatglm_on_two_cards_of_8_gb() -> None:
+    """28 layers of 0.44 GB in float16 with their cache, an output head of 1.07 GB."""
+    chosen = spread(28, 440_000_000, 1_070_000_000, [8 * GB, 8 * GB])
+    loads = [chosen.count(0) * 0.44 + 1.07, chosen.count(1) * 0.44]
+    assert all(load < 8 for load in loads)
+    assert chosen.count(0) < chosen.count(1)
+
+
+@pytest.mark.parametrize("words", ["gpu", "cuda:0,cuda:0", "cpu,cuda:0", ""])
+def test_devices_that_are_none_are_refused(words: str) -> None:
+    with pytest.raises(ConfigError, match=r"\[model\] device"):
+        parse_devices(words)
+
+
+def test_devices_are_read() -> None:
+    assert parse_devices("cuda:0, cuda:1") == [FIRST, SECOND]
+    assert parse_devices("cuda") == [FIRST]
+    assert parse_devices("auto") == [CPU], "no GPU here"
+
+
+@pytest.fixture(params=["chatglm-6b", "chatglm2-6b", "llama"])
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> LoadedModel:
+    register_attention()
+    if request.param == "llama":
+        return load(write_tiny_model(tmp_path / "m"), ATTENTION_NAME)
+    generation: Generation = request.param
+    return load(write_chatglm_folder(tmp_path / "m", generation, num_layers=4), ATTENTION_NAME)
+
+
+def test_a_model_that_fits_one_card_stays_there(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placements, "free_memory", lambda _: GB)
+    placed = place(model.module, model.shape, [FIRST, SECOND], Precision.FP16, 2048)
+    assert placed.devices == (FIRST,)
+
+
+def test_one_that_does_not_is_spread(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = expected_weight_bytes(model.module, Precision.FP16)
+    monkeypatch.setattr(placements, "free_memory", lambda _: whole // 2)
+    placed = place(model.module, model.shape, [FIRST, SECOND], Precision.FP16, 10)
+    homes = [placed.device_of(name) for name in model.shape.layer_names]
+    assert placed.devices == (FIRST, SECOND)
+    assert homes == sorted(homes, key=str)
+    assert placed.device_of("transformer.final_layernorm") == FIRST
+
+
+def test_embeddings_stay_in_the_hosts_memory(model: LoadedModel) -> None:
+    (name,) = host_parts(model.module, model.shape, FIRST)
+    assert name.endswith(("word_embeddings", "embed_tokens"))
+    assert host_parts(model.module, model.shape, CPU) == {}
+
+
+def test_a_step_crosses_the_cards_and_comes_home(model: LoadedModel) -> None:
+    """In a process of its own: a device of torch's that Python plays stays for as long as the process."""
+    script = Path(__file__).parent / "across_devices.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(model.checkpoint.folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "home again"
