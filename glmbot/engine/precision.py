@@ -6,7 +6,8 @@ made, so a switch needs the larger of the two precisions and one layer more, nev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,12 +15,15 @@ from torch import Tensor, nn
 
 from glmbot.engine.base import Precision
 from glmbot.engine.placement import Placement
-from glmbot.engine.sizes import BITS, is_quantised_layer, parameter_owners
+from glmbot.engine.sizes import BITS, LINEAR, int4_in_groups, is_quantised_layer, parameter_owners
 from glmbot.errors import ModelFileError, PrecisionError
+from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.checkpoint import Checkpoint
-from glmbot.quantization.choice import quantized_linear
-from glmbot.quantization.formats import dequantize, quantize_rows, unpack_nibbles
+from glmbot.native.linear import NativeLinear
+from glmbot.quantization.choice import grouped_linear, quantized_linear
+from glmbot.quantization.formats import dequantize, quantize_groups, quantize_rows, unpack_nibbles
 from glmbot.quantization.linear import QuantizedLinear
+from glmbot.quantization.native import native_float, native_rows
 
 __all__ = [
     "available_precisions",
@@ -75,7 +79,7 @@ def fill(
     owners = list(parameter_owners(module))
     missing: list[str] = []
     for done, (prefix, owner) in enumerate(owners):
-        if isinstance(owner, (nn.Linear, QuantizedLinear)):
+        if isinstance(owner, LINEAR):
             _fill_linear(module, prefix, owner, checkpoint, precision, placement, missing)
         else:
             for name, old in list(owner.named_parameters(recurse=False)):
@@ -87,6 +91,8 @@ def fill(
         if on_progress is not None:
             on_progress((done + 1) / len(owners))
     _tie(module, checkpoint, missing)
+    if precision in BITS and placement.activations is None and placement.device.type == "cpu":
+        _quantise_head(module)
     for name, buffer in module.named_buffers():
         device = placement.device_of(name)
         if buffer.device != device:
@@ -97,7 +103,7 @@ def fill(
 def _fill_linear(
     module: nn.Module,
     prefix: str,
-    owner: nn.Linear | QuantizedLinear,
+    owner: nn.Linear | QuantizedLinear | NativeLinear,
     checkpoint: Checkpoint,
     precision: Precision,
     placement: Placement,
@@ -106,24 +112,80 @@ def _fill_linear(
     name = f"{prefix}.weight"
     if name not in checkpoint.names():
         missing.append(name)
+        if isinstance(owner, NativeLinear):
+            with torch.device("meta"):
+                _replace(module, prefix, nn.Linear(owner.in_features, owner.out_features, bias=False))
         return
     shape = torch.Size((owner.out_features, owner.in_features))
     has_bias = owner.bias is not None  # pyright: ignore[reportUnnecessaryComparison]
     bias = _float(checkpoint, f"{prefix}.bias", shape[:1], precision, placement) if has_bias else None
-    if precision in BITS and is_quantised_layer(prefix):
-        device = placement.device_of(prefix)
-        quantized, scale = _quantized(checkpoint, name, shape, BITS[precision], device)
-        replacement: nn.Module = quantized_linear(
-            quantized, scale, BITS[precision], bias, placement.dtype(precision)
-        )
+    native = placement.activations is None
+    inner = is_quantised_layer(prefix)
+    replacement: nn.Module | None = None
+    if precision in BITS and inner:
+        replacement = _quantised_layer(module, name, shape, bias, checkpoint, precision, placement)
     else:
-        with torch.device("meta"):
-            replacement = nn.Linear(owner.in_features, owner.out_features, bias=has_bias)
-        _set(replacement, "weight", _float(checkpoint, name, shape, precision, placement))
-        if bias is not None:
-            _set(replacement, "bias", bias)
+        weight = _float(checkpoint, name, shape, precision, placement)
+        if native and inner:
+            replacement = native_float(weight, bias)
+        if replacement is None:
+            with torch.device("meta"):
+                replacement = nn.Linear(owner.in_features, owner.out_features, bias=has_bias)
+            _set(replacement, "weight", weight)
+            if bias is not None:
+                _set(replacement, "bias", bias)
+    _replace(module, prefix, replacement)
+
+
+def _replace(module: nn.Module, prefix: str, replacement: nn.Module) -> None:
     parent, _, leaf = prefix.rpartition(".")
     setattr(module.get_submodule(parent), leaf, replacement.eval())
+
+
+def _quantise_head(module: nn.Module) -> None:
+    """On the CPU, whose memory is the limit, the output head of a quantised model is int8: a step reads all of
+    it. ChatGLM's published formats leave it float."""
+    owner: Any = module
+    if isinstance(module, GlmCausalLM):
+        return
+    head = owner.get_output_embeddings()
+    prefix = next((name for name, part in module.named_modules() if part is head), None)
+    if prefix is None or not isinstance(head, nn.Linear) or "bias" in head.state_dict():
+        return
+    native = native_rows(*quantize_rows(head.weight, 8), 8, None)
+    if native is not None:
+        _replace(module, prefix, native)
+
+
+def _quantised_layer(
+    module: nn.Module,
+    name: str,
+    shape: torch.Size,
+    bias: Tensor | None,
+    checkpoint: Checkpoint,
+    precision: Precision,
+    placement: Placement,
+) -> nn.Module:
+    device, native = placement.device_of(name), placement.activations is None
+    grouped = precision is Precision.INT4 and int4_in_groups(module, shape[1])
+    if grouped and not _is_quantised(checkpoint, name):
+        weight = _read(checkpoint, name, shape).to(device)
+        with _naming(checkpoint, name):
+            codes, scale, minimum = quantize_groups(weight)
+        checkpoint.release(name)
+        return grouped_linear(codes, scale, minimum, bias, native=native)
+    quantized, scale = _quantized(checkpoint, name, shape, BITS[precision], device)
+    return quantized_linear(
+        quantized, scale, BITS[precision], bias, placement.dtype(precision), native=native
+    )
+
+
+@contextmanager
+def _naming(checkpoint: Checkpoint, name: str) -> Generator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ModelFileError(f"{checkpoint.file_of(name)}: tensor {name}: {error}") from error
 
 
 def _float(
@@ -153,10 +215,8 @@ def _quantized(
         weight = dequantize(quantized.to(device), scale.to(device))
     else:
         weight = _read(checkpoint, name, shape).to(device)
-    try:
+    with _naming(checkpoint, name):
         made = quantize_rows(weight, bits)
-    except ValueError as error:
-        raise ModelFileError(f"{checkpoint.file_of(name)}: tensor {name}: {error}") from error
     checkpoint.release(name)
     return made
 

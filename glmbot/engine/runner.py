@@ -18,9 +18,11 @@ from glmbot.engine.precision import available_precisions, fill
 from glmbot.engine.scheduler import Chunk
 from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
 from glmbot.errors import GlmbotError, PrecisionError
+from glmbot.models.lowering import LoweredModel, lower
 from glmbot.models.positions import PositionScheme
 from glmbot.models.prefix import PrefixEncoder
 from glmbot.models.registry import LoadedModel
+from glmbot.native.program import Rows
 
 __all__ = ["LEAST_CACHE_TOKENS", "MOST_CACHE_TOKENS", "ModelRunner"]
 
@@ -34,6 +36,8 @@ MOST_CACHE_TOKENS = 16384
 # (likeness 0 within a few hundredths). Four bits turn a small model's answer far.
 _PROBE_LIKENESS = 0.8
 _PROBE_LIKENESS_INT4 = 0.3
+# The program adds up in float32 where torch's modules round to bfloat16 in between.
+_PROGRAM_LIKENESS = 0.98
 
 
 class ModelRunner:
@@ -54,6 +58,7 @@ class ModelRunner:
         self.precision = self._loaded_precision = precision
         fill(model.module, model.checkpoint, precision, placement, on_progress)
         align(model.module, model.shape, placement)
+        self.lowered = self._lower()
         cache_tokens = cache_tokens or self._affordable_cache()
         self.allocator = RangeAllocator(cache_tokens)
         self._prefix = self._read_prefix()
@@ -70,9 +75,15 @@ class ModelRunner:
         self.weight_bytes = weight_bytes(model.module)
         self._probe_logits, self._probe_speed = self._probe()
 
+    @property
+    def native(self) -> bool:
+        """Whether steps are computed by a native program."""
+        return self.lowered is not None
+
     @torch.inference_mode()
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
-        """Compute the chunks. Returns float logits [rows, vocabulary], a row for each chunk that draws."""
+        """Compute the chunks. Returns float logits [rows, vocabulary], a row for each chunk that draws; they are
+        good until the next step."""
         step = _Step(self.model.positions, self.prefix_length)
         for chunk in chunks:
             sequence = chunk.sequence
@@ -119,7 +130,10 @@ class ModelRunner:
         )
 
     def _fill(self, precision: Precision, on_progress: Callable[[float], None] | None) -> None:
+        # A program points into the weights; it must not outlive them.
+        self.lowered = None
         fill(self.model.module, self.model.checkpoint, precision, self.placement, on_progress)
+        self.lowered = self._lower()
         self._prefix = self._read_prefix()
         self._arena.convert(self.placement.dtype(precision), self.allocator.ranges)
 
@@ -155,7 +169,26 @@ class ModelRunner:
                 f"{precision} needs about {growth / 2**30:.1f} GiB more, and {free / 2**30:.1f} GiB are free"
             )
 
+    def _lower(self) -> LoweredModel | None:
+        whole = self.placement.activations is None and not self.placement.parts
+        return lower(self.model.module) if self.device.type == "cpu" and whole else None
+
     def _forward(self, step: _Step) -> Tensor:
+        return self._by_torch(step) if self.lowered is None else self._by_program(self.lowered, step)
+
+    def _by_program(self, lowered: LoweredModel, step: _Step) -> Tensor:
+        positions = torch.tensor(step.positions)
+        rows = Rows(
+            hidden=lowered.embed(torch.tensor(step.tokens), positions),
+            places=torch.tensor(step.places, dtype=torch.int32),
+            bases=torch.tensor(step.bases(), dtype=torch.int32),
+            counts=torch.tensor(step.counts(), dtype=torch.int32),
+            drawn=torch.tensor(step.drawing, dtype=torch.int32),
+            rotation=None if lowered.rotation is None else lowered.rotation(positions),
+        )
+        return lowered.program.run(rows, self._arena.keys, self._arena.values, torch.get_num_threads())
+
+    def _by_torch(self, step: _Step) -> Tensor:
         places = torch.tensor(step.places, device=self.device)
         layout = StepLayout(self._arena, tuple(step.segments), places)
         positions = torch.tensor([step.positions], device=self.device)
@@ -184,7 +217,8 @@ class ModelRunner:
             step.add(tokens, prompt, start=start, end=len(tokens), place=base, draws=True)
             return self._forward(step)[0]
 
-        first = logits = compute(0)
+        first = logits = compute(0).clone()
+        self._compare(first, tokens, base)
         began = time.perf_counter()
         for _ in range(_PROBE_NEW):
             if not bool(torch.isfinite(logits).all()):
@@ -192,6 +226,21 @@ class ModelRunner:
             tokens.append(int(logits.argmax()))
             logits = compute(len(tokens) - 1)
         return first.cpu(), _PROBE_NEW / (time.perf_counter() - began)
+
+    def _compare(self, logits: Tensor, tokens: list[int], place: int) -> None:
+        """Give the program up when the model's own modules say something else."""
+        if self.lowered is None:
+            return
+        step = _Step(self.model.positions, self.prefix_length)
+        step.add(tokens, len(tokens), start=0, end=len(tokens), place=place, draws=True)
+        likeness = float(torch.cosine_similarity(logits, self._by_torch(step)[0], dim=0))
+        if not likeness >= _PROGRAM_LIKENESS and bool(torch.isfinite(logits).all()):
+            _log.warning(
+                "%s: the native program computes something else (likeness %.4f), so torch computes alone",
+                self.model.name,
+                likeness,
+            )
+            self.lowered = None
 
 
 class _Step:
@@ -224,6 +273,18 @@ class _Step:
         self.tokens += tokens[start:end]
         if draws:
             self.drawing.append(len(self.tokens) - 1)
+
+    def bases(self) -> list[int]:
+        """Of each token, where its sequence begins in the arena."""
+        return [segment.start for segment in self.segments for _ in range(segment.length)]
+
+    def counts(self) -> list[int]:
+        """Of each token, how many entries of its sequence it sees."""
+        counts: list[int] = []
+        for segment in self.segments:
+            end = segment.cached + segment.length
+            counts += range(segment.cached + 1, end + 1) if segment.causal else [end] * segment.length
+        return counts
 
     def _add_segment(self, place: int, start: int, end: int, *, causal: bool) -> None:
         if start < end:

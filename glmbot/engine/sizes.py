@@ -8,17 +8,24 @@ import torch
 from torch import Tensor, nn
 
 from glmbot.engine.base import Precision
+from glmbot.models.causal_lm import GlmCausalLM
+from glmbot.native.linear import NativeLinear
+from glmbot.quantization.formats import GROUP
 from glmbot.quantization.linear import QuantizedLinear
 
 __all__ = [
     "BITS",
     "FLOAT_DTYPES",
+    "LINEAR",
     "expected_weight_bytes",
+    "int4_in_groups",
     "is_quantised_layer",
     "parameter_owners",
     "weight_bytes",
 ]
 
+LINEAR = (nn.Linear, QuantizedLinear, NativeLinear)
+"""What a linear layer can be, depending on precision and device."""
 BITS = {Precision.INT8: 8, Precision.INT4: 4}
 FLOAT_DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
 
@@ -42,10 +49,13 @@ def expected_weight_bytes(
     for prefix, owner in parameter_owners(module):
         if not counts(prefix):
             continue
-        if isinstance(owner, (nn.Linear, QuantizedLinear)):
+        if isinstance(owner, LINEAR):
             elements = owner.in_features * owner.out_features
             if precision in BITS and is_quantised_layer(prefix):
-                total += elements * BITS[precision] // 8 + 4 * owner.out_features
+                grouped = precision is Precision.INT4 and int4_in_groups(module, owner.in_features)
+                total += elements * BITS[precision] // 8 + 4 * (
+                    elements // GROUP if grouped else owner.out_features
+                )
             else:
                 total += elements * float_bytes
         else:
@@ -59,8 +69,13 @@ def is_quantised_layer(name: str) -> bool:
     return ".layers." in f".{name}."
 
 
+def int4_in_groups(module: nn.Module, in_features: int) -> bool:
+    """Whether int4 means groups of columns: ChatGLM's own int4, one scale a row, is a published format."""
+    return not isinstance(module, GlmCausalLM) and in_features % GROUP == 0
+
+
 def parameter_owners(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Name and module of all that holds parameters of its own."""
     for prefix, owner in module.named_modules():
-        if isinstance(owner, QuantizedLinear) or any(True for _ in owner.parameters(recurse=False)):
+        if isinstance(owner, LINEAR) or any(True for _ in owner.parameters(recurse=False)):
             yield prefix, owner

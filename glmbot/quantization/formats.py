@@ -3,6 +3,9 @@
 Per output row, symmetric: scale = max|w| / (2^(bits-1) - 1) in float16, q = round(w / scale), everything
 computed in float16, so that the result equals the published checkpoints bit for bit. int4 keeps the even
 column in the high nibble and is sign-extended on reading (quantization.py of the published ChatGLM-6B).
+
+Models that were not published so get int4 in groups: 32 columns share a scale and a minimum, both float16, and
+w = scale · q + minimum with q from 0 to 15. It is as exact as llama.cpp's Q4_1, and takes back what came from one.
 """
 
 from __future__ import annotations
@@ -10,7 +13,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["dequantize", "pack_nibbles", "quantize_rows", "unpack_nibbles"]
+__all__ = [
+    "GROUP",
+    "dequantize",
+    "dequantize_groups",
+    "pack_nibbles",
+    "quantize_groups",
+    "quantize_rows",
+    "unpack_nibbles",
+]
+
+GROUP = 32
+"""Columns that share a scale and a minimum in the grouped int4 format."""
 
 
 def quantize_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -50,3 +64,27 @@ def unpack_nibbles(packed: Tensor) -> Tensor:
     rows, half = packed.shape
     # The shift right of a signed byte carries its sign along.
     return torch.stack((packed >> 4, (packed << 4) >> 4), dim=2).reshape(rows, 2 * half)
+
+
+def quantize_groups(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """weight: float [rows, columns]. Returns uint8 [rows, columns] from 0 to 15, and float16 scales and minima
+    [rows, columns / 32].
+
+    Raises ValueError when columns are no multiple of 32, or a weight is NaN, infinite, or too large for float16.
+    """
+    if weight.shape[1] % GROUP:
+        raise ValueError(f"{weight.shape[1]} columns are no whole groups of {GROUP}")
+    groups = weight.float().unflatten(1, (-1, GROUP))
+    low, high = groups.amin(-1), groups.amax(-1)
+    minimum, scale = low.to(torch.float16), ((high - low) / 15).to(torch.float16)
+    if not bool((torch.isfinite(minimum) & torch.isfinite(high.to(torch.float16))).all()):
+        raise ValueError("weights hold NaN or infinity (in float16)")
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    codes = ((groups - minimum.float()[..., None]) / scale.float()[..., None]).round_().clamp_(0, 15)
+    return codes.to(torch.uint8).flatten(1), scale, minimum
+
+
+def dequantize_groups(codes: Tensor, scale: Tensor, minimum: Tensor) -> Tensor:
+    """uint8 [rows, columns], float16 scales and minima [rows, groups] to float32 [rows, columns]."""
+    groups = codes.unflatten(1, (scale.shape[1], -1)).float()
+    return (groups * scale.float()[..., None] + minimum.float()[..., None]).flatten(1)

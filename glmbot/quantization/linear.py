@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from glmbot.quantization.formats import dequantize, pack_nibbles, unpack_nibbles
+from glmbot.quantization.formats import dequantize, dequantize_groups, pack_nibbles, unpack_nibbles
 
-__all__ = ["QuantizedLinear", "WidenedLinear"]
+__all__ = ["GroupedLinear", "QuantizedLinear", "WidenedLinear"]
 
 
 class QuantizedLinear(nn.Module, ABC):
@@ -52,4 +52,25 @@ class WidenedLinear(QuantizedLinear):
         if self.bits == 4:
             weight = unpack_nibbles(weight)
         widened = dequantize(weight, self.get_buffer("weight_scale"))
+        return torch.nn.functional.linear(rows, widened.to(rows.dtype))
+
+
+class GroupedLinear(QuantizedLinear):
+    """int4 in groups; each product widens the weights first. On any device and in any dtype.
+
+    Buffers: weight uint8 [out, in / 2], the even column in the low nibble; weight_scale and weight_minimum float16
+    [out, groups].
+    """
+
+    def __init__(self, codes: Tensor, scale: Tensor, minimum: Tensor, bias: Tensor | None) -> None:
+        """codes: uint8 [out, in] from 0 to 15."""
+        super().__init__(codes.shape[0], codes.shape[1], 4, bias)
+        self.register_buffer("weight", codes[:, 0::2] | codes[:, 1::2] << 4)
+        self.register_buffer("weight_scale", scale)
+        self.register_buffer("weight_minimum", minimum)
+
+    def product(self, rows: Tensor) -> Tensor:
+        packed = self.get_buffer("weight")
+        codes = torch.stack((packed & 0x0F, packed >> 4), dim=2).flatten(1)
+        widened = dequantize_groups(codes, self.get_buffer("weight_scale"), self.get_buffer("weight_minimum"))
         return torch.nn.functional.linear(rows, widened.to(rows.dtype))

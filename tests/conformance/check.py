@@ -7,6 +7,7 @@ written as a checkpoint in the published layout (two shards), and every case is 
   left, right    the file's prompts padded into one batch, at either side, by Transformers' cache and masks
   alone          through the shared engine's scheduler, runner and cache, one by one
   batched        all cases at once in the engine, joining in different steps, beside those in mid-decode
+  native         both again in the engine's native programs (float32), where there is a C++ compiler
   int8, int4     the quantised cases, alone and beside the file's other prompts; weights as published
 
 Prints one line for each failure, and `N passed, N failed` last; ends with 1 when anything failed.
@@ -43,7 +44,9 @@ from glmbot.models.registry import LoadedModel, empty_module, model_shape
 from glmbot.quantization.formats import pack_nibbles, quantize_rows
 
 _TOLERANCE = 5e-4
-_CPU = Placement(torch.device("cpu"), activations=torch.float32)
+# Quantised products in float32, as the vectors have them; and what an operator on a CPU gets: native programs.
+_TORCH = Placement(torch.device("cpu"), activations=torch.float32)
+_NATIVE = Placement(torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,7 @@ def check(file: Path, tally: Tally) -> None:
         _check_positions(vectors, tally)
         _check_transformers(vectors, tally)
         _check_engine(vectors, vectors.cases, Precision.FP32, "", tally)
+        _check_engine(vectors, vectors.cases, Precision.FP32, "native ", tally, _NATIVE)
         for bits, fields in vectors.fields.get("quantized", {}).items():
             precision = {"8": Precision.INT8, "4": Precision.INT4}[bits]
             case = Case.read(f"int{bits}", fields["case"])
@@ -187,7 +191,7 @@ def _check_positions(vectors: Vectors, tally: Tally) -> None:
 
 def _check_transformers(vectors: Vectors, tally: Tally) -> None:
     module = vectors.module("sdpa")
-    fill(module, Checkpoint(vectors.folder), Precision.FP32, _CPU)
+    fill(module, Checkpoint(vectors.folder), Precision.FP32, _TORCH)
     for case in vectors.cases:
         tally.attempt(
             f"{vectors.name} {case.name} transformers",
@@ -246,12 +250,17 @@ def _decode_padded(vectors: Vectors, module: Any, cases: Sequence[Case], side: s
 
 
 def _check_engine(
-    vectors: Vectors, cases: Sequence[Case], precision: Precision, prefix: str, tally: Tally
+    vectors: Vectors,
+    cases: Sequence[Case],
+    precision: Precision,
+    prefix: str,
+    tally: Tally,
+    placement: Placement = _TORCH,
 ) -> None:
     model = vectors.model()
     room = 4 * sum(len(case.prompt) + len(case.greedy) for case in (*vectors.cases, *cases))
     try:
-        runner = ModelRunner(model, placement=_CPU, precision=precision, cache_tokens=room)
+        runner = ModelRunner(model, placement=placement, precision=precision, cache_tokens=room)
     except Exception as error:
         tally.count(f"{vectors.name} {prefix}engine", f"{type(error).__name__}: {error}")
         return

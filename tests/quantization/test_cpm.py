@@ -98,6 +98,7 @@ def test_nvidias_compiler_takes_them_for_a_2080_ti(tmp_path: Path) -> None:
 
 def test_older_cards_get_them_and_newer_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     quantized, scale = quantize_rows(torch.randn(32, 32), 4)
+    monkeypatch.setattr(choice, "native_rows", lambda *_: None)
     monkeypatch.setattr(choice, "fits_packed", lambda *_: False)
     monkeypatch.setattr(choice, "is_old_card", lambda _: True)
     monkeypatch.setattr(choice, "kernels", lambda: object())

@@ -16,10 +16,10 @@ from glmbot.models.chatglm.configuration import ChatGLMConfig
 from glmbot.models.positions import BlockPositions
 from glmbot.models.prefix import PrefixedTransformer, PrefixEncoder
 
-__all__ = ["ChatGLMForCausalLM"]
+__all__ = ["ALPHA", "ChatGLMForCausalLM"]
 
 # sqrt(2 · 28): the published block is never told how many layers there are, so this holds at every depth.
-_ALPHA = 56**0.5
+ALPHA = 56**0.5
 _ROTARY_BASE = 10000.0
 
 _Rotation = tuple[Tensor, Tensor]
@@ -103,9 +103,9 @@ class ChatGLMBlock(nn.Module):
     def forward(self, hidden: Tensor, **kwargs: Any) -> Tensor:
         normed = self.input_layernorm(hidden)
         # The residual is the normalised input, scaled (DeepNorm's alpha, Wang et al. 2022, arXiv:2203.00555).
-        hidden = normed * _ALPHA + self.attention(normed, **kwargs)
+        hidden = normed * ALPHA + self.attention(normed, **kwargs)
         normed = self.post_attention_layernorm(hidden)
-        return normed * _ALPHA + self.mlp(normed)
+        return normed * ALPHA + self.mlp(normed)
 
 
 class ChatGLMAttention(nn.Module):

@@ -1,0 +1,55 @@
+"""Which layers of a model on the CPU are held as the native kernels read them, and packing them so."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from glmbot.native.library import kernels
+from glmbot.native.linear import NativeLinear
+from glmbot.native.weights import WeightKind, pack_bytes, pack_floats, pack_nibbles_of_rows, pack_scales
+
+__all__ = ["native_float", "native_groups", "native_rows"]
+
+_FLOATS = {torch.float32: WeightKind.FLOAT32, torch.bfloat16: WeightKind.BFLOAT16}
+_MIDDLE = {8: 128, 4: 8}
+
+
+def native_float(weight: Tensor, bias: Tensor | None) -> NativeLinear | None:
+    """weight: float32 or bfloat16 [out, in]. None when it can't be held so."""
+    kind = _FLOATS.get(weight.dtype)
+    if kind is None or not _can(kind, weight):
+        return None
+    rows, columns = weight.shape
+    return NativeLinear(kind, rows, columns, pack_floats(weight), bias=bias)
+
+
+def native_rows(quantized: Tensor, scale: Tensor, bits: int, bias: Tensor | None) -> NativeLinear | None:
+    """The published formats. quantized: int8 [out, in]; scale: float16 [out]."""
+    kind = WeightKind.INT8 if bits == 8 else WeightKind.INT4
+    if not _can(kind, quantized):
+        return None
+    rows, columns = quantized.shape
+    codes = (quantized.to(torch.int16) + _MIDDLE[bits]).to(torch.uint8)
+    packed = pack_bytes(codes) if bits == 8 else pack_nibbles_of_rows(codes)
+    return NativeLinear(kind, rows, columns, packed, scale=pack_scales(scale[:, None]), bias=bias)
+
+
+def native_groups(codes: Tensor, scale: Tensor, minimum: Tensor, bias: Tensor | None) -> NativeLinear | None:
+    """int4 in groups. codes: uint8 [out, in]; scale, minimum: float16 [out, groups]."""
+    if not _can(WeightKind.INT4, codes):
+        return None
+    rows, columns = codes.shape
+    return NativeLinear(
+        WeightKind.INT4,
+        rows,
+        columns,
+        pack_nibbles_of_rows(codes),
+        scale=pack_scales(scale),
+        minimum=pack_scales(minimum),
+        bias=bias,
+    )
+
+
+def _can(kind: WeightKind, weight: Tensor) -> bool:
+    return weight.device.type == "cpu" and NativeLinear.fits(kind, weight.shape[1]) and kernels() is not None
