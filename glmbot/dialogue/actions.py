@@ -167,6 +167,7 @@ class CommandActions:
             return await self._say(language, "forget.confirm")
         self._lanes.stop_user(message.user)
         turns = await self._store.forget(message.user)
+        await self._engine.forget(str(message.user))
         return await self._say(language, "forget.done", turns=turns)
 
     async def _queue(self, language: str) -> Reply:

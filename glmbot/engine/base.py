@@ -97,6 +97,8 @@ class EngineStats:
     queue_limit: int
     cache_tokens_used: int
     cache_tokens_total: int
+    cache_tokens_kept: int
+    """Of ended sequences, for prompts that begin alike; they give way to running ones."""
     weight_bytes: int
     tokens_generated: int
     prompt_tokens_read: int
@@ -144,6 +146,10 @@ class Engine(Protocol):
         self, precision: Precision, on_progress: Callable[[float], None] | None = None
     ) -> PrecisionChange:
         """Switch between two steps; running generations go on. Raises PrecisionError after rolling back."""
+        ...
+
+    async def forget(self, user: str) -> None:
+        """Drop what is kept of this user's ended requests."""
         ...
 
     def stats(self) -> EngineStats: ...

@@ -52,6 +52,23 @@ class RangeAllocator:
             start = owned.end
         return None
 
+    def would_fit(self, length: int, freed: Sequence[Range]) -> bool:
+        """Whether `take` would succeed once the `freed` ranges are given back."""
+        start = 0
+        for owned in [*(owned for owned in self._used if owned not in freed), Range(self.capacity, 0)]:
+            if owned.start - start >= length:
+                return True
+            start = owned.end
+        return False
+
+    def shrink(self, owned: Range, length: int) -> Range:
+        """Keep the first `length` tokens of an owned range. Raises ValueError when it is not owned or shorter."""
+        if not 0 < length <= owned.length:
+            raise ValueError(f"{owned} can't be shrunk to {length}")
+        kept = Range(owned.start, length)
+        self._used[self._used.index(owned)] = kept
+        return kept
+
     def give_back(self, owned: Range) -> None:
         """Raises ValueError for a range that is not owned."""
         self._used.remove(owned)
@@ -92,6 +109,14 @@ class Arena:
         places = places.to(self.keys[layer].device)
         self.keys[layer].index_copy_(1, places, keys)
         self.values[layer].index_copy_(1, places, values)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy `length` entries of all layers from entry `source` on to `target` on. They may overlap."""
+        if source == target:
+            return
+        for tensors in (self.keys, self.values):
+            for tensor in tensors:
+                tensor[:, target : target + length] = tensor[:, source : source + length].clone()
 
     def write_prefix(self, start: int, prefix: Tensor) -> None:
         """Store keys and values that every layer gets in front of a sequence, from entry `start` on.

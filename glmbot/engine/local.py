@@ -88,7 +88,7 @@ class LocalEngine:
     """See `glmbot.engine.base.Engine`. Make one with `LocalEngine.start`."""
 
     def __init__(self, settings: LocalEngineSettings, loop: asyncio.AbstractEventLoop) -> None:
-        self._settings = settings
+        self.settings = settings
         self._loop = loop
         self._ids = count(1)
         self._streams: dict[int, _Stream] = {}
@@ -133,7 +133,7 @@ class LocalEngine:
     @property
     def context_length(self) -> int:
         cache = self._runner.allocator.capacity - self._runner.prefix_length
-        return min(self._settings.context_length, self._model.shape.positions, cache)
+        return min(self.settings.context_length, self._model.shape.positions, cache)
 
     @property
     def chat_format(self) -> ChatFormat:
@@ -160,7 +160,7 @@ class LocalEngine:
         limit = self.context_length
         if not prompt or len(prompt) + sampling.max_tokens > limit:
             raise PromptTooLong(len(prompt), limit - sampling.max_tokens)
-        if len(self._streams) >= self._settings.max_batch + self._settings.queue_limit:
+        if len(self._streams) >= self.settings.max_batch + self.settings.queue_limit:
             waiting = max(0, len(self._streams) - len(self._scheduler.running))
             raise QueueFull(waiting, self._expected_wait(waiting))
         now = time.monotonic()
@@ -204,6 +204,8 @@ class LocalEngine:
                 self._loop.call_soon_threadsafe(on_progress, share)
 
         def switch() -> None:
+            # What other precisions computed is not carried on by those who begin at this one.
+            self._scheduler.retained.forget()
             try:
                 change = self._runner.set_precision(precision, report)
             except EngineError as error:
@@ -216,6 +218,18 @@ class LocalEngine:
         self._commands.put(switch)
         return await result
 
+    async def forget(self, user: str) -> None:
+        if self._stopping or not self._thread.is_alive():
+            return
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def drop() -> None:
+            self._scheduler.retained.forget(user)
+            self._loop.call_soon_threadsafe(_settle, done, None)
+
+        self._commands.put(drop)
+        await done
+
     def stats(self) -> EngineStats:
         scheduler, runner = self._scheduler, self._runner
         waiting = list(scheduler.waiting)
@@ -227,9 +241,10 @@ class LocalEngine:
             precision=runner.precision,
             running=len(scheduler.running),
             waiting=len(waiting),
-            queue_limit=self._settings.queue_limit,
-            cache_tokens_used=runner.allocator.used,
+            queue_limit=self.settings.queue_limit,
+            cache_tokens_used=scheduler.cache_used,
             cache_tokens_total=runner.allocator.capacity,
+            cache_tokens_kept=scheduler.retained.tokens,
             weight_bytes=runner.weight_bytes,
             tokens_generated=self._totals["generated"],
             prompt_tokens_read=self._totals["read"],
@@ -263,7 +278,7 @@ class LocalEngine:
     def _expected_wait(self, waiting: int) -> float:
         times = list(self._finish_times)
         if len(times) < 2 or times[-1] <= times[0]:
-            return _GUESSED_SERVICE_S * (1 + waiting / self._settings.max_batch)
+            return _GUESSED_SERVICE_S * (1 + waiting / self.settings.max_batch)
         rate = (len(times) - 1) / (times[-1] - times[0])
         return (waiting + 1) / rate
 
@@ -290,13 +305,16 @@ class LocalEngine:
                 break
             self._expire()
             chunks = self._scheduler.schedule()
+            for sequence in self._scheduler.running:
+                if not sequence.started:
+                    self._runner.begin(sequence)
             self._publish_places()
             if chunks:
                 self._step(chunks)
         self._post([(job, EngineStopped("the engine is shutting down")) for job in self._jobs])
 
     def _load(self) -> None:
-        settings = self._settings
+        settings = self.settings
         devices = parse_devices(settings.device)
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -350,7 +368,7 @@ class LocalEngine:
     def _cancel(self, sequence_id: int) -> None:
         job = self._jobs.pop(sequence_id, None)
         if job is not None:
-            self._scheduler.remove(job.sequence)
+            self._scheduler.remove(job.sequence, retain=True)
             self._places.pop(sequence_id, None)
 
     def _expire(self) -> None:
@@ -371,7 +389,7 @@ class LocalEngine:
         )
         self._places = places
 
-    def _step(self, chunks: Sequence[Chunk]) -> None:
+    def _step(self, chunks: list[Chunk]) -> None:
         try:
             logits = self._runner.step(chunks)
             drawing = [chunk.sequence for chunk in chunks if chunk.draws]
@@ -427,7 +445,7 @@ class LocalEngine:
 
     def _end(self, job: _Job, reason: FinishReason) -> _Update:
         self._jobs.pop(job.sequence.id, None)
-        self._scheduler.remove(job.sequence)
+        self._scheduler.remove(job.sequence, retain=True)
         self._totals["finished"] += 1
         self._finish_times.append(time.monotonic())
         return job.sequence.id, self._progress(job, job.detokenizer.finish(), reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -15,7 +15,7 @@ from glmbot.engine.base import Precision, PrecisionChange
 from glmbot.engine.kv_cache import Arena, RangeAllocator
 from glmbot.engine.placement import Placement, align, free_memory
 from glmbot.engine.precision import available_precisions, fill
-from glmbot.engine.scheduler import Chunk
+from glmbot.engine.scheduler import Chunk, Sequence
 from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
 from glmbot.errors import GlmbotError, PrecisionError
 from glmbot.models.lowering import LoweredModel, lower
@@ -81,7 +81,7 @@ class ModelRunner:
         return self.lowered is not None
 
     @torch.inference_mode()
-    def step(self, chunks: Sequence[Chunk]) -> Tensor:
+    def step(self, chunks: list[Chunk]) -> Tensor:
         """Compute the chunks. Returns float logits [rows, vocabulary], a row for each chunk that draws; they are
         good until the next step."""
         step = _Step(self.model.positions, self.prefix_length)
@@ -89,8 +89,8 @@ class ModelRunner:
             sequence = chunk.sequence
             if sequence.place is None:
                 raise RuntimeError(f"sequence {sequence.id} was scheduled without a cache range")
-            if sequence.computed == 0 and self._prefix is not None:
-                self._arena.write_prefix(sequence.place.start, self._prefix)
+            if not sequence.started:
+                self.begin(sequence)
             step.add(
                 sequence.tokens,
                 sequence.prompt_length,
@@ -100,6 +100,19 @@ class ModelRunner:
                 draws=chunk.draws,
             )
         return self._forward(step)
+
+    @torch.inference_mode()
+    def begin(self, sequence: Sequence) -> None:
+        """Put into a sequence's range what is there before its first token is computed. To be called when it is
+        admitted: what it shares may be overwritten later."""
+        if sequence.place is None:
+            raise RuntimeError(f"sequence {sequence.id} has no cache range")
+        sequence.started = True
+        if self._prefix is not None:
+            self._arena.write_prefix(sequence.place.start, self._prefix)
+        if sequence.shares is not None:
+            source, length = sequence.shares
+            self._arena.copy(source, sequence.place.start + self.prefix_length, length)
 
     def set_precision(
         self, precision: Precision, on_progress: Callable[[float], None] | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from glmbot.engine.base import Sampling
 from glmbot.engine.kv_cache import Range, RangeAllocator
+from glmbot.engine.retained import LEAST_SHARED, RetainedPrefixes, common_prefix
 
 __all__ = ["Chunk", "Scheduler", "Sequence"]
 
@@ -28,6 +29,12 @@ class Sequence:
     """Cache entries in front of the tokens' own (P-Tuning)."""
     computed: int = 0
     place: Range | None = None
+    shares: tuple[int, int] | None = None
+    """To be copied before its first step: the cache entry to begin at, and how many. They count as computed."""
+    reused: int = 0
+    """Tokens of its prompt that were not computed again."""
+    started: bool = False
+    """Whether its range holds what it shares with others."""
     seen: set[int] = field(default_factory=set[int])
 
     @property
@@ -61,6 +68,7 @@ class Scheduler:
 
     def __init__(self, allocator: RangeAllocator, *, max_batch: int, prefill_tokens: int) -> None:
         self.allocator = allocator
+        self.retained = RetainedPrefixes(allocator)
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self._max_batch = max_batch
@@ -76,14 +84,25 @@ class Scheduler:
             )
         self.waiting.append(sequence)
 
-    def remove(self, sequence: Sequence) -> None:
-        """Take a sequence out, wherever it is, and free its cache. Harmless when it is gone already."""
+    @property
+    def cache_used(self) -> int:
+        """Cache entries that running sequences own; what is retained gives way."""
+        return self.allocator.used - self.retained.tokens
+
+    def remove(self, sequence: Sequence, *, retain: bool = False) -> None:
+        """Take a sequence out, wherever it is, and free its cache, or leave it to whoever begins alike. Harmless
+        when it is gone already."""
         if sequence in self.waiting:
             self.waiting.remove(sequence)
         if sequence in self.running:
             self.running.remove(sequence)
         if sequence.place is not None:
-            self.allocator.give_back(sequence.place)
+            # Entries of a context that sees itself in both directions depend on all of it.
+            if retain and sequence.started and not sequence.whole_prefill:
+                computed = sequence.tokens[: sequence.computed]
+                self.retained.keep(sequence.user, computed, sequence.place, sequence.prefix)
+            else:
+                self.allocator.give_back(sequence.place)
             sequence.place = None
         if not self.running and not self.waiting:
             self._last_served.clear()
@@ -133,14 +152,35 @@ class Scheduler:
             if len(self.running) >= self._max_batch:
                 return
             # Strictly in line: a small request never overtakes a large one for ever.
-            place = self.allocator.take(sequence.reserved)
-            if place is None:
+            if not self._place(sequence):
                 return
-            sequence.place = place
             self.waiting.remove(sequence)
             self.running.append(sequence)
             self._turn += 1
             self._last_served[sequence.user] = self._turn
+
+    def _place(self, sequence: Sequence) -> bool:
+        """Give it a cache range, with what can be shared of others' to be copied. False when there is no room."""
+        if not self.retained.has_room(sequence.reserved):
+            return False
+        best = None if sequence.whole_prefill else self.retained.best(sequence.tokens)
+        sequence.place = self.retained.take(sequence.reserved, best[0] if best is not None else None)
+        source, shared = (best[0].place.start, best[1]) if best is not None else (0, 0)
+        if not sequence.whole_prefill:
+            for other in self.running:
+                if other.place is None or other.whole_prefill:
+                    continue
+                common = common_prefix(other.tokens[: other.computed], sequence.tokens)
+                if common > max(shared, LEAST_SHARED - 1):
+                    source, shared = other.place.start, common
+        # The last token of a prompt is always computed: its logits are wanted.
+        shared = min(shared, len(sequence.tokens) - 1)
+        if shared >= LEAST_SHARED:
+            sequence.shares = (source + sequence.prefix, shared)
+            sequence.computed = sequence.reused = shared
+            if best is not None:
+                self.retained.touch(best[0])
+        return True
 
 
 def _count(names: Iterable[str]) -> dict[str, int]:

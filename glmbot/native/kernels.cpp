@@ -32,6 +32,7 @@ typedef uint16_t h16 __attribute__((vector_size(32), aligned(2), may_alias));
 constexpr int kLanes = 16;   // output rows in a block
 constexpr int kBlock = 32;   // columns that share one scale of the quantised activations
 constexpr int kTile = 8;     // tokens that share one reading of the weights
+constexpr int kAhead = 4096; // bytes of weights that are asked for before they are needed
 
 enum WeightKind { kFloat32 = 0, kBfloat16 = 1, kInt8 = 2, kInt4 = 3, kRowsBfloat16 = 4, kRowsFloat32 = 5 };
 
@@ -260,6 +261,8 @@ void integer_tile(const Weight& w, int row_block, const int8_t* codes, const flo
     }
     for (int r = 0; r < R; r++) {
       codes64 weights[8];
+      const uint8_t* ahead = data + r * bytes + (int64_t)block * kBlock * kLanes * kBits / 8 + kAhead;
+      for (int line = 0; line < kBits; line++) __builtin_prefetch(ahead + 64 * line);
       load_block<kBits>(data + r * bytes + (int64_t)block * kBlock * kLanes * kBits / 8, weights);
       for (int m = 0; m < M; m++) {
         const int8_t* a = codes + (int64_t)m * width + block * kBlock;
@@ -309,10 +312,12 @@ void bfloat16_tile(const Weight& w, int row_block, const uint16_t* activations, 
   f16 acc[R][M];
   for (int r = 0; r < R; r++) for (int m = 0; m < M; m++) acc[r][m] = f16{};
   for (int column = 0; column < w.columns; column += 2)
-    for (int r = 0; r < R; r++)
+    for (int r = 0; r < R; r++) {
+      const uint16_t* weights = data + r * block + (int64_t)column * kLanes;
+      __builtin_prefetch((const uint8_t*)weights + kAhead);
       for (int m = 0; m < M; m++)
-        acc[r][m] = pair_product(acc[r][m], data + r * block + (int64_t)column * kLanes,
-                                 activations + (int64_t)m * width + column);
+        acc[r][m] = pair_product(acc[r][m], weights, activations + (int64_t)m * width + column);
+    }
   for (int r = 0; r < R; r++) for (int m = 0; m < M; m++) store(out + m * out_stride + r * kLanes, acc[r][m]);
 }
 
@@ -324,7 +329,9 @@ void float32_tile(const Weight& w, int row_block, const float* x, int64_t x_stri
   for (int r = 0; r < R; r++) for (int m = 0; m < M; m++) acc[r][m] = f16{};
   for (int column = 0; column < w.columns; column++)
     for (int r = 0; r < R; r++) {
-      f16 weights = load(data + r * block + (int64_t)column * kLanes);
+      const float* at = data + r * block + (int64_t)column * kLanes;
+      __builtin_prefetch((const uint8_t*)at + kAhead);
+      const f16 weights = load(at);
       for (int m = 0; m < M; m++) acc[r][m] = fma16(weights, splat(x[m * x_stride + column]), acc[r][m]);
     }
   for (int r = 0; r < R; r++) for (int m = 0; m < M; m++) store(out + m * out_stride + r * kLanes, acc[r][m]);
