@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The constraint keeps torch at one release; see constraints.txt.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 
 demo: $(VENV)/.installed
 	exec $(BIN)/glmbot demo
@@ -18,6 +18,12 @@ test: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/glmbot pull
 	$(BIN)/pytest
+
+# The engine beside its peers; each peer gets an environment of its own under .glmbot/bench. About 20 minutes.
+bench: $(VENV)/.installed-dev
+	$(BIN)/glmbot pull
+	$(BIN)/python bench/suite.py
+	$(BIN)/python bench/report.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

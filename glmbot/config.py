@@ -65,7 +65,9 @@ class ModelSection(_Section):
         default=64, ge=0, description="Requests that may wait; one more is told when to return."
     )
     prefill_tokens: int = Field(
-        default=512, ge=1, description="Prompt tokens read in one step beside decoding."
+        default=0,
+        ge=0,
+        description="Prompt tokens read in one step beside decoding; 0: 128 on a CPU, 512 on a GPU.",
     )
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 is torch's own choice.")
 

@@ -11,6 +11,9 @@ from glmbot.engine.retained import LEAST_SHARED, RetainedPrefixes, common_prefix
 
 __all__ = ["Chunk", "Scheduler", "Sequence"]
 
+# How many times larger the steps of prompts are while nobody decodes.
+_ALONE = 4
+
 
 @dataclass(slots=True, eq=False)
 class Sequence:
@@ -131,10 +134,12 @@ class Scheduler:
 
     def schedule(self) -> list[Chunk]:
         """Admit whom there is room for, and say what to compute: one token of each sequence that decodes,
-        and up to the prefill budget of prompts, in order of admission (at least one chunk gets through)."""
+        and up to the prefill budget of prompts, in order of admission (at least one chunk gets through). With
+        nobody to wait for it the budget is larger."""
         self._admit()
         chunks: list[Chunk] = []
-        budget = self._prefill_tokens
+        decoding = any(len(sequence.tokens) - sequence.computed == 1 for sequence in self.running)
+        budget = self._prefill_tokens if decoding else _ALONE * self._prefill_tokens
         for sequence in self.running:
             left = len(sequence.tokens) - sequence.computed
             if left == 1:

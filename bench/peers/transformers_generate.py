@@ -1,0 +1,48 @@
+"""Transformers: transformers_generate.py MODEL_FOLDER DTYPE generate|batching
+
+`generate` runs one padded batch; `batching` is its continuous batching. Neither streams here.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import torch
+import transformers
+from protocol import Answer, serve
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+
+def run(model: Any, kind: str, order: dict[str, Any]) -> Answer:
+    rows: list[list[int]] = order["prompts"]
+    new_tokens = max(order["new_tokens"])
+    settings: dict[str, Any] = {"max_new_tokens": new_tokens, "do_sample": False, "repetition_penalty": 1.0}
+    began = time.perf_counter()
+    if kind == "generate":
+        width = max(map(len, rows))
+        ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+        model.generate(ids, attention_mask=mask, min_new_tokens=new_tokens, pad_token_id=0, **settings)
+    else:
+        # An end token that is none keeps every answer going to its last token.
+        config = GenerationConfig(eos_token_id=-1, pad_token_id=0, **settings)
+        made = model.generate_batch(rows, generation_config=config, progress_bar=False)
+        if any(len(output.generated_tokens) < new_tokens for output in made.values()):
+            raise RuntimeError("an answer ended early")
+    seconds = time.perf_counter() - began
+    return {
+        "seconds": seconds,
+        "requests": [{"first": None, "gaps": None, "tokens": new_tokens} for _ in rows],
+    }
+
+
+def main() -> None:
+    folder, dtype, kind = sys.argv[1:4]
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+    serve({"version": transformers.__version__}, lambda order: run(model.eval(), kind, order))
+
+
+if __name__ == "__main__":
+    main()
