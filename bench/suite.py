@@ -298,7 +298,7 @@ def main() -> None:
             engine.start()
             engine.ask(prompts=prompts.new(1), new_tokens=[8])
             running.append(engine)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, ValueError) as error:
             failed[engine.name] = str(error)
             print(f"{engine.name} does not run here: {error}", file=sys.stderr)
     streaming = [engine for engine in running if engine.streams]

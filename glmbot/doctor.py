@@ -14,6 +14,7 @@ from glmbot.engine.runner import LEAST_CACHE_TOKENS
 from glmbot.errors import GlmbotError, StoreError
 from glmbot.memory import memory_needed
 from glmbot.models.registry import load
+from glmbot.native.library import kernels
 
 __all__ = ["Finding", "examine"]
 
@@ -31,6 +32,7 @@ async def examine(configuration: Configuration) -> Sequence[Finding]:
     """Look at everything without starting anything; nothing here raises."""
     findings = [await _store(configuration)]
     findings += await asyncio.to_thread(_model_and_memory, configuration)
+    findings.append(await asyncio.to_thread(_kernels))
     findings += _access(configuration)
     findings += _tokens(configuration)
     return findings
@@ -76,6 +78,16 @@ def _model_and_memory(configuration: Configuration) -> list[Finding]:
         Finding("model", True, f"{model.name}, {model.shape.layers} layers"),
         Finding("memory", fits, words),
     ]
+
+
+def _kernels() -> Finding:
+    library = kernels()
+    if library is not None:
+        return Finding(
+            "kernels", True, f"compiled for this CPU ({library.glmbot_features().decode().strip()})"
+        )
+    words = "none, so on a CPU torch computes alone, several times slower: install g++"
+    return Finding("kernels", False, words)
 
 
 def _access(configuration: Configuration) -> list[Finding]:

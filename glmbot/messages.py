@@ -248,6 +248,10 @@ class Dialogue(Protocol):
 
     def health(self) -> Health: ...
 
+    def metrics(self) -> bytes:
+        """In Prometheus' text format, which is also their content type's."""
+        ...
+
 
 class Adapter(Protocol):
     """One platform. Found by the entry-point group `glmbot.adapters`; the built-in ones use the same door."""

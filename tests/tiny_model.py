@@ -21,8 +21,10 @@ TEMPLATE = (
 )
 
 
-def write_tiny_model(folder: Path, *, seed: int = 1, heads: int = 4, kv_heads: int = 2) -> Path:
-    """Two layers, vocabulary about 500, 2048 positions."""
+def write_tiny_model(
+    folder: Path, *, seed: int = 1, heads: int = 4, kv_heads: int = 2, hidden: int = 64, layers: int = 2
+) -> Path:
+    """Vocabulary about 500, 2048 positions."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -39,16 +41,16 @@ def write_tiny_model(folder: Path, *, seed: int = 1, heads: int = 4, kv_heads: i
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(fast),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
         max_position_embeddings=2048,
         tie_word_embeddings=False,
         eos_token_id=fast.convert_tokens_to_ids("<|im_end|>"),
         bos_token_id=None,
-        initializer_range=0.2,
+        initializer_range=1.6 * hidden**-0.5,
     )
     model = LlamaForCausalLM(config)
     # Its greedy answers never end by themselves, so that tests decide how long they are.

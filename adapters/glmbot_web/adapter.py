@@ -1,4 +1,4 @@
-"""The web: a chat page, the OpenAI-compatible interface, the ChatGLM-6B projects' POST /, and /healthz."""
+"""The web: a chat page, the OpenAI-compatible interface, ChatGLM-6B's POST /, /healthz and /metrics."""
 
 from __future__ import annotations
 
@@ -83,6 +83,7 @@ class WebAdapter:
                 web.get("/", self._page),
                 web.post("/", self._chatglm),
                 web.get("/healthz", self._healthz),
+                web.get("/metrics", self._metrics),
                 web.get("/static/{name}", self._static),
                 web.get("/api/hello", self._hello),
                 web.post("/api/login", self._log_in),
@@ -240,6 +241,11 @@ class WebAdapter:
             "waiting": health.waiting,
         }
         return web.json_response(body, status=200 if health.ok else 503)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        """For Prometheus, which sends the token as a bearer where one is set."""
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        return web.Response(body=self._dialogue.metrics(), headers={"Content-Type": kind})
 
     def _role(self) -> Role:
         return Role.ADMIN if self._settings.admin else Role.USER

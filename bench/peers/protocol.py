@@ -21,17 +21,19 @@ from typing import Any
 
 Answer = dict[str, Any]
 
+# What libraries print goes to stderr, from the moment this is imported.
+_out = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
 
 def serve(ready: dict[str, Any], handle: Callable[[dict[str, Any]], Answer]) -> None:
-    """Answer every line of stdin. What libraries print goes to stderr."""
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    out.write(json.dumps(ready) + "\n")
-    out.flush()
+    """Answer every line of stdin."""
+    _out.write(json.dumps(ready) + "\n")
+    _out.flush()
     for line in sys.stdin:
         answer = handle(json.loads(line)) | {"peak_mb": peak_mb()}
-        out.write(json.dumps(answer) + "\n")
-        out.flush()
+        _out.write(json.dumps(answer) + "\n")
+        _out.flush()
     os._exit(0)
 
 

@@ -132,6 +132,8 @@ class CommandActions:
             speed=stats.tokens_per_second,
             cache=stats.cache_tokens_used / max(1, stats.cache_tokens_total),
             weights=stats.weight_bytes / _MB,
+            wait=stats.first_token.median or 0.0,
+            batch=stats.largest_batch,
             finished=stats.requests_finished,
         )
 

@@ -31,6 +31,7 @@ from glmbot.messages import (
     Unfinished,
     Usage,
 )
+from glmbot.metrics import exposition
 from glmbot.store.base import Store, StoredAnswer, Turn
 
 __all__ = ["DialogueManager", "DialogueSettings"]
@@ -161,6 +162,9 @@ class DialogueManager:
     def health(self) -> Health:
         stats = self._engine.stats()
         return Health(stats.alive, stats.model, str(stats.precision), stats.running, stats.waiting)
+
+    def metrics(self) -> bytes:
+        return exposition(self._engine.stats())
 
     # ---- answering ------------------------------------------------------------------------------------------
 

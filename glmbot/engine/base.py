@@ -19,6 +19,7 @@ __all__ = [
     "PrecisionChange",
     "Progress",
     "Sampling",
+    "Waits",
 ]
 
 
@@ -89,6 +90,18 @@ class PrecisionChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """Seconds from requests to their first tokens: `counts` of those up to each of `bounds`, `count` of all, their
+    `total`, and the median of the last few."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    count: int
+    total: float
+    median: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     model: str
     precision: Precision
@@ -102,7 +115,14 @@ class EngineStats:
     weight_bytes: int
     tokens_generated: int
     prompt_tokens_read: int
+    prompt_tokens_reused: int
+    tokens_guessed: int
+    tokens_guessed_right: int
+    """Of those computed ahead, the ones that turned out to be drawn."""
     requests_finished: int
+    requests_cancelled: int
+    requests_refused: int
+    first_token: Waits
     tokens_per_second: float
     """Over the last ten seconds in which anything ran."""
     largest_batch: int

@@ -27,7 +27,9 @@ from glmbot.engine.base import (
     Progress,
     Sampling,
 )
+from glmbot.engine.counters import Counters
 from glmbot.engine.detokenizer import Detokenizer
+from glmbot.engine.lookup import PromptLookup
 from glmbot.engine.placement import parse_devices, place
 from glmbot.engine.precision import available_precisions, checkpoint_precision, default_precision
 from glmbot.engine.runner import LEAST_CACHE_TOKENS, ModelRunner
@@ -41,8 +43,8 @@ __all__ = ["LocalEngine", "LocalEngineSettings"]
 
 _log = logging.getLogger(__name__)
 
-_SPEED_WINDOW_S = 10.0
-_GUESSED_SERVICE_S = 20.0
+# More people than this fill the processor without guesses.
+_MOST_GUESSING = 2
 # A step of so many prompt tokens lasts about a tenth of a second on a CPU: those who decode hardly notice.
 _PREFILL_TOKENS = {True: 128, False: 512}
 
@@ -82,6 +84,9 @@ class _Job:
     sequence: EngineSequence
     detokenizer: Detokenizer
     dice: random.Random
+    uniforms: deque[float] = field(default_factory=deque[float])
+    """Numbers thrown and not yet used: each decides one token of the answer, in their order."""
+    lookup: PromptLookup = field(default_factory=PromptLookup)
 
 
 _Update = tuple[int, Progress | EngineError]
@@ -99,9 +104,7 @@ class LocalEngine:
         self._jobs: dict[int, _Job] = {}
         self._stopping = False
         self._switching: float | None = None
-        self._drawn: deque[tuple[float, int]] = deque()
-        self._finish_times: deque[float] = deque(maxlen=32)
-        self._totals = {"generated": 0, "read": 0, "finished": 0, "largest": 0}
+        self._counters = Counters()
         self._places: dict[int, int] = {}
         self._model: LoadedModel
         self._runner: ModelRunner
@@ -165,7 +168,8 @@ class LocalEngine:
             raise PromptTooLong(len(prompt), limit - sampling.max_tokens)
         if len(self._streams) >= self.settings.max_batch + self.settings.queue_limit:
             waiting = max(0, len(self._streams) - len(self._scheduler.running))
-            raise QueueFull(waiting, self._expected_wait(waiting))
+            self._counters.refused += 1
+            raise QueueFull(waiting, self._counters.expected_wait(waiting, self.settings.max_batch))
         now = time.monotonic()
         sequence = EngineSequence(
             id=next(self._ids),
@@ -234,7 +238,7 @@ class LocalEngine:
         await done
 
     def stats(self) -> EngineStats:
-        scheduler, runner = self._scheduler, self._runner
+        scheduler, runner, counters = self._scheduler, self._runner, self._counters
         waiting = list(scheduler.waiting)
         per_user: dict[str, int] = {}
         for sequence in waiting:
@@ -249,11 +253,17 @@ class LocalEngine:
             cache_tokens_total=runner.allocator.capacity,
             cache_tokens_kept=scheduler.retained.tokens,
             weight_bytes=runner.weight_bytes,
-            tokens_generated=self._totals["generated"],
-            prompt_tokens_read=self._totals["read"],
-            requests_finished=self._totals["finished"],
-            tokens_per_second=self._speed(),
-            largest_batch=self._totals["largest"],
+            tokens_generated=counters.generated,
+            prompt_tokens_read=counters.read,
+            prompt_tokens_reused=counters.reused,
+            tokens_guessed=counters.guessed,
+            tokens_guessed_right=counters.guessed_right,
+            requests_finished=counters.finished,
+            requests_cancelled=counters.cancelled,
+            requests_refused=counters.refused,
+            first_token=counters.waits(),
+            tokens_per_second=counters.speed(),
+            largest_batch=counters.largest_batch,
             alive=self._thread.is_alive(),
             switching=self._switching,
             waiting_users=tuple(per_user.items()),
@@ -278,20 +288,6 @@ class LocalEngine:
                 stream.progress = update
             stream.changed.set()
 
-    def _expected_wait(self, waiting: int) -> float:
-        times = list(self._finish_times)
-        if len(times) < 2 or times[-1] <= times[0]:
-            return _GUESSED_SERVICE_S * (1 + waiting / self.settings.max_batch)
-        rate = (len(times) - 1) / (times[-1] - times[0])
-        return (waiting + 1) / rate
-
-    def _speed(self) -> float:
-        samples = list(self._drawn)
-        recent = [(at, tokens) for at, tokens in samples if at > time.monotonic() - _SPEED_WINDOW_S]
-        if len(recent) < 2:
-            return 0.0
-        return sum(tokens for _, tokens in recent[1:]) / max(1e-6, recent[-1][0] - recent[0][0])
-
     # ---- the model thread -------------------------------------------------------------------------------
 
     def _main(self) -> None:
@@ -311,6 +307,7 @@ class LocalEngine:
             for sequence in self._scheduler.running:
                 if not sequence.started:
                     self._runner.begin(sequence)
+                    self._counters.reused += sequence.reused
             self._publish_places()
             if chunks:
                 self._step(chunks)
@@ -373,6 +370,7 @@ class LocalEngine:
     def _cancel(self, sequence_id: int) -> None:
         job = self._jobs.pop(sequence_id, None)
         if job is not None:
+            self._counters.cancelled += 1
             self._scheduler.remove(job.sequence, retain=True)
             self._places.pop(sequence_id, None)
 
@@ -395,9 +393,10 @@ class LocalEngine:
         self._places = places
 
     def _step(self, chunks: list[Chunk]) -> None:
+        chunks = self._with_guesses(chunks)
         try:
             logits = self._runner.step(chunks)
-            drawing = [chunk.sequence for chunk in chunks if chunk.draws]
+            drawing = [chunk for chunk in chunks if chunk.draws]
             drawn = self._draw(logits, drawing)
         except Exception as error:
             _log.exception("a step of %d sequences failed", len(chunks))
@@ -406,30 +405,64 @@ class LocalEngine:
                 self._scheduler.remove(job.sequence)
             self._post([(job.sequence.id, EngineError(f"the model failed: {error}")) for job in failed])
             return
-        self._totals["largest"] = max(self._totals["largest"], len(chunks))
         for chunk in chunks:
             read = min(chunk.length, max(0, chunk.sequence.prompt_length - chunk.sequence.computed))
-            self._totals["read"] += read
+            self._counters.read += read
             chunk.sequence.computed += chunk.length
-        self._post([self._advance(self._jobs[s.id], token) for s, token in zip(drawing, drawn, strict=True)])
-        now = time.monotonic()
-        self._totals["generated"] += len(drawing)
-        self._drawn.append((now, len(drawing)))
-        while self._drawn and self._drawn[0][0] < now - _SPEED_WINDOW_S:
-            self._drawn.popleft()
+        before = self._counters.generated
+        updates = [self._take(chunk, tokens) for chunk, tokens in zip(drawing, drawn, strict=True)]
+        self._post(updates)
+        self._counters.step(len(chunks), self._counters.generated - before)
 
-    def _draw(self, logits: torch.Tensor, drawing: Sequence[EngineSequence]) -> list[int]:
+    def _with_guesses(self, chunks: list[Chunk]) -> list[Chunk]:
+        """A few people alone leave the processor time to compute what may follow."""
+        if len(chunks) > _MOST_GUESSING or not self._runner.native:
+            return chunks
+        if any(chunk.length > 1 or not chunk.draws for chunk in chunks):
+            return chunks
+        guessing: list[Chunk] = []
+        for chunk in chunks:
+            sequence = chunk.sequence
+            # The last token that may be drawn is never computed.
+            most = sequence.sampling.max_tokens - sequence.drawn - 1
+            guessed = self._jobs[sequence.id].lookup.guess(sequence.tokens, most) if most > 0 else ()
+            guessing.append(Chunk(sequence, chunk.length, guessed))
+        return guessing
+
+    def _draw(self, logits: torch.Tensor, drawing: Sequence[Chunk]) -> list[list[int]]:
+        """Of each chunk the token after its own, and after each of its guesses."""
         if not drawing:
             return []
-        draws = [
-            Draw(
-                sequence.sampling,
-                tuple(sequence.seen) if sequence.sampling.repetition_penalty != 1.0 else (),
-                self._jobs[sequence.id].dice.random(),
-            )
-            for sequence in drawing
-        ]
-        return [int(token) for token in sample(logits, draws).tolist()]
+        draws: list[Draw] = []
+        for chunk in drawing:
+            sequence, job = chunk.sequence, self._jobs[chunk.sequence.id]
+            penalised = sequence.sampling.repetition_penalty != 1.0
+            while len(job.uniforms) <= len(chunk.guessed):
+                job.uniforms.append(job.dice.random())
+            for ahead in range(len(chunk.guessed) + 1):
+                seen = sequence.seen | set(chunk.guessed[:ahead]) if penalised else ()
+                draws.append(Draw(sequence.sampling, seen, job.uniforms[ahead]))
+        tokens = iter(sample(logits, draws).tolist())
+        return [[int(next(tokens)) for _ in range(len(chunk.guessed) + 1)] for chunk in drawing]
+
+    def _take(self, chunk: Chunk, drawn: Sequence[int]) -> _Update:
+        """Keep what was drawn as far as the guesses before it were right."""
+        job = self._jobs[chunk.sequence.id]
+        right = 0
+        update = self._advance(job, drawn[0])
+        while (
+            right < len(chunk.guessed)
+            and drawn[right] == chunk.guessed[right]
+            and job.sequence.id in self._jobs
+        ):
+            right += 1
+            chunk.sequence.computed += 1
+            update = self._advance(job, drawn[right])
+        if chunk.guessed:
+            job.lookup.judge(len(chunk.guessed), right)
+            self._counters.guessed += len(chunk.guessed)
+            self._counters.guessed_right += right
+        return update
 
     def _advance(self, job: _Job, token: int) -> _Update:
         sequence = job.sequence
@@ -437,8 +470,12 @@ class LocalEngine:
             self._jobs.pop(sequence.id)
             self._scheduler.remove(sequence)
             return sequence.id, NumericalFault("the model computed NaN or infinity for this conversation")
+        job.uniforms.popleft()
+        self._counters.generated += 1
         sequence.tokens.append(token)
         sequence.seen.add(token)
+        if sequence.drawn == 1:
+            self._counters.first_token(time.monotonic() - sequence.arrival)
         if token in self._model.stop_tokens:
             return self._end(job, FinishReason.STOP)
         job.detokenizer.push(token)
@@ -451,8 +488,7 @@ class LocalEngine:
     def _end(self, job: _Job, reason: FinishReason) -> _Update:
         self._jobs.pop(job.sequence.id, None)
         self._scheduler.remove(job.sequence, retain=True)
-        self._totals["finished"] += 1
-        self._finish_times.append(time.monotonic())
+        self._counters.finish()
         return job.sequence.id, self._progress(job, job.detokenizer.finish(), reason)
 
     def _progress(self, job: _Job, text: str, finish: FinishReason | None) -> Progress:

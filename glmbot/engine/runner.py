@@ -82,8 +82,8 @@ class ModelRunner:
 
     @torch.inference_mode()
     def step(self, chunks: list[Chunk]) -> Tensor:
-        """Compute the chunks. Returns float logits [rows, vocabulary], a row for each chunk that draws; they are
-        good until the next step."""
+        """Compute the chunks. Returns float logits [rows, vocabulary]: a row of each that draws, and one more
+        for each token that is guessed; they are good until the next step."""
         step = _Step(self.model.positions, self.prefix_length)
         for chunk in chunks:
             sequence = chunk.sequence
@@ -92,12 +92,12 @@ class ModelRunner:
             if not sequence.started:
                 self.begin(sequence)
             step.add(
-                sequence.tokens,
+                [*sequence.tokens, *chunk.guessed] if chunk.guessed else sequence.tokens,
                 sequence.prompt_length,
                 start=sequence.computed,
-                end=sequence.computed + chunk.length,
+                end=sequence.computed + chunk.length + len(chunk.guessed),
                 place=sequence.place.start,
-                draws=chunk.draws,
+                drawing=1 + len(chunk.guessed) if chunk.draws else 0,
             )
         return self._forward(step)
 
@@ -227,7 +227,7 @@ class ModelRunner:
 
         def compute(start: int) -> Tensor:
             step = _Step(self.model.positions, self.prefix_length)
-            step.add(tokens, prompt, start=start, end=len(tokens), place=base, draws=True)
+            step.add(tokens, prompt, start=start, end=len(tokens), place=base, drawing=1)
             return self._forward(step)[0]
 
         first = logits = compute(0).clone()
@@ -245,7 +245,7 @@ class ModelRunner:
         if self.lowered is None:
             return
         step = _Step(self.model.positions, self.prefix_length)
-        step.add(tokens, len(tokens), start=0, end=len(tokens), place=place, draws=True)
+        step.add(tokens, len(tokens), start=0, end=len(tokens), place=place, drawing=1)
         likeness = float(torch.cosine_similarity(logits, self._by_torch(step)[0], dim=0))
         if not likeness >= _PROGRAM_LIKENESS and bool(torch.isfinite(logits).all()):
             _log.warning(
@@ -269,9 +269,10 @@ class _Step:
         self._prefix = prefix
 
     def add(
-        self, tokens: list[int], prompt_length: int, *, start: int, end: int, place: int, draws: bool
+        self, tokens: list[int], prompt_length: int, *, start: int, end: int, place: int, drawing: int
     ) -> None:
-        """Append tokens[start:end] of a sequence whose range in the arena begins at `place`."""
+        """Append tokens[start:end] of a sequence whose range in the arena begins at `place`; logits are wanted
+        after the last `drawing` of them."""
         prompt = tokens if len(tokens) == prompt_length else tokens[:prompt_length]
         context = self._scheme.context_length(prompt)
         if start < context:
@@ -284,8 +285,7 @@ class _Step:
         first = place + self._prefix
         self.places += range(first + start, first + end)
         self.tokens += tokens[start:end]
-        if draws:
-            self.drawing.append(len(self.tokens) - 1)
+        self.drawing += range(len(self.tokens) - drawing, len(self.tokens))
 
     def bases(self) -> list[int]:
         """Of each token, where its sequence begins in the arena."""

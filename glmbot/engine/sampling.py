@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ class Draw:
     """One row's part: its settings, the tokens that a repetition penalty falls on, and a number in [0, 1)."""
 
     sampling: Sampling
-    seen: Sequence[int]
+    seen: Collection[int]
     uniform: float
 
 
@@ -47,16 +47,18 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
 
 
 def _penalise(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """For all rows at once: the seen tokens of each, laid end to end, are gathered, scaled and put back."""
     rows = [row for row, draw in enumerate(draws) if draw.sampling.repetition_penalty != 1.0 and draw.seen]
     if not rows:
         return logits
-    logits = logits.clone()
-    for row in rows:
-        seen = torch.tensor(list(draws[row].seen), device=logits.device)
-        scores = logits[row, seen]
-        penalty = draws[row].sampling.repetition_penalty
-        logits[row, seen] = torch.where(scores < 0, scores * penalty, scores / penalty)
-    return logits
+    device = logits.device
+    counts = torch.tensor([len(draws[row].seen) for row in rows], device=device)
+    row = torch.tensor(rows, device=device).repeat_interleave(counts)
+    column = torch.tensor([token for row in rows for token in draws[row].seen], device=device)
+    penalties = torch.tensor([draws[row].sampling.repetition_penalty for row in rows], device=device)
+    penalty = penalties.repeat_interleave(counts)
+    scores = logits[row, column]
+    return logits.index_put((row, column), torch.where(scores < 0, scores * penalty, scores / penalty))
 
 
 def _draw(logits: Tensor, draws: Sequence[Draw]) -> Tensor:

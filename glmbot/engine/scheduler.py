@@ -52,10 +52,14 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`length` tokens of a sequence to compute in this step; `draws` when its next token follows from them."""
+    """`length` tokens of a sequence to compute in this step; `draws` when its next token follows from them.
+
+    Tokens that are only guessed are computed after those: the logits after each of them are wanted too.
+    """
 
     sequence: Sequence
     length: int
+    guessed: tuple[int, ...] = ()
 
     @property
     def draws(self) -> bool:

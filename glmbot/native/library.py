@@ -66,6 +66,7 @@ def compile_kernels(compiler: str, folder: Path, architecture: str) -> Path:
     target = folder / f"kernels-{name}.so"
     if target.is_file():
         return target
+    _log.info("compiling the kernels for this processor, once (about ten seconds) ...")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / target.name
         command = [compiler, *flags, str(_SOURCE), "-o", str(made)]

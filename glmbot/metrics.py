@@ -1,0 +1,89 @@
+"""What the engine counts, in Prometheus' text format.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from glmbot.engine.base import EngineStats
+
+__all__ = ["exposition"]
+
+_Read = Callable[[EngineStats], float]
+
+_GAUGES: Mapping[str, tuple[str, _Read]] = {
+    "running": ("requests being answered", lambda stats: stats.running),
+    "waiting": ("requests in the queue", lambda stats: stats.waiting),
+    "queue_limit": ("requests that may wait", lambda stats: stats.queue_limit),
+    "cache_tokens_used": ("KV cache entries of running requests", lambda stats: stats.cache_tokens_used),
+    "cache_tokens_kept": (
+        "KV cache entries of ended requests, kept for prompts that begin alike",
+        lambda stats: stats.cache_tokens_kept,
+    ),
+    "cache_tokens": ("KV cache entries in all", lambda stats: stats.cache_tokens_total),
+    "weight_bytes": ("bytes of weights in memory", lambda stats: stats.weight_bytes),
+    "tokens_per_second": ("new tokens a second, lately", lambda stats: stats.tokens_per_second),
+    "alive": ("1 while the model thread runs", lambda stats: int(stats.alive)),
+    "largest_batch": ("most requests in one step since the start", lambda stats: stats.largest_batch),
+    "switching": (
+        "share done of a precision switch, or -1",
+        lambda stats: -1 if stats.switching is None else stats.switching,
+    ),
+}
+_COUNTERS: Mapping[str, tuple[str, _Read]] = {
+    "tokens_generated": ("new tokens", lambda stats: stats.tokens_generated),
+    "prompt_tokens_read": ("prompt tokens computed", lambda stats: stats.prompt_tokens_read),
+    "prompt_tokens_reused": (
+        "prompt tokens taken from what others had computed",
+        lambda stats: stats.prompt_tokens_reused,
+    ),
+    "tokens_guessed": ("tokens computed ahead", lambda stats: stats.tokens_guessed),
+    "tokens_guessed_right": ("of those, the ones drawn in the end", lambda stats: stats.tokens_guessed_right),
+    "requests_finished": ("requests answered to their end", lambda stats: stats.requests_finished),
+    "requests_refused": ("requests turned away by a full queue", lambda stats: stats.requests_refused),
+    "requests_cancelled": ("requests given up", lambda stats: stats.requests_cancelled),
+}
+
+
+def exposition(stats: EngineStats) -> bytes:
+    """The whole answer to a scrape. It names no user and holds no text of anybody's."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_EngineCollector(stats))
+    return generate_latest(registry)
+
+
+class _EngineCollector(Collector):
+    def __init__(self, stats: EngineStats) -> None:
+        self._stats = stats
+
+    def collect(self) -> Iterable[Metric]:
+        stats = self._stats
+        yield InfoMetricFamily(
+            "glmbot_engine", "what runs", value={"model": stats.model, "precision": stats.precision}
+        )
+        for name, (words, value) in _GAUGES.items():
+            yield GaugeMetricFamily(f"glmbot_engine_{name}", words, value=value(stats))
+        for name, (words, value) in _COUNTERS.items():
+            yield CounterMetricFamily(f"glmbot_engine_{name}", words, value=value(stats))
+        waits = stats.first_token
+        buckets = [
+            (str(bound), float(count)) for bound, count in zip(waits.bounds, waits.counts, strict=True)
+        ]
+        yield HistogramMetricFamily(
+            "glmbot_engine_first_token_seconds",
+            "seconds from a request to its first token",
+            buckets=[*buckets, ("+Inf", float(waits.count))],
+            sum_value=waits.total,
+        )
