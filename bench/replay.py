@@ -33,6 +33,9 @@ from glmbot.models.base import ChatTurn
 _SAMPLES = 40
 _MOST_GROWTH_MB = 32.0
 _PEOPLE = 60
+# So many come at once, after so many of those who come alone.
+_CROWD = 70
+_CROWDS = 1 / 400
 
 
 async def replay(
@@ -70,10 +73,13 @@ async def replay(
     total = hours * 3600
     began = time.perf_counter()
     waiting: set[asyncio.Task[None]] = set()
-    at, asked, next_sample = 0.0, 0, 0.0
+    at, asked, next_sample, crowd = 0.0, 0, 0.0, 0
     while at < total:
-        # Now and then a crowd.
-        at += dice.expovariate(per_second * (40 if dice.random() < 0.3 else 0.72))
+        if crowd:
+            crowd -= 1
+        else:
+            at += dice.expovariate(per_second)
+            crowd = _CROWD if dice.random() < _CROWDS else 0
         pause = at / faster - (time.perf_counter() - began)
         if pause > 0:
             await asyncio.sleep(pause)

@@ -411,36 +411,69 @@ void blocks_of(const Product& p, int64_t begin, int64_t end, int tokens, bool ad
   }
 }
 
-// Weights that stay row by row, because they are the table of embeddings too, 16 rows at a time.
-void rows_of(const Product& p, int64_t begin, int64_t end, int tokens, bool adds) {
+// Weights that stay row by row, because they are the table of embeddings too. 4 rows with M tokens, the sums in
+// acc[row][token].
+template <int M>
+inline void row_sums(const Product& p, int64_t first, int rows, int token, f16* acc) {
   const Weight& w = *p.w;
   const bool wide = w.kind == kRowsFloat32;
+  int64_t at[4];
+  for (int row = 0; row < 4; row++) at[row] = (first + (row < rows ? row : 0)) * w.columns;
+  for (int i = 0; i < 4 * M; i++) acc[i] = f16{};
+  int column = 0;
+#if defined(__AVX512BF16__)
+  for (; !wide && column + 2 * kLanes <= w.columns; column += 2 * kLanes)
+    for (int row = 0; row < 4; row++) {
+      const uint16_t* weights = (const uint16_t*)w.data + at[row] + column;
+      __builtin_prefetch(weights + kAhead / 2);
+      const __m512bh loaded = (__m512bh)_mm512_loadu_si512(weights);
+      for (int m = 0; m < M; m++)
+        acc[row * M + m] = (f16)_mm512_dpbf16_ps(
+            (__m512)acc[row * M + m], loaded,
+            (__m512bh)_mm512_loadu_si512(p.pairs + (int64_t)(token + m) * p.width + column));
+    }
+#endif
+  for (; column < w.columns; column += kLanes)
+    for (int row = 0; row < 4; row++) {
+      const f16 weights = load_cached(w.data, at[row] + column, wide);
+      for (int m = 0; m < M; m++)
+        acc[row * M + m] = fma16(weights, load(p.x + (token + m) * p.x_stride + column), acc[row * M + m]);
+    }
+}
+
+template <int M>
+void rows_with(const Product& p, int64_t first, int rows, int token, bool adds) {
+  const Weight& w = *p.w;
+  // As many rows as make 16 sums.
+  constexpr int kRows = kLanes / M;
+  for (int row = 0; row < rows; row += kRows) {
+    const int some = rows - row < kRows ? rows - row : kRows;
+    f16 acc[kLanes];
+    for (int i = 0; i < kLanes; i++) acc[i] = f16{};
+    for (int part = 0; part < some; part += 4)
+      row_sums<M>(p, first + row + part, some - part, token, acc + part * M);
+    float sums[kLanes];
+    store(sums, sums_of_16(acc));
+    for (int r = 0; r < some; r++)
+      for (int m = 0; m < M; m++) {
+        float* out = p.out + (token + m) * p.out_stride + first + row + r;
+        const float value = sums[r * M + m] + (w.bias ? w.bias[first + row + r] : 0.0f);
+        *out = adds ? *out + value : value;
+      }
+  }
+}
+
+void rows_of(const Product& p, int64_t begin, int64_t end, int tokens, bool adds) {
   for (int64_t block = begin; block < end; block++) {
     const int64_t first = block * kLanes;
-    const int some = w.rows - first < kLanes ? (int)(w.rows - first) : kLanes;
-    for (int token = 0; token < tokens; token++) {
-      const float* x = p.x + token * p.x_stride;
-      f16 acc[kLanes];
-      for (int row = 0; row < kLanes; row++) acc[row] = f16{};
-      for (int row = 0; row < some; row++) {
-        const int64_t at = (first + row) * w.columns;
-        f16 even = {}, odd = {};
-        int column = 0;
-        for (; column + 2 * kLanes <= w.columns; column += 2 * kLanes) {
-          even = fma16(load_cached(w.data, at + column, wide), load(x + column), even);
-          odd = fma16(load_cached(w.data, at + column + kLanes, wide), load(x + column + kLanes), odd);
-        }
-        if (column < w.columns) even = fma16(load_cached(w.data, at + column, wide), load(x + column), even);
-        acc[row] = even + odd;
-      }
-      float sums[kLanes];
-      store(sums, sums_of_16(acc));
-      float* out = p.out + token * p.out_stride + first;
-      for (int row = 0; row < some; row++) {
-        const float value = sums[row] + (w.bias ? w.bias[first + row] : 0.0f);
-        out[row] = adds ? out[row] + value : value;
-      }
+    const int some = p.w->rows - first < kLanes ? (int)(p.w->rows - first) : kLanes;
+    int token = 0;
+    for (; token + 4 <= tokens; token += 4) rows_with<4>(p, first, some, token, adds);
+    if (token + 2 <= tokens) {
+      rows_with<2>(p, first, some, token, adds);
+      token += 2;
     }
+    if (token < tokens) rows_with<1>(p, first, some, token, adds);
   }
 }
 
@@ -623,7 +656,7 @@ void linear(const Op& op, const Step& step, int tokens, int thread, int threads)
       quantise(x + token * x_stride, op.width, step.codes + token * op.width,
                step.code_scale + token * (op.width / kBlock), step.code_sum + token * (op.width / kBlock));
     barrier();
-  } else if (kind == kBfloat16) {
+  } else if (kind == kBfloat16 || kind == kRowsBfloat16) {
     uint16_t* pairs = (uint16_t*)step.code_scale;
     for (int64_t token = own.begin; token < own.end; token++)
       for (int column = 0; column < op.width; column++)

@@ -61,6 +61,7 @@ async def test_a_short_replay_of_a_busy_chat_accounts_for_everything(tiny_model:
     assert replay.accounted(report), report
     assert report["asked"] > 500
     assert report["ends"]["cancelled"] > 0
+    assert report["ends"]["refused"] > 0
     assert sum(report["ends"].values()) == report["asked"]
 
 
