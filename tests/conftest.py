@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from torch import Tensor
 
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.engine.runner import ModelRunner
+from glmbot.engine.scheduler import Chunk
 from glmbot.models.demo import NAME, is_complete
 from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
@@ -35,6 +38,7 @@ settings.load_profile("glmbot")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 REPOSITORY = Path(__file__).parent.parent
+_STEP_S = 0.01
 
 
 def free_port() -> int:
@@ -75,6 +79,18 @@ async def engine(engine_settings: LocalEngineSettings) -> AsyncGenerator[LocalEn
     started = await LocalEngine.start(engine_settings)
     yield started
     await started.close()
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model takes its time, as a real one does, so that there is a stream to be seen."""
+    step = ModelRunner.step
+
+    def slow(runner: ModelRunner, chunks: list[Chunk]) -> Tensor:
+        time.sleep(_STEP_S)
+        return step(runner, chunks)
+
+    monkeypatch.setattr(ModelRunner, "step", slow)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glmbot.engine.attention import Segment, StepLayout
 from glmbot.engine.base import Precision, PrecisionChange
+from glmbot.engine.heap import weights_apart
 from glmbot.engine.kv_cache import Arena, RangeAllocator
 from glmbot.engine.placement import Placement, align, free_memory
 from glmbot.engine.precision import available_precisions, fill
@@ -56,7 +57,8 @@ class ModelRunner:
         self.placement = placement
         self.device = placement.device
         self.precision = self._loaded_precision = precision
-        fill(model.module, model.checkpoint, precision, placement, on_progress)
+        with weights_apart():
+            fill(model.module, model.checkpoint, precision, placement, on_progress)
         align(model.module, model.shape, placement)
         self.lowered = self._lower()
         cache_tokens = cache_tokens or self._affordable_cache()
@@ -145,7 +147,8 @@ class ModelRunner:
     def _fill(self, precision: Precision, on_progress: Callable[[float], None] | None) -> None:
         # A program points into the weights; it must not outlive them.
         self.lowered = None
-        fill(self.model.module, self.model.checkpoint, precision, self.placement, on_progress)
+        with weights_apart():
+            fill(self.model.module, self.model.checkpoint, precision, self.placement, on_progress)
         self.lowered = self._lower()
         self._prefix = self._read_prefix()
         self._arena.convert(self.placement.dtype(precision), self.allocator.ranges)

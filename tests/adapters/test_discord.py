@@ -60,6 +60,7 @@ async def answered(store: Store, turns: int, conversation: ConversationKey = IN_
     await until_async(lambda: store.unfinished("discord"), lambda left: not left)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_conversation_in_a_channel_streams_and_remembers(
     discord: DiscordServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:
