@@ -23,8 +23,8 @@ _USUAL = 1 << 25
 @contextmanager
 def weights_apart() -> Generator[None]:
     """Inside, every allocation from 256 KiB on is mapped by itself. Does nothing with another C library."""
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is None or not hasattr(libc, "mallopt"):
+    libc = ctypes.CDLL(None if sys.platform != "win32" else "msvcrt")
+    if not hasattr(libc, "mallopt"):
         yield
         return
     libc.mallopt(_MMAP_THRESHOLD, _APART)
