@@ -25,35 +25,37 @@ def table(report: dict[str, Any]) -> str:
         f"{report['date']}, {machine['processor']}, {machine['threads']} threads, torch {machine['torch']};"
         f" {machine['read_gb_s']} GB/s of read bandwidth. Prompts of {report['prompt_tokens']} tokens, new to"
         f" every engine, and {report['new_tokens']} new tokens.",
+        "The last column is what a step reads of memory, weights alone, as a share of that.",
         "",
         "![Tokens a second by number of conversations](images/performance.svg)",
         "",
-        "| engine | together | tok/s in all | first token, median (p99) | a token, median (p99) |",
-        "| --- | --- | --- | --- | --- |",
+        "| engine | together | tok/s in all | first token, median (p99) | a token, median (p99) | of bandwidth |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, runs in report["together"].items():
         for count, run in runs.items():
-            first = gap = "–"
+            first = gap = share = "–"
             if "first_token_s" in run:
                 first = f"{run['first_token_s']:.2f} s ({run['first_token_p99_s']:.2f})"
                 gap = f"{run['per_token_ms']:.1f} ms ({run['per_token_p99_ms']:.0f})"
-            lines.append(f"| {name} | {count} | {run['tokens_per_second']:.1f} | {first} | {gap} |")
+            if "share_of_bandwidth" in run:
+                share = f"{run['share_of_bandwidth']:.0%}"
+            lines.append(f"| {name} | {count} | {run['tokens_per_second']:.1f} | {first} | {gap} | {share} |")
     lines += ["", "| ratio of this run | |", "| --- | --- |"]
     lines += [f"| `{name}` | {value} |" for name, value in report["ratios"].items()]
     lines += [
         "",
-        "| engine | first turn | second turn | replay: first token (p99) | peak memory | share of bandwidth |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| engine | first turn | second turn | replay: first token (p99) | peak memory |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for name, turns in report["second_turn"].items():
         replay = report["replay"][name]
-        share = report["share_of_read_bandwidth"].get(name)
         lines.append(
             f"| {name} | {turns['first_turn_s']:.3f} s | {turns['second_turn_s']:.3f} s"
             f" | {replay['first_token_s']:.2f} s ({replay['first_token_p99_s']:.2f})"
-            f" | {report['peak_mb'][name]} MB | {'–' if share is None else f'{share:.0%}'} |"
+            f" | {report['peak_mb'][name]} MB |"
         )
-    lines += [f"| {name} | does not run here | | | | |" for name in report["failed"]]
+    lines += [f"| {name} | does not run here | | | |" for name in report["failed"]]
     return "\n".join(lines) + "\n"
 
 

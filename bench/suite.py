@@ -255,15 +255,13 @@ def ratios(report: dict[str, Any]) -> dict[str, float | None]:
     }
 
 
-def shares(report: dict[str, Any], engines: Sequence[Engine]) -> dict[str, float]:
-    """What one stream's decoding reads of memory a second, weights alone, as a share of what can be read."""
-    made: dict[str, float] = {}
-    for engine in engines:
-        weights = engine.ready.get("step_bytes")
-        if weights:
-            speed = report["together"][engine.name]["1"]["decode_per_stream"]
-            made[engine.name] = round(speed * weights / 1e9 / report["machine"]["read_gb_s"], 3)
-    return made
+def shares(report: dict[str, Any]) -> None:
+    """Put into each run what its steps read of memory, weights alone, as a share of what can be read."""
+    limit = report["machine"]["read_gb_s"] * 1e9
+    for name, size in report["step_bytes"].items():
+        for run in report["together"].get(name, {}).values():
+            if "per_token_ms" in run:
+                run["share_of_bandwidth"] = round(size / (run["per_token_ms"] / 1000) / limit, 3)
 
 
 def main() -> None:
@@ -318,7 +316,10 @@ def main() -> None:
         "failed": failed,
     }
     report["peak_mb"] = {engine.name: round(engine.peak_mb) for engine in running}
-    report["share_of_read_bandwidth"] = shares(report, running)
+    report["step_bytes"] = {
+        engine.name: engine.ready["step_bytes"] for engine in running if "step_bytes" in engine.ready
+    }
+    shares(report)
     report["ratios"] = ratios(report)
     for engine in running:
         engine.close()

@@ -36,8 +36,9 @@ def main() -> None:
     # Models are read from folders only; nothing of the libraries may reach for a network.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Until the loop has its own handler (importing torch takes seconds), a stop is simply an end.
+    # Until the loop has its own handlers (importing torch takes seconds), a stop is simply an end.
     signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
     try:
         app()
     except GlmbotError as error:
@@ -45,10 +46,27 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception:
+        # Who imports lazily makes an import error of whatever comes in the middle of it.
+        _leave_if_ended()
+        raise
 
 
-def _end(_number: int, _frame: object) -> None:
+_END_STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130}
+_ended: list[int] = []
+
+
+def _end(number: int, _frame: object) -> None:
+    _ended.append(_END_STATUS[signal.Signals(number)])
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     sys.exit(0)
+
+
+def _leave_if_ended() -> None:
+    """End as a signal has asked for, should its exception have been caught on the way."""
+    if _ended:
+        sys.exit(_ended[0])
 
 
 @app.callback(invoke_without_command=True)
@@ -208,6 +226,7 @@ def init(
 def _run(configuration: Configuration) -> None:
     from glmbot.app import run as run_app
 
+    _leave_if_ended()
     with _progress() as bar:
         task = bar.add_task("loading the model", total=1.0)
 

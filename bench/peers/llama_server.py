@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import xllamacpp  # pyright: ignore[reportMissingImports]
@@ -59,7 +60,9 @@ def run(address: str, order: dict[str, Any]) -> Answer:
 
 def main() -> None:
     server = start(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
-    serve({"version": xllamacpp.__version__}, lambda order: run(server.listening_address, order))
+    # A step reads all of the file's tensors: this model's output head is its table of embeddings.
+    ready = {"version": xllamacpp.__version__, "step_bytes": Path(sys.argv[1]).stat().st_size}
+    serve(ready, lambda order: run(server.listening_address, order))
 
 
 if __name__ == "__main__":
