@@ -307,7 +307,7 @@ class LocalEngine:
             for sequence in self._scheduler.running:
                 if not sequence.started:
                     self._runner.begin(sequence)
-                    self._counters.reused += sequence.reused
+                    self._counters.reused += sequence.computed
             self._publish_places()
             if chunks:
                 self._step(chunks)

@@ -34,8 +34,6 @@ class Sequence:
     place: Range | None = None
     shares: tuple[int, int] | None = None
     """To be copied before its first step: the cache entry to begin at, and how many. They count as computed."""
-    reused: int = 0
-    """Tokens of its prompt that were not computed again."""
     started: bool = False
     """Whether its range holds what it shares with others."""
     seen: set[int] = field(default_factory=set[int])
@@ -186,7 +184,7 @@ class Scheduler:
         shared = min(shared, len(sequence.tokens) - 1)
         if shared >= LEAST_SHARED:
             sequence.shares = (source + sequence.prefix, shared)
-            sequence.computed = sequence.reused = shared
+            sequence.computed = shared
             if best is not None:
                 self.retained.touch(best[0])
         return True

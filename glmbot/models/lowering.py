@@ -187,6 +187,14 @@ def _add(
 # ---- our classes ----------------------------------------------------------------------------------------
 
 
+def _rotation_of(body: Any) -> Callable[[Tensor], _Rotation]:
+    def rotation(positions: Tensor) -> _Rotation:
+        angles = positions[:, :, None] * body.inv_freq
+        return angles.cos().contiguous(), angles.sin().contiguous()
+
+    return rotation
+
+
 def _chatglm(owner: ChatGLMForCausalLM, library: Any) -> LoweredModel:
     config: Any = owner.config
     body: Any = owner.transformer
@@ -218,14 +226,10 @@ def _chatglm(owner: ChatGLMForCausalLM, library: Any) -> LoweredModel:
         builder.linear(inner, hidden, _native(layer.mlp.dense_4h_to_h), adds=True)
     logits = _head(builder, body.final_layernorm, owner.lm_head)
 
-    def rotation(positions: Tensor) -> _Rotation:
-        angles = positions[:, :, None] * body.inv_freq
-        return angles.cos().contiguous(), angles.sin().contiguous()
-
     def embed(ids: Tensor, _positions: Tensor) -> Tensor:
         return body.word_embeddings(ids)
 
-    return LoweredModel(builder.build(library, logits), embed, rotation)
+    return LoweredModel(builder.build(library, logits), embed, _rotation_of(body))
 
 
 def _chatglm2(owner: ChatGLM2ForCausalLM, library: Any) -> LoweredModel:
@@ -259,14 +263,10 @@ def _chatglm2(owner: ChatGLM2ForCausalLM, library: Any) -> LoweredModel:
         builder.linear(product, hidden, _native(layer.mlp.dense_4h_to_h), adds=True)
     logits = _head(builder, body.encoder.final_layernorm, body.output_layer)
 
-    def rotation(positions: Tensor) -> _Rotation:
-        angles = positions[:, :, None] * body.inv_freq
-        return angles.cos().contiguous(), angles.sin().contiguous()
-
     def embed(ids: Tensor, _positions: Tensor) -> Tensor:
         return body.embedding(ids)
 
-    return LoweredModel(builder.build(library, logits), embed, rotation)
+    return LoweredModel(builder.build(library, logits), embed, _rotation_of(body))
 
 
 def _blank_infilling(owner: GLMForBlankInfilling, library: Any) -> LoweredModel:
