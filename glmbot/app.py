@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any
 
 from pydantic import BaseModel
 
-from glmbot.config import Configuration
+from glmbot.config import CORE_SECTIONS, Configuration
 from glmbot.dialogue.access import Access
+from glmbot.dialogue.administration import Reloaded
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
+from glmbot.dialogue.moderation import Moderation, read_words
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.errors import AdapterError, ConfigError
+from glmbot.errors import AdapterError, ConfigError, GlmbotError
 from glmbot.messages import Adapter, UserKey
 from glmbot.store.base import Store
 from glmbot.store.sqlite import SqliteStore
@@ -29,6 +32,7 @@ _log = logging.getLogger(__name__)
 _GROUP = "glmbot.adapters"
 _RESTART_FIRST_S = 1.0
 _RESTART_LONGEST_S = 60.0
+_BEFORE_CHANGE_S = 1.0
 
 
 def adapter_settings() -> dict[str, type[BaseModel]]:
@@ -68,58 +72,53 @@ def engine_settings(configuration: Configuration) -> LocalEngineSettings:
     )
 
 
-def dialogue_for(configuration: Configuration, store: Store, engine: LocalEngine) -> DialogueManager:
+def dialogue_for(
+    configuration: Configuration,
+    store: Store,
+    engine: LocalEngine,
+    reload: Callable[[], Reloaded] | None = None,
+) -> DialogueManager:
     """Join the parts. Raises ConfigError for settings that contradict the model."""
-    access, dialogue = configuration.access, configuration.dialogue
-    answer = configuration.model.max_answer_tokens
-    if answer >= engine.context_length:
-        raise ConfigError(
-            f"[model] max_answer_tokens is {answer}, and the context has {engine.context_length} tokens;"
-            " leave room for the question"
-        )
+    parts = _dialogue_parts(configuration, engine)
     try:
         return DialogueManager(
             store=store,
             engine=engine,
-            access=Access(
-                admins={UserKey.parse(user) for user in access.admins},
-                users={UserKey.parse(user) for user in access.users},
-                chats={(key.platform, key.id) for key in map(UserKey.parse, access.chats)},
-                open_platforms=set(access.open_platforms),
-            ),
-            settings=DialogueSettings(
-                sampling=_sampling(configuration, engine.generation_defaults),
-                system_prompt=dialogue.system_prompt,
-                turn_limit=dialogue.turn_limit,
-                language=dialogue.language,
-                pending_per_user=dialogue.pending_per_user,
-                deadline_s=dialogue.deadline_s,
-            ),
+            access=parts.access,
+            settings=parts.settings,
+            moderation=parts.moderation,
+            reload=reload,
         )
     except ValueError as error:
         raise ConfigError(f"[dialogue] system_prompt: {error}") from error
 
 
-async def run(configuration: Configuration, on_progress: Callable[[float], None] | None = None) -> None:
-    """Serve until SIGINT or SIGTERM, or until an adapter ends by itself.
+async def run(
+    configuration: Configuration,
+    on_progress: Callable[[float], None] | None = None,
+    read_again: Callable[[], Configuration] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM, or until an adapter ends by itself. SIGHUP, like /reload, reads the
+    configuration again.
 
     Raises ConfigError, StoreError, ModelFileError or AdapterError when something can't start.
     """
     stop = asyncio.Event()
-    serving: list[Adapter] = []
+    running = _Running(configuration, read_again)
 
     def interrupted() -> None:
-        if not any(adapter.interrupt() for adapter in serving):
+        if not any(adapter.interrupt() for adapter in running.adapters):
             stop.set()
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, interrupted)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    serve = asyncio.ensure_future(_serve(configuration, stop, serving, on_progress))
+    loop.add_signal_handler(signal.SIGHUP, running.reload_and_log)
+    serve = asyncio.ensure_future(_serve(running, stop, on_progress))
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait({serve, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
-    if not serving and not serve.done():
+    if not running.adapters and not serve.done():
         # Still loading: nothing has been taken in, so nothing needs to be drained.
         serve.cancel()
         await asyncio.wait({serve})
@@ -127,52 +126,121 @@ async def run(configuration: Configuration, on_progress: Callable[[float], None]
     await serve
 
 
-@asynccontextmanager
-async def started(
-    configuration: Configuration, on_progress: Callable[[float], None] | None = None
-) -> AsyncGenerator[Sequence[Adapter]]:
-    """All parts, joined and started; on leaving, adapters stop first, then the engine, then the store."""
-    known = _adapters()
+async def _serve(running: _Running, stop: asyncio.Event, on_progress: Callable[[float], None] | None) -> None:
+    if not running.configuration.adapters:
+        raise ConfigError("no platform is configured; add a section such as [web] or [telegram]")
     async with AsyncExitStack() as stack:
-        store = open_store(configuration)
+        await running.start(stack, on_progress)
+        stopping = asyncio.ensure_future(stop.wait())
+        ended = asyncio.ensure_future(running.ended.wait())
+        try:
+            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            _log.info("stopping")
+            stopping.cancel()
+            ended.cancel()
+
+
+class _Running:
+    """All parts, joined and started, and how they take another configuration while they run."""
+
+    def __init__(self, configuration: Configuration, read_again: Callable[[], Configuration] | None) -> None:
+        self.configuration = configuration
+        self.ended = asyncio.Event()
+        self._read_again = read_again
+        self._platforms: dict[str, _Platform] = {}
+        self._changes: set[asyncio.Task[None]] = set()
+        self._engine: LocalEngine
+        self._dialogue: DialogueManager
+
+    @property
+    def adapters(self) -> list[Adapter]:
+        return [platform.adapter for platform in self._platforms.values()]
+
+    async def start(self, stack: AsyncExitStack, on_progress: Callable[[float], None] | None) -> None:
+        """On leaving the stack adapters stop first, then the engine, then the store."""
+        store = open_store(self.configuration)
         await store.open()
         stack.push_async_callback(store.close)
         for warning in await store.warnings():
             _log.warning("%s", warning)
-        engine = await LocalEngine.start(engine_settings(configuration), on_progress)
-        stack.push_async_callback(engine.close)
-        dialogue = dialogue_for(configuration, store, engine)
-        _log.info("model %s at %s is ready", engine.model_name, engine.precision)
-        adapters: list[Adapter] = []
-        for name, settings in configuration.adapters.items():
-            adapter = known[name](settings, dialogue)
-            await adapter.start()
-            stack.push_async_callback(adapter.stop)
-            adapters.append(adapter)
-        yield adapters
+        self._engine = await LocalEngine.start(engine_settings(self.configuration), on_progress)
+        stack.push_async_callback(self._engine.close)
+        reload = self.reload if self._read_again is not None else None
+        self._dialogue = dialogue_for(self.configuration, store, self._engine, reload)
+        _log.info("model %s at %s is ready", self._engine.model_name, self._engine.precision)
+        monitor = asyncio.ensure_future(self._dialogue.monitor.run())
+        stack.callback(monitor.cancel)
+        stack.push_async_callback(self._stop)
+        for name, settings in self.configuration.adapters.items():
+            await self._begin(name, settings)
 
+    def reload_and_log(self) -> None:
+        if self._read_again is not None and self._platforms:
+            _log.info("%s", self.reload().describe("en"))
 
-async def _serve(
-    configuration: Configuration,
-    stop: asyncio.Event,
-    serving: list[Adapter],
-    on_progress: Callable[[float], None] | None,
-) -> None:
-    """`serving` gets the adapters once everything runs."""
-    if not configuration.adapters:
-        raise ConfigError("no platform is configured; add a section such as [web] or [telegram]")
-    async with started(configuration, on_progress) as adapters:
-        serving.extend(adapters)
-        runs = [asyncio.ensure_future(_keep_running(adapter)) for adapter in adapters]
-        stopping = asyncio.ensure_future(stop.wait())
+    def reload(self) -> Reloaded:
+        """Read the configuration again and take what can be taken; a broken one changes nothing."""
+        if self._read_again is None:
+            return Reloaded()
         try:
-            await asyncio.wait({*runs, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            _log.info("stopping")
-            stopping.cancel()
-    for task in runs:
-        task.cancel()
-    await asyncio.gather(*runs, return_exceptions=True)
+            new = self._read_again()
+            parts = _dialogue_parts(new, self._engine)
+            self._dialogue.reconfigure(parts.access, parts.settings, parts.moderation)
+        except (GlmbotError, ValueError) as error:
+            return Reloaded(error=str(error))
+        old, self.configuration = self.configuration, new
+        changed = [name for name in CORE_SECTIONS if getattr(new, name) != getattr(old, name)]
+        waiting = [name for name in changed if name in ("model", "store")]
+        names = sorted({*old.adapters, *new.adapters})
+        platforms = [name for name in names if old.adapters.get(name) != new.adapters.get(name)]
+        if waiting:
+            # What runs is still the old one, and the next comparison must say so again.
+            self.configuration = replace(new, **{name: getattr(old, name) for name in waiting})
+        if platforms:
+            task = asyncio.create_task(self._change(platforms, new.adapters))
+            self._changes.add(task)
+            task.add_done_callback(self._changes.discard)
+        return Reloaded([*(name for name in changed if name not in waiting), *platforms], waiting)
+
+    async def _change(self, names: Sequence[str], settings: Mapping[str, BaseModel]) -> None:
+        # The answer to /reload goes out through the platform that is about to change.
+        await asyncio.sleep(_BEFORE_CHANGE_S)
+        for name in names:
+            if (old := self._platforms.pop(name, None)) is not None:
+                await old.stop()
+            try:
+                if name in settings:
+                    await self._begin(name, settings[name])
+            except AdapterError as error:
+                _log.error("%s", error)
+
+    async def _begin(self, name: str, settings: BaseModel) -> None:
+        """Raises AdapterError."""
+        adapter: Adapter = _adapters()[name](settings, self._dialogue)
+        await adapter.start()
+        platform = self._platforms[name] = _Platform(adapter, asyncio.ensure_future(_keep_running(adapter)))
+        platform.task.add_done_callback(
+            lambda _: self.ended.set() if self._platforms.get(name) is platform else None
+        )
+
+    async def _stop(self) -> None:
+        for task in self._changes:
+            task.cancel()
+        platforms, self._platforms = list(self._platforms.values()), {}
+        for platform in reversed(platforms):
+            await platform.stop()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Platform:
+    adapter: Adapter
+    task: asyncio.Task[None]
+
+    async def stop(self) -> None:
+        await self.adapter.stop()
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
 
 
 async def _keep_running(adapter: Adapter) -> None:
@@ -189,6 +257,54 @@ async def _keep_running(adapter: Adapter) -> None:
             return
         await asyncio.sleep(pause)
         pause = min(2 * pause, _RESTART_LONGEST_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _DialogueParts:
+    access: Access
+    settings: DialogueSettings
+    moderation: Moderation
+
+
+def _dialogue_parts(configuration: Configuration, engine: LocalEngine) -> _DialogueParts:
+    """Raises ConfigError for settings that contradict the model, or a word list that can't be read."""
+    access, dialogue, limits = configuration.access, configuration.dialogue, configuration.limits
+    answer = configuration.model.max_answer_tokens
+    if answer >= engine.context_length:
+        raise ConfigError(
+            f"[model] max_answer_tokens is {answer}, and the context has {engine.context_length} tokens;"
+            " leave room for the question"
+        )
+    return _DialogueParts(
+        Access(
+            admins={UserKey.parse(user) for user in access.admins},
+            users={UserKey.parse(user) for user in access.users},
+            chats={(key.platform, key.id) for key in map(UserKey.parse, access.chats)},
+            open_platforms=set(access.open_platforms),
+        ),
+        DialogueSettings(
+            sampling=_sampling(configuration, engine.generation_defaults),
+            system_prompt=dialogue.system_prompt,
+            turn_limit=dialogue.turn_limit,
+            language=dialogue.language,
+            pending_per_user=dialogue.pending_per_user,
+            deadline_s=dialogue.deadline_s,
+            user_per_hour=limits.user_per_hour,
+            chat_per_hour=limits.chat_per_hour,
+        ),
+        _moderation(configuration),
+    )
+
+
+def _moderation(configuration: Configuration) -> Moderation:
+    section = configuration.moderation
+    words: list[str] = []
+    if section.words_file is not None:
+        try:
+            words = read_words(section.words_file.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"[moderation] words_file {section.words_file}: {error}") from error
+    return Moderation(words, section.command, section.timeout_s, section.refuse_on_failure)
 
 
 def _adapters() -> Mapping[str, Any]:

@@ -116,6 +116,30 @@ class AccessSection(_Section):
     )
 
 
+class LimitsSection(_Section):
+    """How much may be asked. Administrators have no limit, and set others with /limit."""
+
+    user_per_hour: int = Field(default=0, ge=0, description="Questions of one person in an hour; 0: any.")
+    chat_per_hour: int = Field(default=0, ge=0, description="Questions in one group in an hour; 0: any.")
+
+
+class ModerationSection(_Section):
+    """What may not be asked or said. Local models can say harmful things."""
+
+    words_file: Path | None = Field(
+        default=None, description="A text file, one word or phrase a line, refused in questions and answers."
+    )
+    command: list[str] = Field(
+        default=[],
+        description='A program and its arguments, such as ["/usr/local/bin/check"]. It gets JSON on its input and'
+        " allows a text by ending with status 0. Answers are then shown when complete.",
+    )
+    timeout_s: float = Field(default=5.0, gt=0, description="Seconds that the program may take.")
+    refuse_on_failure: bool = Field(
+        default=True, description="Whether a text is refused when the program fails."
+    )
+
+
 class StoreSection(_Section):
     """Where histories are kept."""
 
@@ -132,6 +156,7 @@ class LogSection(_Section):
     """What the operator sees."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="DEBUG to ERROR.")
+    format: Literal["text", "json"] = Field(default="text", description="json: one object a line.")
 
 
 CORE_SECTIONS: dict[str, type[BaseModel]] = {
@@ -139,6 +164,8 @@ CORE_SECTIONS: dict[str, type[BaseModel]] = {
     "sampling": SamplingSection,
     "dialogue": DialogueSection,
     "access": AccessSection,
+    "limits": LimitsSection,
+    "moderation": ModerationSection,
     "store": StoreSection,
     "log": LogSection,
 }
@@ -152,6 +179,8 @@ class Configuration:
     sampling: SamplingSection
     dialogue: DialogueSection
     access: AccessSection
+    limits: LimitsSection
+    moderation: ModerationSection
     store: StoreSection
     log: LogSection
     adapters: Mapping[str, BaseModel]

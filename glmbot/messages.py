@@ -18,13 +18,19 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
+from glmbot.overview import Overview
+
 __all__ = [
+    "Action",
     "Adapter",
+    "Addressed",
     "Attachment",
+    "ChatKey",
     "ChatKind",
     "CommandInfo",
     "Completion",
     "ConversationKey",
+    "ConversationSummary",
     "Dialogue",
     "Health",
     "Message",
@@ -77,9 +83,38 @@ class ConversationKey:
         return cls(platform, int(chat), int(user), int(thread))
 
 
+@dataclass(frozen=True, slots=True)
+class ChatKey:
+    """A chat with all people in it: where group settings and limits belong."""
+
+    platform: str
+    id: int
+
+    def __str__(self) -> str:
+        return f"{self.platform}:chat:{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> ChatKey:
+        """Read what `str` wrote. Raises ValueError for anything else."""
+        platform, word, number = text.split(":")
+        if word != "chat":
+            raise ValueError(f"{text!r} is not of the form platform:chat:number")
+        return cls(platform, int(number))
+
+
 class ChatKind(StrEnum):
     PRIVATE = "private"
     GROUP = "group"
+
+
+class Addressed(StrEnum):
+    """How a message turns to the bot. A group's mode says which of these are answered there."""
+
+    DIRECTLY = "directly"
+    BY_COMMAND = "command"
+    BY_MENTION = "mention"
+    BY_REPLY = "reply"
+    NOT = "not"
 
 
 class Role(StrEnum):
@@ -95,6 +130,12 @@ class Message:
     `vouched` is set only by adapters that know by themselves who is speaking (the operator's own terminal,
     a web page behind a login); everybody else is looked up in the access lists.
     `origin` is the adapter's own note of where to answer; the core stores it and never reads it.
+    `ref` is the platform's id of this very message in its chat, "" where there is none. With `edits` the message
+    is a new wording of an earlier one with the same ref: accepting it stops the earlier one's answer, and its own
+    takes that one's place.
+    `replies_to` is the ref of the message that this one answers, `quoted` that one's text. `in_place`: a button
+    under the answer `replies_to` was pressed, and what comes belongs into that message.
+    `media` names what came along and can't be read ("photo").
     Text is made valid Unicode: JSON can carry half a surrogate pair, which no store and no socket takes.
     """
 
@@ -107,9 +148,20 @@ class Message:
     language: str = ""
     vouched: Role | None = None
     origin: Mapping[str, str] = field(default_factory=dict[str, str])
+    ref: str = ""
+    edits: bool = False
+    replies_to: str = ""
+    quoted: str = ""
+    in_place: bool = False
+    addressed: Addressed = Addressed.DIRECTLY
+    media: str = ""
+
+    @property
+    def chat(self) -> ChatKey:
+        return ChatKey(self.conversation.platform, self.conversation.chat)
 
     def __post_init__(self) -> None:
-        for name in ("text", "user_name"):
+        for name in ("text", "user_name", "quoted"):
             valid = str(getattr(self, name)).encode("utf-8", "replace").decode().replace("\x00", "")
             object.__setattr__(self, name, valid)
 
@@ -142,11 +194,20 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Action:
+    """A command for a button, with the button's words."""
+
+    command: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """A snapshot: `text` is all of the answer so far, in the model's Markdown, never a delta.
 
     `notice` is a line from the bot itself (place in the queue, a shortened question, an error), in the
     user's language; it is shown apart from the model's words and is not part of the history.
+    `actions` make sense at this moment: stop while it grows, retry and continue afterwards.
     """
 
     text: str
@@ -156,6 +217,7 @@ class Reply:
     finish_reason: str | None = None
     usage: Usage | None = None
     attachment: Attachment | None = None
+    actions: tuple[Action, ...] = ()
     resumes: bool = False
     """The process is stopping and the next one will answer: do not report the message as delivered."""
 
@@ -198,6 +260,16 @@ class CommandInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ConversationSummary:
+    """For a list of one's conversations. `at` is the Unix time of the last turn."""
+
+    conversation: ConversationKey
+    title: str
+    turns: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     ok: bool
     model: str
@@ -211,7 +283,8 @@ class Dialogue(Protocol):
     """The one object that an adapter is handed."""
 
     async def accept(self, message: Message) -> bool:
-        """Record `message` durably. False when this update was accepted before (answer nothing then).
+        """Record `message` durably. False when this update was accepted before, or when the bot is not spoken
+        to by this chat's mode (answer nothing then).
 
         Raises StoreError when it could not be recorded: the platform must then not be told that it was.
         """
@@ -232,21 +305,58 @@ class Dialogue(Protocol):
         """Note durably where the answer is being shown, so that a restart finishes it there."""
         ...
 
-    async def delivered(self, message: Message) -> None:
-        """The answer's end has been shown (or can never be): forget the message, keep its update id."""
+    async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
+        """The answer's end has been shown (or can never be): forget the message, keep its update id.
+
+        `shown` are the platform's ids of the messages that the answer stands in, in order: replying to one of
+        them, or editing the question, finds the turn by them.
+        """
+        ...
+
+    async def shown(self, message: Message) -> Sequence[str]:
+        """The ids of the messages whose answer `message` (an edit, or a button under it) replaces, in order."""
+        ...
+
+    async def withdraw(self, conversation: ConversationKey, ref: str) -> Sequence[str]:
+        """The question `ref` was deleted: stop its answer and take its turn out of the history.
+
+        Returns the ids of the messages that the answer stands in.
+        """
+        ...
+
+    def outgoing(self, platform: str) -> AsyncGenerator[Message, None]:
+        """Messages that the bot itself has to say, accepted already: deliver each like any other."""
+        ...
+
+    async def conversations(self, user: UserKey) -> Sequence[ConversationSummary]:
+        """This person's conversations, the last used first."""
+        ...
+
+    async def history(self, conversation: ConversationKey) -> Sequence[tuple[str, str, str]]:
+        """The (ref, question, answer) of each turn of the current branch, oldest first."""
         ...
 
     async def unfinished(self, platform: str) -> Sequence[Unfinished]:
         """What was accepted and not delivered before this start, in the order of arrival."""
         ...
 
-    def commands(self, language: str, role: Role = Role.USER) -> Sequence[CommandInfo]: ...
+    def commands(
+        self, language: str, role: Role = Role.USER, chat_kind: ChatKind = ChatKind.PRIVATE
+    ) -> Sequence[CommandInfo]: ...
+
+    def administrators(self, platform: str) -> Sequence[UserKey]:
+        """As named in the configuration."""
+        ...
 
     def text(self, language: str, key: str, **values: object) -> str:
         """A line of the bot's own in the language nearest to the BCP 47 tag `language`."""
         ...
 
     def health(self) -> Health: ...
+
+    async def overview(self) -> Overview:
+        """For the operator's page, which is for administrators only."""
+        ...
 
     def metrics(self) -> bytes:
         """In Prometheus' text format, which is also their content type's."""

@@ -1,12 +1,17 @@
-"""Discord through discord.py: mentions in channels, direct messages, slash commands.
+"""Discord through discord.py: mentions in channels, threads, direct messages, slash commands, buttons.
 
-The privileged message-content intent is not asked for: Discord delivers the content of direct messages and
-of messages that mention the bot without it. https://discord.com/developers/docs/events/gateway#message-content-intent
+The privileged message-content intent is not asked for by default: Discord delivers the content of direct messages
+and of messages that mention the bot without it.
+https://discord.com/developers/docs/events/gateway#message-content-intent
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
 from typing import Any, ClassVar
 
 import aiohttp
@@ -20,10 +25,11 @@ from pydantic import BaseModel, Field
 from glmbot.delivery.deliveries import Deliveries, sent_before
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, StoreError
-from glmbot.messages import CommandInfo, Dialogue, Message, Role
+from glmbot.messages import CommandInfo, ConversationKey, Dialogue, Message, Role
 from glmbot.tokens import TokenSettings
 from glmbot_discord.delivery import ChannelOutlet, InteractionOutlet
-from glmbot_discord.normalize import PLATFORM, from_interaction, from_message
+from glmbot_discord.normalize import PLATFORM, from_interaction, from_message, from_press
+from glmbot_discord.slash import add_commands
 
 __all__ = ["DiscordAdapter", "DiscordSettings"]
 
@@ -32,7 +38,8 @@ _log = logging.getLogger(__name__)
 _DRAIN_S = 8.0
 _LONGEST_QUIET_WAIT_S = 30.0
 # Answers that everybody in the channel may read; all other commands answer in private.
-_PUBLIC_COMMANDS = frozenset({"ask", "retry"})
+_PUBLIC_COMMANDS = frozenset({"ask", "retry", "continue"})
+_QUESTIONS_KEPT = 10_000
 
 
 class DiscordSettings(TokenSettings):
@@ -48,6 +55,15 @@ class DiscordSettings(TokenSettings):
     slash_commands: bool = Field(
         default=True, description="Publish /ask and the other commands at the start."
     )
+    threads: bool = Field(default=False, description="Answer a question in a channel in a thread of its own.")
+    message_content: bool = Field(
+        default=False,
+        description="Ask for the privileged intent (switch it on at Discord too): for /mode all, and to go on in"
+        " the bot's threads without a mention.",
+    )
+    shards: int = Field(
+        default=1, ge=1, description="Gateway connections; Discord wants one for 2500 servers."
+    )
 
 
 class DiscordAdapter:
@@ -58,18 +74,20 @@ class DiscordAdapter:
         self._dialogue = dialogue
         self._deliveries = Deliveries(dialogue)
         self._paces: dict[int, Pace] = {}
-        self._resumed = False
+        self._questions: OrderedDict[int, ConversationKey] = OrderedDict()
+        self._outgoing: asyncio.Task[None] | None = None
         self._client: _Client
 
     async def start(self) -> None:
-        if self._settings.api_base_url:
+        settings = self._settings
+        if settings.api_base_url:
             # discord.py knows one REST base and one gateway a process, as class attributes.
-            Route.BASE = self._settings.api_base_url.rstrip("/")
-        if self._settings.gateway_url:
-            DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(self._settings.gateway_url)
-        self._client = _Client(self, publish=self._settings.slash_commands)
+            Route.BASE = settings.api_base_url.rstrip("/")
+        if settings.gateway_url:
+            DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway_url)
+        self._client = (_ShardedClient if settings.shards > 1 else _Client)(self, settings)
         try:
-            await self._client.login(self._settings.read_token(PLATFORM))
+            await self._client.login(settings.read_token(PLATFORM))
         except discord.LoginFailure as error:
             await self._client.close()
             raise AdapterError("[discord] token: Discord does not know it") from error
@@ -80,6 +98,11 @@ class DiscordAdapter:
     async def run(self) -> None:
         try:
             await self._client.connect(reconnect=True)
+        except discord.PrivilegedIntentsRequired as error:
+            raise AdapterError(
+                "[discord] message_content: switch the message-content intent on at"
+                " https://discord.com/developers/applications, or set message_content = false"
+            ) from error
         except discord.ConnectionClosed as error:
             raise AdapterError(f"Discord closed the connection: {error}") from error
         raise AdapterError("Discord: the connection ended")
@@ -89,80 +112,138 @@ class DiscordAdapter:
 
     async def stop(self) -> None:
         self._client.closing = True
+        if self._outgoing is not None:
+            self._outgoing.cancel()
         await self._deliveries.drain(_DRAIN_S)
         await self._client.close()
 
+    # ---- what the client hears --------------------------------------------------------------------------------
+
     async def resume(self) -> None:
         """Once connected: answer what an earlier process left open."""
-        if self._resumed:
+        if self._outgoing is not None:
             return
-        self._resumed = True
+        self._outgoing = asyncio.create_task(self._say_outgoing())
         for left in await self._dialogue.unfinished(PLATFORM):
             self._begin(left.message, sent_before(left.marks))
 
-    async def take_message(self, received: discord.Message, bot_id: int) -> None:
-        message = from_message(received, bot_id)
+    async def take_message(self, received: discord.Message, bot_id: int, *, edits: bool = False) -> None:
+        message = from_message(received, bot_id, edits=edits, threads=self._settings.threads)
         if message is None:
             return
         try:
-            if await self._dialogue.accept(message):
-                self._begin(message, [])
+            accepted = await self._dialogue.accept(message)
         except StoreError as error:
             _log.error("Discord: a message could not be stored: %s", error)
             notice = self._dialogue.text(message.language, "answer.store_failed")
-            await received.reply(
-                notice, mention_author=False, allowed_mentions=discord.AllowedMentions.none()
-            )
+            with suppress(discord.HTTPException):
+                await received.reply(
+                    notice, mention_author=False, allowed_mentions=discord.AllowedMentions.none()
+                )
+            return
+        if accepted:
+            self._begin(message, [])
 
-    async def take_command(self, interaction: discord.Interaction, name: str, text: str) -> None:
+    async def take_deletion(self, message_id: int) -> None:
+        """Who deletes a question wants its answer gone too."""
+        conversation = self._questions.pop(message_id, None)
+        if conversation is None:
+            return
+        ref = str(message_id)
+        try:
+            shown = {*await self._dialogue.withdraw(conversation, ref)}
+            if under_way := await self._deliveries.ended(conversation, ref):
+                # What had been said when it was stopped is a turn by now.
+                shown |= {*under_way, *await self._dialogue.withdraw(conversation, ref)}
+        except StoreError as error:
+            _log.error("Discord: a deleted question could not be taken back: %s", error)
+            return
+        channel = self._client.get_partial_messageable(conversation.thread or conversation.chat)
+        for each in sorted(shown):
+            with suppress(discord.HTTPException):
+                await channel.get_partial_message(int(each)).delete()
+
+    async def take_command(self, interaction: discord.Interaction[Any], name: str, text: str) -> None:
         ephemeral = name not in _PUBLIC_COMMANDS
         await interaction.response.defer(ephemeral=ephemeral, thinking=True)
-        message = from_interaction(interaction, text)
+        message = from_interaction(interaction, text, ephemeral=ephemeral)
         try:
             accepted = await self._dialogue.accept(message)
         except StoreError as error:
             _log.error("Discord: a command could not be stored: %s", error)
             notice = self._dialogue.text(message.language, "answer.store_failed")
-            await interaction.edit_original_response(content=notice)
+            await interaction.edit_original_response(
+                content=notice, allowed_mentions=discord.AllowedMentions.none()
+            )
             return
         if accepted:
-            outlet = InteractionOutlet(interaction, ephemeral=ephemeral)
-            self._deliveries.begin(message, outlet, self._pace(message))
+            self._begin(message, [])
 
-    def menu(self) -> list[tuple[CommandInfo, str]]:
+    async def take_press(self, interaction: discord.Interaction[Any]) -> None:
+        """A button passes every queue: it is acknowledged at once, and a stop needs no message of its own."""
+        press = from_press(interaction)
+        if press is None:
+            return
+        message = press.message
+        if press.asker != message.user.id:
+            words = self._dialogue.text(message.language, "button.not_yours")
+            await interaction.response.send_message(words, ephemeral=True)
+            return
+        await interaction.response.defer()
+        if not await self._dialogue.accept(message):
+            return
+        if message.text != "/stop":
+            self._begin(message, [])
+            return
+        async with aclosing(self._dialogue.respond(message)) as replies:
+            async for _ in replies:
+                pass
+        await self._dialogue.delivered(message)
+
+    def menu(self) -> Sequence[tuple[CommandInfo, str]]:
         """Every command with its description in Chinese beside the English one."""
         english = self._dialogue.commands("en", Role.ADMIN)
         chinese = {info.name: info.description for info in self._dialogue.commands("zh", Role.ADMIN)}
         return [(info, chinese[info.name]) for info in english]
 
-    def _begin(self, message: Message, sent: list[str]) -> None:
-        self._deliveries.begin(message, ChannelOutlet(self._client, message), self._pace(message), sent)
+    # ---- answering -------------------------------------------------------------------------------------------
 
-    def _pace(self, message: Message) -> Pace:
-        channel = message.conversation.chat
-        return self._paces.setdefault(channel, Pace(self._settings.edit_interval_s))
+    async def _say_outgoing(self) -> None:
+        async with aclosing(self._dialogue.outgoing(PLATFORM)) as messages:
+            async for message in messages:
+                self._begin(message, [])
+
+    def _begin(self, message: Message, sent: list[str]) -> None:
+        if message.ref:
+            self._questions[int(message.ref)] = message.conversation
+            if len(self._questions) > _QUESTIONS_KEPT:
+                self._questions.popitem(last=False)
+        outlet = (InteractionOutlet if "token" in message.origin else ChannelOutlet)(self._client, message)
+        channel = message.conversation.thread or message.conversation.chat
+        pace = self._paces.setdefault(channel, Pace(self._settings.edit_interval_s))
+        self._deliveries.begin(message, outlet, pace, sent)
 
 
 class _Client(discord.Client):
-    def __init__(self, adapter: DiscordAdapter, *, publish: bool) -> None:
-        intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=True)
+    def __init__(self, adapter: DiscordAdapter, settings: DiscordSettings, **options: Any) -> None:
+        intents = discord.Intents(
+            guilds=True, guild_messages=True, dm_messages=True, message_content=settings.message_content
+        )
         super().__init__(
             intents=intents,
             allowed_mentions=discord.AllowedMentions.none(),
             max_ratelimit_timeout=_LONGEST_QUIET_WAIT_S,
+            **options,
         )
         self.closing = False
         self._adapter = adapter
-        self._publish = publish
-        self._tree = app_commands.CommandTree(self)
+        self._publish = settings.slash_commands
+        self._tree: app_commands.CommandTree[Any] = app_commands.CommandTree(self)
 
     async def setup_hook(self) -> None:
         if not self._publish:
             return
-        await self._tree.set_translator(_Translator({i.description: zh for i, zh in self._adapter.menu()}))
-        for info, _ in self._adapter.menu():
-            self._tree.add_command(_slash_command(self._adapter, info))
-        self._tree.add_command(_ask_command(self._adapter))
+        await add_commands(self._tree, self._adapter.menu(), self._adapter.take_command)
         await self._tree.sync()
 
     async def on_ready(self) -> None:
@@ -173,43 +254,28 @@ class _Client(discord.Client):
         if self.user is not None and not self.closing:
             await self._adapter.take_message(message, self.user.id)
 
+    async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
+        # Discord also reports link previews that it adds; those leave edited_timestamp as it was.
+        if self.user is not None and not self.closing and payload.message.edited_at is not None:
+            await self._adapter.take_message(payload.message, self.user.id, edits=True)
+
+    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
+        await self._adapter.take_deletion(payload.message_id)
+
+    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
+        for message_id in sorted(payload.message_ids):
+            await self._adapter.take_deletion(message_id)
+
+    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
+        if interaction.type is discord.InteractionType.component and not self.closing:
+            await self._adapter.take_press(interaction)
+
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         _log.exception("Discord: handling %s failed", event_method)
 
 
-class _Translator(app_commands.Translator):
-    """Chinese descriptions for Chinese clients."""
+class _ShardedClient(_Client, discord.AutoShardedClient):
+    """Several gateway connections, each for a part of the servers."""
 
-    def __init__(self, chinese: dict[str, str]) -> None:
-        self._chinese = chinese
-
-    async def translate(
-        self,
-        string: app_commands.locale_str,
-        locale: discord.Locale,
-        context: app_commands.TranslationContextTypes,
-    ) -> str | None:
-        if locale not in (discord.Locale.chinese, discord.Locale.taiwan_chinese):
-            return None
-        return self._chinese.get(string.message)
-
-
-def _slash_command(adapter: DiscordAdapter, info: CommandInfo) -> app_commands.Command[Any, ..., None]:
-    if not info.argument and info.name != "reset":
-
-        async def plain(interaction: discord.Interaction) -> None:
-            await adapter.take_command(interaction, info.name, f"/{info.name}")
-
-        return app_commands.Command(name=info.name, description=info.description, callback=plain)
-
-    async def with_argument(interaction: discord.Interaction, value: str = "") -> None:
-        await adapter.take_command(interaction, info.name, f"/{info.name} {value}".strip())
-
-    return app_commands.Command(name=info.name, description=info.description, callback=with_argument)
-
-
-def _ask_command(adapter: DiscordAdapter) -> app_commands.Command[Any, ..., None]:
-    async def ask(interaction: discord.Interaction, question: str) -> None:
-        await adapter.take_command(interaction, "ask", question)
-
-    return app_commands.Command(name="ask", description="Ask the model · 向模型提问", callback=ask)
+    def __init__(self, adapter: DiscordAdapter, settings: DiscordSettings) -> None:
+        super().__init__(adapter, settings, shard_count=settings.shards)

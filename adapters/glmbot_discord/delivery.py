@@ -5,73 +5,114 @@ discord.py waits out ordinary rate limits by itself, bucket by bucket; longer on
 
 from __future__ import annotations
 
+import hashlib
 import io
+import logging
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 import aiohttp
 import discord
 
-from glmbot.delivery.split import split_markdown
-from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Unreachable
-from glmbot.messages import Attachment, Message
-from glmbot_discord.render import render
+from glmbot.delivery.pieces import cut_reply
+from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Refused, Unreachable
+from glmbot.messages import Attachment, Message, Reply
+from glmbot_discord.normalize import button_id, is_thread_of
+from glmbot_discord.render import NOTICE_ROOM, fits, render
 
 __all__ = ["ChannelOutlet", "InteractionOutlet"]
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 # Below the 2000 that Discord takes: small print and a table's code fence need room.
 _SPLIT_AT = 1700
-_NOTICE_ROOM = 250
 _NOBODY = discord.AllowedMentions.none()
 _UNKNOWN_MESSAGE = 10008
+_THREAD_EXISTS = 160004
+# An interaction's token after 15 minutes: https://discord.com/developers/docs/topics/opcodes-and-status-codes#json
+_EXPIRED = (50027, 10015, 10062)
+_LONGEST_THREAD_NAME = 90
+_THREAD_RESTS_MINUTES = 1440
+_ORIGINAL: Any = "@original"
+
+
+class _Buttons(discord.ui.View):
+    """Buttons whose presses come as plain interactions: discord.py keeps no object for each answer ever given."""
+
+    def is_dispatchable(self) -> bool:
+        return False
 
 
 class _Outlet:
-    def cut(self, text: str, notice: str) -> Sequence[Piece]:
-        if not text:
-            return [Piece("", notice[:_SPLIT_AT] or "…")]
-        pieces = [Piece(piece) for piece in split_markdown(text, _SPLIT_AT)]
-        return [*pieces[:-1], Piece(pieces[-1].text, notice[:_NOTICE_ROOM])]
+    drafts = False
+
+    def __init__(self, message: Message) -> None:
+        self._asker = message.conversation.user or message.user.id
+
+    def cut(self, reply: Reply) -> Sequence[Piece]:
+        return cut_reply(reply, _SPLIT_AT, notice_room=NOTICE_ROOM, measure=len, accepts=fits)
+
+    def _buttons(self, piece: Piece) -> _Buttons | None:
+        if not piece.actions:
+            return None
+        view = _Buttons(timeout=None)
+        for action in piece.actions:
+            custom_id = button_id(action.command, self._asker)
+            button: discord.ui.Button[_Buttons] = discord.ui.Button(label=action.label, custom_id=custom_id)
+            view.add_item(button)
+        return view
+
+    async def draft(self, piece: Piece) -> None:
+        raise NotImplementedError
 
 
 class ChannelOutlet(_Outlet):
     """See `glmbot.delivery.stream.Outlet`."""
 
     def __init__(self, client: discord.Client, message: Message) -> None:
-        self._channel = client.get_partial_messageable(int(message.origin["channel"]))
-        reply_to = message.origin.get("reply_to")
-        self._reference = (
-            discord.MessageReference(
-                message_id=int(reply_to), channel_id=self._channel.id, fail_if_not_exists=False
-            )
-            if reply_to
-            else None
-        )
-        # With a nonce Discord itself drops a send that is repeated after a lost answer.
-        self._nonce = f"{abs(hash((message.update_id, message.conversation))) % 10**15}"
+        super().__init__(message)
+        self._client = client
+        self._message = message
+        conversation = message.conversation
+        self._opens_thread = is_thread_of(message)
+        self._channel = client.get_partial_messageable(conversation.thread or conversation.chat)
+        in_group = bool(conversation.user) and bool(message.ref) and not self._opens_thread
+        self._reference = _reference(int(message.ref), self._channel.id) if in_group else None
+        # With a nonce Discord itself drops a send that is repeated after a lost answer, or by the next process.
+        name = f"{message.update_id} {conversation}"
+        self._nonce = hashlib.sha256(name.encode()).hexdigest()[:20]
         self._sent = 0
 
     async def send(self, piece: Piece) -> str:
+        if self._opens_thread:
+            await self._open_thread()
         extra: dict[str, Any] = {"reference": self._reference} if self._sent == 0 and self._reference else {}
-        sent = await _ask(
-            self._channel.send(
-                render(piece.text, piece.notice),
-                **extra,
-                mention_author=False,
-                allowed_mentions=_NOBODY,
-                nonce=f"{self._nonce}-{self._sent}",
-                suppress_embeds=True,
+        if view := self._buttons(piece):
+            extra["view"] = view
+        try:
+            sent = await _ask(
+                self._channel.send(
+                    render(piece.text, piece.notice),
+                    **extra,
+                    mention_author=False,
+                    allowed_mentions=_NOBODY,
+                    nonce=f"{self._nonce}-{self._sent}",
+                    suppress_embeds=True,
+                )
             )
-        )
+        except Gone:
+            await self._explain()
+            raise
         self._sent += 1
         return str(sent.id)
 
     async def edit(self, message_id: str, piece: Piece) -> None:
+        self._opens_thread = False
         self._sent = max(self._sent, 1)
         partial = self._channel.get_partial_message(int(message_id))
-        await _ask(partial.edit(content=render(piece.text, piece.notice), allowed_mentions=_NOBODY))
+        content = render(piece.text, piece.notice)
+        await _ask(partial.edit(content=content, allowed_mentions=_NOBODY, view=self._buttons(piece)))
 
     async def remove(self, message_id: str) -> None:
         await _ask(self._channel.get_partial_message(int(message_id)).delete())
@@ -80,40 +121,126 @@ class ChannelOutlet(_Outlet):
         file = discord.File(io.BytesIO(attachment.content), attachment.name)
         await _ask(self._channel.send(file=file, allowed_mentions=_NOBODY))
 
+    async def typing(self) -> None:
+        if not self._opens_thread:
+            await _ask(self._client.http.send_typing(self._channel.id))
 
-class InteractionOutlet(_Outlet):
-    """The answer to a slash command that was acknowledged already: its first message replaces that."""
-
-    def __init__(self, interaction: discord.Interaction, *, ephemeral: bool) -> None:
-        self._interaction = interaction
-        self._ephemeral = ephemeral
-        self._messages: dict[str, Any] = {}
-
-    async def send(self, piece: Piece) -> str:
-        content = render(piece.text, piece.notice)
-        if not self._messages:
-            sent: Any = await _ask(
-                self._interaction.edit_original_response(content=content, allowed_mentions=_NOBODY)
-            )
-        else:
-            sent = await _ask(
-                self._interaction.followup.send(
-                    content, ephemeral=self._ephemeral, allowed_mentions=_NOBODY, wait=True
+    async def _open_thread(self) -> None:
+        """Where threads can't be opened the answer goes into the channel, as a reply."""
+        conversation, question = self._message.conversation, int(self._message.ref)
+        channel = self._client.get_partial_messageable(conversation.chat)
+        name = " ".join(self._message.text.split())[:_LONGEST_THREAD_NAME] or "…"
+        try:
+            await _ask(
+                self._client.http.start_thread_with_message(
+                    channel.id, question, name=name, auto_archive_duration=_THREAD_RESTS_MINUTES
                 )
             )
-        self._messages[str(sent.id)] = sent
-        return str(sent.id)
+        except (Gone, Refused, Missing) as error:
+            cause = error.__cause__
+            if not (isinstance(cause, discord.HTTPException) and cause.code == _THREAD_EXISTS):
+                _log.warning("Discord: no thread could be opened in channel %d: %s", conversation.chat, error)
+                self._channel = channel
+                self._reference = _reference(question, channel.id)
+        self._opens_thread = False
+
+    async def _explain(self) -> None:
+        """In private, why nothing comes where the bot may not write."""
+        if self._message.conversation.user == 0:
+            return
+        _log.warning("Discord: the bot may not write in channel %d", self._channel.id)
+        try:
+            user = await self._client.fetch_user(self._message.user.id)
+            await user.send(
+                "I may not write in that channel: give me “Send Messages” there.\n"
+                "我没有在那个频道发言的权限：请给我“发送消息”权限。"
+            )
+        except discord.HTTPException as error:
+            _log.debug("Discord: nor to its asker: %s", error)
+
+
+class InteractionOutlet(_Outlet):
+    """The answer to a slash command that was acknowledged already: its first message replaces that.
+
+    The token lives for 15 minutes (https://discord.com/developers/docs/interactions/receiving-and-responding);
+    then a public answer goes on in the channel, and one for a single person's eyes ends.
+    """
+
+    def __init__(self, client: discord.Client, message: Message) -> None:
+        super().__init__(message)
+        self._ephemeral = bool(message.origin["ephemeral"])
+        # What discord.py makes of a live interaction, which a restart no longer has.
+        data: Any = {"id": client.application_id, "type": 3, "token": message.origin["token"]}
+        self._webhook = discord.Webhook.from_state(data=data, state=client._connection)
+        self._channel = ChannelOutlet(client, message)
+        self._sent = 0
+
+    async def send(self, piece: Piece) -> str:
+        first, self._sent = self._sent == 0, self._sent + 1
+        view = self._buttons(piece)
+        content = render(piece.text, piece.notice)
+        try:
+            if first:
+                edited = self._webhook.edit_message(
+                    _ORIGINAL, content=content, allowed_mentions=_NOBODY, view=view
+                )
+                return str((await self._try(edited)).id)
+            extra: dict[str, Any] = {"view": view} if view else {}
+            sent = self._webhook.send(
+                content, ephemeral=self._ephemeral, allowed_mentions=_NOBODY, wait=True, **extra
+            )
+            return str((await self._try(sent)).id)
+        except _Expired:
+            return await self._channel.send(piece)
 
     async def edit(self, message_id: str, piece: Piece) -> None:
-        message = self._messages[message_id]
-        await _ask(message.edit(content=render(piece.text, piece.notice), allowed_mentions=_NOBODY))
+        self._sent = max(self._sent, 1)
+        edited = self._webhook.edit_message(
+            int(message_id),
+            content=render(piece.text, piece.notice),
+            allowed_mentions=_NOBODY,
+            view=self._buttons(piece),
+        )
+        try:
+            await self._try(edited)
+        except _Expired:
+            await self._channel.edit(message_id, piece)
 
     async def remove(self, message_id: str) -> None:
-        await _ask(self._messages[message_id].delete())
+        try:
+            await self._try(self._webhook.delete_message(int(message_id)))
+        except _Expired:
+            await self._channel.remove(message_id)
 
     async def attach(self, attachment: Attachment) -> None:
         file = discord.File(io.BytesIO(attachment.content), attachment.name)
-        await _ask(self._interaction.followup.send(file=file, ephemeral=self._ephemeral, wait=True))
+        try:
+            await self._try(self._webhook.send(file=file, ephemeral=self._ephemeral, wait=True))
+        except _Expired:
+            await self._channel.attach(attachment)
+
+    async def typing(self) -> None:
+        """Discord shows that the bot is thinking."""
+
+    async def _try(self, request: Awaitable[_T]) -> _T:
+        """Raises _Expired, or Gone where nobody else may see the answer."""
+        try:
+            return await _ask(request)
+        except (Gone, Refused) as error:
+            cause = error.__cause__
+            if isinstance(cause, discord.HTTPException) and cause.code in _EXPIRED:
+                if self._ephemeral:
+                    raise Gone("the interaction has expired") from cause
+                raise _Expired from cause
+            raise
+
+
+class _Expired(Exception):
+    pass
+
+
+def _reference(message: int, channel: int) -> discord.MessageReference:
+    return discord.MessageReference(message_id=message, channel_id=channel, fail_if_not_exists=False)
 
 
 async def _ask(request: Awaitable[_T]) -> _T:
@@ -132,6 +259,6 @@ async def _ask(request: Awaitable[_T]) -> _T:
             raise Flooded(float(getattr(error, "retry_after", 5.0))) from error
         if error.status >= 500:
             raise Unreachable(f"Discord: {error}") from error
-        raise
+        raise Refused(str(error)) from error
     except (OSError, TimeoutError, aiohttp.ClientError) as error:
         raise Unreachable(f"Discord: {error}") from error

@@ -1,40 +1,97 @@
-"""The model's Markdown for Discord, which reads most of it: only what Discord lacks is rewritten.
+"""The model's Markdown for Discord, which reads most of it: only what Discord lacks or misreads is rewritten.
 
-https://support.discord.com/hc/en-us/articles/210298617: no tables and no rules; "-# " is small print.
+https://support.discord.com/hc/en-us/articles/210298617: no tables, rules, pictures or mathematics, three levels of
+headings; "-# " is small print and two bars hide what is between them.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
-__all__ = ["render"]
+from glmbot.delivery.markdown import closing, layout_table, make_parser, with_dollars
 
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+__all__ = ["NOTICE_ROOM", "fits", "render"]
+
+_LONGEST_CONTENT = 2000
+NOTICE_ROOM = 250
+"""Characters kept free under an answer for the bot's own line."""
+_PARSER = make_parser()
 _RULE = re.compile(r" {0,3}([-*_])( *\1){2,} *")
+_DEEP_HEADING = re.compile(r"^(?P<indent> {0,3})#{4,6} +(?P<words>.+?)(?: +#+)? *$")
+_SPAN = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
+_PICTURE = re.compile(r"!(\[[^\]\n]*\]\([^)\n]*\))")
 
 
 def render(markdown: str, notice: str = "") -> str:
     """One message's content; `notice` stands under the answer in small print."""
+    markdown = with_dollars(markdown)
     lines = markdown.split("\n")
     replaced: dict[int, tuple[int, list[str]]] = {}
-    for token in _MARKDOWN.parse(markdown):
-        if token.map is None or token.level:
+    tokens = _PARSER.parse(markdown)
+    for index, token in enumerate(tokens):
+        if token.map is None:
             continue
         start, end = token.map
-        if token.type == "table_open":
-            while end > start and not lines[end - 1].strip():
-                end -= 1
-            replaced[start] = (end, ["```", *lines[start:end], "```"])
-        elif token.type == "hr" and _RULE.fullmatch(lines[start]):
+        while end > start and not lines[end - 1].strip():
+            end -= 1
+        if token.type == "table_open" and not token.level:
+            table = layout_table(tokens[index : closing(tokens, index)])
+            replaced[start] = (end, ["```", *table.split("\n"), "```"])
+        elif token.type == "hr" and not token.level and _RULE.fullmatch(lines[start]):
             replaced[start] = (end, ["———"])
+        elif token.type in ("math_block", "math_block_label") and not token.level:
+            replaced[start] = (end, ["```latex", *token.content.strip("\n").split("\n"), "```"])
+        elif token.type in ("fence", "code_block"):
+            replaced.setdefault(start, (end, lines[start:end]))
+        elif token.type == "inline" and start not in replaced:
+            replaced[start] = (end, _inline("\n".join(lines[start:end]), token).split("\n"))
     out: list[str] = []
     index = 0
     while index < len(lines):
         end, new = replaced.get(index, (index + 1, lines[index : index + 1]))
         out += new
-        index = end
+        index = max(end, index + 1)
     content = "\n".join(out).strip("\n")
     small = "\n".join(f"-# {line}" for line in notice.split("\n") if line.strip())
-    return f"{content}\n{small}" if content and small else content or notice
+    return f"{content}\n{small[: NOTICE_ROOM - 1]}" if content and small else content or notice
+
+
+@lru_cache(maxsize=256)
+def fits(markdown: str) -> bool:
+    """Whether Discord takes this piece as one message with a notice under it."""
+    return 0 < len(render(markdown).strip()) <= _LONGEST_CONTENT - NOTICE_ROOM
+
+
+def _inline(source: str, token: Token) -> str:
+    """The lines of one paragraph, heading or cell. What stands in code spans stays as it is."""
+    math = [child for child in token.children or [] if child.type.startswith("math_inline")]
+    heading = _DEEP_HEADING.match(source)
+    if heading is not None:
+        source = f"{heading['indent']}**{heading['words']}**"
+    parts: list[str] = []
+    place = 0
+    for span in _SPAN.finditer(source):
+        parts += [_outside_code(source[place : span.start()], math), span[0]]
+        place = span.end()
+    return "".join([*parts, _outside_code(source[place:], math)])
+
+
+def _outside_code(text: str, math: list[Token]) -> str:
+    out = ""
+    for each in list(math):
+        written = f"{each.markup}{each.content}{each.markup}"
+        before, found, after = text.partition(written)
+        if not found:
+            break
+        # In a code span underscores and stars are nobody's emphasis.
+        out += _plain(before) + (f"`{written}`" if "`" not in written else written)
+        text = after
+        math.remove(each)
+    return out + _plain(text)
+
+
+def _plain(text: str) -> str:
+    return _PICTURE.sub(r"\1", text).replace("||", r"\|\|")

@@ -1,7 +1,7 @@
-"""Telegram by long polling, through python-telegram-bot's client.
+"""Telegram through python-telegram-bot's client, by long polling or by webhook.
 
-The polling loop is our own: an update is confirmed (by the next offset) only once it is stored, which the
-library's updater, made for handlers in memory, does not promise.
+The receiving is our own: an update is confirmed (by the next offset, or by a 200) only once it is stored, which
+the library's updater, made for handlers in memory, does not promise.
 https://core.telegram.org/bots/api#getupdates
 """
 
@@ -9,21 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
-from typing import ClassVar
+import secrets
+from contextlib import aclosing, suppress
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field
-from telegram import Bot, BotCommand, Update
-from telegram.error import InvalidToken, RetryAfter, TelegramError
+from pydantic import BaseModel, Field, SecretStr
+from telegram import (
+    Bot,
+    BotCommand,
+    BotCommandScope,
+    BotCommandScopeAllGroupChats,
+    BotCommandScopeAllPrivateChats,
+    BotCommandScopeChat,
+    Update,
+)
+from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 from telegram.request import HTTPXRequest
 
+from glmbot.delivery.background import Background
 from glmbot.delivery.deliveries import Deliveries, sent_before
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, StoreError
-from glmbot.messages import ChatKind, Dialogue, Message
+from glmbot.messages import ChatKind, CommandInfo, Dialogue, Message, Role
 from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import TelegramOutlet
-from glmbot_telegram.normalize import PLATFORM, normalize
+from glmbot_telegram.normalize import PLATFORM, Press, normalize
+from glmbot_telegram.webhook import Webhook
 
 __all__ = ["TelegramAdapter", "TelegramSettings"]
 
@@ -32,7 +44,7 @@ _log = logging.getLogger(__name__)
 _REQUESTS_PER_SECOND = 30
 _DRAIN_S = 8.0
 _PAUSE_S = 3.0
-_UPDATES = [Update.MESSAGE]
+_UPDATES = [Update.MESSAGE, Update.EDITED_MESSAGE, Update.CALLBACK_QUERY, Update.MY_CHAT_MEMBER]
 
 
 class TelegramSettings(TokenSettings):
@@ -44,7 +56,22 @@ class TelegramSettings(TokenSettings):
     )
     edit_interval_s: float = Field(default=1.0, gt=0, description="Seconds between edits in a private chat.")
     group_edit_interval_s: float = Field(default=3.0, gt=0, description="Seconds between edits in a group.")
+    drafts: bool = Field(
+        default=False, description="In private chats show the growing answer as a draft, without edits."
+    )
     poll_timeout_s: int = Field(default=30, ge=0, le=50, description="Seconds that a poll waits for news.")
+    webhook_url: str = Field(
+        default="",
+        description="Public https:// address of this bot; Telegram then posts updates instead of being polled.",
+    )
+    webhook_host: str = Field(
+        default="127.0.0.1", description="Where your HTTPS proxy reaches the webhook on this machine."
+    )
+    webhook_port: int = Field(default=8443, ge=0, le=65535, description="Its port; 0 takes any free one.")
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="Sent by Telegram with each update; made anew at each start unless set. Letters, digits, _ -.",
+    )
 
 
 class TelegramAdapter:
@@ -54,43 +81,81 @@ class TelegramAdapter:
         self._settings = settings
         self._dialogue = dialogue
         self._deliveries = Deliveries(dialogue)
+        self._presses = Background()
         self._overall = Pace(1 / _REQUESTS_PER_SECOND)
         self._paces: dict[tuple[int, bool], Pace] = {}
-        self._poll: asyncio.Task[None] | None = None
+        self._receiving: list[asyncio.Task[None]] = []
+        self.webhook: Webhook | None = None
         self._bot: Bot
 
     async def start(self) -> None:
+        settings = self._settings
         self._bot = Bot(
-            self._settings.read_token(PLATFORM),
-            base_url=f"{self._settings.api_base_url.rstrip('/')}/bot",
-            base_file_url=f"{self._settings.api_base_url.rstrip('/')}/file/bot",
+            settings.read_token(PLATFORM),
+            base_url=f"{settings.api_base_url.rstrip('/')}/bot",
+            base_file_url=f"{settings.api_base_url.rstrip('/')}/file/bot",
             request=HTTPXRequest(connection_pool_size=32, pool_timeout=30),
         )
         try:
             await self._bot.initialize()
-            await self._bot.delete_webhook(drop_pending_updates=False)
+            if settings.webhook_url:
+                await self._start_webhook()
+            else:
+                await self._bot.delete_webhook(drop_pending_updates=False)
             await self._publish_commands()
         except InvalidToken as error:
             raise AdapterError("[telegram] token: Telegram does not know it; ask @BotFather") from error
         except TelegramError as error:
-            raise AdapterError(f"Telegram at {self._settings.api_base_url}: {error}") from error
+            raise AdapterError(f"Telegram at {settings.api_base_url}: {error}") from error
         _log.info("Telegram: @%s is listening", self._bot.username)
 
     async def run(self) -> None:
         for left in await self._dialogue.unfinished(PLATFORM):
             self._begin(left.message, sent_before(left.marks))
-        self._poll = asyncio.create_task(self._poll_updates())
-        await self._poll
+        receive = asyncio.sleep(float("inf")) if self.webhook is not None else self._poll_updates()
+        self._receiving = [asyncio.create_task(receive), asyncio.create_task(self._say_outgoing())]
+        try:
+            await asyncio.gather(*self._receiving)
+        finally:
+            self._stop_receiving()
 
     def interrupt(self) -> bool:
         return False
 
     async def stop(self) -> None:
-        if self._poll is not None:
-            self._poll.cancel()
-        await self._deliveries.drain(_DRAIN_S)
+        self._stop_receiving()
+        if self.webhook is not None:
+            await self.webhook.stop()
+        await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._presses.drain(_DRAIN_S))
         with suppress(TelegramError):
             await self._bot.shutdown()
+
+    # ---- receiving -------------------------------------------------------------------------------------------
+
+    async def _start_webhook(self) -> None:
+        settings = self._settings
+        secret = (
+            settings.webhook_secret.get_secret_value() if settings.webhook_secret else secrets.token_hex(32)
+        )
+        path = urlsplit(settings.webhook_url).path or "/"
+
+        async def take(fields: dict[str, Any]) -> None:
+            try:
+                update = Update.de_json(fields, self._bot)
+            except Exception:  # whatever a malformed update trips over in the library
+                _log.warning("Telegram: an update that could not be read was left out")
+                return
+            await self._take(update)
+
+        self.webhook = Webhook(secret, path, take)
+        await self.webhook.start(settings.webhook_host, settings.webhook_port)
+        await self._bot.set_webhook(
+            settings.webhook_url, secret_token=secret, allowed_updates=_UPDATES, drop_pending_updates=False
+        )
+
+    def _stop_receiving(self) -> None:
+        for task in self._receiving:
+            task.cancel()
 
     async def _poll_updates(self) -> None:
         offset: int | None = None
@@ -114,23 +179,84 @@ class TelegramAdapter:
                 await asyncio.sleep(_PAUSE_S)
 
     async def _take(self, update: Update) -> None:
-        message = normalize(update, self._bot.bot)
-        if message is None or not await self._dialogue.accept(message):
+        """Raises StoreError when the update could not be stored."""
+        member = update.my_chat_member
+        if member is not None and member.new_chat_member.status in ("kicked", "left"):
+            _log.info("Telegram: chat %d has shut the bot out", member.chat.id)
             return
-        self._begin(message, [])
+        taken = normalize(update, self._bot.bot)
+        if taken is None:
+            if update.callback_query is not None:
+                self._presses.begin(self._answer_press(update.callback_query.id))
+            return
+        message = taken.message if isinstance(taken, Press) else taken
+        if not await self._dialogue.accept(message):
+            return
+        if isinstance(taken, Press):
+            self._presses.begin(self._press(taken))
+        else:
+            self._begin(message, [])
+
+    async def _say_outgoing(self) -> None:
+        async with aclosing(self._dialogue.outgoing(PLATFORM)) as messages:
+            async for message in messages:
+                self._begin(message, [])
+
+    # ---- answering -------------------------------------------------------------------------------------------
 
     def _begin(self, message: Message, sent: list[str]) -> None:
-        group = message.chat_kind is ChatKind.GROUP
+        group = message.conversation.chat < 0
         chat = (message.conversation.chat, group)
         if chat not in self._paces:
             settings = self._settings
             self._paces[chat] = Pace(settings.group_edit_interval_s if group else settings.edit_interval_s)
-        outlet = TelegramOutlet(self._bot, message, self._overall)
+        outlet = TelegramOutlet(self._bot, message, self._overall, drafts=self._settings.drafts)
         self._deliveries.begin(message, outlet, self._paces[chat], sent)
 
+    async def _press(self, press: Press) -> None:
+        """A button passes every queue: it is acknowledged at once, and a stop needs no message of its own."""
+        message, words = press.message, ""
+        if press.asker != message.user.id:
+            words = self._dialogue.text(message.language, "button.not_yours")
+        elif message.text != "/stop":
+            self._begin(message, [])
+            await self._answer_press(press.query_id)
+            return
+        else:
+            async with aclosing(self._dialogue.respond(message)) as replies:
+                async for reply in replies:
+                    words = reply.notice
+        await self._answer_press(press.query_id, words)
+        try:
+            await self._dialogue.delivered(message)
+        except StoreError as error:
+            _log.warning("a pressed button could not be recorded: %s", error)
+
+    async def _answer_press(self, query_id: str, words: str = "") -> None:
+        # Too late to be answered, or no network: the button works all the same.
+        with suppress(TelegramError):
+            await self._bot.answer_callback_query(query_id, words or None)
+
     async def _publish_commands(self) -> None:
-        for language in ("", "zh"):
-            menu = [
-                BotCommand(info.name, info.description) for info in self._dialogue.commands(language or "en")
-            ]
-            await self._bot.set_my_commands(menu, language_code=language or None)
+        """The menu of each kind of chat in each language, and administrators' own one in theirs."""
+        everybody: list[tuple[BotCommandScope | None, Role, ChatKind]] = [
+            (None, Role.USER, ChatKind.PRIVATE),
+            (BotCommandScopeAllPrivateChats(), Role.USER, ChatKind.PRIVATE),
+            (BotCommandScopeAllGroupChats(), Role.USER, ChatKind.GROUP),
+        ]
+        admins: list[tuple[BotCommandScope | None, Role, ChatKind]] = [
+            (BotCommandScopeChat(admin.id), Role.ADMIN, ChatKind.PRIVATE)
+            for admin in self._dialogue.administrators(PLATFORM)
+        ]
+        for scope, role, kind in [*everybody, *admins]:
+            for language in ("", "zh"):
+                menu = [_menu_entry(info) for info in self._dialogue.commands(language or "en", role, kind)]
+                try:
+                    await self._bot.set_my_commands(menu, scope=scope, language_code=language or None)
+                except BadRequest as error:
+                    # An administrator who has not spoken to the bot yet has no chat with it.
+                    _log.debug("Telegram: no menu for %s: %s", scope, error)
+
+
+def _menu_entry(info: CommandInfo) -> BotCommand:
+    return BotCommand(info.name, f"{info.description} {info.argument}".strip())

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from telegram import Bot, LinkPreviewOptions, ReplyParameters
+from telegram import (
+    Bot,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    LinkPreviewOptions,
+    MessageEntity,
+    ReplyParameters,
+)
+from telegram.constants import ChatAction
 from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError, RetryAfter, TelegramError
 
 from glmbot.delivery.pace import Pace
-from glmbot.delivery.split import split_markdown, utf16_length
-from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Unreachable
-from glmbot.messages import Attachment, Message
-from glmbot_telegram.render import render
+from glmbot.delivery.pieces import cut_reply
+from glmbot.delivery.split import utf16_length
+from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Refused, Unreachable
+from glmbot.messages import Attachment, ChatKind, Message, Reply
+from glmbot_telegram.normalize import button_data
+from glmbot_telegram.render import NOTICE_ROOM, fits, render
 
 __all__ = ["TelegramOutlet"]
 
@@ -21,7 +31,6 @@ _T = TypeVar("_T")
 
 # Below the 4096 that Telegram takes: bullets and list indents may make the text longer than its source.
 _SPLIT_AT = 3600
-_NOTICE_ROOM = 400
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 _MISSING = ("message to edit not found", "message_id_invalid", "message can't be edited", "message to delete")
 _GONE = (
@@ -29,6 +38,8 @@ _GONE = (
     "not enough rights",
     "have no rights",
     "topic_closed",
+    "topic_deleted",
+    "message thread not found",
     "user_deactivated",
     "deleted",
 )
@@ -37,47 +48,58 @@ _GONE = (
 class TelegramOutlet:
     """See `glmbot.delivery.stream.Outlet`. `overall` paces all chats together (30 requests a second)."""
 
-    def __init__(self, bot: Bot, message: Message, overall: Pace) -> None:
+    def __init__(self, bot: Bot, message: Message, overall: Pace, *, drafts: bool = False) -> None:
+        """drafts: show the growing answer by sendMessageDraft, which private chats alone have."""
+        private = message.chat_kind is ChatKind.PRIVATE
+        self.drafts = drafts and private and not message.in_place and not message.edits
         self._bot = bot
-        self._chat = int(message.origin["chat"])
+        self._chat = message.conversation.chat
+        self._asker = message.conversation.user or message.user.id
         self._overall = overall
-        thread = message.origin.get("thread")
-        self._thread = int(thread) if thread else None
-        reply_to = message.origin.get("reply_to")
-        self._reply = ReplyParameters(int(reply_to), allow_sending_without_reply=True) if reply_to else None
+        self._thread = message.conversation.thread or None
+        quoted = int(message.ref) if message.ref and not private else None
+        self._reply = ReplyParameters(quoted, allow_sending_without_reply=True) if quoted else None
+        self._draft_id = int(message.ref or 1)
         self._first = True
 
-    def cut(self, text: str, notice: str) -> Sequence[Piece]:
-        if not text:
-            return [Piece("", notice[:_SPLIT_AT] or "…")]
-        pieces = [Piece(piece) for piece in split_markdown(text, _SPLIT_AT, utf16_length)]
-        return [*pieces[:-1], Piece(pieces[-1].text, notice[:_NOTICE_ROOM])]
+    def cut(self, reply: Reply) -> Sequence[Piece]:
+        return cut_reply(reply, _SPLIT_AT, notice_room=NOTICE_ROOM, measure=utf16_length, accepts=fits)
 
     async def send(self, piece: Piece) -> str:
-        text, entities = render(piece.text, piece.notice)
         reply, self._first = self._reply if self._first else None, False
-        sent = await self._ask(
-            self._bot.send_message(
+        sent = await self._write(
+            piece,
+            lambda text, entities, buttons: self._bot.send_message(
                 self._chat,
                 text,
                 entities=entities,
                 message_thread_id=self._thread,
                 reply_parameters=reply,
                 link_preview_options=_NO_PREVIEW,
-            )
+                reply_markup=buttons,
+            ),
         )
         return str(sent.message_id)
 
     async def edit(self, message_id: str, piece: Piece) -> None:
-        text, entities = render(piece.text, piece.notice)
         self._first = False
-        await self._ask(
-            self._bot.edit_message_text(
+        await self._write(
+            piece,
+            lambda text, entities, buttons: self._bot.edit_message_text(
                 text,
                 chat_id=self._chat,
                 message_id=int(message_id),
                 entities=entities,
                 link_preview_options=_NO_PREVIEW,
+                reply_markup=buttons,
+            ),
+        )
+
+    async def draft(self, piece: Piece) -> None:
+        text, entities = render(piece.text, piece.notice)
+        await self._ask(
+            self._bot.send_message_draft(
+                self._chat, self._draft_id, text, message_thread_id=self._thread, entities=entities
             )
         )
 
@@ -90,6 +112,30 @@ class TelegramOutlet:
                 self._chat, attachment.content, filename=attachment.name, message_thread_id=self._thread
             )
         )
+
+    async def typing(self) -> None:
+        await self._ask(
+            self._bot.send_chat_action(self._chat, ChatAction.TYPING, message_thread_id=self._thread)
+        )
+
+    async def _write(
+        self,
+        piece: Piece,
+        request: Callable[[str, Sequence[MessageEntity], InlineKeyboardMarkup | None], Awaitable[_T]],
+    ) -> _T | Any:
+        text, entities = render(piece.text, piece.notice)
+        buttons = [
+            InlineKeyboardButton(action.label, callback_data=button_data(action.command, self._asker))
+            for action in piece.actions
+        ]
+        keyboard = InlineKeyboardMarkup([buttons]) if buttons else None
+        try:
+            return await self._ask(request(text, entities, keyboard))
+        except Refused:
+            if not entities:
+                raise
+            # Whatever Telegram has against the entities, the words must arrive.
+            return await self._ask(request(text, (), keyboard))
 
     async def _ask(self, request: Awaitable[_T]) -> _T | Any:
         try:
@@ -107,7 +153,7 @@ class TelegramOutlet:
                 raise Missing(str(error)) from error
             if any(known in complaint for known in _GONE):
                 raise Gone(str(error)) from error
-            raise
+            raise Refused(str(error)) from error
         except (NetworkError, TelegramError) as error:
             raise Unreachable(f"Telegram: {error}") from error
         finally:

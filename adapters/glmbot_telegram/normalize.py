@@ -1,63 +1,130 @@
-"""A Telegram update as a Message, or None where the bot is not spoken to. Pure."""
+"""A Telegram update as a Message or a pressed button, or None where nobody speaks to us. Pure."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
+from telegram import CallbackQuery, MessageEntity, Update, User
 from telegram import Message as TelegramMessage
-from telegram import MessageEntity, Update, User
 
-from glmbot.messages import ChatKind, ConversationKey, Message, UserKey
+from glmbot.messages import Addressed, ChatKind, ConversationKey, Message, UserKey
 
-__all__ = ["normalize"]
+__all__ = ["PLATFORM", "Press", "button_data", "normalize"]
 
 PLATFORM = "telegram"
 
+# What else can be in a message (https://core.telegram.org/bots/api#message), by the field's name.
+_MEDIA = (
+    "photo", "video", "voice", "audio", "document", "sticker", "animation", "video_note", "location", "contact",
+    "poll", "dice", "venue", "story", "paid_media",
+)  # fmt: skip
+_BUTTON = re.compile(r"(?P<command>[a-z]{1,20}):(?P<asker>\d{1,20})")
 
-def normalize(update: Update, bot: User) -> Message | None:
-    """In private every message counts; in groups mentions, replies to the bot, and commands."""
-    received = update.message
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """Somebody pressed a button under an answer. `asker` is whose answer it is."""
+
+    query_id: str
+    asker: int
+    message: Message
+
+
+def button_data(command: str, asker: int) -> str:
+    """At most 64 bytes (https://core.telegram.org/bots/api#inlinekeyboardbutton)."""
+    return f"{command}:{asker}"
+
+
+def normalize(update: Update, bot: User) -> Message | Press | None:
+    """In private everything counts. In groups it depends on the chat's mode, so every text is handed on with how
+    it turns to the bot; what is meant for another bot is not."""
+    if update.callback_query is not None:
+        return _press(update.update_id, update.callback_query)
+    received = update.message or update.edited_message
     if received is None or received.from_user is None or received.from_user.is_bot or received.sender_chat:
         return None
     private = received.chat.type == "private"
     text = received.text or received.caption or ""
-    if not private and not _addressed(received, text, bot):
+    media = next((kind for kind in _MEDIA if getattr(received, kind, None)), "")
+    if not text and not media:
         return None
-    thread = received.message_thread_id if received.is_topic_message else None
-    origin = {"chat": str(received.chat.id), "reply_to": "" if private else str(received.message_id)}
-    if thread:
-        origin["thread"] = str(thread)
+    answered = _answered(received)
+    addressed = Addressed.DIRECTLY if private else _addressed(received, answered, bot)
+    if addressed is None or (addressed is Addressed.NOT and not text):
+        return None
+    thread = _thread(received)
+    quote = received.quote.text if received.quote is not None else ""
     return Message(
         update_id=str(update.update_id),
-        conversation=ConversationKey(
-            PLATFORM,
-            received.chat.id,
-            0 if private else received.from_user.id,
-            thread or 0,
-        ),
+        conversation=_conversation(received.chat.id, received.from_user.id, thread, private=private),
         user=UserKey(PLATFORM, received.from_user.id),
         text=_without_mention(text, bot),
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
         user_name=received.from_user.full_name,
         language=received.from_user.language_code or "",
-        origin=origin,
+        ref=str(received.message_id),
+        edits=update.edited_message is not None,
+        replies_to=str(answered.message_id) if answered is not None else "",
+        quoted=quote or ((answered.text or answered.caption or "") if answered is not None else ""),
+        addressed=addressed,
+        media=media,
     )
 
 
-def _addressed(received: TelegramMessage, text: str, bot: User) -> bool:
+def _press(update_id: int, query: CallbackQuery) -> Press | None:
+    data = _BUTTON.fullmatch(query.data or "")
+    if data is None or query.message is None:
+        return None
+    chat, asker = query.message.chat, int(data["asker"])
+    private = chat.type == "private"
+    thread = _thread(query.message) if isinstance(query.message, TelegramMessage) else 0
+    message = Message(
+        update_id=str(update_id),
+        conversation=_conversation(chat.id, asker, thread, private=private),
+        user=UserKey(PLATFORM, query.from_user.id),
+        text=f"/{data['command']}",
+        chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
+        user_name=query.from_user.full_name,
+        language=query.from_user.language_code or "",
+        replies_to=str(query.message.message_id),
+        in_place=True,
+    )
+    return Press(query.id, asker, message)
+
+
+def _conversation(chat: int, user: int, thread: int, *, private: bool) -> ConversationKey:
+    return ConversationKey(PLATFORM, chat, 0 if private else user, thread)
+
+
+def _thread(received: TelegramMessage) -> int:
+    return (received.message_thread_id or 0) if received.is_topic_message else 0
+
+
+def _answered(received: TelegramMessage) -> TelegramMessage | None:
+    """In a topic every message answers the one that opened the topic; that is nobody's reply."""
     answered = received.reply_to_message
-    if answered is not None and answered.from_user is not None and answered.from_user.id == bot.id:
-        return True
+    if answered is None or answered.forum_topic_created is not None:
+        return None
+    return answered
+
+
+def _addressed(received: TelegramMessage, answered: TelegramMessage | None, bot: User) -> Addressed | None:
+    """None: a command for another bot."""
     entities = {**received.parse_entities(), **received.parse_caption_entities()}
+    mentioned = False
     for entity, covered in entities.items():
-        if entity.type == MessageEntity.MENTION and covered.lower() == f"@{bot.username}".lower():
-            return True
-        if entity.type == MessageEntity.TEXT_MENTION and entity.user and entity.user.id == bot.id:
-            return True
         if entity.type == MessageEntity.BOT_COMMAND and entity.offset == 0:
             _, at, name = covered.partition("@")
-            return not at or name.lower() == str(bot.username).lower()
-    return False
+            return Addressed.BY_COMMAND if not at or name.lower() == str(bot.username).lower() else None
+        if entity.type == MessageEntity.MENTION:
+            mentioned = mentioned or covered.lower() == f"@{bot.username}".lower()
+        if entity.type == MessageEntity.TEXT_MENTION:
+            mentioned = mentioned or (entity.user is not None and entity.user.id == bot.id)
+    if mentioned:
+        return Addressed.BY_MENTION
+    replied = answered is not None and answered.from_user is not None and answered.from_user.id == bot.id
+    return Addressed.BY_REPLY if replied else Addressed.NOT
 
 
 def _without_mention(text: str, bot: User) -> str:

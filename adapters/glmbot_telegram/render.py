@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from telegram import MessageEntity
 
+from glmbot.delivery.markdown import closing, layout_table, make_parser, with_dollars
 from glmbot.delivery.split import utf16_length
 
-__all__ = ["render"]
+__all__ = ["NOTICE_ROOM", "fits", "render"]
 
+# https://core.telegram.org/bots/api#sendmessage and https://limits.tginfo.me/en
+_LONGEST_TEXT = 4096
 _MOST_ENTITIES = 100
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+NOTICE_ROOM = 400
+"""UTF-16 units kept free under an answer for the bot's own line."""
+_PARSER = make_parser()
 _INLINE = {
     "strong": MessageEntity.BOLD,
     "em": MessageEntity.ITALIC,
@@ -31,7 +36,7 @@ _INLINE = {
 def render(markdown: str, notice: str = "") -> tuple[str, Sequence[MessageEntity]]:
     """Text and entities of one message; `notice` stands under the answer in italics."""
     canvas = _Canvas()
-    _blocks(_MARKDOWN.parse(markdown), canvas)
+    _blocks(_PARSER.parse(with_dollars(markdown)), canvas)
     canvas.trim()
     if notice:
         canvas.gap(2 if canvas.text else 0)
@@ -41,6 +46,13 @@ def render(markdown: str, notice: str = "") -> tuple[str, Sequence[MessageEntity
     inside = [entity for entity in canvas.entities if entity.length > 0]
     inside.sort(key=lambda entity: (entity.offset, -entity.length))
     return canvas.text, inside[:_MOST_ENTITIES]
+
+
+@lru_cache(maxsize=256)
+def fits(markdown: str) -> bool:
+    """Whether Telegram takes this piece as one message with a notice under it."""
+    text, entities = render(markdown)
+    return utf16_length(text) <= _LONGEST_TEXT - NOTICE_ROOM - 2 and len(entities) < _MOST_ENTITIES
 
 
 @dataclass(slots=True)
@@ -131,10 +143,14 @@ def _blocks(tokens: Sequence[Token], canvas: _Canvas) -> None:
                 canvas.gap(2)
                 canvas.write("———")
             case "table_open":
-                end = _closing(tokens, index)
+                end = closing(tokens, index)
                 canvas.gap(2)
-                _code(_table(tokens[index:end]), "", canvas)
+                _code(layout_table(tokens[index:end]), "", canvas)
                 index = end
+            case "math_block" | "math_block_label":
+                canvas.gap(1 if fresh_item or tight else 2)
+                _code(token.content.strip("\n"), "latex", canvas)
+                fresh_item = False
             case "html_block":
                 canvas.gap(2)
                 canvas.write(token.content.rstrip("\n"))
@@ -169,6 +185,8 @@ def _inline(tokens: Sequence[Token], canvas: _Canvas) -> None:
                 start = canvas.length
                 canvas.write(token.content)
                 canvas.entities.append(_entity(MessageEntity.CODE, start, canvas.length - start))
+            case "math_inline" | "math_inline_double":
+                canvas.write(f"{token.markup}{token.content}{token.markup}")
             case "image":
                 canvas.write(token.content or str(token.attrGet("src") or ""))
             case kind if kind.endswith("_open"):
@@ -188,25 +206,3 @@ def _inline(tokens: Sequence[Token], canvas: _Canvas) -> None:
 
 def _is_web(href: Any) -> bool:
     return str(href or "").startswith(("http://", "https://", "tg://"))
-
-
-def _closing(tokens: Sequence[Token], start: int) -> int:
-    kind = tokens[start].type.replace("_open", "_close")
-    return next(index for index in range(start, len(tokens)) if tokens[index].type == kind)
-
-
-def _table(tokens: Sequence[Token]) -> str:
-    rows: list[list[str]] = []
-    for token in tokens:
-        if token.type == "tr_open":
-            rows.append([])
-        elif token.type == "inline":
-            rows[-1].append("".join(_plain(child) for child in token.children or []))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=False)]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) for row in rows]
-    lines.insert(1, "-+-".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _plain(token: Token) -> str:
-    return " " if token.type == "softbreak" else token.content

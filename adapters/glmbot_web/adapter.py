@@ -15,18 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from glmbot.errors import AdapterError, EngineError, QueueFull, StoreError
 from glmbot.messages import Dialogue, Role, UserKey
-from glmbot_web.delivery import Streams, send_events
+from glmbot_web.delivery import Streams
 from glmbot_web.guard import Guard, is_loopback
-from glmbot_web.normalize import (
-    PLATFORM,
-    BadRequest,
-    Login,
-    PageMessage,
-    chatglm_completion,
-    page_message,
-    parse,
-)
+from glmbot_web.normalize import PLATFORM, BadRequest, chatglm_completion
 from glmbot_web.openai_api import OpenAiApi, openai_error
+from glmbot_web.operator_api import OperatorApi
+from glmbot_web.page_api import PageApi
 
 __all__ = ["WebAdapter", "WebSettings"]
 
@@ -34,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 _LARGEST_BODY = 8 * 2**20
 _DRAIN_S = 5.0
-_STATIC = ("app.js", "style.css", "icon.svg")
+_STATIC = ("app.js", "admin.js", "words.js", "style.css", "icon.svg")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -81,14 +75,13 @@ class WebAdapter:
         app.add_routes(
             [
                 web.get("/", self._page),
+                web.get("/admin", self._operator_page),
                 web.post("/", self._chatglm),
                 web.get("/healthz", self._healthz),
                 web.get("/metrics", self._metrics),
                 web.get("/static/{name}", self._static),
-                web.get("/api/hello", self._hello),
-                web.post("/api/login", self._log_in),
-                web.post("/api/messages", self._take_message),
-                web.get("/api/streams/{name}", self._events),
+                *PageApi(self._dialogue, self._guard, self._streams, self._role()).routes(),
+                *OperatorApi(self._dialogue, self._guard, self._role()).routes(),
                 *OpenAiApi(self._dialogue).routes(),
             ]
         )
@@ -129,7 +122,7 @@ class WebAdapter:
     ) -> web.StreamResponse:
         try:
             self._guard.check_site(request)
-            open_to_all = request.path in ("/", "/healthz", "/api/login") and request.method == "GET"
+            open_to_all = request.path in ("/", "/admin", "/healthz") and request.method == "GET"
             open_to_all = open_to_all or request.path == "/api/login" or request.path.startswith("/static/")
             if not open_to_all and not self._guard.allowed(request):
                 return openai_error(401, "a token is needed: Authorization: Bearer …", code="invalid_api_key")
@@ -151,10 +144,15 @@ class WebAdapter:
             response.headers.update(_HEADERS)
         return response
 
-    # ---- the page -------------------------------------------------------------------------------------------
+    # ---- files ------------------------------------------------------------------------------------------------
 
     async def _page(self, request: web.Request) -> web.Response:
         response = _file("index.html")
+        self._guard.session(request, response)
+        return response
+
+    async def _operator_page(self, request: web.Request) -> web.Response:
+        response = _file("admin.html")
         self._guard.session(request, response)
         return response
 
@@ -163,56 +161,6 @@ class WebAdapter:
         if name not in _STATIC:
             raise web.HTTPNotFound(text="no such file")
         return _file(name)
-
-    async def _hello(self, request: web.Request) -> web.Response:
-        health = self._dialogue.health()
-        role = self._role()
-        language = request.query.get("language", "en")
-        return web.json_response(
-            {
-                "model": health.model,
-                "precision": health.precision,
-                "commands": [
-                    {"name": info.name, "argument": info.argument, "description": info.description}
-                    for info in self._dialogue.commands(language, role)
-                ],
-            }
-        )
-
-    async def _log_in(self, request: web.Request) -> web.Response:
-        response = web.json_response({"ok": True})
-        try:
-            given = parse(Login, await request.read()).token
-        except BadRequest as error:
-            return openai_error(400, str(error), param=error.field or None)
-        if not self._guard.log_in(given, response):
-            # Slower than guessing is worth.
-            await asyncio.sleep(1)
-            return openai_error(401, "wrong token", code="invalid_api_key")
-        return response
-
-    async def _take_message(self, request: web.Request) -> web.Response:
-        if request.content_type != "application/json":
-            raise web.HTTPUnsupportedMediaType(text="send application/json")
-        session = self._guard.session(request)
-        if session is None:
-            raise web.HTTPForbidden(text="open the page first; it sets a cookie")
-        try:
-            wish = parse(PageMessage, await request.read())
-        except BadRequest as error:
-            return openai_error(400, str(error), param=error.field or None)
-        language = request.query.get("language", "")
-        message = page_message(wish, session, language=language, vouched=self._role())
-        if await self._dialogue.accept(message):
-            self._streams.begin(message)
-        return web.json_response({"stream": message.update_id}, status=202)
-
-    async def _events(self, request: web.Request) -> web.StreamResponse:
-        session = self._guard.session(request)
-        stream = self._streams.find(request.match_info["name"], session or 0)
-        if stream is None:
-            raise web.HTTPNotFound(text="no such stream; it ended a while ago")
-        return await send_events(request, stream)
 
     # ---- programs -------------------------------------------------------------------------------------------
 

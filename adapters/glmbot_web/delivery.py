@@ -1,7 +1,8 @@
 """Answers in progress, kept here so that a page that lost its connection finds them again.
 
 A page asks, gets the stream's name, and reads Server-Sent Events. Each event is the whole state so far, so a
-page that reconnects needs only the newest. https://html.spec.whatwg.org/multipage/server-sent-events.html
+page that reconnects needs only the newest, and none when its Last-Event-ID says that it has that.
+https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import base64
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -17,7 +19,7 @@ from aiohttp import web
 
 from glmbot.delivery.background import Background
 from glmbot.errors import StoreError
-from glmbot.messages import Dialogue, Message, Reply, ReplyState
+from glmbot.messages import ConversationKey, Dialogue, Message, Reply, ReplyState, UserKey
 from glmbot_web.render import to_html
 
 __all__ = ["Streams", "send_events", "sse"]
@@ -31,7 +33,7 @@ _KEPT_S = 600.0
 
 @dataclass(slots=True)
 class _Stream:
-    owner: int
+    message: Message
     reply: Reply = field(default_factory=lambda: Reply("", ReplyState.QUEUED))
     version: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -45,12 +47,20 @@ class Streams:
 
     def begin(self, message: Message) -> None:
         """Answer an accepted message in the background, whether a page listens or not."""
-        stream = self._streams[message.update_id] = _Stream(message.user.id)
+        stream = self._streams[message.update_id] = _Stream(message)
         self._background.begin(self._run(message, stream))
 
     def find(self, name: str, owner: int) -> _Stream | None:
         stream = self._streams.get(name)
-        return stream if stream is not None and stream.owner == owner else None
+        return stream if stream is not None and stream.message.user.id == owner else None
+
+    def running_of(self, whose: ConversationKey | UserKey) -> Sequence[Message]:
+        """What is being answered in this conversation, or of this person, in the order of arrival."""
+        return [
+            stream.message
+            for stream in self._streams.values()
+            if whose in (stream.message.conversation, stream.message.user) and not stream.reply.state.ended
+        ]
 
     async def drain(self, grace_s: float) -> None:
         await self._background.drain(grace_s)
@@ -82,7 +92,11 @@ async def send_events(request: web.Request, stream: _Stream) -> web.StreamRespon
     """Write the stream's snapshots as events until the answer has ended or the page has gone."""
     response = sse()
     await response.prepare(request)
-    sent = -1
+    last_seen = request.headers.get("Last-Event-ID", "")
+    sent = int(last_seen) if last_seen.isascii() and last_seen.isdigit() else -1
+    if sent == stream.version and stream.reply.state.ended:
+        await _end(response)
+        return response
     while True:
         async with stream.changed:
             try:
@@ -98,10 +112,14 @@ async def send_events(request: web.Request, stream: _Stream) -> web.StreamRespon
         sent, reply = stream.version, stream.reply
         await response.write(f"id: {sent}\ndata: {json.dumps(_event(reply))}\n\n".encode())
         if reply.state.ended:
-            await response.write(b"event: end\ndata: {}\n\n")
-            await response.write_eof()
+            await _end(response)
             return response
         await asyncio.sleep(_FRAME_S)
+
+
+async def _end(response: web.StreamResponse) -> None:
+    await response.write(b"event: end\ndata: {}\n\n")
+    await response.write_eof()
 
 
 def sse() -> web.StreamResponse:
@@ -120,6 +138,7 @@ def _event(reply: Reply) -> dict[str, object]:
         "text": reply.text,
         "html": to_html(reply.text),
         "notice": reply.notice,
+        "actions": [action.command for action in reply.actions],
     }
     if reply.attachment is not None:
         content = base64.b64encode(reply.attachment.content).decode()

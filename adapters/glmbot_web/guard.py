@@ -61,6 +61,13 @@ class Guard:
         response.set_cookie(_LOGIN, self._login, max_age=_YEAR_S, httponly=True, samesite="Strict")
         return True
 
+    def needed_session(self, request: web.Request) -> int:
+        """Raises 403 for a browser that has not opened a page yet."""
+        session = self.session(request)
+        if session is None:
+            raise web.HTTPForbidden(text="open the page first; it sets a cookie")
+        return session
+
     def session(self, request: web.Request, response: web.StreamResponse | None = None) -> int | None:
         """This browser's numeric id, from its cookie; made and set when `response` is given and it has none."""
         cookie = request.cookies.get(_SESSION, "")

@@ -13,6 +13,7 @@ __all__ = [
     "BadRequest",
     "ChatCompletionRequest",
     "Login",
+    "OperatorCommand",
     "PageMessage",
     "chatglm_completion",
     "openai_completion",
@@ -38,9 +39,19 @@ class PageMessage(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str = Field(pattern=r"[A-Za-z0-9-]{8,64}")
+    id: str = Field(pattern=r"^[A-Za-z0-9-]{8,64}$")
     conversation: int = Field(ge=1, lt=2**53)
     text: str
+    edits: str = Field(default="", max_length=64, description="The id of the question that this rewords.")
+    answers: str = Field(
+        default="", max_length=64, description="The question whose answer a button is under."
+    )
+
+
+class OperatorCommand(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(pattern=r"^/[a-z]", max_length=10_000)
 
 
 class Login(BaseModel):
@@ -121,6 +132,10 @@ def page_message(request: PageMessage, user_id: int, *, language: str, vouched: 
         text=request.text,
         language=language,
         vouched=vouched,
+        ref="" if request.answers else request.edits or request.id,
+        edits=bool(request.edits),
+        replies_to=request.answers,
+        in_place=bool(request.answers),
     )
 
 

@@ -2,56 +2,103 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
 
 from glmbot.delivery.background import Background
 from glmbot.delivery.pace import Pace
-from glmbot.delivery.stream import Gone, Outlet, show
+from glmbot.delivery.stream import Gone, Outlet, Refused, show
 from glmbot.errors import StoreError
-from glmbot.messages import Dialogue, Message
+from glmbot.messages import ConversationKey, Dialogue, Message
 
 __all__ = ["Deliveries", "sent_before"]
 
 _log = logging.getLogger(__name__)
 
 _SENT = "sent"
+_Question = tuple[ConversationKey, str]
 
 
 class Deliveries:
     def __init__(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
         self._background = Background()
+        self._under_way: dict[_Question, asyncio.Future[Sequence[str]]] = {}
+        self._updates: set[str] = set()
 
     def begin(self, message: Message, outlet: Outlet, pace: Pace, sent: Sequence[str] = ()) -> None:
-        """Answer `message` in the background. Call in the order of arrival."""
-        self._background.begin(self._deliver(message, outlet, pace, sent))
+        """Answer `message` in the background, unless that is being done. Call in the order of arrival.
+
+        `sent`: ids of messages that show a part of this answer, from before a restart.
+        """
+        if message.update_id in self._updates:
+            return
+        self._updates.add(message.update_id)
+        before = self._under_way.get((message.conversation, message.ref)) if message.ref else None
+        mine: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
+        if message.ref:
+            self._under_way[message.conversation, message.ref] = mine
+        self._background.begin(self._deliver(message, outlet, pace, sent, before, mine))
+
+    async def ended(self, conversation: ConversationKey, ref: str) -> Sequence[str]:
+        """Wait until nothing is written any more of the answer to this question. Returns where it stands then."""
+        under_way = self._under_way.get((conversation, ref))
+        return () if under_way is None else await under_way
 
     async def drain(self, grace_s: float) -> None:
         """Let running answers end within `grace_s` seconds; the rest is left to the next start."""
         await self._background.drain(grace_s)
 
-    async def _deliver(self, message: Message, outlet: Outlet, pace: Pace, sent: Sequence[str]) -> None:
+    async def _deliver(
+        self,
+        message: Message,
+        outlet: Outlet,
+        pace: Pace,
+        sent: Sequence[str],
+        before: asyncio.Future[Sequence[str]] | None,
+        mine: asyncio.Future[Sequence[str]],
+    ) -> None:
+        shown = list(sent)
+
         async def record(message_ids: Sequence[str]) -> None:
+            shown[:] = message_ids
             try:
-                await self._dialogue.mark(message, {_SENT: json.dumps(list(message_ids))})
+                await self._dialogue.mark(message, {_SENT: json.dumps(shown)})
             except StoreError as error:
                 _log.warning("where the answer stands could not be recorded: %s", error)
 
+        replies = self._dialogue.respond(message)
         try:
-            reply = await show(self._dialogue.respond(message), outlet, pace, sent=sent, on_sent=record)
+            if not shown and (message.edits or message.in_place):
+                shown += await self._to_replace(message, before)
+            reply = await show(replies, outlet, pace, sent=list(shown), on_sent=record)
             if reply is not None and reply.resumes:
                 return
         except Gone as error:
             _log.info("%s can't be written to any more: %s", message.conversation, error)
+        except Refused as error:
+            _log.error("an answer to %s was refused for good: %s", message.conversation, error)
         except Exception:
             _log.exception("the answer to %s was not delivered", message.conversation)
             return
+        finally:
+            await replies.aclose()
+            self._updates.discard(message.update_id)
+            mine.set_result(shown)
+            if self._under_way.get((message.conversation, message.ref)) is mine:
+                del self._under_way[message.conversation, message.ref]
         try:
-            await self._dialogue.delivered(message)
+            await self._dialogue.delivered(message, shown)
         except StoreError as error:
             _log.warning("a delivered answer could not be recorded: %s", error)
+
+    async def _to_replace(
+        self, message: Message, before: asyncio.Future[Sequence[str]] | None
+    ) -> Sequence[str]:
+        """The messages of the answer that this one takes the place of, once nobody else writes to them."""
+        return await self._dialogue.shown(message) if before is None else await before
 
 
 def sent_before(marks: Mapping[str, str]) -> list[str]:

@@ -21,33 +21,59 @@ def utf16_length(text: str) -> int:
     return len(text) + sum(char > "\uffff" for char in text)
 
 
-def split_markdown(text: str, limit: int, measure: Callable[[str], int] = len) -> Sequence[str]:
-    """Pieces of at most `limit` by `measure`, none of them empty unless the text is.
+# Parts of the limit that are tried where a platform does not accept a piece that long.
+_SHARES = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
+_LEAST = 64
+
+
+def split_markdown(
+    text: str,
+    limit: int,
+    measure: Callable[[str], int] = len,
+    accepts: Callable[[str], bool] = lambda _: True,
+) -> Sequence[str]:
+    """Pieces of at most `limit` by `measure` that are accepted, none of them empty unless the text is.
 
     Without the fences that were closed and reopened, the pieces joined are the text, save white space at the
-    cuts. `limit` must leave room for a fence's two lines: at least 64.
+    cuts. `limit` must leave room for a fence's two lines: at least 64. A piece that `accepts` refuses is cut
+    shorter, down to 64; what is refused even then is left as it is.
     """
-    if limit < 64:
-        raise ValueError(f"limit is {limit}, at least 64 are needed")
+    if limit < _LEAST:
+        raise ValueError(f"limit is {limit}, at least {_LEAST} are needed")
+    limits = sorted({max(_LEAST, int(limit * share)) for share in _SHARES}, reverse=True)
     pieces: list[str] = []
     fence = _Fence("", "")
     rest = text
     while True:
         opening = fence.opening(limit)
-        after = fence.after(rest)
-        if measure(opening + rest + after.closing()) <= limit:
-            pieces.append(opening + rest + after.closing())
+        whole = opening + rest + fence.after(rest).closing()
+        if measure(whole) <= limit and accepts(whole):
+            pieces.append(whole)
             return pieces
-        # A fence opened inside this piece may be longer than the one it starts in.
-        room = limit - measure(opening) - _longest_closing(fence, rest[:limit])
-        window = _window(rest, room, measure)
-        cut = _best_cut(window, fence, rest[len(window) : len(window) + 1])
-        head, rest = rest[:cut], rest[cut:]
-        fence = fence.after(head)
-        piece = opening + (head.rstrip("\n") if fence.marker else head.rstrip()) + fence.closing()
-        rest = rest.lstrip("\n")
+        piece, cut = "", 0
+        for shorter in limits:
+            piece, cut = _first_piece(rest, fence, opening, shorter, measure)
+            if accepts(piece):
+                break
+        fence = fence.after(rest[:cut])
+        rest = rest[cut:].lstrip("\n")
         if piece.strip():
             pieces.append(piece)
+        if not rest and pieces:
+            return pieces
+
+
+def _first_piece(
+    rest: str, fence: _Fence, opening: str, limit: int, measure: Callable[[str], int]
+) -> tuple[str, int]:
+    """The first piece of what is left, and where in it the next one begins."""
+    # A fence opened inside this piece may be longer than the one it starts in.
+    room = limit - measure(opening) - _longest_closing(fence, rest[:limit])
+    window = _window(rest, room, measure)
+    cut = _best_cut(window, fence, rest[len(window) : len(window) + 1])
+    head = rest[:cut]
+    after = fence.after(head)
+    return opening + (head.rstrip("\n") if after.marker else head.rstrip()) + after.closing(), cut
 
 
 @dataclass(frozen=True, slots=True)

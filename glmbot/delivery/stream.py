@@ -13,15 +13,17 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from glmbot.delivery.code_files import code_files
 from glmbot.delivery.pace import Pace
-from glmbot.messages import Attachment, Reply, ReplyState
+from glmbot.messages import Action, Attachment, Reply, ReplyState
 
-__all__ = ["Flooded", "Gone", "Missing", "Outlet", "Piece", "Unreachable", "show"]
+__all__ = ["Flooded", "Gone", "Missing", "Outlet", "Piece", "Refused", "Unreachable", "show"]
 
 _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
+_TYPING_EVERY_S = 4.0
 
 
 class Flooded(Exception):
@@ -44,18 +46,28 @@ class Missing(Exception):
     """The message to edit is no longer there."""
 
 
+class Refused(Exception):
+    """The platform will never take this request as it is, for a reason that we don't know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One message: a whole piece of the model's Markdown, and the bot's own line under it."""
+    """One message: a whole piece of the model's Markdown, the bot's own line under it, and commands as buttons."""
 
     text: str
     notice: str = ""
+    actions: tuple[Action, ...] = ()
 
 
 class Outlet(Protocol):
-    """Where one answer goes. Each method is one request and may raise the four exceptions above."""
+    """Where one answer goes. Each method is one request and may raise the exceptions above.
 
-    def cut(self, text: str, notice: str) -> Sequence[Piece]:
+    With `drafts` the last message of a growing answer is shown by `draft`, and sent when it has ended.
+    """
+
+    drafts: bool
+
+    def cut(self, reply: Reply) -> Sequence[Piece]:
         """The messages that the whole text makes. At least one."""
         ...
 
@@ -68,6 +80,12 @@ class Outlet(Protocol):
     async def remove(self, message_id: str) -> None: ...
 
     async def attach(self, attachment: Attachment) -> None: ...
+
+    async def draft(self, piece: Piece) -> None: ...
+
+    async def typing(self) -> None:
+        """Show that something is coming, for some seconds."""
+        ...
 
 
 async def show(
@@ -86,6 +104,7 @@ async def show(
     """
     latest = _Latest()
     pump = asyncio.ensure_future(_pump(replies, latest))
+    typing = asyncio.ensure_future(_show_typing(outlet, latest))
     board = _Board(outlet, pace, [_Shown(message_id, None) for message_id in sent], on_sent)
     try:
         while True:
@@ -102,14 +121,16 @@ async def show(
             if latest.reply.state.ended:
                 return latest.reply
     finally:
+        typing.cancel()
         pump.cancel()
-        await asyncio.wait({pump})
+        await asyncio.wait({pump, typing})
 
 
 @dataclass(slots=True)
 class _Latest:
     reply: Reply | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def _pump(replies: AsyncGenerator[Reply, None], latest: _Latest) -> None:
@@ -117,6 +138,7 @@ async def _pump(replies: AsyncGenerator[Reply, None], latest: _Latest) -> None:
         async with aclosing(replies):
             async for reply in replies:
                 latest.reply = reply
+                latest.begun.set()
                 latest.changed.set()
     except Exception:
         _log.exception("an answer broke off")
@@ -125,6 +147,16 @@ async def _pump(replies: AsyncGenerator[Reply, None], latest: _Latest) -> None:
     if latest.reply is not None and not latest.reply.state.ended:
         latest.reply = Reply(latest.reply.text, ReplyState.FAILED, latest.reply.notice)
     latest.changed.set()
+
+
+async def _show_typing(outlet: Outlet, latest: _Latest) -> None:
+    """While the model has said nothing. Platforms end it by themselves after some seconds, or with the text."""
+    await latest.begun.wait()
+    while (reply := latest.reply) is not None and not reply.text and not reply.state.ended:
+        # A decoration: whatever goes wrong with it, the answer is not held up.
+        with suppress(Flooded, Unreachable, Gone, Missing, Refused):
+            await outlet.typing()
+        await asyncio.sleep(_TYPING_EVERY_S)
 
 
 @dataclass(slots=True)
@@ -141,21 +173,24 @@ class _Board:
     pace: Pace
     shown: list[_Shown]
     on_sent: Callable[[Sequence[str]], Awaitable[None]] | None
-    attached: bool = False
+    attached: int = 0
+    drafted: Piece | None = None
     pause: float = _FIRST_PAUSE_S
 
     def next_step(self, reply: Reply) -> Callable[[], Awaitable[None]] | None:
         """The one request that brings the platform nearer to `reply`; None when all of it is there."""
-        pieces = self.outlet.cut(reply.text, reply.notice)
+        pieces = self.outlet.cut(reply)
         for index, piece in enumerate(pieces):
             if index >= len(self.shown):
+                if self.outlet.drafts and not reply.state.ended and index == len(pieces) - 1:
+                    return None if piece == self.drafted else lambda piece=piece: self._draft(piece)
                 return lambda piece=piece: self._send(piece)
             if self.shown[index].piece != piece:
                 return lambda index=index, piece=piece: self._edit(index, piece)
         if len(self.shown) > len(pieces):
             return self._remove_last
-        if reply.attachment is not None and not self.attached:
-            return lambda: self._attach(reply.attachment)
+        if reply.state.ended and self.attached < len(files := _files(reply)):
+            return lambda: self._attach(files[self.attached])
         return None
 
     async def take(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -191,11 +226,19 @@ class _Board:
         self.shown.pop()
         await self._record()
 
-    async def _attach(self, attachment: Attachment | None) -> None:
-        if attachment is not None:
-            await self.outlet.attach(attachment)
-        self.attached = True
+    async def _attach(self, attachment: Attachment) -> None:
+        await self.outlet.attach(attachment)
+        self.attached += 1
+
+    async def _draft(self, piece: Piece) -> None:
+        await self.outlet.draft(piece)
+        self.drafted = piece
 
     async def _record(self) -> None:
         if self.on_sent is not None:
             await self.on_sent([shown.message_id for shown in self.shown])
+
+
+def _files(reply: Reply) -> Sequence[Attachment]:
+    own = [reply.attachment] if reply.attachment is not None else []
+    return [*own, *code_files(reply.text)]

@@ -9,12 +9,13 @@ from dataclasses import asdict
 
 from glmbot import i18n
 from glmbot.dialogue import commands
+from glmbot.dialogue.administration import Administration, user_from
 from glmbot.dialogue.commands import Command
 from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.prompt import Prompt
 from glmbot.engine.base import Engine
 from glmbot.errors import PrecisionError
-from glmbot.messages import Attachment, Message, Reply, ReplyState, Role, UserKey
+from glmbot.messages import Attachment, Message, Reply, ReplyState, Role
 from glmbot.store.base import Store
 
 __all__ = ["CommandActions"]
@@ -29,18 +30,24 @@ class CommandActions:
         store: Store,
         engine: Engine,
         lanes: Lanes,
-        measure: Callable[[Message], Awaitable[tuple[Prompt, int]]],
+        measure: Callable[[Message, str], Awaitable[tuple[Prompt, int]]],
+        administration: Administration,
     ) -> None:
-        """measure: the prompt of a message's conversation as it stands, and the tokens kept for an answer."""
+        """measure: the prompt of a message's conversation as it stands, under a system prompt, and the tokens kept
+        for an answer."""
         self._store = store
         self._engine = engine
         self._lanes = lanes
         self._measure = measure
+        self._administration = administration.commands
 
     async def run(
-        self, command: Command, message: Message, role: Role, language: str
+        self, command: Command, message: Message, role: Role, language: str, system: str
     ) -> AsyncGenerator[Reply, None]:
         """Snapshots of the command's outcome. Raises StoreError."""
+        if command.name in self._administration:
+            yield await self._administration[command.name](command, message, language)
+            return
         if command.name == "precision":
             async for reply in self._precision(command.argument, language):
                 yield reply
@@ -55,7 +62,7 @@ class CommandActions:
                 else self._reset(message, language)
             ),
             "stop": lambda: self._stop(message, language),
-            "context": lambda: self._context(message, language),
+            "context": lambda: self._context(message, language, system),
             "lang": lambda: self._lang(command.argument, message, language),
             "status": lambda: self._status(language),
             "whoami": lambda: self._whoami(message, role, language),
@@ -82,10 +89,9 @@ class CommandActions:
         return await self._say(language, "reset.done", turns=turns)
 
     async def _reset_user(self, argument: str, message: Message, language: str) -> Reply:
-        platform = message.user.platform
-        try:
-            user = UserKey.parse(argument if ":" in argument else f"{platform}:{argument}")
-        except ValueError:
+        user = user_from(argument, message)
+        if user is None:
+            platform = message.user.platform
             return await self._say(language, "reset.bad_user", given=argument, platform=platform)
         self._lanes.stop_user(user)
         conversations = await self._store.conversations(user)
@@ -97,8 +103,8 @@ class CommandActions:
         stopped = self._lanes.stop(message.conversation)
         return await self._say(language, "stop.done" if stopped else "stop.nothing")
 
-    async def _context(self, message: Message, language: str) -> Reply:
-        prompt, answer = await self._measure(message)
+    async def _context(self, message: Message, language: str, system: str) -> Reply:
+        prompt, answer = await self._measure(message, system)
         return await self._say(
             language,
             "context.report",

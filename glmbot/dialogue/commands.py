@@ -7,27 +7,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glmbot.i18n import text
-from glmbot.messages import CommandInfo, Role
+from glmbot.messages import ChatKind, CommandInfo, Role
 
-__all__ = ["Command", "allowed", "listing", "parse"]
+__all__ = ["Command", "listing", "obstacle", "parse"]
 
 # name -> (role needed, name of its argument); descriptions are in i18n/*.toml as "command.NAME".
 _COMMANDS: dict[str, tuple[Role, str]] = {
     "start": (Role.USER, ""),
     "help": (Role.USER, ""),
+    "ask": (Role.USER, "QUESTION"),
     "new": (Role.USER, ""),
     "reset": (Role.USER, ""),
     "stop": (Role.USER, ""),
     "retry": (Role.USER, ""),
+    "continue": (Role.USER, ""),
     "context": (Role.USER, ""),
     "lang": (Role.USER, "en|zh|auto"),
     "status": (Role.USER, ""),
     "whoami": (Role.USER, ""),
     "export": (Role.USER, ""),
     "forget": (Role.USER, "yes"),
+    "prompt": (Role.USER, "TEXT|off"),
     "precision": (Role.ADMIN, "fp32|fp16|bf16|int8|int4"),
     "queue": (Role.ADMIN, ""),
+    "mode": (Role.ADMIN, "mention|all|command"),
+    "pair": (Role.ADMIN, "CODE"),
+    "allow": (Role.ADMIN, "USER|here"),
+    "block": (Role.ADMIN, "USER|here"),
+    "limit": (Role.ADMIN, "USER|here N|none|off"),
+    "broadcast": (Role.ADMIN, "TEXT"),
+    "reload": (Role.ADMIN, ""),
 }
+
+# What they answer with is nobody else's business.
+_PRIVATE = frozenset({"export"})
 
 _FORM = re.compile(r"/(?P<name>[a-z_]{1,32})(?:@\w+)?(?:\s+(?P<argument>.*))?", re.DOTALL | re.IGNORECASE)
 
@@ -50,18 +63,27 @@ def parse(message_text: str) -> Command | None:
     return Command(match["name"].lower(), (match["argument"] or "").strip())
 
 
-def allowed(command: Command, role: Role) -> bool:
-    """`/reset` of somebody else needs an administrator, like the commands of administrators."""
+def obstacle(command: Command, role: Role, chat_kind: ChatKind) -> str | None:
+    """Why this person can't use the command here, as the name of a line; None when they can.
+
+    `/reset` of somebody else needs an administrator, like the commands of administrators; so does changing the
+    system prompt of a group.
+    """
+    if chat_kind is ChatKind.GROUP and command.name in _PRIVATE:
+        return "command.private_only"
     needed, _ = _COMMANDS[command.name]
-    if command.name == "reset" and command.argument:
+    if command.argument and (
+        command.name == "reset" or (command.name == "prompt" and chat_kind is ChatKind.GROUP)
+    ):
         needed = Role.ADMIN
-    return role is Role.ADMIN or needed is Role.USER
+    return None if role is Role.ADMIN or needed is Role.USER else "command.admin_only"
 
 
-def listing(language: str, role: Role) -> Sequence[CommandInfo]:
-    """What a person of this role can use, for /help and the platforms' menus."""
+def listing(language: str, role: Role, chat_kind: ChatKind = ChatKind.PRIVATE) -> Sequence[CommandInfo]:
+    """What a person of this role can use there, for /help and the platforms' menus."""
     return [
         CommandInfo(name, text(language, f"command.{name}"), argument)
         for name, (needed, argument) in _COMMANDS.items()
-        if role is Role.ADMIN or needed is Role.USER
+        if (role is Role.ADMIN or needed is Role.USER)
+        and not (chat_kind is ChatKind.GROUP and name in _PRIVATE)
     ]

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import Iterable, Sequence
 
-from glmbot.messages import ConversationKey, UserKey
+from glmbot.messages import ConversationKey, Reply, ReplyState, UserKey
 
 __all__ = ["Lanes", "Ticket"]
 
 
 class Ticket:
-    """A place in a conversation's lane. `stop` asks its holder to end early, wherever it is by then."""
+    """A place in a conversation's lane. `stop` asks its holder to end early, wherever it is by then.
 
-    def __init__(self, lane: deque[Ticket], user: UserKey) -> None:
+    `ref` is the question's message, `reply` what its answer looks like now.
+    """
+
+    def __init__(self, conversation: ConversationKey, user: UserKey, ref: str) -> None:
+        self.conversation = conversation
         self.user = user
+        self.ref = ref
+        self.since = time.monotonic()
+        self.reply = Reply("", ReplyState.QUEUED)
         self.stop = asyncio.Event()
-        self._lane = lane
         self._turn = asyncio.Event()
 
     async def wait(self) -> None:
         """Return when all who came before have left."""
         await self._turn.wait()
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         self._turn.set()
 
 
@@ -31,34 +39,45 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: dict[ConversationKey, deque[Ticket]] = {}
 
-    def join(self, conversation: ConversationKey, user: UserKey) -> Ticket:
-        """Take the next place, at once: who joins first is served first."""
+    def join(
+        self, conversation: ConversationKey, user: UserKey, ref: str = "", *, first: bool = False
+    ) -> Ticket:
+        """Take the next place, at once: who joins first is served first.
+
+        `first`: before all who wait, behind the one that is being answered.
+        """
         lane = self._lanes.setdefault(conversation, deque())
-        ticket = Ticket(lane, user)
-        lane.append(ticket)
-        lane[0]._advance()  # pyright: ignore[reportPrivateUsage]
+        ticket = Ticket(conversation, user, ref)
+        lane.insert(1 if first else len(lane), ticket)
+        lane[0].advance()
         return ticket
 
-    def leave(self, conversation: ConversationKey, ticket: Ticket) -> None:
-        lane = self._lanes[conversation]
+    def leave(self, ticket: Ticket) -> None:
+        lane = self._lanes[ticket.conversation]
         lane.remove(ticket)
         if lane:
-            lane[0]._advance()  # pyright: ignore[reportPrivateUsage]
+            lane[0].advance()
         else:
-            del self._lanes[conversation]
+            del self._lanes[ticket.conversation]
 
-    def stop(self, conversation: ConversationKey) -> int:
-        """Ask everyone in the lane to end early. Returns how many there were."""
+    def stop(self, conversation: ConversationKey, ref: str | None = None) -> int:
+        """Ask everyone in the lane (with this question's ref) to end early. Returns how many there were."""
         lane = self._lanes.get(conversation, ())
-        for ticket in lane:
-            ticket.stop.set()
-        return len(lane)
+        return _stop(ticket for ticket in lane if ref is None or ticket.ref == ref)
 
     def stop_user(self, user: UserKey) -> int:
-        tickets = [ticket for lane in self._lanes.values() for ticket in lane if ticket.user == user]
-        for ticket in tickets:
-            ticket.stop.set()
-        return len(tickets)
+        return _stop(ticket for ticket in self.all() if ticket.user == user)
 
     def pending(self, user: UserKey) -> int:
-        return sum(ticket.user == user for lane in self._lanes.values() for ticket in lane)
+        return sum(ticket.user == user for ticket in self.all())
+
+    def all(self) -> Sequence[Ticket]:
+        return [ticket for lane in self._lanes.values() for ticket in lane]
+
+
+def _stop(tickets: Iterable[Ticket]) -> int:
+    stopped = 0
+    for ticket in tickets:
+        ticket.stop.set()
+        stopped += 1
+    return stopped

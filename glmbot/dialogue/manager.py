@@ -2,57 +2,69 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 import unicodedata
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from glmbot import i18n
 from glmbot.dialogue import commands
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.actions import CommandActions
+from glmbot.dialogue.administration import Administration, Reloaded
+from glmbot.dialogue.answering import (
+    Answering,
+    DialogueSettings,
+    failed,
+    notice,
+    off_loop,
+    snapshot,
+    stored_reply,
+    with_actions,
+)
+from glmbot.dialogue.commands import Command
 from glmbot.dialogue.completion import sampling_for, split_turns
 from glmbot.dialogue.lanes import Lanes, Ticket
-from glmbot.dialogue.prompt import Prompt, fit
-from glmbot.engine.base import ChatTurn, Engine, FinishReason, Progress, Sampling
-from glmbot.errors import EngineError, EngineStopped, PromptTooLong, QueueFull, StoreError
+from glmbot.dialogue.moderation import Moderation
+from glmbot.dialogue.monitor import Monitor
+from glmbot.dialogue.outbox import Outbox
+from glmbot.dialogue.people import People, Standing
+from glmbot.dialogue.prompt import fit
+from glmbot.dialogue.quotas import Quotas
+from glmbot.engine.base import Engine
+from glmbot.errors import PromptTooLong, StoreError
 from glmbot.messages import (
+    Addressed,
     ChatKind,
     CommandInfo,
     Completion,
+    ConversationKey,
+    ConversationSummary,
     Health,
     Message,
     Reply,
     ReplyState,
     Role,
     Unfinished,
-    Usage,
+    UserKey,
 )
 from glmbot.metrics import exposition
-from glmbot.store.base import Store, StoredAnswer, Turn
+from glmbot.overview import Overview
+from glmbot.store.base import Store
 
 __all__ = ["DialogueManager", "DialogueSettings"]
 
 _log = logging.getLogger(__name__)
 
-# A text this long takes the tokenizer long enough to be noticed by everybody else's stream.
-_LONG_TEXT = 20_000
-_RETRY_TEMPERATURE = 0.7
-
-
-@dataclass(frozen=True, slots=True)
-class DialogueSettings:
-    """`sampling.max_tokens` is what is kept free for the answer. `language` "auto" follows the user."""
-
-    sampling: Sampling
-    system_prompt: str = ""
-    turn_limit: int = 20
-    language: str = "auto"
-    pending_per_user: int = 5
-    deadline_s: float = 300.0
+_ASKING = {"retry": "retry", "continue": "continue"}
+# What each mode of a group answers beside commands.
+_MODES: Mapping[str, frozenset[Addressed]] = {
+    "all": frozenset(Addressed),
+    "mention": frozenset(Addressed) - {Addressed.NOT},
+    "command": frozenset({Addressed.DIRECTLY, Addressed.BY_COMMAND}),
+}
 
 
 class DialogueManager:
@@ -65,69 +77,94 @@ class DialogueManager:
         engine: Engine,
         access: Access,
         settings: DialogueSettings,
+        moderation: Moderation | None = None,
+        reload: Callable[[], Reloaded] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Raises ValueError when the system prompt leaves no room for a question."""
+        """reload: reads the configuration again; None: there is no file.
+
+        Raises ValueError when the system prompt leaves no room for a question.
+        """
         self._store = store
         self._engine = engine
-        self._access = access
-        self._settings = settings
         self._clock = clock
         self._lanes = Lanes()
+        self._quotas = Quotas()
+        self._people = People(store, access, clock)
+        self._outbox = Outbox(store, clock)
+        self._answering = Answering(store, engine, settings, moderation or Moderation(), clock)
+        self.monitor = Monitor(engine, self._lanes, self._people, self._quotas, clock)
         self._actions = CommandActions(
-            store=store, engine=engine, lanes=self._lanes, measure=self._fit_history
+            store=store,
+            engine=engine,
+            lanes=self._lanes,
+            measure=self._answering.measure,
+            administration=Administration(
+                store=store,
+                answering=self._answering,
+                outbox=self._outbox,
+                reload=reload,
+                lanes=self._lanes,
+                clock=clock,
+            ),
         )
-        self._fit((), "")
+
+    def reconfigure(self, access: Access, settings: DialogueSettings, moderation: Moderation) -> None:
+        """Take other settings for whatever begins from now on. Raises ValueError, and changes nothing, as at the
+        start."""
+        Answering(self._store, self._engine, settings, moderation, self._clock)
+        self._people.access = access
+        self._answering.settings = settings
+        self._answering.moderation = moderation
 
     async def accept(self, message: Message) -> bool:
-        return await self._store.accept(message, self._clock())
+        if message.chat_kind is ChatKind.GROUP and message.addressed is not Addressed.DIRECTLY:
+            mode = (await self._store.settings(message.chat)).get("mode", "mention")
+            if message.addressed not in _MODES[mode] and not message.text.startswith("/"):
+                return False
+        if message.edits:
+            command = commands.parse(message.text)
+            earlier = await self._store.turn_of(message.conversation, message.ref)
+            unchanged = earlier is not None and earlier.question == message.text.strip()
+            # Telegram also reports edits that leave the text alone; and a command is not given twice.
+            if unchanged or (command is not None and command.name != "ask"):
+                return False
+        new = await self._store.accept(message, self._clock())
+        if new and message.edits:
+            self._lanes.stop(message.conversation, message.ref)
+        return new
 
     async def respond(self, message: Message) -> AsyncGenerator[Reply, None]:
-        role = self._access.role(message)
         command = commands.parse(message.text)
-        if role is not None and (command is None or command.name == "retry"):
-            # Before the first await, so that the order of arrival is the order of answers.
-            ticket = self._lanes.join(message.conversation, message.user)
-            try:
-                async with aclosing(self._answer(message, ticket, retry=command is not None)) as replies:
-                    async for reply in replies:
-                        yield reply
-            finally:
-                self._lanes.leave(message.conversation, ticket)
-            return
-        language = await self._language(message)
-        if role is None:
-            if message.chat_kind is ChatKind.PRIVATE or (command and command.name == "start"):
-                yield self._notice(language, "access.denied", user=message.user)
-            return
-        if command is None:
-            return
-        if not command.known:
-            if message.chat_kind is ChatKind.PRIVATE:
-                yield self._notice(language, "command.unknown", name=command.name)
-            return
-        if not commands.allowed(command, role):
-            yield self._notice(language, "command.admin_only", name=command.name)
-            return
-        try:
-            async with aclosing(self._actions.run(command, message, role, language)) as replies:
+        if command is not None and command.name == "ask":
+            message, command = replace(message, text=command.argument), None
+        if command is not None and command.name not in _ASKING:
+            async with aclosing(self._obey(message, command)) as replies:
                 async for reply in replies:
                     yield reply
-        except StoreError as error:
-            _log.error("/%s of %s: %s", command.name, message.user, error)
-            yield self._failed(language, "answer.store_failed")
+            return
+        # Before the first await, so that the order of arrival is the order of answers.
+        ticket = self._lanes.join(message.conversation, message.user, message.ref, first=message.in_place)
+        try:
+            wish = "ask" if command is None else _ASKING[command.name]
+            async with aclosing(self._answer(message, ticket, wish)) as replies:
+                async for ticket.reply in replies:
+                    yield ticket.reply
+        finally:
+            self._lanes.leave(ticket)
 
     async def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
+        settings = self._answering.settings
         system, turns, question = split_turns(request.turns)
         limit = self._engine.context_length
-        sampling = sampling_for(request, self._settings.sampling, limit)
+        sampling = sampling_for(request, settings.sampling, limit)
         total = min(limit, request.max_total_tokens or limit)
         room = total - sampling.max_tokens if request.trim else total - 1
-        prompt = await self._off_loop(
+        prompt = await off_loop(
             question,
             lambda: fit(
                 self._engine.chat_format,
-                system=system or self._settings.system_prompt,
+                system=system or settings.system_prompt,
                 turns=turns,
                 question=question,
                 budget=max(1, room),
@@ -138,23 +175,58 @@ class DialogueManager:
             raise PromptTooLong(limit + 1, limit)
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, total - len(prompt.tokens)))
         generation = self._engine.generate(
-            prompt.tokens, sampling, user=str(request.user), deadline_s=self._settings.deadline_s
+            prompt.tokens, sampling, user=str(request.user), deadline_s=settings.deadline_s
         )
         async with aclosing(generation):
             async for progress in generation:
-                yield _snapshot(progress)
+                yield snapshot(progress)
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         await self._store.mark(message, marks)
 
-    async def delivered(self, message: Message) -> None:
-        await self._store.delivered(message)
+    async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
+        await self._store.delivered(message, shown)
 
     async def unfinished(self, platform: str) -> Sequence[Unfinished]:
         return await self._store.unfinished(platform)
 
-    def commands(self, language: str, role: Role = Role.USER) -> Sequence[CommandInfo]:
-        return commands.listing(i18n.choose_language(language), role)
+    async def shown(self, message: Message) -> Sequence[str]:
+        ref = message.replies_to if message.in_place else message.ref
+        turn = await self._store.turn_of(message.conversation, ref) if ref else None
+        return [] if turn is None else await self._store.shown(message.conversation, turn.id)
+
+    async def withdraw(self, conversation: ConversationKey, ref: str) -> Sequence[str]:
+        self._lanes.stop(conversation, ref)
+        turn = await self._store.turn_of(conversation, ref)
+        if turn is None or turn.ref != ref:
+            return []
+        shown = await self._store.shown(conversation, turn.id)
+        await self._store.remove_turn(conversation, turn.id)
+        return shown
+
+    def outgoing(self, platform: str) -> AsyncGenerator[Message, None]:
+        return self._outbox.outgoing(platform)
+
+    async def conversations(self, user: UserKey) -> Sequence[ConversationSummary]:
+        summaries = [
+            ConversationSummary(
+                entry.conversation, entry.turns[0].question, len(entry.turns), entry.turns[-1].at
+            )
+            for entry in await self._store.export(user)
+        ]
+        return sorted(summaries, key=lambda summary: -summary.at)
+
+    async def history(self, conversation: ConversationKey) -> Sequence[tuple[str, str, str]]:
+        turns = await self._store.last_turns(conversation, 1000)
+        return [(turn.ref, turn.question, turn.answer) for turn in turns]
+
+    def commands(
+        self, language: str, role: Role = Role.USER, chat_kind: ChatKind = ChatKind.PRIVATE
+    ) -> Sequence[CommandInfo]:
+        return commands.listing(i18n.choose_language(language), role, chat_kind)
+
+    def administrators(self, platform: str) -> Sequence[UserKey]:
+        return sorted((user for user in self._people.access.admins if user.platform == platform), key=str)
 
     def text(self, language: str, key: str, **values: object) -> str:
         return i18n.text(self._preferred(language), key, **values)
@@ -163,198 +235,112 @@ class DialogueManager:
         stats = self._engine.stats()
         return Health(stats.alive, stats.model, str(stats.precision), stats.running, stats.waiting)
 
+    async def overview(self) -> Overview:
+        return await self.monitor.overview(self._engine.precisions)
+
     def metrics(self) -> bytes:
         return exposition(self._engine.stats())
 
-    # ---- answering ------------------------------------------------------------------------------------------
+    # ---- questions -------------------------------------------------------------------------------------------
 
-    async def _answer(self, message: Message, ticket: Ticket, *, retry: bool) -> AsyncGenerator[Reply, None]:
-        language = await self._language(message)
-        if self._lanes.pending(message.user) > self._settings.pending_per_user:
-            yield self._failed(language, "answer.too_many", count=self._settings.pending_per_user)
-            return
-        if _is_blank(message.text):
-            yield self._notice(language, "answer.empty")
-            return
-        yield Reply("", ReplyState.QUEUED)
-        await ticket.wait()
+    async def _answer(self, message: Message, ticket: Ticket, wish: str) -> AsyncGenerator[Reply, None]:
+        language = self._preferred(message.language)
         try:
+            standing = await self._people.standing(message)
+            language = self._language(message, standing)
+            if standing.role is None:
+                async with aclosing(self._denied(message, standing, language)) as replies:
+                    async for reply in replies:
+                        yield reply
+                return
+            if (refusal := self._refusal(message, standing, language)) is not None:
+                yield refusal
+                return
+            yield with_actions(Reply("", ReplyState.QUEUED), language)
+            await ticket.wait()
             stored = await self._store.answer(message)
             if stored is not None:
-                yield _stored_reply(stored)
+                yield with_actions(stored_reply(stored), language)
                 return
             if ticket.stop.is_set():
-                yield await self._record(
-                    message, Reply("", ReplyState.STOPPED, self._say(language, "answer.stopped"))
-                )
+                yield await self._answering.stopped(message, language)
                 return
-            async with aclosing(self._generate_turn(message, ticket, language, retry=retry)) as replies:
+            system = standing.chat.get("prompt", "")
+            answer = self._answering.answer(message, ticket, language, system, wish)
+            async with aclosing(answer) as replies:
+                async for reply in replies:
+                    yield with_actions(reply, language)
+        except StoreError as error:
+            _log.error("%s: %s", message.conversation, error)
+            yield failed(language, "answer.store_failed")
+
+    def _refusal(self, message: Message, standing: Standing, language: str) -> Reply | None:
+        """What keeps a question from being answered at all."""
+        settings = self._answering.settings
+        if self._lanes.pending(message.user) > settings.pending_per_user:
+            return failed(language, "answer.too_many", count=settings.pending_per_user)
+        if _is_blank(message.text):
+            return notice(language, "answer.no_text" if message.media else "answer.empty")
+        if standing.role is Role.ADMIN:
+            return None
+        limits = {
+            str(message.user): int(standing.user.get("limit", settings.user_per_hour)),
+            str(message.chat): int(standing.chat.get("limit", settings.chat_per_hour))
+            if message.chat_kind is ChatKind.GROUP
+            else 0,
+        }
+        wait = self._quotas.take(limits, self._clock())
+        return failed(language, "answer.quota", minutes=int(wait // 60) + 1) if wait else None
+
+    # ---- commands --------------------------------------------------------------------------------------------
+
+    async def _obey(self, message: Message, command: Command) -> AsyncGenerator[Reply, None]:
+        language = self._preferred(message.language)
+        try:
+            standing = await self._people.standing(message)
+            language = self._language(message, standing)
+            if standing.role is None:
+                replies = self._denied(message, standing, language, greets=command.name == "start")
+            elif not command.known:
+                if message.chat_kind is not ChatKind.PRIVATE:
+                    return
+                replies = _one(notice(language, "command.unknown", name=command.name))
+            elif (obstacle := commands.obstacle(command, standing.role, message.chat_kind)) is not None:
+                replies = _one(notice(language, obstacle, name=command.name))
+            else:
+                system = standing.chat.get("prompt", "")
+                replies = self._actions.run(command, message, standing.role, language, system)
+            async with aclosing(replies):
                 async for reply in replies:
                     yield reply
         except StoreError as error:
-            _log.error("%s: %s", message.conversation, error)
-            yield self._failed(language, "answer.store_failed")
+            _log.error("/%s of %s: %s", command.name, message.user, error)
+            yield failed(language, "answer.store_failed")
 
-    async def _generate_turn(
-        self, message: Message, ticket: Ticket, language: str, *, retry: bool
+    async def _denied(
+        self, message: Message, standing: Standing, language: str, *, greets: bool = False
     ) -> AsyncGenerator[Reply, None]:
-        epoch = await self._store.epoch(message.conversation)
-        history = await self._store.last_turns(message.conversation, self._settings.turn_limit + 1)
-        question, replaced = message.text.strip(), None
-        if retry:
-            if not history:
-                yield self._notice(language, "retry.nothing")
-                return
-            history, replaced = history[:-1], history[-1]
-            question = replaced.question
-        turns = [ChatTurn(turn.question, turn.answer) for turn in history]
-        prompt = await self._off_loop(question, lambda: self._fit(turns, question))
-        cut_notice = self._say(language, "answer.question_cut") if prompt.question_cut else ""
-        last = Reply("", ReplyState.QUEUED)
-        try:
-            async with aclosing(self._stream(prompt, message, ticket, language, again=retry)) as replies:
-                async for last in replies:
-                    last = replace(last, notice="\n".join(filter(None, (last.notice, cut_notice))))
-                    if not last.state.ended:
-                        yield last
-        except EngineStopped:
-            # Nothing is recorded, so the next start answers this message.
-            yield replace(self._failed(language, "answer.stopping"), text=last.text, resumes=True)
+        """Strangers are told how to get in, in private or when they say /start; the blocked are told nothing."""
+        if standing.blocked or (message.chat_kind is not ChatKind.PRIVATE and not greets):
             return
-        except QueueFull as error:
-            last = self._failed(language, "answer.queue_full", seconds=round(error.expected_wait_s))
-        except EngineError as error:
-            _log.error("%s: %s", message.conversation, error)
-            last = replace(self._failed(language, "answer.failed"), text=last.text)
-        yield await self._record(message, last, question=question, epoch=epoch, replaced=replaced)
+        code = await self._people.code_for(message)
+        words = i18n.text(language, "access.denied", user=message.user)
+        if code:
+            words += "\n" + i18n.text(language, "access.code", code=code)
+        yield Reply("", ReplyState.FINAL, words)
 
-    async def _stream(
-        self, prompt: Prompt, message: Message, ticket: Ticket, language: str, *, again: bool
-    ) -> AsyncGenerator[Reply, None]:
-        """Snapshots of one generation, the last one ended; a stop ends it with the text so far."""
-        room = self._engine.context_length - len(prompt.tokens)
-        sampling = replace(self._settings.sampling, max_tokens=min(self._settings.sampling.max_tokens, room))
-        if again and sampling.temperature == 0:
-            # The likeliest answer was not wanted.
-            sampling = replace(sampling, temperature=_RETRY_TEMPERATURE)
-        generation = self._engine.generate(
-            prompt.tokens, sampling, user=str(message.user), deadline_s=self._settings.deadline_s
-        )
-        stopped = asyncio.ensure_future(ticket.stop.wait())
-        last = Reply("", ReplyState.QUEUED)
-        try:
-            async with aclosing(generation):
-                while not last.state.ended:
-                    step = asyncio.ensure_future(anext(generation))
-                    try:
-                        await asyncio.wait({step, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                    finally:
-                        if not step.done():
-                            step.cancel()
-                            await asyncio.wait({step})
-                    if stopped.done():
-                        state = ReplyState.STOPPED
-                        last = replace(
-                            last, state=state, place=None, notice=self._say(language, "answer.stopped")
-                        )
-                    else:
-                        last = self._shown(step.result(), language, sampling)
-                    yield last
-        finally:
-            stopped.cancel()
+    # ---- words -----------------------------------------------------------------------------------------------
 
-    def _shown(self, progress: Progress, language: str, sampling: Sampling) -> Reply:
-        reply = _snapshot(progress)
-        notice = ""
-        if progress.place is not None:
-            notice = self._say(language, "answer.place", place=progress.place)
-        elif progress.finish is FinishReason.LENGTH:
-            notice = self._say(language, "answer.length", tokens=sampling.max_tokens)
-        elif progress.finish is FinishReason.DEADLINE:
-            notice = self._say(language, "answer.deadline")
-        elif progress.finish is not None and not reply.text:
-            notice = self._say(language, "answer.silent")
-        return replace(reply, notice=notice)
-
-    async def _record(
-        self,
-        message: Message,
-        reply: Reply,
-        *,
-        question: str = "",
-        epoch: int = 0,
-        replaced: Turn | None = None,
-    ) -> Reply:
-        """Store the end of an answer, with its turn when the model said something. Returns `reply`."""
-        keeps_turn = bool(question and reply.text) and reply.state is not ReplyState.FAILED
-        await self._store.finish(
-            message,
-            StoredAnswer(reply.text, reply.state, reply.notice, reply.finish_reason or ""),
-            question=question if keeps_turn else None,
-            epoch=epoch,
-            at=self._clock(),
-            replaces=None if replaced is None else replaced.id,
-        )
-        return reply
-
-    # ---- prompt and words -----------------------------------------------------------------------------------
-
-    def _fit(self, turns: Sequence[ChatTurn], question: str) -> Prompt:
-        return fit(
-            self._engine.chat_format,
-            system=self._settings.system_prompt,
-            turns=turns,
-            question=question,
-            budget=self._engine.context_length - self._settings.sampling.max_tokens,
-            turn_limit=self._settings.turn_limit,
-        )
-
-    async def _fit_history(self, message: Message) -> tuple[Prompt, int]:
-        """For /context: the prompt as it stands without a question, and the tokens kept for the answer."""
-        turns = await self._store.last_turns(message.conversation, self._settings.turn_limit + 1)
-        prompt = self._fit([ChatTurn(turn.question, turn.answer) for turn in turns], "")
-        return prompt, self._settings.sampling.max_tokens
-
-    @staticmethod
-    async def _off_loop(text: str, work: Callable[[], Prompt]) -> Prompt:
-        return await asyncio.to_thread(work) if len(text) > _LONG_TEXT else work()
-
-    async def _language(self, message: Message) -> str:
-        try:
-            chosen = (await self._store.settings(message.user)).get("language", "")
-        except StoreError:
-            chosen = ""
-        return chosen or self._preferred(message.language)
+    def _language(self, message: Message, standing: Standing) -> str:
+        return standing.user.get("language", "") or self._preferred(message.language)
 
     def _preferred(self, language: str) -> str:
-        configured = self._settings.language
+        configured = self._answering.settings.language
         return i18n.choose_language("" if configured == "auto" else configured, language)
 
-    def _say(self, language: str, key: str, **values: object) -> str:
-        return i18n.text(language, key, **values)
 
-    def _notice(self, language: str, key: str, **values: object) -> Reply:
-        return Reply("", ReplyState.FINAL, self._say(language, key, **values))
-
-    def _failed(self, language: str, key: str, **values: object) -> Reply:
-        return Reply("", ReplyState.FAILED, self._say(language, key, **values))
-
-
-def _snapshot(progress: Progress) -> Reply:
-    if progress.place is not None:
-        return Reply("", ReplyState.QUEUED, place=progress.place)
-    return Reply(
-        progress.text,
-        ReplyState.STREAMING if progress.finish is None else ReplyState.FINAL,
-        finish_reason=None if progress.finish is None else str(progress.finish),
-        usage=Usage(progress.prompt_tokens, progress.completion_tokens),
-    )
-
-
-def _stored_reply(stored: StoredAnswer) -> Reply:
-    return Reply(
-        stored.text, ReplyState(stored.state), stored.notice, finish_reason=stored.finish_reason or None
-    )
+async def _one(reply: Reply) -> AsyncGenerator[Reply, None]:
+    yield reply
 
 
 def _is_blank(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from glmbot.engine.base import ChatFormat, ChatTurn
 
@@ -16,13 +16,17 @@ _MOST_CHARACTERS_PER_TOKEN = 128
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`tokens` is never longer than the budget. `turns` of the history are in it, `dropped` are not."""
+    """`tokens` is never longer than the budget. `turns` of the history are in it, `dropped` are not.
+
+    The last `begun` tokens are the beginning of the answer.
+    """
 
     tokens: Sequence[int]
     budget: int
     turns: int
     dropped: int
     question_cut: bool
+    begun: int = 0
 
 
 def fit(
@@ -33,13 +37,26 @@ def fit(
     question: str,
     budget: int,
     turn_limit: int,
+    begun: str = "",
 ) -> Prompt:
     """Build the longest prompt of at most `budget` tokens, template included.
 
     The oldest whole turns go first, also above `turn_limit`. When the question alone is too long it is cut by
     tokens at character borders, its head and tail kept. Raises ValueError when not even an empty question
-    fits, that is, when the system prompt is too long for the budget.
+    fits, that is, when the system prompt is too long for the budget. `begun` is an answer to go on from: its
+    end stands behind the question, in at most half of the budget.
     """
+    if begun:
+        answer = chat_format.encode_begun(begun)[-(budget // 2) :]
+        prompt = fit(
+            chat_format,
+            system=system,
+            turns=turns,
+            question=question,
+            budget=budget - len(answer),
+            turn_limit=turn_limit,
+        )
+        return replace(prompt, tokens=[*prompt.tokens, *answer], budget=budget, begun=len(answer))
     bound = budget * _MOST_CHARACTERS_PER_TOKEN
     shortened = question if len(question) <= 2 * bound else question[:bound] + _CUT + question[-bound:]
     if shortened is question:

@@ -153,10 +153,17 @@ class Engine(Protocol):
         ...
 
     def generate(
-        self, prompt: Sequence[int], sampling: Sampling, *, user: str, deadline_s: float | None = None
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        *,
+        user: str,
+        deadline_s: float | None = None,
+        begun: int = 0,
     ) -> AsyncGenerator[Progress, None]:
         """Stream one answer. Snapshots are conflated; the last one carries `finish`.
 
+        The last `begun` tokens of the prompt are the beginning of the answer: the text starts with theirs.
         Raises QueueFull or PromptTooLong at once, and any other EngineError in the middle. Closing the
         generator cancels at the next step and frees the cache. Requests of one `user` share one turn in line.
         """

@@ -18,13 +18,20 @@ class Detokenizer:
     put the space of a word into its first token or drop it at the start of a text.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        decode: Callable[[Sequence[int]], str],
+        stop: Sequence[str] = (),
+        begun: Sequence[int] = (),
+    ) -> None:
+        """begun: tokens of an answer that goes on; its text comes first, and no stop text is looked for in it."""
         self._decode = decode
         self._stop = tuple(stop)
-        self._tokens: list[int] = []
+        self._tokens: list[int] = list(begun)
         self._context_start = 0
-        self._emitted_to = 0
-        self._text = ""
+        self._emitted_to = len(begun)
+        self._text = decode(begun) if begun else ""
+        self._searched_from = len(self._text)
         self._stopped_at: int | None = None
 
     @property
@@ -62,7 +69,8 @@ class Detokenizer:
         return self._text if self._stopped_at is None else self._text[: self._stopped_at]
 
     def _append(self, piece: str) -> None:
-        searched_from = max(0, len(self._text) - max((len(stop) for stop in self._stop), default=0))
+        longest = max((len(stop) for stop in self._stop), default=0)
+        searched_from = max(self._searched_from, len(self._text) - longest)
         self._text += piece
         # The stop text that is complete first counts, however the tokens cut the text.
         hits = [

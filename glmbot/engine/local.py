@@ -159,7 +159,13 @@ class LocalEngine:
         return available_precisions(self._runner.device)
 
     async def generate(
-        self, prompt: Sequence[int], sampling: Sampling, *, user: str, deadline_s: float | None = None
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        *,
+        user: str,
+        deadline_s: float | None = None,
+        begun: int = 0,
     ) -> AsyncGenerator[Progress, None]:
         if self._stopping or not self._thread.is_alive():
             raise EngineStopped("the engine is shutting down")
@@ -185,7 +191,7 @@ class LocalEngine:
         )
         stream = _Stream(Progress(prompt_tokens=len(prompt)))
         self._streams[sequence.id] = stream
-        self._commands.put(lambda: self._submit(sequence))
+        self._commands.put(lambda: self._submit(sequence, begun))
         try:
             while True:
                 await stream.changed.wait()
@@ -359,11 +365,15 @@ class LocalEngine:
             command()
             idle = False
 
-    def _submit(self, sequence: EngineSequence) -> None:
+    def _submit(self, sequence: EngineSequence, begun: int) -> None:
         self._scheduler.add(sequence)
         self._jobs[sequence.id] = _Job(
             sequence,
-            Detokenizer(self._model.chat_format.decode, sequence.sampling.stop),
+            Detokenizer(
+                self._model.chat_format.decode,
+                sequence.sampling.stop,
+                sequence.tokens[sequence.prompt_length - begun : sequence.prompt_length],
+            ),
             random.Random(sequence.sampling.seed),
         )
 

@@ -28,6 +28,10 @@ class ChatFormat(Protocol):
         """Plain text alone; never a control token."""
         ...
 
+    def encode_begun(self, answer: str) -> list[int]:
+        """The beginning of an answer, to stand right behind `encode_chat` for the model to go on from."""
+        ...
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of `tokens`, control tokens left out."""
         ...

@@ -78,6 +78,9 @@ class TemplateChatFormat:
                 tokens += cast(list[int], self._tokenizer.encode(piece, add_special_tokens=False))
         return tokens
 
+    def encode_begun(self, answer: str) -> list[int]:
+        return self.encode_text(answer)
+
     def decode(self, tokens: Sequence[int]) -> str:
         return str(
             self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)

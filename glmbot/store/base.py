@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from glmbot.messages import ChatKind, ConversationKey, Message, Role, Unfinished, UserKey
+from glmbot.messages import Addressed, ChatKey, ChatKind, ConversationKey, Message, Role, Unfinished, UserKey
 
-__all__ = ["ExportedConversation", "Store", "StoredAnswer", "Turn", "message_from_json", "message_to_json"]
+__all__ = [
+    "ExportedConversation",
+    "Store",
+    "StoredAnswer",
+    "StoredConversation",
+    "Turn",
+    "message_from_json",
+    "message_to_json",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One exchange, stored whole or not at all. `id` rises within its conversation; `at` is Unix time."""
+    """One exchange, stored whole or not at all. `id` rises within its conversation; `at` is Unix time.
+
+    Turns form a tree: `parent` is the turn that this one follows, 0 at the beginning. A conversation's head is the
+    turn that the next one follows. `ref` is the platform's id of the question's message.
+    """
 
     id: int
     user: UserKey
     question: str
     answer: str
     at: float
+    parent: int = 0
+    ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +50,15 @@ class StoredAnswer:
 class ExportedConversation:
     conversation: ConversationKey
     turns: Sequence[Turn]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConversation:
+    """All turns of all branches, by id, for a backup."""
+
+    conversation: ConversationKey
+    turns: Sequence[Turn]
+    head: int
 
 
 class Store(Protocol):
@@ -59,8 +82,11 @@ class Store(Protocol):
         """Add the adapter's delivery marks. Harmless when the message is no longer there."""
         ...
 
-    async def delivered(self, message: Message) -> None:
-        """Forget the message and its answer; only its update id stays, against duplicates."""
+    async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
+        """Forget the message and its answer; only its update id stays, against duplicates.
+
+        `shown`: the platform's ids of the messages that the answer stands in. They find its turn from now on.
+        """
         ...
 
     async def unfinished(self, platform: str) -> Sequence[Unfinished]:
@@ -77,8 +103,18 @@ class Store(Protocol):
         """Rises with each reset; a turn begun before a reset must not be appended after it."""
         ...
 
-    async def last_turns(self, conversation: ConversationKey, limit: int) -> Sequence[Turn]:
-        """The newest `limit` turns, oldest first."""
+    async def last_turns(
+        self, conversation: ConversationKey, limit: int, *, upto: int | None = None
+    ) -> Sequence[Turn]:
+        """The last `limit` turns of the branch that ends in turn `upto`, or in the head; oldest first."""
+        ...
+
+    async def turn_of(self, conversation: ConversationKey, ref: str) -> Turn | None:
+        """The turn whose question is the message `ref`, or whose answer stands in it."""
+        ...
+
+    async def shown(self, conversation: ConversationKey, turn: int) -> Sequence[str]:
+        """The ids of the messages that this turn's answer stands in, in order."""
         ...
 
     async def finish(
@@ -89,13 +125,20 @@ class Store(Protocol):
         question: str | None = None,
         epoch: int = 0,
         at: float = 0.0,
-        replaces: int | None = None,
+        parent: int | None = None,
+        ref: str = "",
+        turn_answer: str | None = None,
     ) -> bool:
         """Record a message's answer and, when `question` is given, append the turn, in one step.
 
-        `replaces` removes that turn and all after it first. False, and no turn, when the epoch has moved on
-        or the message was answered before (the answer of the first time stands).
+        The turn follows `parent`, or the head, and becomes the head itself. `ref` is the platform's id of its
+        question, `turn_answer` its answer where that is not the recorded text. False, and no turn, when the epoch
+        has moved on or the message was answered before (the answer of the first time stands).
         """
+        ...
+
+    async def remove_turn(self, conversation: ConversationKey, turn: int) -> None:
+        """Take one turn out; those that followed it follow its parent."""
         ...
 
     async def reset(self, conversation: ConversationKey) -> int:
@@ -114,11 +157,29 @@ class Store(Protocol):
         """Remove every trace of this person: turns, settings, pending messages. Returns the turns removed."""
         ...
 
+    async def recent(self, since: float) -> Sequence[ConversationKey]:
+        """Conversations with a turn since that Unix time."""
+        ...
+
     # ---- settings -------------------------------------------------------------------------------------------
 
-    async def settings(self, user: UserKey) -> Mapping[str, str]: ...
+    async def settings(self, owner: UserKey | ChatKey) -> Mapping[str, str]: ...
 
-    async def set_setting(self, user: UserKey, name: str, value: str) -> None: ...
+    async def set_setting(self, owner: UserKey | ChatKey, name: str, value: str) -> None:
+        """An empty value removes the setting."""
+        ...
+
+    async def all_settings(self) -> Mapping[str, Mapping[str, str]]:
+        """By `str` of the owner."""
+        ...
+
+    # ---- backup ---------------------------------------------------------------------------------------------
+
+    def everything(self) -> AsyncGenerator[StoredConversation, None]: ...
+
+    async def put(self, stored: StoredConversation) -> bool:
+        """Write a conversation back as it was. False, and nothing changed, when it has turns already."""
+        ...
 
 
 def message_to_json(message: Message) -> dict[str, Any]:
@@ -130,16 +191,14 @@ def message_to_json(message: Message) -> dict[str, Any]:
 
 
 def message_from_json(fields: Mapping[str, Any]) -> Message:
-    """Undo `message_to_json`."""
+    """Undo `message_to_json`. What an older version did not write has its default."""
     vouched = fields["vouched"]
-    return Message(
-        update_id=fields["update_id"],
-        conversation=ConversationKey.parse(fields["conversation"]),
-        user=UserKey.parse(fields["user"]),
-        text=fields["text"],
-        chat_kind=ChatKind(fields["chat_kind"]),
-        user_name=fields["user_name"],
-        language=fields["language"],
-        vouched=None if vouched is None else Role(vouched),
-        origin=dict(fields["origin"]),
-    )
+    known: dict[str, Any] = {
+        **fields,
+        "conversation": ConversationKey.parse(fields["conversation"]),
+        "user": UserKey.parse(fields["user"]),
+        "chat_kind": ChatKind(fields["chat_kind"]),
+        "vouched": None if vouched is None else Role(vouched),
+        "addressed": Addressed(fields.get("addressed", Addressed.DIRECTLY)),
+    }
+    return Message(**known)

@@ -6,16 +6,18 @@ between leaves at worst a pointer to nothing.
 
     PREFIX:{conversation}:inbox   hash: messages not yet shown to the end, their answers and marks
     PREFIX:{conversation}:seen    sorted set: update ids by time
-    PREFIX:{conversation}:turns   list: "id user time\\n{question, answer}"
-    PREFIX:{conversation}:meta    hash: epoch, last_id
-    PREFIX:{user}:conversations   set        PREFIX:{user}:settings  hash
+    PREFIX:{conversation}:tree    hash: turn id -> "parent user time\\n{question, answer, ref}"
+    PREFIX:{conversation}:anchors hash: a platform's message id -> "turn place"; the question's place is 0
+    PREFIX:{conversation}:meta    hash: epoch, last_id, head
+    PREFIX:{user}:conversations   set        PREFIX:{user or chat}:settings  hash
     PREFIX:open:platform          set of conversations that have had a message
+    PREFIX:owners, PREFIX:platforms  sets of who has settings, of platforms
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Any, TypeVar, cast
@@ -24,10 +26,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from glmbot.errors import StoreError
-from glmbot.messages import ConversationKey, Message, Unfinished, UserKey
+from glmbot.messages import ChatKey, ConversationKey, Message, Unfinished, UserKey
 from glmbot.store.base import (
     ExportedConversation,
     StoredAnswer,
+    StoredConversation,
     Turn,
     message_from_json,
     message_to_json,
@@ -63,7 +66,16 @@ class RedisStore:
         scripts = files("glmbot.store") / "scripts"
         self._scripts: dict[str, Any] = {
             name: self._redis.register_script((scripts / f"{name}.lua").read_text("utf-8"))
-            for name in ("accept", "mark", "delivered", "finish", "reset", "forget")
+            for name in (
+                "accept",
+                "mark",
+                "delivered",
+                "finish",
+                "last_turns",
+                "reset",
+                "remove",
+                "forget",
+            )
         }
 
     async def open(self) -> None:
@@ -93,12 +105,13 @@ class RedisStore:
         conversation = str(message.conversation)
         index = self._redis.pipeline(transaction=False)
         index.sadd(self._key("open", message.user.platform), conversation)
-        index.sadd(self._user_key(message.user, "conversations"), conversation)
+        index.sadd(f"{self._prefix}:platforms", message.user.platform)
+        index.sadd(self._owner_key(message.user, "conversations"), conversation)
         await self._ask(index.execute())
         accepted = await self._script(
             "accept",
             message.conversation,
-            ("inbox", "seen", "turns"),
+            ("inbox", "seen", "tree", "anchors"),
             message.update_id,
             json.dumps(message_to_json(message)),
             repr(at),
@@ -111,8 +124,9 @@ class RedisStore:
         pairs = [part for pair in marks.items() for part in pair]
         await self._script("mark", message.conversation, ("inbox",), message.update_id, *pairs)
 
-    async def delivered(self, message: Message) -> None:
-        await self._script("delivered", message.conversation, ("inbox",), message.update_id)
+    async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
+        parts = ("inbox", "tree", "anchors")
+        await self._script("delivered", message.conversation, parts, message.update_id, *shown)
 
     async def unfinished(self, platform: str) -> Sequence[Unfinished]:
         found: list[tuple[float, int, Unfinished]] = []
@@ -143,11 +157,30 @@ class RedisStore:
     async def epoch(self, conversation: ConversationKey) -> int:
         return int(await self._ask(self._redis.hget(self._key(conversation, "meta"), "epoch")) or 0)
 
-    async def last_turns(self, conversation: ConversationKey, limit: int) -> Sequence[Turn]:
-        if limit < 1:
-            return []
-        stored = await self._ask(self._redis.lrange(self._key(conversation, "turns"), -limit, -1))
-        return [_turn(entry) for entry in stored]
+    async def last_turns(
+        self, conversation: ConversationKey, limit: int, *, upto: int | None = None
+    ) -> Sequence[Turn]:
+        end = "" if upto is None else str(upto)
+        found: list[str] = await self._script("last_turns", conversation, ("tree", "meta"), str(limit), end)
+        return [_turn(turn_id, entry) for turn_id, entry in zip(found[::2], found[1::2], strict=True)][::-1]
+
+    async def turn_of(self, conversation: ConversationKey, ref: str) -> Turn | None:
+        anchor: str | None = await self._ask(self._redis.hget(self._key(conversation, "anchors"), ref))
+        if anchor is None:
+            return None
+        turn_id = anchor.partition(" ")[0]
+        entry: str | None = await self._ask(self._redis.hget(self._key(conversation, "tree"), turn_id))
+        return None if entry is None else _turn(turn_id, entry)
+
+    async def shown(self, conversation: ConversationKey, turn: int) -> Sequence[str]:
+        anchors: dict[str, str] = await self._ask(self._redis.hgetall(self._key(conversation, "anchors")))
+        places = [
+            (int(place), ref)
+            for ref, anchor in anchors.items()
+            for of, _, place in (anchor.partition(" "),)
+            if int(of) == turn and place != "0"
+        ]
+        return [ref for _, ref in sorted(places)]
 
     async def finish(
         self,
@@ -157,30 +190,35 @@ class RedisStore:
         question: str | None = None,
         epoch: int = 0,
         at: float = 0.0,
-        replaces: int | None = None,
+        parent: int | None = None,
+        ref: str = "",
+        turn_answer: str | None = None,
     ) -> bool:
         turn: tuple[str, ...] = ()
         if question is not None:
-            body = json.dumps({"question": question, "answer": answer.text}, ensure_ascii=False)
-            turn = (str(message.user), repr(at), body)
+            text = answer.text if turn_answer is None else turn_answer
+            turn = (str(message.user), repr(at), _body(question, text, ref), ref)
         appended = await self._script(
             "finish",
             message.conversation,
-            ("inbox", "turns", "meta"),
+            ("inbox", "tree", "meta", "anchors"),
             message.update_id,
             json.dumps(asdict(answer), ensure_ascii=False),
             str(epoch),
-            "" if replaces is None else str(replaces),
+            "" if parent is None else str(parent),
             *turn,
         )
         if appended and self._turns_kept_s:
-            keys = [self._key(message.conversation, part) for part in ("turns", "meta")]
+            keys = [self._key(message.conversation, part) for part in ("tree", "meta", "anchors")]
             for key in keys:
                 await self._ask(self._redis.expire(key, int(self._turns_kept_s) + 1))
         return bool(appended)
 
     async def reset(self, conversation: ConversationKey) -> int:
-        return int(await self._script("reset", conversation, ("turns", "meta")))
+        return int(await self._script("reset", conversation, ("tree", "meta", "anchors")))
+
+    async def remove_turn(self, conversation: ConversationKey, turn: int) -> None:
+        await self._script("remove", conversation, ("tree", "meta", "anchors"), "", str(turn))
 
     async def conversations(self, user: UserKey) -> Sequence[ConversationKey]:
         return [exported.conversation for exported in await self.export(user)]
@@ -188,8 +226,7 @@ class RedisStore:
     async def export(self, user: UserKey) -> Sequence[ExportedConversation]:
         found: list[ExportedConversation] = []
         for conversation in await self._conversations(user):
-            stored = await self._ask(self._redis.lrange(self._key(conversation, "turns"), 0, -1))
-            turns = [turn for turn in map(_turn, stored) if turn.user == user]
+            turns = [turn for turn in await self._turns(conversation) if turn.user == user]
             if turns:
                 found.append(ExportedConversation(conversation, turns))
         return found
@@ -199,37 +236,98 @@ class RedisStore:
         for conversation in await self._conversations(user):
             alone = conversation.user == user.id or (conversation.user == 0 and conversation.chat == user.id)
             removed += int(
-                await self._script(
-                    "forget",
-                    conversation,
-                    ("inbox", "seen", "turns", "meta"),
-                    str(user),
-                    "1" if alone else "0",
-                )
+                await self._script("remove", conversation, ("tree", "meta", "anchors"), str(user), "")
             )
             if alone:
+                parts = ("inbox", "seen", "tree", "meta", "anchors")
+                await self._ask(self._redis.delete(*(self._key(conversation, part) for part in parts)))
                 await self._ask(self._redis.srem(self._key("open", user.platform), str(conversation)))
-        for part in ("conversations", "settings"):
-            await self._ask(self._redis.delete(self._user_key(user, part)))
+            else:
+                await self._script("forget", conversation, ("inbox",), str(user))
+        await self._ask(self._redis.delete(self._owner_key(user, "conversations")))
+        for owner in (user, ChatKey(user.platform, user.id)):
+            await self._ask(self._redis.delete(self._owner_key(owner, "settings")))
+            await self._ask(self._redis.srem(f"{self._prefix}:owners", str(owner)))
         return removed
 
-    async def settings(self, user: UserKey) -> Mapping[str, str]:
-        return cast(dict[str, str], await self._ask(self._redis.hgetall(self._user_key(user, "settings"))))
+    async def recent(self, since: float) -> Sequence[ConversationKey]:
+        return [
+            conversation
+            for conversation in await self._all_conversations()
+            if any(turn.at >= since for turn in await self._turns(conversation))
+        ]
 
-    async def set_setting(self, user: UserKey, name: str, value: str) -> None:
-        await self._ask(self._redis.hset(self._user_key(user, "settings"), name, value))
+    async def settings(self, owner: UserKey | ChatKey) -> Mapping[str, str]:
+        return cast(dict[str, str], await self._ask(self._redis.hgetall(self._owner_key(owner, "settings"))))
+
+    async def set_setting(self, owner: UserKey | ChatKey, name: str, value: str) -> None:
+        key = self._owner_key(owner, "settings")
+        if value:
+            await self._ask(self._redis.sadd(f"{self._prefix}:owners", str(owner)))
+            await self._ask(self._redis.hset(key, name, value))
+        else:
+            await self._ask(self._redis.hdel(key, name))
+
+    async def all_settings(self) -> Mapping[str, Mapping[str, str]]:
+        found: dict[str, Mapping[str, str]] = {}
+        for name in sorted(await self._ask(self._redis.smembers(f"{self._prefix}:owners"))):
+            owner = ChatKey.parse(name) if name.count(":") == 2 else UserKey.parse(name)
+            if settings := await self.settings(owner):
+                found[name] = settings
+        return found
+
+    async def everything(self) -> AsyncGenerator[StoredConversation, None]:
+        for conversation in await self._all_conversations():
+            if turns := await self._turns(conversation):
+                head = await self._ask(self._redis.hget(self._key(conversation, "meta"), "head"))
+                yield StoredConversation(conversation, turns, int(head or 0))
+
+    async def put(self, stored: StoredConversation) -> bool:
+        conversation = stored.conversation
+        tree, anchors = self._key(conversation, "tree"), self._key(conversation, "anchors")
+        if not stored.turns or await self._ask(self._redis.exists(tree)):
+            return False
+        index = self._redis.pipeline(transaction=False)
+        index.sadd(self._key("open", conversation.platform), str(conversation))
+        index.sadd(f"{self._prefix}:platforms", conversation.platform)
+        for user in {turn.user for turn in stored.turns}:
+            index.sadd(self._owner_key(user, "conversations"), str(conversation))
+        await self._ask(index.execute())
+        write = self._redis.pipeline(transaction=True)
+        for turn in stored.turns:
+            body = _body(turn.question, turn.answer, turn.ref)
+            write.hset(tree, str(turn.id), f"{turn.parent} {turn.user} {turn.at!r}\n{body}")
+            if turn.ref:
+                write.hset(anchors, turn.ref, f"{turn.id} 0")
+        last_id = max(turn.id for turn in stored.turns)
+        meta = self._key(conversation, "meta")
+        write.hincrby(meta, "epoch", 1)
+        write.hset(meta, mapping={"last_id": last_id, "head": stored.head})
+        await self._ask(write.execute())
+        return True
+
+    async def _turns(self, conversation: ConversationKey) -> list[Turn]:
+        """All of all branches, by id."""
+        stored: dict[str, str] = await self._ask(self._redis.hgetall(self._key(conversation, "tree")))
+        return sorted((_turn(turn_id, entry) for turn_id, entry in stored.items()), key=lambda turn: turn.id)
+
+    async def _all_conversations(self) -> list[ConversationKey]:
+        names: set[str] = set()
+        for platform in await self._ask(self._redis.smembers(f"{self._prefix}:platforms")):
+            names |= await self._ask(self._redis.smembers(self._key("open", platform)))
+        return [ConversationKey.parse(name) for name in sorted(names)]
 
     async def _conversations(self, user: UserKey) -> list[ConversationKey]:
         """Where this person has written, in a fixed order."""
-        names = await self._ask(self._redis.smembers(self._user_key(user, "conversations")))
+        names = await self._ask(self._redis.smembers(self._owner_key(user, "conversations")))
         return [ConversationKey.parse(name) for name in sorted(names)]
 
     def _key(self, of: ConversationKey | str, part: str) -> str:
         tag = of if isinstance(of, str) else f"{{{of}}}"
         return f"{self._prefix}:{tag}:{part}"
 
-    def _user_key(self, user: UserKey, part: str) -> str:
-        return f"{self._prefix}:{{{user}}}:{part}"
+    def _owner_key(self, owner: UserKey | ChatKey, part: str) -> str:
+        return f"{self._prefix}:{{{owner}}}:{part}"
 
     async def _script(
         self, name: str, conversation: ConversationKey, parts: Sequence[str], *arguments: str
@@ -244,8 +342,20 @@ class RedisStore:
             raise StoreError(f"{self._name}: {error}") from error
 
 
-def _turn(entry: str) -> Turn:
+def _body(question: str, answer: str, ref: str) -> str:
+    return json.dumps({"question": question, "answer": answer, "ref": ref}, ensure_ascii=False)
+
+
+def _turn(turn_id: str, entry: str) -> Turn:
     head, _, body = entry.partition("\n")
-    turn_id, user, at = head.split(" ")
+    parent, user, at = head.split(" ")
     fields = json.loads(body)
-    return Turn(int(turn_id), UserKey.parse(user), fields["question"], fields["answer"], float(at))
+    return Turn(
+        int(turn_id),
+        UserKey.parse(user),
+        fields["question"],
+        fields["answer"],
+        float(at),
+        int(parent),
+        fields["ref"],
+    )

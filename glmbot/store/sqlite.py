@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
 from glmbot.errors import StoreError
-from glmbot.messages import ConversationKey, Message, Unfinished, UserKey
+from glmbot.messages import ChatKey, ConversationKey, Message, Unfinished, UserKey
 from glmbot.store.base import (
     ExportedConversation,
     StoredAnswer,
+    StoredConversation,
     Turn,
     message_from_json,
     message_to_json,
@@ -29,7 +31,10 @@ __all__ = ["SqliteStore"]
 
 _T = TypeVar("_T")
 
-_SCHEMA = """
+# Each step makes a database of the version before it one of its own (PRAGMA user_version). What stands here was
+# released and never changes again.
+_MIGRATIONS = (
+    """
 CREATE TABLE IF NOT EXISTS inbox (
     arrival INTEGER PRIMARY KEY AUTOINCREMENT,
     platform TEXT NOT NULL,
@@ -57,7 +62,30 @@ CREATE TABLE IF NOT EXISTS epochs (conversation TEXT PRIMARY KEY, epoch INTEGER 
 CREATE TABLE IF NOT EXISTS settings (
     user TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (user, name)
 ) WITHOUT ROWID;
-"""
+""",
+    """
+ALTER TABLE inbox ADD COLUMN turn INTEGER;
+ALTER TABLE turns ADD COLUMN parent INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE turns ADD COLUMN ref TEXT NOT NULL DEFAULT '';
+UPDATE turns SET parent = COALESCE(
+    (SELECT MAX(id) FROM turns AS t WHERE t.conversation = turns.conversation AND t.id < turns.id), 0);
+ALTER TABLE epochs ADD COLUMN head INTEGER NOT NULL DEFAULT 0;
+UPDATE epochs SET head = COALESCE(
+    (SELECT MAX(id) FROM turns WHERE turns.conversation = epochs.conversation), 0);
+CREATE INDEX turns_at ON turns (at);
+-- place: 0 is the question's message, the answer's messages count from 1.
+CREATE TABLE anchors (
+    conversation TEXT NOT NULL, ref TEXT NOT NULL, turn INTEGER NOT NULL, place INTEGER NOT NULL,
+    PRIMARY KEY (conversation, ref)
+) WITHOUT ROWID;
+CREATE INDEX anchors_turn ON anchors (conversation, turn);
+CREATE TRIGGER turn_gone AFTER DELETE ON turns BEGIN
+    DELETE FROM anchors WHERE conversation = OLD.conversation AND turn = OLD.id;
+END;
+ALTER TABLE settings RENAME COLUMN user TO owner;
+""",
+)
+_TURN = "id, user, question, answer, at, parent, ref"
 
 
 class SqliteStore:
@@ -81,7 +109,9 @@ class SqliteStore:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA secure_delete = ON")
             self._db.execute("PRAGMA busy_timeout = 5000")
-            self._db.executescript(_SCHEMA)
+            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            for number, migration in enumerate(_MIGRATIONS[version:], version + 1):
+                self._db.executescript(f"BEGIN; {migration} PRAGMA user_version = {number}; COMMIT;")
 
         await self._run(connect, transaction=False)
 
@@ -127,12 +157,19 @@ class SqliteStore:
 
         await self._run(write)
 
-    async def delivered(self, message: Message) -> None:
+    async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
         def write(db: sqlite3.Connection) -> None:
+            update = (message.user.platform, message.update_id)
+            row = db.execute("SELECT turn FROM inbox WHERE platform = ? AND update_id = ?", update).fetchone()
+            if row is not None and row[0] is not None:
+                turn = (str(message.conversation), row[0])
+                if db.execute("SELECT 1 FROM turns WHERE conversation = ? AND id = ?", turn).fetchone():
+                    for place, ref in enumerate(shown, 1):
+                        _anchor(db, message.conversation, ref, row[0], place)
             db.execute(
-                "UPDATE inbox SET message = NULL, user = NULL, answer = NULL, marks = '{}'"
+                "UPDATE inbox SET message = NULL, user = NULL, answer = NULL, turn = NULL, marks = '{}'"
                 " WHERE platform = ? AND update_id = ?",
-                (message.user.platform, message.update_id),
+                update,
             )
 
         await self._run(write)
@@ -158,16 +195,43 @@ class SqliteStore:
         return await self._run(read)
 
     async def epoch(self, conversation: ConversationKey) -> int:
-        return (await self._run(lambda db: _epoch(db, conversation)))[0]
+        return (await self._run(lambda db: _counters(db, conversation)))[0]
 
-    async def last_turns(self, conversation: ConversationKey, limit: int) -> Sequence[Turn]:
+    async def last_turns(
+        self, conversation: ConversationKey, limit: int, *, upto: int | None = None
+    ) -> Sequence[Turn]:
         def read(db: sqlite3.Connection) -> list[Turn]:
+            end = _counters(db, conversation)[2] if upto is None else upto
             rows = db.execute(
-                "SELECT id, user, question, answer, at FROM turns WHERE conversation = ?"
-                " ORDER BY id DESC LIMIT ?",
-                (str(conversation), limit),
+                "WITH RECURSIVE branch (id, depth) AS ("
+                " SELECT ?2, 1 UNION ALL SELECT turns.parent, depth + 1 FROM turns JOIN branch"
+                " ON turns.id = branch.id WHERE turns.conversation = ?1 AND depth < ?3)"
+                f" SELECT {_TURN} FROM turns WHERE conversation = ?1 AND id IN (SELECT id FROM branch)"
+                " ORDER BY id",
+                (str(conversation), end, limit),
             )
-            return [_turn(row) for row in rows][::-1]
+            return [_turn(row) for row in rows] if limit > 0 else []
+
+        return await self._run(read)
+
+    async def turn_of(self, conversation: ConversationKey, ref: str) -> Turn | None:
+        def read(db: sqlite3.Connection) -> Turn | None:
+            row = db.execute(
+                f"SELECT {_TURN} FROM turns WHERE conversation = ?1"
+                " AND id = (SELECT turn FROM anchors WHERE conversation = ?1 AND ref = ?2)",
+                (str(conversation), ref),
+            ).fetchone()
+            return None if row is None else _turn(row)
+
+        return await self._run(read)
+
+    async def shown(self, conversation: ConversationKey, turn: int) -> Sequence[str]:
+        def read(db: sqlite3.Connection) -> list[str]:
+            rows = db.execute(
+                "SELECT ref FROM anchors WHERE conversation = ? AND turn = ? AND place > 0 ORDER BY place",
+                (str(conversation), turn),
+            )
+            return [str(row[0]) for row in rows]
 
         return await self._run(read)
 
@@ -179,7 +243,9 @@ class SqliteStore:
         question: str | None = None,
         epoch: int = 0,
         at: float = 0.0,
-        replaces: int | None = None,
+        parent: int | None = None,
+        ref: str = "",
+        turn_answer: str | None = None,
     ) -> bool:
         def write(db: sqlite3.Connection) -> bool:
             cursor = db.execute(
@@ -187,16 +253,17 @@ class SqliteStore:
                 " WHERE platform = ? AND update_id = ? AND message IS NOT NULL AND answer IS NULL",
                 (json.dumps(asdict(answer)), message.user.platform, message.update_id),
             )
-            now, last_id = _epoch(db, message.conversation)
+            now, last_id, head = _counters(db, message.conversation)
             if question is None or cursor.rowcount != 1 or now != epoch:
                 return False
-            conversation = str(message.conversation)
-            if replaces is not None:
-                db.execute("DELETE FROM turns WHERE conversation = ? AND id >= ?", (conversation, replaces))
-            _set_epoch(db, message.conversation, epoch, last_id + 1)
+            text = answer.text if turn_answer is None else turn_answer
+            before = head if parent is None else parent
+            turn = Turn(last_id + 1, message.user, question, text, at, before, ref)
+            _insert_turn(db, message.conversation, turn)
+            _set_counters(db, message.conversation, epoch, turn.id, turn.id)
             db.execute(
-                "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?)",
-                (conversation, last_id + 1, str(message.user), question, answer.text, at),
+                "UPDATE inbox SET turn = ? WHERE platform = ? AND update_id = ?",
+                (turn.id, message.user.platform, message.update_id),
             )
             return True
 
@@ -204,11 +271,14 @@ class SqliteStore:
 
     async def reset(self, conversation: ConversationKey) -> int:
         def write(db: sqlite3.Connection) -> int:
-            epoch, last_id = _epoch(db, conversation)
-            _set_epoch(db, conversation, epoch + 1, last_id)
+            epoch, last_id, _ = _counters(db, conversation)
+            _set_counters(db, conversation, epoch + 1, last_id, 0)
             return db.execute("DELETE FROM turns WHERE conversation = ?", (str(conversation),)).rowcount
 
         return await self._run(write)
+
+    async def remove_turn(self, conversation: ConversationKey, turn: int) -> None:
+        await self._run(lambda db: _remove_turn(db, conversation, turn))
 
     async def conversations(self, user: UserKey) -> Sequence[ConversationKey]:
         return await self._run(lambda db: _conversations(db, user))
@@ -218,8 +288,7 @@ class SqliteStore:
             found: list[ExportedConversation] = []
             for conversation in _conversations(db, user):
                 rows = db.execute(
-                    "SELECT id, user, question, answer, at FROM turns WHERE conversation = ? AND user = ?"
-                    " ORDER BY id",
+                    f"SELECT {_TURN} FROM turns WHERE conversation = ? AND user = ? ORDER BY id",
                     (str(conversation), str(user)),
                 )
                 found.append(ExportedConversation(conversation, [_turn(row) for row in rows]))
@@ -230,10 +299,14 @@ class SqliteStore:
     async def forget(self, user: UserKey) -> int:
         def write(db: sqlite3.Connection) -> int:
             # An answer in progress can't come back: `finish` needs the inbox message that is cleared here.
-            removed = db.execute("DELETE FROM turns WHERE user = ?", (str(user),)).rowcount
-            db.execute("DELETE FROM settings WHERE user = ?", (str(user),))
+            turns = db.execute("SELECT conversation, id FROM turns WHERE user = ?", (str(user),)).fetchall()
+            for conversation, turn in turns:
+                _remove_turn(db, ConversationKey.parse(conversation), turn)
+            private = str(ChatKey(user.platform, user.id))
+            db.execute("DELETE FROM settings WHERE owner IN (?, ?)", (str(user), private))
             db.execute(
-                "UPDATE inbox SET message = NULL, user = NULL, answer = NULL, marks = '{}' WHERE user = ?",
+                "UPDATE inbox SET message = NULL, user = NULL, answer = NULL, turn = NULL, marks = '{}'"
+                " WHERE user = ?",
                 (str(user),),
             )
             # The last row of a private conversation is its counter, whose key holds the person's id.
@@ -241,7 +314,7 @@ class SqliteStore:
                 "DELETE FROM epochs WHERE conversation LIKE ? OR conversation LIKE ?",
                 (f"{user.platform}:%:{user.id}:%", f"{user.platform}:{user.id}:0:%"),
             )
-            return removed
+            return len(turns)
 
         removed = await self._run(write)
         # The write-ahead log still holds the old pages until it is folded in.
@@ -250,18 +323,70 @@ class SqliteStore:
         )
         return removed
 
-    async def settings(self, user: UserKey) -> Mapping[str, str]:
+    async def recent(self, since: float) -> Sequence[ConversationKey]:
+        def read(db: sqlite3.Connection) -> list[ConversationKey]:
+            rows = db.execute("SELECT DISTINCT conversation FROM turns WHERE at >= ? ORDER BY 1", (since,))
+            return [ConversationKey.parse(row[0]) for row in rows]
+
+        return await self._run(read)
+
+    async def settings(self, owner: UserKey | ChatKey) -> Mapping[str, str]:
         def read(db: sqlite3.Connection) -> dict[str, str]:
-            rows = db.execute("SELECT name, value FROM settings WHERE user = ?", (str(user),))
+            rows = db.execute("SELECT name, value FROM settings WHERE owner = ?", (str(owner),))
             return dict(rows.fetchall())
 
         return await self._run(read)
 
-    async def set_setting(self, user: UserKey, name: str, value: str) -> None:
+    async def set_setting(self, owner: UserKey | ChatKey, name: str, value: str) -> None:
         def write(db: sqlite3.Connection) -> None:
-            db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", (str(user), name, value))
+            if value:
+                db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", (str(owner), name, value))
+            else:
+                db.execute("DELETE FROM settings WHERE owner = ? AND name = ?", (str(owner), name))
 
         await self._run(write)
+
+    async def all_settings(self) -> Mapping[str, Mapping[str, str]]:
+        def read(db: sqlite3.Connection) -> dict[str, dict[str, str]]:
+            found: dict[str, dict[str, str]] = defaultdict(dict)
+            for owner, name, value in db.execute("SELECT owner, name, value FROM settings ORDER BY 1, 2"):
+                found[owner][name] = value
+            return dict(found)
+
+        return await self._run(read)
+
+    async def everything(self) -> AsyncGenerator[StoredConversation, None]:
+        names = await self._run(
+            lambda db: db.execute("SELECT DISTINCT conversation FROM turns ORDER BY 1").fetchall()
+        )
+        for (name,) in names:
+            conversation = ConversationKey.parse(name)
+
+            def read(
+                db: sqlite3.Connection, conversation: ConversationKey = conversation
+            ) -> StoredConversation:
+                rows = db.execute(
+                    f"SELECT {_TURN} FROM turns WHERE conversation = ? ORDER BY id",
+                    (str(conversation),),
+                )
+                turns = [_turn(row) for row in rows]
+                return StoredConversation(conversation, turns, _counters(db, conversation)[2])
+
+            yield await self._run(read)
+
+    async def put(self, stored: StoredConversation) -> bool:
+        def write(db: sqlite3.Connection) -> bool:
+            name = (str(stored.conversation),)
+            if db.execute("SELECT 1 FROM turns WHERE conversation = ?", name).fetchone():
+                return False
+            for turn in stored.turns:
+                _insert_turn(db, stored.conversation, turn)
+            epoch, last_id, _ = _counters(db, stored.conversation)
+            last_id = max(last_id, *(turn.id for turn in stored.turns))
+            _set_counters(db, stored.conversation, epoch + 1, last_id, stored.head)
+            return True
+
+        return bool(stored.turns) and await self._run(write)
 
     async def _run(self, step: Callable[[sqlite3.Connection], _T], *, transaction: bool = True) -> _T:
         def work() -> _T:
@@ -279,15 +404,43 @@ class SqliteStore:
             raise StoreError(f"{self._path}: {error}") from error
 
 
-def _epoch(db: sqlite3.Connection, conversation: ConversationKey) -> tuple[int, int]:
+def _counters(db: sqlite3.Connection, conversation: ConversationKey) -> tuple[int, int, int]:
+    """Epoch, last turn id given out, head."""
     row = db.execute(
-        "SELECT epoch, last_id FROM epochs WHERE conversation = ?", (str(conversation),)
+        "SELECT epoch, last_id, head FROM epochs WHERE conversation = ?", (str(conversation),)
     ).fetchone()
-    return (0, 0) if row is None else (row[0], row[1])
+    return (0, 0, 0) if row is None else (row[0], row[1], row[2])
 
 
-def _set_epoch(db: sqlite3.Connection, conversation: ConversationKey, epoch: int, last_id: int) -> None:
-    db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?)", (str(conversation), epoch, last_id))
+def _set_counters(
+    db: sqlite3.Connection, conversation: ConversationKey, epoch: int, last_id: int, head: int
+) -> None:
+    db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?)", (str(conversation), epoch, last_id, head))
+
+
+def _insert_turn(db: sqlite3.Connection, conversation: ConversationKey, turn: Turn) -> None:
+    fields = (turn.id, str(turn.user), turn.question, turn.answer, turn.at, turn.parent, turn.ref)
+    db.execute(
+        f"INSERT INTO turns (conversation, {_TURN}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (str(conversation), *fields),
+    )
+    if turn.ref:
+        _anchor(db, conversation, turn.ref, turn.id, 0)
+
+
+def _anchor(db: sqlite3.Connection, conversation: ConversationKey, ref: str, turn: int, place: int) -> None:
+    db.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?, ?, ?)", (str(conversation), ref, turn, place))
+
+
+def _remove_turn(db: sqlite3.Connection, conversation: ConversationKey, turn: int) -> None:
+    """A head that was removed gives way to its parent."""
+    name = str(conversation)
+    row = db.execute("SELECT parent FROM turns WHERE conversation = ? AND id = ?", (name, turn)).fetchone()
+    if row is None:
+        return
+    db.execute("UPDATE turns SET parent = ? WHERE conversation = ? AND parent = ?", (row[0], name, turn))
+    db.execute("UPDATE epochs SET head = ? WHERE conversation = ? AND head = ?", (row[0], name, turn))
+    db.execute("DELETE FROM turns WHERE conversation = ? AND id = ?", (name, turn))
 
 
 def _conversations(db: sqlite3.Connection, user: UserKey) -> list[ConversationKey]:
@@ -295,5 +448,5 @@ def _conversations(db: sqlite3.Connection, user: UserKey) -> list[ConversationKe
     return [ConversationKey.parse(row[0]) for row in rows]
 
 
-def _turn(row: tuple[int, str, str, str, float]) -> Turn:
-    return Turn(row[0], UserKey.parse(row[1]), row[2], row[3], row[4])
+def _turn(row: tuple[int, str, str, str, float, int, str]) -> Turn:
+    return Turn(row[0], UserKey.parse(row[1]), *row[2:])

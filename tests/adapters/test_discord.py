@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Any
-
 import pytest
 from pydantic import SecretStr
 
-from adapters.waiting import letters, until_async
+from adapters.discord_bot import IN_CHANNEL, MENTION, USER, answered, bot
+from adapters.waiting import letters
 from conftest import make_dialogue, until
 from glmbot.dialogue.access import Access
 from glmbot.engine.base import Precision, Sampling
@@ -19,45 +15,7 @@ from glmbot.errors import AdapterError
 from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
-from platforms.discord_server import BOT_ID, CHANNEL_ID, TOKEN, DiscordServer
-
-USER = 7
-IN_CHANNEL = ConversationKey("discord", CHANNEL_ID, USER)
-MENTION = f"<@{BOT_ID}>"
-
-
-@pytest.fixture
-async def discord() -> AsyncGenerator[DiscordServer]:
-    server = DiscordServer(window_s=0.25)
-    await server.start()
-    yield server
-    await server.stop()
-    assert server.violations == []
-
-
-@asynccontextmanager
-async def bot(
-    server: DiscordServer, engine: LocalEngine, store: Store, **changes: Any
-) -> AsyncGenerator[DiscordAdapter]:
-    settings = DiscordSettings(
-        token=SecretStr(TOKEN), api_base_url=server.url, gateway_url=server.gateway_url, edit_interval_s=0.06
-    )
-    adapter = DiscordAdapter(settings, make_dialogue(engine, store, **changes))
-    await adapter.start()
-    running = asyncio.create_task(adapter.run())
-    connected = len(server.identified)
-    await until(lambda: len(server.identified) > connected)
-    try:
-        yield adapter
-    finally:
-        await adapter.stop()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-async def answered(store: Store, turns: int, conversation: ConversationKey = IN_CHANNEL) -> None:
-    await until_async(lambda: store.last_turns(conversation, 100), lambda stored: len(stored) >= turns)
-    await until_async(lambda: store.unfinished("discord"), lambda left: not left)
+from platforms.discord_server import CHANNEL_ID, DiscordServer
 
 
 @pytest.mark.usefixtures("unhurried")

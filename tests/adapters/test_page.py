@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, ViewportSize, async_playwright, expect
+from pydantic import SecretStr
 
-from conftest import REPOSITORY, make_dialogue
+from conftest import make_dialogue
 from glmbot.dialogue.access import Access
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.messages import UserKey
 from glmbot.store.base import Store
 from glmbot_web.adapter import WebAdapter, WebSettings
 
-DESKTOP, PHONE = ViewportSize(width=1000, height=720), ViewportSize(width=390, height=740)
+DESKTOP, PHONE = ViewportSize(width=1100, height=720), ViewportSize(width=390, height=740)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@asynccontextmanager
+async def site(
+    model: Path, store: Store, precision: Precision = Precision.FP32, **settings: Any
+) -> AsyncGenerator[WebAdapter]:
+    engine = await LocalEngine.start(LocalEngineSettings(model, precision=precision, cache_tokens=16384))
+    sampling = Sampling(max_tokens=settings.pop("max_tokens", 200), temperature=0)
+    dialogue = make_dialogue(engine, store, access=Access(), sampling=sampling, language="auto")
+    adapter = WebAdapter(WebSettings(port=0, **settings), dialogue)
+    await adapter.start()
+    yield adapter
+    await adapter.stop()
+    await engine.close()
 
 
 @pytest.fixture
@@ -26,13 +44,13 @@ async def page(request: pytest.FixtureRequest) -> AsyncGenerator[Page]:
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("chromium is not installed (Debian package chromium), so the page is not tested")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=flags)
+        browser = await playwright.chromium.launch(executable_path=program, args=FLAGS)
         context = await browser.new_context(viewport=DESKTOP, locale="en-GB")
         made = await context.new_page()
         errors: list[str] = []
         made.on("pageerror", lambda error: errors.append(str(error)))
+        made.on("console", lambda line: errors.append(line.text) if "Content Security" in line.text else None)
         yield made
         await browser.close()
         assert errors == []
@@ -40,14 +58,25 @@ async def page(request: pytest.FixtureRequest) -> AsyncGenerator[Page]:
 
 @pytest.fixture
 async def demo_site(demo_model: Path, sqlite_store: Store) -> AsyncGenerator[WebAdapter]:
-    engine = await LocalEngine.start(LocalEngineSettings(demo_model, precision=Precision.FP32))
-    sampling = Sampling(max_tokens=200, temperature=0)
-    dialogue = make_dialogue(engine, sqlite_store, access=Access(), sampling=sampling, language="auto")
-    adapter = WebAdapter(WebSettings(port=0), dialogue)
-    await adapter.start()
-    yield adapter
-    await adapter.stop()
-    await engine.close()
+    async with site(demo_model, sqlite_store) as adapter:
+        yield adapter
+
+
+@pytest.fixture
+async def tiny_site(tiny_model: Path, sqlite_store: Store, unhurried: None) -> AsyncGenerator[WebAdapter]:
+    async with site(tiny_model, sqlite_store, max_tokens=60) as adapter:
+        yield adapter
+
+
+async def ask(page: Page, text: str) -> None:
+    await page.locator("#question").fill(text)
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".turn").last).to_have_attribute("aria-busy", "true")
+
+
+async def ended(page: Page, turns: int) -> None:
+    await expect(page.locator(".turn")).to_have_count(turns)
+    await expect(page.locator(".turn[aria-busy=true]")).to_have_count(0, timeout=60_000)
 
 
 async def test_a_person_asks_and_sees_the_answer_stream(page: Page, demo_site: WebAdapter) -> None:
@@ -69,8 +98,8 @@ async def test_a_person_asks_and_sees_the_answer_stream(page: Page, demo_site: W
     await expect(page.locator("#send")).to_be_visible(timeout=60_000)
     assert await page.evaluate("window.sizes.size") > 5, "the answer was seen growing"
     await expect(page.locator(".answer pre code").first).to_be_visible()
-    if os.environ.get("GLMBOT_TEST_PICTURES"):
-        await page.screenshot(path=REPOSITORY / "docs" / "images" / "page.png")
+    await page.get_by_role("button", name="Copy code").first.click()
+    await expect(page.get_by_role("button", name="Copied")).to_be_visible()
     await page.reload()
     await expect(page.locator(".answer").first).to_contain_text("Paris")
 
@@ -83,7 +112,7 @@ async def test_stop_retry_new_and_the_other_language(page: Page, demo_site: WebA
     await expect(page.locator(".answer").last).not_to_be_empty()
     await page.locator("#stop").click()
     await expect(page.locator(".notice").last).to_contain_text("Stopped.")
-    await page.get_by_role("button", name="Retry").click()
+    await page.get_by_role("button", name="Retry", exact=True).click()
     await expect(page.locator("#stop")).to_be_visible()
     await page.keyboard.press("Escape")
     await expect(page.locator(".notice").last).to_contain_text("Stopped.")
@@ -93,7 +122,7 @@ async def test_stop_retry_new_and_the_other_language(page: Page, demo_site: WebA
     await question.fill("/whoami")
     await page.locator("#send").click()
     await expect(page.locator(".notice").last).to_contain_text("你是 web:")
-    await page.get_by_role("button", name="新对话").click()
+    await page.locator("#new").click()
     await expect(page.locator(".turn")).to_have_count(0)
 
 
@@ -106,5 +135,177 @@ async def test_a_telephone_shows_everything_without_sideways_scrolling(
     await page.locator("#send").click()
     await expect(page.locator(".notice").last).to_contain_text("/export")
     assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    if os.environ.get("GLMBOT_TEST_PICTURES"):
-        await page.screenshot(path=REPOSITORY / "docs" / "images" / "phone.png")
+
+
+async def test_conversations_are_listed_come_back_and_go(page: Page, tiny_site: WebAdapter) -> None:
+    await page.goto(tiny_site.url)
+    await ask(page, "the first conversation")
+    await ended(page, 1)
+    first = await page.locator(".answer").inner_text()
+    await page.keyboard.press("Control+Shift+O")
+    await expect(page.locator(".turn")).to_have_count(0)
+    await ask(page, "the second conversation")
+    await ended(page, 1)
+    await expect(page.locator("#chats .chat-title")).to_have_text(
+        ["the second conversation", "the first conversation"]
+    )
+    await page.get_by_role("button", name="the first conversation", exact=True).click()
+    await expect(page.locator(".question")).to_have_text("the first conversation")
+    assert await page.locator(".answer").inner_text() == first
+    await page.go_back()
+    await expect(page.locator(".question")).to_have_text("the second conversation")
+    page.on("dialog", lambda dialog: dialog.accept())
+    await page.get_by_role("button", name="Delete conversation: the second").click()
+    await expect(page.locator("#chats .chat-title")).to_have_text(["the first conversation"])
+
+
+async def test_a_question_is_edited_from_the_keyboard_and_asked_again(
+    page: Page, tiny_site: WebAdapter
+) -> None:
+    await page.goto(tiny_site.url)
+    for number, text in enumerate(("what is blue?", "and green?"), 1):
+        await ask(page, text)
+        await ended(page, number)
+    await page.locator("#question").focus()
+    await page.keyboard.press("ArrowUp")
+    await expect(page.locator(".edit textarea")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(page.locator(".question")).to_have_text(["what is blue?", "and green?"])
+    await page.get_by_role("button", name="Edit", exact=True).first.click()
+    await page.locator(".edit textarea").fill("what is red?")
+    await page.keyboard.press("Enter")
+    await ended(page, 1)
+    await expect(page.locator(".question")).to_have_text(["what is red?"])
+    await page.reload()
+    await expect(page.locator(".question")).to_have_text(["what is red?"])
+
+
+async def test_a_cut_answer_goes_on_in_its_place(page: Page, tiny_site: WebAdapter) -> None:
+    await page.goto(tiny_site.url)
+    await ask(page, "go on and on")
+    await ended(page, 1)
+    before = await page.locator(".answer").inner_text()
+    await page.get_by_role("button", name="Continue", exact=True).click()
+    await ended(page, 1)
+    after = await page.locator(".answer").inner_text()
+    assert after.replace("\n", " ").startswith(before.replace("\n", " ").strip()[:100])
+    assert len(after) > len(before)
+
+
+async def test_an_answer_goes_on_after_a_lost_connection_a_reload_and_another_conversation(
+    page: Page, tiny_model: Path, sqlite_store: Store, unhurried: None
+) -> None:
+    async with site(tiny_model, sqlite_store, max_tokens=500) as adapter:
+        await page.goto(adapter.url)
+        await ask(page, "a long one")
+        await expect(page.locator(".answer")).not_to_be_empty()
+        await page.context.set_offline(True)
+        await page.context.set_offline(False)
+        await page.reload()
+        await expect(page.locator("#stop")).to_be_visible()
+        await expect(page.locator(".answer")).not_to_be_empty()
+        await page.locator("#new").click()
+        await page.get_by_role("button", name="a long one", exact=True).click()
+        await expect(page.locator(".turn")).to_have_count(1)
+        await ended(page, 1)
+        (conversation,) = await sqlite_store.recent(0)
+        (turn,) = await sqlite_store.last_turns(conversation, 5)
+        assert turn.question == "a long one"
+
+
+async def test_everything_can_be_reached_by_keyboard_and_has_a_name(
+    page: Page, tiny_site: WebAdapter
+) -> None:
+    await page.goto(tiny_site.url)
+    await ask(page, "hello")
+    await ended(page, 1)
+    await expect(page.get_by_role("status")).to_have_text("The answer is complete.")
+    nameless = await page.evaluate(
+        """() => [...document.querySelectorAll('button, a, textarea, input')].filter(each =>
+        each.offsetParent && !(each.textContent.trim() || each.getAttribute('aria-label'))).map(each => each.outerHTML)"""
+    )
+    assert nameless == []
+    await page.evaluate("document.activeElement.blur()")
+    reached: set[str] = set()
+    for _ in range(25):
+        await page.keyboard.press("Tab")
+        reached.add(await page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+    assert {"question", "send", "new", "theme", "language", "Copy", "Retry", "Edit"} <= reached
+
+
+async def test_light_and_dark_follow_the_system_until_one_is_chosen(
+    page: Page, tiny_site: WebAdapter
+) -> None:
+    await page.emulate_media(color_scheme="dark")
+    await page.goto(tiny_site.url)
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = await page.evaluate(background)
+    await page.get_by_role("button", name="Light or dark").click()
+    light = await page.evaluate(background)
+    assert light != dark
+    await page.reload()
+    assert await page.evaluate(background) == light
+    await page.emulate_media(color_scheme="light")
+    assert await page.evaluate(background) == light
+
+
+async def test_on_a_telephone_the_list_is_a_drawer(page: Page, tiny_site: WebAdapter) -> None:
+    await page.set_viewport_size(PHONE)
+    await page.goto(tiny_site.url)
+    await ask(page, "hello there")
+    await ended(page, 1)
+    await expect(page.get_by_role("button", name="hello there", exact=True)).to_be_hidden()
+    await page.get_by_role("button", name="Menu").click()
+    await expect(page.get_by_role("button", name="hello there", exact=True)).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("button", name="hello there", exact=True)).to_be_hidden()
+
+
+async def test_with_a_token_the_page_asks_for_it_first(
+    page: Page, tiny_model: Path, sqlite_store: Store
+) -> None:
+    async with site(tiny_model, sqlite_store, token=SecretStr("open-sesame")) as adapter:
+        await page.goto(adapter.url)
+        await page.get_by_label("Token").fill("wrong")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_have_text("Wrong token.")
+        await page.get_by_label("Token").fill("open-sesame")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#model")).to_contain_text("tiny")
+        await ask(page, "hello")
+        await ended(page, 1)
+
+
+async def test_the_operators_page_shows_what_runs_and_acts(
+    page: Page, tiny_model: Path, sqlite_store: Store, unhurried: None
+) -> None:
+    async with site(tiny_model, sqlite_store, max_tokens=1500, admin=True) as adapter:
+        await page.goto(adapter.url)
+        await ask(page, "a long one")
+        operator = await page.context.new_page()
+        await operator.goto(f"{adapter.url}/admin")
+        await expect(operator.locator("#streams tr")).to_contain_text(["web:"])
+        await operator.get_by_role("button", name="int8").click()
+        await expect(operator.get_by_role("status")).to_contain_text("fp32 → int8")
+        await expect(operator.locator("#model")).to_contain_text("int8")
+        await operator.locator("#added").fill("telegram:5")
+        await operator.get_by_role("button", name="Let in").first.click()
+        row = operator.locator("#users tr").filter(has_text="telegram:5")
+        await expect(row).to_contain_text("user")
+        await row.get_by_role("spinbutton").fill("7")
+        await row.get_by_role("button", name="Set").click()
+        await expect(operator.get_by_role("status")).to_contain_text("Limit of telegram:5: 7")
+        await row.get_by_role("button", name="Block").click()
+        await expect(row).to_contain_text("blocked")
+        assert (await sqlite_store.settings(UserKey("telegram", 5)))["access"] == "blocked"
+        await page.keyboard.press("Escape")
+
+
+async def test_who_is_no_administrator_sees_nothing_of_the_operators(
+    page: Page, tiny_site: WebAdapter
+) -> None:
+    await page.goto(f"{tiny_site.url}/admin")
+    await expect(page.get_by_role("status")).to_contain_text("for administrators")
+    await expect(page.locator("#streams tr")).to_have_count(0)
+    answer = await page.request.post(f"{tiny_site.url}/api/admin/command", data={"text": "/precision int8"})
+    assert answer.status == 403

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
+from adapters.telegram_bot import USER, answered, bot, settings_for, turns_of
 from adapters.waiting import letters, until_async
 from conftest import GREEDY, make_dialogue, until
 from glmbot.dialogue.access import Access
@@ -22,55 +21,7 @@ from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot.store.sqlite import SqliteStore
 from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
-from platforms.telegram_server import TOKEN, TelegramServer
-
-USER = 7
-PRIVATE = ConversationKey("telegram", USER)
-
-
-@pytest.fixture
-async def telegram() -> AsyncGenerator[TelegramServer]:
-    server = TelegramServer(seconds_per_message=0.02)
-    await server.start()
-    yield server
-    await server.stop()
-    assert server.violations == []
-
-
-def settings_for(server: TelegramServer, **changes: Any) -> TelegramSettings:
-    return TelegramSettings(
-        token=SecretStr(TOKEN),
-        api_base_url=server.url,
-        edit_interval_s=0.03,
-        group_edit_interval_s=0.06,
-        poll_timeout_s=5,
-        **changes,
-    )
-
-
-@asynccontextmanager
-async def bot(
-    server: TelegramServer, engine: LocalEngine, store: Store, **changes: Any
-) -> AsyncGenerator[TelegramAdapter]:
-    adapter = TelegramAdapter(settings_for(server), make_dialogue(engine, store, **changes))
-    await adapter.start()
-    running = asyncio.create_task(adapter.run())
-    try:
-        yield adapter
-    finally:
-        await adapter.stop()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-async def answered(server: TelegramServer, store: Store, turns: int) -> None:
-    """So many turns are stored, and what they end in is on the screen."""
-    await until_async(lambda: _turns(store), lambda stored: len(stored) >= turns)
-    await until_async(lambda: store.unfinished("telegram"), lambda left: not left)
-
-
-async def _turns(store: Store, conversation: ConversationKey = PRIVATE) -> Any:
-    return await store.last_turns(conversation, 100)
+from platforms.telegram_server import TelegramServer
 
 
 async def test_a_conversation_of_several_turns_streams_and_remembers(
@@ -80,7 +31,7 @@ async def test_a_conversation_of_several_turns_streams_and_remembers(
         for number in range(1, 4):
             await telegram.say(f"question {number}")
             await answered(telegram, sqlite_store, number)
-        turns = await _turns(sqlite_store)
+        turns = await turns_of(sqlite_store)
         assert [turn.question for turn in turns] == ["question 1", "question 2", "question 3"]
         for message, turn in zip(telegram.texts(USER), turns, strict=True):
             assert letters(turn.answer) in letters(message)
@@ -99,7 +50,7 @@ async def test_reset_forgets_and_the_next_question_starts_anew(
         await answered(telegram, sqlite_store, 1)
         await telegram.say("/reset")
         await until(lambda: "put aside 1 turns" in telegram.texts(USER)[-1])
-        assert await _turns(sqlite_store) == []
+        assert await turns_of(sqlite_store) == []
 
 
 async def test_old_turns_go_when_the_context_is_full(
@@ -124,7 +75,7 @@ async def test_a_long_answer_is_split_and_no_text_is_lost(
     async with bot(telegram, engine, sqlite_store, sampling=Sampling(max_tokens=1900, temperature=0)):
         await telegram.say("go on and on")
         await answered(telegram, sqlite_store, 1)
-    (turn,) = await _turns(sqlite_store)
+    (turn,) = await turns_of(sqlite_store)
     assert len(turn.answer) > 4096
     texts = telegram.texts(USER)
     assert len(texts) >= 2
@@ -142,11 +93,11 @@ async def test_the_final_text_arrives_although_edits_are_flooded(
         await telegram.say("hello", user=other)
         await until(lambda: telegram.floods)
         await until_async(
-            lambda: _turns(sqlite_store, ConversationKey("telegram", other)), lambda turns: bool(turns)
+            lambda: turns_of(sqlite_store, ConversationKey("telegram", other)), lambda turns: bool(turns)
         )
         assert not any(chat == other for chat, _ in telegram.floods), "the other chat never waits"
         await answered(telegram, sqlite_store, 1)
-    (turn,) = await _turns(sqlite_store)
+    (turn,) = await turns_of(sqlite_store)
     assert letters(turn.answer) in letters("".join(telegram.texts(USER)))
 
 
@@ -158,7 +109,7 @@ async def test_real_flood_limits_are_survived(engine: LocalEngine, sqlite_store:
         async with bot(telegram, engine, sqlite_store, sampling=Sampling(max_tokens=500, temperature=0)):
             await telegram.say("hello")
             await answered(telegram, sqlite_store, 1)
-        (turn,) = await _turns(sqlite_store)
+        (turn,) = await turns_of(sqlite_store)
         assert telegram.floods, "the law was felt"
         assert letters(turn.answer) in letters("".join(telegram.texts(USER)))
     finally:
@@ -177,13 +128,13 @@ async def test_a_restart_in_mid_answer_finishes_in_the_same_message(
     await until(lambda: len(next(iter(telegram.edits.values()), [])) >= 3)
     # The process dies: nothing is drained, nothing is said.
     running.cancel()
-    adapter._poll.cancel()  # pyright: ignore[reportOptionalMemberAccess]
+    adapter._stop_receiving()
     await adapter._deliveries.drain(0)
-    assert await _turns(sqlite_store) == []
+    assert await turns_of(sqlite_store) == []
     first_message = min(telegram.messages[USER])
     async with bot(telegram, engine, sqlite_store, sampling=sampling):
         await answered(telegram, sqlite_store, 1)
-    (turn,) = await _turns(sqlite_store)
+    (turn,) = await turns_of(sqlite_store)
     assert min(telegram.messages[USER]) == first_message
     assert letters("".join(telegram.texts(USER))).startswith(letters(turn.answer))
 
@@ -195,7 +146,7 @@ async def test_a_restart_after_the_answer_shows_it_without_generating_again(
         await telegram.say("hello")
         await until(lambda: telegram.texts(USER))
         telegram.hold(USER, 3)
-        await until_async(lambda: _turns(sqlite_store), lambda turns: len(turns) == 1)
+        await until_async(lambda: turns_of(sqlite_store), lambda turns: len(turns) == 1)
         generated = engine.stats().requests_finished
         telegram.hold(USER, 60)
     telegram.hold(USER, 0)
@@ -203,7 +154,7 @@ async def test_a_restart_after_the_answer_shows_it_without_generating_again(
     async with bot(telegram, engine, sqlite_store):
         await answered(telegram, sqlite_store, 1)
     assert engine.stats().requests_finished == generated
-    (turn,) = await _turns(sqlite_store)
+    (turn,) = await turns_of(sqlite_store)
     assert letters(turn.answer) in letters("".join(telegram.texts(USER)))
 
 
@@ -264,14 +215,17 @@ async def test_in_a_group_only_what_is_meant_for_the_bot_is_answered_each_with_t
         await telegram.say("just talking", chat=-100, user=8)
         await telegram.say("@glm_test_bot what is red?", chat=-100, user=8)
         eight = ConversationKey("telegram", -100, 8)
-        await until_async(lambda: _turns(sqlite_store, eight), lambda turns: len(turns) == 1)
+        await until_async(lambda: turns_of(sqlite_store, eight), lambda turns: len(turns) == 1)
         await until(lambda: telegram.texts(-100))
         answer = min(telegram.messages[-100])
         await telegram.say("and green?", chat=-100, user=9, reply_to=answer)
         nine = ConversationKey("telegram", -100, 9)
-        await until_async(lambda: _turns(sqlite_store, nine), lambda turns: len(turns) == 1)
-    assert [turn.question for turn in await _turns(sqlite_store, eight)] == ["what is red?"]
-    assert [turn.question for turn in await _turns(sqlite_store, nine)] == ["and green?"]
+        await until_async(lambda: turns_of(sqlite_store, nine), lambda turns: len(turns) == 1)
+    assert [turn.question for turn in await turns_of(sqlite_store, eight)] == ["what is red?"]
+    # What nine answered was said to somebody else: its words come along, eight's history does not.
+    (turn,) = await turns_of(sqlite_store, nine)
+    assert turn.question.startswith("> ")
+    assert turn.question.endswith("and green?")
 
 
 async def test_who_blocked_the_bot_is_left_in_peace(

@@ -154,6 +154,9 @@ class _Probe:
     def encode_text(self, text: str) -> list[int]:
         return list(self._prompt)
 
+    def encode_begun(self, answer: str) -> list[int]:
+        return list(self._prompt)
+
     def decode(self, tokens: Sequence[int]) -> str:
         return ""
 

@@ -43,10 +43,14 @@ class Chat:
     held_until: float = 0.0
     attachments: list[Attachment] = field(default_factory=list)
     requests: int = 0
+    drafts: bool = False
+    drafted: list[str] = field(default_factory=list)
+    typed: list[float] = field(default_factory=list)
 
-    def cut(self, text: str, notice: str) -> Sequence[Piece]:
+    def cut(self, reply: Reply) -> Sequence[Piece]:
+        text = reply.text
         pieces = [text[start : start + 300] for start in range(0, len(text), 300)] or [""]
-        return [*map(Piece, pieces[:-1]), Piece(pieces[-1], notice)]
+        return [*map(Piece, pieces[:-1]), Piece(pieces[-1], reply.notice)]
 
     async def _request(self) -> None:
         self.requests += 1
@@ -82,6 +86,13 @@ class Chat:
     async def attach(self, attachment: Attachment) -> None:
         await self._request()
         self.attachments.append(attachment)
+
+    async def draft(self, piece: Piece) -> None:
+        await self._request()
+        self.drafted.append(piece.text)
+
+    async def typing(self) -> None:
+        self.typed.append(asyncio.get_running_loop().time())
 
     @property
     def text(self) -> str:
@@ -212,6 +223,36 @@ def test_a_file_comes_after_the_text_and_silence_stays_silence() -> None:
     silent = Chat()
     assert run_in_virtual_time(show(nothing(), silent, Pace(1.0))) is None
     assert silent.requests == 0
+
+
+def test_with_drafts_only_what_will_not_change_is_sent() -> None:
+    chat = Chat(drafts=True)
+    run_in_virtual_time(show(growing(), chat, Pace(1.0)))
+    assert chat.text == FINAL
+    assert len(chat.drafted) > 5
+    # One request for each message and none to edit it.
+    assert len(chat.writes) == len(chat.messages) + len(chat.drafted)
+
+
+def test_typing_is_shown_until_the_first_word_and_never_after_the_end() -> None:
+    async def late(silence_s: float, ends: bool) -> AsyncGenerator[Reply]:
+        yield Reply("", ReplyState.QUEUED)
+        await asyncio.sleep(silence_s)
+        if not ends:
+            yield Reply("a word", ReplyState.STREAMING)
+            await asyncio.sleep(60)
+        yield Reply("a word" if not ends else "", ReplyState.FAILED, "it broke")
+
+    async def main(ends: bool) -> Chat:
+        chat = Chat()
+        await show(late(14.0, ends), chat, Pace(1.0))
+        await asyncio.sleep(60)
+        return chat
+
+    for ends in (True, False):
+        chat = run_in_virtual_time(main(ends))
+        assert 3 <= len(chat.typed) <= 5
+        assert max(chat.typed) < 15
 
 
 def test_an_answer_that_breaks_off_ends_as_failed_with_what_there_was() -> None:

@@ -8,12 +8,14 @@ content without the intent except in direct messages and mentions, heartbeats, i
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
 import zlib
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -37,12 +39,19 @@ class DiscordServer:
     window_s: float = 5.0
     messages: dict[int, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
     versions: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    said: dict[int, dict[str, Any]] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     floods: list[str] = field(default_factory=list)
     commands: list[dict[str, Any]] = field(default_factory=list)
     files: list[tuple[str, bytes]] = field(default_factory=list)
     callbacks: list[dict[str, Any]] = field(default_factory=list)
     identified: list[dict[str, Any]] = field(default_factory=list)
+    typed: list[int] = field(default_factory=list)
+    threads: dict[int, dict[str, Any]] = field(default_factory=dict)
+    forbidden: set[int] = field(default_factory=set)
+    no_threads_in: set[int] = field(default_factory=set)
+    autocompleted: list[list[str]] = field(default_factory=list)
+    token_lives_s: float = 900.0
     resumed: int = 0
     url: str = ""
     gateway_url: str = ""
@@ -64,7 +73,12 @@ class DiscordServer:
         app.add_routes(
             [
                 web.get("/gateway/", self._gateway),
+                web.get(f"{api}/gateway/bot", self._gateway_bot),
                 web.get(f"{api}/users/@me", self._me),
+                web.get(f"{api}/users/{{user}}", self._user),
+                web.post(f"{api}/users/@me/channels", self._open_direct),
+                web.post(f"{api}/channels/{{channel}}/typing", self._typing),
+                web.post(f"{api}/channels/{{channel}}/messages/{{message}}/threads", self._post_thread),
                 web.get(f"{api}/oauth2/applications/@me", self._application),
                 web.put(f"{api}/applications/{{app}}/commands", self._put_commands),
                 web.post(f"{api}/channels/{{channel}}/messages", self._post_message),
@@ -73,6 +87,7 @@ class DiscordServer:
                 web.post(f"{api}/interactions/{{id}}/{{token}}/callback", self._callback),
                 web.patch(f"{api}/webhooks/{{app}}/{{token}}/messages/{{message}}", self._patch_webhook),
                 web.post(f"{api}/webhooks/{{app}}/{{token}}", self._post_webhook),
+                web.delete(f"{api}/webhooks/{{app}}/{{token}}/messages/{{message}}", self._delete_webhook),
             ]
         )
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -88,20 +103,110 @@ class DiscordServer:
 
     # ---- what people do -------------------------------------------------------------------------------------
 
-    async def say(self, text: str, *, user: int = 7, direct: bool = False, id: int | None = None) -> int:
-        """A person writes in the channel, or directly. Returns the message's id."""
+    async def say(
+        self,
+        text: str,
+        *,
+        user: int = 7,
+        direct: bool = False,
+        id: int | None = None,
+        thread: int | None = None,
+        reply_to: int | None = None,
+    ) -> int:
+        """A person writes in the channel, a thread, or directly. Returns the message's id."""
         message_id = id or self._new_id()
-        channel = self._direct_channel(user) if direct else CHANNEL_ID
-        mentioned = f"<@{BOT_ID}>" in text
+        channel = self._direct_channel(user) if direct else thread or CHANNEL_ID
+        message = self._spoken(message_id, channel, user, text, direct=direct)
+        if reply_to is not None:
+            message |= {
+                "type": 19,
+                "message_reference": {"message_id": str(reply_to), "channel_id": str(channel)},
+                "referenced_message": self.messages[channel].get(reply_to),
+            }
+        self.said[message_id] = message
+        await self._tell("MESSAGE_CREATE", message)
+        return message_id
+
+    async def edit(self, message_id: int, text: str, *, user: int = 7, preview: bool = False) -> None:
+        """A person edits what they wrote; or (preview) Discord adds a link's preview to it."""
+        old = self.said[message_id]
+        message = self._spoken(message_id, int(old["channel_id"]), user, text, direct="guild_id" not in old)
+        if not preview:
+            message["edited_timestamp"] = datetime.now(UTC).isoformat()
+        await self._tell("MESSAGE_UPDATE", message)
+
+    async def delete(self, message_id: int) -> None:
+        """A person deletes what they wrote."""
+        old = self.said.pop(message_id)
+        gone = {"id": str(message_id), "channel_id": old["channel_id"], "guild_id": str(GUILD_ID)}
+        await self.dispatch("MESSAGE_DELETE", gone)
+
+    def _spoken(self, message_id: int, channel: int, user: int, text: str, *, direct: bool) -> dict[str, Any]:
         message = self._message(message_id, channel, _person(user), text)
-        message["mentions"] = [{**BOT, "member": _MEMBER}] if mentioned else []
+        message["mentions"] = [{**BOT, "member": _MEMBER}] if f"<@{BOT_ID}>" in text else []
         if not direct:
             message |= {"guild_id": str(GUILD_ID), "member": _MEMBER}
-        await self.dispatch("MESSAGE_CREATE", message, hides_content=not direct and not mentioned)
-        return message_id
+        return message
+
+    async def _tell(self, kind: str, message: dict[str, Any]) -> None:
+        hides = "guild_id" in message and not message["mentions"]
+        await self.dispatch(kind, message, hides_content=hides)
+
+    async def press(self, message_id: int, command: str, *, user: int = 7, channel: int = CHANNEL_ID) -> str:
+        """A person presses a button under a message of the bot's. Returns the interaction's token."""
+        message = self.messages[channel].get(message_id) or next(
+            shown[message_id]
+            for interaction in self._interactions.values()
+            if message_id in (shown := interaction.get("messages", {}))
+        )
+        (custom_id,) = [
+            button["custom_id"]
+            for row in message["components"]
+            for button in row["components"]
+            if button["custom_id"].startswith(f"glmbot:{command}:")
+        ]
+        data = {"custom_id": custom_id, "component_type": 2}
+        return await self._interact(3, data, user=user, message=message, channel=channel)
+
+    async def complete(self, command: str, typed: str, *, user: int = 7) -> list[str]:
+        """What a person is offered who has typed so much of a command's value."""
+        option = {"name": "value", "type": 3, "value": typed, "focused": True}
+        data = {"id": str(self._command(command)["id"]), "name": command, "type": 1, "options": [option]}
+        await self._interact(4, data, user=user)
+        before = len(self.autocompleted)
+        for _ in range(500):
+            if len(self.autocompleted) > before:
+                return self.autocompleted[-1]
+            await asyncio.sleep(0.01)
+        raise AssertionError("no choices came")
+
+    def buttons(self, message_id: int, channel: int = CHANNEL_ID) -> list[str]:
+        return [
+            button["custom_id"].split(":")[1]
+            for row in self.messages[channel][message_id]["components"]
+            for button in row["components"]
+        ]
 
     async def use(self, command: str, *, user: int = 7, locale: str = "en-US", **options: str) -> str:
         """A person uses a slash command in the channel. Returns the interaction's token."""
+        data = {
+            "id": str(self._command(command)["id"]),
+            "name": command,
+            "type": 1,
+            "options": [{"name": name, "type": 3, "value": value} for name, value in options.items()],
+        }
+        return await self._interact(2, data, user=user, locale=locale)
+
+    async def _interact(
+        self,
+        kind: int,
+        data: dict[str, Any],
+        *,
+        user: int,
+        locale: str = "en-US",
+        message: dict[str, Any] | None = None,
+        channel: int = CHANNEL_ID,
+    ) -> str:
         interaction_id, token = self._new_id(), f"token{self._new_id()}"
         self._interactions[token] = {"id": str(interaction_id), "at": time.monotonic(), "acknowledged": False}
         await self.dispatch(
@@ -109,12 +214,14 @@ class DiscordServer:
             {
                 "id": str(interaction_id),
                 "application_id": str(APPLICATION_ID),
-                "type": 2,
+                "type": kind,
                 "token": token,
                 "version": 1,
                 "guild_id": str(GUILD_ID),
-                "channel_id": str(CHANNEL_ID),
-                "channel": {"id": str(CHANNEL_ID), "type": 0, "name": "general", "permissions": "0"},
+                "channel_id": str(channel),
+                "channel": self.threads.get(channel)
+                or {"id": str(channel), "type": 0, "name": "general", "permissions": "0"},
+                **({"message": message} if message else {}),
                 "member": {**_MEMBER, "user": _person(user), "permissions": "0"},
                 "locale": locale,
                 "guild_locale": "en-US",
@@ -122,12 +229,7 @@ class DiscordServer:
                 "entitlements": [],
                 "authorizing_integration_owners": {},
                 "attachment_size_limit": 10485760,
-                "data": {
-                    "id": str(self._command(command)["id"]),
-                    "name": command,
-                    "type": 1,
-                    "options": [{"name": name, "type": 3, "value": value} for name, value in options.items()],
-                },
+                "data": data,
             },
         )
         return token
@@ -157,7 +259,8 @@ class DiscordServer:
         event = {"op": 0, "t": kind, "s": self._sequence, "d": data}
         self._sent.append({"event": event, "hides": hides_content})
         for connection in self._sockets:
-            await connection.deliver(event, hides_content)
+            if connection.serves(data.get("guild_id")):
+                await connection.deliver(event, hides_content)
 
     async def _gateway(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -177,6 +280,7 @@ class DiscordServer:
                         break
                     self.identified.append(message["d"])
                     connection.intents = message["d"]["intents"]
+                    connection.shard = tuple(message["d"].get("shard", (0, 1)))
                     self._sockets.append(connection)
                     await self._greet(connection)
                 case 6:
@@ -198,14 +302,18 @@ class DiscordServer:
         ready = {
             "v": 10,
             "user": BOT,
-            "guilds": [{"id": str(GUILD_ID), "unavailable": True}],
+            "guilds": [{"id": str(GUILD_ID), "unavailable": True}]
+            if connection.serves(str(GUILD_ID))
+            else [],
+            "shard": list(connection.shard),
             "session_id": "session",
             "resume_gateway_url": self.gateway_url,
             "application": {"id": str(APPLICATION_ID), "flags": 0},
         }
         await connection.send({"op": 0, "t": "READY", "s": self._sequence, "d": ready})
-        self._sequence += 1
-        await connection.send({"op": 0, "t": "GUILD_CREATE", "s": self._sequence, "d": _GUILD})
+        if connection.serves(str(GUILD_ID)):
+            self._sequence += 1
+            await connection.send({"op": 0, "t": "GUILD_CREATE", "s": self._sequence, "d": _GUILD})
 
     # ---- REST -------------------------------------------------------------------------------------------------
 
@@ -243,6 +351,8 @@ class DiscordServer:
         refused, headers = self._limited(f"POST {channel}", channel)
         if refused is not None:
             return refused
+        if channel in self.forbidden:
+            return _json({"message": "Missing Permissions", "code": 50013}, status=403, headers=headers)
         self._check(fields, files)
         nonce = fields.get("nonce")
         if nonce and fields.get("enforce_nonce") and nonce in self._nonces:
@@ -251,6 +361,7 @@ class DiscordServer:
         message["nonce"] = nonce
         reference = fields.get("message_reference")
         message["reference"] = reference
+        message["components"] = self._components(fields)
         self.messages[channel][int(message["id"])] = message
         self.versions[int(message["id"])].append(message["content"])
         if nonce:
@@ -267,7 +378,7 @@ class DiscordServer:
         if message is None:
             return _json({"message": "Unknown Message", "code": 10008}, status=404, headers=headers)
         self._check(fields, files)
-        message["content"] = fields["content"]
+        message |= {"content": fields["content"], "components": self._components(fields)}
         self.versions[message_id].append(fields["content"])
         return _json(message, headers=headers)
 
@@ -286,6 +397,10 @@ class DiscordServer:
             return _json({"message": "already acknowledged", "code": 40060}, status=400)
         interaction["acknowledged"] = True
         self.callbacks.append(fields)
+        if fields["type"] == 8:
+            self.autocompleted.append([choice["value"] for choice in fields["data"]["choices"]])
+        if fields["type"] == 4:
+            self._check(fields["data"], [])
         if request.query.get("with_response"):
             body = {"interaction": {"id": interaction["id"], "type": 2, "response_message_loading": True}}
             return _json(body)
@@ -294,6 +409,8 @@ class DiscordServer:
     async def _patch_webhook(self, request: web.Request) -> web.Response:
         interaction = self._interactions[request.match_info["token"]]
         fields, files = await _body(request)
+        if (expired := self._expired(interaction)) is not None:
+            return expired
         self._check(fields, files)
         shown = interaction.setdefault("messages", {})
         name = request.match_info["message"]
@@ -301,17 +418,79 @@ class DiscordServer:
         if message_id is None:
             message_id = self._new_id()
             shown[message_id] = self._message(message_id, CHANNEL_ID, BOT, "")
-        shown[message_id]["content"] = fields["content"]
+        shown[message_id] |= {"content": fields["content"], "components": self._components(fields)}
         self.versions[message_id].append(fields["content"])
         return _json(shown[message_id])
 
     async def _post_webhook(self, request: web.Request) -> web.Response:
         interaction = self._interactions[request.match_info["token"]]
         fields, files = await _body(request)
+        if (expired := self._expired(interaction)) is not None:
+            return expired
         self._check(fields, files)
         message = self._message(self._new_id(), CHANNEL_ID, BOT, fields.get("content") or "")
+        message["components"] = self._components(fields)
         interaction.setdefault("messages", {})[int(message["id"])] = message
         return _json(message)
+
+    async def _delete_webhook(self, request: web.Request) -> web.Response:
+        interaction = self._interactions[request.match_info["token"]]
+        interaction["messages"].pop(int(request.match_info["message"]))
+        return web.Response(status=204)
+
+    def _expired(self, interaction: dict[str, Any]) -> web.Response | None:
+        if time.monotonic() - interaction["at"] <= self.token_lives_s:
+            return None
+        return _json({"message": "Invalid Webhook Token", "code": 50027}, status=401)
+
+    async def _gateway_bot(self, _: web.Request) -> web.Response:
+        limit = {"total": 1000, "remaining": 999, "reset_after": 1000, "max_concurrency": 1}
+        return _json({"url": self.gateway_url, "shards": 1, "session_start_limit": limit})
+
+    async def _user(self, request: web.Request) -> web.Response:
+        return _json(_person(int(request.match_info["user"])))
+
+    async def _open_direct(self, request: web.Request) -> web.Response:
+        user = int((await request.json())["recipient_id"])
+        channel = {"id": str(self._direct_channel(user)), "type": 1, "recipients": [_person(user)]}
+        return _json({**channel, "last_message_id": None})
+
+    async def _typing(self, request: web.Request) -> web.Response:
+        self.typed.append(int(request.match_info["channel"]))
+        return web.Response(status=204)
+
+    async def _post_thread(self, request: web.Request) -> web.Response:
+        """A thread made from a message has the message's id."""
+        channel, message_id = int(request.match_info["channel"]), int(request.match_info["message"])
+        fields = await request.json()
+        if channel in self.no_threads_in:
+            return _json({"message": "Missing Permissions", "code": 50013}, status=403)
+        if message_id in self.threads:
+            body = {"message": "A thread has already been created for this message", "code": 160004}
+            return _json(body, status=400)
+        if not 1 <= len(fields["name"]) <= 100:
+            self.violations.append(f"thread name of {len(fields['name'])} characters")
+        thread = {
+            "id": str(message_id), "type": 11, "name": fields["name"], "parent_id": str(channel),
+            "guild_id": str(GUILD_ID), "owner_id": str(BOT_ID), "message_count": 0, "member_count": 1,
+            "last_message_id": None, "rate_limit_per_user": 0,
+            "thread_metadata": {"archived": False, "auto_archive_duration": 1440, "locked": False,
+                                "archive_timestamp": "2026-01-01T00:00:00.000000+00:00"},
+        }  # fmt: skip
+        self.threads[message_id] = thread
+        await self.dispatch("THREAD_CREATE", {**thread, "newly_created": True})
+        return _json(thread)
+
+    def _components(self, fields: dict[str, Any]) -> list[dict[str, Any]]:
+        """At most five rows of at most five buttons, ids of 1 to 100 characters, labels of 1 to 80."""
+        rows: list[dict[str, Any]] = fields.get("components") or []
+        for row in rows:
+            for button in row["components"]:
+                if not (1 <= len(button["custom_id"]) <= 100 and 1 <= len(button["label"]) <= 80):
+                    self.violations.append(f"button {button}")
+        if len(rows) > 5 or any(len(row["components"]) > 5 for row in rows):
+            self.violations.append("too many components")
+        return rows
 
     def _check(self, fields: dict[str, Any], files: list[tuple[str, bytes]]) -> None:
         content = fields.get("content") or ""
@@ -369,7 +548,13 @@ class _Connection:
     def __init__(self, socket: web.WebSocketResponse, compressed: bool) -> None:
         self.socket = socket
         self.intents = 0
+        self.shard = (0, 1)
         self._zlib = zlib.compressobj() if compressed else None
+
+    def serves(self, guild: str | None) -> bool:
+        """https://discord.com/developers/docs/events/gateway#sharding"""
+        number, count = self.shard
+        return (int(guild or 0) >> 22) % count == number
 
     async def deliver(self, event: dict[str, Any], hides_content: bool) -> None:
         if hides_content and not self.intents & _CONTENT_INTENT:

@@ -3,7 +3,8 @@
 Checked against https://core.telegram.org/bots/api and https://core.telegram.org/bots/faq#my-bot-is-hitting-limits:
 text of 1 to 4096 UTF-16 units, at most 100 entities inside the text, an unchanged edit is an error, about one
 message a second in a chat and 20 a minute in a group (429 with retry_after, for that chat only), updates are
-handed out until a higher offset confirms them, one poller at a time.
+handed out until a higher offset confirms them or posted to the webhook with its secret until it answers 2xx, one
+poller at a time, callback data of 1 to 64 bytes, drafts in private chats only, three kinds of command scope.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 TOKEN = "123456789:AAtestTESTtestTESTtestTESTtestTEST0"
 BOT = {"id": 4242, "is_bot": True, "first_name": "glmbot", "username": "glm_test_bot"}
-_METHODS_THAT_WRITE = {"sendMessage", "editMessageText", "sendDocument", "deleteMessage"}
+_METHODS_THAT_WRITE = {"sendMessage", "editMessageText", "sendDocument", "deleteMessage", "sendMessageDraft"}
 _COMMAND = re.compile(r"[a-z0-9_]{1,32}")
 
 
@@ -38,12 +39,20 @@ class TelegramServer:
     burst: int = 3
     messages: dict[int, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    said: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     floods: list[tuple[int, float]] = field(default_factory=list)
     edits: dict[tuple[int, int], list[str]] = field(default_factory=lambda: defaultdict(list))
     documents: list[tuple[int, str, bytes]] = field(default_factory=list)
     blocked_by: set[int] = field(default_factory=set)
     commands: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    scoped_commands: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
+    drafts: list[tuple[int, int, str]] = field(default_factory=list)
+    actions: list[tuple[int, float]] = field(default_factory=list)
+    callbacks: dict[str, str | None] = field(default_factory=dict)
+    chats_with_topics: set[int] = field(default_factory=set)
+    webhook: dict[str, Any] = field(default_factory=dict)
+    webhook_answers: list[int] = field(default_factory=list)
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -55,6 +64,7 @@ class TelegramServer:
         self._writes: dict[int, deque[float]] = defaultdict(deque)
         self._held_until: dict[int, float] = {}
         self._polling = 0
+        self._posting: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -67,6 +77,8 @@ class TelegramServer:
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
+        if self._posting is not None:
+            self._posting.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -81,39 +93,92 @@ class TelegramServer:
         reply_to: int | None = None,
         language: str = "en",
         thread: int | None = None,
+        photo: bool = False,
     ) -> int:
-        """A person writes; chat None is their private chat. Returns the update's id."""
+        """A person writes; chat None is their private chat. Returns the message's id."""
         private = chat is None
         chat_id = user if chat is None else chat
         message: dict[str, Any] = {
             "message_id": self._new_message_id(),
             "date": int(time.time()),
-            "from": {"id": user, "is_bot": False, "first_name": f"User{user}", "language_code": language},
+            "from": _person(user, language),
             "chat": self._chat(chat_id, private=private),
-            "text": text,
         }
-        entities = [
-            {"type": kind, "offset": match.start(), "length": len(match[0])}
-            for kind, pattern in (("bot_command", r"/\w+(@\w+)?"), ("mention", r"(?<![\w/])@\w+"))
-            for match in re.finditer(pattern, text)
-            if kind == "mention" or match.start() == 0
-        ]
-        if entities:
-            message["entities"] = entities
+        name = "text"
+        if photo:
+            size = {"file_id": "photo", "file_unique_id": "p", "width": 90, "height": 90, "file_size": 1000}
+            message["photo"], name = [size], "caption"
+        if text:
+            message[name] = text
+            if entities := _entities(text):
+                message["entities" if name == "text" else "caption_entities"] = entities
         if thread is not None:
             message |= {"message_thread_id": thread, "is_topic_message": True}
+            # In a topic every message answers the one that opened it.
+            opened = {"name": "Topic", "icon_color": 7322096}
+            message["reply_to_message"] = {
+                "message_id": thread, "date": 0, "chat": message["chat"], "from": _person(1, "en"),
+                "message_thread_id": thread, "is_topic_message": True, "forum_topic_created": opened,
+            }  # fmt: skip
         if reply_to is not None:
-            message["reply_to_message"] = self.messages[chat_id][reply_to]
-        update: dict[str, Any] = {"update_id": self._next_update, "message": message}
+            known = self.messages[chat_id].get(reply_to) or self.said[chat_id, reply_to]
+            message["reply_to_message"] = {k: v for k, v in known.items() if k != "reply_to_message"}
+        self.said[chat_id, message["message_id"]] = message
+        await self._tell({"message": message})
+        return int(message["message_id"])
+
+    async def edit(self, message_id: int, text: str, *, user: int = 7, chat: int | None = None) -> None:
+        """A person edits what they wrote."""
+        message = self.said[user if chat is None else chat, message_id]
+        message = {key: value for key, value in message.items() if key != "entities"} | {"text": text}
+        message["edit_date"] = int(time.time())
+        if entities := _entities(text):
+            message["entities"] = entities
+        self.said[user if chat is None else chat, message_id] = message
+        await self._tell({"edited_message": message})
+
+    async def press(self, message_id: int, command: str, *, user: int = 7, chat: int | None = None) -> str:
+        """A person presses a button under a message of the bot's. Returns the callback query's id."""
+        message = self.messages[user if chat is None else chat][message_id]
+        (data,) = [
+            button["callback_data"]
+            for row in message["reply_markup"]["inline_keyboard"]
+            for button in row
+            if button["callback_data"].startswith(command)
+        ]
+        query = f"query{self._next_update}"
+        await self._tell(
+            {"callback_query": {"id": query, "from": _person(user, "en"), "message": message,
+                                "chat_instance": "1", "data": data}}
+        )  # fmt: skip
+        return query
+
+    async def shut_out(self, user: int = 7) -> None:
+        """A person blocks the bot."""
+        self.blocked_by.add(user)
+        member = {"user": BOT, "status": "member"}
+        await self._tell(
+            {"my_chat_member": {"chat": self._chat(user, private=True), "from": _person(user, "en"),
+                                "date": int(time.time()), "old_chat_member": member,
+                                "new_chat_member": {"user": BOT, "status": "kicked", "until_date": 0}}}
+        )  # fmt: skip
+
+    async def _tell(self, what: dict[str, Any]) -> None:
+        update = {"update_id": self._next_update, **what}
         self._next_update += 1
         self._updates.append(update)
         async with self._news:
             self._news.notify_all()
-        return int(update["update_id"])
 
-    async def send_again(self, update_id: int) -> None:
+    def buttons(self, chat: int, message_id: int) -> list[str]:
+        markup = self.messages[chat][message_id].get("reply_markup") or {"inline_keyboard": []}
+        return [
+            button["callback_data"].partition(":")[0] for row in markup["inline_keyboard"] for button in row
+        ]
+
+    async def send_again(self, message_id: int) -> None:
         """What a lost confirmation leads to: the same update once more."""
-        again = self.all_updates[update_id]
+        again = next(u for u in self._seen_updates if u.get("message", {}).get("message_id") == message_id)
         self._updates.insert(0, again)
         async with self._news:
             self._news.notify_all()
@@ -125,10 +190,6 @@ class TelegramServer:
     def texts(self, chat: int) -> list[str]:
         """What the bot's messages in a chat say now, in order."""
         return [message["text"] for _, message in sorted(self.messages[chat].items())]
-
-    @property
-    def all_updates(self) -> dict[int, dict[str, Any]]:
-        return {update["update_id"]: update for update in self._seen_updates}
 
     @property
     def unconfirmed(self) -> int:
@@ -191,6 +252,10 @@ class TelegramServer:
     async def _get_updates(self, fields: dict[str, Any]) -> list[dict[str, Any]]:
         if self._polling:
             raise _Refused(409, "Conflict: terminated by other getUpdates request")
+        if self.webhook:
+            raise _Refused(
+                409, "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook first"
+            )
         offset = int(fields.get("offset", 0))
         self._updates = [update for update in self._updates if update["update_id"] >= offset]
         self._polling += 1
@@ -210,6 +275,7 @@ class TelegramServer:
     async def _send_message(self, fields: dict[str, Any]) -> dict[str, Any]:
         text, entities = self._checked_text(fields)
         chat = int(fields["chat_id"])
+        markup = self._checked_markup(fields)
         message: dict[str, Any] = {
             "message_id": self._new_message_id(),
             "date": int(time.time()),
@@ -218,8 +284,10 @@ class TelegramServer:
             "text": text,
             "entities": entities,
         }
+        if markup:
+            message["reply_markup"] = markup
         if "message_thread_id" in fields:
-            message["message_thread_id"] = int(fields["message_thread_id"])
+            message |= {"message_thread_id": int(fields["message_thread_id"]), "is_topic_message": True}
         if "reply_parameters" in fields:
             message["replies_to"] = json.loads(fields["reply_parameters"])["message_id"]
         self.messages[chat][message["message_id"]] = message
@@ -232,13 +300,17 @@ class TelegramServer:
         message = self.messages[chat].get(message_id)
         if message is None:
             raise _Refused(400, "Bad Request: message to edit not found")
-        if (message["text"], message["entities"]) == (text, entities):
+        markup = self._checked_markup(fields)
+        if (message["text"], message["entities"], message.get("reply_markup")) == (text, entities, markup):
             raise _Refused(
                 400,
                 "Bad Request: message is not modified: specified new message content and reply markup are "
                 "exactly the same as a current content and reply markup of the message",
             )
-        message |= {"text": text, "entities": entities}
+        message |= {"text": text, "entities": entities, "edit_date": int(time.time())}
+        message.pop("reply_markup", None)
+        if markup:
+            message["reply_markup"] = markup
         self.edits[chat, message_id].append(text)
         return message
 
@@ -259,19 +331,95 @@ class TelegramServer:
             "document": {"file_id": "f", "file_unique_id": "u", "file_name": name},
         }
 
-    async def _send_chat_action(self, _: dict[str, Any]) -> bool:
+    async def _send_chat_action(self, fields: dict[str, Any]) -> bool:
+        if fields["action"] != "typing":
+            raise _Refused(400, "Bad Request: wrong parameter action in request")
+        self.actions.append((int(fields["chat_id"]), time.monotonic()))
+        return True
+
+    async def _send_message_draft(self, fields: dict[str, Any]) -> bool:
+        text, _ = self._checked_text(fields)
+        chat, draft = int(fields["chat_id"]), int(fields["draft_id"])
+        if chat < 0 or not draft:
+            self.violations.append("a draft without an id, or not in a private chat")
+            raise _Refused(400, "Bad Request: TEXTDRAFT_PEER_INVALID")
+        self.drafts.append((chat, draft, text))
+        return True
+
+    async def _answer_callback_query(self, fields: dict[str, Any]) -> bool:
+        if len(str(fields.get("text", ""))) > 200:
+            raise _Refused(400, "Bad Request: MESSAGE_TOO_LONG")
+        if fields["callback_query_id"] in self.callbacks:
+            raise _Refused(
+                400, "Bad Request: query is too old and response timeout expired or query ID is invalid"
+            )
+        self.callbacks[fields["callback_query_id"]] = fields.get("text")
         return True
 
     async def _delete_webhook(self, _: dict[str, Any]) -> bool:
+        self.webhook = {}
         return True
+
+    async def _get_webhook_info(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "url": self.webhook.get("url", ""),
+            "has_custom_certificate": False,
+            "pending_update_count": len(self._updates),
+        }
+
+    async def _set_webhook(self, fields: dict[str, Any]) -> bool:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,256}", fields.get("secret_token", "")):
+            self.violations.append("a webhook without a secret")
+        self.webhook = fields
+        if self._posting is None:
+            self._posting = asyncio.create_task(self._post_updates())
+        return True
+
+    async def _post_updates(self) -> None:
+        """One after the other; what is not answered with 2xx is posted again."""
+        async with ClientSession() as client:
+            while True:
+                async with self._news:
+                    await self._news.wait_for(lambda: self._updates and self.webhook)
+                update = self._updates[0]
+                headers = {"X-Telegram-Bot-Api-Secret-Token": self.webhook["secret_token"]}
+                async with client.post(self.webhook["url"], json=update, headers=headers) as response:
+                    self.webhook_answers.append(response.status)
+                if response.status // 100 == 2:
+                    self._updates.pop(0)
+                else:
+                    await asyncio.sleep(0.05)
+
+    async def _get_my_commands(self, fields: dict[str, Any]) -> list[dict[str, str]]:
+        scope = json.loads(fields.get("scope", '{"type": "default"}'))
+        return self.scoped_commands.get((scope["type"], fields.get("language_code", "")), [])
 
     async def _set_my_commands(self, fields: dict[str, Any]) -> bool:
         commands = json.loads(fields["commands"])
         for command in commands:
             if not _COMMAND.fullmatch(command["command"]) or not 1 <= len(command["description"]) <= 256:
                 raise _Refused(400, "Bad Request: BOT_COMMAND_INVALID")
-        self.commands[fields.get("language_code", "")] = commands
+        scope = json.loads(fields.get("scope", '{"type": "default"}'))
+        if scope["type"] not in ("default", "all_private_chats", "all_group_chats", "chat"):
+            raise _Refused(400, "Bad Request: can't parse BotCommandScope")
+        if scope["type"] == "chat" and scope["chat_id"] not in self.messages and scope["chat_id"] != 1:
+            raise _Refused(400, "Bad Request: chat not found")
+        language = fields.get("language_code", "")
+        self.scoped_commands[scope["type"], language] = commands
+        if scope["type"] == "default":
+            self.commands[language] = commands
         return True
+
+    def _checked_markup(self, fields: dict[str, Any]) -> dict[str, Any] | None:
+        if not fields.get("reply_markup"):
+            return None
+        markup = json.loads(fields["reply_markup"])
+        for row in markup["inline_keyboard"]:
+            for button in row:
+                if not button["text"] or not 1 <= len(button["callback_data"].encode()) <= 64:
+                    self.violations.append(f"button {button}")
+                    raise _Refused(400, "Bad Request: BUTTON_DATA_INVALID")
+        return markup if markup["inline_keyboard"] else None
 
     def _checked_text(self, fields: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
         """Telegram's own checks; what it would silently drop is a violation that fails the test."""
@@ -296,17 +444,34 @@ class TelegramServer:
         self._next_message += 1
         return self._next_message
 
-    @staticmethod
-    def _chat(chat: int, *, private: bool) -> dict[str, Any]:
+    def _chat(self, chat: int, *, private: bool) -> dict[str, Any]:
         if private:
             return {"id": chat, "type": "private", "first_name": f"User{chat}"}
-        return {"id": chat, "type": "supergroup", "title": "Friends"}
+        forum = {"is_forum": True} if chat in self.chats_with_topics else {}
+        return {"id": chat, "type": "supergroup", "title": "Friends", **forum}
+
+
+def _person(user: int, language: str) -> dict[str, Any]:
+    return {"id": user, "is_bot": False, "first_name": f"User{user}", "language_code": language}
+
+
+def _entities(text: str) -> list[dict[str, Any]]:
+    return [
+        {"type": kind, "offset": len(text[: match.start()].encode("utf-16-le")) // 2, "length": len(match[0])}
+        for kind, pattern in (("bot_command", r"/\w+(@\w+)?"), ("mention", r"(?<![\w/])@\w+"))
+        for match in re.finditer(pattern, text)
+        if kind == "mention" or match.start() == 0
+    ]
 
 
 async def _fields(request: web.Request) -> dict[str, Any]:
     fields: dict[str, Any] = dict(request.query)
     for name, value in (await request.post()).items():
         fields[name] = (value.filename, value.file.read()) if isinstance(value, web.FileField) else str(value)
+    if request.content_type == "application/json" and request.can_read_body:
+        # Clients may send JSON, whose nested values are not strings in it.
+        for name, value in (await request.json()).items():
+            fields[name] = value if isinstance(value, str | int | float) else json.dumps(value)
     return fields
 
 

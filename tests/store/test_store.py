@@ -11,10 +11,10 @@ import pytest
 
 from conftest import free_port
 from glmbot.errors import StoreError
-from glmbot.messages import ChatKind, ConversationKey, Message, Role, UserKey
+from glmbot.messages import Addressed, ChatKey, ChatKind, ConversationKey, Message, Role, UserKey
 from glmbot.store.base import Store, StoredAnswer
 from glmbot.store.redis import RedisStore
-from glmbot.store.sqlite import SqliteStore
+from glmbot.store.sqlite import _MIGRATIONS, SqliteStore
 
 ANN, BOB = UserKey("telegram", 11), UserKey("telegram", 22)
 PRIVATE = ConversationKey("telegram", 11)
@@ -60,8 +60,10 @@ async def test_fifty_at_once_are_accepted_once(store: Store) -> None:
 
 async def test_what_is_unfinished_comes_back_whole_and_in_order(store: Store) -> None:
     first = Message(
-        "9", GROUP, BOB, "héllo 你好 🙂 \u200f", ChatKind.GROUP, "Bob", "zh-hans", Role.ADMIN, {"chat": "-5"}
-    )
+        "9", GROUP, BOB, "héllo 你好 🙂 \u200f", ChatKind.GROUP, "Bob", "zh-hans", Role.ADMIN, {"chat": "-5"},
+        ref="17", edits=True, replies_to="16", quoted="so", in_place=True, addressed=Addressed.BY_REPLY,
+        media="photo",
+    )  # fmt: skip
     await store.accept(first, 1.0)
     for number in range(8, 2, -1):
         await store.accept(message(str(number)), 10.0 - number)
@@ -99,14 +101,79 @@ async def test_an_answer_begun_before_a_reset_is_not_appended_after_it(store: St
     assert await turn(store, "3", "three")
 
 
-async def test_a_repeated_answer_replaces_the_old_one_and_what_followed(store: Store) -> None:
+async def test_a_turn_that_follows_an_older_one_is_a_branch_and_the_other_branch_stays(store: Store) -> None:
     for number in ("1", "2", "3"):
         await turn(store, number, number)
-    second = (await store.last_turns(PRIVATE, 10))[1]
+    first, second, third = await store.last_turns(PRIVATE, 10)
     again = message("4")
     await store.accept(again, 4.0)
-    await store.finish(again, DONE, question="2 again", epoch=0, at=4.0, replaces=second.id)
+    await store.finish(again, DONE, question="2 again", epoch=0, at=4.0, parent=first.id)
     assert await questions(store) == ["1", "2 again"]
+    assert [t.question for t in await store.last_turns(PRIVATE, 10, upto=third.id)] == ["1", "2", "3"]
+    assert [t.question for t in await store.last_turns(PRIVATE, 1, upto=second.id)] == ["2"]
+    assert await store.last_turns(PRIVATE, 10, upto=0) == []
+    assert await turn(store, "5", "5")
+    assert await questions(store) == ["1", "2 again", "5"]
+
+
+async def test_a_turn_is_found_by_the_messages_it_stands_in(store: Store) -> None:
+    asked = message("1")
+    await store.accept(asked, 1.0)
+    await store.finish(asked, DONE, question="hi", epoch=0, at=1.0, ref="q1", turn_answer="more")
+    await store.delivered(asked, ["a1", "a2"])
+    for ref in ("q1", "a1", "a2"):
+        found = await store.turn_of(PRIVATE, ref)
+        assert found is not None
+        assert (found.question, found.answer, found.ref) == ("hi", "more", "q1")
+        assert await store.shown(PRIVATE, found.id) == ["a1", "a2"]
+    assert await store.turn_of(PRIVATE, "a3") is None
+    assert await store.turn_of(GROUP, "a1") is None
+    await store.reset(PRIVATE)
+    assert await store.turn_of(PRIVATE, "a1") is None
+
+
+async def test_a_turn_taken_out_leaves_those_around_it_joined(store: Store) -> None:
+    for number in ("1", "2", "3"):
+        await turn(store, number, number)
+    _, second, third = await store.last_turns(PRIVATE, 10)
+    await store.remove_turn(PRIVATE, second.id)
+    assert await questions(store) == ["1", "3"]
+    await store.remove_turn(PRIVATE, third.id)
+    assert await questions(store) == ["1"]
+    await store.remove_turn(PRIVATE, 99)
+    await turn(store, "4", "4")
+    assert await questions(store) == ["1", "4"]
+
+
+async def test_what_is_backed_up_can_be_put_back_with_its_branches(store: Store, tmp_path: Path) -> None:
+    for number in ("1", "2"):
+        await turn(store, number, number)
+    branch = message("3")
+    await store.accept(branch, 3.0)
+    await store.finish(branch, DONE, question="2 again", epoch=0, at=3.0, parent=1, ref="q3")
+    await turn(store, "4", "anns in group", conversation=GROUP)
+    stored = [each async for each in store.everything()]
+    assert {each.conversation: len(each.turns) for each in stored} == {PRIVATE: 3, GROUP: 1}
+    assert not await store.put(stored[0])
+    other = SqliteStore(tmp_path / "other.sqlite3")
+    await other.open()
+    assert [await other.put(each) for each in stored] == [True, True]
+    assert await questions(other) == ["1", "2 again"]
+    assert [each async for each in other.everything()] == stored
+    for each in stored:
+        await store.reset(each.conversation)
+        assert await store.put(each)
+    assert [each async for each in store.everything()] == stored
+    assert await turn(store, "5", "goes on")
+    assert await questions(store) == ["1", "2 again", "goes on"]
+    await other.close()
+
+
+async def test_recent_conversations_are_those_with_a_turn_since(store: Store) -> None:
+    await turn(store, "10", "old")
+    await turn(store, "90", "new", conversation=GROUP)
+    assert await store.recent(50.0) == [GROUP]
+    assert set(await store.recent(0.0)) == {PRIVATE, GROUP}
 
 
 async def test_the_last_turns_are_the_newest_oldest_first(store: Store) -> None:
@@ -180,6 +247,17 @@ async def _scan_redis(url: str, store: Store) -> bytes:
     return found
 
 
+async def test_settings_belong_to_persons_and_chats_and_an_empty_one_is_none(store: Store) -> None:
+    chat = ChatKey("telegram", 11)
+    await store.set_setting(chat, "mode", "all")
+    await store.set_setting(ANN, "limit", "5")
+    assert await store.settings(chat) == {"mode": "all"}
+    assert await store.all_settings() == {"telegram:11": {"limit": "5"}, "telegram:chat:11": {"mode": "all"}}
+    await store.set_setting(chat, "mode", "")
+    assert await store.settings(chat) == {}
+    assert await store.all_settings() == {"telegram:11": {"limit": "5"}}
+
+
 async def test_settings_are_kept_by_person(store: Store) -> None:
     await store.set_setting(ANN, "language", "zh")
     await store.set_setting(ANN, "language", "en")
@@ -217,6 +295,26 @@ async def test_a_database_survives_its_process(tmp_path: Path) -> None:
     assert await questions(again) == ["one"]
     assert len(await again.unfinished("telegram")) == 1
     await again.close()
+    await store.close()
+
+
+async def test_a_database_of_the_first_version_is_taken_over_with_all_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite3"
+    with sqlite3.connect(path) as old:
+        old.executescript(_MIGRATIONS[0])
+        for number in (1, 2, 3):
+            old.execute(
+                "INSERT INTO turns VALUES (?, ?, ?, ?, 'a', 1.0)",
+                (str(PRIVATE), number, str(ANN), str(number)),
+            )
+        old.execute("INSERT INTO epochs VALUES (?, 0, 3)", (str(PRIVATE),))
+        old.execute("INSERT INTO settings VALUES (?, 'language', 'zh')", (str(ANN),))
+    store = SqliteStore(path)
+    await store.open()
+    assert await questions(store) == ["1", "2", "3"]
+    assert await store.settings(ANN) == {"language": "zh"}
+    assert await turn(store, "4", "4")
+    assert await questions(store) == ["1", "2", "3", "4"]
     await store.close()
 
 

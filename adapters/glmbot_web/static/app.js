@@ -1,178 +1,213 @@
-"use strict";
+// The chat page. What it shows comes from the server, which keeps the histories and goes on answering while nobody looks.
 
-const WORDS = {
-  en: {
-    new: "New chat", question: "Ask something…", send: "Send", stop: "Stop", retry: "Retry", copy: "Copy",
-    copied: "Copied", waiting: "…", lost: "Connection lost; trying again…", gone: "This answer is no longer here.",
-    failed: "The message could not be sent.", token: "Token", enter: "Enter", wrong: "Wrong token.",
-    welcome: "Ask anything. /help shows what I can do.", language: "中文", download: "Download",
-  },
-  zh: {
-    new: "新对话", question: "问点什么…", send: "发送", stop: "停止", retry: "重答", copy: "复制",
-    copied: "已复制", waiting: "…", lost: "连接断开，正在重试…", gone: "这个回答已经不在了。",
-    failed: "消息没有发出去。", token: "口令", enter: "进入", wrong: "口令不对。",
-    welcome: "有问题直接问我，/help 查看我会做什么。", language: "English", download: "下载",
-  },
-};
+import { $, ask, button, copy, element, say, setUp } from "/static/words.js";
 
-const $ = (id) => document.getElementById(id);
 const log = $("log"), question = $("question");
-let language = localStorage.language || (navigator.language.startsWith("zh") ? "zh" : "en");
-let state = load();
-let running = null;
+const ENDED = new Set(["final", "stopped", "failed"]);
+let conversation = fresh();
+let turns = [];
+let chats = [];
+let source = null;
+let administrator = false;
 
-function load() {
-  try {
-    const kept = JSON.parse(localStorage.chat);
-    if (Number.isSafeInteger(kept.conversation) && Array.isArray(kept.turns)) return kept;
-  } catch { /* nothing kept, or not ours */ }
-  return fresh();
+function fresh() { return 2 + Math.floor(Math.random() * (Number.MAX_SAFE_INTEGER - 4)); }
+
+const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+const running = () => turns.find((turn) => turn.stream && !ENDED.has(turn.state));
+const post = (text, more = {}) => ask("/api/messages", { id: newId(), conversation, text, ...more });
+
+// ---- the list of conversations
+
+async function list() {
+  chats = (await ask("/api/conversations")) ?? [];
+  drawChats();
 }
 
-function fresh() {
-  return { conversation: 1 + Math.floor(Math.random() * (Number.MAX_SAFE_INTEGER - 2)), turns: [] };
+function drawChats() {
+  const shown = chats.some((chat) => chat.id === conversation) || !turns.length
+    ? chats : [{ id: conversation, title: turns[0].question }, ...chats];
+  $("chats").replaceChildren(...shown.map((chat) => {
+    const item = element("li");
+    const open = element("button", "chat-title", chat.title || say("new"));
+    open.type = "button";
+    if (chat.id === conversation) open.setAttribute("aria-current", "true");
+    open.addEventListener("click", () => { go(chat.id); drawer(false); });
+    const remove = element("button", "icon", "✕");
+    remove.type = "button";
+    remove.title = say("delete");
+    remove.setAttribute("aria-label", `${say("delete")}: ${chat.title}`);
+    remove.addEventListener("click", () => forget(chat));
+    item.append(open, remove);
+    return item;
+  }));
 }
 
-function save() {
-  try { localStorage.chat = JSON.stringify({ ...state, turns: state.turns.slice(-100) }); } catch { /* full */ }
+async function forget(chat) {
+  if (!confirm(say("sure"))) return;
+  await ask("/api/messages", { id: newId(), conversation: chat.id, text: "/new" });
+  if (chat.id === conversation) go(fresh());
+  await new Promise((done) => setTimeout(done, 300));
+  await list();
 }
 
-const say = (key) => WORDS[language][key];
-
-function translate() {
-  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
-  for (const element of document.querySelectorAll("[data-text]")) element.textContent = say(element.dataset.text);
-  question.placeholder = say("question");
-  question.setAttribute("aria-label", say("question"));
-  $("language").textContent = say("language");
+async function go(id) {
+  conversation = id;
+  source?.close();
+  source = null;
+  turns = [];
+  if (location.hash !== `#${id}`) history.pushState(null, "", `#${id}`);
+  const kept = chats.some((chat) => chat.id === id) || location.hash === `#${id}`
+    ? await ask(`/api/conversations/${id}`) : { turns: [], running: [] };
+  if (kept === null || conversation !== id) return;
+  turns = kept.turns.map((turn) => ({ ...turn, state: "final", notice: "", actions: ["retry"] }));
+  for (const open of kept.running) {
+    const place = turns.findIndex((turn) => turn.ref === open.ref);
+    const turn = { ref: open.ref, question: place < 0 ? open.question : turns[place].question, stream: open.stream, state: "queued", html: "", text: "" };
+    if (place < 0) turns.push(turn); else turns.splice(place, turns.length, turn);
+  }
   draw();
+  drawChats();
+  const open = running();
+  if (open) follow(open); else busy(false);
+  if (innerWidth > 800) question.focus();
 }
+
+// ---- one conversation
 
 function draw() {
   log.replaceChildren();
-  if (!state.turns.length) {
-    const welcome = element("p", "welcome");
-    welcome.textContent = say("welcome");
+  if (!turns.length) {
+    const welcome = element("div", "welcome");
+    welcome.append(element("p", "big", say("welcome")), element("p", "", say("hint")));
     log.append(welcome);
   }
-  for (const turn of state.turns) log.append(drawTurn(turn));
+  for (const turn of turns) log.append(drawTurn(turn));
   log.scrollTop = log.scrollHeight;
-}
-
-function element(name, className) {
-  const made = document.createElement(name);
-  made.className = className;
-  return made;
-}
-
-function button(key, act) {
-  const made = element("button", "");
-  made.type = "button";
-  made.textContent = say(key);
-  made.addEventListener("click", () => act(made));
-  return made;
 }
 
 function drawTurn(turn) {
   const article = element("article", "turn");
-  article.id = `turn-${turn.id}`;
-  if (turn.question) {
-    const asked = element("div", "question");
-    asked.textContent = turn.question;
-    article.append(asked);
-  }
-  article.append(element("div", "answer"), element("p", "notice"), element("div", "tools"));
+  article.id = `turn-${turn.ref}`;
+  const asked = element("div", "question", turn.question);
+  asked.setAttribute("aria-label", say("you"));
+  asked.setAttribute("role", "group");
+  const answer = element("div", "answer");
+  answer.setAttribute("role", "group");
+  answer.setAttribute("aria-label", say("bot"));
+  article.append(asked, answer, element("p", "notice"), element("div", "tools"));
   fill(article, turn);
   return article;
 }
 
 function fill(article, turn) {
+  const ended = ENDED.has(turn.state);
   article.classList.toggle("failed", turn.state === "failed");
-  // The server renders the Markdown and lets no HTML of the model's through.
-  article.querySelector(".answer").innerHTML = turn.html || "";
-  const ended = !["queued", "streaming"].includes(turn.state);
-  article.querySelector(".notice").textContent = turn.notice || (!turn.html && !ended ? say("waiting") : "");
   article.setAttribute("aria-busy", String(!ended));
+  const answer = article.querySelector(".answer");
+  // The server renders the Markdown and lets no HTML of the model's through.
+  answer.innerHTML = turn.html || "";
+  answer.classList.toggle("growing", !ended);
+  for (const bar of answer.querySelectorAll(".code .bar")) {
+    bar.append(button("copyCode", (made) => copy(bar.nextElementSibling.textContent, made)));
+  }
+  article.querySelector(".notice").textContent = turn.notice || (!turn.html && !ended ? say("waiting") : "");
   const tools = article.querySelector(".tools");
   tools.replaceChildren();
   if (!ended) return;
-  if (turn.text) tools.append(button("copy", async (made) => {
-    await navigator.clipboard.writeText(turn.text);
-    made.textContent = say("copied");
-  }));
-  if (turn.text && turn === state.turns.at(-1)) tools.append(button("retry", () => ask("/retry")));
+  if (turn.text) tools.append(button("copy", (made) => copy(turn.text, made)));
+  for (const action of turn.actions ?? []) tools.append(button(action, () => again(turn, action)));
+  if (!turn.question.startsWith("/")) tools.append(button("edit", () => edit(article, turn)));
   if (turn.attachment) tools.append(button("download", () => download(turn.attachment)));
+}
+
+function edit(article, turn) {
+  const asked = article.querySelector(".question");
+  const form = element("form", "edit");
+  const area = element("textarea");
+  area.value = turn.question;
+  area.setAttribute("aria-label", say("edit"));
+  const save = element("button", "primary", say("save"));
+  const close = () => form.replaceWith(asked);
+  form.append(area, save, button("cancel", close));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = area.value.trim();
+    close();
+    if (text && text !== turn.question) begin({ ref: turn.ref, question: text }, text, { edits: turn.ref });
+  });
+  area.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") { event.stopPropagation(); close(); }
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); form.requestSubmit(); }
+  });
+  asked.replaceWith(form);
+  area.focus();
+  area.style.height = `${area.scrollHeight}px`;
 }
 
 function download(attachment) {
   const bytes = Uint8Array.from(atob(attachment.content), (char) => char.charCodeAt(0));
-  const link = element("a", "");
+  const link = element("a");
   link.href = URL.createObjectURL(new Blob([bytes], { type: attachment.type }));
   link.download = attachment.name;
   link.click();
   URL.revokeObjectURL(link.href);
 }
 
-async function post(text, id) {
-  return fetch(`/api/messages?language=${language}`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ id, conversation: state.conversation, text }),
-  });
+// ---- asking
+
+function send(text) {
+  const last = turns.at(-1);
+  if (last && ["/retry", "/continue"].includes(text)) return again(last, text.slice(1));
+  const id = newId();
+  return begin({ ref: id, question: text }, text, { id });
 }
 
-async function ask(text) {
-  const id = newId();
-  let turn = { id, question: text, state: "queued", html: "", text: "", notice: "" };
-  if (text === "/retry" && state.turns.length) {
-    turn = { ...turn, question: state.turns.at(-1).question };
-    state.turns.pop();
-  }
-  state.turns.push(turn);
+const again = (turn, action) => begin({ ref: turn.ref, question: turn.question }, `/${action}`, { answers: turn.ref });
+
+// A turn that takes the place of an earlier one begins a branch there: what followed is out of sight.
+async function begin(turn, text, more) {
+  if (running()) return;
+  turn = { ...turn, state: "queued", html: "", text: "", notice: "", actions: [] };
+  const place = turns.findIndex((each) => each.ref === turn.ref);
+  turns.splice(place < 0 ? turns.length : place, turns.length, turn);
   draw();
   try {
-    const response = await post(text, id);
-    if (response.status === 401) return showLogin();
-    if (!response.ok) throw new Error((await response.json()).error.message);
-    turn.stream = (await response.json()).stream;
-    save();
+    const answer = await post(text, more);
+    if (answer === null) return;
+    turn.stream = answer.stream;
     follow(turn);
+    drawChats();
   } catch (error) {
     update(turn, { state: "failed", notice: `${say("failed")} ${error.message}` });
   }
 }
 
-function newId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 function follow(turn) {
-  const source = new EventSource(`/api/streams/${turn.stream}`);
-  running = turn;
+  source?.close();
+  const mine = source = new EventSource(`/api/streams/${turn.stream}`);
   busy(true);
-  source.onmessage = (event) => update(turn, JSON.parse(event.data));
-  source.addEventListener("end", finish);
-  source.onerror = () => {
-    // While it is connecting again the browser does the work; a closed one will not come back.
-    if (source.readyState === EventSource.CLOSED) {
-      update(turn, { state: "failed", notice: say("gone") });
-      finish();
-    } else {
-      update(turn, { ...turn, notice: say("lost") });
-    }
+  $("status").textContent = say("answering");
+  mine.onmessage = (event) => update(turn, JSON.parse(event.data));
+  mine.addEventListener("end", () => finish());
+  mine.onerror = () => {
+    // While it is connecting again the browser does the work; one that is closed will not come back by itself.
+    if (mine.readyState === EventSource.CLOSED) { mine.close(); if (source === mine) go(conversation); }
+    else update(turn, { notice: say("lost") });
   };
   function finish() {
-    source.close();
-    if (running === turn) { running = null; busy(false); }
-    save();
+    mine.close();
+    if (source !== mine) return;
+    source = null;
+    busy(false);
+    $("status").textContent = say("answered");
+    list();
   }
 }
 
 function update(turn, snapshot) {
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
   Object.assign(turn, snapshot);
-  const article = $(`turn-${turn.id}`);
+  const article = $(`turn-${turn.ref}`);
   if (article) fill(article, turn);
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
@@ -182,64 +217,60 @@ function busy(is) {
   $("send").hidden = is;
 }
 
+const stop = () => post("/stop");
+
+// ---- keys and buttons
+
 function grow() {
   question.style.height = "auto";
   question.style.height = `${question.scrollHeight}px`;
 }
 
-function showLogin() {
-  $("login").hidden = false;
-  $("ask").hidden = true;
-  log.hidden = true;
-  $("token").focus();
+function drawer(open) {
+  document.body.classList.toggle("drawer", open);
+  $("menu").setAttribute("aria-expanded", String(open));
 }
-
-$("login").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const response = await fetch("/api/login", { method: "POST", body: JSON.stringify({ token: $("token").value }) });
-  if (response.ok) location.reload();
-  else $("login-error").textContent = say("wrong");
-});
 
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = question.value.trim();
-  if (!text || running) return;
+  if (!text || running()) return;
   question.value = "";
   grow();
-  ask(text);
+  loaded.then(() => send(text));
 });
-
 question.addEventListener("input", grow);
 question.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
     $("ask").requestSubmit();
   }
+  if (event.key === "ArrowUp" && !question.value) {
+    const last = turns.findLast((turn) => ENDED.has(turn.state) && !turn.question.startsWith("/"));
+    if (last) { event.preventDefault(); edit($(`turn-${last.ref}`), last); }
+  }
 });
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && document.body.classList.contains("drawer")) drawer(false);
+  else if (event.key === "Escape" && running()) stop();
+  if (event.key.toLowerCase() === "o" && event.shiftKey && (event.ctrlKey || event.metaKey)) { event.preventDefault(); go(fresh()); }
+});
+$("stop").addEventListener("click", stop);
+$("new").addEventListener("click", () => { go(fresh()); drawer(false); question.focus(); });
+$("menu").addEventListener("click", () => drawer(!document.body.classList.contains("drawer")));
+$("veil").addEventListener("click", () => drawer(false));
+addEventListener("popstate", () => go(Number(location.hash.slice(1)) || fresh()));
 
-$("stop").addEventListener("click", () => post("/stop", newId()));
-document.addEventListener("keydown", (event) => { if (event.key === "Escape" && running) post("/stop", newId()); });
-
-$("new").addEventListener("click", async () => {
-  if (running) await post("/stop", newId());
-  state = fresh();
-  save();
+// Who is quicker than the page waits for what was there before, and nothing typed is lost.
+const loaded = (async () => {
+  setUp(() => { draw(); drawChats(); });
   draw();
-  question.focus();
-});
-
-$("language").addEventListener("click", () => {
-  language = localStorage.language = language === "en" ? "zh" : "en";
-  translate();
-});
-
-(async () => {
-  translate();
-  const hello = await fetch(`/api/hello?language=${language}`);
-  if (hello.status === 401) return showLogin();
-  const { model, precision } = await hello.json();
-  $("model").textContent = `${model} · ${precision}`;
-  const open = state.turns.filter((turn) => turn.stream && ["queued", "streaming"].includes(turn.state));
-  for (const turn of open) follow(turn);
+  const hello = await ask("/api/hello");
+  if (hello === null) return;
+  $("model").textContent = `${hello.model} · ${hello.precision}`;
+  administrator = hello.admin;
+  $("operator").hidden = !administrator;
+  await list();
+  const wanted = Number(location.hash.slice(1));
+  await go(Number.isSafeInteger(wanted) && wanted > 0 ? wanted : fresh());
 })();

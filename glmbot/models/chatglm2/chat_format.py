@@ -19,6 +19,9 @@ class _Format:
     def encode_text(self, text: str) -> list[int]:
         return self._tokenizer.encode_text(text)
 
+    def encode_begun(self, answer: str) -> list[int]:
+        return self.encode_text(answer)
+
     def decode(self, tokens: Sequence[int]) -> str:
         return self._tokenizer.decode_text(tokens)
 
@@ -52,6 +55,9 @@ class ChatGLM3ChatFormat(_Format):
         tokens += self._message("user", question)
         tokens.append(self._tokenizer.control["<|assistant|>"])
         return self._tokenizer.build_inputs_with_special_tokens(tokens)
+
+    def encode_begun(self, answer: str) -> list[int]:
+        return [*self.encode_text("\n"), *self.encode_text(answer)]
 
     def _message(self, role: str, text: str) -> list[int]:
         # The line after the role is for metadata (a tool's name), and empty in a chat.

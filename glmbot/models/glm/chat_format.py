@@ -50,6 +50,9 @@ class GLMChatFormat:
     def encode_text(self, text: str) -> list[int]:
         return self._tokenizer.encode_text(text)
 
+    def encode_begun(self, answer: str) -> list[int]:
+        return self.encode_text(answer)
+
     def decode(self, tokens: Sequence[int]) -> str:
         return self._tokenizer.decode_text(tokens)
 

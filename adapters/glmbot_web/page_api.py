@@ -1,0 +1,114 @@
+"""What the chat page talks to: conversations, messages, and streams that can be come back to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from aiohttp import web
+
+from glmbot.messages import ConversationKey, Dialogue, Role, UserKey
+from glmbot_web.delivery import Streams, send_events
+from glmbot_web.guard import Guard
+from glmbot_web.normalize import PLATFORM, BadRequest, Login, PageMessage, page_message, parse
+from glmbot_web.openai_api import openai_error
+from glmbot_web.render import to_html
+
+__all__ = ["PageApi"]
+
+_LONGEST_TITLE = 80
+
+
+class PageApi:
+    def __init__(self, dialogue: Dialogue, guard: Guard, streams: Streams, role: Role) -> None:
+        self._dialogue = dialogue
+        self._guard = guard
+        self._streams = streams
+        self._role = role
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/api/hello", self._hello),
+            web.post("/api/login", self._log_in),
+            web.get("/api/conversations", self._conversations),
+            web.get("/api/conversations/{id:[0-9]{1,16}}", self._history),
+            web.post("/api/messages", self._take_message),
+            web.get("/api/streams/{name}", self._events),
+        ]
+
+    async def _hello(self, request: web.Request) -> web.Response:
+        health = self._dialogue.health()
+        language = request.query.get("language", "en")
+        return web.json_response(
+            {
+                "model": health.model,
+                "precision": health.precision,
+                "admin": self._role is Role.ADMIN,
+                "commands": [
+                    {"name": info.name, "argument": info.argument, "description": info.description}
+                    for info in self._dialogue.commands(language, self._role)
+                ],
+            }
+        )
+
+    async def _log_in(self, request: web.Request) -> web.Response:
+        response = web.json_response({"ok": True})
+        try:
+            given = parse(Login, await request.read()).token
+        except BadRequest as error:
+            return openai_error(400, str(error), param=error.field or None)
+        if not self._guard.log_in(given, response):
+            # Slower than guessing is worth.
+            await asyncio.sleep(1)
+            return openai_error(401, "wrong token", code="invalid_api_key")
+        return response
+
+    async def _conversations(self, request: web.Request) -> web.Response:
+        user = UserKey(PLATFORM, self._guard.needed_session(request))
+        kept = [
+            {"id": summary.conversation.chat, "title": summary.title[:_LONGEST_TITLE], "at": summary.at}
+            for summary in await self._dialogue.conversations(user)
+        ]
+        # One whose first answer is still being written has no turn yet.
+        known = {entry["id"] for entry in kept}
+        begun = {
+            message.conversation.chat: message.text[:_LONGEST_TITLE]
+            for message in self._streams.running_of(user)
+            if message.conversation.chat not in known and not message.text.startswith("/")
+        }
+        new = [{"id": chat, "title": title, "at": time.time()} for chat, title in begun.items()]
+        return web.json_response([*new, *kept])
+
+    async def _history(self, request: web.Request) -> web.Response:
+        session = self._guard.needed_session(request)
+        conversation = ConversationKey(PLATFORM, int(request.match_info["id"]), session)
+        turns = [
+            {"ref": ref, "question": question, "text": answer, "html": to_html(answer)}
+            for ref, question, answer in await self._dialogue.history(conversation)
+        ]
+        running = [
+            {"ref": message.ref or message.replies_to, "question": message.text, "stream": message.update_id}
+            for message in self._streams.running_of(conversation)
+        ]
+        return web.json_response({"turns": turns, "running": running})
+
+    async def _take_message(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":
+            raise web.HTTPUnsupportedMediaType(text="send application/json")
+        session = self._guard.needed_session(request)
+        try:
+            wish = parse(PageMessage, await request.read())
+        except BadRequest as error:
+            return openai_error(400, str(error), param=error.field or None)
+        language = request.query.get("language", "")
+        message = page_message(wish, session, language=language, vouched=self._role)
+        if await self._dialogue.accept(message):
+            self._streams.begin(message)
+        return web.json_response({"stream": message.update_id}, status=202)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        session = self._guard.session(request)
+        stream = self._streams.find(request.match_info["name"], session or 0)
+        if stream is None:
+            raise web.HTTPNotFound(text="no such stream; it ended a while ago")
+        return await send_events(request, stream)

@@ -1,0 +1,138 @@
+// The operator's page: looks every two seconds at what runs, and acts by the bot's own commands.
+
+import { $, ask, button, element, say, sayState, setUp } from "/static/words.js";
+
+const EVERY_MS = 2000;
+const MB = 1e6;
+let seen = null;
+
+async function look() {
+  try {
+    const overview = await ask("/api/admin/overview");
+    if (overview === null) return;
+    seen = overview;
+    draw();
+  } catch (error) {
+    $("message").textContent = error.status === 403 ? say("forbidden") : `${say("lost")} ${error.message}`;
+    if (error.status === 403) return;
+  }
+  setTimeout(look, EVERY_MS);
+}
+
+async function command(text) {
+  try {
+    const answer = await ask("/api/admin/command", { text });
+    if (answer !== null) $("message").textContent = answer.notice;
+  } catch (error) {
+    $("message").textContent = error.message;
+  }
+}
+
+function draw() {
+  if (seen === null) return;
+  $("model").textContent = `${seen.model} · ${seen.precision}`;
+  const speed = seen.samples.at(-1)?.tokens_per_second ?? 0;
+  $("tiles").replaceChildren(
+    tile("running", seen.running), tile("queue", `${seen.waiting} / ${seen.queue_limit}`),
+    tile("speed", speed.toFixed(0)), tile("weights", `${(seen.weight_bytes / MB).toFixed(0)} MB`),
+    tile("finished", seen.finished), tile("refused", seen.refused),
+  );
+  plot("memory", seen.samples.map((sample) => [sample.at, sample.memory / MB]), "MB");
+  plot("speed", seen.samples.map((sample) => [sample.at, sample.tokens_per_second]), say("speed"));
+  $("precisions").replaceChildren(...seen.precisions.map((precision) => {
+    const made = button(precision, () => command(`/precision ${precision}`), precision === seen.precision ? "primary" : "");
+    made.setAttribute("aria-pressed", String(precision === seen.precision));
+    made.disabled = seen.switching !== null;
+    return made;
+  }));
+  $("switching").hidden = seen.switching === null;
+  $("switching").value = seen.switching ?? 0;
+  rows("streams", seen.streams, (stream) => [
+    stream.user, stream.conversation, sayState(stream.state), stream.characters, `${stream.age_s.toFixed(0)} s`,
+  ]);
+  // A limit that is being typed must not be swept away by the next look.
+  if (!$("users").contains(document.activeElement)) rows("users", seen.users, userRow);
+  $("errors").replaceChildren(...seen.errors.toReversed().map(([at, level, text]) => {
+    const item = element("li", level.toLowerCase());
+    const time = element("time", "", new Date(at * 1000).toLocaleTimeString());
+    item.append(time, element("pre", "", text));
+    return item;
+  }));
+  if (!seen.errors.length) $("errors").append(element("li", "none", say("none")));
+}
+
+function tile(key, value) {
+  const made = element("div", "tile");
+  made.append(element("span", "value", String(value)), element("span", "label", say(key)));
+  return made;
+}
+
+function userRow(user) {
+  const limit = element("input");
+  limit.type = "number";
+  limit.min = "0";
+  limit.value = user.hourly_limit ?? "";
+  limit.setAttribute("aria-label", `${say("limit")} ${user.user}`);
+  const set = button("setLimit", () => { limit.blur(); command(`/limit ${user.user} ${limit.value || "off"}`).then(look1); });
+  const limits = element("span", "row");
+  limits.append(limit, set);
+  const actions = element("span", "row");
+  if (user.access !== "user" && user.access !== "admin") actions.append(button("allow", () => command(`/allow ${user.user}`).then(look1)));
+  if (user.access !== "blocked") actions.append(button("block", () => command(`/block ${user.user}`).then(look1)));
+  const access = user.code ? `${user.access} (${say("code")} ${user.code})` : user.access;
+  return [user.user, user.name, access, user.asked_this_hour, limits, actions];
+}
+
+async function look1() {
+  document.activeElement?.blur();
+  const overview = await ask("/api/admin/overview");
+  if (overview !== null) { seen = overview; draw(); }
+}
+
+function rows(id, entries, cells) {
+  $(id).replaceChildren(...entries.map((entry) => {
+    const row = element("tr");
+    for (const cell of cells(entry)) {
+      const made = element("td");
+      made.append(cell instanceof Node ? cell : String(cell ?? ""));
+      row.append(made);
+    }
+    return row;
+  }));
+  if (!entries.length) {
+    const cell = element("td", "none", say("nobody"));
+    cell.colSpan = 6;
+    const row = element("tr");
+    row.append(cell);
+    $(id).append(row);
+  }
+}
+
+function plot(id, points, unit) {
+  const svg = $(id), last = points.at(-1)?.[1] ?? 0;
+  const most = Math.max(...points.map(([, value]) => value), 1);
+  const title = `${say(id)} (${say("hour")}): ${last.toFixed(0)} ${unit}`;
+  $(`${id}-title`).textContent = title;
+  svg.setAttribute("aria-label", title);
+  const from = points[0]?.[0] ?? 0, span = Math.max((points.at(-1)?.[0] ?? 1) - from, 1);
+  const place = ([at, value]) => `${((at - from) / span * 600).toFixed(1)},${(135 - value / most * 125).toFixed(1)}`;
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
+  path.setAttribute("points", points.map(place).join(" "));
+  svg.replaceChildren(path);
+}
+
+$("add").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if ($("added").value) command(`/allow ${$("added").value}`).then(look1);
+  $("added").value = "";
+});
+$("broadcast").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const words = $("words").value.trim();
+  if (!words || !confirm(say("sureSay"))) return;
+  command(`/broadcast ${words}`);
+  $("words").value = "";
+});
+$("reload").addEventListener("click", () => command("/reload"));
+setUp(draw);
+look();

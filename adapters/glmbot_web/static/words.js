@@ -1,0 +1,136 @@
+// The pages' own words in both languages, the choice of language and of light or dark, and small shared parts.
+
+const WORDS = {
+  en: {
+    chats: "Conversations", new: "New chat", question: "Ask something…", send: "Send", stop: "Stop", retry: "Retry",
+    continue: "Continue", edit: "Edit", save: "Ask again", cancel: "Cancel", copy: "Copy", copied: "Copied",
+    copyCode: "Copy code", download: "Download", delete: "Delete conversation", sure: "Delete this conversation for good?",
+    waiting: "…", lost: "Connection lost; trying again…", failed: "The message could not be sent.",
+    token: "Token", enter: "Enter", wrong: "Wrong token.", language: "中文", theme: "Light or dark", menu: "Menu",
+    welcome: "Ask anything.", hint: "/help shows what I can do. Enter sends, Shift+Enter makes a new line, Esc stops.",
+    answering: "The answer is being written.", answered: "The answer is complete.", you: "You", bot: "Answer",
+    operator: "Operator", back: "Chat", skip: "To the question",
+    // the operator's page
+    running: "Answering", queue: "Waiting", finished: "Answers so far", refused: "Refused", speed: "Tokens/s",
+    memory: "Memory", weights: "Weights", precision: "Precision", switching: "Switching", streams: "Streams",
+    users: "People", errors: "Recent warnings and errors", nobody: "Nobody yet.", none: "None.",
+    user: "Id", name: "Name", access: "Access", limit: "Limit an hour", asked: "Asked this hour", actions: "Actions",
+    allow: "Let in", block: "Block", setLimit: "Set", conversation: "Conversation", state: "State",
+    length: "Characters", age: "For", notice: "Notice to every chat", say: "Send", reload: "Reload configuration",
+    sureSay: "Send this to every chat of the last 30 days?", forbidden: "This page is for administrators: set [web] admin = true.",
+    hour: "the last hour", code: "code", addUser: "Id, such as telegram:123456789",
+  },
+  zh: {
+    chats: "对话", new: "新对话", question: "问点什么…", send: "发送", stop: "停止", retry: "重答",
+    continue: "继续", edit: "修改", save: "重新提问", cancel: "取消", copy: "复制", copied: "已复制",
+    copyCode: "复制代码", download: "下载", delete: "删除对话", sure: "永久删除这个对话？",
+    waiting: "…", lost: "连接断开，正在重试…", failed: "消息没有发出去。",
+    token: "口令", enter: "进入", wrong: "口令不对。", language: "English", theme: "浅色或深色", menu: "菜单",
+    welcome: "有问题直接问我。", hint: "/help 查看我会做什么。回车发送，Shift+回车换行，Esc 停止。",
+    answering: "正在写回答。", answered: "回答完成。", you: "你", bot: "回答",
+    operator: "管理", back: "聊天", skip: "跳到提问框",
+    running: "正在回答", queue: "排队", finished: "已完成回答", refused: "已拒绝", speed: "token/秒",
+    memory: "内存", weights: "权重", precision: "精度", switching: "切换中", streams: "进行中的回答",
+    users: "用户", errors: "最近的警告和错误", nobody: "还没有人。", none: "没有。",
+    user: "编号", name: "名字", access: "权限", limit: "每小时上限", asked: "本小时提问", actions: "操作",
+    allow: "允许", block: "屏蔽", setLimit: "设置", conversation: "对话", state: "状态",
+    length: "字数", age: "已用", notice: "通知所有聊天", say: "发送", reload: "重新读取配置",
+    sureSay: "发给最近 30 天的所有聊天？", forbidden: "这个页面只给管理员：请设置 [web] admin = true。",
+    hour: "最近一小时", code: "配对码", addUser: "编号，如 telegram:123456789",
+  },
+};
+
+const STATES = { queued: "queue", streaming: "running" };
+const kept = (name) => { try { return localStorage.getItem(name); } catch { return null; } };
+const keep = (name, value) => { try { localStorage.setItem(name, value); } catch { /* private window */ } };
+
+export let language = kept("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
+export const say = (key) => WORDS[language][key] ?? key;
+export const sayState = (state) => say(STATES[state] ?? state);
+export const $ = (id) => document.getElementById(id);
+
+export function element(name, className = "", text = "") {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text) made.textContent = text;
+  return made;
+}
+
+export function button(key, act, className = "") {
+  const made = element("button", className, say(key));
+  made.type = "button";
+  made.addEventListener("click", () => act(made));
+  return made;
+}
+
+export function translate() {
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  for (const each of document.querySelectorAll("[data-text]")) each.textContent = say(each.dataset.text);
+  for (const each of document.querySelectorAll("[data-label]")) {
+    each.setAttribute("aria-label", say(each.dataset.label));
+    each.title = say(each.dataset.label);
+  }
+  for (const each of document.querySelectorAll("[data-placeholder]")) each.placeholder = say(each.dataset.placeholder);
+}
+
+// The buttons that both pages have: language, and light or dark (a third press follows the system again).
+export function setUp(redraw) {
+  const theme = kept("theme");
+  if (theme) document.documentElement.dataset.theme = theme;
+  $("language").addEventListener("click", () => {
+    language = language === "en" ? "zh" : "en";
+    keep("language", language);
+    translate();
+    redraw();
+  });
+  $("theme").addEventListener("click", () => {
+    const root = document.documentElement;
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    const order = dark ? ["", "light", "dark"] : ["", "dark", "light"];
+    const next = order[(order.indexOf(root.dataset.theme ?? "") + 1) % 3];
+    if (next) root.dataset.theme = next; else delete root.dataset.theme;
+    keep("theme", next);
+  });
+  $("login").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const body = JSON.stringify({ token: $("token").value });
+    const response = await fetch("/api/login", { method: "POST", body });
+    if (response.ok) location.reload();
+    else { $("login-error").textContent = say("wrong"); $("token").select(); }
+  });
+  translate();
+}
+
+// JSON from our server; null after a 401, when the login is shown instead.
+export async function ask(path, body) {
+  const separator = path.includes("?") ? "&" : "?";
+  const response = await fetch(`${path}${separator}language=${language}`, body === undefined ? {} : {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+  });
+  if (response.status === 401) {
+    document.body.classList.add("locked");
+    $("login").hidden = false;
+    $("token").focus();
+    return null;
+  }
+  const answer = await response.json();
+  if (!response.ok) throw Object.assign(new Error(answer.error?.message ?? response.statusText), { status: response.status });
+  return answer;
+}
+
+export async function copy(text, made) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Without https browsers hide the clipboard; selecting and copying is still there.
+    const area = element("textarea", "unseen");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  const before = made.textContent;
+  made.textContent = say("copied");
+  setTimeout(() => { made.textContent = before; }, 1500);
+}

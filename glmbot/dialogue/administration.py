@@ -1,0 +1,168 @@
+"""What the commands of administrators do: people, limits, group modes, system prompts, broadcast, reload."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from glmbot import i18n
+from glmbot.dialogue.answering import Answering, notice
+from glmbot.dialogue.commands import Command
+from glmbot.dialogue.lanes import Lanes
+from glmbot.dialogue.outbox import Outbox
+from glmbot.dialogue.people import pair
+from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role, UserKey
+from glmbot.store.base import Store
+
+__all__ = ["Administration", "Reloaded", "user_from"]
+
+_MODES = ("mention", "all", "command")
+_LONGEST_PROMPT = 4000
+_BROADCAST_REACHES_S = 30 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What came of reading the configuration again: sections in force now, sections that wait for a restart, or
+    what is wrong with the file (then everything is as it was)."""
+
+    applied: Sequence[str] = ()
+    waiting: Sequence[str] = ()
+    error: str = ""
+
+    def describe(self, language: str) -> str:
+        if self.error:
+            return i18n.text(language, "reload.failed", error=self.error)
+        parts = [
+            i18n.text(language, key, sections=", ".join(sections))
+            for key, sections in (("reload.applied", self.applied), ("reload.waiting", self.waiting))
+            if sections
+        ]
+        return "\n".join(parts) or i18n.text(language, "reload.same")
+
+
+class Administration:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        answering: Answering,
+        outbox: Outbox,
+        lanes: Lanes,
+        reload: Callable[[], Reloaded] | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._answering = answering
+        self._outbox = outbox
+        self._lanes = lanes
+        self._reload = reload
+        self._clock = clock
+
+    @property
+    def commands(self) -> dict[str, Callable[[Command, Message, str], Awaitable[Reply]]]:
+        """By name; each takes the command, its message and the language. They raise StoreError."""
+        return {
+            "allow": self._allow,
+            "block": self._block,
+            "pair": self._pair,
+            "limit": self._limit,
+            "mode": self._mode,
+            "prompt": self._prompt,
+            "broadcast": self._broadcast,
+            "reload": self._read_again,
+        }
+
+    async def _allow(self, command: Command, message: Message, language: str) -> Reply:
+        if command.argument == "here":
+            await self._store.set_setting(message.chat, "access", "user")
+            return notice(language, "allow.here")
+        user = user_from(command.argument, message)
+        if user is None:
+            return _bad_user(command, message, language)
+        await self._store.set_setting(user, "access", "user")
+        await self._store.set_setting(user, "pairing", "")
+        return notice(language, "allow.done", user=user)
+
+    async def _block(self, command: Command, message: Message, language: str) -> Reply:
+        if command.argument == "here":
+            await self._store.set_setting(message.chat, "access", "")
+            return notice(language, "block.here")
+        user = user_from(command.argument, message)
+        if user is None:
+            return _bad_user(command, message, language)
+        if user == message.user:
+            return notice(language, "block.self")
+        await self._store.set_setting(user, "access", "blocked")
+        self._lanes.stop_user(user)
+        return notice(language, "block.done", user=user)
+
+    async def _pair(self, command: Command, message: Message, language: str) -> Reply:
+        user = await pair(self._store, command.argument, Role.USER, self._clock())
+        return notice(language, "pair.unknown") if user is None else notice(language, "pair.done", user=user)
+
+    async def _limit(self, command: Command, message: Message, language: str) -> Reply:
+        who, _, given = command.argument.partition(" ")
+        owner = message.chat if who == "here" else user_from(who, message)
+        number = given.strip()
+        if owner is None or not (number in ("off", "none") or (number.isascii() and number.isdigit())):
+            return notice(language, "limit.usage")
+        # "off" takes the special limit away, so that the configured one holds; "none" is no limit at all.
+        value = {"off": "", "none": "0"}.get(number, number)
+        await self._store.set_setting(owner, "limit", value)
+        return notice(language, "limit.done", owner=owner, limit=number)
+
+    async def _mode(self, command: Command, message: Message, language: str) -> Reply:
+        if message.chat_kind is not ChatKind.GROUP:
+            return notice(language, "mode.private")
+        wanted = command.argument.lower()
+        if wanted not in _MODES:
+            now = (await self._store.settings(message.chat)).get("mode", _MODES[0])
+            return notice(language, "mode.usage", mode=now)
+        await self._store.set_setting(message.chat, "mode", wanted)
+        return notice(language, f"mode.{wanted}")
+
+    async def _prompt(self, command: Command, message: Message, language: str) -> Reply:
+        words = command.argument
+        if not words:
+            now = (await self._store.settings(message.chat)).get("prompt", "")
+            now = now or self._answering.settings.system_prompt or "–"
+            return notice(language, "prompt.now", prompt=now)
+        if words == "off":
+            await self._store.set_setting(message.chat, "prompt", "")
+            return notice(language, "prompt.off")
+        try:
+            if len(words) > _LONGEST_PROMPT:
+                raise ValueError
+            self._answering.fit((), "", words)
+        except ValueError:
+            return notice(language, "prompt.too_long")
+        await self._store.set_setting(message.chat, "prompt", words)
+        return notice(language, "prompt.done")
+
+    async def _broadcast(self, command: Command, message: Message, language: str) -> Reply:
+        if not command.argument:
+            return notice(language, "broadcast.usage")
+        chats = await self._outbox.broadcast(command.argument, self._clock() - _BROADCAST_REACHES_S)
+        return notice(language, "broadcast.done", chats=chats)
+
+    async def _read_again(self, command: Command, message: Message, language: str) -> Reply:
+        if self._reload is None:
+            return notice(language, "reload.nothing")
+        return Reply("", ReplyState.FINAL, self._reload().describe(language))
+
+
+def user_from(argument: str, message: Message) -> UserKey | None:
+    """ "telegram:5", or "5" on the platform that the message came from."""
+    try:
+        return UserKey.parse(argument if ":" in argument else f"{message.user.platform}:{argument}")
+    except ValueError:
+        return None
+
+
+def _bad_user(command: Command, message: Message, language: str) -> Reply:
+    return Reply(
+        "",
+        ReplyState.FINAL,
+        i18n.text(language, "reset.bad_user", given=command.argument or "–", platform=message.user.platform),
+    )

@@ -1,0 +1,324 @@
+"""Answering one question: which turns it follows, the prompt, the stream, and what is recorded of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from glmbot import i18n
+from glmbot.dialogue.lanes import Ticket
+from glmbot.dialogue.moderation import Direction, Moderation
+from glmbot.dialogue.prompt import Prompt, fit
+from glmbot.engine.base import ChatTurn, Engine, FinishReason, Progress, Sampling
+from glmbot.errors import EngineError, EngineStopped, QueueFull
+from glmbot.messages import Action, Message, Reply, ReplyState, Usage
+from glmbot.store.base import Store, StoredAnswer, Turn
+
+__all__ = [
+    "Answering",
+    "DialogueSettings",
+    "failed",
+    "notice",
+    "off_loop",
+    "snapshot",
+    "stored_reply",
+    "with_actions",
+]
+
+_log = logging.getLogger(__name__)
+
+# A text this long takes the tokenizer long enough to be noticed by everybody else's stream.
+_LONG_TEXT = 20_000
+_RETRY_TEMPERATURE = 0.7
+_LONGEST_QUOTE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class DialogueSettings:
+    """`sampling.max_tokens` is what is kept free for the answer. `language` "auto" follows the user.
+
+    user_per_hour, chat_per_hour: questions; 0 is no limit.
+    """
+
+    sampling: Sampling
+    system_prompt: str = ""
+    turn_limit: int = 20
+    language: str = "auto"
+    pending_per_user: int = 5
+    deadline_s: float = 300.0
+    user_per_hour: int = 0
+    chat_per_hour: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What to ask the model. `after`: the turn that this one follows, None for the head.
+
+    `begun` is an answer to go on from; `whole`: it is shown again in front of what comes.
+    """
+
+    question: str
+    ref: str
+    history: Sequence[Turn]
+    after: int | None
+    again: bool = False
+    begun: str = ""
+    whole: bool = False
+
+
+class Answering:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        settings: DialogueSettings,
+        moderation: Moderation,
+        clock: Callable[[], float],
+    ) -> None:
+        """Raises ValueError when the system prompt leaves no room for a question."""
+        self._store = store
+        self._engine = engine
+        self._clock = clock
+        self.settings = settings
+        self.moderation = moderation
+        self.fit((), "", "")
+
+    def fit(self, turns: Sequence[Turn], question: str, system: str, begun: str = "") -> Prompt:
+        """Raises ValueError when the system prompt leaves no room for a question."""
+        return fit(
+            self._engine.chat_format,
+            system=system or self.settings.system_prompt,
+            turns=[ChatTurn(turn.question, turn.answer) for turn in turns],
+            question=question,
+            budget=self._engine.context_length - self.settings.sampling.max_tokens,
+            turn_limit=self.settings.turn_limit,
+            begun=begun,
+        )
+
+    async def measure(self, message: Message, system: str) -> tuple[Prompt, int]:
+        """For /context: the prompt as it stands without a question, and the tokens kept for the answer."""
+        turns = await self._store.last_turns(message.conversation, self.settings.turn_limit + 1)
+        return self.fit(turns, "", system), self.settings.sampling.max_tokens
+
+    async def answer(
+        self, message: Message, ticket: Ticket, language: str, system: str, wish: str
+    ) -> AsyncGenerator[Reply, None]:
+        """Snapshots of the answer, the last one recorded. `wish`: "ask", "retry" or "continue".
+
+        Raises StoreError.
+        """
+        epoch = await self._store.epoch(message.conversation)
+        task = await self._task(message, wish)
+        if task is None:
+            yield notice(language, f"{wish}.nothing")
+            return
+        allowed = await self._allows(Direction.QUESTION, task.question, message)
+        if not allowed:
+            yield await self._record(message, notice(language, "answer.question_refused"))
+            return
+        prompt = await off_loop(
+            task.question, lambda: self.fit(task.history, task.question, system, task.begun)
+        )
+        hints = [i18n.text(language, "answer.question_cut")] if prompt.question_cut else []
+        if message.media and wish == "ask":
+            hints.append(i18n.text(language, "answer.media"))
+        last = Reply("", ReplyState.QUEUED)
+        try:
+            async with aclosing(self._stream(prompt, task, message, ticket, language)) as replies:
+                async for last in replies:
+                    last = replace(last, notice="\n".join(filter(None, (last.notice, *hints))))
+                    if not last.state.ended:
+                        yield last
+            if last.text and not await self._allows(Direction.ANSWER, last.text, message):
+                yield await self._record(message, notice(language, "answer.refused"))
+                return
+        except EngineStopped:
+            # Nothing is recorded, so the next start answers this message.
+            yield replace(failed(language, "answer.stopping"), text=last.text, resumes=True)
+            return
+        except QueueFull as error:
+            last = failed(language, "answer.queue_full", seconds=round(error.expected_wait_s))
+        except EngineError as error:
+            _log.error("%s: %s", message.conversation, error)
+            last = replace(failed(language, "answer.failed"), text=last.text)
+        yield await self._record(message, last, task=task, epoch=epoch)
+
+    async def stopped(self, message: Message, language: str) -> Reply:
+        """The recorded end of a question that was stopped before it was its turn."""
+        reply = Reply("", ReplyState.STOPPED, i18n.text(language, "answer.stopped"))
+        return await self._record(message, reply)
+
+    async def _task(self, message: Message, wish: str) -> _Task | None:
+        """None when there is nothing to repeat or to go on from."""
+        conversation, limit = message.conversation, self.settings.turn_limit + 1
+        if wish != "ask":
+            if message.replies_to:
+                target = await self._store.turn_of(conversation, message.replies_to)
+            else:
+                newest = await self._store.last_turns(conversation, 1)
+                target = newest[-1] if newest else None
+            if target is None:
+                return None
+            history = await self._store.last_turns(conversation, limit, upto=target.parent)
+            begun = target.answer if wish == "continue" else ""
+            return _Task(
+                target.question,
+                target.ref,
+                history,
+                target.parent,
+                again=wish == "retry",
+                begun=begun,
+                whole=message.in_place,
+            )
+        after, question = None, message.text.strip()
+        if message.edits and (earlier := await self._store.turn_of(conversation, message.ref)):
+            after = earlier.parent
+        elif message.replies_to and (answered := await self._store.turn_of(conversation, message.replies_to)):
+            after = answered.id
+        elif message.quoted.strip():
+            quoted = message.quoted.strip()[:_LONGEST_QUOTE].replace("\n", "\n> ")
+            question = f"> {quoted}\n\n{question}"
+        history = await self._store.last_turns(conversation, limit, upto=after)
+        return _Task(question, message.ref, history, after)
+
+    async def _stream(
+        self, prompt: Prompt, task: _Task, message: Message, ticket: Ticket, language: str
+    ) -> AsyncGenerator[Reply, None]:
+        """Snapshots of one generation, the last one ended; a stop ends it with the text so far."""
+        room = self._engine.context_length - len(prompt.tokens)
+        sampling = self.settings.sampling
+        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
+        if task.again and sampling.temperature == 0:
+            # The likeliest answer was not wanted.
+            sampling = replace(sampling, temperature=_RETRY_TEMPERATURE)
+        # The engine repeats what the prompt holds of an answer that goes on.
+        chat_format = self._engine.chat_format
+        begun = prompt.tokens[len(prompt.tokens) - prompt.begun :]
+        known = len(chat_format.finish_text(chat_format.decode(begun))) if begun else 0
+        generation = self._engine.generate(
+            prompt.tokens,
+            sampling,
+            user=str(message.user),
+            deadline_s=self.settings.deadline_s,
+            begun=prompt.begun,
+        )
+        stopped = asyncio.ensure_future(ticket.stop.wait())
+        last = Reply("", ReplyState.QUEUED)
+        try:
+            async with aclosing(generation):
+                while not last.state.ended:
+                    step = asyncio.ensure_future(anext(generation))
+                    try:
+                        await asyncio.wait({step, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        if not step.done():
+                            step.cancel()
+                            await asyncio.wait({step})
+                    if stopped.done():
+                        words = i18n.text(language, "answer.stopped")
+                        last = replace(last, state=ReplyState.STOPPED, place=None, notice=words)
+                    else:
+                        last = _shown(step.result(), language, sampling, known, task)
+                    yield self._veiled(_with_beginning(last, task), task)
+        finally:
+            stopped.cancel()
+
+    def _veiled(self, reply: Reply, task: _Task) -> Reply:
+        """What may be seen of a growing answer that was not looked at as a whole yet."""
+        if reply.state.ended or not reply.text:
+            return reply
+        if self.moderation.holds_answers or self.moderation.has_word(reply.text):
+            return replace(reply, text=task.begun if task.whole else "")
+        return reply
+
+    async def _allows(self, direction: Direction, text: str, message: Message) -> bool:
+        return await self.moderation.allows(
+            direction, text, user=str(message.user), conversation=str(message.conversation)
+        )
+
+    async def _record(
+        self, message: Message, reply: Reply, *, task: _Task | None = None, epoch: int = 0
+    ) -> Reply:
+        """Store the end of an answer, with its turn when the model said something. Returns what to show."""
+        said = task is not None and bool(reply.text) and reply.state is not ReplyState.FAILED
+        await self._store.finish(
+            message,
+            StoredAnswer(reply.text, reply.state, reply.notice, reply.finish_reason or ""),
+            question=task.question if task is not None and said else None,
+            epoch=epoch,
+            at=self._clock(),
+            parent=task.after if task is not None else None,
+            ref=task.ref if task is not None else "",
+            turn_answer=task.begun + reply.text if task is not None and not task.whole else None,
+        )
+        return reply
+
+
+def notice(language: str, key: str, **values: object) -> Reply:
+    return Reply("", ReplyState.FINAL, i18n.text(language, key, **values))
+
+
+def failed(language: str, key: str, **values: object) -> Reply:
+    return Reply("", ReplyState.FAILED, i18n.text(language, key, **values))
+
+
+def snapshot(progress: Progress) -> Reply:
+    if progress.place is not None:
+        return Reply("", ReplyState.QUEUED, place=progress.place)
+    return Reply(
+        progress.text,
+        ReplyState.STREAMING if progress.finish is None else ReplyState.FINAL,
+        finish_reason=None if progress.finish is None else str(progress.finish),
+        usage=Usage(progress.prompt_tokens, progress.completion_tokens),
+    )
+
+
+def stored_reply(stored: StoredAnswer) -> Reply:
+    return Reply(
+        stored.text, ReplyState(stored.state), stored.notice, finish_reason=stored.finish_reason or None
+    )
+
+
+def with_actions(reply: Reply, language: str) -> Reply:
+    """The commands that make sense under this snapshot."""
+
+    def actions(*names: str) -> tuple[Action, ...]:
+        return tuple(Action(name, i18n.text(language, f"button.{name}")) for name in names)
+
+    if not reply.state.ended:
+        return replace(reply, actions=actions("stop"))
+    if not reply.text or reply.state is ReplyState.FAILED:
+        return reply
+    unfinished = reply.state is ReplyState.STOPPED or reply.finish_reason in (
+        FinishReason.LENGTH,
+        FinishReason.DEADLINE,
+    )
+    return replace(reply, actions=actions("retry", "continue") if unfinished else actions("retry"))
+
+
+async def off_loop(text: str, work: Callable[[], Prompt]) -> Prompt:
+    """Run `work` at once, or in a thread where a long text would hold everybody else up."""
+    return await asyncio.to_thread(work) if len(text) > _LONG_TEXT else work()
+
+
+def _shown(progress: Progress, language: str, sampling: Sampling, known: int, task: _Task) -> Reply:
+    """`known` characters of an answer that goes on are left out here."""
+    reply = snapshot(progress)
+    reply = replace(reply, text=reply.text[known:])
+    words = ""
+    if progress.place is not None:
+        words = i18n.text(language, "answer.place", place=progress.place)
+    elif progress.finish is FinishReason.LENGTH:
+        words = i18n.text(language, "answer.length", tokens=sampling.max_tokens)
+    elif progress.finish is FinishReason.DEADLINE:
+        words = i18n.text(language, "answer.deadline")
+    elif progress.finish is not None and not reply.text:
+        words = i18n.text(language, "continue.ended" if task.begun else "answer.silent")
+    return replace(reply, notice=words)
+
+
+def _with_beginning(reply: Reply, task: _Task) -> Reply:
+    return replace(reply, text=task.begun + reply.text) if task.whole else reply

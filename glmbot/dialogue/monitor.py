@@ -1,0 +1,95 @@
+"""What the operator sees of the running bot: streams, people, recent errors, and the last hour as samples."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import psutil
+
+from glmbot.dialogue.lanes import Lanes
+from glmbot.dialogue.people import People
+from glmbot.dialogue.quotas import Quotas
+from glmbot.engine.base import Engine
+from glmbot.logs import RECENT_ERRORS
+from glmbot.overview import Overview, Sample, StreamInfo, UserInfo
+
+__all__ = ["Monitor"]
+
+_SAMPLE_EVERY_S = 5.0
+_SAMPLES = 720
+
+
+class Monitor:
+    def __init__(
+        self, engine: Engine, lanes: Lanes, people: People, quotas: Quotas, clock: Callable[[], float]
+    ) -> None:
+        self._engine = engine
+        self._lanes = lanes
+        self._people = people
+        self._quotas = quotas
+        self._clock = clock
+        self._process = psutil.Process()
+        self._samples: deque[Sample] = deque(maxlen=_SAMPLES)
+
+    async def run(self) -> None:
+        """Take a sample now and then, until cancelled."""
+        while True:
+            self.sample()
+            await asyncio.sleep(_SAMPLE_EVERY_S)
+
+    def sample(self) -> None:
+        stats = self._engine.stats()
+        self._samples.append(
+            Sample(
+                at=self._clock(),
+                memory=self._process.memory_info().rss,
+                tokens_per_second=stats.tokens_per_second,
+                running=stats.running,
+                waiting=stats.waiting,
+                cache_share=stats.cache_tokens_used / max(1, stats.cache_tokens_total),
+            )
+        )
+
+    async def overview(self, precisions: Sequence[str]) -> Overview:
+        """Raises StoreError."""
+        stats = self._engine.stats()
+        now, monotonic = self._clock(), time.monotonic()
+        return Overview(
+            model=stats.model,
+            precision=str(stats.precision),
+            precisions=[str(precision) for precision in precisions],
+            switching=stats.switching,
+            running=stats.running,
+            waiting=stats.waiting,
+            queue_limit=stats.queue_limit,
+            weight_bytes=stats.weight_bytes,
+            finished=stats.requests_finished,
+            refused=stats.requests_refused,
+            waiting_users=stats.waiting_users,
+            streams=[
+                StreamInfo(
+                    conversation=str(ticket.conversation),
+                    user=str(ticket.user),
+                    state=str(ticket.reply.state),
+                    characters=len(ticket.reply.text),
+                    age_s=monotonic - ticket.since,
+                )
+                for ticket in self._lanes.all()
+            ],
+            users=[
+                UserInfo(
+                    user=str(user),
+                    name=settings.get("name", ""),
+                    access=settings.get("access", "") or ("waiting" if settings.get("pairing") else ""),
+                    code=settings.get("pairing", "").partition(" ")[0],
+                    hourly_limit=int(settings["limit"]) if settings.get("limit") else None,
+                    asked_this_hour=self._quotas.used(str(user), now),
+                )
+                for user, settings in await self._people.listed()
+            ],
+            errors=[(record.at, record.level, record.text) for record in RECENT_ERRORS],
+            samples=list(self._samples),
+        )

@@ -1,0 +1,64 @@
+"""What an operator sees of a running bot, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Overview", "Sample", "StreamInfo", "UserInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """One answer in progress. `age_s`: seconds since it was asked for."""
+
+    conversation: str
+    user: str
+    state: str
+    characters: int
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class UserInfo:
+    """A person the operator can do something about. `access` is "admin", "user", "blocked", "waiting" or ""."""
+
+    user: str
+    name: str
+    access: str
+    code: str
+    hourly_limit: int | None
+    asked_this_hour: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One point of the operator's plots. `memory` is this process's resident set in bytes."""
+
+    at: float
+    memory: int
+    tokens_per_second: float
+    running: int
+    waiting: int
+    cache_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What the operator's page shows, taken in one moment."""
+
+    model: str
+    precision: str
+    precisions: Sequence[str]
+    switching: float | None
+    running: int
+    waiting: int
+    queue_limit: int
+    weight_bytes: int
+    finished: int
+    refused: int
+    waiting_users: Sequence[tuple[str, int]]
+    streams: Sequence[StreamInfo]
+    users: Sequence[UserInfo]
+    errors: Sequence[tuple[float, str, str]]
+    samples: Sequence[Sample]

@@ -1,0 +1,58 @@
+"""A whole Telegram bot for tests: the adapter with its real client, the real engine, a real store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pydantic import SecretStr
+
+from adapters.waiting import until_async
+from conftest import make_dialogue
+from glmbot.engine.local import LocalEngine
+from glmbot.messages import ConversationKey
+from glmbot.store.base import Store
+from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
+from platforms.telegram_server import TOKEN, TelegramServer
+
+USER = 7
+PRIVATE = ConversationKey("telegram", USER)
+
+
+def settings_for(server: TelegramServer, **changes: Any) -> TelegramSettings:
+    return TelegramSettings(
+        token=SecretStr(TOKEN),
+        api_base_url=server.url,
+        edit_interval_s=0.03,
+        group_edit_interval_s=0.06,
+        poll_timeout_s=5,
+        **changes,
+    )
+
+
+@asynccontextmanager
+async def bot(
+    server: TelegramServer, engine: LocalEngine, store: Store, **changes: Any
+) -> AsyncGenerator[TelegramAdapter]:
+    settings = changes.pop("settings", {})
+    adapter = TelegramAdapter(settings_for(server, **settings), make_dialogue(engine, store, **changes))
+    await adapter.start()
+    running = asyncio.create_task(adapter.run())
+    try:
+        yield adapter
+    finally:
+        await adapter.stop()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def answered(server: TelegramServer, store: Store, turns: int) -> None:
+    """So many turns are stored, and what they end in is on the screen."""
+    await until_async(lambda: turns_of(store), lambda stored: len(stored) >= turns)
+    await until_async(lambda: store.unfinished("telegram"), lambda left: not left)
+
+
+async def turns_of(store: Store, conversation: ConversationKey = PRIVATE) -> Any:
+    return await store.last_turns(conversation, 100)
