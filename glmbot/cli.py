@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from glmbot import __version__
 from glmbot.config import Configuration, load_configuration, secrets_of
 from glmbot.errors import ConfigError, GlmbotError
 from glmbot.logs import set_up_logging
+from glmbot.store_commands import store_commands
 
 __all__ = ["main"]
 
@@ -101,8 +103,8 @@ def demo(
 def run(
     config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")] = _CONFIG,
 ) -> None:
-    """Run the bot as the configuration says."""
-    _run(_load(config))
+    """Run the bot as the configuration says. SIGHUP, like /reload, reads the configuration again."""
+    _run(_load(config), lambda: _load(config))
 
 
 @app.command()
@@ -216,14 +218,23 @@ def init(
         return
     if path.exists() and not typer.confirm(f"{path} exists. Replace it?"):
         raise typer.Exit(1)
-    text = ask_configuration(typer.prompt, typer.confirm)
-    path.write_text(text, "utf-8")
-    path.chmod(0o600)
+    answers = ask_configuration(typer.prompt, typer.confirm)
+    for file, secret in answers.secrets.items():
+        _write_private(path.parent / file, secret)
+    _write_private(path, answers.toml)
     _load(path)
     _err.print(f"Wrote {path}. Start with: glmbot run --config {path}", style="green", markup=False)
+    for line in answers.next_steps:
+        _err.print(line, markup=False, soft_wrap=True)
 
 
-def _run(configuration: Configuration) -> None:
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text, "utf-8")
+
+
+def _run(configuration: Configuration, read_again: Callable[[], Configuration] | None = None) -> None:
     from glmbot.app import run as run_app
 
     _leave_if_ended()
@@ -235,7 +246,7 @@ def _run(configuration: Configuration) -> None:
             if share >= 1:
                 bar.stop()
 
-        asyncio.run(run_app(configuration, loaded))
+        asyncio.run(run_app(configuration, loaded, read_again))
 
 
 @contextmanager
@@ -250,11 +261,12 @@ def _load(
 ) -> Configuration:
     from glmbot.app import adapter_settings
 
-    set_up_logging("INFO", ())
+    if not logging.getLogger().handlers:
+        set_up_logging("INFO", ())
     configuration = load_configuration(path, adapter_settings(), overrides=overrides)
     sections = (configuration.store, *configuration.adapters.values())
     secrets = [secret for section in sections for secret in secrets_of(section)]
-    set_up_logging(configuration.log.level, secrets)
+    set_up_logging(configuration.log.level, secrets, configuration.log.format)
     if demo_model and path is None and not configuration.model.path.exists():
         _demo_model(configuration.model.path.parents[1])
     return configuration
@@ -298,3 +310,6 @@ def _demo_model(home: Path, *, force: bool = False) -> Path:
         except OSError as error:
             raise ConfigError(f"{folder}: {error}") from error
     return folder
+
+
+app.add_typer(store_commands(lambda config: _load(_existing(config))))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glmbot.app import engine_settings, open_store
 from glmbot.config import Configuration
+from glmbot.dialogue.moderation import read_words
 from glmbot.engine.placement import free_memory, parse_devices
 from glmbot.engine.precision import checkpoint_precision, default_precision
 from glmbot.engine.runner import LEAST_CACHE_TOKENS
@@ -35,6 +37,7 @@ async def examine(configuration: Configuration) -> Sequence[Finding]:
     findings.append(await asyncio.to_thread(_kernels))
     findings += _access(configuration)
     findings += _tokens(configuration)
+    findings += _moderation(configuration)
     return findings
 
 
@@ -102,8 +105,29 @@ def _access(configuration: Configuration) -> list[Finding]:
         elif named:
             findings.append(Finding("access", True, f"{platform}: {len(named)} ids are let in"))
         else:
-            words = f"nobody may talk on {platform}: send the bot /start and put your id into [access] admins"
+            words = (
+                f"nobody is named on {platform}: send the bot /start, and let yourself in by the code that"
+                " it tells you: glmbot pair CODE --admin"
+            )
             findings.append(Finding("access", False, words))
+    return findings
+
+
+def _moderation(configuration: Configuration) -> list[Finding]:
+    section = configuration.moderation
+    findings: list[Finding] = []
+    if section.words_file is not None:
+        try:
+            words = len(read_words(section.words_file.read_text("utf-8")))
+            findings.append(Finding("moderation", words > 0, f"{words} words in {section.words_file}"))
+        except (OSError, UnicodeDecodeError) as error:
+            findings.append(Finding("moderation", False, f"words_file {section.words_file}: {error}"))
+    if section.command:
+        program = shutil.which(section.command[0])
+        words = f"command {section.command[0]} " + (
+            "can be run" if program else "is no program that can be run; every question would be refused"
+        )
+        findings.append(Finding("moderation", program is not None, words))
     return findings
 
 

@@ -4,6 +4,7 @@
     ├── ConfigError            the configuration: file, line, key, what to do
     ├── ModelFileError         a model's folder: which file, which tensor
     ├── StoreError             history could not be read or written
+    ├── BackupError            a backup that can't be written, or is none
     ├── AdapterError           a platform refused us: token, port, network
     └── EngineError            one answer could not be generated
         ├── QueueFull          too many are waiting; says how long it would take
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 __all__ = [
     "AdapterError",
+    "BackupError",
     "ConfigError",
     "DeadlineExceeded",
     "EngineError",
@@ -47,6 +49,10 @@ class ModelFileError(GlmbotError):
 
 
 class StoreError(GlmbotError):
+    pass
+
+
+class BackupError(GlmbotError):
     pass
 
 

@@ -148,10 +148,12 @@ def make_dialogue(
 ) -> DialogueManager:
     """A dialogue that is open to Telegram and Discord, answers greedily, and speaks English."""
     sampling = changes.pop("sampling", GREEDY)
+    parts = {name: changes.pop(name) for name in ("moderation", "reload", "clock") if name in changes}
     base = DialogueSettings(sampling=sampling, language="en")  # pyright: ignore[reportArgumentType]
     return DialogueManager(
         store=store,
         engine=engine,
         access=access or Access(open_platforms={"telegram", "discord"}),
         settings=replace(base, **changes),  # pyright: ignore[reportArgumentType]
+        **parts,  # pyright: ignore[reportArgumentType]
     )

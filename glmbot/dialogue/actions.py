@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import replace
 
 from glmbot import i18n
 from glmbot.dialogue import commands
 from glmbot.dialogue.administration import Administration, user_from
 from glmbot.dialogue.commands import Command
+from glmbot.dialogue.export import export_of
 from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.prompt import Prompt
 from glmbot.engine.base import Engine
 from glmbot.errors import PrecisionError
-from glmbot.messages import Attachment, Message, Reply, ReplyState, Role
+from glmbot.messages import Message, Reply, ReplyState, Role
 from glmbot.store.base import Store
 
 __all__ = ["CommandActions"]
@@ -149,26 +149,8 @@ class CommandActions:
         return await self._say(language, "whoami.report", user=message.user, name=name, role=title)
 
     async def _export(self, message: Message, language: str) -> Reply:
-        exported = await self._store.export(message.user)
-        content = {
-            "user": str(message.user),
-            "settings": dict(await self._store.settings(message.user)),
-            "conversations": [
-                {
-                    "conversation": str(entry.conversation),
-                    "turns": [{**asdict(turn), "user": str(turn.user)} for turn in entry.turns],
-                }
-                for entry in exported
-            ],
-        }
-        reply = await self._say(language, "export.done", turns=sum(len(entry.turns) for entry in exported))
-        file = json.dumps(content, ensure_ascii=False, indent=2).encode()
-        return Reply(
-            "",
-            ReplyState.FINAL,
-            reply.notice,
-            attachment=Attachment("glmbot-export.json", file, "application/json"),
-        )
+        file, turns = await export_of(self._store, message.user)
+        return replace(await self._say(language, "export.done", turns=turns), attachment=file)
 
     async def _forget(self, argument: str, message: Message, language: str) -> Reply:
         if argument.lower() != "yes":

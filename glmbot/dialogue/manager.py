@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from math import ceil
 
 from glmbot import i18n
 from glmbot.dialogue import commands
@@ -290,7 +291,7 @@ class DialogueManager:
             else 0,
         }
         wait = self._quotas.take(limits, self._clock())
-        return failed(language, "answer.quota", minutes=int(wait // 60) + 1) if wait else None
+        return failed(language, "answer.quota", minutes=ceil(wait / 60)) if wait else None
 
     # ---- commands --------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import re
@@ -19,6 +20,13 @@ import pexpect
 import pytest
 
 from conftest import REPOSITORY, free_port
+from glmbot.backup import back_up, restore
+from glmbot.dialogue.access import Access
+from glmbot.dialogue.people import People
+from glmbot.errors import BackupError
+from glmbot.messages import ConversationKey, Message, Role, UserKey
+from glmbot.store.base import StoredAnswer
+from glmbot.store.sqlite import SqliteStore
 from platforms.telegram_server import TOKEN, TelegramServer
 
 GLMBOT = Path(sys.executable).parent / "glmbot"
@@ -201,13 +209,120 @@ def test_check_and_doctor_say_what_is_in_order_and_what_is_not(tiny_model: Path,
     assert TOKEN not in well.stderr
 
 
-def test_init_asks_and_writes(tmp_path: Path) -> None:
-    done = glmbot("init", cwd=tmp_path, stdin="models/x\ny\n8099\ny\nt.token\n777\nn\n")
+def test_init_asks_and_writes_what_can_be_run(tmp_path: Path) -> None:
+    token = "123456789:" + "A" * 35
+    stdin = f"models/x\ny\n99999\n8099\ny\nno token\n{token}\nAda\n777\nn\nn\n"
+    done = glmbot("init", cwd=tmp_path, stdin=stdin)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "config.toml").read_text()
     assert "port = 8099" in text
     assert 'admins = ["telegram:777"]' in text
-    assert (tmp_path / "config.toml").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "telegram.token").read_text() == token
+    for file in ("config.toml", "telegram.token"):
+        assert (tmp_path / file).stat().st_mode & 0o777 == 0o600
+    assert token not in text + done.stdout + done.stderr
+    assert glmbot("check", cwd=tmp_path).returncode == 0
+
+
+async def test_people_and_histories_are_managed_from_a_terminal(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite3")
+    await store.open()
+    stranger, chat = UserKey("telegram", 8), ConversationKey("telegram", 8)
+    people = People(store, Access(), time.time)
+    asked = Message("1", chat, stranger, "/start", user_name="Ada")
+    code = await people.code_for(asked)
+    assert await people.code_for(asked) == code
+    await store.accept(asked, 1.0)
+    await store.finish(asked, StoredAnswer("blue", "final", ""), question="why?", epoch=0, at=1.0)
+    (tmp_path / "config.toml").write_text("[store]\npath = 's.sqlite3'\n")
+    assert "no such code" in glmbot("pair", "AAAAAAAA", cwd=tmp_path).stderr
+    paired = glmbot("pair", code.lower(), "--admin", cwd=tmp_path)
+    assert "telegram:8 may talk to the bot now, as an administrator" in paired.stderr
+    assert (await people.standing(asked)).role is Role.ADMIN
+    exported = glmbot("export", "telegram:8", cwd=tmp_path)
+    assert json.loads(exported.stdout)["conversations"][0]["turns"][0]["answer"] == "blue"
+    assert "1 conversations" in glmbot("backup", "b.gz", cwd=tmp_path).stderr
+    assert (tmp_path / "b.gz").stat().st_mode & 0o777 == 0o600
+    assert "1 turns are deleted" in glmbot("forget", "telegram:8", "--yes", cwd=tmp_path).stderr
+    assert await store.last_turns(chat, 5) == []
+    restored = glmbot("restore", "b.gz", cwd=tmp_path)
+    assert "1 conversations and the settings of 1" in restored.stderr
+    assert [turn.answer for turn in await store.last_turns(chat, 5)] == ["blue"]
+    assert (await people.standing(asked)).role is Role.ADMIN
+    assert "1 conversations were there already" in glmbot("restore", "b.gz", cwd=tmp_path).stderr
+    await store.close()
+
+
+@pytest.mark.parametrize("damage", ["cut", "rubbish", "other", "missing", "bad line"])
+async def test_a_damaged_backup_is_named_and_restores_nothing(tmp_path: Path, damage: str) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite3")
+    await store.open()
+    for number in (1, 2):
+        asked = Message(str(number), ConversationKey("telegram", number), UserKey("telegram", number), "why?")
+        await store.accept(asked, 1.0)
+        await store.finish(asked, StoredAnswer("blue", "final", ""), question="why?", epoch=0, at=1.0)
+    path = tmp_path / "b.gz"
+    assert await back_up(store, path) == 2
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    contents = {
+        "cut": path.read_bytes()[:-12],
+        "rubbish": b"no gzip",
+        "other": gzip.compress(b"{}\n"),
+        "missing": gzip.compress(b"".join([*lines[:1], *lines[2:]])),
+        "bad line": gzip.compress(b"".join([*lines[:2], b'{"conversation": 5}\n', *lines[3:]])),
+    }
+    path.write_bytes(contents[damage])
+    for number in (1, 2):
+        await store.reset(ConversationKey("telegram", number))
+    with pytest.raises(BackupError, match=r"b\.gz"):
+        await restore(store, path)
+    assert [each async for each in store.everything()] == []
+    await store.close()
+
+
+def test_a_configuration_is_read_again_while_it_runs_and_a_broken_one_changes_nothing(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    port, other = free_port(), free_port()
+    config = tmp_path / "config.toml"
+
+    def write(web_port: int, turns: int, threads: int = 0, broken: str = "") -> None:
+        config.write_text(
+            f"[model]\npath = '{tiny_model}'\nthreads = {threads}\n[dialogue]\nturn_limit = {turns}\n"
+            f"[web]\nport = {web_port}\n[log]\nformat = 'json'\n{broken}"
+        )
+
+    def said(words: str) -> None:
+        deadline = time.monotonic() + 60
+        while words not in log.read_text():
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+
+    write(port, 20)
+    log = tmp_path / "log.txt"
+    with log.open("w") as output:
+        process = subprocess.Popen([GLMBOT, "run"], cwd=tmp_path, stderr=output)
+    try:
+        said(f":{port}")
+        time.sleep(0.2)
+        write(port, 5, broken="[dialogue]")
+        process.send_signal(signal.SIGHUP)
+        said("not taken")
+        write(port, 5, threads=1)
+        process.send_signal(signal.SIGHUP)
+        said("In force now: dialogue.")
+        said("only after a restart: model")
+        write(other, 5)
+        process.send_signal(signal.SIGHUP)
+        said("In force now: web.")
+        said(f":{other}")
+        with urllib.request.urlopen(f"http://127.0.0.1:{other}/healthz") as answer:
+            assert answer.status == 200
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert all({"time", "level", "logger", "message"} <= set(entry) for entry in entries)
 
 
 async def test_a_killed_process_answers_after_its_restart_and_logs_no_token(

@@ -93,10 +93,13 @@ def test_the_example_is_what_the_models_say_and_is_valid(tmp_path: Path) -> None
 
 
 def test_init_writes_what_check_accepts(tmp_path: Path) -> None:
-    answers = iter(["models/glm", 8081, "secret/telegram.token", "not a number", "123456"])
-    yes = iter([True, True, False])
-    text = ask_configuration(lambda *_, **__: next(answers), lambda *_, **__: next(yes))
-    configuration = load(tmp_path, text)
+    answers = iter(["models/glm", 8081, "", "not a number", "123456", "redis://127.0.0.1/1"])
+    yes = iter([True, True, False, True])
+    written = ask_configuration(lambda *_, **__: next(answers), lambda *_, **__: next(yes))
+    configuration = load(tmp_path, written.toml)
+    assert written.secrets == {}
+    assert any("telegram.token" in step for step in written.next_steps)
+    assert configuration.store.kind == "redis"
     assert configuration.access.admins == ["telegram:123456"]
     assert set(configuration.adapters) == {"web", "telegram"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -149,20 +149,74 @@ def test_one_chats_flood_holds_no_other_chat() -> None:
     assert held.text == free.text == FINAL
 
 
-def test_five_chats_under_a_simulated_flood_keep_the_law_and_get_every_final_text() -> None:
-    chats = [Chat(law_s=1.0) for _ in range(5)]
+def test_five_chats_under_a_simulated_flood_keep_the_law_and_get_every_final_text(
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Telegram's law, one write a second; two chats are refused for 30 s in mid-answer, twice."""
+
+    async def main(holds: bool) -> tuple[list[Chat], list[float]]:
+        chats = [Chat(law_s=1.0) for _ in range(5)]
+        loop = asyncio.get_running_loop()
+        if holds:
+            for number, at in ((0, 3.0), (0, 40.0), (1, 5.0), (1, 36.0)):
+                loop.call_at(at, lambda chat=chats[number], at=at: setattr(chat, "held_until", at + 30))
+
+        async def answer(chat: Chat) -> float:
+            await show(growing(FINAL * 3, step_s=0.09), chat, Pace(1.0))
+            return loop.time()
+
+        return chats, list(await asyncio.gather(*map(answer, chats)))
+
+    flooded, ended = run_in_virtual_time(main(True))
+    _, undisturbed = run_in_virtual_time(main(False))
+    assert [chat.text for chat in flooded] == [FINAL * 3] * 5
+    assert ended[2:] == undisturbed[2:], "a chat that is not held waits for nobody"
+    last_hold_ends = (70.0, 66.0)
+    assert all(hold < end < hold + 20 for hold, end in zip(last_hold_ends, ended[:2], strict=True))
+    for chat in flooded:
+        minutes = [sum(start <= at < start + 60 for at in chat.writes) for start in chat.writes]
+        assert max(minutes) <= 60
+        assert len(chat.refused) <= 4, "each hold costs a refusal or two"
+    figures = [
+        (round(end), len(chat.writes), len(chat.refused)) for chat, end in zip(flooded, ended, strict=True)
+    ]
+    record_property("seconds, writes, refusals of each chat", figures)
+
+
+@given(
+    st.integers(0, 10**6),
+    st.floats(0.1, 2.0),
+    st.floats(0.0, 1.5),
+    st.lists(st.floats(0.2, 12.0), max_size=4),
+    st.lists(st.tuples(st.floats(0, 25), st.floats(0, 40)), max_size=3),
+)
+def test_whatever_restarts_and_floods_come_the_final_text_stands_once(
+    seed: int, base: float, latency: float, lives: list[float], holds: list[tuple[float, float]]
+) -> None:
+    """Each life of the process ends without warning; the next one knows what the last one had recorded."""
+    chat, recorded = Chat(latency_s=latency), list[str]()
+    dice = random.Random(seed)
+
+    async def on_sent(ids: Sequence[str]) -> None:
+        recorded[:] = ids
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        for number, chat in enumerate(chats[:3]):
-            loop.call_at(2.0 + number, lambda chat=chat: setattr(chat, "held_until", loop.time() + 30))
-        await asyncio.gather(*(show(growing(step_s=0.2), chat, Pace(0.2)) for chat in chats))
+        for at, length in holds:
+            loop.call_at(at, lambda until: setattr(chat, "held_until", until), at + length)
+        for life in lives:
+            answer = show(
+                growing(step_s=dice.random() / 4), chat, Pace(base), sent=list(recorded), on_sent=on_sent
+            )
+            process = asyncio.ensure_future(answer)
+            await asyncio.wait({process}, timeout=life)
+            process.cancel()
+            await asyncio.wait({process})
+        await show(growing(step_s=0.1), chat, Pace(base), sent=list(recorded), on_sent=on_sent)
 
     run_in_virtual_time(main())
-    for chat in chats:
-        assert chat.text == FINAL
-        minutes = [sum(start <= at < start + 60 for at in chat.writes) for start in chat.writes]
-        assert max(minutes) <= 61
+    assert chat.text == FINAL
+    assert list(chat.messages) == recorded
 
 
 def test_after_a_restart_the_old_messages_are_edited_and_what_is_too_much_removed() -> None:

@@ -1,0 +1,120 @@
+"""The commands for who has a terminal on the bot's machine: people and histories. The bot may run meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+
+from glmbot.config import Configuration
+from glmbot.errors import ConfigError
+from glmbot.messages import Role, UserKey
+from glmbot.store.base import Store
+
+__all__ = ["store_commands"]
+
+_T = TypeVar("_T")
+_err = Console(stderr=True, highlight=False)
+
+_ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Configuration file.", show_default=False)
+]
+_UserArgument = Annotated[str, typer.Argument(help="Whose, like telegram:123456789.")]
+
+
+def store_commands(load: Callable[[Path | None], Configuration]) -> typer.Typer:
+    """load: reads the configuration that was named, or the one that is there."""
+    app = typer.Typer()
+
+    def with_store(config: Path | None, work: Callable[[Store], Awaitable[_T]]) -> _T:
+        from glmbot.app import open_store
+
+        async def run() -> _T:
+            store = open_store(load(config))
+            await store.open()
+            try:
+                return await work(store)
+            finally:
+                await store.close()
+
+        return asyncio.run(run())
+
+    @app.command()
+    def pair(
+        code: Annotated[str, typer.Argument(help="The code that the bot told somebody.")],
+        admin: Annotated[bool, typer.Option(help="Let them in as an administrator.")] = False,
+        config: _ConfigOption = None,
+    ) -> None:
+        """Let somebody in by the pairing code that the bot told them."""
+        from glmbot.dialogue.people import pair as let_in
+
+        role = Role.ADMIN if admin else Role.USER
+        user = with_store(config, lambda store: let_in(store, code, role, time.time()))
+        if user is None:
+            raise ConfigError("no such code is waiting; codes live for an hour, /start gives a new one")
+        _say(f"{user} may talk to the bot now, as {'an administrator' if admin else 'a user'}")
+
+    @app.command()
+    def backup(
+        path: Annotated[Path, typer.Argument(help="File to write, such as glmbot.backup.gz.")],
+        config: _ConfigOption = None,
+    ) -> None:
+        """Write all histories and settings to a file."""
+        from glmbot.backup import back_up
+
+        count = with_store(config, lambda store: back_up(store, path))
+        _say(f"{path}: {count} conversations. Keep it safe: it holds what people said")
+
+    @app.command()
+    def restore(
+        path: Annotated[Path, typer.Argument(help="File that `glmbot backup` wrote.")],
+        config: _ConfigOption = None,
+    ) -> None:
+        """Bring histories and settings back from a file; also from one kind of store to the other."""
+        from glmbot.backup import restore as bring_back
+
+        done = with_store(config, lambda store: bring_back(store, path))
+        _say(
+            f"{done.conversations} conversations and the settings of {done.settings} people and chats are back;"
+            f" {done.kept} conversations were there already and are as they were"
+        )
+
+    @app.command()
+    def export(user: _UserArgument, config: _ConfigOption = None) -> None:
+        """Print everything kept of a person, as JSON."""
+        from glmbot.dialogue.export import export_of
+
+        file, _ = with_store(config, lambda store: export_of(store, _user(user)))
+        sys.stdout.write(file.content.decode() + "\n")
+
+    @app.command()
+    def forget(
+        user: _UserArgument,
+        yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+        config: _ConfigOption = None,
+    ) -> None:
+        """Delete everything kept of a person, for good."""
+        whose = _user(user)
+        if not yes and not typer.confirm(f"Delete everything of {whose} for good?"):
+            raise typer.Exit(1)
+        turns = with_store(config, lambda store: store.forget(whose))
+        _say(f"{turns} turns are deleted, and nothing of {whose} is kept")
+
+    return app
+
+
+def _user(text: str) -> UserKey:
+    try:
+        return UserKey.parse(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _say(words: str) -> None:
+    _err.print(words, style="green", markup=False, soft_wrap=True)
