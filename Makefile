@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The constraint keeps torch at one release; see constraints.txt.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench rig pictures docs clean
 
 demo: $(VENV)/.installed
 	exec $(BIN)/glmbot demo
@@ -24,6 +24,18 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/glmbot pull
 	$(BIN)/python bench/suite.py
 	$(BIN)/python bench/report.py
+
+# Our platform servers held against clients that others wrote, our bot against another's server. About 5 minutes.
+rig: $(VENV)/.installed-dev
+	sh tests/install_programs.sh
+	$(BIN)/glmbot pull
+	$(BIN)/python tests/rig/run.py
+
+# The pictures of the documentation, from the pages and the terminal as they are.
+pictures: $(VENV)/.installed-dev
+	sh tests/install_programs.sh
+	$(BIN)/glmbot pull
+	$(BIN)/python tests/pictures.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

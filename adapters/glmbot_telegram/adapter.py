@@ -253,8 +253,9 @@ class TelegramAdapter:
                 menu = [_menu_entry(info) for info in self._dialogue.commands(language or "en", role, kind)]
                 try:
                     await self._bot.set_my_commands(menu, scope=scope, language_code=language or None)
-                except BadRequest as error:
-                    # An administrator who has not spoken to the bot yet has no chat with it.
+                except (BadRequest, InvalidToken) as error:
+                    # An administrator who has not spoken to the bot yet has no chat with it; and not every Bot
+                    # API server has menus (the library takes its 404 for a wrong token).
                     _log.debug("Telegram: no menu for %s: %s", scope, error)
 
 

@@ -144,6 +144,7 @@ class DiscordServer:
     def _spoken(self, message_id: int, channel: int, user: int, text: str, *, direct: bool) -> dict[str, Any]:
         message = self._message(message_id, channel, _person(user), text)
         message["mentions"] = [{**BOT, "member": _MEMBER}] if f"<@{BOT_ID}>" in text else []
+        message["channel_type"] = 1 if direct else 11 if channel in self.threads else 0
         if not direct:
             message |= {"guild_id": str(GUILD_ID), "member": _MEMBER}
         return message

@@ -250,8 +250,6 @@ class TelegramServer:
         }
 
     async def _get_updates(self, fields: dict[str, Any]) -> list[dict[str, Any]]:
-        if self._polling:
-            raise _Refused(409, "Conflict: terminated by other getUpdates request")
         if self.webhook:
             raise _Refused(
                 409, "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook first"
@@ -259,18 +257,20 @@ class TelegramServer:
         offset = int(fields.get("offset", 0))
         self._updates = [update for update in self._updates if update["update_id"] >= offset]
         self._polling += 1
-        try:
-            async with self._news:
-                if not self._updates:
-                    try:
-                        async with asyncio.timeout(float(fields.get("timeout", 0))):
-                            await self._news.wait_for(lambda: self._updates)
-                    except TimeoutError:
-                        return []
-            self._seen_updates += [update for update in self._updates if update not in self._seen_updates]
-            return self._updates[:100]
-        finally:
-            self._polling -= 1
+        mine = self._polling
+        async with self._news:
+            # A newer poll ends an older one.
+            self._news.notify_all()
+            if not self._updates:
+                try:
+                    async with asyncio.timeout(float(fields.get("timeout", 0))):
+                        await self._news.wait_for(lambda: self._updates or self._polling != mine)
+                except TimeoutError:
+                    return []
+        if self._polling != mine:
+            raise _Refused(409, "Conflict: terminated by other getUpdates request")
+        self._seen_updates += [update for update in self._updates if update not in self._seen_updates]
+        return self._updates[:100]
 
     async def _send_message(self, fields: dict[str, Any]) -> dict[str, Any]:
         text, entities = self._checked_text(fields)
@@ -321,7 +321,9 @@ class TelegramServer:
 
     async def _send_document(self, fields: dict[str, Any]) -> dict[str, Any]:
         chat = int(fields["chat_id"])
-        name, content = fields["document"]
+        document = fields["document"]
+        # A file may come under another field's name (https://core.telegram.org/bots/api#sending-files).
+        name, content = fields[document.removeprefix("attach://")] if isinstance(document, str) else document
         self.documents.append((chat, name, content))
         return {
             "message_id": self._new_message_id(),

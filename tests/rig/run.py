@@ -1,0 +1,230 @@
+"""Hold our work against what others wrote: `make rig`.
+
+The platform servers of our tests are driven by clients that are not ours: aiogram and grammY for Telegram, discord.js
+for Discord, each of which must parse every reply without complaint. Our bot's webhook mode runs against telemelya,
+and the chat page runs in Chromium. Ends with "N passed, N failed".
+
+The other projects' packages are installed under .glmbot/rig, from PyPI and npm; node and npm must be there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+RIG = ROOT / ".glmbot" / "rig"
+HERE = Path(__file__).parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
+
+from platforms.discord_server import CHANNEL_ID, DiscordServer  # noqa: E402
+from platforms.discord_server import TOKEN as DISCORD_TOKEN  # noqa: E402
+from platforms.telegram_server import TOKEN, TelegramServer  # noqa: E402
+from rig.telemelya_bot import check_webhook  # noqa: E402
+
+PYPI = ("aiogram==3.31.0", "telemelya==0.2.2")
+NPM = ("grammy@1.46.0", "discord.js@14.28.1")
+TESTS = ("tests/adapters/test_page.py", "tests/adapters/test_telegram.py", "tests/adapters/test_discord.py")
+
+
+class Score:
+    def __init__(self) -> None:
+        self.passed = self.failed = 0
+
+    def note(self, who: str, what: str, ok: bool, why: str = "") -> None:
+        self.passed += ok
+        self.failed += not ok
+        print(f"{'ok  ' if ok else 'FAIL'} {who}: {what}{f' ({why})' if why and not ok else ''}", flush=True)
+
+
+async def main() -> int:
+    install()
+    score = Score()
+    await telegram_client("aiogram", [str(RIG / "venv/bin/python"), str(HERE / "aiogram_client.py")], score)
+    await telegram_client("grammY", ["node", str(HERE / "grammy_client.mjs")], score)
+    await discord_client("discord.js", ["node", str(HERE / "discordjs_client.mjs")], score)
+    await telemelya(score)
+    if not os.environ.get("RIG_SHORT"):
+        pytest(score)
+    print(f"{score.passed} passed, {score.failed} failed")
+    return 1 if score.failed or not score.passed else 0
+
+
+def install() -> None:
+    """Each package in a place of its own, at the version that was tried."""
+    RIG.mkdir(parents=True, exist_ok=True)
+    python = RIG / "venv" / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(RIG / "venv")], check=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PYPI],
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
+    if shutil.which("npm") is None:
+        raise SystemExit("npm is not installed; grammY and discord.js need it")
+    (RIG / "package.json").write_text('{"private": true, "type": "module"}\n')
+    subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", *NPM], cwd=RIG, check=True)
+    for script in HERE.glob("*.mjs"):
+        # Node looks for packages beside the script.
+        shutil.copy(script, RIG / script.name)
+
+
+async def telegram_client(who: str, command: list[str], score: Score) -> None:
+    """A client's script asks for what people should do (`want`), and says what it saw (`check`)."""
+    server = TelegramServer(seconds_per_message=0.01, burst=50)
+    await server.start()
+
+    async def act(wish: dict[str, Any]) -> None:
+        match wish["want"]:
+            case "say":
+                await server.say(wish["text"], chat=wish.get("chat"), photo=wish.get("photo", False))
+            case "edit":
+                newest = max(number for chat, number in server.said if chat == 7)
+                await server.edit(newest, wish["text"])
+            case "press":
+                await server.press(max(server.messages[7]), wish["button"])
+            case "hold":
+                server.hold(7, wish["seconds"])
+            case "block":
+                await server.shut_out(7)
+            case "topic":
+                server.chats_with_topics.add(-100)
+                await server.say(wish["text"], chat=-100, thread=5)
+            case other:
+                raise ValueError(other)
+
+    await converse(who, command, {"RIG_URL": server.url, "RIG_TOKEN": TOKEN}, act, score)
+    score.note(who, "broke none of the server's laws", server.violations == [], str(server.violations))
+    await server.stop()
+
+
+async def discord_client(who: str, command: list[str], score: Score) -> None:
+    server = DiscordServer(window_s=0.3)
+    await server.start()
+
+    async def act(wish: dict[str, Any]) -> None:
+        match wish["want"]:
+            case "say":
+                await server.say(wish["text"], direct=wish.get("direct", False), thread=wish.get("thread"))
+            case "edit":
+                await server.edit(max(server.said), wish["text"])
+            case "delete":
+                await server.delete(max(server.said))
+            case "use":
+                await server.use(wish["command"], **wish.get("options", {}))
+            case "complete":
+                await server.complete(wish["command"], wish["typed"])
+            case "press":
+                await server.press(max(server.messages[CHANNEL_ID]), wish["button"])
+            case "drop":
+                await server.drop_connections()
+            case other:
+                raise ValueError(other)
+
+    environment = {"RIG_URL": server.url.rpartition("/v10")[0], "RIG_TOKEN": DISCORD_TOKEN}
+    await converse(who, command, environment, act, score)
+    await server.stop()
+
+
+async def converse(
+    who: str,
+    command: list[str],
+    environment: dict[str, str],
+    act: Callable[[dict[str, Any]], Awaitable[None]],
+    score: Score,
+) -> None:
+    script = Path(command[-1])
+    if script.suffix == ".mjs":
+        command = [*command[:-1], str(RIG / script.name)]
+    client = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment},
+        cwd=RIG,
+    )
+    assert client.stdout is not None
+    ended = False
+    acting: set[asyncio.Task[None]] = set()
+    try:
+        async with asyncio.timeout(90):
+            async for line in client.stdout:
+                try:
+                    said = json.loads(line)
+                except ValueError:
+                    print(f"     {who} says: {line.decode().rstrip()}")
+                    continue
+                if "want" in said:
+                    task = asyncio.ensure_future(act(said))
+                    acting.add(task)
+                    task.add_done_callback(acting.discard)
+                elif "check" in said:
+                    score.note(who, said["check"], said["ok"], said.get("why", ""))
+                ended = ended or "end" in said
+    except TimeoutError:
+        client.kill()
+    await client.wait()
+    score.note(who, "came to its end", ended and client.returncode == 0, f"status {client.returncode}")
+
+
+async def telemelya(score: Score) -> None:
+    """Our own bot in webhook mode, against a Bot API that somebody else wrote. It keeps its state in Redis."""
+    if shutil.which("redis-server") is None:
+        score.note("telemelya", "redis-server is installed", False)
+        return
+    redis_port, port = free_port(), free_port()
+    redis = subprocess.Popen(  # noqa: ASYNC220
+        ["redis-server", "--port", str(redis_port), "--save", "", "--bind", "127.0.0.1"],
+        stdout=subprocess.DEVNULL,
+    )
+    environment = {
+        **os.environ,
+        "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
+        "MOCK_SERVER_HOST": "127.0.0.1",
+        "MOCK_SERVER_PORT": str(port),
+    }
+    python, script = str(RIG / "venv/bin/python"), str(HERE / "telemelya_server.py")
+    server = subprocess.Popen(  # noqa: ASYNC220
+        [python, script], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(90):
+            for what, ok, why in await check_webhook(f"http://127.0.0.1:{port}"):
+                score.note("telemelya", what, ok, why)
+    except Exception as error:
+        score.note("telemelya", "our bot's webhook mode", False, repr(error))
+    finally:
+        for process in (server, redis):
+            process.terminate()
+            process.wait()
+
+
+def pytest(score: Score) -> None:
+    """The page in Chromium, and python-telegram-bot and discord.py against the same servers."""
+    report = RIG / "report.xml"
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *TESTS], cwd=ROOT, check=False
+    )
+    for case in ElementTree.parse(report).iter("testcase"):
+        bad = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
+        name = case.get("name", "").replace("_", " ").removeprefix("test ")
+        score.note(case.get("classname", "").rpartition(".")[2], name, not bad, ", ".join(bad))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
