@@ -37,6 +37,10 @@ pictures: $(VENV)/.installed-dev
 	$(BIN)/glmbot pull
 	$(BIN)/python tests/pictures.py
 
+# The documentation as a site, into .glmbot/site.
+docs: $(VENV)/.installed-dev
+	$(BIN)/mkdocs build --quiet
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 

@@ -120,7 +120,9 @@ async def main() -> None:
             "a reply in a group",
             lambda: bot.send_message(-100, "answer", reply_parameters=ReplyParameters(message_id=2)),
         )
-        await check("sendMessageDraft", lambda: bot.send_message_draft(chat_id=USER, draft_id=5, text="growing"))
+        await check(
+            "sendMessageDraft", lambda: bot.send_message_draft(chat_id=USER, draft_id=5, text="growing")
+        )
         await check("sendChatAction", lambda: bot.send_chat_action(USER, "typing"))
         file = BufferedInputFile(b"{}", "export.json")
         await check("sendDocument", lambda: bot.send_document(USER, file))
