@@ -102,7 +102,8 @@ async def ask(page: Page, text: str) -> None:
     await page.locator("#question").fill(text)
     await page.keyboard.press("Enter")
     await page.locator(".turn[aria-busy=true]").wait_for()
-    await page.locator("#send").wait_for(timeout=120_000)
+    await page.locator(".turn[aria-busy=true]").wait_for(state="detached", timeout=120_000)
+    await page.locator("#send").wait_for()
 
 
 async def operator_page(browser: Browser, url: str, dialogue: DialogueManager) -> None:

@@ -26,7 +26,10 @@ _PICTURE = re.compile(r"!(\[[^\]\n]*\]\([^)\n]*\))")
 
 
 def render(markdown: str, notice: str = "") -> str:
-    """One message's content; `notice` stands under the answer in small print."""
+    """One message's content; `notice` stands under the answer in small print.
+
+    Markdown that shows nothing (a link's definition, say) is an ellipsis, as Discord takes no empty message.
+    """
     markdown = with_dollars(markdown)
     lines = markdown.split("\n")
     replaced: dict[int, tuple[int, list[str]]] = {}
@@ -56,13 +59,15 @@ def render(markdown: str, notice: str = "") -> str:
         index = max(end, index + 1)
     content = "\n".join(out).strip("\n")
     small = "\n".join(f"-# {line}" for line in notice.split("\n") if line.strip())
-    return f"{content}\n{small[: NOTICE_ROOM - 1]}" if content and small else content or notice
+    if not content.strip():
+        return notice or "…"
+    return f"{content}\n{small[: NOTICE_ROOM - 1]}" if small else content
 
 
 @lru_cache(maxsize=256)
 def fits(markdown: str) -> bool:
     """Whether Discord takes this piece as one message with a notice under it."""
-    return 0 < len(render(markdown).strip()) <= _LONGEST_CONTENT - NOTICE_ROOM
+    return len(render(markdown)) <= _LONGEST_CONTENT - NOTICE_ROOM
 
 
 def _inline(source: str, token: Token) -> str:

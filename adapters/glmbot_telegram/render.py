@@ -38,6 +38,9 @@ def render(markdown: str, notice: str = "") -> tuple[str, Sequence[MessageEntity
     canvas = _Canvas()
     _blocks(_PARSER.parse(with_dollars(markdown)), canvas)
     canvas.trim()
+    if not canvas.text.strip() and not notice:
+        # Telegram takes no empty message, and Markdown can show nothing: a link's definition, say.
+        canvas.write("…")
     if notice:
         canvas.gap(2 if canvas.text else 0)
         start = canvas.length

@@ -59,8 +59,8 @@ def split_markdown(
         rest = rest[cut:].lstrip("\n")
         if piece.strip():
             pieces.append(piece)
-        if not rest and pieces:
-            return pieces
+        if not rest:
+            return pieces or [text]
 
 
 def _first_piece(

@@ -237,6 +237,17 @@ def test_split_and_rendered_pieces_fit_both_platforms(markdown: str) -> None:
         assert len(to_discord(piece.text, piece.notice)) <= 2000
 
 
+@pytest.mark.parametrize("markdown", ["[x]: http://a.b", "\n\n", " ", "```\n```", "&nbsp;", "\u200b"])
+def test_markdown_that_shows_nothing_is_still_a_message(markdown: str) -> None:
+    shown = Reply(markdown, ReplyState.STREAMING)
+    for outlet, rendered in (
+        (TelegramOutlet, lambda text: to_telegram(text)[0]),
+        (ChannelOutlet, to_discord),
+    ):
+        (piece,) = outlet.cut(object.__new__(outlet), shown)
+        assert rendered(piece.text)
+
+
 def test_a_piece_with_a_hundred_entities_is_cut_rather_than_stripped_of_them() -> None:
     markdown = " ".join(f"**b{number}**" for number in range(250))
     pieces = TelegramOutlet.cut(object.__new__(TelegramOutlet), reply(markdown))

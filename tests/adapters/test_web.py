@@ -114,6 +114,41 @@ async def test_a_page_that_lost_its_connection_finds_the_answer_again(
     assert engine.stats().requests_finished == 1
 
 
+async def test_who_has_seen_the_end_is_sent_nothing_again(site: WebAdapter) -> None:
+    async with browser() as session:
+        await session.get(site.url)
+        body = {"id": "seen-to-the-end", "conversation": 1, "text": "hello"}
+        stream = (await (await session.post(f"{site.url}/api/messages", json=body)).json())["stream"]
+        url = f"{site.url}/api/streams/{stream}"
+        whole = await (await session.get(url)).text()
+        last = [line for line in whole.splitlines() if line.startswith("id: ")][-1].removeprefix("id: ")
+        again = await (await session.get(url, headers={"Last-Event-ID": last})).text()
+        assert again == "event: end\ndata: {}\n\n"
+        behind = await (await session.get(url, headers={"Last-Event-ID": str(int(last) - 1)})).text()
+        assert '"state": "final"' in behind
+        for rubbish in ("-1", "x", "9" * 30):
+            assert (
+                '"state": "final"'
+                in await (await session.get(url, headers={"Last-Event-ID": rubbish})).text()
+            )
+
+
+async def test_conversations_and_their_histories_are_for_their_own_browser(site: WebAdapter) -> None:
+    async with browser() as session:
+        assert (await session.get(f"{site.url}/api/conversations")).status == 403, "the page sets the cookie"
+        await session.get(site.url)
+        await ask_page(session, site.url, "one", conversation=5, id="question-one")
+        await ask_page(session, site.url, "two", conversation=6)
+        listed = await (await session.get(f"{site.url}/api/conversations")).json()
+        assert [(entry["id"], entry["title"]) for entry in listed] == [(6, "two"), (5, "one")]
+        kept = await (await session.get(f"{site.url}/api/conversations/5")).json()
+        assert [(turn["ref"], turn["question"]) for turn in kept["turns"]] == [("question-one", "one")]
+    async with browser() as other:
+        await other.get(site.url)
+        assert await (await other.get(f"{site.url}/api/conversations")).json() == []
+        assert (await (await other.get(f"{site.url}/api/conversations/5")).json())["turns"] == []
+
+
 async def test_nobody_reads_another_browsers_stream(site: WebAdapter) -> None:
     async with browser() as mine, browser() as other:
         await mine.get(site.url)

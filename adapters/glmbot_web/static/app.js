@@ -13,7 +13,7 @@ let administrator = false;
 function fresh() { return 2 + Math.floor(Math.random() * (Number.MAX_SAFE_INTEGER - 4)); }
 
 const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-const running = () => turns.find((turn) => turn.stream && !ENDED.has(turn.state));
+const running = () => turns.find((turn) => !ENDED.has(turn.state));
 const post = (text, more = {}) => ask("/api/messages", { id: newId(), conversation, text, ...more });
 
 // ---- the list of conversations
@@ -171,6 +171,7 @@ async function begin(turn, text, more) {
   const place = turns.findIndex((each) => each.ref === turn.ref);
   turns.splice(place < 0 ? turns.length : place, turns.length, turn);
   draw();
+  busy(true);
   try {
     const answer = await post(text, more);
     if (answer === null) return;
@@ -179,6 +180,7 @@ async function begin(turn, text, more) {
     drawChats();
   } catch (error) {
     update(turn, { state: "failed", notice: `${say("failed")} ${error.message}` });
+    busy(false);
   }
 }
 
