@@ -258,6 +258,7 @@ async def test_a_stranger_gets_in_by_a_pairing_code_that_an_administrator_passes
         await telegram.say("hello", user=8)
         eight = ConversationKey("telegram", 8)
         await until_async(lambda: turns_of(sqlite_store, eight), lambda turns: len(turns) == 1)
+        await until_async(lambda: sqlite_store.unfinished("telegram"), lambda left: not left)
         await telegram.say("/block 8")
         await until(lambda: "telegram:8 is blocked" in telegram.texts(USER)[-1])
         shown = telegram.texts(8)

@@ -201,7 +201,8 @@ def test_check_and_doctor_say_what_is_in_order_and_what_is_not(tiny_model: Path,
     sick = glmbot("doctor", "--config", str(config), cwd=tmp_path)
     assert sick.returncode == 1
     assert "FAIL telegram: no token" in sick.stderr
-    assert "FAIL access: nobody may talk on telegram" in sick.stderr
+    assert "FAIL access: nobody is named on telegram" in sick.stderr
+    assert "glmbot pair CODE --admin" in sick.stderr
     assert "ok   memory" in sick.stderr
     config.write_text(f"[telegram]\n[access]\nadmins = ['telegram:1']\n[model]\npath = '{tiny_model}'\n")
     well = glmbot("doctor", "--config", str(config), cwd=tmp_path, GLMBOT_TELEGRAM__TOKEN=TOKEN)

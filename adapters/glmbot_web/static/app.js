@@ -19,7 +19,9 @@ const post = (text, more = {}) => ask("/api/messages", { id: newId(), conversati
 // ---- the list of conversations
 
 async function list() {
-  chats = (await ask("/api/conversations")) ?? [];
+  try {
+    chats = (await ask("/api/conversations")) ?? [];
+  } catch { return; /* the list stays as it was; the next answer brings it again */ }
   drawChats();
 }
 
@@ -275,4 +277,4 @@ const loaded = (async () => {
   await list();
   const wanted = Number(location.hash.slice(1));
   await go(Number.isSafeInteger(wanted) && wanted > 0 ? wanted : fresh());
-})();
+})().catch((error) => log.replaceChildren(element("p", "notice", `${say("lost")} ${error.message}`)));
