@@ -113,7 +113,8 @@ async def run(
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, interrupted)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, running.reload_and_log)
+    if read_again is not None:
+        loop.add_signal_handler(signal.SIGHUP, running.reload_and_log)
     serve = asyncio.ensure_future(_serve(running, stop, on_progress))
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait({serve, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -4,6 +4,7 @@
     ├── ConfigError            the configuration: file, line, key, what to do
     ├── ModelFileError         a model's folder: which file, which tensor
     ├── StoreError             history could not be read or written
+    ├── ContentRefused         moderation does not allow a question
     ├── BackupError            a backup that can't be written, or is none
     ├── AdapterError           a platform refused us: token, port, network
     └── EngineError            one answer could not be generated
@@ -23,6 +24,7 @@ __all__ = [
     "AdapterError",
     "BackupError",
     "ConfigError",
+    "ContentRefused",
     "DeadlineExceeded",
     "EngineError",
     "EngineStopped",
@@ -49,6 +51,10 @@ class ModelFileError(GlmbotError):
 
 
 class StoreError(GlmbotError):
+    pass
+
+
+class ContentRefused(GlmbotError):
     pass
 
 

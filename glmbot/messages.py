@@ -298,7 +298,10 @@ class Dialogue(Protocol):
         ...
 
     def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
-        """Answer a stateless request. Raises PromptTooLong, QueueFull and ValueError before the first reply."""
+        """Answer a stateless request. `finish_reason` "content_filter" is an answer that moderation ended.
+
+        Raises PromptTooLong, QueueFull, ContentRefused and ValueError before the first reply.
+        """
         ...
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
@@ -353,6 +356,10 @@ class Dialogue(Protocol):
         ...
 
     def health(self) -> Health: ...
+
+    async def obstacles(self) -> Sequence[str]:
+        """The parts that keep the bot from answering now ("engine", "store"); none when it is ready."""
+        ...
 
     async def overview(self) -> Overview:
         """For the operator's page, which is for administrators only."""

@@ -1,4 +1,5 @@
-"""The web: a chat page, the OpenAI-compatible interface, ChatGLM-6B's POST /, /healthz and /metrics."""
+"""The web: a chat page and the operator's, the OpenAI-compatible interface, ChatGLM-6B's POST /, and what machines
+ask: /healthz (is the process alive), /readyz (can it answer) and /metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from typing import Any, ClassVar
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from glmbot.errors import AdapterError, EngineError, QueueFull, StoreError
+from glmbot.errors import AdapterError, ContentRefused, EngineError, QueueFull, StoreError
 from glmbot.messages import Dialogue, Role, UserKey
 from glmbot_web.delivery import Streams
 from glmbot_web.guard import Guard, is_loopback
@@ -81,6 +82,7 @@ class WebAdapter:
                 web.get("/admin", self._operator_page),
                 web.post("/", self._chatglm),
                 web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/static/{name}", self._static),
                 *PageApi(self._dialogue, self._guard, self._streams, self._role()).routes(),
@@ -125,7 +127,7 @@ class WebAdapter:
     ) -> web.StreamResponse:
         try:
             self._guard.check_site(request)
-            open_to_all = request.path in ("/", "/admin", "/healthz") and request.method == "GET"
+            open_to_all = request.path in ("/", "/admin", "/healthz", "/readyz") and request.method == "GET"
             open_to_all = open_to_all or request.path == "/api/login" or request.path.startswith("/static/")
             if not open_to_all and not self._guard.allowed(request):
                 return openai_error(401, "a token is needed: Authorization: Bearer …", code="invalid_api_key")
@@ -174,7 +176,7 @@ class WebAdapter:
             async with aclosing(self._dialogue.complete(completion)) as replies:
                 async for reply in replies:
                     text = reply.text
-        except (BadRequest, ValueError) as error:
+        except (BadRequest, ContentRefused, ValueError) as error:
             return _chatglm_answer(str(error), [], 400)
         except QueueFull as error:
             return _chatglm_answer(str(error), [], 429)
@@ -192,6 +194,11 @@ class WebAdapter:
             "waiting": health.waiting,
         }
         return web.json_response(body, status=200 if health.ok else 503)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        missing = await self._dialogue.obstacles()
+        body = {"status": "not ready" if missing else "ready", "missing": list(missing)}
+        return web.json_response(body, status=503 if missing else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         """For Prometheus, which sends the token as a bearer where one is set."""

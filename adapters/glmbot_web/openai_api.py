@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from glmbot.errors import EngineError, EngineStopped, PromptTooLong, QueueFull
+from glmbot.errors import ContentRefused, EngineError, EngineStopped, PromptTooLong, QueueFull
 from glmbot.messages import Dialogue, Reply, Usage, UserKey
 from glmbot_web.delivery import sse
 from glmbot_web.normalize import (
@@ -66,6 +66,8 @@ class OpenAiApi:
             return openai_error(400, str(error), param=error.field or None)
         except ValueError as error:
             return openai_error(400, str(error))
+        except ContentRefused as error:
+            return openai_error(400, str(error), code="content_filter")
         except PromptTooLong as error:
             return openai_error(400, f"too long for the context: {error}", code="context_length_exceeded")
         except QueueFull as error:
@@ -153,7 +155,7 @@ def openai_error(
 
 def _finish_reason(reply: Reply) -> str:
     """The interface knows no deadline; a client treats it like any other cut."""
-    return "stop" if reply.finish_reason == "stop" else "length"
+    return reply.finish_reason if reply.finish_reason in ("stop", "content_filter") else "length"
 
 
 def _usage(usage: Usage | None) -> dict[str, int]:

@@ -1,14 +1,73 @@
-"""Reading a stateless request, whose caller brings the history, into the terms of the dialogue. Pure."""
+"""A stateless request, whose caller brings the history: into the terms of the dialogue, and its answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
-from glmbot.engine.base import ChatTurn, Sampling
-from glmbot.messages import Completion
+from glmbot.dialogue.answering import DialogueSettings, off_loop, snapshot
+from glmbot.dialogue.moderation import Direction, Moderation
+from glmbot.dialogue.prompt import fit
+from glmbot.engine.base import ChatTurn, Engine, Sampling
+from glmbot.errors import ContentRefused, PromptTooLong
+from glmbot.messages import Completion, Reply, ReplyState
 
-__all__ = ["sampling_for", "split_turns"]
+__all__ = ["complete", "sampling_for", "split_turns"]
+
+
+async def complete(
+    request: Completion, engine: Engine, settings: DialogueSettings, moderation: Moderation
+) -> AsyncGenerator[Reply, None]:
+    """See `glmbot.messages.Dialogue.complete`."""
+    system, turns, question = split_turns(request.turns)
+    if not await _allows(moderation, Direction.QUESTION, question, request):
+        raise ContentRefused("the operator of this server does not allow that question")
+    limit = engine.context_length
+    sampling = sampling_for(request, settings.sampling, limit)
+    total = min(limit, request.max_total_tokens or limit)
+    room = total - sampling.max_tokens if request.trim else total - 1
+    prompt = await off_loop(
+        question,
+        lambda: fit(
+            engine.chat_format,
+            system=system or settings.system_prompt,
+            turns=turns,
+            question=question,
+            budget=max(1, room),
+            turn_limit=len(turns),
+        ),
+    )
+    if not request.trim and (prompt.dropped or prompt.question_cut):
+        raise PromptTooLong(limit + 1, limit)
+    sampling = replace(sampling, max_tokens=min(sampling.max_tokens, total - len(prompt.tokens)))
+    generation = engine.generate(
+        prompt.tokens, sampling, user=str(request.user), deadline_s=settings.deadline_s
+    )
+    shown = ""
+    async with aclosing(generation):
+        async for progress in generation:
+            reply = snapshot(progress)
+            if moderation.has_word(reply.text):
+                yield _filtered(reply, shown)
+                return
+            if reply.state.ended:
+                allowed = await _allows(moderation, Direction.ANSWER, reply.text, request)
+                yield reply if allowed else _filtered(reply, shown)
+            elif moderation.holds_answers:
+                yield replace(reply, text="")
+            else:
+                shown = reply.text
+                yield reply
+
+
+def _filtered(reply: Reply, shown: str) -> Reply:
+    """The end of an answer that may not go on: what its reader has seen already stands."""
+    return replace(reply, text=shown, state=ReplyState.FINAL, finish_reason="content_filter")
+
+
+async def _allows(moderation: Moderation, direction: Direction, text: str, request: Completion) -> bool:
+    return await moderation.allows(direction, text, user=str(request.user), conversation="")
 
 
 def split_turns(turns: Sequence[tuple[str, str]]) -> tuple[str, list[ChatTurn], str]:

@@ -20,22 +20,19 @@ from glmbot.dialogue.answering import (
     DialogueSettings,
     failed,
     notice,
-    off_loop,
-    snapshot,
     stored_reply,
     with_actions,
 )
 from glmbot.dialogue.commands import Command
-from glmbot.dialogue.completion import sampling_for, split_turns
+from glmbot.dialogue.completion import complete
 from glmbot.dialogue.lanes import Lanes, Ticket
 from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.monitor import Monitor
 from glmbot.dialogue.outbox import Outbox
 from glmbot.dialogue.people import People, Standing
-from glmbot.dialogue.prompt import fit
 from glmbot.dialogue.quotas import Quotas
 from glmbot.engine.base import Engine
-from glmbot.errors import PromptTooLong, StoreError
+from glmbot.errors import StoreError
 from glmbot.messages import (
     Addressed,
     ChatKind,
@@ -59,6 +56,7 @@ __all__ = ["DialogueManager", "DialogueSettings"]
 
 _log = logging.getLogger(__name__)
 
+_NOBODY = UserKey("nobody", 0)
 _ASKING = {"retry": "retry", "continue": "continue"}
 # What each mode of a group answers beside commands.
 _MODES: Mapping[str, frozenset[Addressed]] = {
@@ -154,33 +152,8 @@ class DialogueManager:
         finally:
             self._lanes.leave(ticket)
 
-    async def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
-        settings = self._answering.settings
-        system, turns, question = split_turns(request.turns)
-        limit = self._engine.context_length
-        sampling = sampling_for(request, settings.sampling, limit)
-        total = min(limit, request.max_total_tokens or limit)
-        room = total - sampling.max_tokens if request.trim else total - 1
-        prompt = await off_loop(
-            question,
-            lambda: fit(
-                self._engine.chat_format,
-                system=system or settings.system_prompt,
-                turns=turns,
-                question=question,
-                budget=max(1, room),
-                turn_limit=len(turns),
-            ),
-        )
-        if not request.trim and (prompt.dropped or prompt.question_cut):
-            raise PromptTooLong(limit + 1, limit)
-        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, total - len(prompt.tokens)))
-        generation = self._engine.generate(
-            prompt.tokens, sampling, user=str(request.user), deadline_s=settings.deadline_s
-        )
-        async with aclosing(generation):
-            async for progress in generation:
-                yield snapshot(progress)
+    def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
+        return complete(request, self._engine, self._answering.settings, self._answering.moderation)
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         await self._store.mark(message, marks)
@@ -235,6 +208,15 @@ class DialogueManager:
     def health(self) -> Health:
         stats = self._engine.stats()
         return Health(stats.alive, stats.model, str(stats.precision), stats.running, stats.waiting)
+
+    async def obstacles(self) -> Sequence[str]:
+        found = [] if self._engine.stats().alive else ["engine"]
+        try:
+            await self._store.settings(_NOBODY)
+        except StoreError as error:
+            _log.error("%s", error)
+            found.append("store")
+        return found
 
     async def overview(self) -> Overview:
         return await self.monitor.overview(self._engine.precisions)

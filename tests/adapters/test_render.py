@@ -240,12 +240,10 @@ def test_split_and_rendered_pieces_fit_both_platforms(markdown: str) -> None:
 @pytest.mark.parametrize("markdown", ["[x]: http://a.b", "\n\n", " ", "```\n```", "&nbsp;", "\u200b"])
 def test_markdown_that_shows_nothing_is_still_a_message(markdown: str) -> None:
     shown = Reply(markdown, ReplyState.STREAMING)
-    for outlet, rendered in (
-        (TelegramOutlet, lambda text: to_telegram(text)[0]),
-        (ChannelOutlet, to_discord),
-    ):
-        (piece,) = outlet.cut(object.__new__(outlet), shown)
-        assert rendered(piece.text)
+    (piece,) = TelegramOutlet.cut(object.__new__(TelegramOutlet), shown)
+    assert to_telegram(piece.text)[0]
+    (piece,) = ChannelOutlet.cut(object.__new__(ChannelOutlet), shown)
+    assert to_discord(piece.text)
 
 
 def test_a_piece_with_a_hundred_entities_is_cut_rather_than_stripped_of_them() -> None:

@@ -20,9 +20,10 @@ from pydantic import SecretStr
 from adapters.waiting import until_async
 from conftest import make_dialogue, until
 from glmbot.dialogue.access import Access
+from glmbot.dialogue.moderation import Moderation
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.errors import AdapterError
+from glmbot.errors import AdapterError, StoreError
 from glmbot.store.base import Store
 from glmbot_web.adapter import WebAdapter, WebSettings
 from glmbot_web.render import to_html
@@ -247,6 +248,34 @@ async def test_errors_have_the_openai_form(site: WebAdapter) -> None:
     await client.close()
 
 
+async def test_programs_are_moderated_like_people(engine: LocalEngine, sqlite_store: Store) -> None:
+    words = Moderation(["bomb", "你好"])
+    async with web(engine, sqlite_store, moderation=words) as site:
+        client = AsyncOpenAI(base_url=f"{site.url}/v1", api_key="none")
+        with pytest.raises(openai.BadRequestError, match="does not allow"):
+            await client.chat.completions.create(model="x", messages=[{"role": "user", "content": "a bomb"}])
+        ask: Any = {
+            "model": "x",
+            "messages": [{"role": "user", "content": "hello"}],
+            "max_tokens": 300,
+            "seed": 1,
+        }
+        whole = await client.chat.completions.create(**ask)
+        assert whole.choices[0].finish_reason == "content_filter"
+        text, finish = "", ""
+        async for chunk in await client.chat.completions.create(**ask, stream=True):
+            text += chunk.choices[0].delta.content or ""
+            finish = chunk.choices[0].finish_reason or finish
+        assert finish == "content_filter"
+        assert "你好" not in text + (whole.choices[0].message.content or "")
+        async with (
+            browser() as session,
+            session.post(site.url, json={"prompt": "a bomb", "history": []}) as answer,
+        ):
+            assert answer.status == 400
+        await client.close()
+
+
 async def test_a_client_that_goes_away_in_mid_stream_frees_the_engine(
     engine: LocalEngine, site: WebAdapter
 ) -> None:
@@ -412,3 +441,23 @@ def test_no_markup_of_the_models_reaches_the_page(text: str) -> None:
     html = to_html(text).lower()
     for forbidden in ("<script", "<img", "onerror=a>", 'href="javascript:', 'href="data:', "<b>", "<iframe"):
         assert forbidden not in html
+
+
+async def test_readyz_tells_when_the_store_is_gone_and_when_it_is_back(
+    engine: LocalEngine, sqlite_store: Store
+) -> None:
+    async with web(engine, sqlite_store) as site, browser() as session:
+        url = f"{site.url}/readyz"
+        assert (await session.get(url)).status == 200
+        real = sqlite_store.settings
+
+        async def failing(owner: object) -> dict[str, str]:
+            raise StoreError("the disk is gone")
+
+        sqlite_store.settings = failing
+        answer = await session.get(url)
+        assert answer.status == 503
+        assert await answer.json() == {"status": "not ready", "missing": ["store"]}
+        assert (await session.get(f"{site.url}/healthz")).status == 200, "alive all the same"
+        sqlite_store.settings = real
+        assert (await session.get(url)).status == 200
