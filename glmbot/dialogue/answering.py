@@ -20,6 +20,7 @@ from glmbot.store.base import Store, StoredAnswer, Turn
 __all__ = [
     "Answering",
     "DialogueSettings",
+    "asked_text",
     "failed",
     "notice",
     "off_loop",
@@ -176,11 +177,11 @@ class Answering:
         after, question = None, message.text.strip()
         if message.edits and (earlier := await self._store.turn_of(conversation, message.ref)):
             after = earlier.parent
+            question = asked_text(message) if earlier.question.startswith("> ") else question
         elif message.replies_to and (answered := await self._store.turn_of(conversation, message.replies_to)):
             after = answered.id
-        elif message.quoted.strip():
-            quoted = message.quoted.strip()[:_LONGEST_QUOTE].replace("\n", "\n> ")
-            question = f"> {quoted}\n\n{question}"
+        else:
+            question = asked_text(message)
         history = await self._store.last_turns(conversation, limit, upto=after)
         return _Task(question, message.ref, history, after)
 
@@ -255,6 +256,12 @@ class Answering:
             turn_answer=task.begun + reply.text if task is not None and not task.whole else None,
         )
         return reply
+
+
+def asked_text(message: Message) -> str:
+    """The question with what it quotes in front, as Markdown."""
+    quoted = message.quoted.strip()[:_LONGEST_QUOTE].replace("\n", "\n> ")
+    return f"> {quoted}\n\n{message.text.strip()}" if quoted else message.text.strip()
 
 
 def notice(language: str, key: str, **values: object) -> Reply:

@@ -18,6 +18,7 @@ from glmbot.dialogue.administration import Administration, Reloaded
 from glmbot.dialogue.answering import (
     Answering,
     DialogueSettings,
+    asked_text,
     failed,
     notice,
     stored_reply,
@@ -124,7 +125,10 @@ class DialogueManager:
         if message.edits:
             command = commands.parse(message.text)
             earlier = await self._store.turn_of(message.conversation, message.ref)
-            unchanged = earlier is not None and earlier.question == message.text.strip()
+            unchanged = earlier is not None and earlier.question in (
+                message.text.strip(),
+                asked_text(message),
+            )
             # Telegram also reports edits that leave the text alone; and a command is not given twice.
             if unchanged or (command is not None and command.name != "ask"):
                 return False
@@ -147,7 +151,8 @@ class DialogueManager:
         try:
             wish = "ask" if command is None else _ASKING[command.name]
             async with aclosing(self._answer(message, ticket, wish)) as replies:
-                async for ticket.reply in replies:
+                async for reply in replies:
+                    ticket.reply = await self._beside_earlier(message, reply)
                     yield ticket.reply
         finally:
             self._lanes.leave(ticket)
@@ -236,15 +241,16 @@ class DialogueManager:
                     async for reply in replies:
                         yield reply
                 return
+            # What was answered before a restart is shown again whatever the limits are by now.
+            stored = await self._store.answer(message)
+            if stored is not None:
+                yield with_actions(stored_reply(stored), language)
+                return
             if (refusal := self._refusal(message, standing, language)) is not None:
                 yield refusal
                 return
             yield with_actions(Reply("", ReplyState.QUEUED), language)
             await ticket.wait()
-            stored = await self._store.answer(message)
-            if stored is not None:
-                yield with_actions(stored_reply(stored), language)
-                return
             if ticket.stop.is_set():
                 yield await self._answering.stopped(message, language)
                 return
@@ -256,6 +262,16 @@ class DialogueManager:
         except StoreError as error:
             _log.error("%s: %s", message.conversation, error)
             yield failed(language, "answer.store_failed")
+
+    async def _beside_earlier(self, message: Message, reply: Reply) -> Reply:
+        """A button that fails must not wipe out the answer that it stands under."""
+        if not message.in_place or reply.text or reply.state is not ReplyState.FAILED:
+            return reply
+        try:
+            turn = await self._store.turn_of(message.conversation, message.replies_to)
+        except StoreError:
+            return reply
+        return reply if turn is None else replace(reply, text=turn.answer)
 
     def _refusal(self, message: Message, standing: Standing, language: str) -> Reply | None:
         """What keeps a question from being answered at all."""

@@ -191,6 +191,43 @@ async def test_limits_hold_for_people_and_chats_but_not_for_administrators(
     assert (await answer(dialogue, message("hello", **in_group))).state is ReplyState.FINAL
 
 
+async def test_a_button_that_is_refused_leaves_the_answer_it_stands_under(
+    engine: LocalEngine, store: Store
+) -> None:
+    dialogue = make_dialogue(engine, store, access=ACCESS, user_per_hour=1)
+    first = await answer(dialogue, message("hello"), "a1")
+    refused = await answer(dialogue, message("/retry", ref="", replies_to="a1", in_place=True), "a1")
+    assert refused.state is ReplyState.FAILED
+    assert "limit" in refused.notice
+    assert refused.text == first.text
+
+
+async def test_what_was_answered_before_a_restart_is_shown_whatever_the_limits_are(
+    engine: LocalEngine, store: Store
+) -> None:
+    first = make_dialogue(engine, store, access=ACCESS, user_per_hour=1)
+    asked = message("hello")
+    assert await first.accept(asked)
+    async with aclosing(first.respond(asked)) as replies:
+        said = [reply async for reply in replies][-1]
+    again = make_dialogue(engine, store, access=ACCESS, user_per_hour=1)
+    await answer(again, message("something else"))
+    async with aclosing(again.respond(asked)) as replies:
+        assert [reply.text async for reply in replies] == [said.text]
+
+
+async def test_an_edit_of_a_question_that_quotes_keeps_the_quotation(
+    dialogue: DialogueManager, store: Store
+) -> None:
+    asked = message("translate", replies_to="x9", quoted="Bonjour")
+    await answer(dialogue, asked, "a1")
+    same = message("translate", ref=asked.ref, replies_to="x9", quoted="Bonjour", edits=True)
+    assert not await dialogue.accept(same)
+    better = message("translate it", ref=asked.ref, replies_to="x9", quoted="Bonjour", edits=True)
+    await answer(dialogue, better, "a1")
+    assert await questions(store) == ["> Bonjour\n\ntranslate it"]
+
+
 async def test_the_blocked_hear_nothing_and_an_administrator_cannot_be_blocked(
     dialogue: DialogueManager,
 ) -> None:
