@@ -1,7 +1,7 @@
 """Packed weights on NVIDIA cards older than Ampere, through OpenBMB's cpm_kernels, as the published code has it.
 
 cpm_kernels compiles and launches; the kernels are ours: they widen packed weights to float16, the scale applied
-in the same pass, and the ordinary float16 product follows. https://pypi.org/project/cpm-kernels/
+in the same pass, and the ordinary float16 product follows.
 """
 
 from __future__ import annotations
