@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from glmbot.errors import BackupError
 from glmbot.messages import ChatKey, ConversationKey, UserKey
-from glmbot.store.base import Store, StoredConversation, Turn
+from glmbot.store.base import Store, StoredConversation, Turn, owner_from
 
 __all__ = ["Restored", "back_up", "restore"]
 
@@ -104,7 +104,7 @@ def _read(path: Path) -> Iterator[StoredConversation | _Settings]:
                         raise BackupError(f"{path}: lines are missing; nothing was restored")
                     whole = True
                 elif "owner" in line:
-                    yield _Settings(_owner(line["owner"]), dict(line["settings"]))
+                    yield _Settings(owner_from(line["owner"]), dict(line["settings"]))
                 else:
                     yield _conversation(line)
     except BackupError:
@@ -123,7 +123,3 @@ def _conversation(line: Mapping[str, Any]) -> StoredConversation:
         fields["user"] = UserKey.parse(fields["user"])
     turns = [Turn(**fields) for fields in written]
     return StoredConversation(ConversationKey.parse(line["conversation"]), turns, int(line["head"]))
-
-
-def _owner(text: str) -> UserKey | ChatKey:
-    return ChatKey.parse(text) if text.count(":") == 2 else UserKey.parse(text)

@@ -16,6 +16,7 @@ __all__ = [
     "Turn",
     "message_from_json",
     "message_to_json",
+    "owner_from",
 ]
 
 
@@ -180,6 +181,11 @@ class Store(Protocol):
     async def put(self, stored: StoredConversation) -> bool:
         """Write a conversation back as it was. False, and nothing changed, when it has turns already."""
         ...
+
+
+def owner_from(text: str) -> UserKey | ChatKey:
+    """Read what `str` made of an owner of settings. Raises ValueError for anything else."""
+    return ChatKey.parse(text) if text.count(":") == 2 else UserKey.parse(text)
 
 
 def message_to_json(message: Message) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from glmbot.store.base import (
     Turn,
     message_from_json,
     message_to_json,
+    owner_from,
 )
 
 __all__ = ["RedisStore"]
@@ -271,8 +272,7 @@ class RedisStore:
     async def all_settings(self) -> Mapping[str, Mapping[str, str]]:
         found: dict[str, Mapping[str, str]] = {}
         for name in sorted(await self._ask(self._redis.smembers(f"{self._prefix}:owners"))):
-            owner = ChatKey.parse(name) if name.count(":") == 2 else UserKey.parse(name)
-            if settings := await self.settings(owner):
+            if settings := await self.settings(owner_from(name)):
                 found[name] = settings
         return found
 
