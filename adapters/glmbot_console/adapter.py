@@ -14,6 +14,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
+from glmbot.delivery.deliveries import obey
 from glmbot.messages import Dialogue, Message
 from glmbot_console.delivery import print_replies
 from glmbot_console.normalize import PLATFORM, normalize
@@ -83,9 +84,7 @@ class ConsoleAdapter:
     async def _command(self, text: str) -> None:
         message = self._message(text)
         await self._dialogue.accept(message)
-        async for _ in self._dialogue.respond(message):
-            pass
-        await self._dialogue.delivered(message)
+        await obey(self._dialogue, message)
 
     def _message(self, line: str) -> Message:
         return normalize(

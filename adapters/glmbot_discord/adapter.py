@@ -22,7 +22,7 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 from pydantic import BaseModel, Field
 
-from glmbot.delivery.deliveries import Deliveries, sent_before
+from glmbot.delivery.deliveries import Deliveries, obey, sent_before
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, StoreError
 from glmbot.messages import CommandInfo, ConversationKey, Dialogue, Message, Role
@@ -195,10 +195,7 @@ class DiscordAdapter:
         if message.text != "/stop":
             self._begin(message, [])
             return
-        async with aclosing(self._dialogue.respond(message)) as replies:
-            async for _ in replies:
-                pass
-        await self._dialogue.delivered(message)
+        await obey(self._dialogue, message)
 
     def menu(self) -> Sequence[tuple[CommandInfo, str]]:
         """Every command with its description in Chinese beside the English one."""

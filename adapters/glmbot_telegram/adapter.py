@@ -83,7 +83,7 @@ class TelegramAdapter:
         self._deliveries = Deliveries(dialogue)
         self._presses = Background()
         self._overall = Pace(1 / _REQUESTS_PER_SECOND)
-        self._paces: dict[tuple[int, bool], Pace] = {}
+        self._paces: dict[int, Pace] = {}
         self._receiving: list[asyncio.Task[None]] = []
         self.webhook: Webhook | None = None
         self._bot: Bot
@@ -205,12 +205,11 @@ class TelegramAdapter:
     # ---- answering -------------------------------------------------------------------------------------------
 
     def _begin(self, message: Message, sent: list[str]) -> None:
-        group = message.conversation.chat < 0
-        chat = (message.conversation.chat, group)
+        chat, settings = message.conversation.chat, self._settings
         if chat not in self._paces:
-            settings = self._settings
-            self._paces[chat] = Pace(settings.group_edit_interval_s if group else settings.edit_interval_s)
-        outlet = TelegramOutlet(self._bot, message, self._overall, drafts=self._settings.drafts)
+            # Groups have negative ids.
+            self._paces[chat] = Pace(settings.group_edit_interval_s if chat < 0 else settings.edit_interval_s)
+        outlet = TelegramOutlet(self._bot, message, self._overall, drafts=settings.drafts)
         self._deliveries.begin(message, outlet, self._paces[chat], sent)
 
     async def _press(self, press: Press) -> None:

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _LARGEST_BODY = 8 * 2**20
 _DRAIN_S = 5.0
+_PAGES = {"/": "index.html", "/admin": "admin.html"}
 _STATIC = ("app.js", "admin.js", "words.js", "style.css", "icon.svg")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
@@ -78,8 +79,7 @@ class WebAdapter:
         app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._protect])
         app.add_routes(
             [
-                web.get("/", self._page),
-                web.get("/admin", self._operator_page),
+                *(web.get(path, self._page) for path in _PAGES),
                 web.post("/", self._chatglm),
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
@@ -127,7 +127,7 @@ class WebAdapter:
     ) -> web.StreamResponse:
         try:
             self._guard.check_site(request)
-            open_to_all = request.path in ("/", "/admin", "/healthz", "/readyz") and request.method == "GET"
+            open_to_all = request.path in (*_PAGES, "/healthz", "/readyz") and request.method == "GET"
             open_to_all = open_to_all or request.path == "/api/login" or request.path.startswith("/static/")
             if not open_to_all and not self._guard.allowed(request):
                 return openai_error(401, "a token is needed: Authorization: Bearer …", code="invalid_api_key")
@@ -152,12 +152,7 @@ class WebAdapter:
     # ---- files ------------------------------------------------------------------------------------------------
 
     async def _page(self, request: web.Request) -> web.Response:
-        response = _file("index.html")
-        self._guard.session(request, response)
-        return response
-
-    async def _operator_page(self, request: web.Request) -> web.Response:
-        response = _file("admin.html")
+        response = _file(_PAGES[request.path])
         self._guard.session(request, response)
         return response
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import aclosing
 from dataclasses import asdict
 
 from aiohttp import web
 
-from glmbot.messages import Dialogue, Message, Role
+from glmbot.delivery.deliveries import obey
+from glmbot.messages import Dialogue, Message, Reply, ReplyState, Role
 from glmbot_web.guard import Guard
 from glmbot_web.normalize import BadRequest, OperatorCommand, PageMessage, page_message, parse
 from glmbot_web.openai_api import openai_error
@@ -49,12 +49,8 @@ class OperatorApi:
         language = request.query.get("language", "")
         message: Message = page_message(wish, session, language=language, vouched=self._role)
         await self._dialogue.accept(message)
-        state, words = "final", ""
-        async with aclosing(self._dialogue.respond(message)) as replies:
-            async for reply in replies:
-                state, words = reply.state, reply.notice
-        await self._dialogue.delivered(message)
-        return web.json_response({"state": state, "notice": words})
+        reply = await obey(self._dialogue, message) or Reply("", ReplyState.FINAL)
+        return web.json_response({"state": reply.state, "notice": reply.notice})
 
     def _only_administrators(self) -> None:
         if self._role is not Role.ADMIN:

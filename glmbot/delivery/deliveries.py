@@ -6,14 +6,15 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 
 from glmbot.delivery.background import Background
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import Gone, Outlet, Refused, show
 from glmbot.errors import StoreError
-from glmbot.messages import ConversationKey, Dialogue, Message
+from glmbot.messages import ConversationKey, Dialogue, Message, Reply
 
-__all__ = ["Deliveries", "sent_before"]
+__all__ = ["Deliveries", "obey", "sent_before"]
 
 _log = logging.getLogger(__name__)
 
@@ -99,6 +100,19 @@ class Deliveries:
     ) -> Sequence[str]:
         """The messages of the answer that this one takes the place of, once nobody else writes to them."""
         return await self._dialogue.shown(message) if before is None else await before
+
+
+async def obey(dialogue: Dialogue, message: Message) -> Reply | None:
+    """Run an accepted command whose words are not shown by messages of their own. Returns its last snapshot.
+
+    Raises StoreError when its end could not be recorded.
+    """
+    last: Reply | None = None
+    async with aclosing(dialogue.respond(message)) as replies:
+        async for reply in replies:
+            last = reply
+    await dialogue.delivered(message)
+    return last
 
 
 def sent_before(marks: Mapping[str, str]) -> list[str]:

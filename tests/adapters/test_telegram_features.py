@@ -274,10 +274,10 @@ async def test_a_notice_reaches_every_chat_once_also_after_a_restart(
         for user in (8, 9):
             await telegram.say("hello", user=user)
         await telegram.say("@glm_test_bot hello", user=8, chat=GROUP)
-        await until_async(lambda: sqlite_store.unfinished("telegram"), lambda left: not left)
         await until(
             lambda: len(telegram.texts(8)) == len(telegram.texts(9)) == len(telegram.texts(GROUP)) == 1
         )
+        await until_async(lambda: sqlite_store.unfinished("telegram"), lambda left: not left)
         telegram.hold(9, 3)
         await telegram.say("/broadcast Back in ten minutes.")
         await until(lambda: telegram.texts(8)[-1] == telegram.texts(GROUP)[-1] == "Back in ten minutes.")
