@@ -88,6 +88,8 @@ def dialogue_for(
             settings=parts.settings,
             moderation=parts.moderation,
             reload=reload,
+            claim_s=configuration.store.claim_s,
+            tries=configuration.dialogue.tries,
         )
     except ValueError as error:
         raise ConfigError(f"[dialogue] system_prompt: {error}") from error
@@ -170,8 +172,9 @@ class _Running:
         reload = self.reload if self._read_again is not None else None
         self._dialogue = dialogue_for(self.configuration, store, self._engine, reload)
         _log.info("model %s at %s is ready", self._engine.model_name, self._engine.precision)
-        monitor = asyncio.ensure_future(self._dialogue.monitor.run())
-        stack.callback(monitor.cancel)
+        stack.push_async_callback(self._dialogue.close)
+        running = asyncio.ensure_future(self._dialogue.run())
+        stack.callback(running.cancel)
         stack.push_async_callback(self._stop)
         for name, settings in self.configuration.adapters.items():
             await self._begin(name, settings)

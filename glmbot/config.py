@@ -93,6 +93,9 @@ class DialogueSection(_Section):
     )
     pending_per_user: int = Field(default=5, ge=1, description="Questions one person may have in progress.")
     deadline_s: float = Field(default=300.0, gt=0, description="Seconds after which an answer is ended.")
+    tries: int = Field(
+        default=5, ge=1, description="Attempts at a message that fails, before it is set aside (see /dead)."
+    )
 
 
 def _check_user(value: str) -> str:
@@ -149,6 +152,11 @@ class StoreSection(_Section):
         default=SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// (TLS) or unix://."
     )
     prefix: str = Field(default="glmbot", description="First part of every Redis key.")
+    claim_s: float = Field(
+        default=20.0,
+        ge=1,
+        description="Seconds after which another process answers what a dead one had begun.",
+    )
     keep_days: float = Field(default=0, ge=0, description="Days after which turns are deleted; 0 keeps them.")
 
 

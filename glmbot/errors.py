@@ -4,6 +4,8 @@
     ├── ConfigError            the configuration: file, line, key, what to do
     ├── ModelFileError         a model's folder: which file, which tensor
     ├── StoreError             history could not be read or written
+    │   ├── StoreUnavailable   the server can't be reached, or can't write, for now
+    │   └── ClaimLost          another process answers this conversation by now
     ├── ContentRefused         moderation does not allow a question
     ├── BackupError            a backup that can't be written, or is none
     ├── AdapterError           a platform refused us: token, port, network
@@ -23,6 +25,7 @@ from __future__ import annotations
 __all__ = [
     "AdapterError",
     "BackupError",
+    "ClaimLost",
     "ConfigError",
     "ContentRefused",
     "DeadlineExceeded",
@@ -35,6 +38,7 @@ __all__ = [
     "PromptTooLong",
     "QueueFull",
     "StoreError",
+    "StoreUnavailable",
 ]
 
 
@@ -51,6 +55,14 @@ class ModelFileError(GlmbotError):
 
 
 class StoreError(GlmbotError):
+    pass
+
+
+class StoreUnavailable(StoreError):
+    pass
+
+
+class ClaimLost(StoreError):
     pass
 
 

@@ -2,10 +2,12 @@
 
 An adapter turns a platform's update into a `Message` and hands it to the one `Dialogue` that it was given:
 
-    if await dialogue.accept(message):            # durable; only now may the platform be told
-        async for reply in dialogue.respond(message):
+    await dialogue.accept(message)                # durable; only now may the platform be told
+
+    async for entry in dialogue.assigned("telegram"):
+        async for reply in dialogue.respond(entry.message):
             ...                                   # each Reply is the whole text so far
-        await dialogue.delivered(message)         # the user has seen the end of it
+        await dialogue.delivered(entry.message)   # the user has seen the end of it
 """
 
 from __future__ import annotations
@@ -135,7 +137,7 @@ class Message:
     takes that one's place.
     `replies_to` is the ref of the message that this one answers, `quoted` that one's text. `in_place`: a button
     under the answer `replies_to` was pressed, and what comes belongs into that message.
-    `media` names what came along and can't be read ("photo").
+    `media` names what came along and can't be read ("photo"). `own`: nobody asked; `text` is the bot's own words.
     Text is made valid Unicode: JSON can carry half a surrogate pair, which no store and no socket takes.
     """
 
@@ -155,6 +157,7 @@ class Message:
     in_place: bool = False
     addressed: Addressed = Addressed.DIRECTLY
     media: str = ""
+    own: bool = False
 
     @property
     def chat(self) -> ChatKey:
@@ -219,12 +222,12 @@ class Reply:
     attachment: Attachment | None = None
     actions: tuple[Action, ...] = ()
     resumes: bool = False
-    """The process is stopping and the next one will answer: do not report the message as delivered."""
+    """The answer comes later, perhaps by another process: do not report the message as delivered, but `again`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A message accepted before a restart whose answer its user has not seen to the end."""
+    """An accepted message whose answer its user has not seen to the end. `marks`: what was noted of it so far."""
 
     message: Message
     marks: Mapping[str, str]
@@ -282,18 +285,39 @@ class Health:
 class Dialogue(Protocol):
     """The one object that an adapter is handed."""
 
-    async def accept(self, message: Message) -> bool:
-        """Record `message` durably. False when this update was accepted before, or when the bot is not spoken
-        to by this chat's mode (answer nothing then).
+    async def accept(self, message: Message, *, here: bool = False) -> bool:
+        """Record `message` durably: one of the bot's processes is `assigned` it, exactly once, and answers it.
 
+        `here`: its answer can be shown by this process alone (a page's connection, a terminal).
+        False when this update was accepted before, or when the bot is not spoken to by this chat's mode.
         Raises StoreError when it could not be recorded: the platform must then not be told that it was.
+        """
+        ...
+
+    def assigned(self, platform: str) -> AsyncGenerator[Unfinished, None]:
+        """What this process has to answer, new messages as well as those that an earlier or another process left
+        unfinished; in each conversation in the order of arrival. Deliver each; runs for ever.
+        """
+        ...
+
+    async def again(self, message: Message, reason: str = "") -> None:
+        """This assigned message could not be shown to the end. It is assigned again after a while; with a
+        `reason` only so many times, and then set aside for the administrators.
+        """
+        ...
+
+    async def leads(self, name: str) -> bool:
+        """Whether this one of the bot's processes may do what only one may do (poll with a token).
+
+        Ask again before each time. Raises StoreError.
         """
         ...
 
     def respond(self, message: Message) -> AsyncGenerator[Reply, None]:
         """Answer an accepted message. Ends after one ended snapshot; yields nothing where silence is right.
 
-        Closing the generator cancels the generation at the engine's next step.
+        Closing the generator cancels the generation at the engine's next step. Raises ClaimLost when another
+        process has the conversation by now: write nothing more.
         """
         ...
 
@@ -327,20 +351,12 @@ class Dialogue(Protocol):
         """
         ...
 
-    def outgoing(self, platform: str) -> AsyncGenerator[Message, None]:
-        """Messages that the bot itself has to say, accepted already: deliver each like any other."""
-        ...
-
     async def conversations(self, user: UserKey) -> Sequence[ConversationSummary]:
         """This person's conversations, the last used first."""
         ...
 
     async def history(self, conversation: ConversationKey) -> Sequence[tuple[str, str, str]]:
         """The (ref, question, answer) of each turn of the current branch, oldest first."""
-        ...
-
-    async def unfinished(self, platform: str) -> Sequence[Unfinished]:
-        """What was accepted and not delivered before this start, in the order of arrival."""
         ...
 
     def commands(

@@ -25,6 +25,7 @@ from playwright.async_api import Browser, Page, async_playwright
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 
+from adapters.waiting import running  # noqa: E402
 from glmbot.dialogue.access import Access  # noqa: E402
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings  # noqa: E402
 from glmbot.engine.base import Precision, Sampling  # noqa: E402
@@ -60,8 +61,7 @@ async def main() -> None:
             settings=DialogueSettings(sampling=Sampling(max_tokens=220, temperature=0)),
         )
         site = WebAdapter(WebSettings(port=0, admin=True), dialogue)
-        await site.start()
-        async with async_playwright() as playwright:
+        async with running(site), async_playwright() as playwright:
             browser = await playwright.chromium.launch(
                 executable_path=program, args=["--no-sandbox", "--disable-gpu"]
             )
@@ -69,7 +69,6 @@ async def main() -> None:
             await operator_page(browser, site.url, dialogue)
             await terminal(browser)
             await browser.close()
-        await site.stop()
         await engine.close()
         await store.close()
 

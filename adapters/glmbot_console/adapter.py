@@ -41,11 +41,10 @@ class ConsoleAdapter:
         self._out = Console(highlight=False)
         self._language = (locale.getlocale()[0] or os.environ.get("LANG", "")) or "en"
         self._answering = False
+        self._assigned = dialogue.assigned(PLATFORM)
 
     async def start(self) -> None:
-        # What an earlier run left open was asked in a terminal that is gone.
-        for left in await self._dialogue.unfinished(PLATFORM):
-            await self._dialogue.delivered(left.message)
+        return
 
     async def run(self) -> None:
         if self._settings.once:
@@ -68,12 +67,16 @@ class ConsoleAdapter:
         return True
 
     async def stop(self) -> None:
-        return
+        await self._assigned.aclose()
 
     async def _ask(self, line: str) -> None:
         message = self._message(line)
-        if not await self._dialogue.accept(message):
-            return
+        await self._dialogue.accept(message, here=True)
+        async for entry in self._assigned:
+            if entry.message.update_id == message.update_id:
+                break
+            # An earlier run's, asked in a terminal that is gone.
+            await self._dialogue.delivered(entry.message)
         self._answering = True
         try:
             await print_replies(self._dialogue.respond(message), self._out)
@@ -83,7 +86,7 @@ class ConsoleAdapter:
 
     async def _command(self, text: str) -> None:
         message = self._message(text)
-        await self._dialogue.accept(message)
+        await self._dialogue.accept(message, here=True)
         await obey(self._dialogue, message)
 
     def _message(self, line: str) -> Message:

@@ -22,6 +22,7 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 from pydantic import BaseModel, Field
 
+from glmbot.background import Background
 from glmbot.delivery.deliveries import Deliveries, obey, sent_before
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, StoreError
@@ -75,7 +76,8 @@ class DiscordAdapter:
         self._deliveries = Deliveries(dialogue)
         self._paces: dict[int, Pace] = {}
         self._questions: OrderedDict[int, ConversationKey] = OrderedDict()
-        self._outgoing: asyncio.Task[None] | None = None
+        self._answering: asyncio.Task[None] | None = None
+        self._presses = Background()
         self._client: _Client
 
     async def start(self) -> None:
@@ -112,27 +114,24 @@ class DiscordAdapter:
 
     async def stop(self) -> None:
         self._client.closing = True
-        if self._outgoing is not None:
-            self._outgoing.cancel()
-        await self._deliveries.drain(_DRAIN_S)
+        if self._answering is not None:
+            self._answering.cancel()
+        await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._presses.drain(_DRAIN_S))
         await self._client.close()
 
     # ---- what the client hears --------------------------------------------------------------------------------
 
-    async def resume(self) -> None:
-        """Once connected: answer what an earlier process left open."""
-        if self._outgoing is not None:
-            return
-        self._outgoing = asyncio.create_task(self._say_outgoing())
-        for left in await self._dialogue.unfinished(PLATFORM):
-            self._begin(left.message, sent_before(left.marks))
+    def resume(self) -> None:
+        """Once connected: answer what is assigned to this process."""
+        if self._answering is None:
+            self._answering = asyncio.create_task(self._answer_assigned())
 
     async def take_message(self, received: discord.Message, bot_id: int, *, edits: bool = False) -> None:
         message = from_message(received, bot_id, edits=edits, threads=self._settings.threads)
         if message is None:
             return
         try:
-            accepted = await self._dialogue.accept(message)
+            await self._dialogue.accept(message)
         except StoreError as error:
             _log.error("Discord: a message could not be stored: %s", error)
             notice = self._dialogue.text(message.language, "answer.store_failed")
@@ -140,9 +139,6 @@ class DiscordAdapter:
                 await received.reply(
                     notice, mention_author=False, allowed_mentions=discord.AllowedMentions.none()
                 )
-            return
-        if accepted:
-            self._begin(message, [])
 
     async def take_deletion(self, message_id: int) -> None:
         """Who deletes a question wants its answer gone too."""
@@ -168,16 +164,13 @@ class DiscordAdapter:
         await interaction.response.defer(ephemeral=ephemeral, thinking=True)
         message = from_interaction(interaction, text, ephemeral=ephemeral)
         try:
-            accepted = await self._dialogue.accept(message)
+            await self._dialogue.accept(message)
         except StoreError as error:
             _log.error("Discord: a command could not be stored: %s", error)
             notice = self._dialogue.text(message.language, "answer.store_failed")
             await interaction.edit_original_response(
                 content=notice, allowed_mentions=discord.AllowedMentions.none()
             )
-            return
-        if accepted:
-            self._begin(message, [])
 
     async def take_press(self, interaction: discord.Interaction[Any]) -> None:
         """A button passes every queue: it is acknowledged at once, and a stop needs no message of its own."""
@@ -190,12 +183,7 @@ class DiscordAdapter:
             await interaction.response.send_message(words, ephemeral=True)
             return
         await interaction.response.defer()
-        if not await self._dialogue.accept(message):
-            return
-        if message.text != "/stop":
-            self._begin(message, [])
-            return
-        await obey(self._dialogue, message)
+        await self._dialogue.accept(message)
 
     def menu(self) -> Sequence[tuple[CommandInfo, str]]:
         """Every command with its description in Chinese beside the English one."""
@@ -205,10 +193,20 @@ class DiscordAdapter:
 
     # ---- answering -------------------------------------------------------------------------------------------
 
-    async def _say_outgoing(self) -> None:
-        async with aclosing(self._dialogue.outgoing(PLATFORM)) as messages:
-            async for message in messages:
-                self._begin(message, [])
+    async def _answer_assigned(self) -> None:
+        async with aclosing(self._dialogue.assigned(PLATFORM)) as assigned:
+            async for entry in assigned:
+                message = entry.message
+                if message.in_place and message.text == "/stop":
+                    self._presses.begin(self._stop(message))
+                else:
+                    self._begin(message, sent_before(entry.marks))
+
+    async def _stop(self, message: Message) -> None:
+        try:
+            await obey(self._dialogue, message)
+        except StoreError as error:
+            _log.warning("a pressed button could not be recorded: %s", error)
 
     def _begin(self, message: Message, sent: list[str]) -> None:
         if message.ref:
@@ -245,7 +243,7 @@ class _Client(discord.Client):
 
     async def on_ready(self) -> None:
         _log.info("Discord: %s is listening", self.user)
-        await self._adapter.resume()
+        self._adapter.resume()
 
     async def on_message(self, message: discord.Message) -> None:
         if self.user is not None and not self.closing:

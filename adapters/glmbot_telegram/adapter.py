@@ -27,8 +27,8 @@ from telegram import (
 from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 from telegram.request import HTTPXRequest
 
-from glmbot.delivery.background import Background
-from glmbot.delivery.deliveries import Deliveries, sent_before
+from glmbot.background import Background
+from glmbot.delivery.deliveries import Deliveries, obey, sent_before
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, StoreError
 from glmbot.messages import ChatKind, CommandInfo, Dialogue, Message, Role
@@ -110,10 +110,8 @@ class TelegramAdapter:
         _log.info("Telegram: @%s is listening", self._bot.username)
 
     async def run(self) -> None:
-        for left in await self._dialogue.unfinished(PLATFORM):
-            self._begin(left.message, sent_before(left.marks))
         receive = asyncio.sleep(float("inf")) if self.webhook is not None else self._poll_updates()
-        self._receiving = [asyncio.create_task(receive), asyncio.create_task(self._say_outgoing())]
+        self._receiving = [asyncio.create_task(receive), asyncio.create_task(self._answer_assigned())]
         try:
             await asyncio.gather(*self._receiving)
         finally:
@@ -161,6 +159,10 @@ class TelegramAdapter:
         offset: int | None = None
         while True:
             try:
+                if not await self._dialogue.leads(f"poll telegram {self._bot.id}"):
+                    offset = None
+                    await asyncio.sleep(_PAUSE_S)
+                    continue
                 updates = await self._bot.get_updates(
                     offset=offset,
                     timeout=self._settings.poll_timeout_s,
@@ -189,20 +191,27 @@ class TelegramAdapter:
             if update.callback_query is not None:
                 self._presses.begin(self._answer_press(update.callback_query.id))
             return
-        message = taken.message if isinstance(taken, Press) else taken
-        if not await self._dialogue.accept(message):
+        if not isinstance(taken, Press):
+            await self._dialogue.accept(taken)
             return
-        if isinstance(taken, Press):
-            self._presses.begin(self._press(taken))
-        else:
-            self._begin(message, [])
-
-    async def _say_outgoing(self) -> None:
-        async with aclosing(self._dialogue.outgoing(PLATFORM)) as messages:
-            async for message in messages:
-                self._begin(message, [])
+        if taken.asker != taken.message.user.id:
+            words = self._dialogue.text(taken.message.language, "button.not_yours")
+            self._presses.begin(self._answer_press(taken.query_id, words))
+            return
+        await self._dialogue.accept(taken.message)
+        if taken.message.text != "/stop":
+            self._presses.begin(self._answer_press(taken.query_id))
 
     # ---- answering -------------------------------------------------------------------------------------------
+
+    async def _answer_assigned(self) -> None:
+        async with aclosing(self._dialogue.assigned(PLATFORM)) as assigned:
+            async for entry in assigned:
+                message = entry.message
+                if message.in_place and message.text == "/stop":
+                    self._presses.begin(self._stop(message))
+                else:
+                    self._begin(message, sent_before(entry.marks))
 
     def _begin(self, message: Message, sent: list[str]) -> None:
         chat, settings = message.conversation.chat, self._settings
@@ -212,24 +221,14 @@ class TelegramAdapter:
         outlet = TelegramOutlet(self._bot, message, self._overall, drafts=settings.drafts)
         self._deliveries.begin(message, outlet, self._paces[chat], sent)
 
-    async def _press(self, press: Press) -> None:
-        """A button passes every queue: it is acknowledged at once, and a stop needs no message of its own."""
-        message, words = press.message, ""
-        if press.asker != message.user.id:
-            words = self._dialogue.text(message.language, "button.not_yours")
-        elif message.text != "/stop":
-            self._begin(message, [])
-            await self._answer_press(press.query_id)
-            return
-        else:
-            async with aclosing(self._dialogue.respond(message)) as replies:
-                async for reply in replies:
-                    words = reply.notice
-        await self._answer_press(press.query_id, words)
+    async def _stop(self, message: Message) -> None:
+        """A stop needs no message of its own: its words stand over the button for a moment."""
         try:
-            await self._dialogue.delivered(message)
+            reply = await obey(self._dialogue, message)
         except StoreError as error:
             _log.warning("a pressed button could not be recorded: %s", error)
+            return
+        await self._answer_press(message.origin["query"], reply.notice if reply is not None else "")
 
     async def _answer_press(self, query_id: str, words: str = "") -> None:
         # Too late to be answered, or no network: the button works all the same.

@@ -24,7 +24,8 @@ _BUTTON = re.compile(r"(?P<command>[a-z]{1,20}):(?P<asker>\d{1,20})")
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """Somebody pressed a button under an answer. `asker` is whose answer it is."""
+    """Somebody pressed a button under an answer. `asker` is whose answer it is. The message's origin has the id of
+    the callback query."""
 
     query_id: str
     asker: int
@@ -89,6 +90,7 @@ def _press(update_id: int, query: CallbackQuery) -> Press | None:
         language=query.from_user.language_code or "",
         replies_to=str(query.message.message_id),
         in_place=True,
+        origin={"query": query.id},
     )
     return Press(query.id, asker, message)
 

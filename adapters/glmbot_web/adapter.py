@@ -90,8 +90,6 @@ class WebAdapter:
                 *OpenAiApi(self._dialogue).routes(),
             ]
         )
-        for left in await self._dialogue.unfinished(PLATFORM):
-            self._streams.begin(left.message)
         # With handler_cancellation a client that goes away cancels its generation.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=2)
         await self._runner.setup()
@@ -109,7 +107,9 @@ class WebAdapter:
         _log.info("web page at %s", self.url)
 
     async def run(self) -> None:
-        await asyncio.Event().wait()
+        async with aclosing(self._dialogue.assigned(PLATFORM)) as assigned:
+            async for entry in assigned:
+                self._streams.begin(entry.message)
 
     def interrupt(self) -> bool:
         return False

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from glmbot.delivery.background import Background
-from glmbot.errors import StoreError
+from glmbot.background import Background
+from glmbot.errors import ClaimLost, StoreError
 from glmbot.messages import ConversationKey, Dialogue, Message, Reply, ReplyState, UserKey
 from glmbot_web.render import to_html
 
@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _FRAME_S = 0.05
 _PING_S = 15.0
+_COMES_BACK_S = 5.0
 _KEPT_S = 600.0
 
 
@@ -36,6 +37,7 @@ class _Stream:
     message: Message
     reply: Reply = field(default_factory=lambda: Reply("", ReplyState.QUEUED))
     version: int = 0
+    begun: bool = False
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
 
@@ -44,13 +46,25 @@ class Streams:
         self._dialogue = dialogue
         self._streams: dict[str, _Stream] = {}
         self._background = Background()
+        self._began_at = asyncio.get_running_loop().time()
+
+    def expect(self, message: Message) -> None:
+        """A page may ask for this answer from now on."""
+        self._streams.setdefault(message.update_id, _Stream(message))
 
     def begin(self, message: Message) -> None:
-        """Answer an accepted message in the background, whether a page listens or not."""
-        stream = self._streams[message.update_id] = _Stream(message)
-        self._background.begin(self._run(message, stream))
+        """Answer an assigned message in the background, whether a page listens or not."""
+        self.expect(message)
+        stream = self._streams[message.update_id]
+        if not stream.begun:
+            stream.begun = True
+            self._background.begin(self._run(message, stream))
 
-    def find(self, name: str, owner: int) -> _Stream | None:
+    async def find(self, name: str, owner: int) -> _Stream | None:
+        """A page that comes back right after a restart may be here before the answer that it wants."""
+        loop = asyncio.get_running_loop()
+        while name not in self._streams and loop.time() < self._began_at + _COMES_BACK_S:  # noqa: ASYNC110
+            await asyncio.sleep(_FRAME_S)
         stream = self._streams.get(name)
         return stream if stream is not None and stream.message.user.id == owner else None
 
@@ -70,8 +84,12 @@ class Streams:
             async with aclosing(self._dialogue.respond(message)) as replies:
                 async for reply in replies:
                     await _publish(stream, reply)
-            if not stream.reply.resumes:
+            if stream.reply.resumes:
+                await self._dialogue.again(message)
+            else:
                 await self._dialogue.delivered(message)
+        except ClaimLost as error:
+            _log.info("%s", error)
         except StoreError as error:
             _log.warning("a delivered answer could not be recorded: %s", error)
         except Exception:

@@ -102,13 +102,14 @@ class PageApi:
             return openai_error(400, str(error), param=error.field or None)
         language = request.query.get("language", "")
         message = page_message(wish, session, language=language, vouched=self._role)
-        if await self._dialogue.accept(message):
-            self._streams.begin(message)
+        # Before it is accepted: its answer may begin before this request has ended.
+        self._streams.expect(message)
+        await self._dialogue.accept(message, here=True)
         return web.json_response({"stream": message.update_id}, status=202)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         session = self._guard.session(request)
-        stream = self._streams.find(request.match_info["name"], session or 0)
+        stream = await self._streams.find(request.match_info["name"], session or 0)
         if stream is None:
             raise web.HTTPNotFound(text="no such stream; it ended a while ago")
         return await send_events(request, stream)

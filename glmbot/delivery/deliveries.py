@@ -8,10 +8,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
-from glmbot.delivery.background import Background
+from glmbot.background import Background
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import Gone, Outlet, Refused, show
-from glmbot.errors import StoreError
+from glmbot.errors import ClaimLost, StoreError
 from glmbot.messages import ConversationKey, Dialogue, Message, Reply
 
 __all__ = ["Deliveries", "obey", "sent_before"]
@@ -67,29 +67,38 @@ class Deliveries:
             shown[:] = message_ids
             try:
                 await self._dialogue.mark(message, {_SENT: json.dumps(shown)})
+            except ClaimLost:
+                raise
             except StoreError as error:
                 _log.warning("where the answer stands could not be recorded: %s", error)
 
-        replies = self._dialogue.respond(message)
+        replies, failure = self._dialogue.respond(message), None
         try:
             if not shown and (message.edits or message.in_place):
                 shown += await self._to_replace(message, before)
             reply = await show(replies, outlet, pace, sent=list(shown), on_sent=record)
             if reply is not None and reply.resumes:
-                return
+                failure = ""
+        except ClaimLost as error:
+            _log.info("%s", error)
+            return
         except Gone as error:
             _log.info("%s can't be written to any more: %s", message.conversation, error)
         except Refused as error:
-            _log.error("an answer to %s was refused for good: %s", message.conversation, error)
-        except Exception:
+            _log.error("an answer to %s was refused: %s", message.conversation, error)
+            failure = f"the platform refused the answer: {error}"
+        except Exception as error:
             _log.exception("the answer to %s was not delivered", message.conversation)
-            return
+            failure = f"{type(error).__name__}: {error}"
         finally:
             await replies.aclose()
             self._updates.discard(message.update_id)
             mine.set_result(shown)
             if self._under_way.get((message.conversation, message.ref)) is mine:
                 del self._under_way[message.conversation, message.ref]
+        if failure is not None:
+            await self._dialogue.again(message, failure)
+            return
         try:
             await self._dialogue.delivered(message, shown)
         except StoreError as error:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from glmbot.delivery.code_files import code_files
 from glmbot.delivery.pace import Pace
+from glmbot.errors import ClaimLost
 from glmbot.messages import Action, Attachment, Reply, ReplyState
 
 __all__ = ["Flooded", "Gone", "Missing", "Outlet", "Piece", "Refused", "Unreachable", "show"]
@@ -100,7 +101,8 @@ async def show(
 
     `sent`: ids of messages that already show a part of this answer, from before a restart; they are edited.
     `on_sent` gets all ids after each new message, before anything else is written.
-    Raises Gone when the chat can't be written to; the generation is then cancelled.
+    Raises Gone when the chat can't be written to; the generation is then cancelled. Raises ClaimLost when
+    `replies` or `on_sent` does: another process writes here now.
     """
     latest = _Latest()
     pump = asyncio.ensure_future(_pump(replies, latest))
@@ -110,6 +112,8 @@ async def show(
         while True:
             await latest.changed.wait()
             latest.changed.clear()
+            if latest.lost is not None:
+                raise latest.lost
             if latest.reply is None:
                 return None
             while board.next_step(latest.reply) is not None:
@@ -129,6 +133,7 @@ async def show(
 @dataclass(slots=True)
 class _Latest:
     reply: Reply | None = None
+    lost: ClaimLost | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -140,6 +145,10 @@ async def _pump(replies: AsyncGenerator[Reply, None], latest: _Latest) -> None:
                 latest.reply = reply
                 latest.begun.set()
                 latest.changed.set()
+    except ClaimLost as error:
+        latest.lost = error
+        latest.changed.set()
+        return
     except Exception:
         _log.exception("an answer broke off")
         text = latest.reply.text if latest.reply else ""

@@ -9,7 +9,7 @@ from glmbot import i18n
 from glmbot.dialogue.answering import Answering, notice
 from glmbot.dialogue.commands import Command
 from glmbot.dialogue.lanes import Lanes
-from glmbot.dialogue.outbox import Outbox
+from glmbot.dialogue.outbox import broadcast
 from glmbot.dialogue.people import pair
 from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role, UserKey
 from glmbot.store.base import Store
@@ -18,6 +18,7 @@ __all__ = ["Administration", "Reloaded", "user_from"]
 
 _MODES = ("mention", "all", "command")
 _LONGEST_PROMPT = 4000
+_DEAD_LISTED = 20
 _BROADCAST_REACHES_S = 30 * 86400.0
 
 
@@ -47,14 +48,12 @@ class Administration:
         *,
         store: Store,
         answering: Answering,
-        outbox: Outbox,
         lanes: Lanes,
         reload: Callable[[], Reloaded] | None,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._answering = answering
-        self._outbox = outbox
         self._lanes = lanes
         self._reload = reload
         self._clock = clock
@@ -71,6 +70,7 @@ class Administration:
             "prompt": self._prompt,
             "broadcast": self._broadcast,
             "reload": self._read_again,
+            "dead": self._dead,
         }
 
     async def _allow(self, command: Command, message: Message, language: str) -> Reply:
@@ -143,13 +143,51 @@ class Administration:
     async def _broadcast(self, command: Command, message: Message, language: str) -> Reply:
         if not command.argument:
             return notice(language, "broadcast.usage")
-        chats = await self._outbox.broadcast(command.argument, self._clock() - _BROADCAST_REACHES_S)
+        chats = await broadcast(
+            self._store,
+            command.argument,
+            name=f"{message.user.platform} {message.update_id}",
+            since=self._clock() - _BROADCAST_REACHES_S,
+            clock=self._clock,
+        )
         return notice(language, "broadcast.done", chats=chats)
 
     async def _read_again(self, command: Command, message: Message, language: str) -> Reply:
         if self._reload is None:
             return notice(language, "reload.nothing")
         return Reply("", ReplyState.FINAL, self._reload().describe(language))
+
+    async def _dead(self, command: Command, message: Message, language: str) -> Reply:
+        """List what was set aside after its last try, have it answered again, or forget it."""
+        letters = await self._store.dead_letters()
+        verb, _, which = command.argument.lower().partition(" ")
+        if verb not in ("replay", "drop"):
+            if not letters:
+                return notice(language, "dead.none")
+            lines = [
+                i18n.text(
+                    language,
+                    "dead.line",
+                    number=number,
+                    conversation=letter.message.conversation,
+                    minutes=max(0, round((self._clock() - letter.at) / 60)),
+                    reason=letter.reason,
+                )
+                for number, letter in enumerate(letters[:_DEAD_LISTED], 1)
+            ]
+            return Reply(
+                "",
+                ReplyState.FINAL,
+                "\n".join([i18n.text(language, "dead.title", count=len(letters)), *lines]),
+            )
+        which = which.strip()
+        number = int(which) if which.isascii() and which.isdigit() else 0
+        if which != "all" and not 1 <= number <= len(letters):
+            return notice(language, "dead.usage")
+        done = 0
+        for letter in letters if which == "all" else [letters[number - 1]]:
+            done += await (self._store.replay if verb == "replay" else self._store.drop)(letter.message)
+        return notice(language, f"dead.{verb}", count=done)
 
 
 def user_from(argument: str, message: Message) -> UserKey | None:

@@ -37,6 +37,7 @@ _COMMANDS: dict[str, tuple[Role, str]] = {
     "limit": (Role.ADMIN, "USER|here N|none|off"),
     "broadcast": (Role.ADMIN, "TEXT"),
     "reload": (Role.ADMIN, ""),
+    "dead": (Role.ADMIN, "replay|drop N|all"),
 }
 
 # What they answer with is nobody else's business.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from glmbot.messages import ConversationKey, Reply, ReplyState, UserKey
 
@@ -15,7 +15,8 @@ __all__ = ["Lanes", "Ticket"]
 class Ticket:
     """A place in a conversation's lane. `stop` asks its holder to end early, wherever it is by then.
 
-    `ref` is the question's message, `reply` what its answer looks like now.
+    `ref` is the question's message, `reply` what its answer looks like now. `lost`: another process answers, and
+    nothing more is to be said here.
     """
 
     def __init__(self, conversation: ConversationKey, user: UserKey, ref: str) -> None:
@@ -25,6 +26,7 @@ class Ticket:
         self.since = time.monotonic()
         self.reply = Reply("", ReplyState.QUEUED)
         self.stop = asyncio.Event()
+        self.lost = False
         self._turn = asyncio.Event()
 
     async def wait(self) -> None:
@@ -36,7 +38,9 @@ class Ticket:
 
 
 class Lanes:
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None] = lambda _: None) -> None:
+        """tell: called with what other processes must stop too, as `obey` takes it."""
+        self._tell = tell
         self._lanes: dict[ConversationKey, deque[Ticket]] = {}
 
     def join(
@@ -65,8 +69,34 @@ class Lanes:
         lane = self._lanes.get(conversation, ())
         return _stop(ticket for ticket in lane if ref is None or ticket.ref == ref)
 
-    def stop_user(self, user: UserKey) -> int:
-        return _stop(ticket for ticket in self.all() if ticket.user == user)
+    def withdraw(self, conversation: ConversationKey, ref: str) -> None:
+        """Stop this question's answer wherever it is written."""
+        if not self.stop(conversation, ref):
+            self._tell(f"withdraw {conversation} {ref}")
+
+    def stop_user(self, user: UserKey) -> None:
+        """Stop all of this person's answers, also those of other processes."""
+        self._tell(f"stop {user}")
+        self._stop_user(user)
+
+    def obey(self, words: str) -> None:
+        """Do what the lanes of another process told."""
+        match words.split(" "):
+            case ["stop", user]:
+                self._stop_user(UserKey.parse(user))
+            case ["withdraw", conversation, ref]:
+                self.stop(ConversationKey.parse(conversation), ref)
+            case _:
+                pass
+
+    def lose(self, conversation: ConversationKey) -> None:
+        """Another process has this conversation."""
+        for ticket in self._lanes.get(conversation, ()):
+            ticket.lost = True
+            ticket.stop.set()
+
+    def _stop_user(self, user: UserKey) -> None:
+        _stop(ticket for ticket in self.all() if ticket.user == user)
 
     def pending(self, user: UserKey) -> int:
         return sum(ticket.user == user for ticket in self.all())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import unicodedata
@@ -11,6 +12,7 @@ from dataclasses import replace
 from math import ceil
 
 from glmbot import i18n
+from glmbot.background import Background
 from glmbot.dialogue import commands
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.actions import CommandActions
@@ -26,14 +28,14 @@ from glmbot.dialogue.answering import (
 )
 from glmbot.dialogue.commands import Command
 from glmbot.dialogue.completion import complete
+from glmbot.dialogue.inbox import Inbox
 from glmbot.dialogue.lanes import Lanes, Ticket
 from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.monitor import Monitor
-from glmbot.dialogue.outbox import Outbox
 from glmbot.dialogue.people import People, Standing
 from glmbot.dialogue.quotas import Quotas
 from glmbot.engine.base import Engine
-from glmbot.errors import StoreError
+from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.messages import (
     Addressed,
     ChatKind,
@@ -51,7 +53,7 @@ from glmbot.messages import (
 )
 from glmbot.metrics import exposition
 from glmbot.overview import Overview
-from glmbot.store.base import Store
+from glmbot.store.base import Store, StoredAnswer
 
 __all__ = ["DialogueManager", "DialogueSettings"]
 
@@ -80,18 +82,23 @@ class DialogueManager:
         moderation: Moderation | None = None,
         reload: Callable[[], Reloaded] | None = None,
         clock: Callable[[], float] = time.time,
+        claim_s: float = 20.0,
+        tries: int = 5,
     ) -> None:
-        """reload: reads the configuration again; None: there is no file.
+        """reload: reads the configuration again; None: there is no file. claim_s, tries: see `Inbox`.
 
         Raises ValueError when the system prompt leaves no room for a question.
         """
         self._store = store
         self._engine = engine
         self._clock = clock
-        self._lanes = Lanes()
+        self._signals = Background()
+        self._lanes = Lanes(lambda words: self._signals.begin(self._inbox.signal(words)))
+        self._inbox = Inbox(
+            store, clock, claim_s=claim_s, tries=tries, on_lost=self._lanes.lose, on_signal=self._lanes.obey
+        )
         self._quotas = Quotas()
         self._people = People(store, access, clock)
-        self._outbox = Outbox(store, clock)
         self._answering = Answering(store, engine, settings, moderation or Moderation(), clock)
         self.monitor = Monitor(engine, self._lanes, self._people, self._quotas, clock)
         self._actions = CommandActions(
@@ -102,12 +109,22 @@ class DialogueManager:
             administration=Administration(
                 store=store,
                 answering=self._answering,
-                outbox=self._outbox,
                 reload=reload,
                 lanes=self._lanes,
                 clock=clock,
             ),
         )
+
+    async def run(self) -> None:
+        """Keep what this process has claimed, and take samples for the operator, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._inbox.run())
+            group.create_task(self.monitor.run())
+
+    async def close(self) -> None:
+        """Once the platforms have stopped: leave what is unfinished to other processes, or to the next start."""
+        await self._signals.drain(1.0)
+        await self._inbox.close()
 
     def reconfigure(self, access: Access, settings: DialogueSettings, moderation: Moderation) -> None:
         """Take other settings for whatever begins from now on. Raises ValueError, and changes nothing, as at the
@@ -117,7 +134,7 @@ class DialogueManager:
         self._answering.settings = settings
         self._answering.moderation = moderation
 
-    async def accept(self, message: Message) -> bool:
+    async def accept(self, message: Message, *, here: bool = False) -> bool:
         if message.chat_kind is ChatKind.GROUP and message.addressed is not Addressed.DIRECTLY:
             mode = (await self._store.settings(message.chat)).get("mode", "mention")
             if message.addressed not in _MODES[mode] and not message.text.startswith("/"):
@@ -132,12 +149,23 @@ class DialogueManager:
             # Telegram also reports edits that leave the text alone; and a command is not given twice.
             if unchanged or (command is not None and command.name != "ask"):
                 return False
-        new = await self._store.accept(message, self._clock())
-        if new and message.edits:
-            self._lanes.stop(message.conversation, message.ref)
-        return new
+        return await self._inbox.accept(message, here=here)
+
+    def assigned(self, platform: str) -> AsyncGenerator[Unfinished, None]:
+        return self._inbox.assigned(platform)
+
+    async def again(self, message: Message, reason: str = "") -> None:
+        await self._inbox.again(message, reason)
+
+    async def leads(self, name: str) -> bool:
+        return await self._inbox.leads(name)
 
     async def respond(self, message: Message) -> AsyncGenerator[Reply, None]:
+        if message.own:
+            yield Reply("", ReplyState.FINAL, message.text)
+            return
+        if message.edits:
+            self._lanes.stop(message.conversation, message.ref)
         command = commands.parse(message.text)
         if command is not None and command.name == "ask":
             message, command = replace(message, text=command.argument), None
@@ -164,10 +192,7 @@ class DialogueManager:
         await self._store.mark(message, marks)
 
     async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
-        await self._store.delivered(message, shown)
-
-    async def unfinished(self, platform: str) -> Sequence[Unfinished]:
-        return await self._store.unfinished(platform)
+        await self._inbox.delivered(message, shown)
 
     async def shown(self, message: Message) -> Sequence[str]:
         ref = message.replies_to if message.in_place else message.ref
@@ -175,16 +200,13 @@ class DialogueManager:
         return [] if turn is None else await self._store.shown(message.conversation, turn.id)
 
     async def withdraw(self, conversation: ConversationKey, ref: str) -> Sequence[str]:
-        self._lanes.stop(conversation, ref)
+        self._lanes.withdraw(conversation, ref)
         turn = await self._store.turn_of(conversation, ref)
         if turn is None or turn.ref != ref:
             return []
         shown = await self._store.shown(conversation, turn.id)
         await self._store.remove_turn(conversation, turn.id)
         return shown
-
-    def outgoing(self, platform: str) -> AsyncGenerator[Message, None]:
-        return self._outbox.outgoing(platform)
 
     async def conversations(self, user: UserKey) -> Sequence[ConversationSummary]:
         summaries = [
@@ -232,7 +254,7 @@ class DialogueManager:
     # ---- questions -------------------------------------------------------------------------------------------
 
     async def _answer(self, message: Message, ticket: Ticket, wish: str) -> AsyncGenerator[Reply, None]:
-        language = self._preferred(message.language)
+        language, last = self._preferred(message.language), Reply("", ReplyState.QUEUED)
         try:
             standing = await self._people.standing(message)
             language = self._language(message, standing)
@@ -244,6 +266,7 @@ class DialogueManager:
             # What was answered before a restart is shown again whatever the limits are by now.
             stored = await self._store.answer(message)
             if stored is not None:
+                await self._inbox.begin(message)
                 yield with_actions(stored_reply(stored), language)
                 return
             if (refusal := self._refusal(message, standing, language)) is not None:
@@ -251,17 +274,29 @@ class DialogueManager:
                 return
             yield with_actions(Reply("", ReplyState.QUEUED), language)
             await ticket.wait()
+            if ticket.lost:
+                raise ClaimLost(f"{message.conversation} is answered by another process")
+            await self._inbox.begin(message)
             if ticket.stop.is_set():
                 yield await self._answering.stopped(message, language)
                 return
             system = standing.chat.get("prompt", "")
             answer = self._answering.answer(message, ticket, language, system, wish)
             async with aclosing(answer) as replies:
-                async for reply in replies:
-                    yield with_actions(reply, language)
+                async for last in replies:
+                    yield with_actions(last, language)
+        except ClaimLost:
+            raise
+        except StoreUnavailable:
+            yield self._later(language, last)
         except StoreError as error:
             _log.error("%s: %s", message.conversation, error)
             yield failed(language, "answer.store_failed")
+
+    def _later(self, language: str, last: Reply) -> Reply:
+        """The question is kept, and answered when the store is back."""
+        words = i18n.text(language, "answer.store_away")
+        return Reply(last.text, ReplyState.FAILED, words, resumes=True)
 
     async def _beside_earlier(self, message: Message, reply: Reply) -> Reply:
         """A button that fails must not wipe out the answer that it stands under."""
@@ -296,6 +331,12 @@ class DialogueManager:
     async def _obey(self, message: Message, command: Command) -> AsyncGenerator[Reply, None]:
         language = self._preferred(message.language)
         try:
+            await self._inbox.begin(message)
+            # A command that was obeyed before a restart is not given a second time.
+            stored = await self._store.answer(message)
+            if stored is not None:
+                yield stored_reply(stored)
+                return
             standing = await self._people.standing(message)
             language = self._language(message, standing)
             if standing.role is None:
@@ -311,7 +352,14 @@ class DialogueManager:
                 replies = self._actions.run(command, message, standing.role, language, system)
             async with aclosing(replies):
                 async for reply in replies:
+                    if reply.state.ended and reply.attachment is None:
+                        done = StoredAnswer(reply.text, reply.state, reply.notice)
+                        await self._store.finish(message, done)
                     yield reply
+        except ClaimLost:
+            raise
+        except StoreUnavailable:
+            yield self._later(language, Reply("", ReplyState.QUEUED))
         except StoreError as error:
             _log.error("/%s of %s: %s", command.name, message.user, error)
             yield failed(language, "answer.store_failed")

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from glmbot.messages import Addressed, ChatKey, ChatKind, ConversationKey, Message, Role, Unfinished, UserKey
 
 __all__ = [
+    "Claim",
+    "DeadLetter",
     "ExportedConversation",
     "Store",
     "StoredAnswer",
@@ -62,8 +64,35 @@ class StoredConversation:
     head: int
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who answers a conversation: `owner`. When that is this store's own, `open` are the messages that are to be
+    answered, in the order of arrival; with none the claim has been given up again."""
+
+    owner: str
+    open: Sequence[Unfinished] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was set aside after its last try. `at` is Unix time."""
+
+    message: Message
+    reason: str
+    at: float
+
+
 class Store(Protocol):
-    """Every method is one atomic step and raises StoreError when the store can't be reached."""
+    """Every method is one atomic step and raises StoreError when the store can't be reached: StoreUnavailable when
+    it may be reached later.
+
+    `mark`, `finish`, `delivered` and `set_aside` raise ClaimLost when another process answers the conversation.
+    """
+
+    @property
+    def owner(self) -> str:
+        """This process, in claims and leases."""
+        ...
 
     async def open(self) -> None: ...
 
@@ -75,8 +104,11 @@ class Store(Protocol):
 
     # ---- inbox: what was accepted and not yet shown to the end -------------------------------------------
 
-    async def accept(self, message: Message, at: float) -> bool:
-        """Record durably. False when this platform's update id was accepted before."""
+    async def accept(self, message: Message, at: float, *, announce: bool = True) -> bool:
+        """Record durably. False when this platform's update id was accepted before.
+
+        announce: tell all processes that there is something to answer.
+        """
         ...
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
@@ -96,6 +128,62 @@ class Store(Protocol):
 
     async def answer(self, message: Message) -> StoredAnswer | None:
         """The recorded end of this message's answer, if there is one."""
+        ...
+
+    async def set_aside(self, message: Message, reason: str, at: float) -> None:
+        """Make it a dead letter: not tried any more, and kept with its marks and its answer."""
+        ...
+
+    async def dead_letters(self) -> Sequence[DeadLetter]:
+        """The oldest first."""
+        ...
+
+    async def replay(self, message: Message) -> bool:
+        """Have a dead letter answered again. False when it is none (any more)."""
+        ...
+
+    async def drop(self, message: Message) -> bool:
+        """Forget a dead letter. False when it is none (any more)."""
+        ...
+
+    # ---- claims: which process answers what -----------------------------------------------------------------
+
+    async def waiting(self, platform: str, wait_s: float) -> Sequence[ConversationKey]:
+        """Conversations that were announced to this process since; waits up to `wait_s` seconds for one."""
+        ...
+
+    async def open_conversations(self, platform: str) -> Sequence[ConversationKey]:
+        """All that have a message to be answered, whoever answers them."""
+        ...
+
+    async def claim(self, conversation: ConversationKey, lasts_s: float, *, instead_of: str = "") -> Claim:
+        """Take or keep the conversation for `lasts_s` seconds, if no other process has it but `instead_of`."""
+        ...
+
+    async def leave_to(self, conversation: ConversationKey, owner: str) -> None:
+        """Another process has it, so what was announced here is for that one to see."""
+        ...
+
+    async def release(self, conversation: ConversationKey) -> None:
+        """Give it up with what is open in it, and announce that."""
+        ...
+
+    async def keep(self) -> None:
+        """Renew what this process holds of the announcements that it has read. Call now and then."""
+        ...
+
+    async def lease(self, name: str, lasts_s: float, *, instead_of: str = "") -> str:
+        """Take or keep what only one process may do at a time. Returns who has it now."""
+        ...
+
+    async def end_lease(self, name: str) -> None: ...
+
+    async def signal(self, words: str) -> None:
+        """Tell every other process of this store."""
+        ...
+
+    async def signals(self, wait_s: float) -> Sequence[str]:
+        """What other processes have told since the last call; waits up to `wait_s` seconds for something."""
         ...
 
     # ---- histories ------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ Keys, all under one prefix. Those of a conversation share the hash tag {platform
 together only inside one Lua script; the two kinds of index are written before what they point to, so a crash
 between leaves at worst a pointer to nothing.
 
-    PREFIX:{conversation}:inbox   hash: messages not yet shown to the end, their answers and marks
+    PREFIX:{conversation}:inbox   hash: messages not yet shown to the end, their answers and marks; dead letters
+    PREFIX:{conversation}:claim   the process that answers it (see redis_claims.py)
     PREFIX:{conversation}:seen    sorted set: update ids by time
     PREFIX:{conversation}:tree    hash: turn id -> "parent user time\\n{question, answer, ref}"
     PREFIX:{conversation}:anchors hash: a platform's message id -> "turn place"; the question's place is 0
@@ -12,6 +13,7 @@ between leaves at worst a pointer to nothing.
     PREFIX:{user}:conversations   set        PREFIX:{user or chat}:settings  hash
     PREFIX:open:platform          set of conversations that have had a message
     PREFIX:owners, PREFIX:platforms  sets of who has settings, of platforms
+    PREFIX:dead                   set of "conversation update" of dead letters
 """
 
 from __future__ import annotations
@@ -19,15 +21,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from dataclasses import asdict
-from importlib.resources import files
 from typing import Any, TypeVar, cast
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
-from glmbot.errors import StoreError
+from glmbot.errors import ClaimLost, StoreError
 from glmbot.messages import ChatKey, ConversationKey, Message, Unfinished, UserKey
 from glmbot.store.base import (
+    Claim,
+    DeadLetter,
     ExportedConversation,
     StoredAnswer,
     StoredConversation,
@@ -36,10 +36,15 @@ from glmbot.store.base import (
     message_to_json,
     owner_from,
 )
+from glmbot.store.ownership import owner_name
+from glmbot.store.redis_claims import RedisClaims
+from glmbot.store.redis_connection import RedisConnection
 
 __all__ = ["RedisStore"]
 
 _T = TypeVar("_T")
+
+_NEWS_TAKEN_OVER_S = 60.0
 
 
 class RedisStore:
@@ -54,36 +59,21 @@ class RedisStore:
         turns_kept_s: float = 0,
         timeout_s: float = 5.0,
     ) -> None:
-        """url: redis://, rediss:// (TLS) or unix://. turns_kept_s 0 keeps turns for ever."""
+        """url: see `glmbot.store.redis_connection`. turns_kept_s 0 keeps turns for ever. Raises ValueError."""
+        self.owner = owner_name()
         self._prefix = prefix
         self._update_ids_kept_s = update_ids_kept_s
         self._turns_kept_s = turns_kept_s
-        self._redis: Any = Redis.from_url(
-            url, decode_responses=True, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
-        where: dict[str, Any] = self._redis.connection_pool.connection_kwargs
-        address = where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
-        self._name = f"redis at {address}"
-        scripts = files("glmbot.store") / "scripts"
-        self._scripts: dict[str, Any] = {
-            name: self._redis.register_script((scripts / f"{name}.lua").read_text("utf-8"))
-            for name in (
-                "accept",
-                "mark",
-                "delivered",
-                "finish",
-                "last_turns",
-                "reset",
-                "remove",
-                "forget",
-            )
-        }
+        self._connection = RedisConnection(url, timeout_s)
+        self._redis = self._connection.client
+        self._name = self._connection.name
+        self._claims = RedisClaims(self._connection, prefix, self.owner)
 
     async def open(self) -> None:
         await self._ask(self._redis.ping())
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await self._connection.close()
 
     async def warnings(self) -> Sequence[str]:
         try:
@@ -102,52 +92,120 @@ class RedisStore:
             found.append(f"{self._name}: maxmemory-policy is {policy}; Redis may throw histories away")
         return found
 
-    async def accept(self, message: Message, at: float) -> bool:
+    async def accept(self, message: Message, at: float, *, announce: bool = True) -> bool:
         conversation = str(message.conversation)
         index = self._redis.pipeline(transaction=False)
         index.sadd(self._key("open", message.user.platform), conversation)
         index.sadd(f"{self._prefix}:platforms", message.user.platform)
         index.sadd(self._owner_key(message.user, "conversations"), conversation)
         await self._ask(index.execute())
-        accepted = await self._script(
-            "accept",
-            message.conversation,
-            ("inbox", "seen", "tree", "anchors"),
-            message.update_id,
-            json.dumps(message_to_json(message)),
-            repr(at),
-            repr(at - self._update_ids_kept_s),
-            repr(at - self._turns_kept_s) if self._turns_kept_s else "-1",
+        await self._claims.open(message.conversation)
+        accepted = int(
+            await self._script(
+                "accept",
+                message.conversation,
+                ("inbox", "seen", "tree", "anchors"),
+                message.update_id,
+                json.dumps(message_to_json(message)),
+                repr(at),
+                repr(at - self._update_ids_kept_s),
+                repr(at - self._turns_kept_s) if self._turns_kept_s else "-1",
+            )
         )
-        return bool(accepted)
+        if announce and accepted:
+            # Also for one that came before: whoever accepted it may have died right here.
+            await self._claims.announce(message.conversation)
+        return accepted == 1
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         pairs = [part for pair in marks.items() for part in pair]
-        await self._script("mark", message.conversation, ("inbox",), message.update_id, *pairs)
+        await self._change("mark", message, (), *pairs)
 
     async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
-        parts = ("inbox", "tree", "anchors")
-        await self._script("delivered", message.conversation, parts, message.update_id, *shown)
+        await self._change("delivered", message, ("tree", "anchors"), *shown)
 
     async def unfinished(self, platform: str) -> Sequence[Unfinished]:
-        found: list[tuple[float, int, Unfinished]] = []
+        found: list[tuple[tuple[float, int], Unfinished]] = []
         for name in await self._ask(self._redis.smembers(self._key("open", platform))):
             conversation = ConversationKey.parse(name)
             inbox: dict[str, str] = await self._ask(self._redis.hgetall(self._key(conversation, "inbox")))
-            for field, value in inbox.items():
-                kind, _, update_id = field.partition(" ")
-                if kind != "message":
-                    continue
-                head, _, body = value.partition("\n")
-                arrival, _, at = head.partition(" ")
-                marks = {
-                    key.rpartition(" ")[2]: mark
-                    for key, mark in inbox.items()
-                    if key.startswith(f"mark {update_id} ")
-                }
-                message = message_from_json(json.loads(body))
-                found.append((float(at), int(arrival), Unfinished(message, marks)))
-        return [entry for _, _, entry in sorted(found, key=lambda item: item[:2])]
+            found += _open_messages(inbox)
+        return [entry for _, entry in sorted(found, key=lambda item: item[0])]
+
+    async def set_aside(self, message: Message, reason: str, at: float) -> None:
+        index = self._redis.sadd(f"{self._prefix}:dead", f"{message.conversation} {message.update_id}")
+        await self._ask(index)
+        await self._change("set_aside", message, (), f"{at!r} {' '.join(reason.split())}")
+
+    async def dead_letters(self) -> Sequence[DeadLetter]:
+        found: list[DeadLetter] = []
+        for entry in await self._ask(self._redis.smembers(f"{self._prefix}:dead")):
+            conversation, _, update_id = entry.partition(" ")
+            key = self._key(ConversationKey.parse(conversation), "inbox")
+            dead: str | None = await self._ask(self._redis.hget(key, f"dead {update_id}"))
+            if dead is None:
+                await self._ask(self._redis.srem(f"{self._prefix}:dead", entry))
+                continue
+            head, _, body = dead.split("\n", 2)
+            at, _, reason = head.partition(" ")
+            found.append(DeadLetter(message_from_json(json.loads(body)), reason, float(at)))
+        return sorted(found, key=lambda letter: letter.at)
+
+    async def replay(self, message: Message) -> bool:
+        await self._claims.open(message.conversation)
+        if not await self._script("replay", message.conversation, ("inbox",), message.update_id):
+            return False
+        await self._claims.announce(message.conversation)
+        return True
+
+    async def drop(self, message: Message) -> bool:
+        key = self._key(message.conversation, "inbox")
+        if not await self._ask(self._redis.hexists(key, f"dead {message.update_id}")):
+            return False
+        await self._change("delivered", message, ("tree", "anchors"))
+        return True
+
+    async def waiting(self, platform: str, wait_s: float) -> Sequence[ConversationKey]:
+        return await self._claims.waiting(platform, wait_s)
+
+    async def open_conversations(self, platform: str) -> Sequence[ConversationKey]:
+        return await self._claims.open_conversations(platform, _NEWS_TAKEN_OVER_S)
+
+    async def claim(self, conversation: ConversationKey, lasts_s: float, *, instead_of: str = "") -> Claim:
+        parts = ("inbox", "claim")
+        lasts = str(int(lasts_s * 1000))
+        owner, *fields = await self._script("claim", conversation, parts, self.owner, lasts, instead_of)
+        if owner != self.owner:
+            return Claim(owner)
+        found = _open_messages(dict(zip(fields[::2], fields[1::2], strict=True)))
+        if not found:
+            await self._claims.settled(conversation, nothing_open=True)
+        # By the inbox's own count: the clocks of several machines differ.
+        return Claim(owner, [entry for _, entry in sorted(found, key=lambda item: item[0][1])])
+
+    async def leave_to(self, conversation: ConversationKey, owner: str) -> None:
+        await self._claims.signal(f"look {owner} {conversation}")
+        await self._claims.settled(conversation, nothing_open=False)
+
+    async def release(self, conversation: ConversationKey) -> None:
+        await self._script("release", conversation, ("claim",), self.owner)
+        await self._claims.settled(conversation, nothing_open=False)
+        await self._claims.announce(conversation)
+
+    async def lease(self, name: str, lasts_s: float, *, instead_of: str = "") -> str:
+        return await self._claims.lease(name, lasts_s, instead_of)
+
+    async def end_lease(self, name: str) -> None:
+        await self._claims.end_lease(name)
+
+    async def keep(self) -> None:
+        await self._claims.keep()
+
+    async def signal(self, words: str) -> None:
+        await self._claims.signal(words)
+
+    async def signals(self, wait_s: float) -> Sequence[str]:
+        return await self._claims.signals(wait_s)
 
     async def answer(self, message: Message) -> StoredAnswer | None:
         stored: str | None = await self._ask(
@@ -199,11 +257,10 @@ class RedisStore:
         if question is not None:
             text = answer.text if turn_answer is None else turn_answer
             turn = (str(message.user), repr(at), _body(question, text, ref), ref)
-        appended = await self._script(
+        appended = await self._change(
             "finish",
-            message.conversation,
-            ("inbox", "tree", "meta", "anchors"),
-            message.update_id,
+            message,
+            ("tree", "meta", "anchors"),
             json.dumps(asdict(answer), ensure_ascii=False),
             str(epoch),
             "" if parent is None else str(parent),
@@ -213,7 +270,7 @@ class RedisStore:
             keys = [self._key(message.conversation, part) for part in ("tree", "meta", "anchors")]
             for key in keys:
                 await self._ask(self._redis.expire(key, int(self._turns_kept_s) + 1))
-        return bool(appended)
+        return appended == 1
 
     async def reset(self, conversation: ConversationKey) -> int:
         return int(await self._script("reset", conversation, ("tree", "meta", "anchors")))
@@ -240,9 +297,11 @@ class RedisStore:
                 await self._script("remove", conversation, ("tree", "meta", "anchors"), str(user), "")
             )
             if alone:
-                parts = ("inbox", "seen", "tree", "meta", "anchors")
+                parts = ("inbox", "seen", "tree", "meta", "anchors", "claim")
                 await self._ask(self._redis.delete(*(self._key(conversation, part) for part in parts)))
                 await self._ask(self._redis.srem(self._key("open", user.platform), str(conversation)))
+                await self._claims.erase(conversation)
+                await self.dead_letters()
             else:
                 await self._script("forget", conversation, ("inbox",), str(user))
         await self._ask(self._redis.delete(self._owner_key(user, "conversations")))
@@ -329,17 +388,41 @@ class RedisStore:
     def _owner_key(self, owner: UserKey | ChatKey, part: str) -> str:
         return f"{self._prefix}:{{{owner}}}:{part}"
 
+    async def _change(self, script: str, message: Message, parts: Sequence[str], *arguments: str) -> int:
+        """Run a script that only the process that has the conversation may. Raises ClaimLost."""
+        parts = ("inbox", "claim", *parts)
+        done = int(
+            await self._script(script, message.conversation, parts, self.owner, message.update_id, *arguments)
+        )
+        if done < 0:
+            raise ClaimLost(f"{message.conversation} is answered by another process")
+        return done
+
     async def _script(
         self, name: str, conversation: ConversationKey, parts: Sequence[str], *arguments: str
     ) -> Any:
-        keys = [self._key(conversation, part) for part in parts]
-        return await self._ask(self._scripts[name](keys=keys, args=arguments))
+        return await self._connection.run(name, [self._key(conversation, part) for part in parts], *arguments)
 
     async def _ask(self, answer: Awaitable[_T]) -> _T:
-        try:
-            return await answer
-        except (RedisError, OSError) as error:
-            raise StoreError(f"{self._name}: {error}") from error
+        return await self._connection.ask(answer)
+
+
+def _open_messages(inbox: Mapping[str, str]) -> list[tuple[tuple[float, int], Unfinished]]:
+    """What is to be answered of an inbox's fields, each with its place in the order of arrival."""
+    found: list[tuple[tuple[float, int], Unfinished]] = []
+    for field, value in inbox.items():
+        kind, _, update_id = field.partition(" ")
+        if kind != "message":
+            continue
+        head, _, body = value.partition("\n")
+        arrival, _, at = head.partition(" ")
+        marks = {
+            key.rpartition(" ")[2]: mark
+            for key, mark in inbox.items()
+            if key.startswith(f"mark {update_id} ")
+        }
+        found.append(((float(at), int(arrival)), Unfinished(message_from_json(json.loads(body)), marks)))
+    return found
 
 
 def _body(question: str, answer: str, ref: str) -> str:

@@ -7,18 +7,22 @@ Write-ahead log with synchronous=FULL, so what `accept` returned for survives a 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from glmbot.errors import StoreError
 from glmbot.messages import ChatKey, ConversationKey, Message, Unfinished, UserKey
 from glmbot.store.base import (
+    Claim,
+    DeadLetter,
     ExportedConversation,
     StoredAnswer,
     StoredConversation,
@@ -26,6 +30,7 @@ from glmbot.store.base import (
     message_from_json,
     message_to_json,
 )
+from glmbot.store.ownership import owner_name
 
 __all__ = ["SqliteStore"]
 
@@ -84,6 +89,17 @@ CREATE TRIGGER turn_gone AFTER DELETE ON turns BEGIN
 END;
 ALTER TABLE settings RENAME COLUMN user TO owner;
 """,
+    """
+ALTER TABLE inbox ADD COLUMN conversation TEXT;
+ALTER TABLE inbox ADD COLUMN dead TEXT;
+ALTER TABLE inbox ADD COLUMN dead_at REAL;
+UPDATE inbox SET conversation = json_extract(message, '$.conversation') WHERE message IS NOT NULL;
+CREATE INDEX inbox_conversation ON inbox (conversation, arrival) WHERE message IS NOT NULL;
+""",
+)
+_OPEN = "message IS NOT NULL AND dead IS NULL"
+_CLEARED = (
+    "message = NULL, user = NULL, answer = NULL, turn = NULL, dead = NULL, conversation = NULL, marks = '{}'"
 )
 _TURN = "id, user, question, answer, at, parent, ref"
 
@@ -97,6 +113,10 @@ class SqliteStore:
         self._update_ids_kept_s = update_ids_kept_s
         self._turns_kept_s = turns_kept_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        self.owner = owner_name()
+        self._lock: IO[bytes] | None = None
+        self._announced: dict[str, dict[ConversationKey, None]] = defaultdict(dict)
+        self._news = asyncio.Condition()
         self._db: sqlite3.Connection
 
     async def open(self) -> None:
@@ -121,11 +141,13 @@ class SqliteStore:
 
         await self._run(disconnect, transaction=False)
         self._thread.shutdown()
+        if self._lock is not None:
+            self._lock.close()
 
     async def warnings(self) -> Sequence[str]:
         return []
 
-    async def accept(self, message: Message, at: float) -> bool:
+    async def accept(self, message: Message, at: float, *, announce: bool = True) -> bool:
         def write(db: sqlite3.Connection) -> bool:
             db.execute(
                 "DELETE FROM inbox WHERE message IS NULL AND accepted_at < ?", (at - self._update_ids_kept_s,)
@@ -133,19 +155,23 @@ class SqliteStore:
             if self._turns_kept_s:
                 db.execute("DELETE FROM turns WHERE at < ?", (at - self._turns_kept_s,))
             cursor = db.execute(
-                "INSERT OR IGNORE INTO inbox (platform, update_id, accepted_at, user, message)"
-                " VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO inbox (platform, update_id, accepted_at, user, conversation, message)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     message.user.platform,
                     message.update_id,
                     at,
                     str(message.user),
+                    str(message.conversation),
                     json.dumps(message_to_json(message)),
                 ),
             )
             return cursor.rowcount == 1
 
-        return await self._run(write)
+        new = await self._run(write)
+        if new and announce:
+            await self._announce(message.conversation)
+        return new
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         def write(db: sqlite3.Connection) -> None:
@@ -166,23 +192,139 @@ class SqliteStore:
                 if db.execute("SELECT 1 FROM turns WHERE conversation = ? AND id = ?", turn).fetchone():
                     for place, ref in enumerate(shown, 1):
                         _anchor(db, message.conversation, ref, row[0], place)
-            db.execute(
-                "UPDATE inbox SET message = NULL, user = NULL, answer = NULL, turn = NULL, marks = '{}'"
-                " WHERE platform = ? AND update_id = ?",
-                update,
-            )
+            db.execute(f"UPDATE inbox SET {_CLEARED} WHERE platform = ? AND update_id = ?", update)
 
         await self._run(write)
 
     async def unfinished(self, platform: str) -> Sequence[Unfinished]:
         def read(db: sqlite3.Connection) -> list[Unfinished]:
             rows = db.execute(
-                "SELECT message, marks FROM inbox WHERE platform = ? AND message IS NOT NULL ORDER BY arrival",
+                f"SELECT message, marks FROM inbox WHERE platform = ? AND {_OPEN} ORDER BY arrival",
                 (platform,),
             )
-            return [Unfinished(message_from_json(json.loads(row[0])), json.loads(row[1])) for row in rows]
+            return [_unfinished(row) for row in rows]
 
         return await self._run(read)
+
+    async def set_aside(self, message: Message, reason: str, at: float) -> None:
+        await self._run(
+            lambda db: db.execute(
+                f"UPDATE inbox SET dead = ?, dead_at = ? WHERE platform = ? AND update_id = ? AND {_OPEN}",
+                (" ".join(reason.split()), at, message.user.platform, message.update_id),
+            )
+        )
+
+    async def dead_letters(self) -> Sequence[DeadLetter]:
+        def read(db: sqlite3.Connection) -> list[DeadLetter]:
+            rows = db.execute(
+                "SELECT message, dead, dead_at FROM inbox WHERE dead IS NOT NULL ORDER BY dead_at, arrival"
+            )
+            return [DeadLetter(message_from_json(json.loads(row[0])), row[1], row[2]) for row in rows]
+
+        return await self._run(read)
+
+    async def replay(self, message: Message) -> bool:
+        replayed = await self._run(
+            lambda db: (
+                db.execute(
+                    "UPDATE inbox SET dead = NULL, marks = json_remove(marks, '$.tries')"
+                    " WHERE platform = ? AND update_id = ? AND dead IS NOT NULL",
+                    (message.user.platform, message.update_id),
+                ).rowcount
+            )
+        )
+        if replayed:
+            await self._announce(message.conversation)
+        return bool(replayed)
+
+    async def drop(self, message: Message) -> bool:
+        dropped = await self._run(
+            lambda db: (
+                db.execute(
+                    f"UPDATE inbox SET {_CLEARED} WHERE platform = ? AND update_id = ? AND dead IS NOT NULL",
+                    (message.user.platform, message.update_id),
+                ).rowcount
+            )
+        )
+        return bool(dropped)
+
+    # One process has the file, so claims need not outlive it.
+
+    async def waiting(self, platform: str, wait_s: float) -> Sequence[ConversationKey]:
+        self._be_the_only_one()
+        announced = self._announced[platform]
+        async with self._news:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._news.wait_for(lambda: announced)
+        found = list(announced)
+        announced.clear()
+        return found
+
+    async def open_conversations(self, platform: str) -> Sequence[ConversationKey]:
+        self._be_the_only_one()
+        rows = await self._run(
+            lambda db: db.execute(
+                f"SELECT conversation FROM inbox WHERE platform = ? AND {_OPEN}"
+                " GROUP BY conversation ORDER BY MIN(arrival)",
+                (platform,),
+            ).fetchall()
+        )
+        return [ConversationKey.parse(row[0]) for row in rows]
+
+    async def claim(self, conversation: ConversationKey, lasts_s: float, *, instead_of: str = "") -> Claim:
+        def read(db: sqlite3.Connection) -> list[Unfinished]:
+            rows = db.execute(
+                f"SELECT message, marks FROM inbox WHERE conversation = ? AND {_OPEN} ORDER BY arrival",
+                (str(conversation),),
+            )
+            return [_unfinished(row) for row in rows]
+
+        return Claim(self.owner, await self._run(read))
+
+    async def leave_to(self, conversation: ConversationKey, owner: str) -> None:
+        pass
+
+    async def release(self, conversation: ConversationKey) -> None:
+        await self._announce(conversation)
+
+    async def keep(self) -> None:
+        pass
+
+    async def lease(self, name: str, lasts_s: float, *, instead_of: str = "") -> str:
+        self._be_the_only_one()
+        return self.owner
+
+    async def end_lease(self, name: str) -> None:
+        pass
+
+    async def signal(self, words: str) -> None:
+        pass
+
+    async def signals(self, wait_s: float) -> Sequence[str]:
+        await asyncio.sleep(wait_s)
+        return []
+
+    async def _announce(self, conversation: ConversationKey) -> None:
+        async with self._news:
+            self._announced[conversation.platform][conversation] = None
+            self._news.notify_all()
+
+    def _be_the_only_one(self) -> None:
+        """Two processes that answer from one file would answer everything twice. Raises StoreError."""
+        if self._lock is not None:
+            return
+        path = self._path.with_name(f"{self._path.name}.lock")
+        lock = path.open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise StoreError(
+                f"{self._path}: another glmbot answers from this file;"
+                ' several processes need [store] kind = "redis"'
+            ) from error
+        self._lock = lock
 
     async def answer(self, message: Message) -> StoredAnswer | None:
         def read(db: sqlite3.Connection) -> StoredAnswer | None:
@@ -304,11 +446,7 @@ class SqliteStore:
                 _remove_turn(db, ConversationKey.parse(conversation), turn)
             private = str(ChatKey(user.platform, user.id))
             db.execute("DELETE FROM settings WHERE owner IN (?, ?)", (str(user), private))
-            db.execute(
-                "UPDATE inbox SET message = NULL, user = NULL, answer = NULL, turn = NULL, marks = '{}'"
-                " WHERE user = ?",
-                (str(user),),
-            )
+            db.execute(f"UPDATE inbox SET {_CLEARED} WHERE user = ?", (str(user),))
             # The last row of a private conversation is its counter, whose key holds the person's id.
             db.execute(
                 "DELETE FROM epochs WHERE conversation LIKE ? OR conversation LIKE ?",
@@ -446,6 +584,10 @@ def _remove_turn(db: sqlite3.Connection, conversation: ConversationKey, turn: in
 def _conversations(db: sqlite3.Connection, user: UserKey) -> list[ConversationKey]:
     rows = db.execute("SELECT DISTINCT conversation FROM turns WHERE user = ? ORDER BY 1", (str(user),))
     return [ConversationKey.parse(row[0]) for row in rows]
+
+
+def _unfinished(row: tuple[str, str]) -> Unfinished:
+    return Unfinished(message_from_json(json.loads(row[0])), json.loads(row[1]))
 
 
 def _turn(row: tuple[int, str, str, str, float, int, str]) -> Turn:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from pydantic import SecretStr
 
-from adapters.waiting import until_async
+from adapters.waiting import running, until_async
 from conftest import make_dialogue
 from glmbot.engine.local import LocalEngine
 from glmbot.messages import ConversationKey
@@ -38,14 +37,8 @@ async def bot(
 ) -> AsyncGenerator[TelegramAdapter]:
     settings = changes.pop("settings", {})
     adapter = TelegramAdapter(settings_for(server, **settings), make_dialogue(engine, store, **changes))
-    await adapter.start()
-    running = asyncio.create_task(adapter.run())
-    try:
+    async with running(adapter):
         yield adapter
-    finally:
-        await adapter.stop()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def answered(server: TelegramServer, store: Store, turns: int) -> None:

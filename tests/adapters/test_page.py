@@ -13,6 +13,7 @@ import pytest
 from playwright.async_api import Page, ViewportSize, async_playwright, expect
 from pydantic import SecretStr
 
+from adapters.waiting import running
 from conftest import make_dialogue
 from glmbot.dialogue.access import Access
 from glmbot.engine.base import Precision, Sampling
@@ -33,9 +34,8 @@ async def site(
     sampling = Sampling(max_tokens=settings.pop("max_tokens", 200), temperature=0)
     dialogue = make_dialogue(engine, store, access=Access(), sampling=sampling, language="auto")
     adapter = WebAdapter(WebSettings(port=0, **settings), dialogue)
-    await adapter.start()
-    yield adapter
-    await adapter.stop()
+    async with running(adapter):
+        yield adapter
     await engine.close()
 
 

@@ -176,7 +176,7 @@ async def test_an_update_is_confirmed_only_once_it_is_stored(
     class BrokenAtFirst(SqliteStore):
         failures = 2
 
-        async def accept(self, message: Any, at: float) -> bool:
+        async def accept(self, message: Any, at: float, *, announce: bool = True) -> bool:
             if self.failures:
                 self.failures -= 1
                 from glmbot.errors import StoreError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
 import pytest
@@ -357,7 +358,7 @@ async def test_a_webhook_takes_only_what_carries_the_secret_and_confirms_only_wh
                     assert response.status in (200, 400)
         real, failures = sqlite_store.accept, iter([True, True])
 
-        async def failing(message, at):
+        async def failing(message: Any, at: float, *, announce: bool = True) -> bool:
             from glmbot.errors import StoreError
 
             if next(failures, False):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI
 from pydantic import SecretStr
 
-from adapters.waiting import until_async
+from adapters.waiting import running, until_async
 from conftest import make_dialogue, until
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.moderation import Moderation
@@ -35,11 +35,8 @@ async def web(
 ) -> AsyncGenerator[WebAdapter]:
     dialogue = make_dialogue(engine, store, access=Access(), **changes)
     adapter = WebAdapter(settings or WebSettings(port=0), dialogue)
-    await adapter.start()
-    try:
+    async with running(adapter):
         yield adapter
-    finally:
-        await adapter.stop()
 
 
 @pytest.fixture

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
-__all__ = ["letters", "until_async"]
+from glmbot.messages import Adapter
+
+__all__ = ["letters", "running", "until_async"]
+
+
+@asynccontextmanager
+async def running(adapter: Adapter) -> AsyncGenerator[None]:
+    """Started and serving, as `glmbot run` has it; stopped in the end."""
+    await adapter.start()
+    task = asyncio.create_task(adapter.run())
+    try:
+        yield
+    finally:
+        await adapter.stop()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def until_async(ask: Callable[[], Awaitable[Any]], holds: Callable[[Any], bool]) -> None:

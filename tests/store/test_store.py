@@ -240,7 +240,7 @@ async def _scan_redis(url: str, store: Store) -> bytes:
     async for key in client.scan_iter(f"{store._prefix}:*"):
         readers: dict[Any, Any] = {
             b"hash": client.hgetall, b"list": lambda k: client.lrange(k, 0, -1),
-            b"set": client.smembers, b"zset": lambda k: client.zrange(k, 0, -1), b"string": client.get,
+            b"stream": client.xrange, b"set": client.smembers, b"zset": lambda k: client.zrange(k, 0, -1), b"string": client.get,
         }  # fmt: skip
         found += key + repr(await readers[await client.type(key)](key)).encode()
     await client.aclose()

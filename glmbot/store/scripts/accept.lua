@@ -1,4 +1,5 @@
 -- KEYS: inbox, seen, turns, anchors   ARGV: update id, message, now, oldest update to remember, oldest turn to keep
+-- Returns 1 for a new message, 2 for one that came before and is still to be answered, 0 for one that was answered.
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. ARGV[4])
 if tonumber(ARGV[5]) >= 0 then
   local gone = {}
@@ -16,7 +17,9 @@ if tonumber(ARGV[5]) >= 0 then
     end
   end
 end
-if redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[1]) == 0 then return 0 end
+if redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[1]) == 0 then
+  return 2 * redis.call('HEXISTS', KEYS[1], 'message ' .. ARGV[1])
+end
 local arrival = redis.call('HINCRBY', KEYS[1], 'arrivals', 1)
 redis.call('HSET', KEYS[1], 'message ' .. ARGV[1], arrival .. ' ' .. ARGV[3] .. '\n' .. ARGV[2])
 return 1

@@ -1,6 +1,9 @@
--- KEYS: inbox   ARGV: update id, then name and value of each mark
-if redis.call('HEXISTS', KEYS[1], 'message ' .. ARGV[1]) == 0 then return 0 end
-for i = 2, #ARGV, 2 do
-  redis.call('HSET', KEYS[1], 'mark ' .. ARGV[1] .. ' ' .. ARGV[i], ARGV[i + 1])
+-- KEYS: inbox, claim   ARGV: this process, update id, then name and value of each mark
+-- Returns -1 when another process has the conversation.
+local holder = redis.call('GET', KEYS[2])
+if holder and holder ~= ARGV[1] then return -1 end
+if redis.call('HEXISTS', KEYS[1], 'message ' .. ARGV[2]) == 0 then return 0 end
+for i = 3, #ARGV, 2 do
+  redis.call('HSET', KEYS[1], 'mark ' .. ARGV[2] .. ' ' .. ARGV[i], ARGV[i + 1])
 end
 return 1

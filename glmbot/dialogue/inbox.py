@@ -1,0 +1,343 @@
+"""Which messages this process answers: claimed by conversation, kept by a heartbeat, taken over from the dead.
+
+Whoever has a conversation answers everything in it, in the order of arrival; so that order holds over any number
+of processes, and only one of them writes to a chat. A message that fails is tried again, ever more patiently, and
+set aside after the last try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
+from glmbot.messages import ConversationKey, Message, Unfinished
+from glmbot.store.base import Claim, Store
+from glmbot.store.ownership import is_gone
+
+__all__ = ["TRIES", "Inbox", "pause_before"]
+
+_log = logging.getLogger(__name__)
+
+TRIES = "tries"
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+_LONGEST_WAIT_S = 2.0
+
+
+def pause_before(attempt: int) -> float:
+    """Seconds to wait before the attempt of that number (the first is 1).
+
+    Two come at once: a crash is mostly not the message's fault.
+    """
+    return 0.0 if attempt <= 2 else min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt - 3))
+
+
+@dataclass(slots=True)
+class _Held:
+    """A conversation that this process has. `given`: what it is answering there, by update id, with the tries so
+    far; those in `begun` count the present one. Nothing is given out before `rests_until`."""
+
+    given: dict[str, int] = field(default_factory=dict[str, int])
+    begun: set[str] = field(default_factory=set[str])
+    rested: set[str] = field(default_factory=set[str])
+    rests_until: float = 0.0
+    renewed_at: float = 0.0
+
+
+class Inbox:
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], float],
+        *,
+        claim_s: float = 20.0,
+        tries: int = 5,
+        on_lost: Callable[[ConversationKey], None] = lambda _: None,
+        on_signal: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """claim_s: how long a claim outlives its process. tries: attempts before a message is set aside.
+
+        on_lost is told of a conversation that another process may have taken: nothing more may be written there.
+        """
+        self._store = store
+        self._clock = clock
+        self._claim_s = claim_s
+        self._tries = tries
+        self._on_lost = on_lost
+        self._on_signal = on_signal
+        self._held: dict[ConversationKey, _Held] = {}
+        self._locks: WeakValueDictionary[ConversationKey, asyncio.Lock] = WeakValueDictionary()
+        self._queues: dict[str, asyncio.Queue[Unfinished]] = defaultdict(asyncio.Queue)
+        self._platforms: set[str] = set()
+        self._leases: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._store_away = False
+        self._closing = False
+
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
+    async def run(self) -> None:
+        """Keep claims and leases, and hear what other processes say, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._beat())
+            group.create_task(self._listen())
+
+    async def accept(self, message: Message, *, here: bool = False) -> bool:
+        """Record a message. `here`: this process alone can show its answer. Raises StoreError."""
+        new = await self._store.accept(message, self._clock(), announce=not here)
+        if new and here:
+            self._later(message.conversation, 0)
+        return new
+
+    async def assigned(self, platform: str) -> AsyncGenerator[Unfinished, None]:
+        """What this process has to answer, in each conversation in the order of arrival, for ever.
+
+        A new generator begins with everything that was given out and not delivered.
+        """
+        self._platforms.add(platform)
+        queue = self._queues[platform] = asyncio.Queue()
+        for conversation, held in list(self._held.items()):
+            if conversation.platform == platform:
+                held.given.clear()
+        feeding = asyncio.create_task(self._feed(platform))
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._platforms.discard(platform)
+            feeding.cancel()
+            await asyncio.wait({feeding})
+
+    async def begin(self, message: Message) -> None:
+        """Its turn has come: count the try, so that a message that kills the process is not tried for ever.
+
+        Raises StoreError.
+        """
+        held = self._held.get(message.conversation)
+        if held is None or message.update_id not in held.given or message.update_id in held.begun:
+            return
+        held.begun.add(message.update_id)
+        tries = held.given[message.update_id] + 1
+        await self._store.mark(message, {TRIES: str(tries)})
+        held.given[message.update_id] = tries
+
+    async def delivered(self, message: Message, shown: Sequence[str]) -> None:
+        """Raises StoreError."""
+        async with self._lock(message.conversation):
+            try:
+                await self._store.delivered(message, shown)
+            except ClaimLost:
+                self._lose(message.conversation)
+                raise
+            self._let_go(message)
+            await self._take(message.conversation)
+
+    async def again(self, message: Message, reason: str = "") -> None:
+        """It could not be answered to the end this time. Without a `reason` that is nobody's fault."""
+        held = self._held.get(message.conversation)
+        if self._closing or held is None or message.update_id not in held.given:
+            return
+        tries = held.given[message.update_id]
+        if reason and tries >= self._tries:
+            with suppress(StoreError):
+                async with self._lock(message.conversation):
+                    await self._store.set_aside(message, reason, self._clock())
+                    self._let_go(message)
+                    await self._take(message.conversation)
+                _log.error("a message in %s is set aside: %s", message.conversation, reason)
+                return
+        if not reason:
+            await self._uncount(message, tries)
+        self._let_go(message)
+        self._later(message.conversation, _FIRST_PAUSE_S)
+
+    async def leads(self, name: str) -> bool:
+        """Whether this process may do what only one may do at a time. Raises StoreError."""
+        holder = await self._store.lease(name, self._claim_s)
+        if holder != self._store.owner and is_gone(holder):
+            holder = await self._store.lease(name, self._claim_s, instead_of=holder)
+        if holder != self._store.owner:
+            self._leases.discard(name)
+            return False
+        self._leases.add(name)
+        return True
+
+    async def signal(self, words: str) -> None:
+        """Tell the other processes; they act on it in their own time."""
+        with suppress(StoreError):
+            await self._store.signal(words)
+
+    async def close(self) -> None:
+        """Leave what is unfinished to other processes, or to the next start."""
+        self._closing = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(StoreError):
+            for name in self._leases:
+                await self._store.end_lease(name)
+            for conversation, held in self._held.items():
+                for entry in (await self._claim(conversation)).open:
+                    update_id = entry.message.update_id
+                    if update_id in held.begun:
+                        # A stop in good order is no failed try.
+                        await self._uncount(entry.message, held.given[update_id])
+                await self._store.release(conversation)
+        self._held.clear()
+
+    # ---- what keeps claims ------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._claim_s / 4)
+            try:
+                for name in list(self._leases):
+                    if not await self.leads(name):
+                        _log.warning("another process does %s by now", name)
+                await self._store.keep()
+                for conversation in list(self._held):
+                    if conversation.platform in self._platforms:
+                        await self._look(conversation)
+            except StoreError as error:
+                self._complain(error)
+                now = asyncio.get_running_loop().time()
+                for conversation, held in list(self._held.items()):
+                    if isinstance(error, StoreUnavailable) and now - held.renewed_at > self._claim_s:
+                        self._lose(conversation)
+            else:
+                self._recovered()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                signals = await self._store.signals(_LONGEST_WAIT_S)
+            except StoreError as error:
+                self._complain(error)
+                await asyncio.sleep(_FIRST_PAUSE_S)
+                continue
+            for words in signals:
+                verb, _, rest = words.partition(" ")
+                owner, _, name = rest.partition(" ")
+                if verb != "look":
+                    self._on_signal(words)
+                elif owner == self._store.owner:
+                    self._later(ConversationKey.parse(name), 0)
+
+    async def _feed(self, platform: str) -> None:
+        """Take what is announced, and now and then look at everything that is open."""
+        loop = asyncio.get_running_loop()
+        look_around_at = loop.time()
+        while True:
+            try:
+                if loop.time() >= look_around_at:
+                    found = await self._store.open_conversations(platform)
+                    look_around_at = loop.time() + self._claim_s / 2
+                else:
+                    found = await self._store.waiting(platform, min(_LONGEST_WAIT_S, self._claim_s / 4))
+                for conversation in found:
+                    await self._look(conversation)
+            except StoreError as error:
+                self._complain(error)
+                look_around_at = loop.time()
+                await asyncio.sleep(_FIRST_PAUSE_S)
+
+    def _later(self, conversation: ConversationKey, pause_s: float) -> None:
+        async def look() -> None:
+            await asyncio.sleep(pause_s)
+            while not self._closing:
+                try:
+                    await self._look(conversation)
+                    return
+                except StoreError as error:
+                    self._complain(error)
+                    await asyncio.sleep(_FIRST_PAUSE_S)
+
+        task = asyncio.create_task(look())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---- one conversation -------------------------------------------------------------------------------------
+
+    async def _look(self, conversation: ConversationKey) -> None:
+        async with self._lock(conversation):
+            await self._take(conversation)
+
+    async def _take(self, conversation: ConversationKey) -> None:
+        """Claim the conversation and give out what is new in it. Call with its lock. Raises StoreError."""
+        now = asyncio.get_running_loop().time()
+        claim = await self._claim(conversation)
+        if claim.owner != self._store.owner:
+            await self._store.leave_to(conversation, claim.owner)
+            if conversation in self._held:
+                self._lose(conversation)
+            return
+        if not claim.open:
+            self._held.pop(conversation, None)
+            return
+        held = self._held.setdefault(conversation, _Held())
+        held.renewed_at = now
+        for entry in claim.open:
+            update_id, tries = entry.message.update_id, int(entry.marks.get(TRIES, "0"))
+            if update_id in held.given:
+                continue
+            if now < held.rests_until:
+                # What comes after a message that rests waits too, or the order would be lost.
+                return
+            if tries >= self._tries:
+                reason = f"the process ended {tries} times while this was being answered"
+                await self._store.set_aside(entry.message, reason, self._clock())
+                _log.error("a message in %s is set aside: %s", conversation, reason)
+                continue
+            pause = pause_before(tries + 1)
+            if pause and update_id not in held.rested:
+                held.rested.add(update_id)
+                held.rests_until = now + pause
+                self._later(conversation, pause)
+                return
+            held.given[update_id] = tries
+            self._queues[conversation.platform].put_nowait(entry)
+
+    async def _claim(self, conversation: ConversationKey) -> Claim:
+        claim = await self._store.claim(conversation, self._claim_s)
+        if claim.owner != self._store.owner and is_gone(claim.owner):
+            claim = await self._store.claim(conversation, self._claim_s, instead_of=claim.owner)
+        return claim
+
+    def _lose(self, conversation: ConversationKey) -> None:
+        self._held.pop(conversation, None)
+        self._on_lost(conversation)
+
+    def _let_go(self, message: Message) -> None:
+        if (held := self._held.get(message.conversation)) is not None:
+            held.given.pop(message.update_id, None)
+            held.begun.discard(message.update_id)
+            held.rested.discard(message.update_id)
+
+    async def _uncount(self, message: Message, tries: int) -> None:
+        with suppress(StoreError):
+            await self._store.mark(message, {TRIES: str(max(0, tries - 1))})
+
+    def _lock(self, conversation: ConversationKey) -> asyncio.Lock:
+        # Kept by whoever is inside; a conversation that nobody looks at has none.
+        lock = self._locks.get(conversation)
+        if lock is None:
+            lock = self._locks[conversation] = asyncio.Lock()
+        return lock
+
+    def _complain(self, error: StoreError) -> None:
+        if not self._store_away:
+            _log.error("%s; trying on", error)
+        self._store_away = isinstance(error, StoreUnavailable)
+
+    def _recovered(self) -> None:
+        if self._store_away:
+            _log.info("the store is back")
+        self._store_away = False

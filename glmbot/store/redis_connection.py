@@ -1,0 +1,158 @@
+"""How a Redis server is reached: alone, behind Sentinel or as a cluster; and what its refusals mean.
+
+    redis://  rediss:// (TLS)  unix://
+    redis+sentinel://[user:password@]host:port,host:port/service[/database]    also rediss+sentinel://
+    redis+cluster://[user:password@]host:port,host:port                        also rediss+cluster://
+
+TLS options stand behind a question mark, as redis-py names them: ?ssl_ca_certs=/etc/ssl/redis-ca.pem
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from importlib.resources import files
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.sentinel import Sentinel
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ClusterError,
+    ConnectionError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    TimeoutError,
+    TryAgainError,
+)
+
+from glmbot.errors import StoreError, StoreUnavailable
+
+__all__ = ["RedisConnection"]
+
+_T = TypeVar("_T")
+
+# What passes by itself or by the operator's help, while the stored data is as it was.
+_PASSING = (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ClusterError,
+    ConnectionError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    TimeoutError,
+    TryAgainError,
+    OSError,
+)
+# https://redis.io/docs/latest/develop/reference/protocol-spec/: the first word of an error is its kind.
+_PASSING_KINDS = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED")
+_SCRIPTS = (
+    "accept",
+    "claim",
+    "delivered",
+    "finish",
+    "forget",
+    "last_turns",
+    "lease",
+    "mark",
+    "release",
+    "remove",
+    "replay",
+    "reset",
+    "set_aside",
+)
+
+
+class RedisConnection:
+    """A client, the store's scripts, and errors as the store's own. `name` says where it is, without secrets."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        """Raises ValueError for an address that is none."""
+        self.client: Any
+        self.client, self.name = _connect(url, timeout_s)
+        folder = files("glmbot.store") / "scripts"
+        self._scripts: dict[str, Any] = {
+            name: self.client.register_script((folder / f"{name}.lua").read_text("utf-8"))
+            for name in _SCRIPTS
+        }
+
+    async def run(self, script: str, keys: Sequence[str], *arguments: str) -> Any:
+        """Raises StoreError."""
+        return await self.ask(self._scripts[script](keys=keys, args=arguments))
+
+    async def ask(self, answer: Awaitable[_T]) -> _T:
+        """Raises StoreError, StoreUnavailable where it will pass."""
+        try:
+            return await answer
+        except _PASSING as error:
+            raise StoreUnavailable(f"{self.name}: {error}") from error
+        except RedisError as error:
+            kind = str(error).partition(" ")[0]
+            passing = kind in _PASSING_KINDS or "-OOM" in str(error)
+            raise (StoreUnavailable if passing else StoreError)(f"{self.name}: {error}") from error
+
+    async def close(self) -> None:
+        await self.client.aclose()
+
+
+def _connect(url: str, timeout_s: float) -> tuple[Any, str]:
+    scheme, _, rest = url.partition("://")
+    transport, _, kind = scheme.partition("+")
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+    }
+    if not kind:
+        client = Redis.from_url(url, **options)
+        where: dict[str, Any] = client.connection_pool.connection_kwargs
+        address = where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
+        return client, f"redis at {address}"
+    if kind not in ("sentinel", "cluster") or transport not in ("redis", "rediss"):
+        raise ValueError(
+            f"{scheme}:// is not known; use redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
+        )
+    parts = urlsplit(f"redis://{rest}")
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    options |= dict(parse_qsl(parts.query))
+    if transport == "rediss":
+        options["ssl"] = True
+    if user:
+        options["username"] = unquote(user)
+    if password:
+        options["password"] = unquote(password)
+    nodes = [_address(host, 6379 if kind == "cluster" else 26379) for host in hosts.split(",")]
+    listed = ",".join(f"{host}:{port}" for host, port in nodes)
+    if kind == "cluster":
+        return RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in nodes], **options
+        ), f"redis cluster at {listed}"
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("the service's name is missing: redis+sentinel://host:port/SERVICE")
+    watchers = Sentinel(
+        nodes, sentinel_kwargs={"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    )
+    client = watchers.master_for(service, db=int(database or 0), **options)
+    return client, f"redis {service} behind sentinels at {listed}"
+
+
+def _address(text: str, port: int) -> tuple[str, int]:
+    host, colon, number = text.rpartition(":")
+    if not colon:
+        return text, port
+    if not host or not number.isdigit():
+        raise ValueError(f"{text!r} is not of the form host:port")
+    return host.strip("[]"), int(number)
