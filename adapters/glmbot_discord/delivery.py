@@ -70,6 +70,8 @@ class _Outlet:
 class ChannelOutlet(_Outlet):
     """See `glmbot.delivery.stream.Outlet`."""
 
+    sends_once = True
+
     def __init__(self, client: discord.Client, message: Message) -> None:
         super().__init__(message)
         self._client = client
@@ -81,45 +83,44 @@ class ChannelOutlet(_Outlet):
         self._reference = _reference(int(message.ref), self._channel.id) if in_group else None
         # With a nonce Discord itself drops a send that is repeated after a lost answer, or by the next process.
         name = f"{message.update_id} {conversation}"
-        self._nonce = hashlib.sha256(name.encode()).hexdigest()[:20]
-        self._sent = 0
+        self._nonce = hashlib.sha256(name.encode()).hexdigest()[:18]
 
-    async def send(self, piece: Piece) -> str:
+    async def send(self, item: Piece | Attachment, place: str) -> str:
         if self._opens_thread:
             await self._open_thread()
-        extra: dict[str, Any] = {"reference": self._reference} if self._sent == 0 and self._reference else {}
-        if view := self._buttons(piece):
-            extra["view"] = view
+        extra: dict[str, Any] = {"reference": self._reference} if place == "0" and self._reference else {}
+        if isinstance(item, Attachment):
+            extra["file"] = _file(item)
+        else:
+            extra["content"] = render(item.text, item.notice)
+            if view := self._buttons(item):
+                extra["view"] = view
         try:
             sent = await _ask(
                 self._channel.send(
-                    render(piece.text, piece.notice),
                     **extra,
                     mention_author=False,
                     allowed_mentions=_NOBODY,
-                    nonce=f"{self._nonce}-{self._sent}",
+                    nonce=f"{self._nonce}-{place}",
                     suppress_embeds=True,
                 )
             )
         except Gone:
             await self._explain()
             raise
-        self._sent += 1
         return str(sent.id)
 
-    async def edit(self, message_id: str, piece: Piece) -> None:
+    async def edit(self, message_id: str, item: Piece | Attachment) -> None:
         self._opens_thread = False
-        self._sent = max(self._sent, 1)
         partial = self._channel.get_partial_message(int(message_id))
-        content = render(piece.text, piece.notice)
-        await _ask(partial.edit(content=content, allowed_mentions=_NOBODY, view=self._buttons(piece)))
+        if isinstance(item, Attachment):
+            await _ask(partial.edit(content=None, attachments=[_file(item)], allowed_mentions=_NOBODY))
+            return
+        content = render(item.text, item.notice)
+        await _ask(partial.edit(content=content, allowed_mentions=_NOBODY, view=self._buttons(item)))
 
     async def remove(self, message_id: str) -> None:
         await _ask(self._channel.get_partial_message(int(message_id)).delete())
-
-    async def attach(self, attachment: Attachment) -> None:
-        file = discord.File(io.BytesIO(attachment.content), attachment.name)
-        await _ask(self._channel.send(file=file, allowed_mentions=_NOBODY))
 
     async def typing(self) -> None:
         if not self._opens_thread:
@@ -173,51 +174,46 @@ class InteractionOutlet(_Outlet):
         data: Any = {"id": client.application_id, "type": 3, "token": message.origin["token"]}
         self._webhook = discord.Webhook.from_state(data=data, state=client._connection)
         self._channel = ChannelOutlet(client, message)
-        self._sent = 0
+        self._answered = False
 
-    async def send(self, piece: Piece) -> str:
-        first, self._sent = self._sent == 0, self._sent + 1
-        view = self._buttons(piece)
-        content = render(piece.text, piece.notice)
+    @property
+    def sends_once(self) -> bool:
+        """The first message is an edit of the acknowledgement; those after it have no nonce."""
+        return not self._answered
+
+    async def send(self, item: Piece | Attachment, place: str) -> str:
+        self._answered = True
+        content = self._content(item)
         try:
-            if first:
-                edited = self._webhook.edit_message(
-                    _ORIGINAL, content=content, allowed_mentions=_NOBODY, view=view
-                )
-                return str((await self._try(edited)).id)
-            extra: dict[str, Any] = {"view": view} if view else {}
-            sent = self._webhook.send(
-                content, ephemeral=self._ephemeral, allowed_mentions=_NOBODY, wait=True, **extra
-            )
+            if place == "0":
+                return str((await self._try(self._webhook.edit_message(_ORIGINAL, **content))).id)
+            content = {name: value for name, value in content.items() if value is not None}
+            sent = self._webhook.send(ephemeral=self._ephemeral, wait=True, **content)
             return str((await self._try(sent)).id)
         except _Expired:
-            return await self._channel.send(piece)
+            return await self._channel.send(item, place)
 
-    async def edit(self, message_id: str, piece: Piece) -> None:
-        self._sent = max(self._sent, 1)
-        edited = self._webhook.edit_message(
-            int(message_id),
-            content=render(piece.text, piece.notice),
-            allowed_mentions=_NOBODY,
-            view=self._buttons(piece),
-        )
+    async def edit(self, message_id: str, item: Piece | Attachment) -> None:
+        self._answered = True
+        content: dict[str, Any] = self._content(item)
+        if isinstance(item, Attachment):
+            content = {"content": None, "attachments": [_file(item)], "allowed_mentions": _NOBODY}
         try:
-            await self._try(edited)
+            await self._try(self._webhook.edit_message(int(message_id), **content))
         except _Expired:
-            await self._channel.edit(message_id, piece)
+            await self._channel.edit(message_id, item)
+
+    def _content(self, item: Piece | Attachment) -> dict[str, Any]:
+        if isinstance(item, Attachment):
+            return {"file": _file(item), "allowed_mentions": _NOBODY}
+        content = render(item.text, item.notice)
+        return {"content": content, "allowed_mentions": _NOBODY, "view": self._buttons(item)}
 
     async def remove(self, message_id: str) -> None:
         try:
             await self._try(self._webhook.delete_message(int(message_id)))
         except _Expired:
             await self._channel.remove(message_id)
-
-    async def attach(self, attachment: Attachment) -> None:
-        file = discord.File(io.BytesIO(attachment.content), attachment.name)
-        try:
-            await self._try(self._webhook.send(file=file, ephemeral=self._ephemeral, wait=True))
-        except _Expired:
-            await self._channel.attach(attachment)
 
     async def typing(self) -> None:
         """Discord shows that the bot is thinking."""
@@ -237,6 +233,10 @@ class InteractionOutlet(_Outlet):
 
 class _Expired(Exception):
     pass
+
+
+def _file(attachment: Attachment) -> discord.File:
+    return discord.File(io.BytesIO(attachment.content), attachment.name)
 
 
 def _reference(message: int, channel: int) -> discord.MessageReference:

@@ -10,6 +10,7 @@ from telegram import (
     Bot,
     InlineKeyboardButton,
     InlineKeyboardMarkup,
+    InputMediaDocument,
     LinkPreviewOptions,
     MessageEntity,
     ReplyParameters,
@@ -48,6 +49,9 @@ _GONE = (
 class TelegramOutlet:
     """See `glmbot.delivery.stream.Outlet`. `overall` paces all chats together (30 requests a second)."""
 
+    # Nothing in sendMessage tells Telegram that it is the same message again.
+    sends_once = False
+
     def __init__(self, bot: Bot, message: Message, overall: Pace, *, drafts: bool = False) -> None:
         """drafts: show the growing answer by sendMessageDraft, which private chats alone have."""
         private = message.chat_kind is ChatKind.PRIVATE
@@ -65,10 +69,12 @@ class TelegramOutlet:
     def cut(self, reply: Reply) -> Sequence[Piece]:
         return cut_reply(reply, _SPLIT_AT, notice_room=NOTICE_ROOM, measure=utf16_length, accepts=fits)
 
-    async def send(self, piece: Piece) -> str:
+    async def send(self, item: Piece | Attachment, place: str) -> str:
+        if isinstance(item, Attachment):
+            raise TypeError("a file replaces a message that was sent before")
         reply, self._first = self._reply if self._first else None, False
         sent = await self._write(
-            piece,
+            item,
             lambda text, entities, buttons: self._bot.send_message(
                 self._chat,
                 text,
@@ -81,10 +87,15 @@ class TelegramOutlet:
         )
         return str(sent.message_id)
 
-    async def edit(self, message_id: str, piece: Piece) -> None:
+    async def edit(self, message_id: str, item: Piece | Attachment) -> None:
         self._first = False
+        if isinstance(item, Attachment):
+            # "... or to add media to text messages": https://core.telegram.org/bots/api#editmessagemedia
+            document = InputMediaDocument(item.content, filename=item.name)
+            await self._ask(self._bot.edit_message_media(document, self._chat, int(message_id)))
+            return
         await self._write(
-            piece,
+            item,
             lambda text, entities, buttons: self._bot.edit_message_text(
                 text,
                 chat_id=self._chat,
@@ -105,13 +116,6 @@ class TelegramOutlet:
 
     async def remove(self, message_id: str) -> None:
         await self._ask(self._bot.delete_message(self._chat, int(message_id)))
-
-    async def attach(self, attachment: Attachment) -> None:
-        await self._ask(
-            self._bot.send_document(
-                self._chat, attachment.content, filename=attachment.name, message_thread_id=self._thread
-            )
-        )
 
     async def typing(self) -> None:
         await self._ask(

@@ -68,19 +68,23 @@ class Outlet(Protocol):
 
     drafts: bool
 
+    @property
+    def sends_once(self) -> bool:
+        """Whether the platform itself drops the next `send` when it is repeated by a process that does not know
+        whether it was taken. Where it does not, what is sent says nothing yet, and the words come by `edit`."""
+        ...
+
     def cut(self, reply: Reply) -> Sequence[Piece]:
         """The messages that the whole text makes. At least one."""
         ...
 
-    async def send(self, piece: Piece) -> str:
-        """Returns the new message's id."""
+    async def send(self, item: Piece | Attachment, place: str) -> str:
+        """Returns the new message's id. `place` names it within the answer: the same place is the same message."""
         ...
 
-    async def edit(self, message_id: str, piece: Piece) -> None: ...
+    async def edit(self, message_id: str, item: Piece | Attachment) -> None: ...
 
     async def remove(self, message_id: str) -> None: ...
-
-    async def attach(self, attachment: Attachment) -> None: ...
 
     async def draft(self, piece: Piece) -> None: ...
 
@@ -168,10 +172,13 @@ async def _show_typing(outlet: Outlet, latest: _Latest) -> None:
         await asyncio.sleep(_TYPING_EVERY_S)
 
 
+_PLACEHOLDER = Piece("", "…")
+
+
 @dataclass(slots=True)
 class _Shown:
     message_id: str
-    piece: Piece | None
+    item: Piece | Attachment | None
 
 
 @dataclass(slots=True)
@@ -182,25 +189,26 @@ class _Board:
     pace: Pace
     shown: list[_Shown]
     on_sent: Callable[[Sequence[str]], Awaitable[None]] | None
-    attached: int = 0
+    sent_anew: int = 0
     drafted: Piece | None = None
     pause: float = _FIRST_PAUSE_S
 
     def next_step(self, reply: Reply) -> Callable[[], Awaitable[None]] | None:
         """The one request that brings the platform nearer to `reply`; None when all of it is there."""
-        pieces = self.outlet.cut(reply)
-        for index, piece in enumerate(pieces):
+        items: list[Piece | Attachment] = [*self.outlet.cut(reply)]
+        if reply.state.ended:
+            items += _files(reply)
+        for index, item in enumerate(items):
             if index >= len(self.shown):
-                if self.outlet.drafts and not reply.state.ended and index == len(pieces) - 1:
-                    return None if piece == self.drafted else lambda piece=piece: self._draft(piece)
-                return lambda piece=piece: self._send(piece)
-            if self.shown[index].piece != piece:
-                return lambda index=index, piece=piece: self._edit(index, piece)
-        if len(self.shown) > len(pieces):
-            return self._remove_last
-        if reply.state.ended and self.attached < len(files := _files(reply)):
-            return lambda: self._attach(files[self.attached])
-        return None
+                says_nothing = False
+                if isinstance(item, Piece) and not reply.state.ended and index == len(items) - 1:
+                    if self.outlet.drafts:
+                        return None if item == self.drafted else lambda item=item: self._draft(item)
+                    says_nothing = not item.text
+                return lambda item=item, bare=says_nothing: self._send(item, bare)
+            if self.shown[index].item != item:
+                return lambda index=index, item=item: self._edit(index, item)
+        return self._remove_last if len(self.shown) > len(items) else None
 
     async def take(self, step: Callable[[], Awaitable[None]]) -> None:
         """Make one request. A refusal that will pass only moves the time of the next one."""
@@ -216,17 +224,25 @@ class _Board:
         else:
             self.pause = _FIRST_PAUSE_S
 
-    async def _send(self, piece: Piece) -> None:
-        self.shown.append(_Shown(await self.outlet.send(piece), piece))
+    async def _send(self, item: Piece | Attachment, says_nothing: bool) -> None:
+        """A process that dies between a message and its record leaves at worst a "…" behind, never words that the
+        next process says again."""
+        index = len(self.shown)
+        place = f"{index}.{self.sent_anew}" if self.sent_anew else str(index)
+        first = item if says_nothing or self.outlet.sends_once else _PLACEHOLDER
+        self.shown.append(_Shown(await self.outlet.send(first, place), first))
         await self._record()
+        if first is not item:
+            await self._edit(index, item)
 
-    async def _edit(self, index: int, piece: Piece) -> None:
+    async def _edit(self, index: int, item: Piece | Attachment) -> None:
         try:
-            await self.outlet.edit(self.shown[index].message_id, piece)
-            self.shown[index].piece = piece
+            await self.outlet.edit(self.shown[index].message_id, item)
+            self.shown[index].item = item
         except Missing:
             # Somebody deleted it: the rest is sent anew behind what is left.
             del self.shown[index:]
+            self.sent_anew += 1
             await self._record()
 
     async def _remove_last(self) -> None:
@@ -234,10 +250,6 @@ class _Board:
             await self.outlet.remove(self.shown[-1].message_id)
         self.shown.pop()
         await self._record()
-
-    async def _attach(self, attachment: Attachment) -> None:
-        await self.outlet.attach(attachment)
-        self.attached += 1
 
     async def _draft(self, piece: Piece) -> None:
         await self.outlet.draft(piece)

@@ -144,7 +144,7 @@ async def test_a_restart_after_the_answer_shows_it_without_generating_again(
 ) -> None:
     async with bot(telegram, engine, sqlite_store):
         await telegram.say("hello")
-        await until(lambda: telegram.texts(USER))
+        await until(lambda: telegram.messages[USER])
         telegram.hold(USER, 3)
         await until_async(lambda: turns_of(sqlite_store), lambda turns: len(turns) == 1)
         generated = engine.stats().requests_finished

