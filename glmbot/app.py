@@ -47,11 +47,17 @@ def open_store(configuration: Configuration) -> Store:
     if section.kind == "sqlite":
         return SqliteStore(section.path, turns_kept_s=keep_s)
     try:
-        from glmbot.store.redis import RedisStore
+        from glmbot.store.journal import JournaledRedisStore
     except ImportError as error:
         raise ConfigError("[store] kind is redis: install it with pip install 'glmbot[redis]'") from error
     try:
-        return RedisStore(section.url.get_secret_value(), prefix=section.prefix, turns_kept_s=keep_s)
+        return JournaledRedisStore(
+            section.url.get_secret_value(),
+            section.journal_path,
+            journal_limit=section.journal_limit,
+            prefix=section.prefix,
+            turns_kept_s=keep_s,
+        )
     except ValueError as error:
         raise ConfigError(f"[store] url: {error}") from error
 

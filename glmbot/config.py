@@ -149,9 +149,18 @@ class StoreSection(_Section):
     kind: Literal["sqlite", "redis"] = Field(default="sqlite", description='"sqlite" needs no server.')
     path: Path = Field(default=Path(".glmbot/glmbot.sqlite3"), description="The SQLite file.")
     url: SecretStr = Field(
-        default=SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// (TLS) or unix://."
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        description="redis://, rediss:// (TLS) or unix://; redis+sentinel://host:port,host:port/service;"
+        " redis+cluster://host:port.",
     )
     prefix: str = Field(default="glmbot", description="First part of every Redis key.")
+    journal_path: Path = Field(
+        default=Path(".glmbot/journal.sqlite3"),
+        description="What happens while Redis is away; a file for each process.",
+    )
+    journal_limit: int = Field(
+        default=10_000, ge=0, description="Steps kept there; one more message is then not accepted."
+    )
     claim_s: float = Field(
         default=20.0,
         ge=1,

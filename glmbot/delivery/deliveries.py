@@ -27,6 +27,7 @@ class Deliveries:
         self._dialogue = dialogue
         self._background = Background()
         self._under_way: dict[_Question, asyncio.Future[Sequence[str]]] = {}
+        self._in_conversation: dict[ConversationKey, list[asyncio.Future[Sequence[str]]]] = {}
         self._updates: set[str] = set()
 
     def begin(self, message: Message, outlet: Outlet, pace: Pace, sent: Sequence[str] = ()) -> None:
@@ -41,7 +42,11 @@ class Deliveries:
         mine: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
         if message.ref:
             self._under_way[message.conversation, message.ref] = mine
-        self._background.begin(self._deliver(message, outlet, pace, sent, before, mine))
+        earlier = self._in_conversation.setdefault(message.conversation, [])
+        # What is written in an earlier message's place need not wait for its turn.
+        after = () if message.in_place or message.edits else tuple(earlier)
+        earlier.append(mine)
+        self._background.begin(self._deliver(message, outlet, pace, sent, before, mine, after))
 
     async def ended(self, conversation: ConversationKey, ref: str) -> Sequence[str]:
         """Wait until nothing is written any more of the answer to this question. Returns where it stands then."""
@@ -60,6 +65,7 @@ class Deliveries:
         sent: Sequence[str],
         before: asyncio.Future[Sequence[str]] | None,
         mine: asyncio.Future[Sequence[str]],
+        after: Sequence[asyncio.Future[Sequence[str]]],
     ) -> None:
         shown = list(sent)
 
@@ -76,7 +82,7 @@ class Deliveries:
         try:
             if not shown and (message.edits or message.in_place):
                 shown += await self._to_replace(message, before)
-            reply = await show(replies, outlet, pace, sent=list(shown), on_sent=record)
+            reply = await show(replies, outlet, pace, sent=list(shown), on_sent=record, after=after)
             if reply is not None and reply.resumes:
                 failure = ""
         except ClaimLost as error:
@@ -94,6 +100,9 @@ class Deliveries:
             await replies.aclose()
             self._updates.discard(message.update_id)
             mine.set_result(shown)
+            self._in_conversation[message.conversation].remove(mine)
+            if not self._in_conversation[message.conversation]:
+                del self._in_conversation[message.conversation]
             if self._under_way.get((message.conversation, message.ref)) is mine:
                 del self._under_way[message.conversation, message.ref]
         if failure is not None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from glmbot.delivery.code_files import code_files
 from glmbot.delivery.pace import Pace
@@ -100,11 +100,13 @@ async def show(
     *,
     sent: Sequence[str] = (),
     on_sent: Callable[[Sequence[str]], Awaitable[None]] | None = None,
+    after: Collection[asyncio.Future[Any]] = (),
 ) -> Reply | None:
     """Show `replies` until the ended one is wholly on the platform. Returns it, or None when there was none.
 
     `sent`: ids of messages that already show a part of this answer, from before a restart; they are edited.
     `on_sent` gets all ids after each new message, before anything else is written.
+    `after`: nothing is written before these are done, save what needs no waiting: the bot's own word by itself.
     Raises Gone when the chat can't be written to; the generation is then cancelled. Raises ClaimLost when
     `replies` or `on_sent` does: another process writes here now.
     """
@@ -120,6 +122,10 @@ async def show(
                 raise latest.lost
             if latest.reply is None:
                 return None
+            if after and (latest.reply.text or not latest.reply.state.ended):
+                # Else the earlier answer's next message would stand below the first of this one.
+                await asyncio.wait(after)
+            after = ()
             while board.next_step(latest.reply) is not None:
                 await pace.turn()
                 # While waiting, a newer text may have come: it wins.

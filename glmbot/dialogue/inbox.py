@@ -138,7 +138,11 @@ class Inbox:
                 self._lose(message.conversation)
                 raise
             self._let_go(message)
-            await self._take(message.conversation)
+            try:
+                await self._take(message.conversation)
+            except StoreError as error:
+                self._complain(error)
+                self._later(message.conversation, _FIRST_PAUSE_S)
 
     async def again(self, message: Message, reason: str = "") -> None:
         """It could not be answered to the end this time. Without a `reason` that is nobody's fault."""
@@ -154,7 +158,7 @@ class Inbox:
                     await self._take(message.conversation)
                 _log.error("a message in %s is set aside: %s", message.conversation, reason)
                 return
-        if not reason:
+        if not reason and message.update_id in held.begun:
             await self._uncount(message, tries)
         self._let_go(message)
         self._later(message.conversation, _FIRST_PAUSE_S)

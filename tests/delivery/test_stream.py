@@ -134,6 +134,32 @@ def test_whatever_floods_and_outages_come_the_final_text_arrives(
     assert len(chat.refused) <= 30
 
 
+def test_the_next_answers_first_message_never_stands_above_this_ones_last() -> None:
+    """Two questions in a row, and an answer that needs several messages."""
+    chat, pace = Chat(), Pace(1.0)
+
+    async def main() -> None:
+        first_done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def first() -> None:
+            await show(growing(FINAL), chat, pace)
+            first_done.set_result(None)
+
+        async def notice() -> AsyncGenerator[Reply]:
+            yield Reply("", ReplyState.FINAL, "a command's word")
+
+        await asyncio.gather(
+            first(),
+            show(growing("SECOND"), chat, pace, after=[first_done]),
+            show(notice(), chat, pace, after=[first_done]),
+        )
+
+    run_in_virtual_time(main())
+    pieces = [item for item in chat.messages.values() if isinstance(item, Piece)]
+    assert "".join(piece.text for piece in pieces) == f"{FINAL}SECOND"
+    assert "a command's word" in [piece.notice for piece in pieces[:2]], "it waits for nobody"
+
+
 def test_one_chats_flood_holds_no_other_chat() -> None:
     held, free = Chat(held_until=30.0), Chat()
 

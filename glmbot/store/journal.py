@@ -1,0 +1,217 @@
+"""Over an outage of Redis: what happens meanwhile is written to a file here, and told to Redis when it is back.
+
+A message that comes is accepted (Discord and the page would not send it again), an answer that ends is recorded,
+what was shown is noted; all in one order, which is kept. Nothing new is answered meanwhile, for that needs the
+history. Every step may be repeated without harm, so a crash while telling loses and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, TypeVar
+from weakref import WeakValueDictionary
+
+from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
+from glmbot.messages import ConversationKey, Message
+from glmbot.store.base import Claim, StoredAnswer, message_from_json, message_to_json
+from glmbot.store.ownership import is_gone
+from glmbot.store.redis import RedisStore
+
+__all__ = ["JournaledRedisStore"]
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+_TRY_AGAIN_S = 1.0
+_TAKEN_S = 20.0
+_PROCESSES = 64
+
+
+class JournaledRedisStore(RedisStore):
+    """See `glmbot.store.base.Store`."""
+
+    def __init__(self, url: str, journal: Path, *, journal_limit: int = 10_000, **settings: Any) -> None:
+        """journal: a file of this process alone; where another one has it, a number is added to the name.
+        journal_limit: steps it may hold; one more is refused. settings: of RedisStore.
+        """
+        super().__init__(url, **settings)
+        self._path = journal
+        self._limit = journal_limit
+        self._kept = 0
+        self._away_until = 0.0
+        self._order = asyncio.Lock()
+        self._locks: WeakValueDictionary[ConversationKey, asyncio.Lock] = WeakValueDictionary()
+        self._lock_file: IO[bytes] | None = None
+        self._db: sqlite3.Connection
+
+    @property
+    def journaled(self) -> int:
+        """Steps that Redis does not know of yet."""
+        return self._kept
+
+    async def open(self) -> None:
+        """Tells what earlier processes left. Raises StoreError when Redis or the file can't be used."""
+        await super().open()
+        mine: Path | None = None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            for number in range(_PROCESSES):
+                path = self._path.with_stem(f"{self._path.stem}-{number}") if number else self._path
+                if mine is not None and not path.exists():
+                    break
+                lock = path.with_name(f"{path.name}.lock").open("ab")
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    lock.close()
+                    continue
+                self._db = _connect(path)
+                async with self._order:
+                    await self._tell()
+                if mine is None:
+                    mine, self._lock_file = path, lock
+                else:
+                    self._db.close()
+                    lock.close()
+            if mine is None:
+                raise StoreError(f"{self._path}: {_PROCESSES} processes have a journal here already")
+            self._db, self._path = _connect(mine), mine
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+    async def close(self) -> None:
+        await super().close()
+        self._db.close()
+        if self._lock_file is not None:
+            self._lock_file.close()
+
+    async def accept(self, message: Message, at: float, *, announce: bool = True) -> bool:
+        step = {"do": "accept", "message": message_to_json(message), "at": at}
+        return await self._now_or_later(
+            step,
+            message,
+            lambda: super(JournaledRedisStore, self).accept(message, at, announce=announce),
+            True,
+        )
+
+    async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
+        step = {"do": "mark", "message": message_to_json(message), "marks": dict(marks)}
+        await self._now_or_later(
+            step, message, lambda: super(JournaledRedisStore, self).mark(message, marks), None
+        )
+
+    async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
+        step = {"do": "delivered", "message": message_to_json(message), "shown": list(shown)}
+        await self._now_or_later(
+            step, message, lambda: super(JournaledRedisStore, self).delivered(message, shown), None
+        )
+
+    async def finish(self, message: Message, answer: StoredAnswer, **turn: Any) -> bool:
+        step = {"do": "finish", "message": message_to_json(message), "answer": asdict(answer), "turn": turn}
+        return await self._now_or_later(
+            step, message, lambda: super(JournaledRedisStore, self).finish(message, answer, **turn), True
+        )
+
+    async def waiting(self, platform: str, wait_s: float) -> Sequence[ConversationKey]:
+        await self._tell_first()
+        return await super().waiting(platform, wait_s)
+
+    async def claim(self, conversation: ConversationKey, lasts_s: float, *, instead_of: str = "") -> Claim:
+        """What this process knows of the conversation must be in Redis first."""
+        await self._tell_first()
+        return await super().claim(conversation, lasts_s, instead_of=instead_of)
+
+    async def _now_or_later(
+        self, step: dict[str, Any], message: Message, now: Callable[[], Awaitable[_T]], assumed: _T
+    ) -> _T:
+        # Within a conversation one step after the other, so that none overtakes one that is about to fail.
+        lock = self._locks.get(message.conversation)
+        if lock is None:
+            lock = self._locks[message.conversation] = asyncio.Lock()
+        async with lock:
+            try:
+                await self._tell_first()
+                return await now()
+            except StoreUnavailable as error:
+                if self._kept >= self._limit:
+                    raise StoreUnavailable(f"{error}; and the journal {self._path} is full") from error
+                if not self._kept:
+                    _log.warning("%s; going on with the journal %s", error, self._path)
+                self._away_until = max(self._away_until, time.monotonic() + _TRY_AGAIN_S)
+                # In this thread: it is one small write, and its order matters.
+                self._db.execute("INSERT INTO steps (step) VALUES (?)", (json.dumps(step),))
+                self._kept += 1
+                return assumed
+
+    async def _tell_first(self) -> None:
+        if self._kept:
+            async with self._order:
+                await self._tell()
+
+    async def _tell(self) -> None:
+        """Tell Redis what was written here, in order. Call with the lock. Raises StoreUnavailable."""
+        if time.monotonic() < self._away_until:
+            raise StoreUnavailable(f"{self._name} was away a moment ago")
+        told = 0
+        try:
+            while steps := self._db.execute("SELECT id, step FROM steps ORDER BY id LIMIT 100").fetchall():
+                for number, step in steps:
+                    await self._repeat(json.loads(step))
+                    self._db.execute("DELETE FROM steps WHERE id = ?", (number,))
+                    told += 1
+        except StoreUnavailable:
+            self._away_until = time.monotonic() + _TRY_AGAIN_S
+            raise
+        finally:
+            self._kept = int(self._db.execute("SELECT COUNT(*) FROM steps").fetchone()[0])
+            if told:
+                _log.info("%s is back: %d steps told, %d left", self._name, told, self._kept)
+
+    async def _repeat(self, step: dict[str, Any]) -> None:
+        message = message_from_json(step["message"])
+        try:
+            try:
+                await self._do(step, message)
+            except ClaimLost:
+                # What a dead process had begun to answer is for whoever finds its journal.
+                holder = (await super().claim(message.conversation, _TAKEN_S)).owner
+                if not is_gone(holder):
+                    raise
+                await super().claim(message.conversation, _TAKEN_S, instead_of=holder)
+                await self._do(step, message)
+        except StoreUnavailable:
+            raise
+        except ClaimLost as error:
+            # Another process took the conversation over, and what it records stands.
+            _log.warning("%s", error)
+        except StoreError as error:
+            _log.error("a step of the journal was refused and is left out: %s", error)
+
+    async def _do(self, step: dict[str, Any], message: Message) -> None:
+        match step["do"]:
+            case "accept":
+                await super().accept(message, step["at"])
+            case "mark":
+                await super().mark(message, step["marks"])
+            case "delivered":
+                await super().delivered(message, step["shown"])
+            case _:
+                await super().finish(message, StoredAnswer(**step["answer"]), **step["turn"])
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA secure_delete = ON")
+    db.execute("CREATE TABLE IF NOT EXISTS steps (id INTEGER PRIMARY KEY AUTOINCREMENT, step TEXT)")
+    return db

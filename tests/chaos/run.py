@@ -1,0 +1,59 @@
+"""`make chaos`: kill -9 at named points, faults of Redis, a model server that dies. Prints counts, then
+`N passed, N failed`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
+
+from chaos.faults import redis_faults  # noqa: E402
+from chaos.kills import POINTS, Counts, Zygote, kill_matrix  # noqa: E402
+from tiny_model import write_tiny_model  # noqa: E402
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="", help="a part of the points' names")
+    only = parser.parse_args().only
+    totals: dict[str, Counts] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_tiny_model(Path(folder) / "tiny")
+        zygote = Zygote()
+        await zygote.start()
+        points = [point for point in POINTS if only in " ".join(map(str, point))]
+        for kind in ("sqlite", "redis"):
+            began = time.monotonic()
+            counts = totals[f"kill -9, {kind}"] = await kill_matrix(zygote, model, kind, points)
+            print(f"kill -9 on {kind}: {len(points)} points in {time.monotonic() - began:.0f} s", flush=True)
+            for complaint in counts.complaints:
+                print("  FAIL", complaint, flush=True)
+        began = time.monotonic()
+        counts = totals["faults of Redis"] = await redis_faults(zygote, model, only)
+        print(f"faults of Redis: {time.monotonic() - began:.0f} s", flush=True)
+        for complaint in counts.complaints:
+            print("  FAIL", complaint, flush=True)
+        await zygote.stop()
+    report(totals)
+
+
+def report(totals: dict[str, Counts]) -> None:
+    for name, counts in totals.items():
+        print(
+            f"{name}: {counts.passed} passed, {counts.failed} failed; answers lost {counts.lost},"
+            f" doubled {counts.doubled}, misordered {counts.misordered}; messages left that say nothing"
+            f" {counts.leftovers}"
+        )
+    passed, failed = (sum(getattr(each, name) for each in totals.values()) for name in ("passed", "failed"))
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
