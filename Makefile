@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The constraint keeps torch at one release; see constraints.txt.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test bench rig pictures docs clean
+.PHONY: demo test bench rig chaos pictures docs clean
 
 demo: $(VENV)/.installed
 	exec $(BIN)/glmbot demo
@@ -30,6 +30,11 @@ rig: $(VENV)/.installed-dev
 	sh tests/install_programs.sh
 	$(BIN)/glmbot pull
 	$(BIN)/python tests/rig/run.py
+
+# kill -9 at named points, faults of Redis; counts what people see lost, doubled or out of order. About 10 minutes.
+chaos: $(VENV)/.installed-dev
+	sh tests/install_programs.sh
+	$(BIN)/python tests/chaos/run.py
 
 # The pictures of the documentation, from the pages and the terminal as they are.
 pictures: $(VENV)/.installed-dev

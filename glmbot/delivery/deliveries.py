@@ -87,7 +87,7 @@ class Deliveries:
                 failure = ""
         except ClaimLost as error:
             _log.info("%s", error)
-            return
+            failure = ""
         except Gone as error:
             _log.info("%s can't be written to any more: %s", message.conversation, error)
         except Refused as error:

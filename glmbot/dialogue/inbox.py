@@ -28,6 +28,7 @@ TRIES = "tries"
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _LONGEST_WAIT_S = 2.0
+_AFTER_LOSS_S = 2.0
 
 
 def pause_before(attempt: int) -> float:
@@ -72,6 +73,7 @@ class Inbox:
         self._on_lost = on_lost
         self._on_signal = on_signal
         self._held: dict[ConversationKey, _Held] = {}
+        self._lost_at: dict[ConversationKey, float] = {}
         self._locks: WeakValueDictionary[ConversationKey, asyncio.Lock] = WeakValueDictionary()
         self._queues: dict[str, asyncio.Queue[Unfinished]] = defaultdict(asyncio.Queue)
         self._platforms: set[str] = set()
@@ -277,6 +279,11 @@ class Inbox:
     async def _take(self, conversation: ConversationKey) -> None:
         """Claim the conversation and give out what is new in it. Call with its lock. Raises StoreError."""
         now = asyncio.get_running_loop().time()
+        if (rest := self._lost_at.get(conversation, -_AFTER_LOSS_S) + _AFTER_LOSS_S - now) > 0:
+            # What was being written there has to end first.
+            self._later(conversation, rest)
+            return
+        self._lost_at.pop(conversation, None)
         claim = await self._claim(conversation)
         if claim.owner != self._store.owner:
             await self._store.leave_to(conversation, claim.owner)
@@ -317,6 +324,7 @@ class Inbox:
 
     def _lose(self, conversation: ConversationKey) -> None:
         self._held.pop(conversation, None)
+        self._lost_at[conversation] = asyncio.get_running_loop().time()
         self._on_lost(conversation)
 
     def _let_go(self, message: Message) -> None:

@@ -60,6 +60,7 @@ __all__ = ["DialogueManager", "DialogueSettings"]
 _log = logging.getLogger(__name__)
 
 _NOBODY = UserKey("nobody", 0)
+_STORE_PAUSE_S = 0.5
 _ASKING = {"retry": "retry", "continue": "continue"}
 # What each mode of a group answers beside commands.
 _MODES: Mapping[str, frozenset[Addressed]] = {
@@ -170,7 +171,7 @@ class DialogueManager:
         if command is not None and command.name == "ask":
             message, command = replace(message, text=command.argument), None
         if command is not None and command.name not in _ASKING:
-            async with aclosing(self._obey(message, command)) as replies:
+            async with aclosing(self._patiently(message, lambda: self._obey(message, command))) as replies:
                 async for reply in replies:
                     yield reply
             return
@@ -178,7 +179,8 @@ class DialogueManager:
         ticket = self._lanes.join(message.conversation, message.user, message.ref, first=message.in_place)
         try:
             wish = "ask" if command is None else _ASKING[command.name]
-            async with aclosing(self._answer(message, ticket, wish)) as replies:
+            answer = self._patiently(message, lambda: self._answer(message, ticket, wish), ticket)
+            async with aclosing(answer) as replies:
                 async for reply in replies:
                     ticket.reply = await self._beside_earlier(message, reply)
                     yield ticket.reply
@@ -254,7 +256,7 @@ class DialogueManager:
     # ---- questions -------------------------------------------------------------------------------------------
 
     async def _answer(self, message: Message, ticket: Ticket, wish: str) -> AsyncGenerator[Reply, None]:
-        language, last = self._preferred(message.language), Reply("", ReplyState.QUEUED)
+        language = self._preferred(message.language)
         try:
             standing = await self._people.standing(message)
             language = self._language(message, standing)
@@ -283,20 +285,35 @@ class DialogueManager:
             system = standing.chat.get("prompt", "")
             answer = self._answering.answer(message, ticket, language, system, wish)
             async with aclosing(answer) as replies:
-                async for last in replies:
-                    yield with_actions(last, language)
-        except ClaimLost:
+                async for reply in replies:
+                    yield with_actions(reply, language)
+        except (ClaimLost, StoreUnavailable):
             raise
-        except StoreUnavailable:
-            yield self._later(language, last)
         except StoreError as error:
             _log.error("%s: %s", message.conversation, error)
             yield failed(language, "answer.store_failed")
 
-    def _later(self, language: str, last: Reply) -> Reply:
-        """The question is kept, and answered when the store is back."""
-        words = i18n.text(language, "answer.store_away")
-        return Reply(last.text, ReplyState.FAILED, words, resumes=True)
+    async def _patiently(
+        self, message: Message, work: Callable[[], AsyncGenerator[Reply, None]], ticket: Ticket | None = None
+    ) -> AsyncGenerator[Reply, None]:
+        """Begin again as long as the store is away. Raises ClaimLost.
+
+        The place in the lane is kept meanwhile, so that what was asked later is not answered sooner.
+        """
+        text = ""
+        while True:
+            try:
+                async with aclosing(work()) as replies:
+                    async for reply in replies:
+                        text = reply.text
+                        yield reply
+                return
+            except StoreUnavailable:
+                words = i18n.text(self._preferred(message.language), "answer.store_away")
+                yield Reply(text, ReplyState.STREAMING if text else ReplyState.QUEUED, words)
+            await asyncio.sleep(_STORE_PAUSE_S)
+            if ticket is not None and ticket.lost:
+                raise ClaimLost(f"{message.conversation} is answered by another process")
 
     async def _beside_earlier(self, message: Message, reply: Reply) -> Reply:
         """A button that fails must not wipe out the answer that it stands under."""
@@ -356,10 +373,8 @@ class DialogueManager:
                         done = StoredAnswer(reply.text, reply.state, reply.notice)
                         await self._store.finish(message, done)
                     yield reply
-        except ClaimLost:
+        except (ClaimLost, StoreUnavailable):
             raise
-        except StoreUnavailable:
-            yield self._later(language, Reply("", ReplyState.QUEUED))
         except StoreError as error:
             _log.error("/%s of %s: %s", command.name, message.user, error)
             yield failed(language, "answer.store_failed")

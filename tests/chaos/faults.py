@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from chaos.kills import GROUP, Counts, Zygote, judge, settled, talk, write_config
-from conftest import free_port
+from conftest import free_port, until
 from glmbot.messages import ConversationKey
 from glmbot.store.redis import RedisStore
 from platforms.telegram_server import TelegramServer
@@ -91,7 +92,11 @@ class Proxy:
         if self.closed:
             writer.transport.abort()
             return
-        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        try:
+            to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        except OSError:
+            writer.transport.abort()
+            return
         self._writers |= {writer, to_writer}
         try:
             await asyncio.gather(self._pass(reader, to_writer, False), self._pass(to_reader, writer, True))
@@ -104,7 +109,7 @@ class Proxy:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool) -> None:
         while data := await reader.read(65536):
-            while self.silent:
+            while self.silent:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             if self.latency_s:
                 await asyncio.sleep(self.latency_s)
@@ -325,11 +330,10 @@ async def redis_faults(zygote: Zygote, model: Path, only: str = "") -> Counts:
         if only not in name:
             continue
         async with _alone() as (server, proxy, folder):
+            trouble = partial(work, server, proxy)
             url = f"redis://127.0.0.1:{proxy.port}/0"
             direct = f"redis://127.0.0.1:{server.port}/0"
-            await _one(
-                zygote, model, f"redis: {name}", url, direct, folder, lambda: work(server, proxy), counts
-            )
+            await _one(zygote, model, f"redis: {name}", url, direct, folder, trouble, counts)
     return counts
 
 
@@ -356,10 +360,7 @@ async def _one(
     config = write_config(folder, model, telegram, section)
     process = await zygote.begin(config, "slow", "-", 10)
     asked = await talk(telegram)
-    # In the middle of the first answers.
-    async with asyncio.timeout(30):
-        while len(telegram.texts(7)) < 2:
-            await asyncio.sleep(0.02)
+    await until(lambda: len(telegram.texts(7)) >= 2)
     trouble = asyncio.ensure_future(work())
     await asyncio.sleep(0.3)
     for key, text in (

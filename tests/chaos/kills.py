@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.waiting import letters
-from conftest import free_port
+from conftest import free_port, until
 from glmbot.messages import ConversationKey
 from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
@@ -243,8 +243,7 @@ async def _one(
         wrong = [] if calm else [f"not settled: {_log_of(folder)}"]
         wrong += await judge(telegram, store, asked, counts)
         await store.close()
-        while _log_of(folder).count("is listening") == began:
-            await asyncio.sleep(0.05)
+        await until(lambda: _log_of(folder).count("is listening") > began)
         os.kill(process, signal.SIGTERM)
         if (code := await zygote.ended(20)) != 0:
             wrong.append(f"the second life ended with {code}: {_log_of(folder)}")

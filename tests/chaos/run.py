@@ -20,7 +20,7 @@ from tiny_model import write_tiny_model  # noqa: E402
 
 async def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", default="", help="a part of the points' names")
+    parser.add_argument("--only", default="", help="a part of the names of points or faults")
     only = parser.parse_args().only
     totals: dict[str, Counts] = {}
     with tempfile.TemporaryDirectory() as folder:

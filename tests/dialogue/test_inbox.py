@@ -1,0 +1,142 @@
+"""Claims, takeover, retries and dead letters, with both stores."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+
+from glmbot.dialogue.inbox import TRIES, Inbox, pause_before
+from glmbot.errors import ClaimLost
+from glmbot.messages import ConversationKey, Message, Unfinished, UserKey
+from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.ownership import is_gone, owner_name
+from glmbot.store.redis import RedisStore
+
+CHAT = ConversationKey("telegram", 7)
+
+
+def asked(number: int, chat: ConversationKey = CHAT) -> Message:
+    return Message(str(number), chat, UserKey("telegram", 7), f"question {number}")
+
+
+async def given(inbox: Inbox, count: int) -> list[Unfinished]:
+    found: list[Unfinished] = []
+    async with asyncio.timeout(20), aclosing(inbox.assigned("telegram")) as assigned:
+        while len(found) < count:
+            found.append(await anext(assigned))
+    return found
+
+
+async def test_what_is_accepted_is_assigned_once_and_in_order(store: Store) -> None:
+    inbox = Inbox(store, time.time)
+    for number in (1, 2, 2, 3):
+        await inbox.accept(asked(number))
+    assert [entry.message.update_id for entry in await given(inbox, 3)] == ["1", "2", "3"]
+    for number in (1, 2, 3):
+        await inbox.delivered(asked(number), [])
+    assert await store.unfinished("telegram") == []
+    assert inbox.held == 0
+
+
+async def test_what_kills_the_process_again_and_again_is_set_aside_and_can_be_replayed(store: Store) -> None:
+    message = asked(1)
+    await store.accept(message, 1.0)
+    await store.mark(message, {TRIES: "5"})
+    await store.accept(asked(2), 2.0)
+    inbox = Inbox(store, time.time, tries=5)
+    assert [entry.message.update_id for entry in await given(inbox, 1)] == ["2"]
+    (letter,) = await store.dead_letters()
+    assert letter.message == message
+    assert "5 times" in letter.reason
+    assert await store.replay(message)
+    assert not await store.replay(message)
+    assert [entry.message.update_id for entry in await given(inbox, 2)] == ["1", "2"]
+    assert await store.dead_letters() == []
+
+
+async def test_a_message_that_can_not_be_delivered_is_set_aside_with_its_reason_and_can_be_dropped(
+    store: Store,
+) -> None:
+    inbox = Inbox(store, time.time, tries=1)
+    await inbox.accept(asked(1))
+    (entry,) = await given(inbox, 1)
+    await inbox.begin(entry.message)
+    await inbox.again(entry.message, "the platform refused\nthe answer")
+    (letter,) = await store.dead_letters()
+    assert letter.reason == "the platform refused the answer"
+    assert await store.unfinished("telegram") == []
+    assert await store.drop(entry.message)
+    assert not await store.drop(entry.message)
+    assert await store.dead_letters() == []
+
+
+async def test_a_stop_in_good_order_is_no_failed_try(store: Store) -> None:
+    inbox = Inbox(store, time.time)
+    await inbox.accept(asked(1))
+    (entry,) = await given(inbox, 1)
+    await inbox.begin(entry.message)
+    assert (await store.unfinished("telegram"))[0].marks[TRIES] == "1"
+    await inbox.close()
+    assert (await store.unfinished("telegram"))[0].marks[TRIES] == "0"
+
+
+def test_pauses_grow_and_stay_bounded() -> None:
+    pauses = [pause_before(attempt) for attempt in range(1, 20)]
+    assert pauses[:5] == [0, 0, 1, 2, 4]
+    assert pauses == sorted(pauses)
+    assert max(pauses) == 60
+
+
+async def test_two_processes_never_have_one_conversation(redis_url: str) -> None:
+    prefix = f"test-{time.time_ns()}"
+    first, second = RedisStore(redis_url, prefix=prefix), RedisStore(redis_url, prefix=prefix)
+    message = asked(1)
+    await first.accept(message, 1.0)
+    assert (await first.claim(CHAT, 1.0)).owner == first.owner
+    assert (await second.claim(CHAT, 1.0)).owner == first.owner
+    with pytest.raises(ClaimLost):
+        await second.finish(message, StoredAnswer("late", "final", ""), question="x")
+    await first.release(CHAT)
+    assert [entry.message for entry in (await second.claim(CHAT, 1.0)).open] == [message]
+    with pytest.raises(ClaimLost):
+        await first.delivered(message)
+    assert await first.lease("poll", 1.0) == first.owner
+    assert await second.lease("poll", 1.0) == first.owner
+    await first.end_lease("poll")
+    assert await second.lease("poll", 1.0) == second.owner
+    await first.close()
+    await second.close()
+
+
+async def test_a_silent_process_is_taken_over_when_its_claim_ends(redis_url: str) -> None:
+    prefix = f"test-{time.time_ns()}"
+    first, second = RedisStore(redis_url, prefix=prefix), RedisStore(redis_url, prefix=prefix)
+    for number in (1, 2):
+        await first.accept(asked(number), 1.0)
+    assert len((await first.claim(CHAT, 0.3)).open) == 2
+    inbox = Inbox(second, time.time, claim_s=1.0)
+    entries = await given(inbox, 2)
+    assert [entry.message.update_id for entry in entries] == ["1", "2"]
+    await first.close()
+    await second.close()
+
+
+def test_a_name_tells_whether_its_process_is_gone() -> None:
+    mine = owner_name()
+    machine, process, run = mine.split("/")
+    assert not is_gone(mine)
+    assert is_gone(f"{machine}/{process}/of-an-earlier-start")
+    assert is_gone(f"{machine}/{2**22 + 1}/{run}")
+    assert not is_gone(f"elsewhere/{2**22 + 1}/{run}")
+    assert not is_gone("rubbish")
+
+
+async def test_the_bots_own_words_are_shown_as_they_are(store: Store) -> None:
+    notice = replace(asked(1), own=True, text="Back in ten minutes.")
+    await store.accept(notice, 1.0)
+    (entry,) = await given(Inbox(store, time.time), 1)
+    assert entry.message == notice
