@@ -109,12 +109,15 @@ class Inbox:
         for conversation, held in list(self._held.items()):
             if conversation.platform == platform:
                 held.given.clear()
-        feeding = asyncio.create_task(self._feed(platform))
+        stopped = asyncio.Event()
+        feeding = asyncio.create_task(self._feed(platform, stopped))
         try:
             while True:
                 yield await queue.get()
         finally:
             self._platforms.discard(platform)
+            # A client that is reading may swallow the cancellation; then the next look at this ends it.
+            stopped.set()
             feeding.cancel()
             await asyncio.wait({feeding})
 
@@ -202,7 +205,7 @@ class Inbox:
     # ---- what keeps claims ------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        while True:
+        while not self._closing:
             await asyncio.sleep(self._claim_s / 4)
             try:
                 for name in list(self._leases):
@@ -222,7 +225,7 @@ class Inbox:
                 self._recovered()
 
     async def _listen(self) -> None:
-        while True:
+        while not self._closing:
             try:
                 signals = await self._store.signals(_LONGEST_WAIT_S)
             except StoreError as error:
@@ -237,11 +240,11 @@ class Inbox:
                 elif owner == self._store.owner:
                     self._later(ConversationKey.parse(name), 0)
 
-    async def _feed(self, platform: str) -> None:
+    async def _feed(self, platform: str, stopped: asyncio.Event) -> None:
         """Take what is announced, and now and then look at everything that is open."""
         loop = asyncio.get_running_loop()
         look_around_at = loop.time()
-        while True:
+        while not stopped.is_set():
             try:
                 if loop.time() >= look_around_at:
                     found = await self._store.open_conversations(platform)

@@ -50,7 +50,7 @@ async def test_an_outage_is_carried_and_told_in_order_also_by_the_next_process(t
     server = redis(port, tmp_path)
     store = await opened(port, tmp_path, limit=4)
     await store.accept(asked(1), 1.0)
-    await store.claim(CHAT, 20)
+    await store.claim(CHAT, 0.2)
     server.kill()
     server.wait()
     assert await store.accept(asked(2), 2.0)
