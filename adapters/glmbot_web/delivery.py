@@ -48,9 +48,15 @@ class Streams:
         self._background = Background()
         self._began_at = asyncio.get_running_loop().time()
 
-    def expect(self, message: Message) -> None:
-        """A page may ask for this answer from now on."""
+    def expect(self, message: Message) -> bool:
+        """A page may ask for this answer from now on. False when it could already."""
+        known = message.update_id in self._streams
         self._streams.setdefault(message.update_id, _Stream(message))
+        return not known
+
+    def forget(self, message: Message) -> None:
+        """It was not accepted, so no answer comes."""
+        self._streams.pop(message.update_id, None)
 
     def begin(self, message: Message) -> None:
         """Answer an assigned message in the background, whether a page listens or not."""
@@ -90,10 +96,14 @@ class Streams:
                 await self._dialogue.delivered(message)
         except ClaimLost as error:
             _log.info("%s", error)
+            await self._dialogue.again(message)
         except StoreError as error:
             _log.warning("a delivered answer could not be recorded: %s", error)
-        except Exception:
+        except Exception as error:
             _log.exception("answering %s failed", message.conversation)
+            await self._dialogue.again(message, f"{type(error).__name__}: {error}")
+        # When it is assigned again, it is answered again.
+        stream.begun = False
         if not stream.reply.state.ended:
             await _publish(stream, Reply(stream.reply.text, ReplyState.FAILED, "…"))
         asyncio.get_running_loop().call_later(_KEPT_S, self._streams.pop, message.update_id, None)

@@ -103,8 +103,12 @@ class PageApi:
         language = request.query.get("language", "")
         message = page_message(wish, session, language=language, vouched=self._role)
         # Before it is accepted: its answer may begin before this request has ended.
-        self._streams.expect(message)
-        await self._dialogue.accept(message, here=True)
+        new, accepted = self._streams.expect(message), False
+        try:
+            accepted = await self._dialogue.accept(message, here=True)
+        finally:
+            if new and not accepted:
+                self._streams.forget(message)
         return web.json_response({"stream": message.update_id}, status=202)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
