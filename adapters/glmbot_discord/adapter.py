@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import aiohttp
@@ -22,11 +22,10 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 from pydantic import BaseModel, Field
 
-from glmbot.background import Background
-from glmbot.delivery.deliveries import Deliveries, obey, sent_before
+from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, StoreError
-from glmbot.messages import CommandInfo, ConversationKey, Dialogue, Message, Role
+from glmbot.messages import CommandInfo, ConversationKey, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
 from glmbot_discord.delivery import ChannelOutlet, InteractionOutlet
 from glmbot_discord.normalize import PLATFORM, from_interaction, from_message, from_press
@@ -77,7 +76,6 @@ class DiscordAdapter:
         self._paces: dict[int, Pace] = {}
         self._questions: OrderedDict[int, ConversationKey] = OrderedDict()
         self._answering: asyncio.Task[None] | None = None
-        self._presses = Background()
         self._client: _Client
 
     async def start(self) -> None:
@@ -116,7 +114,7 @@ class DiscordAdapter:
         self._client.closing = True
         if self._answering is not None:
             self._answering.cancel()
-        await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._presses.drain(_DRAIN_S))
+        await self._deliveries.drain(_DRAIN_S)
         await self._client.close()
 
     # ---- what the client hears --------------------------------------------------------------------------------
@@ -124,7 +122,9 @@ class DiscordAdapter:
     def resume(self) -> None:
         """Once connected: answer what is assigned to this process."""
         if self._answering is None:
-            self._answering = asyncio.create_task(self._answer_assigned())
+            self._answering = asyncio.create_task(
+                self._deliveries.serve(PLATFORM, self._begin, self._stopped)
+            )
 
     async def take_message(self, received: discord.Message, bot_id: int, *, edits: bool = False) -> None:
         message = from_message(received, bot_id, edits=edits, threads=self._settings.threads)
@@ -193,22 +193,10 @@ class DiscordAdapter:
 
     # ---- answering -------------------------------------------------------------------------------------------
 
-    async def _answer_assigned(self) -> None:
-        async with aclosing(self._dialogue.assigned(PLATFORM)) as assigned:
-            async for entry in assigned:
-                message = entry.message
-                if message.in_place and message.text == "/stop":
-                    self._presses.begin(self._stop(message))
-                else:
-                    self._begin(message, sent_before(entry.marks))
+    async def _stopped(self, message: Message, reply: Reply | None) -> None:
+        """Discord has no words for a button that was acknowledged already."""
 
-    async def _stop(self, message: Message) -> None:
-        try:
-            await obey(self._dialogue, message)
-        except StoreError as error:
-            _log.warning("a pressed button could not be recorded: %s", error)
-
-    def _begin(self, message: Message, sent: list[str]) -> None:
+    def _begin(self, message: Message, sent: Sequence[str]) -> None:
         if message.ref:
             self._questions[int(message.ref)] = message.conversation
             if len(self._questions) > _QUESTIONS_KEPT:

@@ -195,9 +195,11 @@ class InteractionOutlet(_Outlet):
 
     async def edit(self, message_id: str, item: Piece | Attachment) -> None:
         self._answered = True
-        content: dict[str, Any] = self._content(item)
+        content: dict[str, Any]
         if isinstance(item, Attachment):
             content = {"content": None, "attachments": [_file(item)], "allowed_mentions": _NOBODY}
+        else:
+            content = self._content(item)
         try:
             await self._try(self._webhook.edit_message(int(message_id), **content))
         except _Expired:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from contextlib import aclosing, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -28,10 +29,10 @@ from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 from telegram.request import HTTPXRequest
 
 from glmbot.background import Background
-from glmbot.delivery.deliveries import Deliveries, obey, sent_before
+from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, StoreError
-from glmbot.messages import ChatKind, CommandInfo, Dialogue, Message, Role
+from glmbot.messages import ChatKind, CommandInfo, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import TelegramOutlet
 from glmbot_telegram.normalize import PLATFORM, Press, normalize
@@ -111,7 +112,8 @@ class TelegramAdapter:
 
     async def run(self) -> None:
         receive = asyncio.sleep(float("inf")) if self.webhook is not None else self._poll_updates()
-        self._receiving = [asyncio.create_task(receive), asyncio.create_task(self._answer_assigned())]
+        serve = self._deliveries.serve(PLATFORM, self._begin, self._stopped)
+        self._receiving = [asyncio.create_task(receive), asyncio.create_task(serve)]
         try:
             await asyncio.gather(*self._receiving)
         finally:
@@ -204,16 +206,7 @@ class TelegramAdapter:
 
     # ---- answering -------------------------------------------------------------------------------------------
 
-    async def _answer_assigned(self) -> None:
-        async with aclosing(self._dialogue.assigned(PLATFORM)) as assigned:
-            async for entry in assigned:
-                message = entry.message
-                if message.in_place and message.text == "/stop":
-                    self._presses.begin(self._stop(message))
-                else:
-                    self._begin(message, sent_before(entry.marks))
-
-    def _begin(self, message: Message, sent: list[str]) -> None:
+    def _begin(self, message: Message, sent: Sequence[str]) -> None:
         chat, settings = message.conversation.chat, self._settings
         if chat not in self._paces:
             # Groups have negative ids.
@@ -221,13 +214,8 @@ class TelegramAdapter:
         outlet = TelegramOutlet(self._bot, message, self._overall, drafts=settings.drafts)
         self._deliveries.begin(message, outlet, self._paces[chat], sent)
 
-    async def _stop(self, message: Message) -> None:
-        """A stop needs no message of its own: its words stand over the button for a moment."""
-        try:
-            reply = await obey(self._dialogue, message)
-        except StoreError as error:
-            _log.warning("a pressed button could not be recorded: %s", error)
-            return
+    async def _stopped(self, message: Message, reply: Reply | None) -> None:
+        """A stop's words stand over its button for a moment."""
         await self._answer_press(message.origin["query"], reply.notice if reply is not None else "")
 
     async def _answer_press(self, query_id: str, words: str = "") -> None:

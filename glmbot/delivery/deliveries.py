@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from glmbot.background import Background
@@ -14,7 +14,7 @@ from glmbot.delivery.stream import Gone, Outlet, Refused, show
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.messages import ConversationKey, Dialogue, Message, Reply
 
-__all__ = ["Deliveries", "obey", "sent_before"]
+__all__ = ["Deliveries", "obey"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +29,25 @@ class Deliveries:
         self._under_way: dict[_Question, asyncio.Future[Sequence[str]]] = {}
         self._in_conversation: dict[ConversationKey, list[asyncio.Future[Sequence[str]]]] = {}
         self._updates: set[str] = set()
+
+    async def serve(
+        self,
+        platform: str,
+        begin: Callable[[Message, Sequence[str]], None],
+        stopped: Callable[[Message, Reply | None], Awaitable[None]],
+    ) -> None:
+        """Take what is assigned to this process, for ever.
+
+        `begin` is called with each message and the ids of those that show a part of its answer. A pressed Stop
+        needs no message; `stopped` gets what came of it.
+        """
+        async with aclosing(self._dialogue.assigned(platform)) as assigned:
+            async for entry in assigned:
+                message = entry.message
+                if message.in_place and message.text == "/stop":
+                    self._background.begin(self._stop(message, stopped))
+                else:
+                    begin(message, _sent_before(entry.marks))
 
     def begin(self, message: Message, outlet: Outlet, pace: Pace, sent: Sequence[str] = ()) -> None:
         """Answer `message` in the background, unless that is being done. Call in the order of arrival.
@@ -56,6 +75,16 @@ class Deliveries:
     async def drain(self, grace_s: float) -> None:
         """Let running answers end within `grace_s` seconds; the rest is left to the next start."""
         await self._background.drain(grace_s)
+
+    async def _stop(
+        self, message: Message, stopped: Callable[[Message, Reply | None], Awaitable[None]]
+    ) -> None:
+        try:
+            reply = await obey(self._dialogue, message)
+        except StoreError as error:
+            _log.warning("a pressed button could not be recorded: %s", error)
+            return
+        await stopped(message, reply)
 
     async def _deliver(
         self,
@@ -133,6 +162,6 @@ async def obey(dialogue: Dialogue, message: Message) -> Reply | None:
     return last
 
 
-def sent_before(marks: Mapping[str, str]) -> list[str]:
+def _sent_before(marks: Mapping[str, str]) -> list[str]:
     """The message ids recorded by an earlier process."""
     return [str(message_id) for message_id in json.loads(marks.get(_SENT, "[]"))]
