@@ -63,7 +63,8 @@ class StoreUnavailable(StoreError):
 
 
 class ClaimLost(StoreError):
-    pass
+    def __init__(self, conversation: object) -> None:
+        super().__init__(f"{conversation} is answered by another process")
 
 
 class ContentRefused(GlmbotError):

@@ -13,7 +13,7 @@ from glmbot.dialogue.lanes import Ticket
 from glmbot.dialogue.moderation import Direction, Moderation
 from glmbot.dialogue.prompt import Prompt, fit
 from glmbot.engine.base import ChatTurn, Engine, FinishReason, Progress, Sampling
-from glmbot.errors import ClaimLost, EngineError, EngineStopped, QueueFull
+from glmbot.errors import EngineError, EngineStopped, QueueFull
 from glmbot.messages import Action, Message, Reply, ReplyState, Usage
 from glmbot.store.base import Store, StoredAnswer, Turn
 
@@ -218,8 +218,7 @@ class Answering:
                         if not step.done():
                             step.cancel()
                             await asyncio.wait({step})
-                    if ticket.lost:
-                        raise ClaimLost(f"{message.conversation} is answered by another process")
+                    ticket.check()
                     if stopped.done():
                         words = i18n.text(language, "answer.stopped")
                         last = replace(last, state=ReplyState.STOPPED, place=None, notice=words)

@@ -13,12 +13,12 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
 
+from glmbot.background import Background
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
+from glmbot.locks import Locks
 from glmbot.messages import ConversationKey, Message, Unfinished
-from glmbot.store.base import Claim, Store
-from glmbot.store.ownership import is_gone
+from glmbot.store.base import Store
 
 __all__ = ["TRIES", "Inbox", "pause_before"]
 
@@ -74,11 +74,11 @@ class Inbox:
         self._on_signal = on_signal
         self._held: dict[ConversationKey, _Held] = {}
         self._lost_at: dict[ConversationKey, float] = {}
-        self._locks: WeakValueDictionary[ConversationKey, asyncio.Lock] = WeakValueDictionary()
+        self._locks = Locks[ConversationKey]()
         self._queues: dict[str, asyncio.Queue[Unfinished]] = defaultdict(asyncio.Queue)
         self._platforms: set[str] = set()
         self._leases: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._looks = Background()
         self._store_away = False
         self._closing = False
 
@@ -136,7 +136,7 @@ class Inbox:
 
     async def delivered(self, message: Message, shown: Sequence[str]) -> None:
         """Raises StoreError."""
-        async with self._lock(message.conversation):
+        async with self._locks.of(message.conversation):
             try:
                 await self._store.delivered(message, shown)
             except ClaimLost:
@@ -157,7 +157,7 @@ class Inbox:
         tries = held.given[message.update_id]
         if reason and tries >= self._tries:
             with suppress(StoreError):
-                async with self._lock(message.conversation):
+                async with self._locks.of(message.conversation):
                     await self._store.set_aside(message, reason, self._clock())
                     self._let_go(message)
                     await self._take(message.conversation)
@@ -171,8 +171,6 @@ class Inbox:
     async def leads(self, name: str) -> bool:
         """Whether this process may do what only one may do at a time. Raises StoreError."""
         holder = await self._store.lease(name, self._claim_s)
-        if holder != self._store.owner and is_gone(holder):
-            holder = await self._store.lease(name, self._claim_s, instead_of=holder)
         if holder != self._store.owner:
             self._leases.discard(name)
             return False
@@ -187,14 +185,12 @@ class Inbox:
     async def close(self) -> None:
         """Leave what is unfinished to other processes, or to the next start."""
         self._closing = True
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._looks.drain(0)
         with suppress(StoreError):
             for name in self._leases:
                 await self._store.end_lease(name)
             for conversation, held in self._held.items():
-                for entry in (await self._claim(conversation)).open:
+                for entry in (await self._store.claim(conversation, self._claim_s)).open:
                     update_id = entry.message.update_id
                     if update_id in held.begun:
                         # A stop in good order is no failed try.
@@ -269,14 +265,12 @@ class Inbox:
                     self._complain(error)
                     await asyncio.sleep(_FIRST_PAUSE_S)
 
-        task = asyncio.create_task(look())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._looks.begin(look())
 
     # ---- one conversation -------------------------------------------------------------------------------------
 
     async def _look(self, conversation: ConversationKey) -> None:
-        async with self._lock(conversation):
+        async with self._locks.of(conversation):
             await self._take(conversation)
 
     async def _take(self, conversation: ConversationKey) -> None:
@@ -287,7 +281,7 @@ class Inbox:
             self._later(conversation, rest)
             return
         self._lost_at.pop(conversation, None)
-        claim = await self._claim(conversation)
+        claim = await self._store.claim(conversation, self._claim_s)
         if claim.owner != self._store.owner:
             await self._store.leave_to(conversation, claim.owner)
             if conversation in self._held:
@@ -319,12 +313,6 @@ class Inbox:
             held.given[update_id] = tries
             self._queues[conversation.platform].put_nowait(entry)
 
-    async def _claim(self, conversation: ConversationKey) -> Claim:
-        claim = await self._store.claim(conversation, self._claim_s)
-        if claim.owner != self._store.owner and is_gone(claim.owner):
-            claim = await self._store.claim(conversation, self._claim_s, instead_of=claim.owner)
-        return claim
-
     def _lose(self, conversation: ConversationKey) -> None:
         self._held.pop(conversation, None)
         self._lost_at[conversation] = asyncio.get_running_loop().time()
@@ -339,13 +327,6 @@ class Inbox:
     async def _uncount(self, message: Message, tries: int) -> None:
         with suppress(StoreError):
             await self._store.mark(message, {TRIES: str(max(0, tries - 1))})
-
-    def _lock(self, conversation: ConversationKey) -> asyncio.Lock:
-        # Kept by whoever is inside; a conversation that nobody looks at has none.
-        lock = self._locks.get(conversation)
-        if lock is None:
-            lock = self._locks[conversation] = asyncio.Lock()
-        return lock
 
     def _complain(self, error: StoreError) -> None:
         if not self._store_away:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from glmbot.errors import ClaimLost
 from glmbot.messages import ConversationKey, Reply, ReplyState, UserKey
 
 __all__ = ["Lanes", "Ticket"]
@@ -32,6 +33,11 @@ class Ticket:
     async def wait(self) -> None:
         """Return when all who came before have left."""
         await self._turn.wait()
+
+    def check(self) -> None:
+        """Raises ClaimLost."""
+        if self.lost:
+            raise ClaimLost(self.conversation)
 
     def advance(self) -> None:
         self._turn.set()

@@ -276,8 +276,7 @@ class DialogueManager:
                 return
             yield with_actions(Reply("", ReplyState.QUEUED), language)
             await ticket.wait()
-            if ticket.lost:
-                raise ClaimLost(f"{message.conversation} is answered by another process")
+            ticket.check()
             await self._inbox.begin(message)
             if ticket.stop.is_set():
                 yield await self._answering.stopped(message, language)
@@ -312,8 +311,8 @@ class DialogueManager:
                 words = i18n.text(self._preferred(message.language), "answer.store_away")
                 yield Reply(text, ReplyState.STREAMING if text else ReplyState.QUEUED, words)
             await asyncio.sleep(_STORE_PAUSE_S)
-            if ticket is not None and ticket.lost:
-                raise ClaimLost(f"{message.conversation} is answered by another process")
+            if ticket is not None:
+                ticket.check()
 
     async def _beside_earlier(self, message: Message, reply: Reply) -> Reply:
         """A button that fails must not wipe out the answer that it stands under."""

@@ -156,8 +156,8 @@ class Store(Protocol):
         """All that have a message to be answered, whoever answers them."""
         ...
 
-    async def claim(self, conversation: ConversationKey, lasts_s: float, *, instead_of: str = "") -> Claim:
-        """Take or keep the conversation for `lasts_s` seconds, if no other process has it but `instead_of`."""
+    async def claim(self, conversation: ConversationKey, lasts_s: float) -> Claim:
+        """Take or keep the conversation for `lasts_s` seconds, if no other process has it that may be alive."""
         ...
 
     async def leave_to(self, conversation: ConversationKey, owner: str) -> None:
@@ -172,7 +172,7 @@ class Store(Protocol):
         """Renew what this process holds of the announcements that it has read. Call now and then."""
         ...
 
-    async def lease(self, name: str, lasts_s: float, *, instead_of: str = "") -> str:
+    async def lease(self, name: str, lasts_s: float) -> str:
         """Take or keep what only one process may do at a time. Returns who has it now."""
         ...
 

@@ -17,12 +17,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, TypeVar
-from weakref import WeakValueDictionary
 
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
+from glmbot.locks import Locks
 from glmbot.messages import ConversationKey, Message
 from glmbot.store.base import Claim, StoredAnswer, message_from_json, message_to_json
-from glmbot.store.ownership import is_gone
 from glmbot.store.redis import RedisStore
 
 __all__ = ["JournaledRedisStore"]
@@ -48,7 +47,7 @@ class JournaledRedisStore(RedisStore):
         self._kept = 0
         self._away_until = 0.0
         self._order = asyncio.Lock()
-        self._locks: WeakValueDictionary[ConversationKey, asyncio.Lock] = WeakValueDictionary()
+        self._locks = Locks[ConversationKey]()
         self._lock_file: IO[bytes] | None = None
         self._db: sqlite3.Connection
 
@@ -124,19 +123,16 @@ class JournaledRedisStore(RedisStore):
         await self._tell_first()
         return await super().waiting(platform, wait_s)
 
-    async def claim(self, conversation: ConversationKey, lasts_s: float, *, instead_of: str = "") -> Claim:
+    async def claim(self, conversation: ConversationKey, lasts_s: float) -> Claim:
         """What this process knows of the conversation must be in Redis first."""
         await self._tell_first()
-        return await super().claim(conversation, lasts_s, instead_of=instead_of)
+        return await super().claim(conversation, lasts_s)
 
     async def _now_or_later(
         self, step: dict[str, Any], message: Message, now: Callable[[], Awaitable[_T]], assumed: _T
     ) -> _T:
         # Within a conversation one step after the other, so that none overtakes one that is about to fail.
-        lock = self._locks.get(message.conversation)
-        if lock is None:
-            lock = self._locks[message.conversation] = asyncio.Lock()
-        async with lock:
+        async with self._locks.of(message.conversation):
             try:
                 await self._tell_first()
                 return await now()
@@ -182,10 +178,7 @@ class JournaledRedisStore(RedisStore):
                 await self._do(step, message)
             except ClaimLost:
                 # What a dead process had begun to answer is for whoever finds its journal.
-                holder = (await super().claim(message.conversation, _TAKEN_S)).owner
-                if not is_gone(holder):
-                    raise
-                await super().claim(message.conversation, _TAKEN_S, instead_of=holder)
+                await super().claim(message.conversation, _TAKEN_S)
                 await self._do(step, message)
         except StoreUnavailable:
             raise

@@ -36,7 +36,7 @@ from glmbot.store.base import (
     message_to_json,
     owner_from,
 )
-from glmbot.store.ownership import owner_name
+from glmbot.store.ownership import is_gone, owner_name
 from glmbot.store.redis_claims import RedisClaims
 from glmbot.store.redis_connection import RedisConnection
 
@@ -171,10 +171,12 @@ class RedisStore:
     async def open_conversations(self, platform: str) -> Sequence[ConversationKey]:
         return await self._claims.open_conversations(platform, _NEWS_TAKEN_OVER_S)
 
-    async def claim(self, conversation: ConversationKey, lasts_s: float, *, instead_of: str = "") -> Claim:
+    async def claim(self, conversation: ConversationKey, lasts_s: float) -> Claim:
         parts = ("inbox", "claim")
         lasts = str(int(lasts_s * 1000))
-        owner, *fields = await self._script("claim", conversation, parts, self.owner, lasts, instead_of)
+        owner, *fields = await self._script("claim", conversation, parts, self.owner, lasts, "")
+        if owner != self.owner and is_gone(owner):
+            owner, *fields = await self._script("claim", conversation, parts, self.owner, lasts, owner)
         if owner != self.owner:
             return Claim(owner)
         found = _open_messages(dict(zip(fields[::2], fields[1::2], strict=True)))
@@ -192,8 +194,8 @@ class RedisStore:
         await self._claims.settled(conversation, nothing_open=False)
         await self._claims.announce(conversation)
 
-    async def lease(self, name: str, lasts_s: float, *, instead_of: str = "") -> str:
-        return await self._claims.lease(name, lasts_s, instead_of)
+    async def lease(self, name: str, lasts_s: float) -> str:
+        return await self._claims.lease(name, lasts_s)
 
     async def end_lease(self, name: str) -> None:
         await self._claims.end_lease(name)
@@ -301,9 +303,10 @@ class RedisStore:
                 await self._ask(self._redis.delete(*(self._key(conversation, part) for part in parts)))
                 await self._ask(self._redis.srem(self._key("open", user.platform), str(conversation)))
                 await self._claims.erase(conversation)
-                await self.dead_letters()
             else:
                 await self._script("forget", conversation, ("inbox",), str(user))
+        # Listing them takes the mention of those that are gone out of their index.
+        await self.dead_letters()
         await self._ask(self._redis.delete(self._owner_key(user, "conversations")))
         for owner in (user, ChatKey(user.platform, user.id)):
             await self._ask(self._redis.delete(self._owner_key(owner, "settings")))
@@ -395,7 +398,7 @@ class RedisStore:
             await self._script(script, message.conversation, parts, self.owner, message.update_id, *arguments)
         )
         if done < 0:
-            raise ClaimLost(f"{message.conversation} is answered by another process")
+            raise ClaimLost(message.conversation)
         return done
 
     async def _script(

@@ -19,6 +19,7 @@ from redis.exceptions import ResponseError
 
 from glmbot.errors import StoreError
 from glmbot.messages import ConversationKey
+from glmbot.store.ownership import is_gone
 from glmbot.store.redis_connection import RedisConnection
 
 __all__ = ["RedisClaims"]
@@ -129,11 +130,12 @@ class RedisClaims:
                     words.append(fields["words"])
         return words
 
-    async def lease(self, name: str, lasts_s: float, instead_of: str) -> str:
-        key = self._key(f"lease:{name}")
-        return str(
-            await self._connection.run("lease", [key], self._owner, str(int(lasts_s * 1000)), instead_of)
-        )
+    async def lease(self, name: str, lasts_s: float) -> str:
+        key, lasts = self._key(f"lease:{name}"), str(int(lasts_s * 1000))
+        holder = str(await self._connection.run("lease", [key], self._owner, lasts, ""))
+        if holder != self._owner and is_gone(holder):
+            holder = str(await self._connection.run("lease", [key], self._owner, lasts, holder))
+        return holder
 
     async def end_lease(self, name: str) -> None:
         await self._connection.run("release", [self._key(f"lease:{name}")], self._owner)

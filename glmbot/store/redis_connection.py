@@ -14,24 +14,10 @@ from importlib.resources import files
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.sentinel import Sentinel
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    ClusterDownError,
-    ClusterError,
-    ConnectionError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    RedisError,
-    TimeoutError,
-    TryAgainError,
-)
 
 from glmbot.errors import StoreError, StoreUnavailable
 
@@ -41,18 +27,18 @@ _T = TypeVar("_T")
 
 # What passes by itself or by the operator's help, while the stored data is as it was.
 _PASSING = (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    ClusterDownError,
-    ClusterError,
-    ConnectionError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    TimeoutError,
-    TryAgainError,
+    exceptions.AuthenticationError,
+    exceptions.AuthorizationError,
+    exceptions.BusyLoadingError,
+    exceptions.ClusterDownError,
+    exceptions.ClusterError,
+    exceptions.ConnectionError,
+    exceptions.NoPermissionError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.RedisClusterException,
+    exceptions.TimeoutError,
+    exceptions.TryAgainError,
     OSError,
 )
 # https://redis.io/docs/latest/develop/reference/protocol-spec/: the first word of an error is its kind.
@@ -97,7 +83,7 @@ class RedisConnection:
             return await answer
         except _PASSING as error:
             raise StoreUnavailable(f"{self.name}: {error}") from error
-        except RedisError as error:
+        except exceptions.RedisError as error:
             kind = str(error).partition(" ")[0]
             passing = kind in _PASSING_KINDS or "-OOM" in str(error)
             raise (StoreUnavailable if passing else StoreError)(f"{self.name}: {error}") from error

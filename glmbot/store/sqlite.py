@@ -272,7 +272,7 @@ class SqliteStore:
         )
         return [ConversationKey.parse(row[0]) for row in rows]
 
-    async def claim(self, conversation: ConversationKey, lasts_s: float, *, instead_of: str = "") -> Claim:
+    async def claim(self, conversation: ConversationKey, lasts_s: float) -> Claim:
         def read(db: sqlite3.Connection) -> list[Unfinished]:
             rows = db.execute(
                 f"SELECT message, marks FROM inbox WHERE conversation = ? AND {_OPEN} ORDER BY arrival",
@@ -291,7 +291,7 @@ class SqliteStore:
     async def keep(self) -> None:
         pass
 
-    async def lease(self, name: str, lasts_s: float, *, instead_of: str = "") -> str:
+    async def lease(self, name: str, lasts_s: float) -> str:
         self._be_the_only_one()
         return self.owner
 
