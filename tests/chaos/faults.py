@@ -10,59 +10,20 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from chaos.kills import GROUP, Counts, Zygote, judge, settled, talk, write_config
-from conftest import free_port, until
+from conftest import until
 from glmbot.messages import ConversationKey
 from glmbot.store.redis import RedisStore
 from platforms.telegram_server import TelegramServer
+from redis_server import Server
 
 __all__ = ["FAULTS", "redis_faults"]
 
 _HOLDS_S = 3.0
-
-
-class Server:
-    """One redis-server of our own, which survives being killed by its append-only file."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.folder, self.options, self.port = folder, options, free_port()
-        self._process: asyncio.subprocess.Process
-
-    async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            "redis-server", "--port", str(self.port), "--dir", str(self.folder), "--save", "", "--appendonly", "yes",
-            "--enable-debug-command", "yes", "--busy-reply-threshold", "100", *self.options,
-            stdout=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        async with asyncio.timeout(20):
-            while True:
-                with suppress(RedisError, OSError):
-                    await self.ask("PING")
-                    return
-                await asyncio.sleep(0.05)
-
-    async def ask(self, *command: str) -> Any:
-        client = Redis(port=self.port, decode_responses=True)
-        try:
-            return await client.execute_command(*command)
-        finally:
-            await client.aclose()
-
-    def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    async def ended(self) -> None:
-        await self._process.wait()
-
-    async def stop(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
 
 
 class Proxy:
@@ -125,6 +86,25 @@ class Proxy:
         raise ConnectionResetError
 
 
+async def for_a_while(server: Server, on: str, off: str) -> None:
+    """One command, and its opposite some seconds later."""
+    await server.ask(*on.split())
+    await asyncio.sleep(_HOLDS_S)
+    await server.ask(*off.split())
+
+
+async def away(server: Server, seconds: float) -> None:
+    await server.kill()
+    await asyncio.sleep(seconds)
+    await server.start()
+
+
+async def frozen(server: Server, seconds: float) -> None:
+    server.send(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    server.send(signal.SIGCONT)
+
+
 Fault = Callable[[Server, Proxy], Awaitable[None]]
 FAULTS: dict[str, Fault] = {}
 
@@ -145,32 +125,22 @@ async def restart_in_good_order(server: Server, _: Proxy) -> None:
 
 @fault
 async def killed_and_started_again(server: Server, _: Proxy) -> None:
-    server.send(signal.SIGKILL)
-    await server.ended()
-    await asyncio.sleep(1)
-    await server.start()
+    await away(server, 1)
 
 
 @fault
 async def away_for_longer_than_a_claim(server: Server, _: Proxy) -> None:
-    server.send(signal.SIGKILL)
-    await server.ended()
-    await asyncio.sleep(9)
-    await server.start()
+    await away(server, 9)
 
 
 @fault
 async def frozen_for_a_while(server: Server, _: Proxy) -> None:
-    server.send(signal.SIGSTOP)
-    await asyncio.sleep(_HOLDS_S)
-    server.send(signal.SIGCONT)
+    await frozen(server, _HOLDS_S)
 
 
 @fault
 async def frozen_for_longer_than_a_claim(server: Server, _: Proxy) -> None:
-    server.send(signal.SIGSTOP)
-    await asyncio.sleep(9)
-    server.send(signal.SIGCONT)
+    await frozen(server, 9)
 
 
 @fault
@@ -197,9 +167,7 @@ async def writes_held(server: Server, _: Proxy) -> None:
 
 @fault
 async def memory_full(server: Server, _: Proxy) -> None:
-    await server.ask("CONFIG", "SET", "maxmemory", "1")
-    await asyncio.sleep(_HOLDS_S)
-    await server.ask("CONFIG", "SET", "maxmemory", "0")
+    await for_a_while(server, "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0")
 
 
 @fault
@@ -209,24 +177,18 @@ async def scripts_forgotten(server: Server, _: Proxy) -> None:
 
 @fault
 async def read_only_replica(server: Server, _: Proxy) -> None:
-    await server.ask("REPLICAOF", "127.0.0.1", "1")
-    await asyncio.sleep(_HOLDS_S)
-    await server.ask("REPLICAOF", "NO", "ONE")
+    await for_a_while(server, "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE")
 
 
 @fault
 async def replica_that_answers_nothing(server: Server, _: Proxy) -> None:
     await server.ask("CONFIG", "SET", "replica-serve-stale-data", "no")
-    await server.ask("REPLICAOF", "127.0.0.1", "1")
-    await asyncio.sleep(_HOLDS_S)
-    await server.ask("REPLICAOF", "NO", "ONE")
+    await for_a_while(server, "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE")
 
 
 @fault
 async def too_few_replicas(server: Server, _: Proxy) -> None:
-    await server.ask("CONFIG", "SET", "min-replicas-to-write", "1")
-    await asyncio.sleep(_HOLDS_S)
-    await server.ask("CONFIG", "SET", "min-replicas-to-write", "0")
+    await for_a_while(server, "CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0")
 
 
 @fault
@@ -332,8 +294,7 @@ async def redis_faults(zygote: Zygote, model: Path, only: str = "") -> Counts:
         async with _alone() as (server, proxy, folder):
             trouble = partial(work, server, proxy)
             url = f"redis://127.0.0.1:{proxy.port}/0"
-            direct = f"redis://127.0.0.1:{server.port}/0"
-            await _one(zygote, model, f"redis: {name}", url, direct, folder, trouble, counts)
+            await _one(zygote, model, f"redis: {name}", url, server.url, folder, trouble, counts)
     return counts
 
 

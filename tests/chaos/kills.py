@@ -12,19 +12,19 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from adapters.waiting import letters
-from conftest import free_port, until
+from conftest import until
 from glmbot.messages import ConversationKey
 from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
 from platforms.telegram_server import TOKEN, TelegramServer
+from redis_server import Server
 
 __all__ = ["POINTS", "Counts", "Zygote", "kill_matrix"]
 
@@ -100,20 +100,6 @@ class Zygote:
     async def _line(self) -> str:
         assert self._process.stdout is not None
         return (await self._process.stdout.readline()).decode().strip()
-
-
-@asynccontextmanager
-async def own_redis(folder: Path, *options: str) -> AsyncGenerator[str]:
-    port = free_port()
-    server = await asyncio.create_subprocess_exec(
-        "redis-server", "--port", str(port), "--save", "", "--appendonly", "yes", "--dir", str(folder), *options,
-        stdout=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.kill()
-        await server.wait()
 
 
 def write_config(folder: Path, model: Path, telegram: TelegramServer, store: str, tokens: int = 150) -> Path:
@@ -200,11 +186,13 @@ async def kill_matrix(
 ) -> Counts:
     counts = Counts()
     with tempfile.TemporaryDirectory() as folder:
-        async with own_redis(Path(folder)) as url:
-            for number, point in enumerate(points):
-                life = Path(folder) / f"{kind}-{number}"
-                life.mkdir()
-                await _one(zygote, model, kind, url, life, point, counts)
+        server = Server(Path(folder))
+        await server.start()
+        for number, point in enumerate(points):
+            life = Path(folder) / f"{kind}-{number}"
+            life.mkdir()
+            await _one(zygote, model, kind, server.url, life, point, counts)
+        await server.stop()
     return counts
 
 

@@ -32,15 +32,18 @@ async def main() -> None:
             began = time.monotonic()
             counts = totals[f"kill -9, {kind}"] = await kill_matrix(zygote, model, kind, points)
             print(f"kill -9 on {kind}: {len(points)} points in {time.monotonic() - began:.0f} s", flush=True)
-            for complaint in counts.complaints:
-                print("  FAIL", complaint, flush=True)
+            complain(counts)
         began = time.monotonic()
         counts = totals["faults of Redis"] = await redis_faults(zygote, model, only)
         print(f"faults of Redis: {time.monotonic() - began:.0f} s", flush=True)
-        for complaint in counts.complaints:
-            print("  FAIL", complaint, flush=True)
+        complain(counts)
         await zygote.stop()
     report(totals)
+
+
+def complain(counts: Counts) -> None:
+    for complaint in counts.complaints:
+        print("  FAIL", complaint, flush=True)
 
 
 def report(totals: dict[str, Counts]) -> None:
