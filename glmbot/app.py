@@ -18,14 +18,23 @@ from glmbot.dialogue.access import Access
 from glmbot.dialogue.administration import Reloaded
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
 from glmbot.dialogue.moderation import Moderation, read_words
-from glmbot.engine.base import Precision, Sampling
+from glmbot.engine.base import Engine, Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.engine.remote import RemoteEngine, RemoteEngineSettings
 from glmbot.errors import AdapterError, ConfigError, GlmbotError
 from glmbot.messages import Adapter, UserKey
 from glmbot.store.base import Store
 from glmbot.store.sqlite import SqliteStore
 
-__all__ = ["adapter_settings", "dialogue_for", "engine_settings", "open_store", "run"]
+__all__ = [
+    "adapter_settings",
+    "dialogue_for",
+    "engine_settings",
+    "open_store",
+    "remote_settings",
+    "run",
+    "start_engine",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -78,10 +87,53 @@ def engine_settings(configuration: Configuration) -> LocalEngineSettings:
     )
 
 
+def remote_settings(configuration: Configuration) -> RemoteEngineSettings:
+    """Raises ConfigError."""
+    section, model = configuration.remote, configuration.model
+    if section.interface == "completions" and section.tokenizer is None:
+        raise ConfigError(
+            '[remote] tokenizer is missing: name a folder of the served model, or set interface = "chat"'
+        )
+    key = section.api_key.get_secret_value() if section.api_key is not None else ""
+    if section.api_key_file is not None and not key:
+        try:
+            key = section.api_key_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"[remote] api_key_file {section.api_key_file}: {error}") from error
+    return RemoteEngineSettings(
+        servers=section.servers,
+        tokenizer=section.tokenizer if section.interface == "completions" else None,
+        model=section.model,
+        api_key=key,
+        context_length=model.context_length,
+        parallel=section.parallel,
+        queue_limit=model.queue_limit,
+        connect_s=section.connect_s,
+        first_token_s=section.first_token_s,
+        next_token_s=section.next_token_s,
+        patience_s=section.patience_s,
+    )
+
+
+async def start_engine(
+    configuration: Configuration, on_progress: Callable[[float], None] | None = None
+) -> Engine:
+    """The local engine, or with servers in [remote] the remote one.
+
+    Raises ConfigError, ModelFileError or PrecisionError.
+    """
+    if not configuration.remote.servers:
+        return await LocalEngine.start(engine_settings(configuration), on_progress)
+    engine = await RemoteEngine.start(remote_settings(configuration))
+    if on_progress is not None:
+        on_progress(1.0)
+    return engine
+
+
 def dialogue_for(
     configuration: Configuration,
     store: Store,
-    engine: LocalEngine,
+    engine: Engine,
     reload: Callable[[], Reloaded] | None = None,
 ) -> DialogueManager:
     """Join the parts. Raises ConfigError for settings that contradict the model."""
@@ -159,7 +211,7 @@ class _Running:
         self._read_again = read_again
         self._platforms: dict[str, _Platform] = {}
         self._changes: set[asyncio.Task[None]] = set()
-        self._engine: LocalEngine
+        self._engine: Engine
         self._dialogue: DialogueManager
 
     @property
@@ -173,7 +225,7 @@ class _Running:
         stack.push_async_callback(store.close)
         for warning in await store.warnings():
             _log.warning("%s", warning)
-        self._engine = await LocalEngine.start(engine_settings(self.configuration), on_progress)
+        self._engine = await start_engine(self.configuration, on_progress)
         stack.push_async_callback(self._engine.close)
         reload = self.reload if self._read_again is not None else None
         self._dialogue = dialogue_for(self.configuration, store, self._engine, reload)
@@ -201,7 +253,7 @@ class _Running:
             return Reloaded(error=str(error))
         old, self.configuration = self.configuration, new
         changed = [name for name in CORE_SECTIONS if getattr(new, name) != getattr(old, name)]
-        waiting = [name for name in changed if name in ("model", "store")]
+        waiting = [name for name in changed if name in ("model", "remote", "store")]
         names = sorted({*old.adapters, *new.adapters})
         platforms = [name for name in names if old.adapters.get(name) != new.adapters.get(name)]
         if waiting:
@@ -276,7 +328,7 @@ class _DialogueParts:
     moderation: Moderation
 
 
-def _dialogue_parts(configuration: Configuration, engine: LocalEngine) -> _DialogueParts:
+def _dialogue_parts(configuration: Configuration, engine: Engine) -> _DialogueParts:
     """Raises ConfigError for settings that contradict the model, or a word list that can't be read."""
     access, dialogue, limits = configuration.access, configuration.dialogue, configuration.limits
     answer = configuration.model.max_answer_tokens

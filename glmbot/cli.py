@@ -264,7 +264,7 @@ def _load(
     if not logging.getLogger().handlers:
         set_up_logging("INFO", ())
     configuration = load_configuration(path, adapter_settings(), overrides=overrides)
-    sections = (configuration.store, *configuration.adapters.values())
+    sections = (configuration.store, configuration.remote, *configuration.adapters.values())
     secrets = [secret for section in sections for secret in secrets_of(section)]
     set_up_logging(configuration.log.level, secrets, configuration.log.format)
     if demo_model and path is None and not configuration.model.path.exists():

@@ -6,6 +6,7 @@ refused with the nearest name. Secrets come from the environment or from files, 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
@@ -29,6 +31,15 @@ _PREFIX = "GLMBOT_"
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _check_server(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("a server is an address such as http://10.0.0.5:8000/v1")
+    if parts.username or parts.password:
+        raise ValueError("an address holds no password; use api_key_file")
+    return url
 
 
 class ModelSection(_Section):
@@ -70,6 +81,43 @@ class ModelSection(_Section):
         description="Prompt tokens read in one step beside decoding; 0: 128 on a CPU, 512 on a GPU.",
     )
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 is torch's own choice.")
+
+
+class RemoteSection(_Section):
+    """The model on other machines: OpenAI-compatible servers (vLLM, SGLang, llama.cpp's, hosted services).
+    Nothing is loaded here then; of [model] context_length, max_answer_tokens and queue_limit count."""
+
+    servers: list[Annotated[str, AfterValidator(_check_server)]] = Field(
+        default=[],
+        description='Like ["http://10.0.0.5:8000/v1"]. Of several, each with the same model, the least busy is'
+        " asked, and another goes on when one fails. None: the model runs here.",
+    )
+    interface: Literal["completions", "chat"] = Field(
+        default="completions",
+        description="completions sends tokens, so prompts fit exactly and no text can become a control token; it"
+        " needs tokenizer. chat leaves the template to the server, as hosted services want it, and counts a"
+        " character as a token.",
+    )
+    tokenizer: Path | None = Field(
+        default=None,
+        description="Folder of the served model; its configuration and tokenizer files are enough.",
+    )
+    model: str = Field(
+        default="", description="The model's name there. Empty: the first that the server lists."
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="Better in the environment (GLMBOT_REMOTE__API_KEY), or in api_key_file."
+    )
+    api_key_file: Path | None = Field(default=None, description="A file with the key alone in it.")
+    parallel: int = Field(
+        default=16, ge=1, description="Answers asked for at the same time; others wait in line."
+    )
+    connect_s: float = Field(default=5.0, gt=0, description="Seconds that connecting may take.")
+    first_token_s: float = Field(default=90.0, gt=0, description="Seconds until the first word of an answer.")
+    next_token_s: float = Field(default=30.0, gt=0, description="Seconds without another word.")
+    patience_s: float = Field(
+        default=60.0, ge=0, description="Seconds without any working server, after which an answer fails."
+    )
 
 
 class SamplingSection(_Section):
@@ -178,6 +226,7 @@ class LogSection(_Section):
 
 CORE_SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelSection,
+    "remote": RemoteSection,
     "sampling": SamplingSection,
     "dialogue": DialogueSection,
     "access": AccessSection,
@@ -193,6 +242,7 @@ class Configuration:
     """`adapters` holds the validated settings of each adapter whose section is enabled, by entry-point name."""
 
     model: ModelSection
+    remote: RemoteSection
     sampling: SamplingSection
     dialogue: DialogueSection
     access: AccessSection
@@ -259,9 +309,14 @@ def load_configuration(
 
 
 def secrets_of(section: BaseModel) -> list[str]:
-    """Every secret value in a section, for the log filter."""
-    values = [getattr(section, name) for name in type(section).model_fields]
-    return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+    """Every secret value in a section, for the log filter, those in files of their own too."""
+    values = {name: getattr(section, name) for name in type(section).model_fields}
+    secrets = [value.get_secret_value() for value in values.values() if isinstance(value, SecretStr)]
+    for name, file in values.items():
+        if isinstance(file, Path) and name.removesuffix("_file") in values:
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                secrets.append(file.read_text("utf-8").strip())
+    return secrets
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +34,7 @@ def example_toml(adapters: Mapping[str, type[BaseModel]]) -> str:
 
 
 def _section(name: str, model: type[BaseModel], off: str) -> str:
-    lines = [f"# {line}" for line in (model.__doc__ or "").strip().splitlines()]
+    lines = [f"# {line}" for line in (inspect.getdoc(model) or "").splitlines()]
     lines.append(f"{off}[{name}]")
     for key, field in model.model_fields.items():
         lines.append(f"# {field.description}")

@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glmbot.app import engine_settings, open_store
+from glmbot.app import engine_settings, open_store, remote_settings
 from glmbot.config import Configuration
 from glmbot.dialogue.moderation import read_words
 from glmbot.engine.placement import free_memory, parse_devices
 from glmbot.engine.precision import checkpoint_precision, default_precision
+from glmbot.engine.remote import RemoteEngine
 from glmbot.engine.runner import LEAST_CACHE_TOKENS
 from glmbot.errors import GlmbotError, StoreError
 from glmbot.memory import memory_needed
@@ -33,8 +34,11 @@ class Finding:
 async def examine(configuration: Configuration) -> Sequence[Finding]:
     """Look at everything without starting anything; nothing here raises."""
     findings = [await _store(configuration)]
-    findings += await asyncio.to_thread(_model_and_memory, configuration)
-    findings.append(await asyncio.to_thread(_kernels))
+    if configuration.remote.servers:
+        findings += await _servers(configuration)
+    else:
+        findings += await asyncio.to_thread(_model_and_memory, configuration)
+        findings.append(await asyncio.to_thread(_kernels))
     findings += _access(configuration)
     findings += _tokens(configuration)
     findings += _moderation(configuration)
@@ -53,6 +57,19 @@ async def _store(configuration: Configuration) -> Finding:
     if warnings:
         return Finding("store", False, "; ".join(warnings))
     return Finding("store", True, f"{configuration.store.kind} can be read and written")
+
+
+async def _servers(configuration: Configuration) -> list[Finding]:
+    try:
+        engine = await RemoteEngine.start(remote_settings(configuration))
+    except GlmbotError as error:
+        return [Finding("model", False, str(error))]
+    reached = engine.reached
+    await engine.close()
+    return [
+        Finding("server", name is not None, f"{label} serves {name}" if name else f"{label} does not answer")
+        for label, name in reached
+    ]
 
 
 def _model_and_memory(configuration: Configuration) -> list[Finding]:

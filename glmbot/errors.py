@@ -15,6 +15,7 @@
         ├── DeadlineExceeded   the answer took longer than allowed
         ├── NumericalFault     the model computed NaN or infinity
         ├── EngineStopped      the engine is shutting down
+        ├── ServerUnavailable  no model server could be reached in time
         └── PrecisionError     a precision switch was refused or rolled back
 
 The text of each is for the operator. What a user in a chat sees is chosen in `dialogue/`, in their language.
@@ -37,6 +38,7 @@ __all__ = [
     "PrecisionError",
     "PromptTooLong",
     "QueueFull",
+    "ServerUnavailable",
     "StoreError",
     "StoreUnavailable",
 ]
@@ -106,6 +108,10 @@ class NumericalFault(EngineError):
 
 
 class EngineStopped(EngineError):
+    pass
+
+
+class ServerUnavailable(EngineError):
     pass
 
 

@@ -77,6 +77,11 @@ class _EngineCollector(Collector):
             yield GaugeMetricFamily(f"glmbot_engine_{name}", words, value=value(stats))
         for name, (words, value) in _COUNTERS.items():
             yield CounterMetricFamily(f"glmbot_engine_{name}", words, value=value(stats))
+        if stats.servers:
+            up = GaugeMetricFamily("glmbot_engine_server_up", "1 while it is being asked", labels=["server"])
+            for label, works in stats.servers:
+                up.add_metric([label], float(works))
+            yield up
         waits = stats.first_token
         buckets = [
             (str(bound), float(count)) for bound, count in zip(waits.bounds, waits.counts, strict=True)

@@ -174,6 +174,9 @@ class CommandActions:
 
     async def _precision(self, argument: str, language: str) -> AsyncGenerator[Reply, None]:
         available = ", ".join(self._engine.precisions)
+        if not available:
+            yield await self._say(language, "precision.served")
+            return
         if not argument:
             yield await self._say(
                 language, "precision.now", precision=self._engine.precision, available=available

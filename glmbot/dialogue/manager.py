@@ -239,7 +239,9 @@ class DialogueManager:
         return Health(stats.alive, stats.model, str(stats.precision), stats.running, stats.waiting)
 
     async def obstacles(self) -> Sequence[str]:
-        found = [] if self._engine.stats().alive else ["engine"]
+        stats = self._engine.stats()
+        down = bool(stats.servers) and not any(works for _, works in stats.servers)
+        found = ["engine"] if down or not stats.alive else []
         try:
             await self._store.settings(_NOBODY)
         except StoreError as error:

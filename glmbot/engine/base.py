@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -29,6 +29,8 @@ class Precision(StrEnum):
     BF16 = "bf16"
     INT8 = "int8"
     INT4 = "int4"
+    SERVED = "served"
+    """Whatever a remote server runs; nothing can be switched."""
 
 
 class FinishReason(StrEnum):
@@ -130,6 +132,8 @@ class EngineStats:
     switching: float | None = None
     """Share done (0 to 1) of a precision switch in progress."""
     waiting_users: tuple[tuple[str, int], ...] = field(default_factory=tuple[tuple[str, int], ...])
+    servers: tuple[tuple[str, bool], ...] = field(default_factory=tuple[tuple[str, bool], ...])
+    """Of a remote engine: each server, and whether it is being asked."""
 
 
 class Engine(Protocol):
@@ -143,6 +147,11 @@ class Engine(Protocol):
 
     @property
     def chat_format(self) -> ChatFormat: ...
+
+    @property
+    def generation_defaults(self) -> Mapping[str, object]:
+        """The model folder's own sampling defaults (generation_config.json)."""
+        ...
 
     @property
     def precision(self) -> Precision: ...

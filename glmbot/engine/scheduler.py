@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from glmbot.engine.base import Sampling
+from glmbot.engine.fairness import fair_order
 from glmbot.engine.kv_cache import Range, RangeAllocator
 from glmbot.engine.retained import LEAST_SHARED, RetainedPrefixes, common_prefix
 
@@ -65,11 +65,8 @@ class Chunk:
 
 
 class Scheduler:
-    """Sequences wait, are admitted when a cache range is free, and run until they are removed.
-
-    Waiting users take turns: next comes a request of the user who has fewest running, and of those the
-    one who was served least recently, and a user's own requests keep their order of arrival.
-    """
+    """Sequences wait, are admitted when a cache range is free, and run until they are removed. Users take turns:
+    see `fair_order`."""
 
     def __init__(self, allocator: RangeAllocator, *, max_batch: int, prefill_tokens: int) -> None:
         self.allocator = allocator
@@ -114,25 +111,8 @@ class Scheduler:
 
     def line(self) -> list[Sequence]:
         """The waiting in the order in which they would be admitted: the index + 1 is the place in line."""
-        running = _count(sequence.user for sequence in self.running)
-        served = dict(self._last_served)
-        turn = self._turn
-        by_user: dict[str, list[Sequence]] = {}
-        for sequence in self.waiting:
-            by_user.setdefault(sequence.user, []).append(sequence)
-        order: list[Sequence] = []
-        while by_user:
-            user = min(
-                by_user,
-                key=lambda name: (running.get(name, 0), served.get(name, -1), by_user[name][0].arrival),
-            )
-            order.append(by_user[user].pop(0))
-            turn += 1
-            served[user] = turn
-            running[user] = running.get(user, 0) + 1
-            if not by_user[user]:
-                del by_user[user]
-        return order
+        running = [sequence.user for sequence in self.running]
+        return fair_order(self.waiting, running, self._last_served, self._turn)
 
     def schedule(self) -> list[Chunk]:
         """Admit whom there is room for, and say what to compute: one token of each sequence that decodes,
@@ -188,10 +168,3 @@ class Scheduler:
             if best is not None:
                 self.retained.touch(best[0])
         return True
-
-
-def _count(names: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return counts

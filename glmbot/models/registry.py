@@ -7,7 +7,7 @@ weights (on the meta device); `glmbot.engine.precision` fills it at the wanted p
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,12 +30,13 @@ from glmbot.models.chat_format import TemplateChatFormat
 from glmbot.models.chatglm.family import open_tokenizer as open_chatglm_tokenizer
 from glmbot.models.chatglm.family import register_chatglm
 from glmbot.models.checkpoint import Checkpoint
+from glmbot.models.family import FamilyTokenizer
 from glmbot.models.glm.configuration import BlankInfillingConfig, is_blank_infilling
 from glmbot.models.glm.family import open_tokenizer as open_glm_tokenizer
 from glmbot.models.glm.family import register_glm
 from glmbot.models.positions import CausalPositions, PositionScheme
 
-__all__ = ["LoadedModel", "ModelShape", "empty_module", "load", "model_shape"]
+__all__ = ["LoadedModel", "ModelShape", "empty_module", "load", "load_tokenizer", "model_shape"]
 
 
 _PREFIX_EMBEDDING = "prefix_encoder.embedding.weight"
@@ -78,26 +79,36 @@ def load(folder: Path, attention: str, prefix: Path | None = None) -> LoadedMode
         _add_prefix(config, checkpoint, Checkpoint(prefix))
     module = empty_module(config, attention, folder / "config.json")
     shape = model_shape(config, module)
-    own = open_chatglm_tokenizer(folder, config) or open_glm_tokenizer(folder, config)
-    if own is not None:
-        defaults = own.generation_defaults | _generation_defaults(folder)
-        chat_format, stops = own.chat_format, own.stop_tokens
-        if own.positions is not None:
-            setattr(module, "position_scheme", own.positions)  # noqa: B010 - nn.Module's stubs know tensors only
-    else:
-        tokenizer = _read_tokenizer(folder, shape)
-        defaults = _generation_defaults(folder)
-        chat_format, stops = TemplateChatFormat(tokenizer), _stop_tokens(defaults, config, tokenizer)
+    talk = _read_talk(folder, config)
+    if talk.positions is not None:
+        setattr(module, "position_scheme", talk.positions)  # noqa: B010 - nn.Module's stubs know tensors only
     return LoadedModel(
         name=folder.resolve().name,
         module=module,
         checkpoint=checkpoint,
-        chat_format=chat_format,
+        chat_format=talk.chat_format,
         shape=shape,
         positions=getattr(module, "position_scheme", None) or CausalPositions(),
-        stop_tokens=stops,
-        generation_defaults=defaults,
+        stop_tokens=talk.stop_tokens,
+        generation_defaults=talk.generation_defaults,
     )
+
+
+def load_tokenizer(folder: Path) -> FamilyTokenizer:
+    """The tokenizer and chat format of a model that runs elsewhere; no weights need be in `folder`.
+
+    Raises ModelFileError.
+    """
+    return _read_talk(folder, _read_config(folder))
+
+
+def _read_talk(folder: Path, config: Any) -> FamilyTokenizer:
+    own = open_chatglm_tokenizer(folder, config) or open_glm_tokenizer(folder, config)
+    defaults = _generation_defaults(folder)
+    if own is not None:
+        return replace(own, generation_defaults=own.generation_defaults | defaults)
+    tokenizer = _read_tokenizer(folder, int(config.get_text_config().vocab_size))
+    return FamilyTokenizer(TemplateChatFormat(tokenizer), _stop_tokens(defaults, config, tokenizer), defaults)
 
 
 def empty_module(config: PreTrainedConfig, attention: str, file: Path | str) -> nn.Module:
@@ -132,14 +143,14 @@ def _add_prefix(config: Any, checkpoint: Checkpoint, tuned: Checkpoint) -> None:
     checkpoint.add(tuned, "prefix_encoder.")
 
 
-def _read_tokenizer(folder: Path, shape: ModelShape) -> PreTrainedTokenizerBase:
+def _read_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise ModelFileError(f"{folder}: the tokenizer can't be read: {_first_line(error)}") from error
-    if len(tokenizer) > shape.vocabulary:
+    if len(tokenizer) > vocabulary:
         raise ModelFileError(
-            f"{folder}: the tokenizer has {len(tokenizer)} tokens and the model {shape.vocabulary}; "
+            f"{folder}: the tokenizer has {len(tokenizer)} tokens and the model {vocabulary}; "
             "they do not belong together"
         )
     return tokenizer

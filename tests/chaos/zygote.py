@@ -101,7 +101,7 @@ def live(config: str, when: str, what: str, occurrence: int) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     configuration = load_configuration(Path(config), adapter_settings())
-    sections = [configuration.store, *configuration.adapters.values()]
+    sections = [configuration.store, configuration.remote, *configuration.adapters.values()]
     set_up_logging("INFO", [secret for section in sections for secret in secrets_of(section)])
     arm(Fuse(when, what, occurrence))
     asyncio.run(run(configuration))

@@ -1,0 +1,124 @@
+"""The two streaming interfaces of OpenAI-compatible servers: what is sent, and what comes back.
+
+https://platform.openai.com/docs/api-reference/completions and .../chat/streaming. vLLM, SGLang and llama.cpp's
+server take token ids as the prompt of a completion; top_k, the repetition penalty and stop_token_ids are
+extensions of theirs, which they name as here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from glmbot.engine.base import FinishReason, Sampling
+
+__all__ = ["Delta", "StreamBroken", "chat_body", "completion_body", "read_event", "refusal"]
+
+_LONGEST_REFUSAL = 300
+
+
+class StreamBroken(Exception):
+    """The server sent what is no event of this interface, or said that it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text, and with the last one how it ended. Token counts are None where the server tells none."""
+
+    text: str = ""
+    finish: FinishReason | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+def completion_body(
+    model: str, prompt: Sequence[int], sampling: Sampling, stop_tokens: Sequence[int]
+) -> dict[str, Any]:
+    """For POST /completions: the model's own tokens, so that no text can become a control token."""
+    return {"prompt": list(prompt), "stop_token_ids": list(stop_tokens), **_body(model, sampling)}
+
+
+def chat_body(model: str, messages: Sequence[Mapping[str, str]], sampling: Sampling) -> dict[str, Any]:
+    """For POST /chat/completions: the server brings template and tokenizer."""
+    return {"messages": list(messages), **_body(model, sampling)}
+
+
+def _body(model: str, sampling: Sampling) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": model,
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if sampling.top_k:
+        body["top_k"] = sampling.top_k
+    if sampling.repetition_penalty != 1.0:
+        # vLLM and SGLang call it by its whole name, llama.cpp by the short one.
+        body["repetition_penalty"] = body["repeat_penalty"] = sampling.repetition_penalty
+    if sampling.seed is not None:
+        body["seed"] = sampling.seed
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    return body
+
+
+def read_event(line: bytes) -> Delta | None:
+    """One line of a stream of server-sent events; None for a line that says nothing.
+
+    Raises StreamBroken for an error inside the stream, and for what can't be read.
+    """
+    text = line.strip()
+    if not text.startswith(b"data:"):
+        if text.startswith(b"error:"):
+            raise StreamBroken(_shortened(text[6:].decode("utf-8", "replace")))
+        return None
+    data = text[5:].strip()
+    if data == b"[DONE]":
+        return None
+    try:
+        event: Any = json.loads(data)
+        if "error" in event:
+            raise StreamBroken(_message_of(event["error"]))
+        usage = event.get("usage") or {}
+        choices = event.get("choices") or [{}]
+        choice = choices[0]
+        new = choice.get("delta", {}).get("content") if "delta" in choice else choice.get("text")
+        ended = choice.get("finish_reason")
+        return Delta(
+            text=str(new or ""),
+            finish=None if ended is None else _REASONS.get(ended, FinishReason.STOP),
+            prompt_tokens=usage.get("prompt_tokens"),
+            cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
+            completion_tokens=usage.get("completion_tokens"),
+        )
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        raise StreamBroken(f"no event of this interface: {_shortened(repr(data))}") from error
+
+
+_REASONS = {"length": FinishReason.LENGTH, "stop": FinishReason.STOP}
+
+
+def refusal(body: str) -> str:
+    """What a server says in the body of an error, on one line."""
+    try:
+        fields: Any = json.loads(body)
+        return _message_of(fields.get("error", fields))
+    except (ValueError, AttributeError):
+        return _shortened(body)
+
+
+def _message_of(error: Any) -> str:
+    if isinstance(error, dict):
+        fields = cast(dict[str, Any], error)
+        return _shortened(str(fields.get("message", fields)))
+    return _shortened(str(error))
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_REFUSAL else line[:_LONGEST_REFUSAL] + " …"
