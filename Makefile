@@ -31,9 +31,11 @@ rig: $(VENV)/.installed-dev
 	$(BIN)/glmbot pull
 	$(BIN)/python tests/rig/run.py
 
-# kill -9 at named points, faults of Redis; counts what people see lost, doubled or out of order. About 10 minutes.
+# kill -9 at named points, faults of Redis and of real llama.cpp servers; counts what people see lost, doubled or out
+# of order. About 15 minutes.
 chaos: $(VENV)/.installed-dev
 	sh tests/install_programs.sh
+	$(BIN)/glmbot pull
 	$(BIN)/python tests/chaos/run.py
 
 # The pictures of the documentation, from the pages and the terminal as they are.

@@ -112,7 +112,7 @@ async def show(
     """
     latest = _Latest()
     pump = asyncio.ensure_future(_pump(replies, latest))
-    typing = asyncio.ensure_future(_show_typing(outlet, latest))
+    typing = asyncio.ensure_future(_show_typing(outlet, latest, after))
     board = _Board(outlet, pace, [_Shown(message_id, None) for message_id in sent], on_sent)
     try:
         while True:
@@ -168,9 +168,14 @@ async def _pump(replies: AsyncGenerator[Reply, None], latest: _Latest) -> None:
     latest.changed.set()
 
 
-async def _show_typing(outlet: Outlet, latest: _Latest) -> None:
-    """While the model has said nothing. Platforms end it by themselves after some seconds, or with the text."""
+async def _show_typing(outlet: Outlet, latest: _Latest, after: Collection[asyncio.Future[Any]] = ()) -> None:
+    """While the model has said nothing. Platforms end it by themselves after some seconds, or with the text.
+
+    Who asks twenty questions in a row sees it for the first.
+    """
     await latest.begun.wait()
+    if after:
+        await asyncio.wait(after)
     while (reply := latest.reply) is not None and not reply.text and not reply.state.ended:
         # A decoration: whatever goes wrong with it, the answer is not held up.
         with suppress(Flooded, Unreachable, Gone, Missing, Refused):

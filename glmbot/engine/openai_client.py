@@ -71,6 +71,8 @@ class OpenAIClient:
                         line = await response.content.readline()
                 except ValueError as error:
                     raise StreamBroken("an event is too long") from error
+                except (aiohttp.ClientPayloadError, ConnectionError) as error:
+                    raise StreamBroken("the connection broke in the middle of an answer") from error
                 if not line:
                     return
                 if line.strip() == _END:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
+import aiohttp
+
 from glmbot.engine.base import (
     ChatFormat,
     EngineStats,
@@ -384,6 +386,8 @@ class RemoteEngine:
             found = self.settings.model or next(iter(models))
         except (*FAILURES, ValueError, LookupError, TypeError, StopIteration) as error:
             if not self.settings.model:
+                if isinstance(error, (aiohttp.ClientConnectionError, TimeoutError)):
+                    raise
                 words = f"it does not list its models: {error or type(error).__name__}"
                 raise StreamBroken(words) from error
             # Not every service lists them.

@@ -17,11 +17,12 @@ from redis.exceptions import RedisError
 from chaos.kills import GROUP, Counts, Zygote, judge, settled, talk, write_config
 from conftest import until
 from glmbot.messages import ConversationKey
+from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
 from platforms.telegram_server import TelegramServer
 from redis_server import Server
 
-__all__ = ["FAULTS", "redis_faults"]
+__all__ = ["FAULTS", "redis_faults", "under_fault"]
 
 _HOLDS_S = 3.0
 
@@ -293,8 +294,9 @@ async def redis_faults(zygote: Zygote, model: Path, only: str = "") -> Counts:
             continue
         async with _alone() as (server, proxy, folder):
             trouble = partial(work, server, proxy)
-            url = f"redis://127.0.0.1:{proxy.port}/0"
-            await _one(zygote, model, f"redis: {name}", url, server.url, folder, trouble, counts)
+            section = f"kind = 'redis'\nurl = 'redis://127.0.0.1:{proxy.port}/0'\njournal_path = '{folder}/journal.sqlite3'\n"
+            store = RedisStore(server.url)
+            await under_fault(zygote, model, f"redis: {name}", section, store, folder, trouble, counts)
     return counts
 
 
@@ -311,13 +313,17 @@ async def _alone() -> AsyncGenerator[tuple[Server, Proxy, Path]]:
         yield server, proxy, folder
 
 
-async def _one(
-    zygote: Zygote, model: Path, name: str, url: str, direct: str, folder: Path,
-    work: Callable[[], Awaitable[None]], counts: Counts,
+async def under_fault(
+    zygote: Zygote, model: Path, name: str, section: str, store: Store, folder: Path,
+    work: Callable[[], Awaitable[None]], counts: Counts, evidence: str = "",
 ) -> None:  # fmt: skip
+    """People talk, `work` does its harm in the middle of an answer, people go on; then all is judged.
+
+    `section` is the rest of the configuration from [store] on; `store` looks into the same store, past the fault.
+    `evidence` stands in the log when the fault was met.
+    """
     telegram = TelegramServer(seconds_per_message=0.01, burst=8)
     await telegram.start()
-    section = f"kind = 'redis'\nurl = '{url}'\njournal_path = '{folder}/journal.sqlite3'\n"
     config = write_config(folder, model, telegram, section)
     process = await zygote.begin(config, "slow", "-", 10)
     asked = await talk(telegram)
@@ -337,11 +343,12 @@ async def _one(
         await trouble
     except Exception as error:
         wrong.append(f"the fault itself failed: {type(error).__name__}: {error}")
-    store = RedisStore(direct)
     await store.open()
     if not await settled(telegram, store, asked):
         wrong.append("not settled: " + (folder / "log.txt").read_text()[-3000:])
     wrong += await judge(telegram, store, asked, counts)
+    if evidence not in (folder / "log.txt").read_text():
+        wrong.append(f"the fault was not met: {evidence!r} is not in the log")
     await store.close()
     os.kill(process, signal.SIGTERM)
     if (code := await zygote.ended(30)) != 0:

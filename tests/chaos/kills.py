@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,17 @@ from glmbot.store.sqlite import SqliteStore
 from platforms.telegram_server import TOKEN, TelegramServer
 from redis_server import Server
 
-__all__ = ["POINTS", "Counts", "Zygote", "kill_matrix"]
+__all__ = [
+    "POINTS",
+    "Counts",
+    "Zygote",
+    "judge",
+    "judge_conversations",
+    "kill_matrix",
+    "settled",
+    "talk",
+    "write_config",
+]
 
 HERE = Path(__file__).parent
 GROUP = -5
@@ -68,6 +79,8 @@ class Counts:
 class Zygote:
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process
+        self._last = 0
+        self._awaited = False
 
     async def start(self) -> None:
         root = HERE.parent.parent
@@ -81,21 +94,31 @@ class Zygote:
 
     async def begin(self, config: Path, when: str = "never", what: str = "-", nth: int = 0) -> int:
         """Returns the process id of a new life."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{config} {when} {what} {nth}\n".encode())
-        return int(await self._line())
+        self._last = int(await self._ask(f"{config} {when} {what} {nth}"))
+        return self._last
 
-    async def ended(self, within_s: float) -> int | None:
-        """The exit code, None when it still lives."""
+    async def ended(self, within_s: float, process: int = 0) -> int | None:
+        """The exit code of the last life, or of `process`; None when it still lives. Then ask for it again first."""
+        assert self._process.stdin is not None
+        if not self._awaited:
+            self._process.stdin.write(f"wait {process or self._last}\n".encode())
+        self._awaited = True
         try:
             async with asyncio.timeout(within_s):
-                return int(await self._line())
+                code = int(await self._line())
         except TimeoutError:
             return None
+        self._awaited = False
+        return code
 
     async def stop(self) -> None:
         self._process.terminate()
         await self._process.wait()
+
+    async def _ask(self, line: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n".encode())
+        return await self._line()
 
     async def _line(self) -> str:
         assert self._process.stdout is not None
@@ -135,18 +158,38 @@ async def talk(telegram: TelegramServer) -> dict[ConversationKey, list[str]]:
     return asked
 
 
-async def settled(telegram: TelegramServer, store: Store, asked: dict[ConversationKey, list[str]]) -> bool:
+async def settled(
+    telegram: TelegramServer, store: Store, asked: dict[ConversationKey, list[str]], within_s: float = 30
+) -> bool:
     """All is answered, and nothing is open any more."""
-    for _ in range(600):
-        turns = [len(await store.last_turns(key, 100)) for key in asked]
-        done = turns >= [len(questions) for questions in asked.values()]
-        if telegram.unconfirmed == 0 and done and not await store.unfinished("telegram"):
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while (  # noqa: ASYNC110
+                telegram.unconfirmed or await store.unfinished("telegram") or not await answered(store, asked)
+            ):
+                await asyncio.sleep(0.05)
             return True
-        await asyncio.sleep(0.05)
     return False
 
 
+async def answered(store: Store, asked: dict[ConversationKey, list[str]]) -> bool:
+    turns = [len(await store.last_turns(key, 100)) for key in asked]
+    return all(kept >= len(questions) for kept, questions in zip(turns, asked.values(), strict=True))
+
+
 async def judge(
+    telegram: TelegramServer, store: Store, asked: dict[ConversationKey, list[str]], counts: Counts
+) -> list[str]:
+    """What is wrong with what stands in the chats, after `talk` and whatever else was `asked`."""
+    wrong = await judge_conversations(telegram, store, asked, counts)
+    if len(telegram.documents) != 1:
+        wrong.append(f"{len(telegram.documents)} files")
+        counts.doubled += len(telegram.documents) > 1
+        counts.lost += not telegram.documents
+    return wrong
+
+
+async def judge_conversations(
     telegram: TelegramServer, store: Store, asked: dict[ConversationKey, list[str]], counts: Counts
 ) -> list[str]:
     wrong: list[str] = []
@@ -171,10 +214,6 @@ async def judge(
             kind = "lost" if len(commands) < expected else "doubled"
             setattr(counts, kind, getattr(counts, kind) + 1)
             wrong.append(f"{key}: {len(commands)} answers to a command: {shown}")
-    if len(telegram.documents) != 1:
-        wrong.append(f"{len(telegram.documents)} files")
-        counts.doubled += len(telegram.documents) > 1
-        counts.lost += not telegram.documents
     counts.leftovers += sum(
         message.get("text") == "…" for chat in telegram.messages.values() for message in chat.values()
     )

@@ -15,6 +15,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 
 from chaos.faults import redis_faults  # noqa: E402
 from chaos.kills import POINTS, Counts, Zygote, kill_matrix  # noqa: E402
+from chaos.model_servers import model_server_faults  # noqa: E402
 from tiny_model import write_tiny_model  # noqa: E402
 
 
@@ -36,6 +37,10 @@ async def main() -> None:
         began = time.monotonic()
         counts = totals["faults of Redis"] = await redis_faults(zygote, model, only)
         print(f"faults of Redis: {time.monotonic() - began:.0f} s", flush=True)
+        complain(counts)
+        began = time.monotonic()
+        counts = totals["model servers that die"] = await model_server_faults(zygote, only)
+        print(f"model servers: {time.monotonic() - began:.0f} s", flush=True)
         complain(counts)
         await zygote.stop()
     report(totals)

@@ -1,8 +1,8 @@
 """Runs `glmbot run` again and again, each time in a fork that dies at a named point, as by kill -9.
 
 It has imported everything once, so that a life costs a second. One line on its input is a life: the configuration
-file, when ("before", "after", "never" or "slow"), what, and which occurrence (or milliseconds a step). It answers with the process id, and after the
-end with how it ended.
+file, when ("before", "after", "never" or "slow"), what, and which occurrence (or milliseconds a step). It answers with
+the process id. "wait" and a process id is answered with how that one ended.
 """
 
 from __future__ import annotations
@@ -110,6 +110,10 @@ def live(config: str, when: str, what: str, occurrence: int) -> None:
 def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
+        if line.startswith("wait "):
+            _, status = os.waitpid(int(line.split()[1]), 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+            continue
         config, when, what, occurrence = line.split()
         child = os.fork()
         if child == 0:
@@ -122,8 +126,6 @@ def main() -> None:
                 os._exit(1)
             os._exit(0)
         print(child, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 if __name__ == "__main__":

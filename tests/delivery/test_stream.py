@@ -374,6 +374,27 @@ def test_typing_is_shown_until_the_first_word_and_never_after_the_end() -> None:
         assert max(chat.typed) < 15
 
 
+def test_who_asks_many_questions_in_a_row_sees_typing_for_the_first() -> None:
+    async def main() -> Chat:
+        chat, pace = Chat(), Pace(1.0)
+        first_done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def waiting() -> AsyncGenerator[Reply]:
+            yield Reply("", ReplyState.QUEUED)
+            await asyncio.wait([first_done])
+            await asyncio.sleep(6)
+            yield Reply("an answer", ReplyState.FINAL)
+
+        waits = [asyncio.create_task(show(waiting(), chat, pace, after=[first_done])) for _ in range(20)]
+        await asyncio.sleep(100)
+        assert chat.typed == []
+        first_done.set_result(None)
+        await asyncio.gather(*waits)
+        return chat
+
+    assert run_in_virtual_time(main()).typed
+
+
 def test_an_answer_that_breaks_off_ends_as_failed_with_what_there_was() -> None:
     async def breaking() -> AsyncGenerator[Reply]:
         yield Reply("so far", ReplyState.STREAMING)

@@ -1,0 +1,81 @@
+"""Several processes share the work of one bot over Redis, each conversation in order, also when one is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from chaos.kills import Counts, Zygote, judge_conversations, settled, write_config
+from conftest import until
+from glmbot.messages import ConversationKey
+from glmbot.store.redis import RedisStore
+from platforms.telegram_server import BOT, TelegramServer
+
+CONVERSATIONS, MESSAGES, PROCESSES = 50, 20, 3
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("victim", ["nobody", "the one that polls", "one that only answers"])
+async def test_a_thousand_messages_are_answered_once_and_in_order(
+    tmp_path: Path, tiny_model: Path, redis_url: str, victim: str
+) -> None:
+    prefix = f"three-{victim.replace(' ', '-')}"
+    zygote, telegram = Zygote(), TelegramServer(seconds_per_message=0.001, burst=100)
+    await zygote.start()
+    await telegram.start()
+    logs = [tmp_path / str(number) / "log.txt" for number in range(PROCESSES)]
+    processes: list[int] = []
+    for number, log in enumerate(logs):
+        log.parent.mkdir()
+        section = f"kind = 'redis'\nurl = '{redis_url}'\nprefix = '{prefix}'\njournal_path = '{log.parent}/journal'\n"
+        # Each says in its answers' notices how long they may be, which tells them apart.
+        config = write_config(log.parent, tiny_model, telegram, section, tokens=5 + number)
+        processes.append(await zygote.begin(config))
+    await until(lambda: all(log.exists() and "is ready" in log.read_text() for log in logs), 60)
+
+    asked: dict[ConversationKey, list[str]] = {}
+    for number in range(MESSAGES):
+        for user in range(1000, 1000 + CONVERSATIONS):
+            asked.setdefault(ConversationKey("telegram", user), []).append(f"question {number}")
+            await telegram.say(f"question {number}", user=user)
+    if victim != "nobody":
+        await until(lambda: len(telegram.edits) > CONVERSATIONS * MESSAGES // 4, 100)
+        leader = await polling(redis_url, prefix)
+        chosen = (
+            leader if victim == "the one that polls" else next(each for each in processes if each != leader)
+        )
+        processes.remove(chosen)
+        os.kill(chosen, signal.SIGKILL)
+        assert await zygote.ended(10, chosen) == -signal.SIGKILL
+        assert len(telegram.edits) < CONVERSATIONS * MESSAGES * 3 // 4, "it died in the middle"
+
+    store = RedisStore(redis_url, prefix=prefix)
+    await store.open()
+    counts = Counts()
+    assert await settled(telegram, store, asked, within_s=200), [log.read_text()[-2000:] for log in logs]
+    wrong = await judge_conversations(telegram, store, asked, counts)
+    await store.close()
+    for process in processes:
+        os.kill(process, signal.SIGTERM)
+        assert await zygote.ended(20, process) == 0
+    await zygote.stop()
+    await telegram.stop()
+    assert wrong == []
+    assert (counts.lost, counts.doubled, counts.misordered) == (0, 0, 0)
+    shown = "".join(text for key in asked for text in telegram.texts(key.chat))
+    shares = [shown.count(f"limit of {5 + number} tokens") for number in range(PROCESSES)]
+    assert sum(shares) == CONVERSATIONS * MESSAGES
+    assert min(shares) > CONVERSATIONS * MESSAGES // 20, f"all of them worked: {shares}"
+
+
+async def polling(url: str, prefix: str) -> int:
+    """The process that asks Telegram for news."""
+    client = Redis.from_url(url, decode_responses=True)
+    owner = await client.get(f"{prefix}:lease:poll telegram {BOT['id']}")
+    await client.aclose()
+    assert owner is not None
+    return int(owner.split("/")[1])
