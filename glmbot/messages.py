@@ -44,6 +44,8 @@ __all__ = [
     "UserKey",
 ]
 
+# What every store can keep of a number.
+_LARGEST_ID = 2**63 - 1
 _USER_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*):(?P<id>-?[0-9]{1,20})")
 
 
@@ -53,6 +55,9 @@ class UserKey:
 
     platform: str
     id: int
+
+    def __post_init__(self) -> None:
+        _check_ids(self.id)
 
     def __str__(self) -> str:
         return f"{self.platform}:{self.id}"
@@ -74,6 +79,9 @@ class ConversationKey:
     chat: int
     user: int = 0
     thread: int = 0
+
+    def __post_init__(self) -> None:
+        _check_ids(self.chat, self.user, self.thread)
 
     def __str__(self) -> str:
         return f"{self.platform}:{self.chat}:{self.user}:{self.thread}"
@@ -138,7 +146,8 @@ class Message:
     `replies_to` is the ref of the message that this one answers, `quoted` that one's text. `in_place`: a button
     under the answer `replies_to` was pressed, and what comes belongs into that message.
     `media` names what came along and can't be read ("photo"). `own`: nobody asked; `text` is the bot's own words.
-    Text is made valid Unicode: JSON can carry half a surrogate pair, which no store and no socket takes.
+    Text is made valid Unicode: JSON can carry half a surrogate pair, which no store and no socket takes. Raises
+    ValueError for what is no text, as a broken update may have it.
     """
 
     update_id: str
@@ -164,9 +173,20 @@ class Message:
         return ChatKey(self.conversation.platform, self.conversation.chat)
 
     def __post_init__(self) -> None:
-        for name in ("text", "user_name", "quoted"):
-            valid = str(getattr(self, name)).encode("utf-8", "replace").decode().replace("\x00", "")
-            object.__setattr__(self, name, valid)
+        for name in ("update_id", "text", "user_name", "language", "ref", "replies_to", "quoted", "media"):
+            given: object = getattr(self, name)
+            if not isinstance(given, str):
+                raise ValueError(f"{name} must be text, not {type(given).__name__}")
+            object.__setattr__(self, name, given.encode("utf-8", "replace").decode().replace("\x00", ""))
+        notes: list[object] = list(self.origin.values())
+        if any(type(note) is not str for note in notes):
+            raise ValueError("the notes of an origin must be text")
+
+
+def _check_ids(*ids: object) -> None:
+    """The types say so; but what platforms send is not checked by types."""
+    if not all(type(each) is int and abs(each) <= _LARGEST_ID for each in ids):
+        raise ValueError(f"ids must be whole numbers of at most 64 bits: {ids!r}"[:200])
 
 
 class ReplyState(StrEnum):

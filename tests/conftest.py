@@ -148,7 +148,9 @@ def make_dialogue(
 ) -> DialogueManager:
     """A dialogue that is open to Telegram and Discord, answers greedily, and speaks English."""
     sampling = changes.pop("sampling", GREEDY)
-    parts = {name: changes.pop(name) for name in ("moderation", "reload", "clock") if name in changes}
+    parts = {
+        name: changes.pop(name) for name in ("moderation", "reload", "clock", "tries") if name in changes
+    }
     base = DialogueSettings(sampling=sampling, language="en")  # pyright: ignore[reportArgumentType]
     return DialogueManager(
         store=store,

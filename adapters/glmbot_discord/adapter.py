@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import aiohttp
 import discord
@@ -29,7 +29,7 @@ from glmbot.messages import CommandInfo, ConversationKey, Dialogue, Message, Rep
 from glmbot.tokens import TokenSettings
 from glmbot_discord.delivery import ChannelOutlet, InteractionOutlet
 from glmbot_discord.normalize import PLATFORM, from_interaction, from_message, from_press
-from glmbot_discord.slash import add_commands
+from glmbot_discord.slash import CommandTree, add_commands
 
 __all__ = ["DiscordAdapter", "DiscordSettings"]
 
@@ -127,7 +127,8 @@ class DiscordAdapter:
             )
 
     async def take_message(self, received: discord.Message, bot_id: int, *, edits: bool = False) -> None:
-        message = from_message(received, bot_id, edits=edits, threads=self._settings.threads)
+        threads = self._settings.threads
+        message = _read("message", lambda: from_message(received, bot_id, edits=edits, threads=threads))
         if message is None:
             return
         try:
@@ -161,29 +162,40 @@ class DiscordAdapter:
 
     async def take_command(self, interaction: discord.Interaction[Any], name: str, text: str) -> None:
         ephemeral = name not in _PUBLIC_COMMANDS
-        await interaction.response.defer(ephemeral=ephemeral, thinking=True)
-        message = from_interaction(interaction, text, ephemeral=ephemeral)
+        message = _read("command", lambda: from_interaction(interaction, text, ephemeral=ephemeral))
+        if message is None or not await _acknowledged(
+            interaction.response.defer(ephemeral=ephemeral, thinking=True)
+        ):
+            return
         try:
             await self._dialogue.accept(message)
         except StoreError as error:
             _log.error("Discord: a command could not be stored: %s", error)
             notice = self._dialogue.text(message.language, "answer.store_failed")
-            await interaction.edit_original_response(
-                content=notice, allowed_mentions=discord.AllowedMentions.none()
-            )
+            with suppress(discord.HTTPException):
+                await interaction.edit_original_response(
+                    content=notice, allowed_mentions=discord.AllowedMentions.none()
+                )
 
     async def take_press(self, interaction: discord.Interaction[Any]) -> None:
         """A button passes every queue: it is acknowledged at once, and a stop needs no message of its own."""
-        press = from_press(interaction)
+        press = _read("button", lambda: from_press(interaction))
         if press is None:
             return
         message = press.message
         if press.asker != message.user.id:
             words = self._dialogue.text(message.language, "button.not_yours")
-            await interaction.response.send_message(words, ephemeral=True)
+            await _acknowledged(interaction.response.send_message(words, ephemeral=True))
             return
-        await interaction.response.defer()
-        await self._dialogue.accept(message)
+        if not await _acknowledged(interaction.response.defer()):
+            return
+        try:
+            await self._dialogue.accept(message)
+        except StoreError as error:
+            _log.error("Discord: a pressed button could not be stored: %s", error)
+            notice = self._dialogue.text(message.language, "answer.store_failed")
+            with suppress(discord.HTTPException):
+                await interaction.followup.send(notice, ephemeral=True)
 
     def menu(self) -> Sequence[tuple[CommandInfo, str]]:
         """Every command with its description in Chinese beside the English one."""
@@ -207,6 +219,19 @@ class DiscordAdapter:
         self._deliveries.begin(message, outlet, pace, sent)
 
 
+_T = TypeVar("_T")
+
+
+async def _acknowledged(answer: Awaitable[Any]) -> bool:
+    """False when there is nothing to be answered: it is too old, or another process of this bot was quicker."""
+    try:
+        await answer
+    except Exception as error:  # also what the library trips over when the interaction itself was malformed
+        _log.info("Discord: an interaction could not be acknowledged: %s", error)
+        return False
+    return True
+
+
 class _Client(discord.Client):
     def __init__(self, adapter: DiscordAdapter, settings: DiscordSettings, **options: Any) -> None:
         intents = discord.Intents(
@@ -221,7 +246,11 @@ class _Client(discord.Client):
         self.closing = False
         self._adapter = adapter
         self._publish = settings.slash_commands
-        self._tree: app_commands.CommandTree[Any] = app_commands.CommandTree(self)
+        self._tree: app_commands.CommandTree[Any] = CommandTree(self)
+        # An event that the library can't read would end the connection, and all others that are on their way.
+        parsers: dict[str, Callable[[Any], None]] = self._connection.parsers
+        for name, parse in parsers.items():
+            parsers[name] = _forgiving(name, parse)
 
     async def setup_hook(self) -> None:
         if not self._publish:
@@ -255,6 +284,23 @@ class _Client(discord.Client):
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         _log.exception("Discord: handling %s failed", event_method)
+
+
+def _forgiving(name: str, parse: Callable[[Any], None]) -> Callable[[Any], None]:
+    def parsed(event: Any) -> None:
+        _read(name, lambda: parse(event))
+
+    return parsed
+
+
+def _read(what: str, read: Callable[[], _T]) -> _T | None:
+    """None, and a word in the log, for whatever a malformed event trips over."""
+    try:
+        return read()
+    except Exception as error:
+        # Neither what was said nor by whom: an error's words may hold it.
+        _log.warning("Discord: a %s that could not be read is left out (%s)", what, type(error).__name__)
+        return None
 
 
 class _ShardedClient(_Client, discord.AutoShardedClient):

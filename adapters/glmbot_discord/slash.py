@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ from discord import app_commands
 
 from glmbot.messages import CommandInfo
 
-__all__ = ["add_commands"]
+__all__ = ["CommandTree", "add_commands"]
+
+_log = logging.getLogger(__name__)
 
 _MOST_CHOICES = 25
 _LONGEST_DESCRIPTION = 100
@@ -24,6 +27,21 @@ async def add_commands(
     await tree.set_translator(_Translator({info.description: chinese for info, chinese in menu}))
     for info, _ in menu:
         tree.add_command(_ask(info, take) if info.name == "ask" else _command(info, take))
+
+
+class CommandTree(app_commands.CommandTree[Any]):
+    async def _call(self, interaction: discord.Interaction[Any]) -> None:
+        try:
+            await super()._call(interaction)
+        except Exception as error:  # whatever a malformed interaction trips over in the library
+            _log.warning("Discord: a command that could not be read is left out (%s)", type(error).__name__)
+
+    async def on_error(
+        self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError, /
+    ) -> None:
+        """What was sent fits none of our commands: an old menu, say. Anything else is a fault of ours."""
+        ours = isinstance(error, app_commands.CommandInvokeError)
+        _log.error("Discord: a command failed: %s", error, exc_info=error if ours else None)
 
 
 class _Translator(app_commands.Translator):

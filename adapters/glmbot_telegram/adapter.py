@@ -139,15 +139,7 @@ class TelegramAdapter:
         )
         path = urlsplit(settings.webhook_url).path or "/"
 
-        async def take(fields: dict[str, Any]) -> None:
-            try:
-                update = Update.de_json(fields, self._bot)
-            except Exception:  # whatever a malformed update trips over in the library
-                _log.warning("Telegram: an update that could not be read was left out")
-                return
-            await self._take(update)
-
-        self.webhook = Webhook(secret, path, take)
+        self.webhook = Webhook(secret, path, self._take)
         await self.webhook.start(settings.webhook_host, settings.webhook_port)
         await self._bot.set_webhook(
             settings.webhook_url, secret_token=secret, allowed_updates=_UPDATES, drop_pending_updates=False
@@ -165,14 +157,9 @@ class TelegramAdapter:
                     offset = None
                     await asyncio.sleep(_PAUSE_S)
                     continue
-                updates = await self._bot.get_updates(
-                    offset=offset,
-                    timeout=self._settings.poll_timeout_s,
-                    allowed_updates=_UPDATES,
-                )
-                for update in updates:
-                    await self._take(update)
-                    offset = update.update_id + 1
+                for fields in await self._updates(offset):
+                    await self._take(fields)
+                    offset = int(fields["update_id"]) + 1
             except InvalidToken as error:
                 raise AdapterError("[telegram] token was revoked") from error
             except RetryAfter:
@@ -182,13 +169,26 @@ class TelegramAdapter:
                 _log.warning("Telegram: %s; polling again in %.0f s", error, _PAUSE_S)
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _take(self, update: Update) -> None:
+    async def _updates(self, offset: int | None) -> Sequence[dict[str, Any]]:
+        """As they came: the library's own method gives none when it can't read one, which would come for ever."""
+        wait_s = self._settings.poll_timeout_s
+        wishes = {"offset": offset, "timeout": wait_s, "allowed_updates": _UPDATES}
+        received: Any = await self._bot._post("getUpdates", wishes, read_timeout=wait_s + _PAUSE_S)
+        return received
+
+    async def _take(self, fields: dict[str, Any]) -> None:
         """Raises StoreError when the update could not be stored."""
+        try:
+            update = Update.de_json(fields, self._bot)
+            taken = normalize(update, self._bot.bot)
+        except Exception as error:  # whatever a malformed update trips over in the library
+            # Neither what was said nor by whom: an error's words may hold it.
+            _log.warning("Telegram: an update that could not be read is left out (%s)", type(error).__name__)
+            return
         member = update.my_chat_member
         if member is not None and member.new_chat_member.status in ("kicked", "left"):
-            _log.info("Telegram: chat %d has shut the bot out", member.chat.id)
+            _log.info("Telegram: chat %s has shut the bot out", member.chat.id)
             return
-        taken = normalize(update, self._bot.bot)
         if taken is None:
             if update.callback_query is not None:
                 self._presses.begin(self._answer_press(update.callback_query.id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from telegram import CallbackQuery, MessageEntity, Update, User
+from telegram import CallbackQuery, MaybeInaccessibleMessage, MessageEntity, Update, User
 from telegram import Message as TelegramMessage
 
 from glmbot.messages import Addressed, ChatKind, ConversationKey, Message, UserKey
@@ -64,9 +64,9 @@ def normalize(update: Update, bot: User) -> Message | Press | None:
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
         user_name=received.from_user.full_name,
         language=received.from_user.language_code or "",
-        ref=str(received.message_id),
+        ref=_ref(received),
         edits=update.edited_message is not None,
-        replies_to=str(answered.message_id) if answered is not None else "",
+        replies_to=_ref(answered) if answered is not None else "",
         quoted=quote or ((answered.text or answered.caption or "") if answered is not None else ""),
         addressed=addressed,
         media=media,
@@ -88,7 +88,7 @@ def _press(update_id: int, query: CallbackQuery) -> Press | None:
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
         user_name=query.from_user.full_name,
         language=query.from_user.language_code or "",
-        replies_to=str(query.message.message_id),
+        replies_to=_ref(query.message),
         in_place=True,
         origin={"query": query.id},
     )
@@ -97,6 +97,13 @@ def _press(update_id: int, query: CallbackQuery) -> Press | None:
 
 def _conversation(chat: int, user: int, thread: int, *, private: bool) -> ConversationKey:
     return ConversationKey(PLATFORM, chat, 0 if private else user, thread)
+
+
+def _ref(received: MaybeInaccessibleMessage) -> str:
+    """Raises ValueError. What a broken update has there would be met only when it is answered."""
+    if type(received.message_id) is not int:
+        raise ValueError("a message's id is a number")
+    return str(received.message_id)
 
 
 def _thread(received: TelegramMessage) -> int:

@@ -47,7 +47,12 @@ class Deliveries:
                 if message.in_place and message.text == "/stop":
                     self._background.begin(self._stop(message, stopped))
                 else:
-                    begin(message, _sent_before(entry.marks))
+                    try:
+                        begin(message, _sent_before(entry.marks))
+                    except Exception as error:
+                        # One message that can't be answered keeps nobody else from being answered.
+                        _log.exception("a message in %s could not be begun", message.conversation)
+                        self._background.begin(self._dialogue.again(message, type(error).__name__))
 
     def begin(self, message: Message, outlet: Outlet, pace: Pace, sent: Sequence[str] = ()) -> None:
         """Answer `message` in the background, unless that is being done. Call in the order of arrival.

@@ -154,6 +154,10 @@ class Inbox:
         held = self._held.get(message.conversation)
         if self._closing or held is None or message.update_id not in held.given:
             return
+        if reason and message.update_id not in held.begun:
+            # It failed before its turn came, which must not go on for ever either.
+            with suppress(StoreError):
+                await self.begin(message)
         tries = held.given[message.update_id]
         if reason and tries >= self._tries:
             with suppress(StoreError):

@@ -116,7 +116,7 @@ class DiscordServer:
         """A person writes in the channel, a thread, or directly. Returns the message's id."""
         message_id = id or self._new_id()
         channel = self._direct_channel(user) if direct else thread or CHANNEL_ID
-        message = self._spoken(message_id, channel, user, text, direct=direct)
+        message = self.spoken(message_id, channel, user, text, direct=direct)
         if reply_to is not None:
             message |= {
                 "type": 19,
@@ -130,7 +130,7 @@ class DiscordServer:
     async def edit(self, message_id: int, text: str, *, user: int = 7, preview: bool = False) -> None:
         """A person edits what they wrote; or (preview) Discord adds a link's preview to it."""
         old = self.said[message_id]
-        message = self._spoken(message_id, int(old["channel_id"]), user, text, direct="guild_id" not in old)
+        message = self.spoken(message_id, int(old["channel_id"]), user, text, direct="guild_id" not in old)
         if not preview:
             message["edited_timestamp"] = datetime.now(UTC).isoformat()
         await self._tell("MESSAGE_UPDATE", message)
@@ -141,7 +141,8 @@ class DiscordServer:
         gone = {"id": str(message_id), "channel_id": old["channel_id"], "guild_id": str(GUILD_ID)}
         await self.dispatch("MESSAGE_DELETE", gone)
 
-    def _spoken(self, message_id: int, channel: int, user: int, text: str, *, direct: bool) -> dict[str, Any]:
+    def spoken(self, message_id: int, channel: int, user: int, text: str, *, direct: bool) -> dict[str, Any]:
+        """A message as the gateway tells it."""
         message = self._message(message_id, channel, _person(user), text)
         message["mentions"] = [{**BOT, "member": _MEMBER}] if f"<@{BOT_ID}>" in text else []
         message["channel_type"] = 1 if direct else 11 if channel in self.threads else 0
@@ -208,32 +209,43 @@ class DiscordServer:
         message: dict[str, Any] | None = None,
         channel: int = CHANNEL_ID,
     ) -> str:
+        event = self.interaction(kind, data, user=user, locale=locale, message=message, channel=channel)
+        await self.dispatch("INTERACTION_CREATE", event)
+        return str(event["token"])
+
+    def interaction(
+        self,
+        kind: int,
+        data: dict[str, Any],
+        *,
+        user: int = 7,
+        locale: str = "en-US",
+        message: dict[str, Any] | None = None,
+        channel: int = CHANNEL_ID,
+    ) -> dict[str, Any]:
+        """The event, whose token can be answered from now on."""
         interaction_id, token = self._new_id(), f"token{self._new_id()}"
         self._interactions[token] = {"id": str(interaction_id), "at": time.monotonic(), "acknowledged": False}
-        await self.dispatch(
-            "INTERACTION_CREATE",
-            {
-                "id": str(interaction_id),
-                "application_id": str(APPLICATION_ID),
-                "type": kind,
-                "token": token,
-                "version": 1,
-                "guild_id": str(GUILD_ID),
-                "channel_id": str(channel),
-                "channel": self.threads.get(channel)
-                or {"id": str(channel), "type": 0, "name": "general", "permissions": "0"},
-                **({"message": message} if message else {}),
-                "member": {**_MEMBER, "user": _person(user), "permissions": "0"},
-                "locale": locale,
-                "guild_locale": "en-US",
-                "app_permissions": "0",
-                "entitlements": [],
-                "authorizing_integration_owners": {},
-                "attachment_size_limit": 10485760,
-                "data": data,
-            },
-        )
-        return token
+        return {
+            "id": str(interaction_id),
+            "application_id": str(APPLICATION_ID),
+            "type": kind,
+            "token": token,
+            "version": 1,
+            "guild_id": str(GUILD_ID),
+            "channel_id": str(channel),
+            "channel": self.threads.get(channel)
+            or {"id": str(channel), "type": 0, "name": "general", "permissions": "0"},
+            **({"message": message} if message else {}),
+            "member": {**_MEMBER, "user": _person(user), "permissions": "0"},
+            "locale": locale,
+            "guild_locale": "en-US",
+            "app_permissions": "0",
+            "entitlements": [],
+            "authorizing_integration_owners": {},
+            "attachment_size_limit": 10485760,
+            "data": data,
+        }
 
     def hold(self, channel: int, seconds: float) -> None:
         """Every write to this channel is answered 429 for so long."""
@@ -262,6 +274,16 @@ class DiscordServer:
         for connection in self._sockets:
             if connection.serves(data.get("guild_id")):
                 await connection.deliver(event, hides_content)
+
+    async def send_raw(self, kind: str, data: Any) -> None:
+        """To everybody who is connected, whatever it is."""
+        self._sequence += 1
+        for connection in self._sockets:
+            await connection.send({"op": 0, "t": kind, "s": self._sequence, "d": data})
+
+    @property
+    def sequence(self) -> int:
+        return self._sequence
 
     async def _gateway(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -392,7 +414,9 @@ class DiscordServer:
         return web.Response(status=204)
 
     async def _callback(self, request: web.Request) -> web.Response:
-        interaction = self._interactions[request.match_info["token"]]
+        interaction = self._interactions.get(request.match_info["token"])
+        if interaction is None:
+            return _json({"message": "Unknown interaction", "code": 10062}, status=404)
         fields = await request.json()
         if time.monotonic() - interaction["at"] > 3:
             self.violations.append("an interaction was acknowledged too late")
@@ -410,7 +434,7 @@ class DiscordServer:
         return web.Response(status=204)
 
     async def _patch_webhook(self, request: web.Request) -> web.Response:
-        interaction = self._interactions[request.match_info["token"]]
+        interaction = self._known(request)
         fields, files = await _body(request)
         if (expired := self._expired(interaction)) is not None:
             return expired
@@ -427,7 +451,7 @@ class DiscordServer:
         return _json(shown[message_id])
 
     async def _post_webhook(self, request: web.Request) -> web.Response:
-        interaction = self._interactions[request.match_info["token"]]
+        interaction = self._known(request)
         fields, files = await _body(request)
         if (expired := self._expired(interaction)) is not None:
             return expired
@@ -439,9 +463,16 @@ class DiscordServer:
         return _json(message)
 
     async def _delete_webhook(self, request: web.Request) -> web.Response:
-        interaction = self._interactions[request.match_info["token"]]
+        interaction = self._known(request)
         interaction["messages"].pop(int(request.match_info["message"]))
         return web.Response(status=204)
+
+    def _known(self, request: web.Request) -> dict[str, Any]:
+        interaction = self._interactions.get(request.match_info["token"])
+        if interaction is None:
+            body = json.dumps({"message": "Unknown Webhook", "code": 10015})
+            raise web.HTTPNotFound(text=body, content_type="application/json")
+        return interaction
 
     def _expired(self, interaction: dict[str, Any]) -> web.Response | None:
         if time.monotonic() - interaction["at"] <= self.token_lives_s:

@@ -131,7 +131,7 @@ class TelegramServer:
             known = self.messages[chat_id].get(reply_to) or self.said[chat_id, reply_to]
             message["reply_to_message"] = {k: v for k, v in known.items() if k != "reply_to_message"}
         self.said[chat_id, message["message_id"]] = message
-        await self._tell({"message": message})
+        await self.tell({"message": message})
         return int(message["message_id"])
 
     async def edit(self, message_id: int, text: str, *, user: int = 7, chat: int | None = None) -> None:
@@ -142,7 +142,7 @@ class TelegramServer:
         if entities := _entities(text):
             message["entities"] = entities
         self.said[user if chat is None else chat, message_id] = message
-        await self._tell({"edited_message": message})
+        await self.tell({"edited_message": message})
 
     async def press(self, message_id: int, command: str, *, user: int = 7, chat: int | None = None) -> str:
         """A person presses a button under a message of the bot's. Returns the callback query's id."""
@@ -154,7 +154,7 @@ class TelegramServer:
             if button["callback_data"].startswith(command)
         ]
         query = f"query{self._next_update}"
-        await self._tell(
+        await self.tell(
             {"callback_query": {"id": query, "from": _person(user, "en"), "message": message,
                                 "chat_instance": "1", "data": data}}
         )  # fmt: skip
@@ -164,13 +164,14 @@ class TelegramServer:
         """A person blocks the bot."""
         self.blocked_by.add(user)
         member = {"user": BOT, "status": "member"}
-        await self._tell(
+        await self.tell(
             {"my_chat_member": {"chat": self._chat(user, private=True), "from": _person(user, "en"),
                                 "date": int(time.time()), "old_chat_member": member,
                                 "new_chat_member": {"user": BOT, "status": "kicked", "until_date": 0}}}
         )  # fmt: skip
 
-    async def _tell(self, what: dict[str, Any]) -> None:
+    async def tell(self, what: dict[str, Any]) -> None:
+        """Something happened: what an update has besides its number."""
         update = {"update_id": self._next_update, **what}
         self._next_update += 1
         self._updates.append(update)
