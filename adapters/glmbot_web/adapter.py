@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any, ClassVar
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from glmbot.errors import AdapterError, ContentRefused, EngineError, QueueFull, StoreError
@@ -26,6 +27,7 @@ from glmbot_web.page_api import PageApi
 __all__ = ["WebAdapter", "WebSettings"]
 
 _log = logging.getLogger(__name__)
+_protocol_log = logging.getLogger(f"{__name__}.protocol")
 
 _LARGEST_BODY = 8 * 2**20
 _DRAIN_S = 5.0
@@ -91,7 +93,9 @@ class WebAdapter:
             ]
         )
         # With handler_cancellation a client that goes away cancels its generation.
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=2)
+        self._runner = web.AppRunner(
+            app, handler_cancellation=True, access_log=None, shutdown_timeout=2, logger=_protocol_log
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, settings.host, settings.port)
         try:
@@ -202,6 +206,14 @@ class WebAdapter:
 
     def _role(self) -> Role:
         return Role.ADMIN if self._settings.admin else Role.USER
+
+
+def _is_no_bad_request(record: logging.LogRecord) -> bool:
+    """What is no HTTP at all is answered with a 400, and strangers can't fill the log with it."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_protocol_log.addFilter(_is_no_bad_request)
 
 
 def _chatglm_answer(text: str, history: list[tuple[str, str]], status: int) -> web.Response:

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import web
 
@@ -32,6 +32,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _parsed(address: str) -> SplitResult:
+    """Nothing at all for what is no address."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
+
+
 class Guard:
     def __init__(self, token: str | None) -> None:
         self._token = token
@@ -39,11 +47,11 @@ class Guard:
 
     def check_site(self, request: web.Request) -> None:
         """Raises 403 for a foreign host name, or for a browser's request that another site made."""
-        host = urlsplit(f"//{request.host}").hostname or ""
+        host = _parsed(f"//{request.host}").hostname or ""
         if self._token is None and not is_loopback(host):
             raise web.HTTPForbidden(text=f"{host} is not this server's name")
         origin = request.headers.get("Origin")
-        if request.method != "GET" and origin and urlsplit(origin).netloc != request.host:
+        if request.method != "GET" and origin and _parsed(origin).netloc != request.host:
             raise web.HTTPForbidden(text="requests from other sites are refused")
 
     def allowed(self, request: web.Request) -> bool:

@@ -1,0 +1,120 @@
+"""Whatever is sent to the web adapter is answered, never with a 500, and never with a traceback."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from adapters.test_web import web
+from fuzz.inputs import changed, fuzz, junk, nasty_text
+from glmbot.engine.base import Sampling
+from glmbot.engine.local import LocalEngine
+from glmbot.store.base import Store
+from glmbot_web.adapter import WebAdapter, WebSettings
+
+ASK = {"id": "message-1", "conversation": 1, "text": "hello"}
+BODIES: list[tuple[str, Any]] = [
+    ("/api/messages", ASK),
+    ("/api/messages", {**ASK, "text": "/retry", "replies_to": "message-0", "in_place": True}),
+    ("/api/login", {"token": "let me in"}),
+    ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}),
+    (
+        "/v1/chat/completions",
+        {
+            "model": "m", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 2, "temperature": 0.5,
+            "top_p": 0.9, "seed": 3, "stop": ["x"], "n": 1, "user": "u",
+            "messages": [
+                {"role": "system", "content": "be brief"},
+                {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+                {"role": "assistant", "content": "hello"},
+                {"role": "user", "content": "and?"},
+            ],
+        },
+    ),
+    ("/", {"prompt": "hi", "history": [["a", "b"]], "max_length": 64, "top_p": 0.7, "temperature": 0.9}),
+    ("/api/admin/command", {"text": "/status"}),
+]  # fmt: skip
+PATHS = [
+    "/", "/admin", "/healthz", "/readyz", "/metrics", "/static/app.js", "/static/../config.toml", "/static/%2e%2e/x", "/api/hello", "/api/hello?language=%00",
+    "/api/conversations", "/api/conversations/1", "/api/conversations/9999999999999999", "/api/conversations/99999999999999999999999", "/api/streams/x",
+    "/api/streams/%00", "/v1/models", "/v1/models/x", "/api/admin/overview", "/api/admin/events", "/nothing", "//", "/%ff",
+]  # fmt: skip
+METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "BREW"]
+header_text = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
+headers = st.dictionaries(
+    st.sampled_from(["Origin", "Host", "Authorization", "Cookie", "Accept-Language", "Last-Event-ID", "Content-Type", "Sec-Fetch-Site", "Range"]),
+    header_text | st.sampled_from(["application/json", "null", "http://evil.example", "glmbot=%00", "Bearer x", "bytes=0-99999999999", "-1", "9" * 30]),
+    max_size=3,
+)  # fmt: skip
+bodies = (
+    st.binary(max_size=200) | junk.map(lambda made: json.dumps(made).encode()) | nasty_text.map(str.encode)
+)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> tuple[str, str, dict[str, str], bytes]:
+    if draw(st.booleans()):
+        path, template = draw(st.sampled_from(BODIES))
+        body = json.dumps(draw(changed([template]))).encode()
+        sent = {"Content-Type": "application/json"} | (draw(headers) if draw(st.booleans()) else {})
+        return "POST", path, sent, body
+    path = draw(st.sampled_from(PATHS) | nasty_text.map(lambda text: "/" + text))
+    return draw(st.sampled_from(METHODS)), path, draw(headers), draw(bodies)
+
+
+@pytest.fixture
+async def site(engine: LocalEngine, sqlite_store: Store) -> AsyncGenerator[WebAdapter]:
+    sampling = Sampling(max_tokens=2, temperature=0)
+    settings = WebSettings(port=0, admin=True)
+    async with web(
+        engine, sqlite_store, settings=settings, sampling=sampling, pending_per_user=10_000
+    ) as adapter:
+        yield adapter
+
+
+@pytest.fixture
+async def session(site: WebAdapter) -> AsyncGenerator[aiohttp.ClientSession]:
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar, timeout=aiohttp.ClientTimeout(sock_read=3)) as made:
+        async with made.get(site.url):
+            pass
+        yield made
+
+
+@pytest.mark.timeout(3600)
+@fuzz
+@given(requests())
+async def test_any_request_is_answered_without_a_fault(
+    site: WebAdapter,
+    session: aiohttp.ClientSession,
+    caplog: pytest.LogCaptureFixture,
+    sent_request: tuple[str, str, dict[str, str], bytes],
+) -> None:
+    caplog.set_level(logging.WARNING)
+    caplog.clear()
+    method, path, sent, body = sent_request
+    try:
+        url = URL(site.url + path, encoded="%" in path)
+    except ValueError:
+        return
+    try:
+        async with session.request(method, url, headers=sent, data=body, allow_redirects=False) as answer:
+            assert answer.status < 500 or answer.status in (501, 503), await answer.text()
+            text = await answer.content.read(10_000)
+    except aiohttp.ServerDisconnectedError:
+        pytest.fail(f"{method} {url} was not answered")
+    except (TimeoutError, aiohttp.ClientError, ValueError):
+        # A stream that waits for news, or what the client itself does not send.
+        text = b""
+    assert b"Traceback" not in text
+    assert not [record for record in caplog.records if record.exc_info or record.exc_text]
+    async with session.get(f"{site.url}/healthz") as answer:
+        assert answer.status == 200
