@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The constraint keeps torch at one release; see constraints.txt.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test bench rig chaos pictures docs clean
+.PHONY: demo test bench rig chaos soak fuzz pictures docs clean
 
 demo: $(VENV)/.installed
 	exec $(BIN)/glmbot demo
@@ -37,6 +37,10 @@ chaos: $(VENV)/.installed-dev
 	sh tests/install_programs.sh
 	$(BIN)/glmbot pull
 	$(BIN)/python tests/chaos/run.py
+
+# 10,000 inputs that nobody meant to send for each entry point; `make test` tries a hundred. About 15 minutes.
+fuzz: $(VENV)/.installed-dev
+	GLMBOT_FUZZ=10000 $(BIN)/pytest --durations=5 tests/fuzz
 
 # The pictures of the documentation, from the pages and the terminal as they are.
 pictures: $(VENV)/.installed-dev

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from glmbot.errors import ConfigError
 from glmbot.messages import UserKey
@@ -297,7 +304,9 @@ def load_configuration(
     try:
         settings = settings_class(**merged)
     except ValidationError as error:
-        raise ConfigError(_explain(error, where, models)) from None
+        raise ConfigError(_explain(error, where, models, environment)) from None
+    except SettingsError:
+        raise ConfigError(_not_json(environment, models)) from None
     base = path.parent if path else Path()
     sections: dict[str, Any] = {
         name: _rooted(section, base)
@@ -384,12 +393,8 @@ def _refuse_unknown(where: _Where, table: Mapping[str, Any], models: Mapping[str
 def _refuse_unknown_environment(
     environment: Mapping[str, str], models: Mapping[str, type[BaseModel]]
 ) -> None:
-    known = [
-        f"{_PREFIX}{section}__{key}".upper()
-        for section, model in models.items()
-        for key in model.model_fields
-    ]
-    sections = {f"{_PREFIX}{section}".upper() for section in models}
+    known = [_variable(section, key) for section, model in models.items() for key in model.model_fields]
+    sections = {_variable(section, "") for section in models}
     for name in environment:
         if not name.upper().startswith(_PREFIX) or name.upper() in known or name.upper() in sections:
             continue
@@ -411,15 +416,48 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _explain(error: ValidationError, where: _Where, models: Mapping[str, type[BaseModel]]) -> str:
+def _explain(
+    error: ValidationError,
+    where: _Where,
+    models: Mapping[str, type[BaseModel]],
+    environment: Mapping[str, str],
+) -> str:
+    from_environment = {name.upper() for name in environment}
     lines: list[str] = []
     for problem in error.errors(include_url=False, include_input=False):
         location = [str(part) for part in problem["loc"]]
         section, key = location[0], location[1] if len(location) > 1 else ""
         field = models[section].model_fields.get(key) if section in models else None
         hint = f" ({_first_sentence(field)})" if field is not None and field.description else ""
-        lines.append(f"{where.at(section, key)}: [{section}] {key}: {problem['msg']}{hint}")
+        variable = _variable(section, key)
+        place = f"environment variable {variable}" if variable in from_environment else where.at(section, key)
+        lines.append(f"{place}: [{section}] {key}: {problem['msg']}{hint}")
     return "\n".join(lines)
+
+
+def _not_json(environment: Mapping[str, str], models: Mapping[str, type[BaseModel]]) -> str:
+    """Lists and whole sections are JSON in the environment."""
+    names = {_variable(section, "") for section in models} | {
+        _variable(section, key)
+        for section, model in models.items()
+        for key, field in model.model_fields.items()
+        if get_origin(field.annotation) is list
+    }
+    wrong: list[str] = []
+    for name, value in environment.items():
+        if name.upper() in names:
+            try:
+                json.loads(value)
+            except ValueError:
+                wrong.append(name)
+    return (
+        f"environment: {', '.join(sorted(wrong))}: a list or a whole section is written as JSON there,"
+        " such as GLMBOT_ACCESS__ADMINS='[\"telegram:123456789\"]'"
+    )
+
+
+def _variable(section: str, key: str) -> str:
+    return f"{_PREFIX}{section}{f'__{key}' if key else ''}".upper()
 
 
 def _first_sentence(field: FieldInfo) -> str:

@@ -37,7 +37,7 @@ from glmbot.engine.sampling import Draw, sample
 from glmbot.engine.scheduler import Chunk, Scheduler
 from glmbot.engine.scheduler import Sequence as EngineSequence
 from glmbot.errors import EngineError, EngineStopped, NumericalFault, PromptTooLong, QueueFull
-from glmbot.models.registry import LoadedModel, load
+from glmbot.models.registry import LoadedModel, load, opening
 
 __all__ = ["LocalEngine", "LocalEngineSettings"]
 
@@ -327,19 +327,20 @@ class LocalEngine:
         register_attention()
         self._model = load(settings.folder, ATTENTION_NAME, settings.prefix_folder)
         model = self._model
-        precision = (
-            settings.precision
-            or checkpoint_precision(model.module, model.checkpoint)
-            or default_precision(devices[0])
-        )
         cached = settings.cache_tokens or LEAST_CACHE_TOKENS
-        self._runner = ModelRunner(
-            model,
-            placement=place(model.module, model.shape, devices, precision, cached),
-            precision=precision,
-            cache_tokens=settings.cache_tokens,
-            on_progress=self._loaded,
-        )
+        with opening(settings.folder):
+            precision = (
+                settings.precision
+                or checkpoint_precision(model.module, model.checkpoint)
+                or default_precision(devices[0])
+            )
+            self._runner = ModelRunner(
+                model,
+                placement=place(model.module, model.shape, devices, precision, cached),
+                precision=precision,
+                cache_tokens=settings.cache_tokens,
+                on_progress=self._loaded,
+            )
         self._scheduler = Scheduler(
             self._runner.allocator,
             max_batch=settings.max_batch,

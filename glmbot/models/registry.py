@@ -7,6 +7,9 @@ weights (on the meta device); `glmbot.engine.precision` fills it at the wanted p
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +27,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from glmbot.errors import ModelFileError
+from glmbot.errors import GlmbotError, ModelFileError
 from glmbot.models.base import ChatFormat
 from glmbot.models.chat_format import TemplateChatFormat
 from glmbot.models.chatglm.family import open_tokenizer as open_chatglm_tokenizer
@@ -36,9 +39,13 @@ from glmbot.models.glm.family import open_tokenizer as open_glm_tokenizer
 from glmbot.models.glm.family import register_glm
 from glmbot.models.positions import CausalPositions, PositionScheme
 
-__all__ = ["LoadedModel", "ModelShape", "empty_module", "load", "load_tokenizer", "model_shape"]
+__all__ = ["LoadedModel", "ModelShape", "empty_module", "load", "load_tokenizer", "model_shape", "opening"]
 
 
+_log = logging.getLogger(__name__)
+
+_MOST_LAYERS = 10_000
+_LARGEST_SIZE = 2**32
 _PREFIX_EMBEDDING = "prefix_encoder.embedding.weight"
 
 
@@ -73,6 +80,24 @@ def load(folder: Path, attention: str, prefix: Path | None = None) -> LoadedMode
     `prefix` is the folder of a P-Tuning v2 checkpoint made for this model.
     Raises ModelFileError that names the file and what is wrong with it.
     """
+    with opening(folder):
+        return _load(folder, attention, prefix)
+
+
+@contextmanager
+def opening(folder: Path) -> Generator[None]:
+    """Whatever a library trips over that reads this folder is a fault of the folder: a ModelFileError."""
+    try:
+        yield
+    except GlmbotError:
+        raise
+    except Exception as error:
+        _log.debug("%s", folder, exc_info=True)
+        words = _first_line(error)
+        raise ModelFileError(f"{folder}: can't be opened ({type(error).__name__}: {words})") from error
+
+
+def _load(folder: Path, attention: str, prefix: Path | None) -> LoadedModel:
     config = _read_config(folder)
     checkpoint = Checkpoint(folder)
     if prefix is not None:
@@ -99,7 +124,8 @@ def load_tokenizer(folder: Path) -> FamilyTokenizer:
 
     Raises ModelFileError.
     """
-    return _read_talk(folder, _read_config(folder))
+    with opening(folder):
+        return _read_talk(folder, _read_config(folder))
 
 
 def _read_talk(folder: Path, config: Any) -> FamilyTokenizer:
@@ -168,8 +194,9 @@ def _read_config(folder: Path) -> PreTrainedConfig:
         fields = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{path}: not readable as JSON: {error}") from error
-    if not isinstance(fields, dict) or "model_type" not in fields:
+    if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str):  # pyright: ignore
         raise ModelFileError(f'{path}: "model_type" is missing')
+    _refuse_monsters(path, cast(dict[str, Any], fields))
     if is_blank_infilling(fields):
         try:
             return BlankInfillingConfig.from_dict(fields)
@@ -187,6 +214,16 @@ def _read_config(folder: Path) -> PreTrainedConfig:
         )
     except Exception as error:
         raise ModelFileError(f"{path}: {_first_line(error)}") from error
+
+
+def _refuse_monsters(path: Path, fields: dict[str, Any]) -> None:
+    """A broken number could ask for billions of layers, and would be met only after hours."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            _refuse_monsters(path, cast(dict[str, Any], value))
+        most = _MOST_LAYERS if "layer" in name else _LARGEST_SIZE
+        if isinstance(value, int) and abs(value) > most:
+            raise ModelFileError(f"{path}: {name} is {value}, which no model has")
 
 
 def model_shape(config: PreTrainedConfig, module: nn.Module) -> ModelShape:

@@ -68,6 +68,10 @@ def test_the_environment_wins_and_its_mistakes_are_named(tmp_path: Path) -> None
         ConfigError, match="GLMBOT_TELEGRAM__TOKNE is not known; did you mean 'GLMBOT_TELEGRAM__TOKEN'"
     ):
         load(tmp_path, text, {"GLMBOT_TELEGRAM__TOKNE": "x"})
+    with pytest.raises(ConfigError, match=r"^environment variable GLMBOT_WEB__PORT: \[web\] port: .*integer"):
+        load(tmp_path, text, {"GLMBOT_WEB__PORT": "eighty"})
+    with pytest.raises(ConfigError, match=r"^environment: GLMBOT_ACCESS__ADMINS: a list .* as JSON"):
+        load(tmp_path, text, {"GLMBOT_ACCESS__ADMINS": "telegram:5", "GLMBOT_WEB__TOKEN": "plain"})
 
 
 def test_platforms_run_only_when_their_section_is_there(tmp_path: Path) -> None:
