@@ -180,13 +180,14 @@ class TelegramAdapter:
         """Raises StoreError when the update could not be stored."""
         try:
             update = Update.de_json(fields, self._bot)
+            member = update.my_chat_member
+            shut_out = member is not None and member.new_chat_member.status in ("kicked", "left")
             taken = normalize(update, self._bot.bot)
         except Exception as error:  # whatever a malformed update trips over in the library
             # Neither what was said nor by whom: an error's words may hold it.
             _log.warning("Telegram: an update that could not be read is left out (%s)", type(error).__name__)
             return
-        member = update.my_chat_member
-        if member is not None and member.new_chat_member.status in ("kicked", "left"):
+        if member is not None and shut_out:
             _log.info("Telegram: chat %s has shut the bot out", member.chat.id)
             return
         if taken is None:
