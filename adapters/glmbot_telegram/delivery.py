@@ -72,7 +72,7 @@ class TelegramOutlet:
     async def send(self, item: Piece | Attachment, place: str) -> str:
         if isinstance(item, Attachment):
             raise TypeError("a file replaces a message that was sent before")
-        reply, self._first = self._reply if self._first else None, False
+        reply = self._reply if self._first else None
         sent = await self._write(
             item,
             lambda text, entities, buttons: self._bot.send_message(
@@ -85,6 +85,8 @@ class TelegramOutlet:
                 reply_markup=buttons,
             ),
         )
+        # Only now: a first message that is refused is sent once more, and quotes the question then.
+        self._first = False
         return str(sent.message_id)
 
     async def edit(self, message_id: str, item: Piece | Attachment) -> None:

@@ -208,12 +208,12 @@ class WebAdapter:
         return Role.ADMIN if self._settings.admin else Role.USER
 
 
-def _is_no_bad_request(record: logging.LogRecord) -> bool:
-    """What is no HTTP at all is answered with a 400, and strangers can't fill the log with it."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """What is no HTTP at all is answered with a 400, and who goes away is gone; neither may fill the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | ConnectionResetError))
 
 
-_protocol_log.addFilter(_is_no_bad_request)
+_protocol_log.addFilter(_is_our_fault)
 
 
 def _chatglm_answer(text: str, history: list[tuple[str, str]], status: int) -> web.Response:

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _FRAME_S = 0.05
 _PING_S = 15.0
 _COMES_BACK_S = 5.0
-_KEPT_S = 600.0
+_KEPT_S = 120.0
 
 
 @dataclass(slots=True)

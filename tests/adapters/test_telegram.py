@@ -101,6 +101,18 @@ async def test_the_final_text_arrives_although_edits_are_flooded(
     assert letters(turn.answer) in letters("".join(telegram.texts(USER)))
 
 
+async def test_an_answer_in_a_group_quotes_its_question_although_the_first_try_was_refused(
+    telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
+) -> None:
+    async with bot(telegram, engine, sqlite_store):
+        telegram.hold(-5, 1.0)
+        asked = await telegram.say("@glm_test_bot hello", user=7, chat=-5)
+        await until(lambda: telegram.texts(-5))
+        assert telegram.floods
+        (answer,) = telegram.messages[-5].values()
+        assert answer["replies_to"] == asked
+
+
 async def test_real_flood_limits_are_survived(engine: LocalEngine, sqlite_store: Store) -> None:
     """A bot configured far too fast for Telegram's law of one message a second still ends right."""
     telegram = TelegramServer(seconds_per_message=0.5)

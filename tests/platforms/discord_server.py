@@ -115,7 +115,7 @@ class DiscordServer:
     ) -> int:
         """A person writes in the channel, a thread, or directly. Returns the message's id."""
         message_id = id or self._new_id()
-        channel = self._direct_channel(user) if direct else thread or CHANNEL_ID
+        channel = self.direct_channel(user) if direct else thread or CHANNEL_ID
         message = self.spoken(message_id, channel, user, text, direct=direct)
         if reply_to is not None:
             message |= {
@@ -263,7 +263,7 @@ class DiscordServer:
             await connection.socket.close(code=4000)
 
     def direct_texts(self, user: int) -> list[str]:
-        return self.texts(self._direct_channel(user))
+        return self.texts(self.direct_channel(user))
 
     # ---- the gateway ------------------------------------------------------------------------------------------
 
@@ -488,7 +488,7 @@ class DiscordServer:
 
     async def _open_direct(self, request: web.Request) -> web.Response:
         user = int((await request.json())["recipient_id"])
-        channel = {"id": str(self._direct_channel(user)), "type": 1, "recipients": [_person(user)]}
+        channel = {"id": str(self.direct_channel(user)), "type": 1, "recipients": [_person(user)]}
         return _json({**channel, "last_message_id": None})
 
     async def _typing(self, request: web.Request) -> web.Response:
@@ -582,7 +582,7 @@ class DiscordServer:
         return self._next_id
 
     @staticmethod
-    def _direct_channel(user: int) -> int:
+    def direct_channel(user: int) -> int:
         return 400000000000000000 + user
 
 

@@ -61,6 +61,8 @@ class TelegramServer:
     webhook: dict[str, Any] = field(default_factory=dict)
     webhook_answers: list[int] = field(default_factory=list)
     url: str = ""
+    out_of_order_until: float = 0.0
+    """Until then (time.monotonic) every request is answered 502."""
 
     def __post_init__(self) -> None:
         self._updates: list[dict[str, Any]] = []
@@ -217,6 +219,8 @@ class TelegramServer:
             if request.match_info["token"] != TOKEN:
                 raise _Refused(401, "Unauthorized")
             fields = await _fields(request)
+            if time.monotonic() < self.out_of_order_until:
+                raise _Refused(502, "Bad Gateway")
             self.calls.append((method, fields))
             if method in _METHODS_THAT_WRITE:
                 self._enforce_pace(int(fields["chat_id"]))
