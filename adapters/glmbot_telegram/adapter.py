@@ -35,7 +35,7 @@ from glmbot.errors import AdapterError, StoreError
 from glmbot.messages import ChatKind, CommandInfo, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import TelegramOutlet
-from glmbot_telegram.normalize import PLATFORM, Press, normalize
+from glmbot_telegram.normalize import PLATFORM, ForeignPress, Press, ShutOut, normalize
 from glmbot_telegram.webhook import Webhook
 
 __all__ = ["TelegramAdapter", "TelegramSettings"]
@@ -179,31 +179,27 @@ class TelegramAdapter:
     async def _take(self, fields: dict[str, Any]) -> None:
         """Raises StoreError when the update could not be stored."""
         try:
-            update = Update.de_json(fields, self._bot)
-            member = update.my_chat_member
-            shut_out = member is not None and member.new_chat_member.status in ("kicked", "left")
-            taken = normalize(update, self._bot.bot)
+            taken = normalize(Update.de_json(fields, self._bot), self._bot.bot)
         except Exception as error:  # whatever a malformed update trips over in the library
             # Neither what was said nor by whom: an error's words may hold it.
             _log.warning("Telegram: an update that could not be read is left out (%s)", type(error).__name__)
             return
-        if member is not None and shut_out:
-            _log.info("Telegram: chat %s has shut the bot out", member.chat.id)
-            return
-        if taken is None:
-            if update.callback_query is not None:
-                self._presses.begin(self._answer_press(update.callback_query.id))
-            return
-        if not isinstance(taken, Press):
-            await self._dialogue.accept(taken)
-            return
-        if taken.asker != taken.message.user.id:
-            words = self._dialogue.text(taken.message.language, "button.not_yours")
-            self._presses.begin(self._answer_press(taken.query_id, words))
-            return
-        await self._dialogue.accept(taken.message)
-        if taken.message.text != "/stop":
-            self._presses.begin(self._answer_press(taken.query_id))
+        match taken:
+            case None:
+                return
+            case Message():
+                await self._dialogue.accept(taken)
+            case ShutOut():
+                _log.info("Telegram: chat %s has shut the bot out", taken.chat)
+            case ForeignPress():
+                self._presses.begin(self._answer_press(taken.query_id))
+            case Press() if taken.asker != taken.message.user.id:
+                words = self._dialogue.text(taken.message.language, "button.not_yours")
+                self._presses.begin(self._answer_press(taken.query_id, words))
+            case Press():
+                await self._dialogue.accept(taken.message)
+                if taken.message.text != "/stop":
+                    self._presses.begin(self._answer_press(taken.query_id))
 
     # ---- answering -------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from telegram import Message as TelegramMessage
 
 from glmbot.messages import Addressed, ChatKind, ConversationKey, Message, UserKey
 
-__all__ = ["PLATFORM", "Press", "button_data", "normalize"]
+__all__ = ["PLATFORM", "ForeignPress", "Press", "ShutOut", "button_data", "normalize"]
 
 PLATFORM = "telegram"
 
@@ -32,16 +32,32 @@ class Press:
     message: Message
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignPress:
+    """A button that is none of ours, or no longer: it only stops turning when the query is answered."""
+
+    query_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShutOut:
+    """The bot was blocked, or removed from a group."""
+
+    chat: int
+
+
 def button_data(command: str, asker: int) -> str:
     """At most 64 bytes (https://core.telegram.org/bots/api#inlinekeyboardbutton)."""
     return f"{command}:{asker}"
 
 
-def normalize(update: Update, bot: User) -> Message | Press | None:
+def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | ShutOut | None:
     """In private everything counts. In groups it depends on the chat's mode, so every text is handed on with how
     it turns to the bot; what is meant for another bot is not."""
-    if update.callback_query is not None:
-        return _press(update.update_id, update.callback_query)
+    if (query := update.callback_query) is not None:
+        return _press(update.update_id, query) or ForeignPress(query.id)
+    if (member := update.my_chat_member) is not None:
+        return ShutOut(member.chat.id) if member.new_chat_member.status in ("kicked", "left") else None
     received = update.message or update.edited_message
     if received is None or received.from_user is None or received.from_user.is_bot or received.sender_chat:
         return None

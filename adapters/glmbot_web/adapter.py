@@ -210,7 +210,9 @@ class WebAdapter:
 
 def _is_our_fault(record: logging.LogRecord) -> bool:
     """What is no HTTP at all is answered with a 400, and who goes away is gone; neither may fill the log."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | ConnectionResetError))
+    return not (
+        record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | ConnectionResetError)
+    )
 
 
 _protocol_log.addFilter(_is_our_fault)

@@ -46,6 +46,7 @@ _log = logging.getLogger(__name__)
 
 _MOST_LAYERS = 10_000
 _LARGEST_SIZE = 2**32
+_LONGEST_REASON = 300
 _PREFIX_EMBEDDING = "prefix_encoder.embedding.weight"
 
 
@@ -271,4 +272,5 @@ def _stop_tokens(defaults: dict[str, Any], config: Any, tokenizer: Any) -> froze
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} …"
