@@ -28,6 +28,8 @@ from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
 from tiny_model import write_tiny_model
 
+pytest_plugins = ["secret_scan"]
+
 settings.register_profile(
     "glmbot",
     deadline=None,

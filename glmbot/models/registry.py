@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 _MOST_LAYERS = 10_000
 _LARGEST_SIZE = 2**32
-_LONGEST_REASON = 300
+_LONGEST_REASON = 500
 _PREFIX_EMBEDDING = "prefix_encoder.embedding.weight"
 
 
@@ -90,6 +90,11 @@ def opening(folder: Path) -> Generator[None]:
     """Whatever a library trips over that reads this folder is a fault of the folder: a ModelFileError."""
     try:
         yield
+    except ModelFileError as error:
+        if len(str(error)) > _LONGEST_REASON:
+            # A file can hold names of any length.
+            raise ModelFileError(_shortened(str(error))) from error
+        raise
     except GlmbotError:
         raise
     except Exception as error:
@@ -272,5 +277,8 @@ def _stop_tokens(defaults: dict[str, Any], config: Any, tokenizer: Any) -> froze
 
 
 def _first_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} …"
+    return _shortened((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} …"

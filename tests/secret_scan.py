@@ -1,0 +1,105 @@
+"""Everything that a test run writes, and every secret that it uses, so that the one can be looked for in the other.
+
+A pytest plugin, loaded by conftest.py; `test_secrets.py` runs last and looks.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+import glmbot.dialogue.manager
+from glmbot.errors import GlmbotError
+
+__all__ = ["SEEN", "Seen"]
+
+OURS = ("glmbot", "glmbot_console", "glmbot_discord", "glmbot_telegram", "glmbot_web")
+# What a test takes for a secret that it looks for; shorter ones would be found in anything.
+_SECRET = re.compile(r"[\w:.\-]{12,}", re.ASCII)
+_PASSWORD = re.compile(r"//[^/@:]*:([^/@]+)@")
+
+
+class Seen:
+    """`written`: all log records of ours, and others' from WARNING on, before anything masks them; all errors of ours;
+    all metrics. `secrets`: the values of every SecretStr."""
+
+    def __init__(self) -> None:
+        self.secrets: set[str] = set()
+        self.written: list[str] = []
+        self.records = self.errors = self.metrics = 0
+
+    def secret(self, value: str) -> None:
+        password = _PASSWORD.search(value)
+        if "://" in value:
+            value = password[1] if password else ""
+        if _SECRET.fullmatch(value):
+            self.secrets.add(value)
+
+    def leaks(self, texts: list[str]) -> list[str]:
+        if not self.secrets:
+            return []
+        any_of_them = re.compile("|".join(map(re.escape, sorted(self.secrets))))
+        return [text[:500] for text in texts if any_of_them.search(text)]
+
+
+SEEN = Seen()
+
+
+class _Scribe(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info:
+            text += logging.Formatter().formatException(record.exc_info)
+        SEEN.written.append(text + (record.exc_text or ""))
+        SEEN.records += 1
+
+
+def pytest_configure() -> None:
+    scribe = _Scribe()
+    for name in OURS:
+        logging.getLogger(name).addHandler(scribe)
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    for name in ("aiohttp", "asyncio", "discord", "httpx", "redis", "telegram", "transformers"):
+        logging.getLogger(name).addHandler(scribe)
+    _watch(SecretStr, "__init__", lambda _, value: SEEN.secret(str(value)))
+
+    def raised(_: object, *words: object) -> None:
+        SEEN.written.append(" ".join(map(str, words)))
+        SEEN.errors += 1
+
+    _watch(GlmbotError, "__init__", raised)
+    exposition: Any = glmbot.dialogue.manager.exposition
+
+    def measured(*arguments: Any) -> bytes:
+        text: bytes = exposition(*arguments)
+        SEEN.written.append(text.decode())
+        SEEN.metrics += 1
+        return text
+
+    glmbot.dialogue.manager.exposition = measured
+
+
+def _watch(kind: type, name: str, note: Callable[..., None]) -> None:
+    method = getattr(kind, name)
+
+    def watched(self: Any, *arguments: Any, **named: Any) -> None:
+        method(self, *arguments, **named)
+        note(self, *arguments, *named.values())
+
+    setattr(kind, name, watched)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: Path(item.fspath).name == "test_secrets.py")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What tests printed, the processes that they started included."""
+    SEEN.written += [text for name, text in report.sections if "stdout" in name or "stderr" in name]

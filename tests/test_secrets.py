@@ -1,0 +1,139 @@
+"""Runs last: no secret that any test used is in anything that the run wrote. And one bot with every secret there is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from conftest import free_port
+from platforms.discord_server import TOKEN as DISCORD_TOKEN
+from platforms.openai_server import KEY
+from platforms.telegram_server import TOKEN, TelegramServer
+from secret_scan import SEEN
+
+SECRETS = {
+    "GLMBOT_TELEGRAM__TOKEN": TOKEN,
+    "GLMBOT_TELEGRAM__WEBHOOK_SECRET": "a-webhook-secret-of-ours",
+    "GLMBOT_DISCORD__TOKEN": DISCORD_TOKEN,
+    "GLMBOT_WEB__TOKEN": "the-token-of-the-web-page",
+    "GLMBOT_REMOTE__API_KEY": KEY,
+}
+PASSWORD = "the-password-of-redis"
+SEEN.secrets.update(SECRETS.values(), [PASSWORD])
+
+
+async def test_a_bot_with_every_secret_there_is_tells_none(tmp_path: Path, tiny_model: Path) -> None:
+    """In trouble everywhere: a store with a wrong password, a model server that is away, tokens that are refused."""
+    telegram = TelegramServer()
+    await telegram.start()
+    port, away = free_port(), free_port()
+    config = tmp_path / "config.toml"
+    base = (
+        f"[telegram]\napi_base_url = '{telegram.url}'\n[discord]\napi_base_url = 'http://127.0.0.1:{away}/api'\n"
+        f"[web]\nport = {port}\nadmin = true\n[model]\npath = '{tiny_model}'\nprecision = 'fp32'\n[log]\nlevel = 'DEBUG'\n"
+    )
+    on_redis = f"[store]\nkind = 'redis'\nurl = 'redis://user:{PASSWORD}@127.0.0.1:{away}/0'\n"
+    on_server = (
+        f"[remote]\nservers = ['http://127.0.0.1:{away}/v1']\ntokenizer = '{tiny_model}'\npatience_s = 0\n"
+    )
+    said: list[str] = []
+    for command, text in (
+        ("check", base + on_redis + on_server),
+        ("doctor", base + on_redis + on_server),
+        ("run", base + on_redis),
+        ("run", base + on_server.replace("tokenizer", "tokeniser")),
+    ):
+        config.write_text(text)
+        said.append(await asyncio.to_thread(told, command, config))
+    config.write_text(base.partition("[discord]")[0] + "[web]" + base.partition("[web]")[2] + on_server)
+    bot = await asyncio.create_subprocess_exec(
+        *program("run", config),
+        env=environment(discord=False),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hello"}]}).encode()
+    pages = [
+        await asyncio.to_thread(asked, port, path, sent)
+        for path, sent in (
+            ("/readyz", None),
+            ("/v1/chat/completions", body),
+            ("/metrics", None),
+            ("/api/admin/overview", None),
+        )
+    ]
+    bot.send_signal(signal.SIGTERM)
+    said.append((await asyncio.wait_for(bot.communicate(), 60))[0].decode())
+    await telegram.stop()
+    everything = [*said, *pages]
+    for secret in (*SECRETS.values(), PASSWORD):
+        assert not [text for text in everything if secret in text], secret
+    assert "is ready" in said[-1]
+    assert "no model server works" in pages[1]
+    assert "glmbot_engine_server_up" in pages[2]
+    assert '"errors"' in pages[3]
+
+
+def environment(*, discord: bool = True) -> dict[str, str]:
+    left_out = () if discord else ("GLMBOT_DISCORD__TOKEN",)
+    return {**os.environ, **{name: value for name, value in SECRETS.items() if name not in left_out}}
+
+
+def program(command: str, config: Path) -> list[str]:
+    option = [str(config)] if command == "check" else ["--config", str(config)]
+    return [str(Path(sys.executable).with_name("glmbot")), command, *option]
+
+
+def told(command: str, config: Path) -> str:
+    outcome = subprocess.run(
+        program(command, config),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    return outcome.stdout
+
+
+def asked(port: int, path: str, body: bytes | None = None) -> str:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", body, {"Content-Type": "application/json"}
+    )
+    request.add_header("Authorization", f"Bearer {SECRETS['GLMBOT_WEB__TOKEN']}")
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+        except OSError:
+            assert time.monotonic() < deadline, "the page did not come"
+            time.sleep(0.2)
+
+
+def test_nothing_that_this_run_wrote_holds_a_secret_that_it_used(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    assert SEEN.secrets
+    logs = [
+        file.read_text("utf-8", "replace")
+        for pattern in ("**/*.log", "**/log.txt", "**/log*.txt")
+        for file in tmp_path_factory.getbasetemp().glob(pattern)
+        if file.is_file()
+    ]
+    assert SEEN.leaks(SEEN.written + logs) == []
+    # That the scan itself works: a log with a token in it would be found.
+    assert SEEN.leaks([f"bot{next(iter(SEEN.secrets))}/getMe"])
