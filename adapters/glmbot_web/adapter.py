@@ -31,6 +31,7 @@ _protocol_log = logging.getLogger(f"{__name__}.protocol")
 
 _LARGEST_BODY = 8 * 2**20
 _DRAIN_S = 5.0
+_BODY_S = 30.0
 _PAGES = {"/": "index.html", "/admin": "admin.html"}
 _STATIC = ("app.js", "admin.js", "words.js", "style.css", "icon.svg")
 _HEADERS = {
@@ -135,7 +136,12 @@ class WebAdapter:
             open_to_all = open_to_all or request.path == "/api/login" or request.path.startswith("/static/")
             if not open_to_all and not self._guard.allowed(request):
                 return openai_error(401, "a token is needed: Authorization: Bearer …", code="invalid_api_key")
+            async with asyncio.timeout(_BODY_S):
+                # Handlers get what is read here; a body that comes a byte at a time holds nobody up for long.
+                await request.read()
             response = await handler(request)
+        except TimeoutError:
+            response = openai_error(408, "the body of the request took too long")
         except web.HTTPException as error:
             if error.status < 400:
                 raise

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 _FRAME_S = 0.05
 _PING_S = 15.0
 _COMES_BACK_S = 5.0
+_LONGEST_WRITE_S = 60.0
 _KEPT_S = 120.0
 
 
@@ -150,8 +151,19 @@ async def _end(response: web.StreamResponse) -> None:
     await response.write_eof()
 
 
+class _EventStream(web.StreamResponse):
+    """A client that does not read may not keep its connection, and what is generated for it, for ever."""
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            async with asyncio.timeout(_LONGEST_WRITE_S):
+                await super().write(data)
+        except TimeoutError as error:
+            raise ConnectionResetError("the client does not read") from error
+
+
 def sse() -> web.StreamResponse:
-    return web.StreamResponse(
+    return _EventStream(
         headers={
             "Content-Type": "text/event-stream; charset=utf-8",
             "Cache-Control": "no-store",

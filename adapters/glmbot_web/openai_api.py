@@ -13,7 +13,14 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from glmbot.errors import ContentRefused, EngineError, EngineStopped, PromptTooLong, QueueFull
+from glmbot.errors import (
+    ContentRefused,
+    EngineError,
+    EngineStopped,
+    PromptTooLong,
+    QueueFull,
+    ServerUnavailable,
+)
 from glmbot.messages import Dialogue, Reply, Usage, UserKey
 from glmbot_web.delivery import sse
 from glmbot_web.normalize import (
@@ -75,6 +82,8 @@ class OpenAiApi:
             return openai_error(429, str(error), code="queue_full", headers={"Retry-After": wait})
         except EngineStopped as error:
             return openai_error(503, str(error), code="stopping")
+        except ServerUnavailable as error:
+            return openai_error(503, str(error), code="unavailable")
         except EngineError as error:
             return openai_error(500, str(error), code="engine")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import aiohttp.web
 import openai
 import pytest
 from hypothesis import given
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI
 from pydantic import SecretStr
 
+import glmbot_web.adapter
+import glmbot_web.delivery
 from adapters.waiting import running, until_async
 from conftest import make_dialogue, until
 from glmbot.dialogue.access import Access
@@ -342,6 +345,36 @@ async def test_a_megabyte_is_answered_and_much_more_refused(site: WebAdapter) ->
         body = {"id": "12345678", "conversation": 1, "text": "x" * 20_000_000}
         async with session.post(f"{site.url}/api/messages", json=body) as response:
             assert response.status == 413
+
+
+async def test_a_body_that_comes_too_slowly_is_given_up(
+    site: WebAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glmbot_web.adapter, "_BODY_S", 0.2)
+    host, port = site.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"POST / HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 1000\r\n\r\n{{".encode())
+    assert b"408" in await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+
+
+async def test_a_client_that_never_reads_loses_its_connection_and_its_generation(
+    engine: LocalEngine, site: WebAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glmbot_web.delivery, "_LONGEST_WRITE_S", 0.2)
+    # As if the buffers on the way were full.
+    monkeypatch.setattr(aiohttp.web.StreamResponse, "write", _stuck)
+    async with browser() as session:
+        body = {"messages": [{"role": "user", "content": "hello"}], "stream": True, "max_tokens": 1500}
+        with pytest.raises(aiohttp.ClientError):
+            async with session.post(f"{site.url}/v1/chat/completions", json=body) as answer:
+                await answer.read()
+    await until(lambda: engine.stats().running == 0)
+    assert engine.stats().requests_cancelled == 1
+
+
+async def _stuck(*_: object, **__: object) -> None:
+    await asyncio.sleep(3600)
 
 
 async def test_other_sites_and_other_names_are_refused(site: WebAdapter) -> None:

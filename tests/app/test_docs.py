@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,13 @@ def test_the_site_builds_in_both_languages(tmp_path: Path) -> None:
     assert "开始" in (tmp_path / "zh/index.html").read_text("utf-8")
     for picture in ("page", "dark", "phone", "operator", "terminal"):
         assert (tmp_path / "images" / f"{picture}.png").stat().st_size > 10_000
+
+
+def test_every_test_that_the_threat_model_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (REPOSITORY / "docs" / "security.md").read_text("utf-8")))
+    tests = "\n".join(file.read_text("utf-8") for file in (REPOSITORY / "tests").rglob("test_*.py"))
+    assert len(named) > 30
+    assert sorted(name for name in named if f"def {name}(" not in tests) == []
 
 
 def test_every_page_is_there_in_both_languages() -> None:
