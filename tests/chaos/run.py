@@ -16,6 +16,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 from chaos.faults import redis_faults  # noqa: E402
 from chaos.kills import POINTS, Counts, Zygote, kill_matrix  # noqa: E402
 from chaos.model_servers import model_server_faults  # noqa: E402
+from chaos.ray_replicas import ray_faults  # noqa: E402
 from tiny_model import write_tiny_model  # noqa: E402
 
 
@@ -41,6 +42,10 @@ async def main() -> None:
         began = time.monotonic()
         counts = totals["model servers that die"] = await model_server_faults(zygote, only)
         print(f"model servers: {time.monotonic() - began:.0f} s", flush=True)
+        complain(counts)
+        began = time.monotonic()
+        counts = totals["replicas of Ray Serve that die"] = await ray_faults(zygote, only)
+        print(f"Ray Serve: {time.monotonic() - began:.0f} s", flush=True)
         complain(counts)
         await zygote.stop()
     report(totals)

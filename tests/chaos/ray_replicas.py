@@ -1,0 +1,88 @@
+"""The Ray Serve application of deploy/ on the real Ray, with two replicas of which one is killed in mid-answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+from pathlib import Path
+
+import psutil
+
+from chaos.faults import under_fault
+from chaos.kills import Counts, Zygote
+from conftest import REPOSITORY, free_port
+from glmbot.models.demo import NAME as DEMO
+from glmbot.store.sqlite import SqliteStore
+
+__all__ = ["ray_faults"]
+
+HERE = Path(__file__).parent
+HOME = REPOSITORY / ".glmbot" / "chaos"
+PYTHON = HOME / "ray" / "bin" / "python"
+PACKAGE = "ray[serve]==2.60.0"
+NAME = "Ray Serve: one of two replicas killed in mid answer"
+
+
+async def ray_faults(zygote: Zygote, only: str = "") -> Counts:
+    model = REPOSITORY / ".glmbot" / "models" / DEMO
+    counts = Counts()
+    if only not in NAME:
+        return counts
+    await asyncio.to_thread(_install)
+    port = free_port()
+    server = await _start(model, port)
+    killed: list[int] = []
+
+    async def kill_one() -> None:
+        replica = next(
+            each
+            for each in psutil.Process(server.pid).children(recursive=True)
+            if "ServeReplica" in " ".join(each.cmdline())
+        )
+        killed.append(replica.pid)
+        replica.kill()
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        path = folder / "store.sqlite3"
+        section = (
+            f"path = '{path}'\n[remote]\nservers = ['http://127.0.0.1:{port}/v1']\ntokenizer = '{model}'\n"
+            "connect_s = 5\nnext_token_s = 5\nfirst_token_s = 20\npatience_s = 90\n"
+        )
+        store = SqliteStore(path)
+        await under_fault(
+            zygote, model, NAME, section, store, folder, kill_one, counts, "model server 127.0.0.1"
+        )
+    if not killed:
+        counts.add(NAME, ["no replica was killed"])
+    server.send_signal(signal.SIGINT)
+    await server.wait()
+    return counts
+
+
+async def _start(model: Path, port: int) -> asyncio.subprocess.Process:
+    # Ray has an environment of its own; what the engine needs comes from ours, behind it.
+    paths = [str(REPOSITORY), str(REPOSITORY / "adapters"), sysconfig.get_path("purelib")]
+    server = await asyncio.create_subprocess_exec(
+        str(PYTHON), str(HERE / "ray_server.py"), str(model), str(port), stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL, cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0"},
+    )  # fmt: skip
+    assert server.stdout is not None
+    async with asyncio.timeout(180):
+        while (line := await server.stdout.readline()).strip() != b"ready":
+            assert line, "Ray Serve did not start"
+    return server
+
+
+def _install() -> None:
+    if not PYTHON.exists():
+        venv.create(HOME / "ray", with_pip=True)
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]
+    subprocess.run(pip, check=True, stdout=sys.stderr.fileno())
