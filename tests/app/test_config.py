@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import REPOSITORY
-from glmbot.app import adapter_settings
+from glmbot.app import adapter_settings, remote_settings
 from glmbot.config import Configuration, load_configuration, secrets_of
 from glmbot.config_example import example_toml
 from glmbot.errors import ConfigError
@@ -38,6 +38,8 @@ def load(tmp_path: Path, text: str, environment: dict[str, str] | None = None) -
         ("model = 5\n", r"line 1: model must be a section"),
         ("[web\n", r"config\.toml: not valid TOML"),
         ("[store]\nkind = 'mysql'\n", r"line 2: \[store\] kind"),
+        ("[remote]\nservers = ['10.0.0.5:8000']\n", r"line 2: \[remote\] servers: .*such as http://"),
+        ("[remote]\nservers = ['http://me:pw@h/v1']\n", r"line 2: \[remote\] servers: .*api_key_file"),
         ("web.prot = 1\n", r"line 1: \[web\] has no key 'prot'; did you mean 'port'"),
     ],
 )
@@ -83,6 +85,18 @@ def test_relative_paths_count_from_the_files_folder(tmp_path: Path) -> None:
     configuration = load(tmp_path, "[model]\npath = 'm'\n[telegram]\ntoken_file = 't'\n")
     assert configuration.model.path == tmp_path / "m"
     assert configuration.adapters["telegram"].token_file == tmp_path / "t"  # pyright: ignore
+
+
+def test_a_model_server_needs_a_tokenizer_or_takes_messages(tmp_path: Path) -> None:
+    there = "[remote]\nservers = ['http://h:1/v1']\n"
+    with pytest.raises(ConfigError, match=r'tokenizer is missing: .* interface = "chat"'):
+        remote_settings(load(tmp_path, there))
+    (tmp_path / "key").write_text("sk-of-a-service\n")
+    configuration = load(tmp_path, there + "interface = 'chat'\napi_key_file = 'key'\n")
+    assert remote_settings(configuration).api_key == "sk-of-a-service"
+    assert secrets_of(configuration.remote) == ["sk-of-a-service"], "so that no log shows it"
+    with pytest.raises(ConfigError, match="api_key_file"):
+        remote_settings(load(tmp_path, there + "interface = 'chat'\napi_key_file = 'gone'\n"))
 
 
 def test_the_example_is_what_the_models_say_and_is_valid(tmp_path: Path) -> None:

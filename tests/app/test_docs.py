@@ -31,7 +31,7 @@ def test_every_test_that_the_threat_model_names_is_there() -> None:
 
 
 def test_every_page_is_there_in_both_languages() -> None:
-    translated = ("index", "telegram", "discord", "web", "operator", "delivery", "comparison")
+    translated = ("index", "telegram", "discord", "web", "operator", "delivery", "comparison", "reliability")
     for name in translated:
         english = (REPOSITORY / "docs" / f"{name}.md").read_text("utf-8")
         chinese = (REPOSITORY / "docs" / f"{name}.zh.md").read_text("utf-8")

@@ -19,7 +19,7 @@ from platforms.telegram_server import TelegramServer
 __all__ = ["DiscordPerson", "Person", "ProgramPerson", "TelegramPerson", "Watch", "WebPerson"]
 
 PATIENCE_S = 120.0
-THINKS_S = 14.0
+THINKS_S = 20.0
 _EVERY_S = 0.1
 _WORDS = [
     "what",
@@ -75,10 +75,16 @@ class Person:
             try:
                 await self.ask()
             except TimeoutError:
-                self.watch.unanswered.append(f"{type(self).__name__} {self.number}: {self.last}")
+                self.watch.unanswered.append(
+                    f"{type(self).__name__} {self.number}: {self.last}; seen: {self.sight()}"
+                )
             await asyncio.sleep(self.dice.expovariate(1 / THINKS_S))
 
     last = ""
+
+    def sight(self) -> object:
+        """What stands on the screen, for the report."""
+        return ""
 
     async def ask(self) -> None:
         """Raises TimeoutError when no end was seen."""
@@ -117,7 +123,7 @@ class TelegramPerson(Person):
             text = self.dice.choice(["/help", "/context", "/whoami", "/queue"])
             text = text if self._group is None else f"{text}@glm_test_bot"
         self.last = text
-        asked = await self._telegram.say(text, user=self.number, chat=self._group)
+        asked = self._asked = await self._telegram.say(text, user=self.number, chat=self._group)
         stops = self.dice.random() < 0.08
         if stops:
             await asyncio.sleep(self.dice.uniform(0, 3))
@@ -126,6 +132,19 @@ class TelegramPerson(Person):
         await self.see(lambda: bool(self._shown(asked)), lambda: self._ended(asked))
         if not stops and not text.startswith("/") and self.dice.random() < 0.05:
             await self._retry(self._shown(asked)[-1])
+
+    def sight(self) -> object:
+        messages = self._telegram.messages[self._chat]
+        newer = [each for each in messages if each > self._asked]
+        return [
+            (
+                each,
+                messages[each].get("replies_to"),
+                str(messages[each].get("text"))[:20],
+                self._telegram.buttons(self._chat, each),
+            )
+            for each in newer[:6]
+        ]
 
     async def _retry(self, message_id: int) -> None:
         before = len(self._telegram.edits[self._chat, message_id])
@@ -173,8 +192,14 @@ class DiscordPerson(Person):
 
     async def ask(self) -> None:
         text = self.words() if self._direct else f"{self._mention} {self.words()}"
-        asked = await self._discord.say(text, user=self.number, direct=self._direct)
+        asked = self._asked = await self._discord.say(text, user=self.number, direct=self._direct)
         await self.see(lambda: bool(self._shown(asked)), lambda: self._ended(asked))
+
+    def sight(self) -> object:
+        return [
+            (each["id"], str(each["content"])[:20], str(each["components"])[:80])
+            for each in self._shown(self._asked)
+        ]
 
     def _shown(self, asked: int) -> list[dict[str, object]]:
         channel = self._discord.direct_channel(self.number) if self._direct else CHANNEL_ID

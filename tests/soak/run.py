@@ -73,7 +73,7 @@ async def soak(folder: Path, seconds: float, people: int, store: str) -> dict[st
         f"[telegram]\napi_base_url = '{telegram.url}'\nedit_interval_s = 0.3\ngroup_edit_interval_s = 0.6\npoll_timeout_s = 2\n"
         f"[discord]\napi_base_url = '{discord.url}'\ngateway_url = '{discord.gateway_url}'\nedit_interval_s = 0.5\n"
         f"[web]\nport = {port}\n[access]\nopen_platforms = ['telegram', 'discord']\n"
-        f"[model]\npath = '{write_tiny_model(folder / 'tiny')}'\nmax_answer_tokens = 200\nprecision = 'fp32'\nthreads = 1\n"
+        f"[model]\npath = '{write_tiny_model(folder / 'tiny')}'\nmax_answer_tokens = 120\nprecision = 'fp32'\nthreads = 1\n"
         f"[dialogue]\ndeadline_s = {BOUND_S}\n[store]\n{section}"
     )
     log = (folder / "log.txt").open("wb")
@@ -127,7 +127,7 @@ async def soak(folder: Path, seconds: float, people: int, store: str) -> dict[st
 def population(
     people: int, watch: Watch, telegram: TelegramServer, discord: DiscordServer, url: str
 ) -> list[Person]:
-    """Of ten, three write to the bot on Telegram and one in a group there, two in a Discord channel and one directly,
+    """Of ten, three write to the bot on Telegram and one in a group there, one in a Discord channel and two directly,
     two have the page open, and one is a program."""
     crowd: list[Person] = []
     for number in range(1000, 1000 + people):
@@ -136,9 +136,9 @@ def population(
                 crowd.append(TelegramPerson(number, watch, telegram))
             case 3:
                 crowd.append(TelegramPerson(number, watch, telegram, group=-(number // 10 % 4) - 1))
-            case 4 | 5:
+            case 4:
                 crowd.append(DiscordPerson(number, watch, discord, direct=False, mention=f"<@{BOT_ID}>"))
-            case 6:
+            case 5 | 6:
                 crowd.append(DiscordPerson(number, watch, discord, direct=True, mention=""))
             case 7 | 8:
                 crowd.append(WebPerson(number, watch, url))
