@@ -136,12 +136,8 @@ class WebAdapter:
             open_to_all = open_to_all or request.path == "/api/login" or request.path.startswith("/static/")
             if not open_to_all and not self._guard.allowed(request):
                 return openai_error(401, "a token is needed: Authorization: Bearer …", code="invalid_api_key")
-            async with asyncio.timeout(_BODY_S):
-                # Handlers get what is read here; a body that comes a byte at a time holds nobody up for long.
-                await request.read()
+            await _read_body(request)
             response = await handler(request)
-        except TimeoutError:
-            response = openai_error(408, "the body of the request took too long")
         except web.HTTPException as error:
             if error.status < 400:
                 raise
@@ -212,6 +208,15 @@ class WebAdapter:
 
     def _role(self) -> Role:
         return Role.ADMIN if self._settings.admin else Role.USER
+
+
+async def _read_body(request: web.Request) -> None:
+    """Handlers get what is read here. Raises HTTPRequestTimeout for a body that comes a byte at a time."""
+    try:
+        async with asyncio.timeout(_BODY_S):
+            await request.read()
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout(text="the body of the request took too long") from error
 
 
 def _is_our_fault(record: logging.LogRecord) -> bool:
