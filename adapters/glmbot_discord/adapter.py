@@ -35,6 +35,9 @@ __all__ = ["DiscordAdapter", "DiscordSettings"]
 
 _log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+_NO_MENTIONS = discord.AllowedMentions.none()
+
 _DRAIN_S = 8.0
 _LONGEST_QUIET_WAIT_S = 30.0
 # Answers that everybody in the channel may read; all other commands answer in private.
@@ -129,17 +132,11 @@ class DiscordAdapter:
     async def take_message(self, received: discord.Message, bot_id: int, *, edits: bool = False) -> None:
         threads = self._settings.threads
         message = _read("message", lambda: from_message(received, bot_id, edits=edits, threads=threads))
-        if message is None:
-            return
-        try:
-            await self._dialogue.accept(message)
-        except StoreError as error:
-            _log.error("Discord: a message could not be stored: %s", error)
-            notice = self._dialogue.text(message.language, "answer.store_failed")
-            with suppress(discord.HTTPException):
-                await received.reply(
-                    notice, mention_author=False, allowed_mentions=discord.AllowedMentions.none()
-                )
+        if message is not None:
+            await self._accept(
+                message,
+                lambda notice: received.reply(notice, mention_author=False, allowed_mentions=_NO_MENTIONS),
+            )
 
     async def take_deletion(self, message_id: int) -> None:
         """Who deletes a question wants its answer gone too."""
@@ -167,15 +164,10 @@ class DiscordAdapter:
             interaction.response.defer(ephemeral=ephemeral, thinking=True)
         ):
             return
-        try:
-            await self._dialogue.accept(message)
-        except StoreError as error:
-            _log.error("Discord: a command could not be stored: %s", error)
-            notice = self._dialogue.text(message.language, "answer.store_failed")
-            with suppress(discord.HTTPException):
-                await interaction.edit_original_response(
-                    content=notice, allowed_mentions=discord.AllowedMentions.none()
-                )
+        await self._accept(
+            message,
+            lambda notice: interaction.edit_original_response(content=notice, allowed_mentions=_NO_MENTIONS),
+        )
 
     async def take_press(self, interaction: discord.Interaction[Any]) -> None:
         """A button passes every queue: it is acknowledged at once, and a stop needs no message of its own."""
@@ -187,15 +179,17 @@ class DiscordAdapter:
             words = self._dialogue.text(message.language, "button.not_yours")
             await _acknowledged(interaction.response.send_message(words, ephemeral=True))
             return
-        if not await _acknowledged(interaction.response.defer()):
-            return
+        if await _acknowledged(interaction.response.defer()):
+            await self._accept(message, lambda notice: interaction.followup.send(notice, ephemeral=True))
+
+    async def _accept(self, message: Message, tell: Callable[[str], Awaitable[Any]]) -> None:
+        """Discord does not send it again, so whoever asked is told when it could not be stored."""
         try:
             await self._dialogue.accept(message)
         except StoreError as error:
-            _log.error("Discord: a pressed button could not be stored: %s", error)
-            notice = self._dialogue.text(message.language, "answer.store_failed")
+            _log.error("Discord: what was asked in %s could not be stored: %s", message.conversation, error)
             with suppress(discord.HTTPException):
-                await interaction.followup.send(notice, ephemeral=True)
+                await tell(self._dialogue.text(message.language, "answer.store_failed"))
 
     def menu(self) -> Sequence[tuple[CommandInfo, str]]:
         """Every command with its description in Chinese beside the English one."""
@@ -217,9 +211,6 @@ class DiscordAdapter:
         channel = message.conversation.thread or message.conversation.chat
         pace = self._paces.setdefault(channel, Pace(self._settings.edit_interval_s))
         self._deliveries.begin(message, outlet, pace, sent)
-
-
-_T = TypeVar("_T")
 
 
 async def _acknowledged(answer: Awaitable[Any]) -> bool:
