@@ -110,17 +110,9 @@ class EngineStats:
     running: int
     waiting: int
     queue_limit: int
-    cache_tokens_used: int
-    cache_tokens_total: int
-    cache_tokens_kept: int
-    """Of ended sequences, for prompts that begin alike; they give way to running ones."""
-    weight_bytes: int
     tokens_generated: int
     prompt_tokens_read: int
     prompt_tokens_reused: int
-    tokens_guessed: int
-    tokens_guessed_right: int
-    """Of those computed ahead, the ones that turned out to be drawn."""
     requests_finished: int
     requests_cancelled: int
     requests_refused: int
@@ -129,6 +121,15 @@ class EngineStats:
     """Over the last ten seconds in which anything ran."""
     largest_batch: int
     alive: bool
+    # What a remote engine has none of.
+    cache_tokens_used: int = 0
+    cache_tokens_total: int = 0
+    cache_tokens_kept: int = 0
+    """Of ended sequences, for prompts that begin alike; they give way to running ones."""
+    weight_bytes: int = 0
+    tokens_guessed: int = 0
+    tokens_guessed_right: int = 0
+    """Of those computed ahead, the ones that turned out to be drawn."""
     switching: float | None = None
     """Share done (0 to 1) of a precision switch in progress."""
     waiting_users: tuple[tuple[str, int], ...] = field(default_factory=tuple[tuple[str, int], ...])

@@ -8,7 +8,7 @@ import queue
 import random
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -246,9 +246,6 @@ class LocalEngine:
     def stats(self) -> EngineStats:
         scheduler, runner, counters = self._scheduler, self._runner, self._counters
         waiting = list(scheduler.waiting)
-        per_user: dict[str, int] = {}
-        for sequence in waiting:
-            per_user[sequence.user] = per_user.get(sequence.user, 0) + 1
         return EngineStats(
             model=self.model_name,
             precision=runner.precision,
@@ -272,7 +269,7 @@ class LocalEngine:
             largest_batch=counters.largest_batch,
             alive=self._thread.is_alive(),
             switching=self._switching,
-            waiting_users=tuple(per_user.items()),
+            waiting_users=tuple(Counter(sequence.user for sequence in waiting).items()),
         )
 
     async def close(self) -> None:

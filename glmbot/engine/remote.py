@@ -147,7 +147,7 @@ class RemoteEngine:
         try:
             await self._greet(server)
         except FAILURES as error:
-            trouble = str(error) or type(error).__name__
+            trouble = _words(error)
             self._servers.failed(server, trouble)
             _log.warning("model server %s is not there yet: %s", server.label, trouble)
 
@@ -237,15 +237,9 @@ class RemoteEngine:
             running=len(self._running),
             waiting=len(self._waiting),
             queue_limit=self.settings.queue_limit,
-            cache_tokens_used=0,
-            cache_tokens_total=0,
-            cache_tokens_kept=0,
-            weight_bytes=0,
             tokens_generated=counters.generated,
             prompt_tokens_read=counters.read,
             prompt_tokens_reused=counters.reused,
-            tokens_guessed=0,
-            tokens_guessed_right=0,
             requests_finished=counters.finished,
             requests_cancelled=counters.cancelled,
             requests_refused=counters.refused,
@@ -349,7 +343,7 @@ class RemoteEngine:
                 self._servers.works(server)
                 raise
             except (*FAILURES, ModelFileError) as error:
-                trouble = str(error) or type(error).__name__
+                trouble = _words(error)
             finally:
                 self._servers.leave(server)
             if answer.finish is None:
@@ -388,8 +382,7 @@ class RemoteEngine:
             if not self.settings.model:
                 if isinstance(error, (aiohttp.ClientConnectionError, TimeoutError)):
                     raise
-                words = f"it does not list its models: {error or type(error).__name__}"
-                raise StreamBroken(words) from error
+                raise StreamBroken(f"it does not list its models: {_words(error)}") from error
             # Not every service lists them.
             models, found = {}, self.settings.model
         if models and found not in models:
@@ -418,3 +411,8 @@ class RemoteEngine:
                 f"{self.settings.tokenizer}: is not the tokenizer of {model} at {server.label}, which reads our"
                 f" tokens for {_PROBE!r} as {text[:80]!r}; set [remote] tokenizer to a folder of the served model"
             )
+
+
+def _words(error: Exception) -> str:
+    """Some of the libraries' errors say nothing."""
+    return str(error) or type(error).__name__
