@@ -32,7 +32,6 @@ class Seen:
     def __init__(self) -> None:
         self.secrets: set[str] = set()
         self.written: list[str] = []
-        self.records = self.errors = self.metrics = 0
 
     def secret(self, value: str) -> None:
         password = _PASSWORD.search(value)
@@ -57,7 +56,6 @@ class _Scribe(logging.Handler):
         if record.exc_info:
             text += logging.Formatter().formatException(record.exc_info)
         SEEN.written.append(text + (record.exc_text or ""))
-        SEEN.records += 1
 
 
 def pytest_configure() -> None:
@@ -71,7 +69,6 @@ def pytest_configure() -> None:
 
     def raised(_: object, *words: object) -> None:
         SEEN.written.append(" ".join(map(str, words)))
-        SEEN.errors += 1
 
     _watch(GlmbotError, "__init__", raised)
     exposition: Any = glmbot.dialogue.manager.exposition
@@ -79,7 +76,6 @@ def pytest_configure() -> None:
     def measured(*arguments: Any) -> bytes:
         text: bytes = exposition(*arguments)
         SEEN.written.append(text.decode())
-        SEEN.metrics += 1
         return text
 
     glmbot.dialogue.manager.exposition = measured

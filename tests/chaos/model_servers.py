@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import tempfile
-import venv
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+from chaos.environments import HOME, python_of, python_with
 from chaos.faults import under_fault
 from chaos.kills import Counts, Zygote
 from conftest import REPOSITORY, free_port
@@ -22,7 +19,7 @@ from glmbot.store.sqlite import SqliteStore
 __all__ = ["model_server_faults"]
 
 HERE = Path(__file__).parent
-HOME = REPOSITORY / ".glmbot" / "chaos"
+ENVIRONMENT = "venv"
 PACKAGE = "xllamacpp==2026.10.11549"
 
 
@@ -37,9 +34,8 @@ class ModelServer:
         return f"http://127.0.0.1:{self.port}/v1"
 
     async def start(self) -> None:
-        python = HOME / "venv" / "bin" / "python"
         self._process = await asyncio.create_subprocess_exec(
-            str(python), str(HERE / "llama_server.py"), str(self._gguf), str(self.port),
+            str(python_of(ENVIRONMENT)), str(HERE / "llama_server.py"), str(self._gguf), str(self.port),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         assert self._process.stdout is not None
@@ -128,10 +124,6 @@ async def model_server_faults(zygote: Zygote, only: str = "") -> Counts:
 
 
 def _install() -> Path:
-    """llama.cpp's server in an environment of its own, at the version that was tried, and the model's file."""
-    python = HOME / "venv" / "bin" / "python"
-    if not python.exists():
-        venv.create(HOME / "venv", with_pip=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]
-    subprocess.run(pip, check=True, stdout=sys.stderr.fileno(), env={**os.environ, "PIP_NO_INPUT": "1"})
+    """llama.cpp's server, and the model's file."""
+    python_with(ENVIRONMENT, PACKAGE)
     return fetch_gguf(HOME)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import sysconfig
 import tempfile
-import venv
 from pathlib import Path
 
 import psutil
 
+from chaos.environments import python_with
 from chaos.faults import under_fault
 from chaos.kills import Counts, Zygote
 from conftest import REPOSITORY, free_port
@@ -23,8 +21,6 @@ from glmbot.store.sqlite import SqliteStore
 __all__ = ["ray_faults"]
 
 HERE = Path(__file__).parent
-HOME = REPOSITORY / ".glmbot" / "chaos"
-PYTHON = HOME / "ray" / "bin" / "python"
 PACKAGE = "ray[serve]==2.60.0"
 NAME = "Ray Serve: one of two replicas killed in mid answer"
 
@@ -34,9 +30,9 @@ async def ray_faults(zygote: Zygote, only: str = "") -> Counts:
     counts = Counts()
     if only not in NAME:
         return counts
-    await asyncio.to_thread(_install)
+    python = await asyncio.to_thread(python_with, "ray", PACKAGE)
     port = free_port()
-    server = await _start(model, port)
+    server = await _start(python, model, port)
     killed: list[int] = []
 
     async def kill_one() -> None:
@@ -66,11 +62,11 @@ async def ray_faults(zygote: Zygote, only: str = "") -> Counts:
     return counts
 
 
-async def _start(model: Path, port: int) -> asyncio.subprocess.Process:
+async def _start(python: Path, model: Path, port: int) -> asyncio.subprocess.Process:
     # Ray has an environment of its own; what the engine needs comes from ours, behind it.
     paths = [str(REPOSITORY), str(REPOSITORY / "adapters"), sysconfig.get_path("purelib")]
     server = await asyncio.create_subprocess_exec(
-        str(PYTHON), str(HERE / "ray_server.py"), str(model), str(port), stdout=asyncio.subprocess.PIPE,
+        str(python), str(HERE / "ray_server.py"), str(model), str(port), stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL, cwd=REPOSITORY,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0"},
     )  # fmt: skip
@@ -79,10 +75,3 @@ async def _start(model: Path, port: int) -> asyncio.subprocess.Process:
         while (line := await server.stdout.readline()).strip() != b"ready":
             assert line, "Ray Serve did not start"
     return server
-
-
-def _install() -> None:
-    if not PYTHON.exists():
-        venv.create(HOME / "ray", with_pip=True)
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]
-    subprocess.run(pip, check=True, stdout=sys.stderr.fileno())

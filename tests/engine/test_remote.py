@@ -41,20 +41,24 @@ from tiny_model import write_tiny_model
 GREEDY = Sampling(max_tokens=40, temperature=0)
 
 
-@pytest.fixture
-async def server(engine: LocalEngine) -> AsyncGenerator[OpenAIServer]:
+@asynccontextmanager
+async def serving(engine: LocalEngine) -> AsyncGenerator[OpenAIServer]:
     made = OpenAIServer(engine)
     await made.start()
     yield made
     await made.stop()
+
+
+@pytest.fixture
+async def server(engine: LocalEngine) -> AsyncGenerator[OpenAIServer]:
+    async with serving(engine) as made:
+        yield made
 
 
 @pytest.fixture
 async def second(engine: LocalEngine) -> AsyncGenerator[OpenAIServer]:
-    made = OpenAIServer(engine)
-    await made.start()
-    yield made
-    await made.stop()
+    async with serving(engine) as made:
+        yield made
 
 
 @asynccontextmanager
