@@ -88,9 +88,13 @@ class Streams:
 
     async def _run(self, message: Message, stream: _Stream) -> None:
         try:
-            async with aclosing(self._dialogue.respond(message)) as replies:
-                async for reply in replies:
-                    await _publish(stream, reply)
+            try:
+                async with aclosing(self._dialogue.respond(message)) as replies:
+                    async for reply in replies:
+                        await _publish(stream, reply)
+            finally:
+                # When it is assigned again, it is answered again.
+                stream.begun = False
             if stream.reply.resumes:
                 await self._dialogue.again(message)
             else:
@@ -103,8 +107,8 @@ class Streams:
         except Exception as error:
             _log.exception("answering %s failed", message.conversation)
             await self._dialogue.again(message, f"{type(error).__name__}: {error}")
-        # When it is assigned again, it is answered again.
-        stream.begun = False
+        if stream.begun:
+            return
         if not stream.reply.state.ended:
             await _publish(stream, Reply(stream.reply.text, ReplyState.FAILED, "…"))
         asyncio.get_running_loop().call_later(_KEPT_S, self._streams.pop, message.update_id, None)

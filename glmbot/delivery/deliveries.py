@@ -88,6 +88,7 @@ class Deliveries:
             reply = await obey(self._dialogue, message)
         except StoreError as error:
             _log.warning("a pressed button could not be recorded: %s", error)
+            await self._dialogue.again(message, "" if isinstance(error, ClaimLost) else str(error))
             return
         await stopped(message, reply)
 

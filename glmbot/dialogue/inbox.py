@@ -28,7 +28,6 @@ TRIES = "tries"
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _LONGEST_WAIT_S = 2.0
-_AFTER_LOSS_S = 2.0
 
 
 def pause_before(attempt: int) -> float:
@@ -73,7 +72,8 @@ class Inbox:
         self._on_lost = on_lost
         self._on_signal = on_signal
         self._held: dict[ConversationKey, _Held] = {}
-        self._lost_at: dict[ConversationKey, float] = {}
+        # What was given out of lost conversations and has not ended: it may still write there.
+        self._ending: dict[ConversationKey, set[str]] = {}
         self._locks = Locks[ConversationKey]()
         self._queues: dict[str, asyncio.Queue[Unfinished]] = defaultdict(asyncio.Queue)
         self._platforms: set[str] = set()
@@ -109,6 +109,9 @@ class Inbox:
         for conversation, held in list(self._held.items()):
             if conversation.platform == platform:
                 held.given.clear()
+        for conversation in list(self._ending):
+            if conversation.platform == platform:
+                del self._ending[conversation]
         stopped = asyncio.Event()
         feeding = asyncio.create_task(self._feed(platform, stopped))
         try:
@@ -140,8 +143,10 @@ class Inbox:
             try:
                 await self._store.delivered(message, shown)
             except ClaimLost:
-                self._lose(message.conversation)
+                self.lose(message.conversation)
                 raise
+            finally:
+                self._ended(message)
             self._let_go(message)
             try:
                 await self._take(message.conversation)
@@ -151,6 +156,7 @@ class Inbox:
 
     async def again(self, message: Message, reason: str = "") -> None:
         """It could not be answered to the end this time. Without a `reason` that is nobody's fault."""
+        self._ended(message)
         held = self._held.get(message.conversation)
         if self._closing or held is None or message.update_id not in held.given:
             return
@@ -171,6 +177,13 @@ class Inbox:
             await self._uncount(message, tries)
         self._let_go(message)
         self._later(message.conversation, _FIRST_PAUSE_S)
+
+    def lose(self, conversation: ConversationKey) -> None:
+        """Another process may have it. It is not claimed again before all that was given out of it has ended."""
+        held = self._held.pop(conversation, None)
+        if held is not None and held.given:
+            self._ending.setdefault(conversation, set()).update(held.given)
+        self._on_lost(conversation)
 
     async def leads(self, name: str) -> bool:
         """Whether this process may do what only one may do at a time. Raises StoreError."""
@@ -220,7 +233,7 @@ class Inbox:
                 now = asyncio.get_running_loop().time()
                 for conversation, held in list(self._held.items()):
                     if isinstance(error, StoreUnavailable) and now - held.renewed_at > self._claim_s:
-                        self._lose(conversation)
+                        self.lose(conversation)
             else:
                 self._recovered()
 
@@ -279,17 +292,14 @@ class Inbox:
 
     async def _take(self, conversation: ConversationKey) -> None:
         """Claim the conversation and give out what is new in it. Call with its lock. Raises StoreError."""
-        now = asyncio.get_running_loop().time()
-        if (rest := self._lost_at.get(conversation, -_AFTER_LOSS_S) + _AFTER_LOSS_S - now) > 0:
-            # What was being written there has to end first.
-            self._later(conversation, rest)
+        if conversation in self._ending:
             return
-        self._lost_at.pop(conversation, None)
+        now = asyncio.get_running_loop().time()
         claim = await self._store.claim(conversation, self._claim_s)
         if claim.owner != self._store.owner:
             await self._store.leave_to(conversation, claim.owner)
             if conversation in self._held:
-                self._lose(conversation)
+                self.lose(conversation)
             return
         if not claim.open:
             self._held.pop(conversation, None)
@@ -317,16 +327,21 @@ class Inbox:
             held.given[update_id] = tries
             self._queues[conversation.platform].put_nowait(entry)
 
-    def _lose(self, conversation: ConversationKey) -> None:
-        self._held.pop(conversation, None)
-        self._lost_at[conversation] = asyncio.get_running_loop().time()
-        self._on_lost(conversation)
-
     def _let_go(self, message: Message) -> None:
         if (held := self._held.get(message.conversation)) is not None:
             held.given.pop(message.update_id, None)
             held.begun.discard(message.update_id)
             held.rested.discard(message.update_id)
+
+    def _ended(self, message: Message) -> None:
+        """Nothing is written any more for a message that was given out."""
+        ending = self._ending.get(message.conversation)
+        if ending is None:
+            return
+        ending.discard(message.update_id)
+        if not ending:
+            del self._ending[message.conversation]
+            self._later(message.conversation, 0)
 
     async def _uncount(self, message: Message, tries: int) -> None:
         with suppress(StoreError):

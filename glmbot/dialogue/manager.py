@@ -191,7 +191,11 @@ class DialogueManager:
         return complete(request, self._engine, self._answering.settings, self._answering.moderation)
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
-        await self._store.mark(message, marks)
+        try:
+            await self._store.mark(message, marks)
+        except ClaimLost:
+            self._inbox.lose(message.conversation)
+            raise
 
     async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
         await self._inbox.delivered(message, shown)
@@ -309,6 +313,10 @@ class DialogueManager:
                         text = reply.text
                         yield reply
                 return
+            except ClaimLost:
+                # Before this leaves its lane, so that what waits behind it does not begin.
+                self._inbox.lose(message.conversation)
+                raise
             except StoreUnavailable:
                 words = i18n.text(self._preferred(message.language), "answer.store_away")
                 yield Reply(text, ReplyState.STREAMING if text else ReplyState.QUEUED, words)

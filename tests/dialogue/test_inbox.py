@@ -9,7 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from conftest import make_dialogue
+from glmbot.dialogue.access import Access
 from glmbot.dialogue.inbox import TRIES, Inbox, pause_before
+from glmbot.engine.local import LocalEngine
 from glmbot.errors import ClaimLost
 from glmbot.messages import ConversationKey, Message, Unfinished, UserKey
 from glmbot.store.base import Store, StoredAnswer
@@ -140,3 +143,57 @@ async def test_the_bots_own_words_are_shown_as_they_are(store: Store) -> None:
     await store.accept(notice, 1.0)
     (entry,) = await given(Inbox(store, time.time), 1)
     assert entry.message == notice
+
+
+async def taken_by(thief: RedisStore) -> None:
+    await thief._redis.set(thief._key(CHAT, "claim"), thief.owner, px=60_000)
+
+
+async def test_after_a_loss_nothing_is_given_out_before_everything_given_has_ended(redis_url: str) -> None:
+    prefix = f"test-{time.time_ns()}"
+    mine, other = RedisStore(redis_url, prefix=prefix), RedisStore(redis_url, prefix=prefix)
+    inbox = Inbox(mine, time.time)
+    for number in (1, 2):
+        await inbox.accept(asked(number))
+    order: list[str] = []
+    async with aclosing(inbox.assigned("telegram")) as assigned:
+        order += [(await anext(assigned)).message.update_id for _ in range(2)]
+        await taken_by(other)
+        with pytest.raises(ClaimLost):
+            await inbox.delivered(asked(2), [])
+        await other.release(CHAT)
+        # The first one is still being written, so the second must not overtake it.
+        await inbox._look(CHAT)
+        assert inbox.held == 0
+        await inbox.again(asked(1))
+        async with asyncio.timeout(20):
+            order += [(await anext(assigned)).message.update_id for _ in range(2)]
+    assert order == ["1", "2", "1", "2"]
+    await mine.close()
+    await other.close()
+
+
+async def test_a_claim_lost_in_an_answer_ends_what_waits_behind_it_too(
+    engine: LocalEngine, redis_url: str
+) -> None:
+    prefix = f"test-{time.time_ns()}"
+    mine, other = RedisStore(redis_url, prefix=prefix), RedisStore(redis_url, prefix=prefix)
+    access = Access(admins=set(), users={UserKey("telegram", 7)})
+    dialogue = make_dialogue(engine, mine, access=access)
+    async with aclosing(dialogue.assigned("telegram")) as assigned:
+        for number in (1, 2):
+            await dialogue.accept(asked(number))
+        entries = [await anext(assigned) for _ in range(2)]
+        first, second = (dialogue.respond(entry.message) for entry in entries)
+        await anext(first)
+        await anext(second)
+        await taken_by(other)
+        with pytest.raises(ClaimLost):
+            _ = [reply async for reply in first]
+        # It is ours again, and still the second one must wait for the first to be given out once more.
+        await other.release(CHAT)
+        with pytest.raises(ClaimLost):
+            _ = [reply async for reply in second]
+    assert await mine.last_turns(CHAT, 5) == []
+    await mine.close()
+    await other.close()
