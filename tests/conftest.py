@@ -131,15 +131,17 @@ def redis_url() -> Generator[str]:
 @pytest.fixture(params=["sqlite", "redis"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
     """Every test that takes this runs against both stores."""
-    made: Store
-    if request.param == "sqlite":
-        made = SqliteStore(tmp_path / "both.sqlite3")
-    else:
-        url: str = request.getfixturevalue("redis_url")
-        made = RedisStore(url, prefix=f"test-{time.time_ns()}")
+    made = made_store(request, tmp_path)
     await made.open()
     yield made
     await made.close()
+
+
+def made_store(request: pytest.FixtureRequest, folder: Path) -> Store:
+    if request.param == "sqlite":
+        return SqliteStore(folder / "both.sqlite3")
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return RedisStore(url, prefix=f"test-{time.time_ns()}")
 
 
 GREEDY = Sampling(max_tokens=32, temperature=0)

@@ -3,6 +3,9 @@
 A message that comes is accepted (Discord and the page would not send it again), an answer that ends is recorded,
 what was shown is noted; all in one order, which is kept. Nothing new is answered meanwhile, for that needs the
 history. Every step may be repeated without harm, so a crash while telling loses and doubles nothing.
+
+A server that takes the place of another one (after a failover, or a restart without persistence) may lack the last
+of what that one had confirmed. So what was told lately is kept in mind, and told again to a server that is new.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import json
 import logging
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +24,7 @@ from typing import IO, Any, TypeVar
 
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.locks import Locks
-from glmbot.messages import ConversationKey, Message
+from glmbot.messages import ConversationKey, Message, UserKey
 from glmbot.store.base import Claim, StoredAnswer, message_from_json, message_to_json
 from glmbot.store.redis import RedisStore
 
@@ -32,6 +36,8 @@ _log = logging.getLogger(__name__)
 _TRY_AGAIN_S = 1.0
 _TAKEN_S = 20.0
 _PROCESSES = 64
+_IN_MIND_S = 60.0
+_IN_MIND = 5000
 
 
 class JournaledRedisStore(RedisStore):
@@ -47,6 +53,8 @@ class JournaledRedisStore(RedisStore):
         self._kept = 0
         self._away_until = 0.0
         self._order = asyncio.Lock()
+        self._told_to = ""
+        self._told: deque[tuple[float, dict[str, Any]]] = deque(maxlen=_IN_MIND)
         self._locks = Locks[ConversationKey]()
         self._lock_file: IO[bytes] | None = None
         self._db: sqlite3.Connection
@@ -59,6 +67,7 @@ class JournaledRedisStore(RedisStore):
     async def open(self) -> None:
         """Tells what earlier processes left. Raises StoreError when Redis or the file can't be used."""
         await super().open()
+        self._told_to = self._connection.server
         mine: Path | None = None
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,6 +128,24 @@ class JournaledRedisStore(RedisStore):
             step, message, lambda: super(JournaledRedisStore, self).finish(message, answer, **turn), True
         )
 
+    async def set_aside(self, message: Message, reason: str, at: float) -> None:
+        await super().set_aside(message, reason, at)
+        self._put_out_of_mind(lambda told: told == message)
+
+    async def reset(self, conversation: ConversationKey) -> int:
+        turns = await super().reset(conversation)
+        self._put_out_of_mind(lambda told: told.conversation == conversation)
+        return turns
+
+    async def remove_turn(self, conversation: ConversationKey, turn: int) -> None:
+        await super().remove_turn(conversation, turn)
+        self._put_out_of_mind(lambda told: told.conversation == conversation)
+
+    async def forget(self, user: UserKey) -> int:
+        turns = await super().forget(user)
+        self._put_out_of_mind(lambda told: told.user == user)
+        return turns
+
     async def waiting(self, platform: str, wait_s: float) -> Sequence[ConversationKey]:
         await self._tell_first()
         return await super().waiting(platform, wait_s)
@@ -135,7 +162,9 @@ class JournaledRedisStore(RedisStore):
         async with self._locks.of(message.conversation):
             try:
                 await self._tell_first()
-                return await now()
+                done = await now()
+                self._told.append((time.monotonic(), step))
+                return done
             except StoreUnavailable as error:
                 if self._kept >= self._limit:
                     raise StoreUnavailable(f"{error}; and the journal {self._path} is full") from error
@@ -148,9 +177,24 @@ class JournaledRedisStore(RedisStore):
                 return assumed
 
     async def _tell_first(self) -> None:
-        if self._kept:
+        if self._kept or self._told_to != self._connection.server:
             async with self._order:
+                await self._tell_again()
                 await self._tell()
+
+    async def _tell_again(self) -> None:
+        """Tell a server that is new what an earlier one was told. Call with the lock. Raises StoreUnavailable."""
+        server, since = self._connection.server, time.monotonic() - _IN_MIND_S
+        if server == self._told_to:
+            return
+        lately = [step for at, step in self._told if at > since]
+        for step in lately:
+            await self._repeat(step, announce=False)
+        for conversation in {message_from_json(step["message"]).conversation for step in lately}:
+            await self._claims.announce(conversation)
+        self._told_to = server
+        if lately:
+            _log.warning("%s is a new server; told it the last %d steps again", self._name, len(lately))
 
     async def _tell(self) -> None:
         """Tell Redis what was written here, in order. Call with the lock. Raises StoreUnavailable."""
@@ -160,8 +204,9 @@ class JournaledRedisStore(RedisStore):
         try:
             while steps := self._db.execute("SELECT id, step FROM steps ORDER BY id LIMIT 100").fetchall():
                 for number, step in steps:
-                    await self._repeat(json.loads(step))
+                    await self._repeat(told_now := json.loads(step))
                     self._db.execute("DELETE FROM steps WHERE id = ?", (number,))
+                    self._told.append((time.monotonic(), told_now))
                     told += 1
         except StoreUnavailable:
             self._away_until = time.monotonic() + _TRY_AGAIN_S
@@ -171,15 +216,15 @@ class JournaledRedisStore(RedisStore):
             if told:
                 _log.info("%s is back: %d steps told, %d left", self._name, told, self._kept)
 
-    async def _repeat(self, step: dict[str, Any]) -> None:
+    async def _repeat(self, step: dict[str, Any], *, announce: bool = True) -> None:
         message = message_from_json(step["message"])
         try:
             try:
-                await self._do(step, message)
+                await self._do(step, message, announce)
             except ClaimLost:
                 # What a dead process had begun to answer is for whoever finds its journal.
                 await super().claim(message.conversation, _TAKEN_S)
-                await self._do(step, message)
+                await self._do(step, message, announce)
         except StoreUnavailable:
             raise
         except ClaimLost as error:
@@ -188,10 +233,14 @@ class JournaledRedisStore(RedisStore):
         except StoreError as error:
             _log.error("a step of the journal was refused and is left out: %s", error)
 
-    async def _do(self, step: dict[str, Any], message: Message) -> None:
+    def _put_out_of_mind(self, gone: Callable[[Message], bool]) -> None:
+        kept = [(at, step) for at, step in self._told if not gone(message_from_json(step["message"]))]
+        self._told = deque(kept, maxlen=_IN_MIND)
+
+    async def _do(self, step: dict[str, Any], message: Message, announce: bool) -> None:
         match step["do"]:
             case "accept":
-                await super().accept(message, step["at"])
+                await super().accept(message, step["at"], announce=announce)
             case "mark":
                 await super().mark(message, step["marks"])
             case "delivered":

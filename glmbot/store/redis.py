@@ -77,7 +77,9 @@ class RedisStore:
 
     async def warnings(self) -> Sequence[str]:
         try:
-            config = await self._ask(self._redis.config_get("appendonly", "save", "maxmemory-policy"))
+            config = await self._ask(
+                self._redis.config_get("appendonly", "save", "maxmemory-policy", "min-replicas-to-write")
+            )
         except StoreError:
             return [f"{self._name}: CONFIG is not allowed, so persistence and eviction could not be checked"]
         found: list[str] = []
@@ -90,6 +92,10 @@ class RedisStore:
         policy = config.get("maxmemory-policy", "noeviction")
         if policy != "noeviction":
             found.append(f"{self._name}: maxmemory-policy is {policy}; Redis may throw histories away")
+        if self._connection.fails_over and config.get("min-replicas-to-write") == "0":
+            found.append(
+                f"{self._name}: min-replicas-to-write is 0; what an old master takes when it comes back is lost"
+            )
         return found
 
     async def accept(self, message: Message, at: float, *, announce: bool = True) -> bool:

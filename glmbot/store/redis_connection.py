@@ -9,7 +9,7 @@ TLS options stand behind a question mark, as redis-py names them: ?ssl_ca_certs=
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -61,12 +61,18 @@ _SCRIPTS = (
 
 
 class RedisConnection:
-    """A client, the store's scripts, and errors as the store's own. `name` says where it is, without secrets."""
+    """A client, the store's scripts, and errors as the store's own. `name` says where it is, without secrets.
+
+    `fails_over`: whether another server may become the one that is written to. `server`: which run of which server
+    the last connection was made to; always empty for a cluster, and where INFO is not allowed.
+    """
 
     def __init__(self, url: str, timeout_s: float) -> None:
         """Raises ValueError for an address that is none."""
+        self.server = ""
         self.client: Any
-        self.client, self.name = _connect(url, timeout_s)
+        self.client, self.name = _connect(url, timeout_s, self._connected)
+        self.fails_over = "+sentinel:" in url
         folder = files("glmbot.store") / "scripts"
         self._scripts: dict[str, Any] = {
             name: self.client.register_script((folder / f"{name}.lua").read_text("utf-8"))
@@ -91,8 +97,17 @@ class RedisConnection:
     async def close(self) -> None:
         await self.client.aclose()
 
+    async def _connected(self, connection: Any) -> None:
+        await connection.on_connect()
+        await connection.send_command("INFO", "server")
+        try:
+            info = str(await connection.read_response())
+        except exceptions.NoPermissionError:
+            return
+        self.server = next((line for line in info.splitlines() if line.startswith("run_id:")), "")
 
-def _connect(url: str, timeout_s: float) -> tuple[Any, str]:
+
+def _connect(url: str, timeout_s: float, connected: Callable[[Any], Awaitable[None]]) -> tuple[Any, str]:
     scheme, _, rest = url.partition("://")
     transport, _, kind = scheme.partition("+")
     options: dict[str, Any] = {
@@ -101,7 +116,7 @@ def _connect(url: str, timeout_s: float) -> tuple[Any, str]:
         "socket_connect_timeout": timeout_s,
     }
     if not kind:
-        client = Redis.from_url(url, **options)
+        client = Redis.from_url(url, redis_connect_func=connected, **options)
         where: dict[str, Any] = client.connection_pool.connection_kwargs
         address = where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
         return client, f"redis at {address}"
@@ -131,7 +146,7 @@ def _connect(url: str, timeout_s: float) -> tuple[Any, str]:
     watchers = Sentinel(
         nodes, sentinel_kwargs={"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
     )
-    client = watchers.master_for(service, db=int(database or 0), **options)
+    client = watchers.master_for(service, db=int(database or 0), redis_connect_func=connected, **options)
     return client, f"redis {service} behind sentinels at {listed}"
 
 

@@ -20,7 +20,7 @@ from glmbot.messages import ConversationKey
 from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
 from platforms.telegram_server import TelegramServer
-from redis_server import Server
+from redis_server import Server, eventually
 
 __all__ = ["FAULTS", "redis_faults", "under_fault"]
 
@@ -343,7 +343,7 @@ async def under_fault(
         await trouble
     except Exception as error:
         wrong.append(f"the fault itself failed: {type(error).__name__}: {error}")
-    await store.open()
+    await eventually(store.open)
     if not await settled(telegram, store, asked):
         wrong.append("not settled: " + (folder / "log.txt").read_text()[-3000:])
     wrong += await judge(telegram, store, asked, counts)

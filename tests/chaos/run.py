@@ -8,6 +8,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -17,6 +18,7 @@ from chaos.faults import redis_faults  # noqa: E402
 from chaos.kills import POINTS, Counts, Zygote, kill_matrix  # noqa: E402
 from chaos.model_servers import model_server_faults  # noqa: E402
 from chaos.ray_replicas import ray_faults  # noqa: E402
+from chaos.redis_groups import redis_group_faults  # noqa: E402
 from tiny_model import write_tiny_model  # noqa: E402
 
 
@@ -35,18 +37,17 @@ async def main() -> None:
             counts = totals[f"kill -9, {kind}"] = await kill_matrix(zygote, model, kind, points)
             print(f"kill -9 on {kind}: {len(points)} points in {time.monotonic() - began:.0f} s", flush=True)
             complain(counts)
-        began = time.monotonic()
-        counts = totals["faults of Redis"] = await redis_faults(zygote, model, only)
-        print(f"faults of Redis: {time.monotonic() - began:.0f} s", flush=True)
-        complain(counts)
-        began = time.monotonic()
-        counts = totals["model servers that die"] = await model_server_faults(zygote, only)
-        print(f"model servers: {time.monotonic() - began:.0f} s", flush=True)
-        complain(counts)
-        began = time.monotonic()
-        counts = totals["replicas of Ray Serve that die"] = await ray_faults(zygote, only)
-        print(f"Ray Serve: {time.monotonic() - began:.0f} s", flush=True)
-        complain(counts)
+        parts = {
+            "faults of Redis": partial(redis_faults, zygote, model, only),
+            "failovers and moves of Redis": partial(redis_group_faults, zygote, model, only),
+            "model servers that die": partial(model_server_faults, zygote, only),
+            "replicas of Ray Serve that die": partial(ray_faults, zygote, only),
+        }
+        for name, part in parts.items():
+            began = time.monotonic()
+            counts = totals[name] = await part()
+            print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+            complain(counts)
         await zygote.stop()
     report(totals)
 

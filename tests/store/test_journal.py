@@ -12,7 +12,7 @@ from glmbot.errors import StoreUnavailable
 from glmbot.messages import ConversationKey, Message, UserKey
 from glmbot.store.base import StoredAnswer
 from glmbot.store.journal import JournaledRedisStore
-from redis_server import Server
+from redis_server import Server, eventually
 
 CHAT = ConversationKey("telegram", 7)
 
@@ -56,4 +56,32 @@ async def test_an_outage_is_carried_and_told_in_order_also_by_the_next_process(t
     assert [turn.answer for turn in await again.last_turns(CHAT, 9)] == ["blue"]
     assert (await again.turn_of(CHAT, "m1")) is not None
     await again.close()
+    await server.stop()
+
+
+async def test_a_server_that_lacks_what_the_one_before_confirmed_is_told_it_again(tmp_path: Path) -> None:
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian package redis-server)")
+    server = Server(tmp_path / "redis")
+    await server.start()
+    store = await opened(server, tmp_path)
+    for number in (1, 2, 3):
+        await store.accept(asked(number), float(number))
+    for number in (1, 2):
+        await store.finish(
+            asked(number), StoredAnswer("a", "final", ""), question=f"question {number}", at=9.0
+        )
+    await store.delivered(asked(1), ["m1"])
+    forgotten = Message("9", ConversationKey("telegram", 8), UserKey("telegram", 8), "forget me")
+    await store.accept(forgotten, 4.0)
+    await store.forget(forgotten.user)
+    await server.kill()
+    shutil.rmtree(server.folder)
+    await server.start()
+    assert await eventually(lambda: store.waiting("telegram", 0.05)) == []
+    assert await store.waiting("telegram", 0.05) == [CHAT]
+    assert [turn.question for turn in await store.last_turns(CHAT, 9)] == ["question 1", "question 2"]
+    assert (await store.turn_of(CHAT, "m1")) is not None
+    assert [entry.message.update_id for entry in await store.unfinished("telegram")] == ["2", "3"]
+    await store.close()
     await server.stop()

@@ -1,4 +1,4 @@
-"""What both stores promise. Every test here runs on SQLite and on a real Redis."""
+"""What both stores promise. Every test here runs on SQLite, on a real Redis and on a real Redis cluster."""
 
 from __future__ import annotations
 
@@ -204,9 +204,7 @@ async def test_export_has_everything_of_one_person_and_nothing_of_another(store:
     assert set(await store.conversations(ANN)) == {PRIVATE, GROUP}
 
 
-async def test_forgetting_leaves_no_trace_and_keeps_other_people(
-    store: Store, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+async def test_forgetting_leaves_no_trace_and_keeps_other_people(store: Store, tmp_path: Path) -> None:
     person = UserKey("telegram", 987654321)
     home = ConversationKey("telegram", 987654321)
     await turn(store, "1", "SECRET-question", "SECRET-answer", person, home)
@@ -224,27 +222,23 @@ async def test_forgetting_leaves_no_trace_and_keeps_other_people(
     if isinstance(store, SqliteStore):
         content = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     else:
-        content = await _scan_redis(request.getfixturevalue("redis_url"), store)
+        content = await _scan_redis(store)
     assert b"bobs" in content
     assert b"SECRET" not in content
     assert b"987654321" not in content
 
 
-async def _scan_redis(url: str, store: Store) -> bytes:
+async def _scan_redis(store: Store) -> bytes:
     """Every key of the store with its whole content."""
-    from redis.asyncio import Redis
-
     assert isinstance(store, RedisStore)
-    client = Redis.from_url(url)
-    found = b""
+    client, found = store._redis, ""
     async for key in client.scan_iter(f"{store._prefix}:*"):
         readers: dict[Any, Any] = {
-            b"hash": client.hgetall, b"list": lambda k: client.lrange(k, 0, -1),
-            b"stream": client.xrange, b"set": client.smembers, b"zset": lambda k: client.zrange(k, 0, -1), b"string": client.get,
+            "hash": client.hgetall, "list": lambda k: client.lrange(k, 0, -1),
+            "stream": client.xrange, "set": client.smembers, "zset": lambda k: client.zrange(k, 0, -1), "string": client.get,
         }  # fmt: skip
-        found += key + repr(await readers[await client.type(key)](key)).encode()
-    await client.aclose()
-    return found
+        found += key + repr(await readers[await client.type(key)](key))
+    return found.encode()
 
 
 async def test_settings_belong_to_persons_and_chats_and_an_empty_one_is_none(store: Store) -> None:
