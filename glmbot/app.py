@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
-from glmbot.config import CORE_SECTIONS, Configuration
+from glmbot.config import CORE_SECTIONS, Configuration, StoreSection
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.administration import Reloaded
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
@@ -24,6 +25,7 @@ from glmbot.engine.remote import RemoteEngine, RemoteEngineSettings
 from glmbot.errors import AdapterError, ConfigError, GlmbotError
 from glmbot.messages import Adapter, UserKey
 from glmbot.store.base import Store
+from glmbot.store.sealed import sealed
 from glmbot.store.sqlite import SqliteStore
 
 __all__ = [
@@ -50,8 +52,16 @@ def adapter_settings() -> dict[str, type[BaseModel]]:
 
 
 def open_store(configuration: Configuration) -> Store:
-    """The configured store, not yet opened. Raises ConfigError when its library is missing."""
+    """The configured store, not yet opened. Raises ConfigError when its library is missing or a key is none."""
     section = configuration.store
+    keys = _secret("store", "encryption_key", section.encryption_key, section.encryption_key_file).split()
+    try:
+        return sealed(_bare_store(section), keys)
+    except ValueError as error:
+        raise ConfigError(f"[store] encryption_key: {error}") from error
+
+
+def _bare_store(section: StoreSection) -> Store:
     keep_s = section.keep_days * 86400
     if section.kind == "sqlite":
         return SqliteStore(section.path, turns_kept_s=keep_s)
@@ -94,17 +104,11 @@ def remote_settings(configuration: Configuration) -> RemoteEngineSettings:
         raise ConfigError(
             '[remote] tokenizer is missing: name a folder of the served model, or set interface = "chat"'
         )
-    key = section.api_key.get_secret_value() if section.api_key is not None else ""
-    if section.api_key_file is not None and not key:
-        try:
-            key = section.api_key_file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"[remote] api_key_file {section.api_key_file}: {error}") from error
     return RemoteEngineSettings(
         servers=section.servers,
         tokenizer=section.tokenizer if section.interface == "completions" else None,
         model=section.model,
-        api_key=key,
+        api_key=_secret("remote", "api_key", section.api_key, section.api_key_file),
         context_length=model.context_length,
         parallel=section.parallel,
         queue_limit=model.queue_limit,
@@ -113,6 +117,18 @@ def remote_settings(configuration: Configuration) -> RemoteEngineSettings:
         next_token_s=section.next_token_s,
         patience_s=section.patience_s,
     )
+
+
+def _secret(section: str, name: str, value: SecretStr | None, file: Path | None) -> str:
+    """A secret that may also stand in a file of its own. Raises ConfigError when that can't be read."""
+    if value is not None and value.get_secret_value():
+        return value.get_secret_value()
+    if file is None:
+        return ""
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"[{section}] {name}_file {file}: {error}") from error
 
 
 async def start_engine(

@@ -221,6 +221,14 @@ class StoreSection(_Section):
         ge=1,
         description="Seconds after which another process answers what a dead one had begun.",
     )
+    encryption_key: SecretStr | None = Field(
+        default=None,
+        description="Encrypts what is kept of texts and names; `glmbot key` makes one. Better in the environment"
+        " (GLMBOT_STORE__ENCRYPTION_KEY), or in encryption_key_file.",
+    )
+    encryption_key_file: Path | None = Field(
+        default=None, description="A file with one key a line: the first encrypts, all of them decrypt."
+    )
     keep_days: float = Field(default=0, ge=0, description="Days after which turns are deleted; 0 keeps them.")
 
 
@@ -324,7 +332,7 @@ def secrets_of(section: BaseModel) -> list[str]:
     for name, file in values.items():
         if isinstance(file, Path) and name.removesuffix("_file") in values:
             with contextlib.suppress(OSError, UnicodeDecodeError):
-                secrets.append(file.read_text("utf-8").strip())
+                secrets += file.read_text("utf-8").split()
     return secrets
 
 

@@ -61,6 +61,13 @@ def store_commands(load: Callable[[Path | None], Configuration]) -> typer.Typer:
         _say(f"{user} may talk to the bot now, as {'an administrator' if admin else 'a user'}")
 
     @app.command()
+    def key() -> None:
+        """Print a new key for [store] encryption_key. Without it nothing that it encrypted can be read again."""
+        from glmbot.store.sealed import new_key
+
+        sys.stdout.write(new_key() + "\n")
+
+    @app.command()
     def backup(
         path: Annotated[Path, typer.Argument(help="File to write, such as glmbot.backup.gz.")],
         config: _ConfigOption = None,

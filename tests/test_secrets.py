@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from conftest import free_port
+from glmbot.store.sealed import new_key
 from platforms.discord_server import TOKEN as DISCORD_TOKEN
 from platforms.openai_server import KEY
 from platforms.telegram_server import TOKEN, TelegramServer
@@ -27,6 +28,7 @@ SECRETS = {
     "GLMBOT_DISCORD__TOKEN": DISCORD_TOKEN,
     "GLMBOT_WEB__TOKEN": "the-token-of-the-web-page",
     "GLMBOT_REMOTE__API_KEY": KEY,
+    "GLMBOT_STORE__ENCRYPTION_KEY": new_key(),
 }
 PASSWORD = "the-password-of-redis"
 SEEN.secrets.update(SECRETS.values(), [PASSWORD])

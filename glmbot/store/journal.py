@@ -130,7 +130,7 @@ class JournaledRedisStore(RedisStore):
 
     async def set_aside(self, message: Message, reason: str, at: float) -> None:
         await super().set_aside(message, reason, at)
-        self._put_out_of_mind(lambda told: told == message)
+        self._put_out_of_mind(lambda told: told.update_id == message.update_id)
 
     async def reset(self, conversation: ConversationKey) -> int:
         turns = await super().reset(conversation)

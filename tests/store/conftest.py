@@ -1,4 +1,4 @@
-"""The store's own tests run on a Redis cluster too."""
+"""The store's own tests run on a Redis cluster too, and on an encrypted store."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ import pytest_asyncio
 
 from conftest import made_store
 from glmbot.store.base import Store
+from glmbot.store.sealed import new_key, sealed
+from glmbot.store.sqlite import SqliteStore
 from redis_server import cluster
 
 
-@pytest.fixture(params=["sqlite", "redis", "cluster"])
+@pytest.fixture(params=["sqlite", "redis", "cluster", "encrypted"])
 async def store(request: pytest.FixtureRequest, cluster_url: str, tmp_path: Path) -> AsyncGenerator[Store]:
     if request.param == "cluster" and not cluster_url:
         pytest.skip("redis-server is not installed (Debian package redis-server)")
-    made = made_store(request, tmp_path)
+    if request.param == "encrypted":
+        made = sealed(SqliteStore(tmp_path / "both.sqlite3"), [new_key()])
+    else:
+        made = made_store(request, tmp_path)
     await made.open()
     yield made
     await made.close()

@@ -1,0 +1,211 @@
+"""Encryption at rest: what people wrote and were answered is sealed before a store, a file or a journal sees it.
+
+Fernet, that is AES-128-CBC with HMAC-SHA256 (https://github.com/fernet/spec). Several keys may be given, the
+newest first: that one seals, all of them open. Who wrote, where and when stays readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from glmbot.errors import StoreError
+from glmbot.messages import ChatKey, ConversationKey, Message, Unfinished, UserKey
+from glmbot.store.base import (
+    Claim,
+    DeadLetter,
+    ExportedConversation,
+    Store,
+    StoredAnswer,
+    StoredConversation,
+    Turn,
+)
+
+__all__ = ["new_key", "sealed"]
+
+_MARK = "sealed:"
+# A text that is always the same, by which a store is known to be sealed, and by which key.
+_WITNESS_OWNER = UserKey("glmbot", 0)
+_WITNESS = "sealed"
+_TAKE_MESSAGE = frozenset({"mark", "delivered", "answer", "set_aside", "replay", "drop"})
+
+
+def new_key() -> str:
+    return Fernet.generate_key().decode()
+
+
+def sealed(store: Store, keys: Sequence[str]) -> Store:
+    """The same store for its users. Without keys nothing is sealed, and a sealed store is refused when opened.
+
+    Raises ValueError for what is no key.
+    """
+    return cast(Store, _SealedStore(store, keys))
+
+
+class _SealedStore:
+    """See `glmbot.store.base.Store`; what is not here holds no text of anybody's and is the inner store's."""
+
+    def __init__(self, store: Store, keys: Sequence[str]) -> None:
+        self._store = store
+        try:
+            ciphers = [Fernet(key) for key in keys]
+        except ValueError as error:
+            raise ValueError("a key is 32 bytes in URL-safe base64; `glmbot key` makes one") from error
+        self._newest = ciphers[0] if ciphers else None
+        self._all = MultiFernet(ciphers) if ciphers else None
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        if name not in _TAKE_MESSAGE:
+            return method
+
+        def with_sealed(message: Message, *rest: Any, **named: Any) -> Any:
+            return method(self._sealed_message(message), *rest, **named)
+
+        return with_sealed
+
+    async def open(self) -> None:
+        """Raises StoreError when what is there was sealed with another key."""
+        await self._store.open()
+        witness = (await self._store.settings(_WITNESS_OWNER)).get(_WITNESS, "")
+        if witness and self._all is None:
+            raise StoreError(
+                "what is stored is encrypted; set [store] encryption_key_file to the file of its key"
+            )
+        if witness:
+            self._opened(witness)
+        if self._newest is not None and not _opens(self._newest, witness):
+            await self._store.set_setting(_WITNESS_OWNER, _WITNESS, self._seal(_WITNESS))
+
+    async def accept(self, message: Message, at: float, *, announce: bool = True) -> bool:
+        return await self._store.accept(self._sealed_message(message), at, announce=announce)
+
+    async def finish(
+        self,
+        message: Message,
+        answer: StoredAnswer,
+        *,
+        question: str | None = None,
+        turn_answer: str | None = None,
+        **turn: Any,
+    ) -> bool:
+        return await self._store.finish(
+            self._sealed_message(message),
+            replace(answer, text=self._seal(answer.text), notice=self._seal(answer.notice)),
+            question=None if question is None else self._seal(question),
+            turn_answer=None if turn_answer is None else self._seal(turn_answer),
+            **turn,
+        )
+
+    async def put(self, stored: StoredConversation) -> bool:
+        turns = [
+            replace(turn, question=self._seal(turn.question), answer=self._seal(turn.answer))
+            for turn in stored.turns
+        ]
+        return await self._store.put(replace(stored, turns=turns))
+
+    async def answer(self, message: Message) -> StoredAnswer | None:
+        found = await self._store.answer(self._sealed_message(message))
+        if found is None:
+            return None
+        return replace(found, text=self._opened(found.text), notice=self._opened(found.notice))
+
+    async def unfinished(self, platform: str) -> Sequence[Unfinished]:
+        return [self._opened_entry(entry) for entry in await self._store.unfinished(platform)]
+
+    async def claim(self, conversation: ConversationKey, lasts_s: float) -> Claim:
+        claim = await self._store.claim(conversation, lasts_s)
+        return replace(claim, open=[self._opened_entry(entry) for entry in claim.open])
+
+    async def dead_letters(self) -> Sequence[DeadLetter]:
+        return [
+            replace(letter, message=self._opened_message(letter.message))
+            for letter in await self._store.dead_letters()
+        ]
+
+    async def last_turns(
+        self, conversation: ConversationKey, limit: int, *, upto: int | None = None
+    ) -> Sequence[Turn]:
+        return self._opened_turns(await self._store.last_turns(conversation, limit, upto=upto))
+
+    async def turn_of(self, conversation: ConversationKey, ref: str) -> Turn | None:
+        turn = await self._store.turn_of(conversation, ref)
+        return None if turn is None else self._opened_turns([turn])[0]
+
+    async def export(self, user: UserKey) -> Sequence[ExportedConversation]:
+        return [
+            replace(exported, turns=self._opened_turns(exported.turns))
+            for exported in await self._store.export(user)
+        ]
+
+    async def everything(self) -> AsyncGenerator[StoredConversation, None]:
+        async for stored in self._store.everything():
+            yield replace(stored, turns=self._opened_turns(stored.turns))
+
+    async def settings(self, owner: UserKey | ChatKey) -> Mapping[str, str]:
+        return self._opened_values(await self._store.settings(owner))
+
+    async def set_setting(self, owner: UserKey | ChatKey, name: str, value: str) -> None:
+        await self._store.set_setting(owner, name, self._seal(value))
+
+    async def all_settings(self) -> Mapping[str, Mapping[str, str]]:
+        found = await self._store.all_settings()
+        return {
+            owner: self._opened_values(values)
+            for owner, values in found.items()
+            if owner != str(_WITNESS_OWNER)
+        }
+
+    def _seal(self, text: str) -> str:
+        if self._newest is None or not text:
+            return text
+        return _MARK + self._newest.encrypt(text.encode()).decode()
+
+    def _opened(self, text: str) -> str:
+        if self._all is None or not text.startswith(_MARK):
+            return text
+        try:
+            return self._all.decrypt(text.removeprefix(_MARK)).decode()
+        except InvalidToken as error:
+            raise StoreError(
+                "what is stored was encrypted with another key; name that key too, below the newest"
+            ) from error
+
+    def _opened_values(self, settings: Mapping[str, str]) -> Mapping[str, str]:
+        return {name: self._opened(value) for name, value in settings.items()}
+
+    def _sealed_message(self, message: Message) -> Message:
+        return replace(
+            message,
+            text=self._seal(message.text),
+            quoted=self._seal(message.quoted),
+            user_name=self._seal(message.user_name),
+        )
+
+    def _opened_message(self, message: Message) -> Message:
+        return replace(
+            message,
+            text=self._opened(message.text),
+            quoted=self._opened(message.quoted),
+            user_name=self._opened(message.user_name),
+        )
+
+    def _opened_entry(self, entry: Unfinished) -> Unfinished:
+        return replace(entry, message=self._opened_message(entry.message))
+
+    def _opened_turns(self, turns: Sequence[Turn]) -> list[Turn]:
+        return [
+            replace(turn, question=self._opened(turn.question), answer=self._opened(turn.answer))
+            for turn in turns
+        ]
+
+
+def _opens(cipher: Fernet, text: str) -> bool:
+    try:
+        cipher.decrypt(text.removeprefix(_MARK))
+    except InvalidToken:
+        return False
+    return True
