@@ -369,6 +369,7 @@ def _dialogue_parts(configuration: Configuration, engine: Engine) -> _DialoguePa
             deadline_s=dialogue.deadline_s,
             user_per_hour=limits.user_per_hour,
             chat_per_hour=limits.chat_per_hour,
+            total_per_hour=limits.total_per_hour,
         ),
         _moderation(configuration),
     )

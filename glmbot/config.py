@@ -179,6 +179,11 @@ class LimitsSection(_Section):
 
     user_per_hour: int = Field(default=0, ge=0, description="Questions of one person in an hour; 0: any.")
     chat_per_hour: int = Field(default=0, ge=0, description="Questions in one group in an hour; 0: any.")
+    total_per_hour: int = Field(
+        default=0,
+        ge=0,
+        description="Questions of all together in an hour; 0: any. Administrators may ask on.",
+    )
 
 
 class ModerationSection(_Section):

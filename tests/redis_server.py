@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from conftest import free_port
@@ -18,7 +20,6 @@ from glmbot.errors import StoreUnavailable
 __all__ = ["Cluster", "Server", "Watched", "cluster", "eventually", "watched"]
 
 _SERVICE = "glm"
-_PATIENCE_S = 10
 
 
 class Server:
@@ -44,8 +45,9 @@ class Server:
         self._process = await asyncio.create_subprocess_exec(*self.command, stdout=asyncio.subprocess.DEVNULL)
         await eventually(lambda: self.ask("PING"))
 
-    async def ask(self, *command: str) -> Any:
-        client = Redis(port=self.port, decode_responses=True, socket_timeout=_PATIENCE_S)
+    async def ask(self, *command: str, within_s: float = 10) -> Any:
+        once = Retry(NoBackoff(), 0)
+        client = Redis(port=self.port, decode_responses=True, socket_timeout=within_s, retry=once)
         try:
             return await client.execute_command(*command)
         finally:
@@ -202,7 +204,7 @@ class Cluster:
         by_port = {server.port: server for server in self.servers}
         for server in self.servers:
             with suppress(RedisError, OSError):
-                found = await server.ask("CLUSTER", "SLOTS")
+                found = await server.ask("CLUSTER", "SLOTS", within_s=0.5)
                 return [(first, last, [by_port[node[1]] for node in nodes]) for first, last, *nodes in found]
         raise RedisError("no server of the cluster answers")
 

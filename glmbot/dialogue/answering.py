@@ -41,7 +41,7 @@ _LONGEST_QUOTE = 2000
 class DialogueSettings:
     """`sampling.max_tokens` is what is kept free for the answer. `language` "auto" follows the user.
 
-    user_per_hour, chat_per_hour: questions; 0 is no limit.
+    user_per_hour, chat_per_hour, total_per_hour: questions; 0 is no limit.
     """
 
     sampling: Sampling
@@ -52,6 +52,7 @@ class DialogueSettings:
     deadline_s: float = 300.0
     user_per_hour: int = 0
     chat_per_hour: int = 0
+    total_per_hour: int = 0
 
 
 @dataclass(frozen=True, slots=True)

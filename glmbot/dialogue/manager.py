@@ -33,7 +33,6 @@ from glmbot.dialogue.lanes import Lanes, Ticket
 from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.monitor import Monitor
 from glmbot.dialogue.people import People, Standing
-from glmbot.dialogue.quotas import Quotas
 from glmbot.engine.base import Engine
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.messages import (
@@ -60,6 +59,7 @@ __all__ = ["DialogueManager", "DialogueSettings"]
 _log = logging.getLogger(__name__)
 
 _NOBODY = UserKey("nobody", 0)
+_EVERYBODY = "all"
 _STORE_PAUSE_S = 0.5
 _ASKING = {"retry": "retry", "continue": "continue"}
 # What each mode of a group answers beside commands.
@@ -98,10 +98,9 @@ class DialogueManager:
         self._inbox = Inbox(
             store, clock, claim_s=claim_s, tries=tries, on_lost=self._lanes.lose, on_signal=self._lanes.obey
         )
-        self._quotas = Quotas()
         self._people = People(store, access, clock)
         self._answering = Answering(store, engine, settings, moderation or Moderation(), clock)
-        self.monitor = Monitor(engine, self._lanes, self._people, self._quotas, clock)
+        self.monitor = Monitor(engine, self._lanes, self._people, store, clock)
         self._actions = CommandActions(
             store=store,
             engine=engine,
@@ -277,7 +276,7 @@ class DialogueManager:
                 await self._inbox.begin(message)
                 yield with_actions(stored_reply(stored), language)
                 return
-            if (refusal := self._refusal(message, standing, language)) is not None:
+            if (refusal := await self._refusal(message, standing, language)) is not None:
                 yield refusal
                 return
             yield with_actions(Reply("", ReplyState.QUEUED), language)
@@ -334,7 +333,7 @@ class DialogueManager:
             return reply
         return reply if turn is None else replace(reply, text=turn.answer)
 
-    def _refusal(self, message: Message, standing: Standing, language: str) -> Reply | None:
+    async def _refusal(self, message: Message, standing: Standing, language: str) -> Reply | None:
         """What keeps a question from being answered at all."""
         settings = self._answering.settings
         if self._lanes.pending(message.user) > settings.pending_per_user:
@@ -349,7 +348,9 @@ class DialogueManager:
             if message.chat_kind is ChatKind.GROUP
             else 0,
         }
-        wait = self._quotas.take(limits, self._clock())
+        if settings.total_per_hour:
+            limits[_EVERYBODY] = settings.total_per_hour
+        wait = await self._store.count(f"{message.user.platform}:{message.update_id}", limits, self._clock())
         return failed(language, "answer.quota", minutes=ceil(wait / 60)) if wait else None
 
     # ---- commands --------------------------------------------------------------------------------------------

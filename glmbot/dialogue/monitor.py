@@ -11,10 +11,10 @@ import psutil
 
 from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.people import People
-from glmbot.dialogue.quotas import Quotas
 from glmbot.engine.base import Engine
 from glmbot.logs import RECENT_ERRORS
 from glmbot.overview import Overview, Sample, StreamInfo, UserInfo
+from glmbot.store.base import Store
 
 __all__ = ["Monitor"]
 
@@ -24,12 +24,12 @@ _SAMPLES = 720
 
 class Monitor:
     def __init__(
-        self, engine: Engine, lanes: Lanes, people: People, quotas: Quotas, clock: Callable[[], float]
+        self, engine: Engine, lanes: Lanes, people: People, store: Store, clock: Callable[[], float]
     ) -> None:
         self._engine = engine
         self._lanes = lanes
         self._people = people
-        self._quotas = quotas
+        self._store = store
         self._clock = clock
         self._process = psutil.Process()
         self._samples: deque[Sample] = deque(maxlen=_SAMPLES)
@@ -86,7 +86,7 @@ class Monitor:
                     access=settings.get("access", "") or ("waiting" if settings.get("pairing") else ""),
                     code=settings.get("pairing", "").partition(" ")[0],
                     hourly_limit=int(settings["limit"]) if settings.get("limit") else None,
-                    asked_this_hour=self._quotas.used(str(user), now),
+                    asked_this_hour=await self._store.counted(str(user), now),
                 )
                 for user, settings in await self._people.listed()
             ],

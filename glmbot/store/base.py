@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from glmbot.messages import Addressed, ChatKey, ChatKind, ConversationKey, Message, Role, Unfinished, UserKey
 
 __all__ = [
+    "HOUR_S",
     "Claim",
     "DeadLetter",
     "ExportedConversation",
@@ -20,6 +21,8 @@ __all__ = [
     "message_to_json",
     "owner_from",
 ]
+
+HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,21 @@ class Store(Protocol):
 
     async def signals(self, wait_s: float) -> Sequence[str]:
         """What other processes have told since the last call; waits up to `wait_s` seconds for something."""
+        ...
+
+    # ---- quotas: what was asked within the last hour -----------------------------------------------------------
+
+    async def count(self, question: str, limits: Mapping[str, int], at: float) -> float:
+        """Count a question for every owner named in `limits`, unless one of them has used up its limit (0: it has
+        none).
+
+        Returns 0, or the seconds until it could be asked; nothing is counted then. Over all processes, and once
+        however often it is tried.
+        """
+        ...
+
+    async def counted(self, owner: str, at: float) -> int:
+        """Questions of the last hour."""
         ...
 
     # ---- histories ------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ between leaves at worst a pointer to nothing.
     PREFIX:open:platform          set of conversations that have had a message
     PREFIX:owners, PREFIX:platforms  sets of who has settings, of platforms
     PREFIX:dead                   set of "conversation update" of dead letters
+    PREFIX:{asked}:owner          sorted set of the last hour's update ids by time, of a person, a chat, or all
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any, TypeVar, cast
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.messages import ChatKey, ConversationKey, Message, Unfinished, UserKey
 from glmbot.store.base import (
+    HOUR_S,
     Claim,
     DeadLetter,
     ExportedConversation,
@@ -311,6 +313,8 @@ class RedisStore:
                 await self._claims.erase(conversation)
             else:
                 await self._script("forget", conversation, ("inbox",), str(user))
+        private = str(ChatKey(user.platform, user.id))
+        await self._ask(self._redis.delete(*(self._asked_key(owner) for owner in (str(user), private))))
         # Listing them takes the mention of those that are gone out of their index.
         await self.dead_letters()
         await self._ask(self._redis.delete(self._owner_key(user, "conversations")))
@@ -325,6 +329,14 @@ class RedisStore:
             for conversation in await self._all_conversations()
             if any(turn.at >= since for turn in await self._turns(conversation))
         ]
+
+    async def count(self, question: str, limits: Mapping[str, int], at: float) -> float:
+        keys = [self._asked_key(owner) for owner in limits]
+        given = [question, repr(at), repr(HOUR_S), *(str(limit) for limit in limits.values())]
+        return float(await self._connection.run("count", keys, *given))
+
+    async def counted(self, owner: str, at: float) -> int:
+        return int(await self._ask(self._redis.zcount(self._asked_key(owner), f"({at - HOUR_S!r}", "+inf")))
 
     async def settings(self, owner: UserKey | ChatKey) -> Mapping[str, str]:
         return cast(dict[str, str], await self._ask(self._redis.hgetall(self._owner_key(owner, "settings"))))
@@ -393,6 +405,10 @@ class RedisStore:
     def _key(self, of: ConversationKey | str, part: str) -> str:
         tag = of if isinstance(of, str) else f"{{{of}}}"
         return f"{self._prefix}:{tag}:{part}"
+
+    def _asked_key(self, owner: str) -> str:
+        # One hash tag for all, since one script looks at several.
+        return f"{self._prefix}:{{asked}}:{owner}"
 
     def _owner_key(self, owner: UserKey | ChatKey, part: str) -> str:
         return f"{self._prefix}:{{{owner}}}:{part}"

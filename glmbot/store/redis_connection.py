@@ -46,6 +46,7 @@ _PASSING_KINDS = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM
 _SCRIPTS = (
     "accept",
     "claim",
+    "count",
     "delivered",
     "finish",
     "forget",

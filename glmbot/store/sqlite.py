@@ -21,6 +21,7 @@ from typing import IO, TypeVar
 from glmbot.errors import StoreError
 from glmbot.messages import ChatKey, ConversationKey, Message, Unfinished, UserKey
 from glmbot.store.base import (
+    HOUR_S,
     Claim,
     DeadLetter,
     ExportedConversation,
@@ -95,6 +96,14 @@ ALTER TABLE inbox ADD COLUMN dead TEXT;
 ALTER TABLE inbox ADD COLUMN dead_at REAL;
 UPDATE inbox SET conversation = json_extract(message, '$.conversation') WHERE message IS NOT NULL;
 CREATE INDEX inbox_conversation ON inbox (conversation, arrival) WHERE message IS NOT NULL;
+""",
+    """
+CREATE TABLE asked (
+    owner TEXT NOT NULL,
+    question TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (owner, question)
+) WITHOUT ROWID;
 """,
 )
 _OPEN = "message IS NOT NULL AND dead IS NULL"
@@ -446,6 +455,7 @@ class SqliteStore:
                 _remove_turn(db, ConversationKey.parse(conversation), turn)
             private = str(ChatKey(user.platform, user.id))
             db.execute("DELETE FROM settings WHERE owner IN (?, ?)", (str(user), private))
+            db.execute("DELETE FROM asked WHERE owner IN (?, ?)", (str(user), private))
             db.execute(f"UPDATE inbox SET {_CLEARED} WHERE user = ?", (str(user),))
             # The last row of a private conversation is its counter, whose key holds the person's id.
             db.execute(
@@ -465,6 +475,33 @@ class SqliteStore:
         def read(db: sqlite3.Connection) -> list[ConversationKey]:
             rows = db.execute("SELECT DISTINCT conversation FROM turns WHERE at >= ? ORDER BY 1", (since,))
             return [ConversationKey.parse(row[0]) for row in rows]
+
+        return await self._run(read)
+
+    async def count(self, question: str, limits: Mapping[str, int], at: float) -> float:
+        def write(db: sqlite3.Connection) -> float:
+            db.execute("DELETE FROM asked WHERE at <= ?", (at - HOUR_S,))
+            waits = [0.0]
+            for owner, limit in limits.items():
+                known = "SELECT 1 FROM asked WHERE owner = ? AND question = ?"
+                if db.execute(known, (owner, question)).fetchone():
+                    return 0.0
+                # The question that has to be an hour old before another one is within the limit.
+                last = "SELECT at FROM asked WHERE owner = ? ORDER BY at DESC LIMIT 1 OFFSET ?"
+                row = db.execute(last, (owner, limit - 1)).fetchone() if limit else None
+                if row is not None:
+                    waits.append(row[0] + HOUR_S - at)
+            if (wait := max(waits)) > 0:
+                return wait
+            db.executemany("INSERT INTO asked VALUES (?, ?, ?)", [(owner, question, at) for owner in limits])
+            return 0.0
+
+        return await self._run(write)
+
+    async def counted(self, owner: str, at: float) -> int:
+        def read(db: sqlite3.Connection) -> int:
+            row = db.execute("SELECT COUNT(*) FROM asked WHERE owner = ? AND at > ?", (owner, at - HOUR_S))
+            return int(row.fetchone()[0])
 
         return await self._run(read)
 

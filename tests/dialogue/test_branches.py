@@ -202,6 +202,16 @@ async def test_a_button_that_is_refused_leaves_the_answer_it_stands_under(
     assert refused.text == first.text
 
 
+async def test_all_together_have_a_limit_that_holds_over_processes(engine: LocalEngine, store: Store) -> None:
+    both = Access(admins={ADMIN}, users={ANN, EVE})
+    one, other = (make_dialogue(engine, store, access=both, total_per_hour=2) for _ in range(2))
+    assert (await answer(one, message("hello"))).state is ReplyState.FINAL
+    assert (await answer(other, message("hello", EVE))).state is ReplyState.FINAL
+    assert "try again in 60 min" in (await answer(one, message("hello"))).notice
+    assert "try again in 60 min" in (await answer(other, message("hello", EVE))).notice
+    assert (await answer(other, message("hello", ADMIN))).state is ReplyState.FINAL
+
+
 async def test_what_was_answered_before_a_restart_is_shown_whatever_the_limits_are(
     engine: LocalEngine, store: Store
 ) -> None:

@@ -44,11 +44,16 @@ class _Guarded(Server):
     def command(self) -> list[str]:
         return [*super().command, "--tls-port", str(self.port), "--port", "0"]
 
-    async def ask(self, *command: str) -> object:
+    async def ask(self, *command: str, within_s: float = 10) -> object:
         from redis.asyncio import Redis
 
         client = Redis(
-            port=self.port, ssl=True, ssl_ca_certs=str(self.authority), username="probe", password="x"
+            port=self.port,
+            ssl=True,
+            ssl_ca_certs=str(self.authority),
+            username="probe",
+            password="x",
+            socket_timeout=within_s,
         )
         try:
             return await client.execute_command(*command)
