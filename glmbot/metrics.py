@@ -1,4 +1,4 @@
-"""What the engine counts, in Prometheus' text format.
+"""What the engine and the dialogue count, in Prometheus' text format.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
@@ -6,6 +6,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -19,9 +20,29 @@ from prometheus_client.registry import Collector
 
 from glmbot.engine.base import EngineStats
 
-__all__ = ["exposition"]
+__all__ = ["DialogueStats", "exposition"]
+
+
+@dataclass(frozen=True, slots=True)
+class DialogueStats:
+    """`held`: conversations that this process answers. The rest is of the store, some seconds ago: whether it
+    answers, conversations with a message to be answered by any process, dead letters, steps in the journal."""
+
+    held: int = 0
+    store_up: bool = True
+    open: int = 0
+    dead: int = 0
+    journaled: int = 0
+
 
 _Read = Callable[[EngineStats], float]
+_OF_THE_DIALOGUE: Mapping[str, tuple[str, Callable[[DialogueStats], float]]] = {
+    "conversations_held": ("conversations that this process answers", lambda stats: stats.held),
+    "conversations_open": ("conversations with a message to be answered", lambda stats: stats.open),
+    "dead_letters": ("messages that were set aside", lambda stats: stats.dead),
+    "journal_steps": ("steps that wait for the store", lambda stats: stats.journaled),
+    "store_up": ("1 while the store answers", lambda stats: float(stats.store_up)),
+}
 
 _GAUGES: Mapping[str, tuple[str, _Read]] = {
     "running": ("requests being answered", lambda stats: stats.running),
@@ -57,11 +78,21 @@ _COUNTERS: Mapping[str, tuple[str, _Read]] = {
 }
 
 
-def exposition(stats: EngineStats) -> bytes:
+def exposition(stats: EngineStats, dialogue: DialogueStats) -> bytes:
     """The whole answer to a scrape. It names no user and holds no text of anybody's."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_EngineCollector(stats))
+    registry.register(_DialogueCollector(dialogue))
     return generate_latest(registry)
+
+
+class _DialogueCollector(Collector):
+    def __init__(self, stats: DialogueStats) -> None:
+        self._stats = stats
+
+    def collect(self) -> Iterable[Metric]:
+        for name, (words, value) in _OF_THE_DIALOGUE.items():
+            yield GaugeMetricFamily(f"glmbot_{name}", words, value=value(self._stats))
 
 
 class _EngineCollector(Collector):

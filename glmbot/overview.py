@@ -57,6 +57,7 @@ class Overview:
     weight_bytes: int
     finished: int
     refused: int
+    dead_letters: int
     waiting_users: Sequence[tuple[str, int]]
     streams: Sequence[StreamInfo]
     users: Sequence[UserInfo]

@@ -256,7 +256,7 @@ class DialogueManager:
         return await self.monitor.overview(self._engine.precisions)
 
     def metrics(self) -> bytes:
-        return exposition(self._engine.stats())
+        return exposition(self._engine.stats(), self.monitor.stats(self._inbox.held))
 
     # ---- questions -------------------------------------------------------------------------------------------
 

@@ -12,9 +12,11 @@ import psutil
 from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.people import People
 from glmbot.engine.base import Engine
+from glmbot.errors import StoreError
 from glmbot.logs import RECENT_ERRORS
+from glmbot.metrics import DialogueStats
 from glmbot.overview import Overview, Sample, StreamInfo, UserInfo
-from glmbot.store.base import Store
+from glmbot.store.base import Backlog, Store
 
 __all__ = ["Monitor"]
 
@@ -32,12 +34,15 @@ class Monitor:
         self._store = store
         self._clock = clock
         self._process = psutil.Process()
+        self._backlog = Backlog(0, 0)
+        self._store_up = True
         self._samples: deque[Sample] = deque(maxlen=_SAMPLES)
 
     async def run(self) -> None:
         """Take a sample now and then, until cancelled."""
         while True:
             self.sample()
+            await self.look()
             await asyncio.sleep(_SAMPLE_EVERY_S)
 
     def sample(self) -> None:
@@ -52,6 +57,18 @@ class Monitor:
                 cache_share=stats.cache_tokens_used / max(1, stats.cache_tokens_total),
             )
         )
+
+    async def look(self) -> None:
+        """Ask the store how much is to be done; a store that is away is found out here, and nothing is raised."""
+        try:
+            self._backlog, self._store_up = await self._store.backlog(), True
+        except StoreError:
+            self._store_up = False
+
+    def stats(self, held: int) -> DialogueStats:
+        """For /metrics. `held`: conversations that this process answers."""
+        backlog = self._backlog
+        return DialogueStats(held, self._store_up, backlog.open, backlog.dead, self._store.journaled)
 
     async def overview(self, precisions: Sequence[str]) -> Overview:
         """Raises StoreError."""
@@ -68,6 +85,7 @@ class Monitor:
             weight_bytes=stats.weight_bytes,
             finished=stats.requests_finished,
             refused=stats.requests_refused,
+            dead_letters=self._backlog.dead,
             waiting_users=stats.waiting_users,
             streams=[
                 StreamInfo(

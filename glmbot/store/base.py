@@ -10,6 +10,7 @@ from glmbot.messages import Addressed, ChatKey, ChatKind, ConversationKey, Messa
 
 __all__ = [
     "HOUR_S",
+    "Backlog",
     "Claim",
     "DeadLetter",
     "ExportedConversation",
@@ -85,6 +86,14 @@ class DeadLetter:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much is to be done. `open`: conversations with a message to be answered. `dead`: dead letters."""
+
+    open: int
+    dead: int
+
+
 class Store(Protocol):
     """Every method is one atomic step and raises StoreError when the store can't be reached: StoreUnavailable when
     it may be reached later.
@@ -95,6 +104,11 @@ class Store(Protocol):
     @property
     def owner(self) -> str:
         """This process, in claims and leases."""
+        ...
+
+    @property
+    def journaled(self) -> int:
+        """Steps that are kept in this process until the server is back."""
         ...
 
     async def open(self) -> None: ...
@@ -148,6 +162,8 @@ class Store(Protocol):
     async def drop(self, message: Message) -> bool:
         """Forget a dead letter. False when it is none (any more)."""
         ...
+
+    async def backlog(self) -> Backlog: ...
 
     # ---- claims: which process answers what -----------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from glmbot.errors import ClaimLost, StoreError
 from glmbot.messages import ChatKey, ConversationKey, Message, Unfinished, UserKey
 from glmbot.store.base import (
     HOUR_S,
+    Backlog,
     Claim,
     DeadLetter,
     ExportedConversation,
@@ -70,6 +71,10 @@ class RedisStore:
         self._redis = self._connection.client
         self._name = self._connection.name
         self._claims = RedisClaims(self._connection, prefix, self.owner)
+
+    @property
+    def journaled(self) -> int:
+        return 0
 
     async def open(self) -> None:
         await self._ask(self._redis.ping())
@@ -172,6 +177,11 @@ class RedisStore:
             return False
         await self._change("delivered", message, ("tree", "anchors"))
         return True
+
+    async def backlog(self) -> Backlog:
+        platforms = await self._ask(self._redis.smembers(f"{self._prefix}:platforms"))
+        waiting = [await self._claims.pending(platform) for platform in platforms]
+        return Backlog(sum(waiting), int(await self._ask(self._redis.scard(f"{self._prefix}:dead"))))
 
     async def waiting(self, platform: str, wait_s: float) -> Sequence[ConversationKey]:
         return await self._claims.waiting(platform, wait_s)

@@ -47,6 +47,10 @@ class RedisClaims:
     async def open(self, conversation: ConversationKey) -> None:
         await self._ask(self._redis.sadd(self._pending(conversation.platform), str(conversation)))
 
+    async def pending(self, platform: str) -> int:
+        """Open conversations."""
+        return int(await self._ask(self._redis.scard(self._pending(platform))))
+
     async def settled(self, conversation: ConversationKey, *, nothing_open: bool) -> None:
         """The news of this conversation needs nothing more from this process."""
         if nothing_open:

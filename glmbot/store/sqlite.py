@@ -22,6 +22,7 @@ from glmbot.errors import StoreError
 from glmbot.messages import ChatKey, ConversationKey, Message, Unfinished, UserKey
 from glmbot.store.base import (
     HOUR_S,
+    Backlog,
     Claim,
     DeadLetter,
     ExportedConversation,
@@ -256,6 +257,18 @@ class SqliteStore:
             )
         )
         return bool(dropped)
+
+    @property
+    def journaled(self) -> int:
+        return 0
+
+    async def backlog(self) -> Backlog:
+        def read(db: sqlite3.Connection) -> Backlog:
+            waiting = db.execute(f"SELECT COUNT(DISTINCT conversation) FROM inbox WHERE {_OPEN}").fetchone()
+            dead = db.execute("SELECT COUNT(*) FROM inbox WHERE dead IS NOT NULL").fetchone()
+            return Backlog(waiting[0], dead[0])
+
+        return await self._run(read)
 
     # One process has the file, so claims need not outlive it.
 

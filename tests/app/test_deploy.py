@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 from glmbot.app import adapter_settings
 from glmbot.config import CORE_SECTIONS
 from glmbot.engine.base import EngineStats, Precision, Waits
-from glmbot.metrics import exposition
+from glmbot.metrics import DialogueStats, exposition
 
 DEPLOY = REPOSITORY / "deploy"
 STATS = EngineStats(
@@ -27,7 +27,7 @@ STATS = EngineStats(
 
 def test_the_dashboard_asks_only_for_metrics_that_there_are() -> None:
     dashboard: Any = json.loads((DEPLOY / "grafana" / "glmbot.json").read_text())
-    exposed = set(re.findall(r"^(\w+)(?:\{| )", exposition(STATS).decode(), re.MULTILINE))
+    exposed = set(re.findall(r"^(\w+)(?:\{| )", exposition(STATS, DialogueStats()).decode(), re.MULTILINE))
     asked = {
         name
         for panel in dashboard["panels"]

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from glmbot.engine.base import EngineStats, Precision, Waits
 from glmbot.engine.counters import Counters
-from glmbot.metrics import exposition
+from glmbot.metrics import DialogueStats, exposition
 
 STATS = EngineStats(
     model='m"odel\n',
@@ -36,7 +36,9 @@ STATS = EngineStats(
 
 
 def read(stats: EngineStats) -> dict[str, float]:
-    text = exposition(stats).decode("utf-8")
+    text = exposition(stats, DialogueStats(held=2, store_up=False, open=5, dead=3, journaled=4)).decode(
+        "utf-8"
+    )
     return {
         f"{sample.name}{sample.labels or ''}": sample.value
         for family in text_string_to_metric_families(text)
@@ -47,6 +49,11 @@ def read(stats: EngineStats) -> dict[str, float]:
 def test_every_figure_is_there_under_its_name() -> None:
     values = read(STATS)
     assert values["glmbot_engine_running"] == 3
+    assert values["glmbot_conversations_held"] == 2
+    assert values["glmbot_conversations_open"] == 5
+    assert values["glmbot_dead_letters"] == 3
+    assert values["glmbot_journal_steps"] == 4
+    assert values["glmbot_store_up"] == 0
     assert values["glmbot_engine_waiting"] == 2
     assert values["glmbot_engine_tokens_per_second"] == 33.5
     assert values["glmbot_engine_tokens_generated_total"] == 7

@@ -296,5 +296,7 @@ async def test_the_overview_shows_streams_and_people(
     assert {user.user: user.access for user in seen.users} == {"telegram:1": "admin", "telegram:2": "user"}
     assert seen.samples[-1].memory > 10**7
     assert seen.running == 1
+    await dialogue.monitor.look()
+    assert dialogue.monitor.stats(1).open == 1
     await running
     assert (await dialogue.overview()).streams == []

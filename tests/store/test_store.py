@@ -12,7 +12,7 @@ import pytest
 from conftest import free_port
 from glmbot.errors import StoreError
 from glmbot.messages import Addressed, ChatKey, ChatKind, ConversationKey, Message, Role, UserKey
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Backlog, Store, StoredAnswer
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import _MIGRATIONS, SqliteStore
 
@@ -238,6 +238,18 @@ async def _scan_redis(store: RedisStore) -> bytes:
         }  # fmt: skip
         found += key + repr(await readers[await client.type(key)](key))
     return found.encode()
+
+
+async def test_the_backlog_counts_open_conversations_and_dead_letters(store: Store) -> None:
+    assert await store.backlog() == Backlog(0, 0)
+    for update in ("1", "2"):
+        await store.accept(message(update), 1.0)
+    await store.accept(message("3", conversation=GROUP), 1.0)
+    assert await store.backlog() == Backlog(2, 0)
+    await store.set_aside(message("3", conversation=GROUP), "refused", 2.0)
+    await store.claim(GROUP, 5)
+    assert await store.backlog() == Backlog(1, 1)
+    assert store.journaled == 0
 
 
 async def test_settings_belong_to_persons_and_chats_and_an_empty_one_is_none(store: Store) -> None:

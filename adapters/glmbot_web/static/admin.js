@@ -35,7 +35,7 @@ function draw() {
   $("tiles").replaceChildren(
     tile("running", seen.running), tile("queue", `${seen.waiting} / ${seen.queue_limit}`),
     tile("speed", speed.toFixed(0)), tile("weights", `${(seen.weight_bytes / MB).toFixed(0)} MB`),
-    tile("finished", seen.finished), tile("refused", seen.refused),
+    tile("finished", seen.finished), tile("refused", seen.refused), tile("dead", seen.dead_letters),
   );
   plot("memory", seen.samples.map((sample) => [sample.at, sample.memory / MB]), "MB");
   plot("speed", seen.samples.map((sample) => [sample.at, sample.tokens_per_second]), say("speed"));

@@ -11,7 +11,7 @@ const WORDS = {
     answering: "The answer is being written.", answered: "The answer is complete.", you: "You", bot: "Answer",
     operator: "Operator", back: "Chat", skip: "To the question",
     // the operator's page
-    running: "Answering", queue: "Waiting", finished: "Answers so far", refused: "Refused", speed: "Tokens/s",
+    running: "Answering", queue: "Waiting", finished: "Answers so far", refused: "Refused", dead: "Set aside (/dead)", speed: "Tokens/s",
     memory: "Memory", weights: "Weights", precision: "Precision", switching: "Switching", streams: "Streams",
     users: "People", errors: "Recent warnings and errors", nobody: "Nobody yet.", none: "None.",
     user: "Id", name: "Name", access: "Access", limit: "Limit an hour", asked: "Asked this hour", actions: "Actions",
@@ -29,7 +29,7 @@ const WORDS = {
     welcome: "有问题直接问我。", hint: "/help 查看我会做什么。回车发送，Shift+回车换行，Esc 停止。",
     answering: "正在写回答。", answered: "回答完成。", you: "你", bot: "回答",
     operator: "管理", back: "聊天", skip: "跳到提问框",
-    running: "正在回答", queue: "排队", finished: "已完成回答", refused: "已拒绝", speed: "token/秒",
+    running: "正在回答", queue: "排队", finished: "已完成回答", refused: "已拒绝", dead: "已搁置（/dead）", speed: "token/秒",
     memory: "内存", weights: "权重", precision: "精度", switching: "切换中", streams: "进行中的回答",
     users: "用户", errors: "最近的警告和错误", nobody: "还没有人。", none: "没有。",
     user: "编号", name: "名字", access: "权限", limit: "每小时上限", asked: "本小时提问", actions: "操作",
