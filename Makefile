@@ -1,11 +1,23 @@
 # Two commands do everything on a machine with Python 3.11 and make: `make demo` and `make test`.
 PYTHON ?= python3.11
 VENV := .venv
+TOOLS := .glmbot/tools
 BIN := $(VENV)/bin
-# The constraint keeps torch at one release; see constraints.txt.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Each release by its hash, from locks/. Only torch has none there, since its build is the operator's choice: the
+# constraint keeps its release.
+LOCKED := $(PIP) --no-deps --require-hashes --requirement
+TORCH := $(PIP) --constraint constraints.txt torch
+THIS := $(PIP) --no-deps --no-build-isolation --editable .
 
-.PHONY: demo test bench rig chaos soak fuzz pictures docs clean
+# What only torch for NVIDIA cards needs, and brings along by itself.
+CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(foreach part,cublas cuda-cupti cuda-nvrtc cuda-runtime \
+  cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx,nvidia-$(part))
+COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --constraint constraints.txt --custom-compile-command 'make lock' --no-emit-package torch \
+  $(foreach part,$(CUDA),--no-emit-package $(part))
+
+.PHONY: demo test bench rig chaos soak fuzz pictures docs lock audit clean
 
 demo: $(VENV)/.installed
 	exec $(BIN)/glmbot demo
@@ -59,13 +71,31 @@ docs: $(VENV)/.installed-dev
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt locks/run.txt
 	@echo "Installing glmbot into $(VENV) (a few minutes the first time) ..."
-	$(PIP) --editable '.[all]'
+	$(LOCKED) locks/run.txt
+	$(TORCH)
+	$(THIS)
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) --editable '.[dev]'
+$(VENV)/.installed-dev: $(VENV)/.installed locks/dev.txt
+	$(LOCKED) locks/dev.txt
+	touch $@
+
+# New releases into locks/, for every platform and Python from 3.11 on.
+lock: $(TOOLS)/.installed
+	rm -f locks/*.txt
+	$(COMPILE) pyproject.toml locks/build.in --extra all --output-file locks/run.txt
+	$(COMPILE) pyproject.toml locks/build.in --extra all --extra dev --output-file locks/dev.txt
+	$(COMPILE) locks/tools.in --output-file locks/tools.txt
+
+# Known weaknesses of what is locked; needs the network. What could not be looked up is an error.
+audit: $(TOOLS)/.installed
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement locks/run.txt
+
+$(TOOLS)/.installed: locks/tools.in
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(if $(wildcard locks/tools.txt),locks/tools.txt,locks/tools.in)
 	touch $@
 
 clean:
