@@ -8,13 +8,13 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from glmbot.config import CORE_SECTIONS, Configuration, StoreSection
+from glmbot.config import CORE_SECTIONS, Configuration, StoreSection, TracingSection
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.administration import Reloaded
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
@@ -27,6 +27,7 @@ from glmbot.messages import Adapter, UserKey
 from glmbot.store.base import Store
 from glmbot.store.sealed import sealed
 from glmbot.store.sqlite import SqliteStore
+from glmbot.tracing import start_tracing
 
 __all__ = [
     "adapter_settings",
@@ -236,6 +237,9 @@ class _Running:
 
     async def start(self, stack: AsyncExitStack, on_progress: Callable[[float], None] | None) -> None:
         """On leaving the stack adapters stop first, then the engine, then the store."""
+        if self.configuration.tracing.endpoint:
+            end = _start_tracing(self.configuration.tracing)
+            stack.push_async_callback(asyncio.to_thread, end)
         store = open_store(self.configuration)
         await store.open()
         stack.push_async_callback(store.close)
@@ -269,7 +273,7 @@ class _Running:
             return Reloaded(error=str(error))
         old, self.configuration = self.configuration, new
         changed = [name for name in CORE_SECTIONS if getattr(new, name) != getattr(old, name)]
-        waiting = [name for name in changed if name in ("model", "remote", "store")]
+        waiting = [name for name in changed if name in ("model", "remote", "store", "tracing")]
         names = sorted({*old.adapters, *new.adapters})
         platforms = [name for name in names if old.adapters.get(name) != new.adapters.get(name)]
         if waiting:
@@ -319,6 +323,13 @@ class _Platform:
         await self.adapter.stop()
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
+
+
+def _start_tracing(section: TracingSection) -> Callable[[], None]:
+    try:
+        return start_tracing(section.endpoint, section.share, version("glmbot"))
+    except ImportError as error:
+        raise ConfigError("[tracing] endpoint: install it with pip install 'glmbot[tracing]'") from error
 
 
 async def _keep_running(adapter: Adapter) -> None:

@@ -49,6 +49,15 @@ def _check_server(url: str) -> str:
     return url
 
 
+def _check_endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError("an endpoint is an address such as http://127.0.0.1:4318/v1/traces")
+    if parts.username or parts.password:
+        raise ValueError("an address holds no password; use OTEL_EXPORTER_OTLP_HEADERS")
+    return url
+
+
 class ModelSection(_Section):
     """The model, and what it may use of this machine."""
 
@@ -244,6 +253,17 @@ class LogSection(_Section):
     format: Literal["text", "json"] = Field(default="text", description="json: one object a line.")
 
 
+class TracingSection(_Section):
+    """Where the way of single messages is reported to (OpenTelemetry). No text of anybody's is."""
+
+    endpoint: Annotated[str, AfterValidator(_check_endpoint)] = Field(
+        default="",
+        description="An OTLP/HTTP collector, such as http://127.0.0.1:4318/v1/traces. Empty: none. Headers that it"
+        " wants stand in the environment (OTEL_EXPORTER_OTLP_HEADERS).",
+    )
+    share: float = Field(default=1.0, ge=0, le=1, description="How many of all messages.")
+
+
 CORE_SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelSection,
     "remote": RemoteSection,
@@ -254,6 +274,7 @@ CORE_SECTIONS: dict[str, type[BaseModel]] = {
     "moderation": ModerationSection,
     "store": StoreSection,
     "log": LogSection,
+    "tracing": TracingSection,
 }
 
 
@@ -270,6 +291,7 @@ class Configuration:
     moderation: ModerationSection
     store: StoreSection
     log: LogSection
+    tracing: TracingSection
     adapters: Mapping[str, BaseModel]
 
 

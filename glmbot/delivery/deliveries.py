@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 
 from glmbot.background import Background
@@ -13,6 +13,7 @@ from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import Gone, Outlet, Refused, show
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.messages import ConversationKey, Dialogue, Message, Reply
+from glmbot.tracing import current_span
 
 __all__ = ["Deliveries", "obey"]
 
@@ -70,7 +71,8 @@ class Deliveries:
         # What is written in an earlier message's place need not wait for its turn.
         after = () if message.in_place or message.edits else tuple(earlier)
         earlier.append(mine)
-        self._background.begin(self._deliver(message, outlet, pace, sent, before, mine, after))
+        work = self._deliver(message, outlet, pace, sent, before, mine, after)
+        self._background.begin(self._traced(message, work))
 
     async def ended(self, conversation: ConversationKey, ref: str) -> Sequence[str]:
         """Wait until nothing is written any more of the answer to this question. Returns where it stands then."""
@@ -91,6 +93,10 @@ class Deliveries:
             await self._dialogue.again(message, "" if isinstance(error, ClaimLost) else str(error))
             return
         await stopped(message, reply)
+
+    async def _traced(self, message: Message, delivery: Coroutine[None, None, None]) -> None:
+        with current_span("deliver", {"glmbot.platform": message.user.platform}):
+            await delivery
 
     async def _deliver(
         self,

@@ -16,6 +16,7 @@ from glmbot.engine.base import ChatTurn, Engine, FinishReason, Progress, Samplin
 from glmbot.errors import EngineError, EngineStopped, QueueFull
 from glmbot.messages import Action, Message, Reply, ReplyState, Usage
 from glmbot.store.base import Store, StoredAnswer, Turn
+from glmbot.tracing import Span, span
 
 __all__ = [
     "Answering",
@@ -113,7 +114,8 @@ class Answering:
         Raises StoreError.
         """
         epoch = await self._store.epoch(message.conversation)
-        task = await self._task(message, wish)
+        with span("history", parent=ticket.span):
+            task = await self._task(message, wish)
         if task is None:
             yield notice(language, f"{wish}.nothing")
             return
@@ -121,19 +123,23 @@ class Answering:
         if not allowed:
             yield await self._record(message, notice(language, "answer.question_refused"))
             return
-        prompt = await off_loop(
-            task.question, lambda: self.fit(task.history, task.question, system, task.begun)
-        )
+        with span("prompt", parent=ticket.span) as traced:
+            prompt = await off_loop(
+                task.question, lambda: self.fit(task.history, task.question, system, task.begun)
+            )
+            traced.set_attribute("glmbot.turns", len(task.history))
         hints = [i18n.text(language, "answer.question_cut")] if prompt.question_cut else []
         if message.media and wish == "ask":
             hints.append(i18n.text(language, "answer.media"))
         last = Reply("", ReplyState.QUEUED)
         try:
-            async with aclosing(self._stream(prompt, task, message, ticket, language)) as replies:
-                async for last in replies:
-                    last = replace(last, notice="\n".join(filter(None, (last.notice, *hints))))
-                    if not last.state.ended:
-                        yield last
+            with span("chat", {"gen_ai.operation.name": "chat"}, ticket.span) as traced:
+                async with aclosing(self._stream(prompt, task, message, ticket, language)) as replies:
+                    async for last in replies:
+                        last = replace(last, notice="\n".join(filter(None, (last.notice, *hints))))
+                        if not last.state.ended:
+                            yield last
+                self._trace(traced, last)
             if last.text and not await self._allows(Direction.ANSWER, last.text, message):
                 yield await self._record(message, notice(language, "answer.refused"))
                 return
@@ -147,6 +153,13 @@ class Answering:
             _log.error("%s: %s", message.conversation, error)
             last = replace(failed(language, "answer.failed"), text=last.text)
         yield await self._record(message, last, task=task, epoch=epoch)
+
+    def _trace(self, traced: Span, last: Reply) -> None:
+        traced.set_attribute("gen_ai.request.model", self._engine.model_name)
+        traced.set_attribute("gen_ai.response.finish_reasons", [last.finish_reason or str(last.state)])
+        if last.usage is not None:
+            traced.set_attribute("gen_ai.usage.input_tokens", last.usage.prompt_tokens)
+            traced.set_attribute("gen_ai.usage.output_tokens", last.usage.completion_tokens)
 
     async def stopped(self, message: Message, language: str) -> Reply:
         """The recorded end of a question that was stopped before it was its turn."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from glmbot.errors import ClaimLost
 from glmbot.messages import ConversationKey, Reply, ReplyState, UserKey
+from glmbot.tracing import Span
 
 __all__ = ["Lanes", "Ticket"]
 
@@ -17,11 +18,12 @@ class Ticket:
     """A place in a conversation's lane. `stop` asks its holder to end early, wherever it is by then.
 
     `ref` is the question's message, `reply` what its answer looks like now. `lost`: another process answers, and
-    nothing more is to be said here.
+    nothing more is to be said here. `span`: what its steps are traced under.
     """
 
     def __init__(self, conversation: ConversationKey, user: UserKey, ref: str) -> None:
         self.conversation = conversation
+        self.span: Span | None = None
         self.user = user
         self.ref = ref
         self.since = time.monotonic()

@@ -53,6 +53,7 @@ from glmbot.messages import (
 from glmbot.metrics import exposition
 from glmbot.overview import Overview
 from glmbot.store.base import Store, StoredAnswer
+from glmbot.tracing import Span, span
 
 __all__ = ["DialogueManager", "DialogueSettings"]
 
@@ -161,6 +162,15 @@ class DialogueManager:
         return await self._inbox.leads(name)
 
     async def respond(self, message: Message) -> AsyncGenerator[Reply, None]:
+        # Nothing may be awaited before the lane is joined, so that the order of arrival is the order of answers.
+        with span("respond", _traced(message)) as under:
+            async with aclosing(self._respond(message, under)) as replies:
+                async for reply in replies:
+                    if reply.state.ended:
+                        under.set_attribute("glmbot.state", str(reply.state))
+                    yield reply
+
+    async def _respond(self, message: Message, under: Span) -> AsyncGenerator[Reply, None]:
         if message.own:
             yield Reply("", ReplyState.FINAL, message.text)
             return
@@ -174,8 +184,8 @@ class DialogueManager:
                 async for reply in replies:
                     yield reply
             return
-        # Before the first await, so that the order of arrival is the order of answers.
         ticket = self._lanes.join(message.conversation, message.user, message.ref, first=message.in_place)
+        ticket.span = under
         try:
             wish = "ask" if command is None else _ASKING[command.name]
             answer = self._patiently(message, lambda: self._answer(message, ticket, wish), ticket)
@@ -280,7 +290,8 @@ class DialogueManager:
                 yield refusal
                 return
             yield with_actions(Reply("", ReplyState.QUEUED), language)
-            await ticket.wait()
+            with span("wait", parent=ticket.span):
+                await ticket.wait()
             ticket.check()
             await self._inbox.begin(message)
             if ticket.stop.is_set():
@@ -409,6 +420,10 @@ class DialogueManager:
     def _preferred(self, language: str) -> str:
         configured = self._answering.settings.language
         return i18n.choose_language("" if configured == "auto" else configured, language)
+
+
+def _traced(message: Message) -> dict[str, str]:
+    return {"glmbot.conversation": str(message.conversation), "glmbot.platform": message.user.platform}
 
 
 async def _one(reply: Reply) -> AsyncGenerator[Reply, None]:
