@@ -149,7 +149,11 @@ class TelegramOutlet:
             return await request
         except RetryAfter as error:
             raise Flooded(_seconds(error.retry_after)) from error
-        except (Forbidden, ChatMigrated) as error:
+        except ChatMigrated as error:
+            # The old messages can't be edited there: the next try finds them missing and says all anew.
+            self._chat = error.new_chat_id
+            raise Unreachable("Telegram: the group became a supergroup") from error
+        except Forbidden as error:
             raise Gone(str(error)) from error
         except BadRequest as error:
             complaint = str(error).lower()

@@ -77,6 +77,22 @@ async def test_the_retry_button_answers_again_in_the_same_message(
         await until_async(lambda: turns_of(sqlite_store), lambda turns: len(turns) == 1)
 
 
+@pytest.mark.usefixtures("unhurried")
+async def test_an_answer_goes_on_where_its_group_went_when_that_became_a_supergroup(
+    telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
+) -> None:
+    supergroup = -1001
+    async with bot(telegram, engine, sqlite_store, sampling=Sampling(max_tokens=300, temperature=0)):
+        await telegram.say("@glm_test_bot go on", chat=GROUP)
+        await until(lambda: len("".join(telegram.texts(GROUP))) > 50)
+        telegram.migrated[GROUP] = supergroup
+        key = ConversationKey("telegram", GROUP, USER)
+        await until_async(lambda: sqlite_store.unfinished("telegram"), lambda open_still: not open_still)
+        (turn,) = await sqlite_store.last_turns(key, 5)
+        shown = "".join(telegram.texts(supergroup)).split("The answer reached")[0]
+        assert letters(shown) == letters(turn.answer)
+
+
 async def test_the_continue_button_goes_on_with_a_cut_answer_in_its_message(
     telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:

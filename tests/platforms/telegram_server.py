@@ -52,6 +52,8 @@ class TelegramServer:
     edits: dict[tuple[int, int], list[str]] = field(default_factory=lambda: defaultdict(list))
     files: dict[tuple[int, int], tuple[str, bytes]] = field(default_factory=dict)
     blocked_by: set[int] = field(default_factory=set)
+    # Groups that became supergroups, which have another id.
+    migrated: dict[int, int] = field(default_factory=dict)
     commands: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     scoped_commands: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
     drafts: list[tuple[int, int, str]] = field(default_factory=list)
@@ -241,6 +243,13 @@ class TelegramServer:
 
     def _enforce_pace(self, chat: int) -> None:
         now = time.monotonic()
+        if chat in self.migrated:
+            # https://core.telegram.org/bots/api#responseparameters
+            raise _Refused(
+                400,
+                "Bad Request: group chat was upgraded to a supergroup chat",
+                migrate_to_chat_id=self.migrated[chat],
+            )
         if chat in self.blocked_by:
             raise _Refused(403, "Forbidden: bot was blocked by the user")
         held = self._held_until.get(chat, 0.0) - now
