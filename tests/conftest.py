@@ -153,7 +153,9 @@ def make_dialogue(
     """A dialogue that is open to Telegram and Discord, answers greedily, and speaks English."""
     sampling = changes.pop("sampling", GREEDY)
     parts = {
-        name: changes.pop(name) for name in ("moderation", "reload", "clock", "tries") if name in changes
+        name: changes.pop(name)
+        for name in ("moderation", "reload", "clock", "tries", "claim_s")
+        if name in changes
     }
     base = DialogueSettings(sampling=sampling, language="en")  # pyright: ignore[reportArgumentType]
     return DialogueManager(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.errors import AdapterError, StoreError
 from glmbot.store.base import Store
+from glmbot.store.redis import RedisStore
 from glmbot_web.adapter import WebAdapter, WebSettings
 from glmbot_web.render import to_html
 
@@ -189,6 +191,42 @@ async def test_an_unfinished_answer_is_there_after_a_restart(
 
 
 # ---- the OpenAI-compatible interface -----------------------------------------------------------------------
+
+
+async def test_a_question_that_could_not_be_stored_is_not_shown_as_being_answered(
+    site: WebAdapter, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object, **__: object) -> bool:
+        raise StoreError("the disk is full")
+
+    async with browser() as session:
+        await session.get(site.url)
+        body = {"id": "once-more", "conversation": 1, "text": "hello"}
+        with monkeypatch.context() as patched:
+            patched.setattr(sqlite_store, "accept", full)
+            async with session.post(f"{site.url}/api/messages", json=body) as refused:
+                assert refused.status == 503
+        async with session.get(f"{site.url}/api/conversations/1") as history:
+            assert await history.json() == {"turns": [], "running": []}
+        assert (await ask_page(session, site.url, "hello", id="once-more"))["state"] == "final"
+
+
+async def test_an_answer_whose_claim_was_lost_is_begun_again_in_the_same_stream(
+    engine: LocalEngine, redis_url: str, unhurried: None
+) -> None:
+    store = RedisStore(redis_url, prefix=f"test-{time.time_ns()}")
+    async with web(engine, store, claim_s=2) as site, browser() as session:
+        await session.get(site.url)
+        body = {"id": "claim-lost", "conversation": 1, "text": "go on"}
+        stream = (await (await session.post(f"{site.url}/api/messages", json=body)).json())["stream"]
+        await until(lambda: engine.stats().running == 1)
+        (conversation,) = await store.open_conversations("web")
+        await store._redis.set(store._key(conversation, "claim"), "elsewhere/1/x", px=500)
+        await until_async(lambda: store.last_turns(conversation, 5), lambda turns: len(turns) == 1)
+        events = [event async for event in read_events(session, f"{site.url}/api/streams/{stream}")]
+        (turn,) = await store.last_turns(conversation, 5)
+        assert (events[-1]["state"], events[-1]["text"]) == ("final", turn.answer)
+    await store.close()
 
 
 async def test_the_openai_client_completes_streaming_and_not(site: WebAdapter, engine: LocalEngine) -> None:
