@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _NO_MENTIONS = discord.AllowedMentions.none()
 
+# https://discord.com/developers/docs/topics/opcodes-and-status-codes#json
+_ACKNOWLEDGED_BEFORE = 40060
 _DRAIN_S = 8.0
 _LONGEST_QUIET_WAIT_S = 30.0
 # Answers that everybody in the channel may read; all other commands answer in private.
@@ -214,9 +216,13 @@ class DiscordAdapter:
 
 
 async def _acknowledged(answer: Awaitable[Any]) -> bool:
-    """False when there is nothing to be answered: it is too old, or another process of this bot was quicker."""
+    """False when there is nothing to be answered any more. When another process of this bot was quicker there is,
+    for that one may have died since; the store takes only one of both."""
     try:
         await answer
+    except discord.HTTPException as error:
+        _log.info("Discord: an interaction could not be acknowledged: %s", error)
+        return error.code == _ACKNOWLEDGED_BEFORE
     except Exception as error:  # also what the library trips over when the interaction itself was malformed
         _log.info("Discord: an interaction could not be acknowledged: %s", error)
         return False

@@ -64,13 +64,12 @@ _SCRIPTS = (
 class RedisConnection:
     """A client, the store's scripts, and errors as the store's own. `name` says where it is, without secrets.
 
-    `fails_over`: whether another server may become the one that is written to. `server`: which run of which server
-    the last connection was made to; always empty for a cluster, and where INFO is not allowed.
+    `fails_over`: whether sentinels may name another server to be written to.
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
         """Raises ValueError for an address that is none."""
-        self.server = ""
+        self._run_id = ""
         self.client: Any
         self.client, self.name = _connect(url, timeout_s, self._connected)
         self.fails_over = "+sentinel:" in url
@@ -79,6 +78,16 @@ class RedisConnection:
             name: self.client.register_script((folder / f"{name}.lua").read_text("utf-8"))
             for name in _SCRIPTS
         }
+
+    @property
+    def server(self) -> str:
+        """Changes with the server that is written to and with each start of it; empty where INFO is not allowed.
+
+        Of a cluster it names the masters.
+        """
+        if isinstance(self.client, RedisCluster):
+            return " ".join(sorted(node.name for node in self.client.get_primaries()))
+        return self._run_id
 
     async def run(self, script: str, keys: Sequence[str], *arguments: str) -> Any:
         """Raises StoreError."""
@@ -105,7 +114,7 @@ class RedisConnection:
             info = str(await connection.read_response())
         except exceptions.NoPermissionError:
             return
-        self.server = next((line for line in info.splitlines() if line.startswith("run_id:")), "")
+        self._run_id = next((line for line in info.splitlines() if line.startswith("run_id:")), "")
 
 
 def _connect(url: str, timeout_s: float, connected: Callable[[Any], Awaitable[None]]) -> tuple[Any, str]:

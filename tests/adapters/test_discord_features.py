@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -14,6 +15,7 @@ from glmbot.engine.base import Sampling
 from glmbot.engine.local import LocalEngine
 from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.base import Store
+from glmbot.store.redis import RedisStore
 from platforms.discord_server import CHANNEL_ID, DiscordServer
 
 LONG = Sampling(max_tokens=1500, temperature=0)
@@ -267,6 +269,31 @@ async def test_shards_share_the_servers_and_answer_once(
         await discord.say("hello", direct=True)
         await answered(sqlite_store, 1, ConversationKey("discord", 400000000000000000 + USER))
     assert len(discord.texts()) == 1
+
+
+async def test_two_processes_hear_everything_and_answer_once(
+    discord: DiscordServer, engine: LocalEngine, redis_url: str
+) -> None:
+    prefix = f"test-{time.time_ns()}"
+    mine, other = (RedisStore(redis_url, prefix=prefix) for _ in range(2))
+    async with bot(discord, engine, mine) as first, bot(discord, engine, other):
+        await discord.say(f"{MENTION} hello")
+        token = await discord.use("ask", user=8, question="and you?")
+        await answered(mine, 1)
+        await answered(mine, 1, ConversationKey("discord", CHANNEL_ID, 8))
+        assert len(discord.texts()) == 1
+        assert len(discord.replies_to(token)) == 1
+        # One that dies between acknowledging a command and storing it: the other one has heard it as well.
+        first._dialogue.accept = never  # pyright: ignore[reportAttributeAccessIssue]
+        token = await discord.use("ask", user=9, question="and now?")
+        await answered(mine, 1, ConversationKey("discord", CHANNEL_ID, 9))
+        assert len(discord.replies_to(token)) == 1
+    await mine.close()
+    await other.close()
+
+
+async def never(*_: object) -> bool:
+    return await asyncio.Event().wait()
 
 
 async def test_typing_is_shown_in_the_channel(
