@@ -7,7 +7,7 @@ import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from conftest import free_port
 from glmbot.errors import StoreUnavailable
 
-__all__ = ["Cluster", "Server", "Watched", "cluster", "eventually", "watched"]
+__all__ = ["Cluster", "Server", "Watched", "eventually", "serving"]
 
 _SERVICE = "glm"
 
@@ -213,19 +213,12 @@ class Cluster:
         return len(shards) == 3 and all(len(nodes) == 2 for _, _, nodes in shards)
 
 
-@asynccontextmanager
-async def watched(folder: Path) -> AsyncGenerator[Watched]:
-    async with AsyncExitStack() as stack:
-        group = Watched(folder)
-        stack.push_async_callback(group.stop)
-        await group.start()
-        yield group
+_Group = TypeVar("_Group", bound=Watched | Cluster)
 
 
 @asynccontextmanager
-async def cluster(folder: Path) -> AsyncGenerator[Cluster]:
+async def serving(group: _Group) -> AsyncGenerator[_Group]:
     async with AsyncExitStack() as stack:
-        group = Cluster(folder)
         stack.push_async_callback(group.stop)
         await group.start()
         yield group

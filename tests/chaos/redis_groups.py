@@ -17,7 +17,7 @@ from chaos.faults import under_fault
 from chaos.kills import Counts, Zygote
 from glmbot.messages import ConversationKey
 from glmbot.store.redis import RedisStore
-from redis_server import Cluster, Watched, cluster, watched
+from redis_server import Cluster, Watched, serving
 
 __all__ = ["redis_group_faults"]
 
@@ -137,17 +137,17 @@ _OF_A_CLUSTER: tuple[Callable[[Cluster], Awaitable[None]], ...] = (
 async def redis_group_faults(zygote: Zygote, model: Path, only: str = "") -> Counts:
     counts = Counts()
     kinds: tuple[tuple[str, Any, tuple[Callable[[Any], Awaitable[None]], ...]], ...] = (
-        ("sentinel", watched, _OF_SENTINEL),
-        ("cluster", cluster, _OF_A_CLUSTER),
+        ("sentinel", Watched, _OF_SENTINEL),
+        ("cluster", Cluster, _OF_A_CLUSTER),
     )
-    for kind, start, faults in kinds:
+    for place, kind, faults in kinds:
         for work in faults:
-            name = f"{kind}: {work.__name__.replace('_', ' ')}"
+            name = f"{place}: {work.__name__.replace('_', ' ')}"
             if only not in name:
                 continue
             with tempfile.TemporaryDirectory() as where:
                 folder = Path(where)
-                async with start(folder) as group:
+                async with serving(kind(folder)) as group:
                     section = (
                         f"kind = 'redis'\nurl = '{group.url}'\njournal_path = '{folder}/journal.sqlite3'\n"
                     )

@@ -13,7 +13,7 @@ from conftest import made_store
 from glmbot.store.base import Store
 from glmbot.store.sealed import new_key, sealed
 from glmbot.store.sqlite import SqliteStore
-from redis_server import cluster
+from redis_server import Cluster, serving
 
 
 @pytest.fixture(params=["sqlite", "redis", "cluster", "encrypted"])
@@ -34,5 +34,5 @@ async def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerato
     if shutil.which("redis-cli") is None:
         yield ""
         return
-    async with cluster(tmp_path_factory.mktemp("cluster")) as group:
+    async with serving(Cluster(tmp_path_factory.mktemp("cluster"))) as group:
         yield group.url
