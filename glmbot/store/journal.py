@@ -130,7 +130,8 @@ class JournaledRedisStore(RedisStore):
 
     async def set_aside(self, message: Message, reason: str, at: float) -> None:
         await super().set_aside(message, reason, at)
-        self._put_out_of_mind(lambda told: told.update_id == message.update_id)
+        same = (message.conversation, message.update_id)
+        self._put_out_of_mind(lambda told: (told.conversation, told.update_id) == same)
 
     async def reset(self, conversation: ConversationKey) -> int:
         turns = await super().reset(conversation)
@@ -144,6 +145,7 @@ class JournaledRedisStore(RedisStore):
     async def forget(self, user: UserKey) -> int:
         turns = await super().forget(user)
         self._put_out_of_mind(lambda told: told.user == user)
+        self._told.append((time.monotonic(), {"do": "forget", "user": str(user)}))
         return turns
 
     async def waiting(self, platform: str, wait_s: float) -> Sequence[ConversationKey]:
@@ -189,8 +191,13 @@ class JournaledRedisStore(RedisStore):
             return
         lately = [step for at, step in self._told if at > since]
         for step in lately:
-            await self._repeat(step, announce=False)
-        for conversation in {message_from_json(step["message"]).conversation for step in lately}:
+            if step["do"] == "forget":
+                await super().forget(UserKey.parse(step["user"]))
+            else:
+                await self._repeat(step, announce=False)
+        for conversation in {
+            ConversationKey.parse(step["message"]["conversation"]) for step in lately if "message" in step
+        }:
             await self._claims.announce(conversation)
         self._told_to = server
         if lately:
@@ -234,7 +241,11 @@ class JournaledRedisStore(RedisStore):
             _log.error("a step of the journal was refused and is left out: %s", error)
 
     def _put_out_of_mind(self, gone: Callable[[Message], bool]) -> None:
-        kept = [(at, step) for at, step in self._told if not gone(message_from_json(step["message"]))]
+        kept = [
+            (at, step)
+            for at, step in self._told
+            if "message" not in step or not gone(message_from_json(step["message"]))
+        ]
         self._told = deque(kept, maxlen=_IN_MIND)
 
     async def _do(self, step: dict[str, Any], message: Message, announce: bool) -> None:

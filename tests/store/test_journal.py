@@ -12,6 +12,7 @@ from glmbot.errors import StoreUnavailable
 from glmbot.messages import ConversationKey, Message, UserKey
 from glmbot.store.base import StoredAnswer
 from glmbot.store.journal import JournaledRedisStore
+from glmbot.store.redis import RedisStore
 from redis_server import Server, eventually
 
 CHAT = ConversationKey("telegram", 7)
@@ -84,4 +85,27 @@ async def test_a_server_that_lacks_what_the_one_before_confirmed_is_told_it_agai
     assert (await store.turn_of(CHAT, "m1")) is not None
     assert [entry.message.update_id for entry in await store.unfinished("telegram")] == ["2", "3"]
     await store.close()
+    await server.stop()
+
+
+async def test_who_was_forgotten_is_forgotten_by_a_server_that_has_not_heard_of_it(tmp_path: Path) -> None:
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian package redis-server)")
+    server = Server(tmp_path / "redis")
+    await server.start()
+    store = await opened(server, tmp_path)
+    await store.accept(asked(1), 1.0)
+    await store.forget(asked(1).user)
+    # As if the server that comes back had missed it.
+    replica = RedisStore(server.url)
+    await replica.accept(asked(1), 1.0)
+    await server.kill()
+    await server.start()
+    await eventually(lambda: store.waiting("telegram", 0.05))
+    await store.waiting("telegram", 0.05)
+    assert await store.unfinished("telegram") == []
+    await store.accept(asked(2), 2.0)
+    assert [entry.message.update_id for entry in await store.unfinished("telegram")] == ["2"]
+    await store.close()
+    await replica.close()
     await server.stop()
