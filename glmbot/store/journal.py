@@ -145,7 +145,7 @@ class JournaledRedisStore(RedisStore):
     async def forget(self, user: UserKey) -> int:
         turns = await super().forget(user)
         self._put_out_of_mind(lambda told: told.user == user)
-        self._told.append((time.monotonic(), {"do": "forget", "user": str(user)}))
+        self._keep_in_mind({"do": "forget", "user": str(user)})
         return turns
 
     async def waiting(self, platform: str, wait_s: float) -> Sequence[ConversationKey]:
@@ -165,7 +165,7 @@ class JournaledRedisStore(RedisStore):
             try:
                 await self._tell_first()
                 done = await now()
-                self._told.append((time.monotonic(), step))
+                self._keep_in_mind(step)
                 return done
             except StoreUnavailable as error:
                 if self._kept >= self._limit:
@@ -213,7 +213,7 @@ class JournaledRedisStore(RedisStore):
                 for number, step in steps:
                     await self._repeat(told_now := json.loads(step))
                     self._db.execute("DELETE FROM steps WHERE id = ?", (number,))
-                    self._told.append((time.monotonic(), told_now))
+                    self._keep_in_mind(told_now)
                     told += 1
         except StoreUnavailable:
             self._away_until = time.monotonic() + _TRY_AGAIN_S
@@ -239,6 +239,12 @@ class JournaledRedisStore(RedisStore):
             _log.warning("%s", error)
         except StoreError as error:
             _log.error("a step of the journal was refused and is left out: %s", error)
+
+    def _keep_in_mind(self, step: dict[str, Any]) -> None:
+        now = time.monotonic()
+        while self._told and self._told[0][0] < now - _IN_MIND_S:
+            self._told.popleft()
+        self._told.append((now, step))
 
     def _put_out_of_mind(self, gone: Callable[[Message], bool]) -> None:
         kept = [
