@@ -12,17 +12,24 @@ A span names the conversation as the log does. It holds no text of anybody's, al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 __all__ = ["Span", "current_span", "span", "start_tracing"]
 
 _Value = str | int | float | bool
 _tracer = trace.get_tracer("glmbot")
 _EXPORT_S = 5
+_log = logging.getLogger(__name__)
 
 
 def start_tracing(endpoint: str, share: float, version: str) -> Callable[[], None]:
@@ -39,10 +46,32 @@ def start_tracing(endpoint: str, share: float, version: str) -> Callable[[], Non
         sampler=ParentBased(TraceIdRatioBased(share)),
         resource=Resource.create({SERVICE_NAME: "glmbot", SERVICE_VERSION: version}),
     )
-    exporter = OTLPSpanExporter(endpoint=endpoint, timeout=_EXPORT_S)
+    exporter = _told_once(OTLPSpanExporter(endpoint=endpoint, timeout=_EXPORT_S))
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
     trace.set_tracer_provider(provider)
     return provider.shutdown
+
+
+def _told_once(exporter: SpanExporter) -> SpanExporter:
+    """The library logs every batch that a collector did not take, several times over; once is enough."""
+    from opentelemetry.sdk.trace.export import SpanExportResult
+
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    export, away = exporter.export, False
+
+    def told(spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        nonlocal away
+        result = export(spans)
+        if (failed := result is not SpanExportResult.SUCCESS) != away:
+            away = failed
+            if failed:
+                _log.warning("traces can't be sent to [tracing] endpoint; they are dropped until it answers")
+            else:
+                _log.info("traces are sent again")
+        return result
+
+    exporter.export = told
+    return exporter
 
 
 @contextmanager

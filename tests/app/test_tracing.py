@@ -101,4 +101,6 @@ async def test_a_collector_that_is_away_disturbs_nobody(tmp_path: Path, tiny_mod
     code, log = await run_bot(tmp_path, tiny_model, telegram, "http://127.0.0.1:9/v1/traces")
     assert code == 0
     assert "Traceback" not in log
+    assert log.count("traces can't be sent") == 1
+    assert "opentelemetry" not in log
     await telegram.stop()
