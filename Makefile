@@ -43,8 +43,8 @@ rig: $(VENV)/.installed-dev
 	$(BIN)/glmbot pull
 	$(BIN)/python tests/rig/run.py
 
-# kill -9 at named points, faults of Redis and of real llama.cpp servers; counts what people see lost, doubled or out
-# of order. About 15 minutes.
+# kill -9 at named points, faults of Redis, failovers of Sentinel and of a cluster, model servers that die; counts what
+# people see lost, doubled or out of order. About 17 minutes.
 chaos: $(VENV)/.installed-dev
 	sh tests/install_programs.sh
 	$(BIN)/glmbot pull
