@@ -41,20 +41,20 @@ class _Section(BaseModel):
 
 
 def _check_server(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("a server is an address such as http://10.0.0.5:8000/v1")
-    if parts.username or parts.password:
-        raise ValueError("an address holds no password; use api_key_file")
-    return url
+    return _checked(url, "a server is an address such as http://10.0.0.5:8000/v1", "api_key_file")
 
 
 def _check_endpoint(url: str) -> str:
+    example = "an endpoint is an address such as http://127.0.0.1:4318/v1/traces"
+    return url and _checked(url, example, "OTEL_EXPORTER_OTLP_HEADERS")
+
+
+def _checked(url: str, example: str, place_of_secrets: str) -> str:
     parts = urlsplit(url)
-    if url and (parts.scheme not in ("http", "https") or not parts.hostname):
-        raise ValueError("an endpoint is an address such as http://127.0.0.1:4318/v1/traces")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(example)
     if parts.username or parts.password:
-        raise ValueError("an address holds no password; use OTEL_EXPORTER_OTLP_HEADERS")
+        raise ValueError(f"an address holds no password; use {place_of_secrets}")
     return url
 
 

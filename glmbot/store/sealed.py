@@ -30,7 +30,7 @@ _MARK = "sealed:"
 # A text that is always the same, by which a store is known to be sealed, and by which key.
 _WITNESS_OWNER = UserKey("glmbot", 0)
 _WITNESS = "sealed"
-_TAKE_MESSAGE = frozenset({"mark", "delivered", "answer", "set_aside", "replay", "drop"})
+_TAKE_MESSAGE = frozenset({"mark", "delivered", "set_aside", "replay", "drop"})
 
 
 def new_key() -> str:
@@ -63,7 +63,7 @@ class _SealedStore:
             return method
 
         def with_sealed(message: Message, *rest: Any, **named: Any) -> Any:
-            return method(self._sealed_message(message), *rest, **named)
+            return method(_wordless(message), *rest, **named)
 
         return with_sealed
 
@@ -93,7 +93,7 @@ class _SealedStore:
         **turn: Any,
     ) -> bool:
         return await self._store.finish(
-            self._sealed_message(message),
+            _wordless(message),
             replace(answer, text=self._seal(answer.text), notice=self._seal(answer.notice)),
             question=None if question is None else self._seal(question),
             turn_answer=None if turn_answer is None else self._seal(turn_answer),
@@ -108,7 +108,7 @@ class _SealedStore:
         return await self._store.put(replace(stored, turns=turns))
 
     async def answer(self, message: Message) -> StoredAnswer | None:
-        found = await self._store.answer(self._sealed_message(message))
+        found = await self._store.answer(_wordless(message))
         if found is None:
             return None
         return replace(found, text=self._opened(found.text), notice=self._opened(found.notice))
@@ -201,6 +201,11 @@ class _SealedStore:
             replace(turn, question=self._opened(turn.question), answer=self._opened(turn.answer))
             for turn in turns
         ]
+
+
+def _wordless(message: Message) -> Message:
+    """To say which message is meant: its words were sealed when it was accepted, and are not needed again."""
+    return replace(message, text="", quoted="", user_name="")
 
 
 def _opens(cipher: Fernet, text: str) -> bool:
