@@ -6,6 +6,7 @@ entities a message; pre and code hold no others.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,7 +15,7 @@ from typing import Any
 from markdown_it.token import Token
 from telegram import MessageEntity
 
-from glmbot.delivery.markdown import closing, layout_table, make_parser, with_dollars
+from glmbot.delivery.markdown import closing, layout_table, make_parser, may_link, with_dollars
 from glmbot.delivery.split import utf16_length
 
 __all__ = ["NOTICE_ROOM", "fits", "render"]
@@ -31,6 +32,9 @@ _INLINE = {
     "s": MessageEntity.STRIKETHROUGH,
     "link": MessageEntity.TEXT_LINK,
 }
+_WEB = re.compile("https?:", re.IGNORECASE)
+# tdlib's find_tg_urls.
+_OWN_SCHEMES = re.compile(r"(?:tg|ton|tonsite)://\S*", re.IGNORECASE)
 
 
 def render(markdown: str, notice: str = "") -> tuple[str, Sequence[MessageEntity]]:
@@ -181,24 +185,22 @@ def _inline(tokens: Sequence[Token], canvas: _Canvas) -> None:
     for token in tokens:
         match token.type:
             case "text":
-                canvas.write(token.content)
+                _text(token.content, canvas)
             case "softbreak" | "hardbreak":
                 canvas.write("\n")
             case "code_inline":
-                start = canvas.length
-                canvas.write(token.content)
-                canvas.entities.append(_entity(MessageEntity.CODE, start, canvas.length - start))
+                _code_inline(token.content, canvas)
             case "math_inline" | "math_inline_double":
                 canvas.write(f"{token.markup}{token.content}{token.markup}")
             case "image":
-                canvas.write(token.content or str(token.attrGet("src") or ""))
+                _text(token.content or str(token.attrGet("src") or ""), canvas)
             case kind if kind.endswith("_open"):
-                opened.append((kind.removesuffix("_open"), canvas.length, token.attrGet("href")))
+                opened.append((kind.removesuffix("_open"), canvas.length, str(token.attrGet("href") or "")))
             case kind if kind.endswith("_close") and opened:
                 name, start, href = opened.pop()
                 length = canvas.length - start
-                if name == "link" and not _is_web(href):
-                    canvas.write(f" ({href})" if href else "")
+                if name == "link" and not (may_link(href) and _WEB.match(href)):
+                    _address(href, canvas)
                 elif name in _INLINE:
                     canvas.entities.append(
                         MessageEntity(_INLINE[name], start, length, url=href if name == "link" else None)
@@ -207,5 +209,27 @@ def _inline(tokens: Sequence[Token], canvas: _Canvas) -> None:
                 canvas.write(token.content)
 
 
-def _is_web(href: Any) -> bool:
-    return str(href or "").startswith(("http://", "https://", "tg://"))
+def _text(text: str, canvas: _Canvas) -> None:
+    """Words. Telegram itself makes links of its own schemes, also of those that a model wrote: not in code."""
+    end = 0
+    for match in _OWN_SCHEMES.finditer(text):
+        canvas.write(text[end : match.start()])
+        _code_inline(match[0], canvas)
+        end = match.end()
+    canvas.write(text[end:])
+
+
+def _address(href: str, canvas: _Canvas) -> None:
+    """An address that is no link. Telegram takes mailto: for a host, but knows an a@b.c by itself."""
+    if may_link(href):
+        canvas.write(f" ({href.partition(':')[2]})")
+    elif href:
+        canvas.write(" (")
+        _code_inline(href, canvas)
+        canvas.write(")")
+
+
+def _code_inline(content: str, canvas: _Canvas) -> None:
+    start = canvas.length
+    canvas.write(content)
+    canvas.entities.append(_entity(MessageEntity.CODE, start, canvas.length - start))

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from wcwidth import wcswidth
 
-__all__ = ["closing", "layout_table", "make_parser", "with_dollars"]
+__all__ = ["closing", "layout_table", "make_parser", "may_link", "with_dollars"]
 
 # Wider than this and a phone wraps the lines of a table into nonsense.
 _WIDEST_TABLE = 64
+# Browsers and platforms cut or refuse longer ones.
+_LONGEST_ADDRESS = 2048
+# What parsers read differently: "\\" is "/" to browsers, others are skipped, or turn the order of what is read.
+_NOT_IN_ADDRESSES = re.compile(
+    r"[\s\\<>\"`\x00-\x20\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+_HOST = re.compile(r"(?:[\w-]+(?:\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_MAIL = re.compile(r"mailto:[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)*", re.IGNORECASE)
 _BRACKETS = re.compile(
     r"(?P<code>(?:^|(?<=\n)) {0,3}(?P<fence>`{3,}|~{3,})[^\n]*(?:\n.*?)??"
     r"(?:\n {0,3}(?P=fence)[`~]*[ \t]*(?=\n|$)|$)"
@@ -49,6 +58,23 @@ def with_dollars(markdown: str) -> str:
 
     markdown = markdown.replace("\r\n", "\n").replace("\r", "\n")
     return _BRACKETS.sub(rewrite, markdown) if "\\" in markdown else markdown
+
+
+def may_link(address: str) -> bool:
+    """Whether an address that a model wrote may become a link: of the web or of mail, and what it looks like.
+
+    No other scheme: `tg://user?id=1` calls a person, `javascript:` runs. No name before the host, which looks like
+    a host (`https://bank.com@other.org`). A mail's address carries nothing but the address.
+    """
+    if len(address) > _LONGEST_ADDRESS or _NOT_IN_ADDRESSES.search(address):
+        return False
+    if _MAIL.fullmatch(address):
+        return True
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and _HOST.fullmatch(parts.netloc) is not None
 
 
 def closing(tokens: Sequence[Token], start: int) -> int:
