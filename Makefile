@@ -29,7 +29,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/glmbot pull
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # The engine beside its peers; each peer gets an environment of its own under .glmbot/bench. About 20 minutes.
 bench: $(VENV)/.installed-dev

@@ -1,13 +1,15 @@
-"""Everything that a test run writes, and every secret that it uses, so that the one can be looked for in the other.
+"""Fails a test run that wrote a secret which one of its tests used.
 
-A pytest plugin, loaded by conftest.py; `test_secrets.py` runs last and looks.
+A pytest plugin, loaded by conftest.py. Each process of the run notes what it writes and which secrets it uses; once all
+tests have ended, everything is searched for every secret.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ class Seen:
         if _SECRET.fullmatch(value):
             self.secrets.add(value)
 
-    def leaks(self, texts: list[str]) -> list[str]:
+    def leaks(self, texts: Iterable[str]) -> list[str]:
         if not self.secrets:
             return []
         any_of_them = re.compile("|".join(map(re.escape, sorted(self.secrets))))
@@ -48,6 +50,8 @@ class Seen:
 
 
 SEEN = Seen()
+LEAKS: list[str] = []
+_NOTES = "secret-scan.json"
 
 
 class _Scribe(logging.Handler):
@@ -91,11 +95,40 @@ def _watch(kind: type, name: str, note: Callable[..., None]) -> None:
     setattr(kind, name, watched)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: Path(item.fspath).name == "test_secrets.py")
-
-
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """What tests printed, the processes that they started included."""
     SEEN.written += [text for name, text in report.sections if "stdout" in name or "stderr" in name]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker of pytest-xdist: leave the notes for the process that began the run. There, or alone: search."""
+    folder: Path = session.config._tmp_path_factory.getbasetemp()  # pyright: ignore
+    if hasattr(session.config, "workerinput"):
+        notes = {"secrets": sorted(SEEN.secrets), "written": SEEN.written}
+        (folder / _NOTES).write_text(json.dumps(notes), "utf-8")
+        return
+    for file in folder.glob(f"*/{_NOTES}"):
+        notes = json.loads(file.read_text("utf-8"))
+        SEEN.secrets |= set(notes["secrets"])
+        SEEN.written += notes["written"]
+    LEAKS.extend(SEEN.leaks([*SEEN.written, *_logs(folder)]))
+    if LEAKS:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if LEAKS:
+        terminalreporter.section("A secret that a test used was written", red=True)
+        for leak in LEAKS:
+            terminalreporter.line(leak)
+
+
+def _logs(folder: Path) -> list[str]:
+    """Of processes that tests started."""
+    return [
+        file.read_text("utf-8", "replace")
+        for pattern in ("**/*.log", "**/log.txt", "**/log*.txt")
+        for file in folder.glob(pattern)
+        if file.is_file()
+    ]
