@@ -377,10 +377,13 @@ def _dialogue_parts(configuration: Configuration, engine: Engine) -> _DialoguePa
             turn_limit=dialogue.turn_limit,
             language=dialogue.language,
             pending_per_user=dialogue.pending_per_user,
+            pending_per_source=dialogue.pending_per_source,
             deadline_s=dialogue.deadline_s,
             user_per_hour=limits.user_per_hour,
             chat_per_hour=limits.chat_per_hour,
             total_per_hour=limits.total_per_hour,
+            source_per_hour=limits.source_per_hour,
+            strangers_per_hour=limits.strangers_per_hour,
         ),
         _moderation(configuration),
     )

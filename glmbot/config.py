@@ -156,6 +156,12 @@ class DialogueSection(_Section):
         default="auto", description="Language of the bot's own words; auto follows each user's app."
     )
     pending_per_user: int = Field(default=5, ge=1, description="Questions one person may have in progress.")
+    pending_per_source: int = Field(
+        default=16,
+        ge=1,
+        description="Questions from one network address or token in progress, of programs as of visitors of the"
+        " page; at most half of [model] queue_limit.",
+    )
     deadline_s: float = Field(default=300.0, gt=0, description="Seconds after which an answer is ended.")
     tries: int = Field(
         default=5, ge=1, description="Attempts at a message that fails, before it is set aside (see /dead)."
@@ -186,12 +192,26 @@ class AccessSection(_Section):
 class LimitsSection(_Section):
     """How much may be asked. Administrators have no limit, and set others with /limit."""
 
-    user_per_hour: int = Field(default=0, ge=0, description="Questions of one person in an hour; 0: any.")
+    user_per_hour: int = Field(
+        default=0, ge=0, description="Questions of one person or program in an hour; 0: any."
+    )
     chat_per_hour: int = Field(default=0, ge=0, description="Questions in one group in an hour; 0: any.")
     total_per_hour: int = Field(
         default=0,
         ge=0,
-        description="Questions of all together in an hour; 0: any. Administrators may ask on.",
+        description="Questions of all together in an hour, programs included; 0: any. Administrators may ask on.",
+    )
+    source_per_hour: int = Field(
+        default=0,
+        ge=0,
+        description="Questions from one network address or token in an hour, of programs as of visitors of the"
+        " page; 0: half of total_per_hour.",
+    )
+    strangers_per_hour: int = Field(
+        default=60,
+        ge=0,
+        description="Visitors of the page from one network address who ask for the first time within an hour;"
+        " 0: any.",
     )
 
 

@@ -7,6 +7,7 @@
     │   ├── StoreUnavailable   the server can't be reached, or can't write, for now
     │   └── ClaimLost          another process answers this conversation by now
     ├── ContentRefused         moderation does not allow a question
+    ├── LimitReached           a program asked as much as it may for now; says how long to wait
     ├── BackupError            a backup that can't be written, or is none
     ├── AdapterError           a platform refused us: token, port, network
     └── EngineError            one answer could not be generated
@@ -23,6 +24,8 @@ The text of each is for the operator. What a user in a chat sees is chosen in `d
 
 from __future__ import annotations
 
+from math import ceil
+
 __all__ = [
     "AdapterError",
     "BackupError",
@@ -33,6 +36,7 @@ __all__ = [
     "EngineError",
     "EngineStopped",
     "GlmbotError",
+    "LimitReached",
     "ModelFileError",
     "NumericalFault",
     "PrecisionError",
@@ -71,6 +75,14 @@ class ClaimLost(StoreError):
 
 class ContentRefused(GlmbotError):
     pass
+
+
+class LimitReached(GlmbotError):
+    """`wait_s`: seconds until it is worth asking again."""
+
+    def __init__(self, what: str, wait_s: float) -> None:
+        super().__init__(f"{what}; try again in {max(1, ceil(wait_s))} s")
+        self.wait_s = wait_s
 
 
 class BackupError(GlmbotError):

@@ -46,6 +46,7 @@ __all__ = [
 
 # What every store can keep of a number.
 _LARGEST_ID = 2**63 - 1
+_TEXTS = ("update_id", "text", "user_name", "language", "ref", "replies_to", "quoted", "media", "source")
 _USER_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*):(?P<id>-?[0-9]{1,20})")
 
 
@@ -146,6 +147,8 @@ class Message:
     `replies_to` is the ref of the message that this one answers, `quoted` that one's text. `in_place`: a button
     under the answer `replies_to` was pressed, and what comes belongs into that message.
     `media` names what came along and can't be read ("photo"). `own`: nobody asked; `text` is the bot's own words.
+    `source` is what a person can't choose, where the platform's ids can be chosen: a network address or a token,
+    hashed by the adapter. Limits hold for it too; "" where a person is known by the platform.
     Text is made valid Unicode: JSON can carry half a surrogate pair, which no store and no socket takes. Raises
     ValueError for what is no text, as a broken update may have it.
     """
@@ -167,13 +170,14 @@ class Message:
     addressed: Addressed = Addressed.DIRECTLY
     media: str = ""
     own: bool = False
+    source: str = ""
 
     @property
     def chat(self) -> ChatKey:
         return ChatKey(self.conversation.platform, self.conversation.chat)
 
     def __post_init__(self) -> None:
-        for name in ("update_id", "text", "user_name", "language", "ref", "replies_to", "quoted", "media"):
+        for name in _TEXTS:
             given: object = getattr(self, name)
             if not isinstance(given, str):
                 raise ValueError(f"{name} must be text, not {type(given).__name__}")
@@ -260,6 +264,7 @@ class Completion:
     `turns` are (role, text) pairs, roles "system", "user" and "assistant", the last one the user's.
     `trim` lets old turns go when all do not fit; otherwise too long a prompt is refused.
     Values left None are the operator's defaults. `max_total_tokens` bounds prompt and answer together.
+    `source` is that of `Message`.
     """
 
     turns: Sequence[tuple[str, str]]
@@ -273,6 +278,7 @@ class Completion:
     repetition_penalty: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +350,7 @@ class Dialogue(Protocol):
     def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
         """Answer a stateless request. `finish_reason` "content_filter" is an answer that moderation ended.
 
-        Raises PromptTooLong, QueueFull, ContentRefused and ValueError before the first reply.
+        Raises PromptTooLong, QueueFull, LimitReached, ContentRefused and ValueError before the first reply.
         """
         ...
 

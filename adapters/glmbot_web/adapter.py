@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from glmbot.errors import AdapterError, ContentRefused, EngineError, QueueFull, StoreError
+from glmbot.errors import AdapterError, ContentRefused, EngineError, LimitReached, QueueFull, StoreError
 from glmbot.messages import Dialogue, Role, UserKey
 from glmbot_web.delivery import Streams
 from glmbot_web.guard import Guard, is_loopback
@@ -179,7 +179,7 @@ class WebAdapter:
                     text = reply.text
         except (BadRequest, ContentRefused, ValueError) as error:
             return _chatglm_answer(str(error), [], 400)
-        except QueueFull as error:
+        except (LimitReached, QueueFull) as error:
             return _chatglm_answer(str(error), [], 429)
         except EngineError as error:
             return _chatglm_answer(str(error), [], 500)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import aclosing
+from math import ceil
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from glmbot.errors import (
     ContentRefused,
     EngineError,
     EngineStopped,
+    LimitReached,
     PromptTooLong,
     QueueFull,
     ServerUnavailable,
@@ -80,6 +82,9 @@ class OpenAiApi:
         except QueueFull as error:
             wait = str(max(1, round(error.expected_wait_s)))
             return openai_error(429, str(error), code="queue_full", headers={"Retry-After": wait})
+        except LimitReached as error:
+            wait = str(max(1, ceil(error.wait_s)))
+            return openai_error(429, str(error), code="rate_limit_exceeded", headers={"Retry-After": wait})
         except EngineStopped as error:
             return openai_error(503, str(error), code="stopping")
         except ServerUnavailable as error:

@@ -42,7 +42,7 @@ _LONGEST_QUOTE = 2000
 class DialogueSettings:
     """`sampling.max_tokens` is what is kept free for the answer. `language` "auto" follows the user.
 
-    user_per_hour, chat_per_hour, total_per_hour: questions; 0 is no limit.
+    user_per_hour and the like: questions, and strangers; 0 is no limit. See [limits] in `glmbot.config`.
     """
 
     sampling: Sampling
@@ -50,10 +50,13 @@ class DialogueSettings:
     turn_limit: int = 20
     language: str = "auto"
     pending_per_user: int = 5
+    pending_per_source: int = 16
     deadline_s: float = 300.0
     user_per_hour: int = 0
     chat_per_hour: int = 0
     total_per_hour: int = 0
+    source_per_hour: int = 0
+    strangers_per_hour: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from dataclasses import replace
 
 from glmbot.dialogue.answering import DialogueSettings, off_loop, snapshot
 from glmbot.dialogue.moderation import Direction, Moderation
+from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.prompt import fit
+from glmbot.dialogue.quotas import Quotas, check_pending, most_pending, program_of
 from glmbot.engine.base import ChatTurn, Engine, Sampling
 from glmbot.errors import ContentRefused, PromptTooLong
 from glmbot.messages import Completion, Reply, ReplyState
@@ -17,12 +19,28 @@ __all__ = ["complete", "sampling_for", "split_turns"]
 
 
 async def complete(
-    request: Completion, engine: Engine, settings: DialogueSettings, moderation: Moderation
+    request: Completion,
+    engine: Engine,
+    settings: DialogueSettings,
+    moderation: Moderation,
+    quotas: Quotas,
+    pending: Pending,
 ) -> AsyncGenerator[Reply, None]:
     """See `glmbot.messages.Dialogue.complete`."""
+    check_pending(pending, request, most_pending(settings, engine.stats().queue_limit))
+    with pending.hold(program_of(request), request.source):
+        async with aclosing(_complete(request, engine, settings, moderation, quotas)) as replies:
+            async for reply in replies:
+                yield reply
+
+
+async def _complete(
+    request: Completion, engine: Engine, settings: DialogueSettings, moderation: Moderation, quotas: Quotas
+) -> AsyncGenerator[Reply, None]:
     system, turns, question = split_turns(request.turns)
     if not await _allows(moderation, Direction.QUESTION, question, request):
         raise ContentRefused("the operator of this server does not allow that question")
+    await quotas.admit(request, settings)
     limit = engine.context_length
     sampling = sampling_for(request, settings.sampling, limit)
     total = min(limit, request.max_total_tokens or limit)
@@ -42,7 +60,7 @@ async def complete(
         raise PromptTooLong(limit + 1, limit)
     sampling = replace(sampling, max_tokens=min(sampling.max_tokens, total - len(prompt.tokens)))
     generation = engine.generate(
-        prompt.tokens, sampling, user=str(request.user), deadline_s=settings.deadline_s
+        prompt.tokens, sampling, user=program_of(request), deadline_s=settings.deadline_s
     )
     shown = ""
     async with aclosing(generation):

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from glmbot.dialogue.pending import Pending
 from glmbot.errors import ClaimLost
 from glmbot.messages import ConversationKey, Reply, ReplyState, UserKey
 from glmbot.tracing import Span
@@ -21,11 +22,12 @@ class Ticket:
     nothing more is to be said here. `span`: what its steps are traced under.
     """
 
-    def __init__(self, conversation: ConversationKey, user: UserKey, ref: str) -> None:
+    def __init__(self, conversation: ConversationKey, user: UserKey, ref: str, source: str) -> None:
         self.conversation = conversation
         self.span: Span | None = None
         self.user = user
         self.ref = ref
+        self.source = source
         self.since = time.monotonic()
         self.reply = Reply("", ReplyState.QUEUED)
         self.stop = asyncio.Event()
@@ -46,20 +48,29 @@ class Ticket:
 
 
 class Lanes:
-    def __init__(self, tell: Callable[[str], None] = lambda _: None) -> None:
-        """tell: called with what other processes must stop too, as `obey` takes it."""
+    def __init__(self, tell: Callable[[str], None] = lambda _: None, pending: Pending | None = None) -> None:
+        """tell: called with what other processes must stop too, as `obey` takes it. pending: counts who is
+        here."""
         self._tell = tell
+        self._pending = pending or Pending()
         self._lanes: dict[ConversationKey, deque[Ticket]] = {}
 
     def join(
-        self, conversation: ConversationKey, user: UserKey, ref: str = "", *, first: bool = False
+        self,
+        conversation: ConversationKey,
+        user: UserKey,
+        ref: str = "",
+        *,
+        first: bool = False,
+        source: str = "",
     ) -> Ticket:
         """Take the next place, at once: who joins first is served first.
 
         `first`: before all who wait, behind the one that is being answered.
         """
         lane = self._lanes.setdefault(conversation, deque())
-        ticket = Ticket(conversation, user, ref)
+        ticket = Ticket(conversation, user, ref, source)
+        self._pending.begin(str(user), source)
         lane.insert(1 if first else len(lane), ticket)
         lane[0].advance()
         return ticket
@@ -67,6 +78,7 @@ class Lanes:
     def leave(self, ticket: Ticket) -> None:
         lane = self._lanes[ticket.conversation]
         lane.remove(ticket)
+        self._pending.end(str(ticket.user), ticket.source)
         if lane:
             lane[0].advance()
         else:
@@ -105,9 +117,6 @@ class Lanes:
 
     def _stop_user(self, user: UserKey) -> None:
         _stop(ticket for ticket in self.all() if ticket.user == user)
-
-    def pending(self, user: UserKey) -> int:
-        return sum(ticket.user == user for ticket in self.all())
 
     def all(self) -> Sequence[Ticket]:
         return [ticket for lane in self._lanes.values() for ticket in lane]

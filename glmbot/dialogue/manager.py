@@ -32,7 +32,9 @@ from glmbot.dialogue.inbox import Inbox
 from glmbot.dialogue.lanes import Lanes, Ticket
 from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.monitor import Monitor
+from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.people import People, Standing
+from glmbot.dialogue.quotas import Quotas, most_pending
 from glmbot.engine.base import Engine
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.messages import (
@@ -60,7 +62,6 @@ __all__ = ["DialogueManager", "DialogueSettings"]
 _log = logging.getLogger(__name__)
 
 _NOBODY = UserKey("nobody", 0)
-_EVERYBODY = "all"
 _STORE_PAUSE_S = 0.5
 _ASKING = {"retry": "retry", "continue": "continue"}
 # What each mode of a group answers beside commands.
@@ -95,7 +96,9 @@ class DialogueManager:
         self._engine = engine
         self._clock = clock
         self._signals = Background()
-        self._lanes = Lanes(lambda words: self._signals.begin(self._inbox.signal(words)))
+        self._pending = Pending()
+        self._quotas = Quotas(store, clock)
+        self._lanes = Lanes(self._tell, self._pending)
         self._inbox = Inbox(
             store, clock, claim_s=claim_s, tries=tries, on_lost=self._lanes.lose, on_signal=self._lanes.obey
         )
@@ -126,6 +129,9 @@ class DialogueManager:
         """Once the platforms have stopped: leave what is unfinished to other processes, or to the next start."""
         await self._signals.drain(1.0)
         await self._inbox.close()
+
+    def _tell(self, words: str) -> None:
+        self._signals.begin(self._inbox.signal(words))
 
     def reconfigure(self, access: Access, settings: DialogueSettings, moderation: Moderation) -> None:
         """Take other settings for whatever begins from now on. Raises ValueError, and changes nothing, as at the
@@ -184,7 +190,9 @@ class DialogueManager:
                 async for reply in replies:
                     yield reply
             return
-        ticket = self._lanes.join(message.conversation, message.user, message.ref, first=message.in_place)
+        ticket = self._lanes.join(
+            message.conversation, message.user, message.ref, first=message.in_place, source=message.source
+        )
         ticket.span = under
         try:
             wish = "ask" if command is None else _ASKING[command.name]
@@ -197,7 +205,8 @@ class DialogueManager:
             self._lanes.leave(ticket)
 
     def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
-        return complete(request, self._engine, self._answering.settings, self._answering.moderation)
+        settings, moderation = self._answering.settings, self._answering.moderation
+        return complete(request, self._engine, settings, moderation, self._quotas, self._pending)
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         try:
@@ -347,21 +356,16 @@ class DialogueManager:
     async def _refusal(self, message: Message, standing: Standing, language: str) -> Reply | None:
         """What keeps a question from being answered at all."""
         settings = self._answering.settings
-        if self._lanes.pending(message.user) > settings.pending_per_user:
+        if self._pending.of(str(message.user)) > settings.pending_per_user:
             return failed(language, "answer.too_many", count=settings.pending_per_user)
+        most = most_pending(settings, self._engine.stats().queue_limit)
+        if standing.role is not Role.ADMIN and self._pending.of(message.source) > most:
+            return failed(language, "answer.too_many_here", count=most)
         if _is_blank(message.text):
             return notice(language, "answer.no_text" if message.media else "answer.empty")
         if standing.role is Role.ADMIN:
             return None
-        limits = {
-            str(message.user): int(standing.user.get("limit", settings.user_per_hour)),
-            str(message.chat): int(standing.chat.get("limit", settings.chat_per_hour))
-            if message.chat_kind is ChatKind.GROUP
-            else 0,
-        }
-        if settings.total_per_hour:
-            limits[_EVERYBODY] = settings.total_per_hour
-        wait = await self._store.count(f"{message.user.platform}:{message.update_id}", limits, self._clock())
+        wait = await self._quotas.wait_of(message, standing, settings)
         return failed(language, "answer.quota", minutes=ceil(wait / 60)) if wait else None
 
     # ---- commands --------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 HOUR_S = 3600.0
+# Among the adapter's notes, where a message's source is kept.
+_SOURCE = "glmbot.source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,15 +316,20 @@ def message_to_json(message: Message) -> dict[str, Any]:
     fields = asdict(message)
     fields["conversation"] = str(message.conversation)
     fields["user"] = str(message.user)
-    fields["origin"] = dict(message.origin)
+    # Earlier releases know no `source`, and refuse a field that they do not know.
+    source = fields.pop("source")
+    fields["origin"] = {**message.origin, _SOURCE: source} if source else dict(message.origin)
     return fields
 
 
 def message_from_json(fields: Mapping[str, Any]) -> Message:
     """Undo `message_to_json`. What an older version did not write has its default."""
     vouched = fields["vouched"]
+    origin = dict(fields["origin"])
     known: dict[str, Any] = {
         **fields,
+        "source": origin.pop(_SOURCE, ""),
+        "origin": origin,
         "conversation": ConversationKey.parse(fields["conversation"]),
         "user": UserKey.parse(fields["user"]),
         "chat_kind": ChatKind(fields["chat_kind"]),
