@@ -138,7 +138,7 @@ def _wait(device: torch.device) -> None:
 
 def _step_bytes(engine: Any) -> int:
     """Weights that a step of decoding reads: all but the table of embeddings."""
-    module = engine._runner.model.module
+    module = engine.thread.runner.model.module
     return engine.stats().weight_bytes - module.transformer.word_embeddings.weight.nbytes
 
 

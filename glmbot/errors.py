@@ -13,9 +13,10 @@
     └── EngineError            one answer could not be generated
         ├── QueueFull          too many are waiting; says how long it would take
         ├── PromptTooLong      prompt and answer exceed the context
+        ├── PromptInvalid      a prompt that is no text of this model
         ├── DeadlineExceeded   the answer took longer than allowed
         ├── NumericalFault     the model computed NaN or infinity
-        ├── EngineStopped      the engine is shutting down
+        ├── EngineStopped      the engine is shutting down, or can't go on: says which
         ├── ServerUnavailable  no model server could be reached in time
         └── PrecisionError     a precision switch was refused or rolled back
 
@@ -40,12 +41,15 @@ __all__ = [
     "ModelFileError",
     "NumericalFault",
     "PrecisionError",
+    "PromptInvalid",
     "PromptTooLong",
     "QueueFull",
     "ServerUnavailable",
     "StoreError",
     "StoreUnavailable",
 ]
+
+_TRY_AGAIN_S = 15
 
 
 class GlmbotError(Exception):
@@ -98,10 +102,17 @@ class EngineError(GlmbotError):
 
 
 class QueueFull(EngineError):
-    def __init__(self, waiting: int, expected_wait_s: float) -> None:
-        super().__init__(f"{waiting} requests are waiting; a place is expected in {expected_wait_s:.0f} s")
+    def __init__(self, waiting: int, expected_wait_s: float | None) -> None:
+        """expected_wait_s: None when nothing is known yet."""
+        expected = "" if expected_wait_s is None else f"; a place is expected in {expected_wait_s:.0f} s"
+        super().__init__(f"{waiting} requests are waiting{expected}")
         self.waiting = waiting
         self.expected_wait_s = expected_wait_s
+
+    @property
+    def again_after_s(self) -> int:
+        """When to try again, for programs: a guess when nothing is known."""
+        return _TRY_AGAIN_S if self.expected_wait_s is None else max(1, round(self.expected_wait_s))
 
 
 class PromptTooLong(EngineError):
@@ -109,6 +120,10 @@ class PromptTooLong(EngineError):
         super().__init__(f"the prompt has {tokens} tokens, and {limit} fit")
         self.tokens = tokens
         self.limit = limit
+
+
+class PromptInvalid(EngineError):
+    pass
 
 
 class DeadlineExceeded(EngineError):

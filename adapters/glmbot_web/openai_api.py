@@ -80,8 +80,8 @@ class OpenAiApi:
         except PromptTooLong as error:
             return openai_error(400, f"too long for the context: {error}", code="context_length_exceeded")
         except QueueFull as error:
-            wait = str(max(1, round(error.expected_wait_s)))
-            return openai_error(429, str(error), code="queue_full", headers={"Retry-After": wait})
+            again = {"Retry-After": str(error.again_after_s)}
+            return openai_error(429, str(error), code="queue_full", headers=again)
         except LimitReached as error:
             wait = str(max(1, ceil(error.wait_s)))
             return openai_error(429, str(error), code="rate_limit_exceeded", headers={"Retry-After": wait})

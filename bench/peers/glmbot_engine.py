@@ -20,7 +20,7 @@ async def start(folder: str, precision: str) -> LocalEngine:
         LocalEngineSettings(Path(folder), precision=Precision(precision), cache_tokens=32768, max_batch=32)
     )
     # Every answer goes on to its last token, as the peers' do.
-    engine._model = replace(engine._model, stop_tokens=frozenset[int]())  # pyright: ignore[reportPrivateUsage]
+    engine.thread.model = replace(engine.thread.model, stop_tokens=frozenset[int]())
     return engine
 
 
@@ -48,7 +48,7 @@ async def run(engine: LocalEngine, order: dict[str, Any]) -> Answer:
 def main() -> None:
     loop = asyncio.new_event_loop()
     engine = loop.run_until_complete(start(sys.argv[1], sys.argv[2]))
-    runner = engine._runner  # pyright: ignore[reportPrivateUsage]
+    runner = engine.thread.runner
     embeddings: Any = runner.model.module.get_input_embeddings()  # pyright: ignore[reportCallIssue]
     weights = engine.stats().weight_bytes
     # A float head is the table of embeddings; beside a head of its own the table is not read in a step.

@@ -151,7 +151,9 @@ class Answering:
             yield replace(failed(language, "answer.stopping"), text=last.text, resumes=True)
             return
         except QueueFull as error:
-            last = failed(language, "answer.queue_full", seconds=round(error.expected_wait_s))
+            known = error.expected_wait_s is not None
+            key = "answer.queue_full" if known else "answer.queue_full_unknown"
+            last = failed(language, key, seconds=error.again_after_s)
         except EngineError as error:
             _log.error("%s: %s", message.conversation, error)
             last = replace(failed(language, "answer.failed"), text=last.text)

@@ -10,6 +10,8 @@ from typing import Protocol
 from glmbot.models.base import ChatFormat, ChatTurn
 
 __all__ = [
+    "LONGEST_STOP_TEXT",
+    "MOST_STOP_TEXTS",
     "ChatFormat",
     "ChatTurn",
     "Engine",
@@ -21,6 +23,10 @@ __all__ = [
     "Sampling",
     "Waits",
 ]
+
+MOST_STOP_TEXTS = 16
+LONGEST_STOP_TEXT = 1000
+"""Characters. Each is looked for at each new character of an answer."""
 
 
 class Precision(StrEnum):
@@ -43,7 +49,10 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw tokens. temperature 0 is greedy; top_k 0 and top_p 1 are off; seed None is random."""
+    """How to draw tokens. temperature 0 is greedy; top_k 0 and top_p 1 are off; seed None is random.
+
+    Raises ValueError that names the field and its bounds: these numbers and texts come from anybody.
+    """
 
     max_tokens: int
     temperature: float = 0.7
@@ -58,9 +67,14 @@ class Sampling:
             "max_tokens must be at least 1": self.max_tokens >= 1,
             "temperature must be from 0 to 5": 0 <= self.temperature <= 5,
             "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
-            "top_k must be 0 (off) or more": self.top_k >= 0,
-            "repetition_penalty must be above 0 and at most 10": 0 < self.repetition_penalty <= 10,
+            "top_k must be from 0 (off) to 2147483647": 0 <= self.top_k < 2**31,
+            "repetition_penalty must be from 0.01 to 10": 0.01 <= self.repetition_penalty <= 10,
+            "seed must be from -2^63 to 2^64-1": self.seed is None or -(2**63) <= self.seed < 2**64,
             "stop texts must not be empty": all(self.stop),
+            f"stop must be at most {MOST_STOP_TEXTS} texts": len(self.stop) <= MOST_STOP_TEXTS,
+            f"a stop text must have at most {LONGEST_STOP_TEXT} characters": all(
+                len(text) <= LONGEST_STOP_TEXT for text in self.stop
+            ),
         }
         for complaint, holds in checks.items():
             if not holds:
@@ -69,7 +83,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A snapshot of one generation: all of the text so far, or while it waits its `place` in line (from 1)."""
+    """A snapshot of one generation: all of the text so far, or while it waits its `place` in line (from 1).
+
+    `text` begins with that of every earlier snapshot.
+    """
 
     text: str = ""
     finish: FinishReason | None = None
@@ -121,6 +138,8 @@ class EngineStats:
     """Over the last ten seconds in which anything ran."""
     largest_batch: int
     alive: bool
+    step_s: float = 0.0
+    """For how long the model thread has been at what it does now; 0 while it waits for work."""
     # What a remote engine has none of.
     cache_tokens_used: int = 0
     cache_tokens_total: int = 0
@@ -174,8 +193,9 @@ class Engine(Protocol):
         """Stream one answer. Snapshots are conflated; the last one carries `finish`.
 
         The last `begun` tokens of the prompt are the beginning of the answer: the text starts with theirs.
-        Raises QueueFull or PromptTooLong at once, and any other EngineError in the middle. Closing the
-        generator cancels at the next step and frees the cache. Requests of one `user` share one turn in line.
+        Raises QueueFull, PromptTooLong or PromptInvalid at once, and any other EngineError in the middle. The
+        deadline holds even when the model stands still. Closing the generator cancels at the next step and frees
+        the cache. Requests of one `user` share one turn in line.
         """
         ...
 

@@ -8,7 +8,6 @@ answer, whose spaces the tokenizer then keeps. The web framework is whoever's: h
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from glmbot.engine.base import Engine, FinishReason, Progress, Sampling
-from glmbot.errors import EngineError, PromptTooLong, QueueFull
+from glmbot.errors import EngineError, PromptInvalid, PromptTooLong, QueueFull
 
 __all__ = ["CompletionRefused", "completion_events", "detokenized", "model_list"]
 
@@ -80,8 +79,8 @@ async def completion_events(engine: Engine, fields: Mapping[str, Any]) -> AsyncG
         async for progress in generation:
             yield seen.event(progress)
     except QueueFull as error:
-        raise CompletionRefused(503, str(error), math.ceil(error.expected_wait_s)) from error
-    except PromptTooLong as error:
+        raise CompletionRefused(503, str(error), error.again_after_s) from error
+    except (PromptTooLong, PromptInvalid) as error:
         raise CompletionRefused(400, str(error)) from error
     except EngineError as error:
         if not seen.started:

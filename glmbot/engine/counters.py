@@ -13,9 +13,10 @@ from glmbot.engine.base import Waits
 __all__ = ["Counters"]
 
 _SPEED_WINDOW_S = 10.0
-_GUESSED_SERVICE_S = 20.0
+_LONGEST_WAIT_S = 3600.0
 _BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _RECENT = 64
+_FINISHES = 32
 
 
 class Counters:
@@ -33,10 +34,20 @@ class Counters:
         self.guessed = 0
         self.guessed_right = 0
         self._drawn: deque[tuple[float, int]] = deque()
-        self._finish_times: deque[float] = deque(maxlen=32)
+        self._busy_s = 0.0
+        self._busy_since: float | None = None
+        self._finishes: deque[tuple[float, int]] = deque(maxlen=_FINISHES)
+        """Of each the busy time at which it ended, and all tokens generated until then."""
         self._waits = [0] * (len(_BOUNDS) + 1)
         self._waited = 0.0
         self._recent: deque[float] = deque(maxlen=_RECENT)
+
+    def working(self, busy: bool) -> None:
+        """Whether anything is being computed from now on. Rates count the time in which something was."""
+        now = self._clock()
+        if self._busy_since is not None:
+            self._busy_s += now - self._busy_since
+        self._busy_since = now if busy else None
 
     def step(self, batch: int, drawn: int) -> None:
         now = self._clock()
@@ -52,7 +63,8 @@ class Counters:
 
     def finish(self) -> None:
         self.finished += 1
-        self._finish_times.append(self._clock())
+        self.working(self._busy_since is not None)
+        self._finishes.append((self._busy_s, self.generated))
 
     def waits(self) -> Waits:
         counts: list[int] = []
@@ -75,10 +87,14 @@ class Counters:
             return 0.0
         return sum(tokens for _, tokens in recent[1:]) / max(1e-6, recent[-1][0] - recent[0][0])
 
-    def expected_wait(self, waiting: int, max_batch: int) -> float:
-        """Seconds until a request behind `waiting` others begins, by how fast requests ended lately."""
-        times = list(self._finish_times)
-        if len(times) < 2 or times[-1] <= times[0]:
-            return _GUESSED_SERVICE_S * (1 + waiting / max_batch)
-        rate = (len(times) - 1) / (times[-1] - times[0])
-        return (waiting + 1) / rate
+    def expected_wait(self, waiting: int) -> float | None:
+        """Seconds until a request behind `waiting` others begins: how fast requests ended lately while anything
+        ran, or how fast their tokens come right now. At most an hour; None when too little is known."""
+        finishes = list(self._finishes)
+        if len(finishes) < 2:
+            return None
+        (began, before), (ended, after) = finishes[0], finishes[-1]
+        each_s = (ended - began) / (len(finishes) - 1)
+        if speed := self.speed():
+            each_s = (after - before) / (len(finishes) - 1) / speed
+        return min(_LONGEST_WAIT_S, max(1.0, (waiting + 1) * each_s))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from glmbot.engine.stop_texts import StopTexts
+
 __all__ = ["Detokenizer"]
 
 _REPLACEMENT = "\ufffd"
 # A UTF-8 character is at most four bytes, so at most four byte tokens; a longer wait means bad bytes.
 _LONGEST_CHARACTER_TOKENS = 4
+# Tokens without any text (control tokens) are forgotten when there are so many, so that a token costs the same
+# however many of them came before it.
+_MOST_SILENT = 32
 
 
 class Detokenizer:
@@ -26,25 +31,24 @@ class Detokenizer:
     ) -> None:
         """begun: tokens of an answer that goes on; its text comes first, and no stop text is looked for in it."""
         self._decode = decode
-        self._stop = tuple(stop)
+        self._stop = StopTexts(stop)
         self._tokens: list[int] = list(begun)
         self._context_start = 0
         self._emitted_to = len(begun)
         self._text = decode(begun) if begun else ""
-        self._searched_from = len(self._text)
-        self._stopped_at: int | None = None
+        self._begun = len(self._text)
 
     @property
     def text(self) -> str:
         """What may be shown now: certain to be a prefix of the final text."""
-        if self._stopped_at is not None:
-            return self._text[: self._stopped_at]
-        return self._text[: len(self._text) - self._withheld()]
+        if self._stop.found is not None:
+            return self._text[: self._begun + self._stop.found]
+        return self._text[: len(self._text) - self._stop.pending]
 
     @property
     def stopped(self) -> bool:
         """A stop text has appeared; `text` ends before it."""
-        return self._stopped_at is not None
+        return self._stop.found is not None
 
     def push(self, token: int) -> None:
         self._tokens.append(token)
@@ -54,6 +58,8 @@ class Detokenizer:
         if unfinished and len(self._tokens) - self._emitted_to <= _LONGEST_CHARACTER_TOKENS:
             return
         if now == before:
+            if len(self._tokens) - self._emitted_to > _MOST_SILENT:
+                del self._tokens[self._emitted_to :]
             return
         self._append(now[len(before) :])
         # Bytes that were given up must not join the next character's.
@@ -66,24 +72,8 @@ class Detokenizer:
             before = self._decode(self._tokens[self._context_start : self._emitted_to])
             self._append(self._decode(self._tokens[self._context_start :])[len(before) :])
             self._emitted_to = len(self._tokens)
-        return self._text if self._stopped_at is None else self._text[: self._stopped_at]
+        return self.text if self.stopped else self._text
 
     def _append(self, piece: str) -> None:
-        longest = max((len(stop) for stop in self._stop), default=0)
-        searched_from = max(self._searched_from, len(self._text) - longest)
         self._text += piece
-        # The stop text that is complete first counts, however the tokens cut the text.
-        hits = [
-            (start + len(stop), start)
-            for stop in self._stop
-            if (start := self._text.find(stop, searched_from)) >= 0
-        ]
-        if hits:
-            self._stopped_at = min(hits)[1]
-
-    def _withheld(self) -> int:
-        """Characters at the end that may yet turn out to be the beginning of a stop text."""
-        return max(
-            (n for stop in self._stop for n in range(1, len(stop)) if self._text.endswith(stop[:n])),
-            default=0,
-        )
+        self._stop.read(piece)

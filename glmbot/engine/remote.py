@@ -198,7 +198,7 @@ class RemoteEngine:
             raise PromptTooLong(len(prompt), limit - sampling.max_tokens)
         if len(self._waiting) >= self.settings.queue_limit and len(self._running) >= self.settings.parallel:
             self._counters.refused += 1
-            expected = self._counters.expected_wait(len(self._waiting), self.settings.parallel)
+            expected = self._counters.expected_wait(len(self._waiting))
             raise QueueFull(len(self._waiting), expected)
         request = _Request(user, prompt, begun, sampling, self._clock())
         self._waiting.append(request)
@@ -273,6 +273,7 @@ class RemoteEngine:
             request = self._line()[0]
             self._waiting.remove(request)
             self._running.append(request)
+            self._counters.working(True)
             self._turn += 1
             self._last_served[request.user] = self._turn
             request.show(Progress(prompt_tokens=len(request.prompt)))
@@ -292,6 +293,8 @@ class RemoteEngine:
     def _leave(self, request: _Request) -> None:
         if request in self._running:
             self._running.remove(request)
+        if not self._running:
+            self._counters.working(False)
         if not self._running and not self._waiting:
             self._last_served.clear()
         self._admit()

@@ -9,6 +9,7 @@ from typing import Any
 from glmbot.engine.base import ChatFormat, FinishReason, Progress, Sampling
 from glmbot.engine.openai_stream import Delta, chat_body, completion_body
 from glmbot.engine.served_format import read_messages
+from glmbot.engine.steady_text import SteadyText
 
 __all__ = ["RemoteAnswer"]
 
@@ -29,6 +30,7 @@ class RemoteAnswer:
         self._prompt = prompt
         self._begun = begun
         self._begun_text = chat_format.decode(prompt[len(prompt) - begun :]) if begun else ""
+        self._steady = SteadyText(chat_format, self._begun_text)
         self._sampling = sampling
         self._stop_tokens = stop_tokens
         self._text = ""
@@ -82,7 +84,8 @@ class RemoteAnswer:
 
     def progress(self) -> Progress:
         """An answer that had to begin again is not seen to shrink."""
-        text = self._format.finish_text(self._begun_text + self._text)
+        raw = self._begun_text + self._text
+        text = self._steady.grown(raw) if self.finish is None else self._steady.ended(raw)
         if self.finish is not None or len(text) >= len(self._shown):
             self._shown = text
         drawn = len(self._said) + (self._usage.completion_tokens or self._events)

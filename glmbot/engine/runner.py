@@ -18,14 +18,14 @@ from glmbot.engine.placement import Placement, align, free_memory
 from glmbot.engine.precision import available_precisions, fill
 from glmbot.engine.scheduler import Chunk, Sequence
 from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
-from glmbot.errors import GlmbotError, PrecisionError
+from glmbot.errors import EngineError, PrecisionError
 from glmbot.models.lowering import LoweredModel, lower
 from glmbot.models.positions import PositionScheme
 from glmbot.models.prefix import PrefixEncoder
 from glmbot.models.registry import LoadedModel
 from glmbot.native.program import Rows
 
-__all__ = ["LEAST_CACHE_TOKENS", "MOST_CACHE_TOKENS", "ModelRunner"]
+__all__ = ["LEAST_CACHE_TOKENS", "MOST_CACHE_TOKENS", "ModelLost", "ModelRunner"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +39,10 @@ _PROBE_LIKENESS = 0.8
 _PROBE_LIKENESS_INT4 = 0.3
 # The program adds up in float32 where torch's modules round to bfloat16 in between.
 _PROGRAM_LIKENESS = 0.98
+
+
+class ModelLost(PrecisionError):
+    """The weights are those of no precision any more: a switch failed, and so did going back."""
 
 
 class ModelRunner:
@@ -60,6 +64,7 @@ class ModelRunner:
         with weights_apart():
             fill(model.module, model.checkpoint, precision, placement, on_progress)
         align(model.module, model.shape, placement)
+        self._trusted = True
         self.lowered = self._lower()
         cache_tokens = cache_tokens or self._affordable_cache()
         self.allocator = RangeAllocator(cache_tokens)
@@ -119,7 +124,8 @@ class ModelRunner:
     def set_precision(
         self, precision: Precision, on_progress: Callable[[float], None] | None = None
     ) -> PrecisionChange:
-        """Switch weights and cache. Raises PrecisionError; the old precision then serves on."""
+        """Switch weights and cache. Raises PrecisionError, and the old precision serves on; ModelLost when it
+        can't."""
         if precision not in available_precisions(self.device):
             known = ", ".join(available_precisions(self.device))
             raise PrecisionError(f"{precision} is not available on {self.device.type}; choose one of {known}")
@@ -133,9 +139,16 @@ class ModelRunner:
             coarse = Precision.INT4 in (self._loaded_precision, precision)
             if not likeness >= (_PROBE_LIKENESS_INT4 if coarse else _PROBE_LIKENESS):
                 raise PrecisionError(f"the probe's answer changed too much (likeness {likeness:.2f})")
-        except (GlmbotError, RuntimeError, MemoryError, OSError) as error:
+        except BaseException as error:
+            # Whatever it was, panics of a library included: some layers are converted and some are not.
             _log.warning("switch to %s failed, rolling back to %s: %s", precision, before, error)
-            self._fill(before, None)
+            try:
+                self._fill(before, None)
+            except BaseException as second:
+                lost = (
+                    f"switch to {precision} failed ({error}), and going back to {before} failed too: {second}"
+                )
+                raise ModelLost(lost) from second
             raise PrecisionError(f"switch to {precision} failed, still at {before}: {error}") from error
         self.precision = precision
         self.weight_bytes = weight_bytes(self.model.module)
@@ -143,6 +156,16 @@ class ModelRunner:
         return PrecisionChange(
             before, precision, bytes_before, self.weight_bytes, speed_before, speed, time.monotonic() - began
         )
+
+    def check(self) -> None:
+        """Compute the probe again after a step that failed. Raises EngineError when the device computes nothing
+        any more; memory may be short for a moment."""
+        try:
+            self._probe()
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            _log.warning("memory is short: %s", error)
+        except Exception as error:
+            raise EngineError(f"the model computes nothing any more: {error}") from error
 
     def _fill(self, precision: Precision, on_progress: Callable[[float], None] | None) -> None:
         # A program points into the weights; it must not outlive them.
@@ -187,7 +210,8 @@ class ModelRunner:
 
     def _lower(self) -> LoweredModel | None:
         whole = self.placement.activations is None and not self.placement.parts
-        return lower(self.model.module) if self.device.type == "cpu" and whole else None
+        able = self._trusted and whole and self.device.type == "cpu"
+        return lower(self.model.module) if able else None
 
     def _forward(self, step: _Step) -> Tensor:
         return self._by_torch(step) if self.lowered is None else self._by_program(self.lowered, step)
@@ -233,8 +257,12 @@ class ModelRunner:
             step.add(tokens, prompt, start=start, end=len(tokens), place=base, drawing=1)
             return self._forward(step)[0]
 
-        first = logits = compute(0).clone()
-        self._compare(first, tokens, base)
+        first = compute(0).clone()
+        if not self._agrees(first, tokens, base):
+            # From here on torch computes alone, and what it says is what later switches are held against.
+            self.lowered, self._trusted = None, False
+            first = compute(0).clone()
+        logits = first
         began = time.perf_counter()
         for _ in range(_PROBE_NEW):
             if not bool(torch.isfinite(logits).all()):
@@ -243,20 +271,24 @@ class ModelRunner:
             logits = compute(len(tokens) - 1)
         return first.cpu(), _PROBE_NEW / (time.perf_counter() - began)
 
-    def _compare(self, logits: Tensor, tokens: list[int], place: int) -> None:
-        """Give the program up when the model's own modules say something else."""
+    def _agrees(self, logits: Tensor, tokens: list[int], place: int) -> bool:
+        """Whether the program says what the model's own modules say."""
         if self.lowered is None:
-            return
+            return True
         step = _Step(self.model.positions, self.prefix_length)
         step.add(tokens, len(tokens), start=0, end=len(tokens), place=place, drawing=1)
-        likeness = float(torch.cosine_similarity(logits, self._by_torch(step)[0], dim=0))
-        if not likeness >= _PROGRAM_LIKENESS and bool(torch.isfinite(logits).all()):
-            _log.warning(
-                "%s: the native program computes something else (likeness %.4f), so torch computes alone",
-                self.model.name,
-                likeness,
-            )
-            self.lowered = None
+        reference = self._by_torch(step)[0]
+        if not bool(torch.isfinite(reference).all()):
+            raise PrecisionError("the probe computed NaN or infinity")
+        likeness = float(torch.cosine_similarity(logits, reference, dim=0))
+        if likeness >= _PROGRAM_LIKENESS:
+            return True
+        _log.warning(
+            "%s: the native program computes something else (likeness %.4f), so torch computes alone",
+            self.model.name,
+            likeness,
+        )
+        return False
 
 
 class _Step:

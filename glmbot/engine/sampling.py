@@ -14,6 +14,8 @@ __all__ = ["Draw", "sample"]
 
 # Sorting a whole vocabulary costs more than all the rest; nearly every nucleus is inside this many tokens.
 _FIRST_WIDTH = 256
+# Below this a draw is the likeliest token anyway, and the quotient could leave float32.
+_GREEDY_BELOW = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     faulty = torch.isnan(logits).any(-1) | (logits == float("inf")).any(-1)
     logits = _penalise(logits, draws)
     chosen = logits.argmax(-1)
-    random_rows = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
+    random_rows = [row for row, draw in enumerate(draws) if draw.sampling.temperature >= _GREEDY_BELOW]
     if random_rows:
         index = torch.tensor(random_rows, device=logits.device)
         chosen[index] = _draw(logits[index], [draws[row] for row in random_rows])
@@ -65,14 +67,17 @@ def _draw(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     device = logits.device
     temperature = torch.tensor([draw.sampling.temperature for draw in draws], device=device)
     top_p = torch.tensor([draw.sampling.top_p for draw in draws], device=device)
-    top_k = torch.tensor([draw.sampling.top_k or logits.shape[-1] for draw in draws], device=device)
+    vocabulary = logits.shape[-1]
+    wanted = [min(draw.sampling.top_k or vocabulary, vocabulary) for draw in draws]
+    top_k = torch.tensor(wanted, device=device)
     uniform = torch.tensor([draw.uniform for draw in draws], device=device)
 
     scaled = logits / temperature[:, None]
-    width = min(logits.shape[-1], max(_FIRST_WIDTH, *(draw.sampling.top_k for draw in draws)))
+    narrow = [k for k in wanted if k < vocabulary]
+    width = min(vocabulary, max(_FIRST_WIDTH, *narrow, 0))
     ids, enough = _nucleus(scaled, width, top_p, top_k, uniform)
     if not enough:
-        ids, _ = _nucleus(scaled, logits.shape[-1], top_p, top_k, uniform)
+        ids, _ = _nucleus(scaled, vocabulary, top_p, top_k, uniform)
     return ids
 
 

@@ -49,6 +49,9 @@ class ServedChatFormat:
     def finish_text(self, text: str) -> str:
         return text.strip()
 
+    def settled(self, text: str) -> int:
+        return len(text)
+
     def _message(self, role: str, text: str) -> list[int]:
         return [_NUMBERS[role], *_AROUND, *self.encode_text(text)]
 

@@ -37,5 +37,10 @@ class ChatFormat(Protocol):
         ...
 
     def finish_text(self, text: str) -> str:
-        """The published post-processing of a finished or growing answer."""
+        """The published post-processing of an answer."""
+        ...
+
+    def settled(self, text: str) -> int:
+        """How many of the first characters of a growing answer what follows can't change any more:
+        `finish_text(text[:settled(text)])` is the beginning of `finish_text(text + more)` for any `more`."""
         ...

@@ -89,6 +89,9 @@ class TemplateChatFormat:
     def finish_text(self, text: str) -> str:
         return text.strip()
 
+    def settled(self, text: str) -> int:
+        return len(text)
+
     def encode_text(self, text: str) -> list[int]:
         return list(self._encode(text))
 

@@ -163,6 +163,9 @@ class _Probe:
     def finish_text(self, text: str) -> str:
         return text
 
+    def settled(self, text: str) -> int:
+        return len(text)
+
 
 def check(file: Path, tally: Tally) -> None:
     with tempfile.TemporaryDirectory() as folder:

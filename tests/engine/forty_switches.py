@@ -25,7 +25,7 @@ ORDER = (Precision.INT8, Precision.INT4, Precision.BF16, Precision.INT4, Precisi
 
 async def main(folder: Path) -> None:
     engine = await LocalEngine.start(
-        LocalEngineSettings(folder, precision=Precision.FP32, cache_tokens=8192, threads=2)
+        LocalEngineSettings(folder, precision=Precision.FP32, cache_tokens=8192, threads=1)
     )
     switching = True
     answers: list[Progress] = []

@@ -41,16 +41,13 @@ async def ask(engine: LocalEngine, question: str, *, user: str = "u", **sampling
 
 
 async def test_eight_people_at_once_share_one_batch_and_get_the_answers_they_get_alone(
-    demo_model: Path,
+    engine: LocalEngine,
 ) -> None:
-    engine = await LocalEngine.start(LocalEngineSettings(demo_model, precision=Precision.FP32))
     alone = [await ask(engine, question) for question in QUESTIONS]
     together = await asyncio.gather(*(ask(engine, question, user=question) for question in QUESTIONS))
     assert [answer.text for answer in together] == [answer.text for answer in alone]
     assert engine.stats().largest_batch == 8
-    assert "Paris" in alone[0].text
-    assert alone[0].finish is FinishReason.STOP
-    await engine.close()
+    assert len({answer.text for answer in alone}) > 4
 
 
 async def test_answers_equal_transformers_own_generation(engine: LocalEngine, tiny_model: Path) -> None:
@@ -127,7 +124,8 @@ async def test_the_queue_tells_places_and_refuses_at_once_when_full(
         await until(lambda number=number: engine.stats().waiting == number)
     with pytest.raises(QueueFull) as full:
         await ask(engine, "hello", user="late")
-    assert full.value.expected_wait_s > 0
+    assert full.value.waiting == 2
+    assert full.value.expected_wait_s is None, "nobody's answer has ended yet"
     await asyncio.gather(long, *waiting)
     assert places[1][0] == 1
     assert places[2][0] == 2
@@ -216,7 +214,7 @@ async def test_a_precision_that_this_machine_lacks_is_refused(engine: LocalEngin
 async def test_nan_is_a_fault_of_one_conversation_and_is_not_hidden(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = engine._runner.step
+    real = engine.thread.runner.step
 
     def poisoned(chunks: list[object]) -> torch.Tensor:
         logits = real(chunks).clone()  # pyright: ignore[reportArgumentType]
@@ -225,7 +223,7 @@ async def test_nan_is_a_fault_of_one_conversation_and_is_not_hidden(
                 logits[row] = float("nan")
         return logits
 
-    monkeypatch.setattr(engine._runner, "step", poisoned)
+    monkeypatch.setattr(engine.thread.runner, "step", poisoned)
     healthy = asyncio.create_task(ask(engine, "hello", user="healthy"))
     with pytest.raises(NumericalFault):
         await ask(engine, "hello", user="sick")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmbot.engine import local
+from glmbot.engine import model_thread
 from glmbot.engine.base import Precision, Progress, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.lookup import PromptLookup
@@ -74,7 +74,7 @@ async def test_answers_are_the_same_with_and_without(
     pair = await asyncio.gather(*(answer(engine, question, wish, str(wish.seed)) for wish in wishes[1:3]))
     stats = engine.stats()
     await engine.close()
-    monkeypatch.setattr(local, "_MOST_GUESSING", 0)
+    monkeypatch.setattr(model_thread, "_MOST_GUESSING", 0)
     engine = await LocalEngine.start(settings)
     without = [await answer(engine, question, wish) for wish in wishes]
     assert engine.stats().tokens_guessed == 0

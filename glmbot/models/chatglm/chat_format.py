@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from glmbot.models.base import ChatTurn
 from glmbot.models.chatglm.tokenizer import ChatGLMTokenizer
+from glmbot.models.chatglm.year import filled, open_end
 
 __all__ = ["GENERATION_DEFAULTS", "ChatGLMChatFormat"]
 
@@ -43,7 +44,12 @@ class ChatGLMChatFormat:
         return self._tokenizer.decode_text(tokens)
 
     def finish_text(self, text: str) -> str:
-        text = text.strip().replace("[[训练时间]]", "2023年")
+        text = filled(text.strip())
         for half, full in _FULL_WIDTH.items():
             text = _BEFORE[half].sub(full, _AFTER[half].sub(full, text))
         return text
+
+    def settled(self, text: str) -> int:
+        """Punctuation is open until the next character is known."""
+        certain = len(text) - open_end(text)
+        return certain - 1 if text[:certain].endswith(tuple(_FULL_WIDTH)) else certain

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from glmbot.models.base import ChatTurn
+from glmbot.models.chatglm.year import filled, open_end
 from glmbot.models.chatglm2.tokenizer import ChatGLM2Tokenizer
 
 __all__ = ["GENERATION_DEFAULTS", "ChatGLM2ChatFormat", "ChatGLM3ChatFormat"]
@@ -26,7 +27,10 @@ class _Format:
         return self._tokenizer.decode_text(tokens)
 
     def finish_text(self, text: str) -> str:
-        return text.strip().replace("[[训练时间]]", "2023年")
+        return filled(text.strip())
+
+    def settled(self, text: str) -> int:
+        return len(text) - open_end(text)
 
 
 class ChatGLM2ChatFormat(_Format):

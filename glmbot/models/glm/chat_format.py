@@ -58,3 +58,6 @@ class GLMChatFormat:
 
     def finish_text(self, text: str) -> str:
         return text.strip()
+
+    def settled(self, text: str) -> int:
+        return len(text)

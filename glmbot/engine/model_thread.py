@@ -1,0 +1,467 @@
+"""The thread that owns torch. What is raised in it fails the requests that it concerns, and those alone; a thread
+that ends, for whatever reason, says so to everybody."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from glmbot.engine.attention import ATTENTION_NAME, register_attention
+from glmbot.engine.base import EngineStats, FinishReason, Precision, PrecisionChange, Progress
+from glmbot.engine.counters import Counters
+from glmbot.engine.detokenizer import Detokenizer
+from glmbot.engine.lookup import PromptLookup
+from glmbot.engine.placement import parse_devices, place
+from glmbot.engine.precision import checkpoint_precision, default_precision
+from glmbot.engine.runner import LEAST_CACHE_TOKENS, ModelLost, ModelRunner
+from glmbot.engine.sampling import Draw, sample
+from glmbot.engine.scheduler import Chunk, Scheduler
+from glmbot.engine.scheduler import Sequence as EngineSequence
+from glmbot.engine.steady_text import SteadyText
+from glmbot.errors import EngineError, EngineStopped, NumericalFault
+from glmbot.models.registry import LoadedModel, load, opening
+
+__all__ = ["LocalEngineSettings", "ModelThread", "Update", "words_of"]
+
+_log = logging.getLogger(__name__)
+
+# More people than this fill the processor without guesses.
+_MOST_GUESSING = 2
+# A step of so many prompt tokens lasts about a tenth of a second on a CPU: those who decode hardly notice.
+_PREFILL_TOKENS = {True: 128, False: 512}
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngineSettings:
+    """Sizes in tokens. `precision` None is the device's default; `threads` 0 is torch's own choice."""
+
+    folder: Path
+    device: str = "auto"
+    precision: Precision | None = None
+    context_length: int = 2048
+    cache_tokens: int = 0
+    """0 is as many as there is memory for, up to a bound."""
+    max_batch: int = 16
+    queue_limit: int = 64
+    prefill_tokens: int = 0
+    """Beside decoding; 0 is what suits the device."""
+    threads: int = 0
+    prefix_folder: Path | None = None
+    """A P-Tuning v2 checkpoint."""
+
+
+Update = tuple[int, Progress | EngineError]
+"""A request's number, and what there is of it now."""
+
+
+class Listener(Protocol):
+    """Called in the model thread."""
+
+    def loaded(self, error: BaseException | None) -> None: ...
+
+    def updated(self, updates: Sequence[Update]) -> None: ...
+
+    def ended(self, reason: EngineStopped) -> None: ...
+
+
+@dataclass(slots=True)
+class _Job:
+    sequence: EngineSequence
+    detokenizer: Detokenizer
+    steady: SteadyText
+    dice: random.Random
+    uniforms: deque[float] = field(default_factory=deque[float])
+    """Numbers thrown and not yet used: each decides one token of the answer, in their order."""
+    lookup: PromptLookup = field(default_factory=PromptLookup)
+
+
+class ModelThread:
+    """Public methods may be called from any thread; they leave commands, which run between two steps."""
+
+    def __init__(self, settings: LocalEngineSettings, listener: Listener) -> None:
+        self.settings = settings
+        self.counters = Counters()
+        self.model: LoadedModel
+        self.runner: ModelRunner
+        self.scheduler: Scheduler
+        self.on_load: Callable[[float], None] | None = None
+        self._listener = listener
+        self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: dict[int, _Job] = {}
+        self._places: dict[int, int] = {}
+        self._stopping = False
+        self._switching: float | None = None
+        self._at_work_since: float | None = None
+        self._thread = threading.Thread(target=self._main, name="model", daemon=True)
+
+    # ---- for other threads -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the current step."""
+        self._stopping = True
+        self._commands.put(None)
+
+    def join(self, timeout_s: float) -> bool:
+        """Whether the thread has ended."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def do(self, command: Callable[[], None]) -> None:
+        """Run `command` in the thread. What it raises ends the thread."""
+        self._commands.put(command)
+
+    def submit(self, sequence: EngineSequence, begun: int) -> None:
+        """The last `begun` tokens of the prompt are the beginning of the answer."""
+        self.do(lambda: self._submit(sequence, begun))
+
+    def cancel(self, sequence_id: int) -> None:
+        """Harmless when the request has ended."""
+        self.do(lambda: self._cancel(sequence_id))
+
+    def set_precision(self, precision: Precision, report: Callable[[float], None]) -> PrecisionChange:
+        """To be run in the thread. Raises PrecisionError."""
+
+        def progress(share: float) -> None:
+            self._switching = share
+            self._at_work_since = time.monotonic()
+            report(share)
+
+        # What other precisions computed is not carried on by those who begin at this one.
+        self.scheduler.retained.forget()
+        try:
+            return self.runner.set_precision(precision, progress)
+        finally:
+            self._switching = None
+
+    def stats(self) -> EngineStats:
+        scheduler, runner, counters = self.scheduler, self.runner, self.counters
+        waiting, since = list(scheduler.waiting), self._at_work_since
+        return EngineStats(
+            model=self.model.name,
+            precision=runner.precision,
+            running=len(scheduler.running),
+            waiting=len(waiting),
+            queue_limit=self.settings.queue_limit,
+            cache_tokens_used=scheduler.cache_used,
+            cache_tokens_total=runner.allocator.capacity,
+            cache_tokens_kept=scheduler.retained.tokens,
+            weight_bytes=runner.weight_bytes,
+            tokens_generated=counters.generated,
+            prompt_tokens_read=counters.read,
+            prompt_tokens_reused=counters.reused,
+            tokens_guessed=counters.guessed,
+            tokens_guessed_right=counters.guessed_right,
+            requests_finished=counters.finished,
+            requests_cancelled=counters.cancelled,
+            requests_refused=counters.refused,
+            first_token=counters.waits(),
+            tokens_per_second=counters.speed(),
+            largest_batch=counters.largest_batch,
+            alive=self.alive,
+            step_s=0.0 if since is None else max(0.0, time.monotonic() - since),
+            switching=self._switching,
+            waiting_users=tuple(Counter(sequence.user for sequence in waiting).items()),
+        )
+
+    # ---- the thread itself -----------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        # Not only Exception: a panic of a library in Rust, for one, is none.
+        try:
+            self._load()
+        except BaseException as error:
+            self._listener.loaded(error)
+            return
+        self._listener.loaded(None)
+        reason = EngineStopped("the engine is shutting down")
+        try:
+            while not self._stopping:
+                self._round()
+        except BaseException as error:
+            _log.critical("the model thread ended, nothing is answered until a restart", exc_info=True)
+            reason = EngineStopped(f"the model thread ended ({words_of(error)}); restart glmbot")
+        self._at_work_since = None
+        self.counters.working(False)
+        self._listener.ended(reason)
+
+    def _load(self) -> None:
+        settings = self.settings
+        devices = parse_devices(settings.device)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        register_attention()
+        self.model = load(settings.folder, ATTENTION_NAME, settings.prefix_folder)
+        model = self.model
+        cached = settings.cache_tokens or LEAST_CACHE_TOKENS
+        with opening(settings.folder):
+            precision = (
+                settings.precision
+                or checkpoint_precision(model.module, model.checkpoint)
+                or default_precision(devices[0])
+            )
+            self.runner = ModelRunner(
+                model,
+                placement=place(model.module, model.shape, devices, precision, cached),
+                precision=precision,
+                cache_tokens=settings.cache_tokens,
+                on_progress=self._loaded,
+            )
+        self.scheduler = Scheduler(
+            self.runner.allocator,
+            max_batch=settings.max_batch,
+            prefill_tokens=settings.prefill_tokens or _PREFILL_TOKENS[devices[0].type == "cpu"],
+        )
+
+    def _loaded(self, share: float) -> None:
+        if self._stopping:
+            raise EngineStopped("stopped while loading")
+        if self.on_load is not None:
+            self.on_load(share)
+
+    def _round(self) -> None:
+        self._take_commands()
+        if self._stopping:
+            return
+        self._expire()
+        chunks = self.scheduler.schedule()
+        self._begin()
+        self._publish_places()
+        chunks = [chunk for chunk in chunks if chunk.sequence.id in self._jobs]
+        if chunks:
+            self._step(self._with_guesses(chunks))
+
+    def _take_commands(self) -> None:
+        """Run every command that is there; with nothing to compute, wait for one."""
+        idle = not self.scheduler.running and not self.scheduler.waiting
+        if idle:
+            self._at_work_since = None
+            self.counters.working(False)
+        while True:
+            try:
+                command = self._commands.get(block=idle)
+            except queue.Empty:
+                break
+            if command is None:
+                break
+            self._at_work_since = time.monotonic()
+            command()
+            idle = False
+        self._at_work_since = time.monotonic()
+
+    def _submit(self, sequence: EngineSequence, begun: int) -> None:
+        chat_format = self.model.chat_format
+        beginning = sequence.tokens[sequence.prompt_length - begun : sequence.prompt_length]
+        try:
+            self._jobs[sequence.id] = _Job(
+                sequence,
+                Detokenizer(chat_format.decode, sequence.sampling.stop, beginning),
+                SteadyText(chat_format, chat_format.decode(beginning) if beginning else ""),
+                random.Random(sequence.sampling.seed),
+            )
+            self.scheduler.add(sequence)
+        except BaseException as error:
+            self._listener.updated([self._fail(sequence, error)])
+            return
+        self.counters.working(True)
+
+    def _cancel(self, sequence_id: int) -> None:
+        job = self._jobs.pop(sequence_id, None)
+        if job is not None:
+            self.counters.cancelled += 1
+            self.scheduler.remove(job.sequence, retain=True)
+            self._places.pop(sequence_id, None)
+
+    def _fail(self, sequence: EngineSequence, error: BaseException) -> Update:
+        """Take one request out, whatever became of it."""
+        _log.error("request %d failed", sequence.id, exc_info=error)
+        self._jobs.pop(sequence.id, None)
+        self._places.pop(sequence.id, None)
+        self.scheduler.remove(sequence)
+        return sequence.id, EngineError(f"the model failed: {words_of(error)}")
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        late = [job for job in self._jobs.values() if (job.sequence.deadline or now) < now]
+        if late:
+            self._listener.updated([self._ended(job, FinishReason.DEADLINE) for job in late])
+
+    def _begin(self) -> None:
+        """Copy what those who were admitted share with others."""
+        for sequence in list(self.scheduler.running):
+            if sequence.started:
+                continue
+            try:
+                self.runner.begin(sequence)
+            except BaseException as error:
+                self._listener.updated([self._fail(sequence, error)])
+                # Nobody may copy from what was not begun.
+                for other in self.scheduler.running:
+                    if not other.started:
+                        other.shares, other.computed = None, 0
+            else:
+                self.counters.reused += sequence.computed
+
+    def _publish_places(self) -> None:
+        if not self.scheduler.waiting and not self._places:
+            return
+        places = {sequence.id: place for place, sequence in enumerate(self.scheduler.line(), 1)}
+        updates: list[Update] = [
+            (waiting, Progress(place=place, prompt_tokens=self._jobs[waiting].sequence.prompt_length))
+            for waiting, place in places.items()
+            if self._places.get(waiting) != place
+        ]
+        if updates:
+            self._listener.updated(updates)
+        self._places = places
+
+    def _step(self, chunks: list[Chunk]) -> None:
+        drawing = [chunk for chunk in chunks if chunk.draws]
+        try:
+            logits = self.runner.step(chunks)
+            drawn = self._draw(logits, drawing)
+        except BaseException as error:
+            self._step_failed(chunks, error)
+            return
+        for chunk in chunks:
+            read = min(chunk.length, max(0, chunk.sequence.prompt_length - chunk.sequence.computed))
+            self.counters.read += read
+            chunk.sequence.computed += chunk.length
+        before = self.counters.generated
+        updates: list[Update] = []
+        for chunk, tokens in zip(drawing, drawn, strict=True):
+            try:
+                updates.append(self._take(chunk, tokens))
+            except BaseException as error:
+                updates.append(self._fail(chunk.sequence, error))
+        if updates:
+            self._listener.updated(updates)
+        self.counters.step(len(chunks), self.counters.generated - before)
+
+    def _step_failed(self, chunks: list[Chunk], error: BaseException) -> None:
+        """Who makes a step fail is found by computing each alone: a step that failed has changed nothing."""
+        if len(chunks) > 1:
+            _log.warning(
+                "a step of %d sequences failed, each goes on alone: %s", len(chunks), words_of(error)
+            )
+            for chunk in chunks:
+                self._step([chunk])
+            return
+        self._listener.updated([self._fail(chunks[0].sequence, error)])
+        # A device that has failed fails every step from now on.
+        self.runner.check()
+
+    def _with_guesses(self, chunks: list[Chunk]) -> list[Chunk]:
+        """A few people alone leave the processor time to compute what may follow."""
+        if len(chunks) > _MOST_GUESSING or not self.runner.native:
+            return chunks
+        if any(chunk.length > 1 or not chunk.draws for chunk in chunks):
+            return chunks
+        guessing: list[Chunk] = []
+        for chunk in chunks:
+            sequence = chunk.sequence
+            # The last token that may be drawn is never computed.
+            most = sequence.sampling.max_tokens - sequence.drawn - 1
+            guessed = self._jobs[sequence.id].lookup.guess(sequence.tokens, most) if most > 0 else ()
+            guessing.append(Chunk(sequence, chunk.length, guessed))
+        return guessing
+
+    def _draw(self, logits: torch.Tensor, drawing: Sequence[Chunk]) -> list[list[int]]:
+        """Of each chunk the token after its own, and after each of its guesses."""
+        if not drawing:
+            return []
+        draws: list[Draw] = []
+        for chunk in drawing:
+            sequence, job = chunk.sequence, self._jobs[chunk.sequence.id]
+            penalised = sequence.sampling.repetition_penalty != 1.0
+            while len(job.uniforms) <= len(chunk.guessed):
+                job.uniforms.append(job.dice.random())
+            for ahead in range(len(chunk.guessed) + 1):
+                seen = sequence.seen | set(chunk.guessed[:ahead]) if penalised else ()
+                draws.append(Draw(sequence.sampling, seen, job.uniforms[ahead]))
+        tokens = iter(sample(logits, draws).tolist())
+        return [[int(next(tokens)) for _ in range(len(chunk.guessed) + 1)] for chunk in drawing]
+
+    def _take(self, chunk: Chunk, drawn: Sequence[int]) -> Update:
+        """Keep what was drawn as far as the guesses before it were right."""
+        job = self._jobs[chunk.sequence.id]
+        right = 0
+        update = self._advance(job, drawn[0])
+        while (
+            right < len(chunk.guessed)
+            and drawn[right] == chunk.guessed[right]
+            and job.sequence.id in self._jobs
+        ):
+            right += 1
+            chunk.sequence.computed += 1
+            update = self._advance(job, drawn[right])
+        if chunk.guessed:
+            job.lookup.judge(len(chunk.guessed), right)
+            self.counters.guessed += len(chunk.guessed)
+            self.counters.guessed_right += right
+        return update
+
+    def _advance(self, job: _Job, token: int) -> Update:
+        sequence = job.sequence
+        if token < 0:
+            self._jobs.pop(sequence.id)
+            self.scheduler.remove(sequence)
+            return sequence.id, NumericalFault("the model computed NaN or infinity for this conversation")
+        job.uniforms.popleft()
+        self.counters.generated += 1
+        sequence.tokens.append(token)
+        sequence.seen.add(token)
+        if sequence.drawn == 1:
+            self.counters.first_token(time.monotonic() - sequence.arrival)
+        if token in self.model.stop_tokens:
+            return self._ended(job, FinishReason.STOP)
+        job.detokenizer.push(token)
+        if job.detokenizer.stopped:
+            return self._ended(job, FinishReason.STOP)
+        if sequence.drawn >= sequence.sampling.max_tokens:
+            return self._ended(job, FinishReason.LENGTH)
+        return sequence.id, _progress(job, job.steady.grown(job.detokenizer.text), None)
+
+    def _ended(self, job: _Job, reason: FinishReason) -> Update:
+        try:
+            progress = _progress(job, job.steady.ended(job.detokenizer.finish()), reason)
+        except BaseException as error:
+            return self._fail(job.sequence, error)
+        self._jobs.pop(job.sequence.id, None)
+        self.scheduler.remove(job.sequence, retain=True)
+        self.counters.finish()
+        return job.sequence.id, progress
+
+
+def _progress(job: _Job, text: str, finish: FinishReason | None) -> Progress:
+    return Progress(
+        text=text,
+        finish=finish,
+        prompt_tokens=job.sequence.prompt_length,
+        completion_tokens=job.sequence.drawn,
+    )
+
+
+def words_of(error: BaseException) -> str:
+    """What an error says of itself, in one line."""
+    first = (str(error).strip().splitlines() or [""])[0][:_LONGEST_REASON]
+    if isinstance(error, ModelLost):
+        return first
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
