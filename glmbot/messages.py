@@ -42,6 +42,7 @@ __all__ = [
     "Unfinished",
     "Usage",
     "UserKey",
+    "Visibility",
 ]
 
 # What every store can keep of a number.
@@ -128,6 +129,13 @@ class Addressed(StrEnum):
     NOT = "not"
 
 
+class Visibility(StrEnum):
+    """Who sees the answer. It says nothing about who may do what: that is the chat's and the role's business."""
+
+    EVERYONE = "everyone"
+    ASKER = "asker"
+
+
 class Role(StrEnum):
     USER = "user"
     ADMIN = "admin"
@@ -146,6 +154,7 @@ class Message:
     takes that one's place.
     `replies_to` is the ref of the message that this one answers, `quoted` that one's text. `in_place`: a button
     under the answer `replies_to` was pressed, and what comes belongs into that message.
+    `visibility`: on some platforms the answer to a command in a group is shown to the one who gave it alone.
     `media` names what came along and can't be read ("photo"). `own`: nobody asked; `text` is the bot's own words.
     `source` is what a person can't choose, where the platform's ids can be chosen: a network address or a token,
     hashed by the adapter. Limits hold for it too; "" where a person is known by the platform.
@@ -171,6 +180,7 @@ class Message:
     media: str = ""
     own: bool = False
     source: str = ""
+    visibility: Visibility = Visibility.EVERYONE
 
     @property
     def chat(self) -> ChatKey:

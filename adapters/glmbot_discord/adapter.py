@@ -12,7 +12,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import aiohttp
 import discord
@@ -28,14 +28,14 @@ from glmbot.errors import AdapterError, StoreError
 from glmbot.messages import CommandInfo, ConversationKey, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
 from glmbot_discord.delivery import ChannelOutlet, InteractionOutlet
-from glmbot_discord.normalize import PLATFORM, from_interaction, from_message, from_press
+from glmbot_discord.events import forgiving, read
+from glmbot_discord.normalize import PLATFORM, carried_over, from_interaction, from_message, from_press
 from glmbot_discord.slash import CommandTree, add_commands
 
 __all__ = ["DiscordAdapter", "DiscordSettings"]
 
 _log = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
 _NO_MENTIONS = discord.AllowedMentions.none()
 
 # https://discord.com/developers/docs/topics/opcodes-and-status-codes#json
@@ -133,7 +133,7 @@ class DiscordAdapter:
 
     async def take_message(self, received: discord.Message, bot_id: int, *, edits: bool = False) -> None:
         threads = self._settings.threads
-        message = _read("message", lambda: from_message(received, bot_id, edits=edits, threads=threads))
+        message = read("message", lambda: from_message(received, bot_id, edits=edits, threads=threads))
         if message is not None:
             await self._accept(
                 message,
@@ -161,7 +161,7 @@ class DiscordAdapter:
 
     async def take_command(self, interaction: discord.Interaction[Any], name: str, text: str) -> None:
         ephemeral = name not in _PUBLIC_COMMANDS
-        message = _read("command", lambda: from_interaction(interaction, text, ephemeral=ephemeral))
+        message = read("command", lambda: from_interaction(interaction, text, ephemeral=ephemeral))
         if message is None or not await _acknowledged(
             interaction.response.defer(ephemeral=ephemeral, thinking=True)
         ):
@@ -173,7 +173,7 @@ class DiscordAdapter:
 
     async def take_press(self, interaction: discord.Interaction[Any]) -> None:
         """A button passes every queue: it is acknowledged at once, and a stop needs no message of its own."""
-        press = _read("button", lambda: from_press(interaction))
+        press = read("button", lambda: from_press(interaction))
         if press is None:
             return
         message = press.message
@@ -205,6 +205,7 @@ class DiscordAdapter:
         """Discord has no words for a button that was acknowledged already."""
 
     def _begin(self, message: Message, sent: Sequence[str]) -> None:
+        message = carried_over(message)
         if message.ref:
             self._questions[int(message.ref)] = message.conversation
             if len(self._questions) > _QUESTIONS_KEPT:
@@ -244,10 +245,9 @@ class _Client(discord.Client):
         self._adapter = adapter
         self._publish = settings.slash_commands
         self._tree: app_commands.CommandTree[Any] = CommandTree(self)
-        # An event that the library can't read would end the connection, and all others that are on their way.
         parsers: dict[str, Callable[[Any], None]] = self._connection.parsers
         for name, parse in parsers.items():
-            parsers[name] = _forgiving(name, parse)
+            parsers[name] = forgiving(name, parse)
 
     async def setup_hook(self) -> None:
         if not self._publish:
@@ -281,23 +281,6 @@ class _Client(discord.Client):
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         _log.exception("Discord: handling %s failed", event_method)
-
-
-def _forgiving(name: str, parse: Callable[[Any], None]) -> Callable[[Any], None]:
-    def parsed(event: Any) -> None:
-        _read(name, lambda: parse(event))
-
-    return parsed
-
-
-def _read(what: str, read: Callable[[], _T]) -> _T | None:
-    """None, and a word in the log, for whatever a malformed event trips over."""
-    try:
-        return read()
-    except Exception as error:
-        # Neither what was said nor by whom: an error's words may hold it.
-        _log.warning("Discord: a %s that could not be read is left out (%s)", what, type(error).__name__)
-        return None
 
 
 class _ShardedClient(_Client, discord.AutoShardedClient):

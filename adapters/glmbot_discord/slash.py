@@ -86,6 +86,7 @@ def _command(info: CommandInfo, take: Take) -> app_commands.Command[Any, ..., No
 
 def _ask(info: CommandInfo, take: Take) -> app_commands.Command[Any, ..., None]:
     async def ask(interaction: discord.Interaction, question: str) -> None:
-        await take(interaction, "ask", question)
+        # Also one that looks like a command is a question.
+        await take(interaction, "ask", f"/ask {question}")
 
     return app_commands.Command(name="ask", description=info.description, callback=ask)

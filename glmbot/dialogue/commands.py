@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glmbot.i18n import text
-from glmbot.messages import ChatKind, CommandInfo, Role
+from glmbot.messages import ChatKind, CommandInfo, Role, Visibility
 
 __all__ = ["Command", "listing", "obstacle", "parse"]
 
@@ -64,13 +64,16 @@ def parse(message_text: str) -> Command | None:
     return Command(match["name"].lower(), (match["argument"] or "").strip())
 
 
-def obstacle(command: Command, role: Role, chat_kind: ChatKind) -> str | None:
+def obstacle(
+    command: Command, role: Role, chat_kind: ChatKind, visibility: Visibility = Visibility.EVERYONE
+) -> str | None:
     """Why this person can't use the command here, as the name of a line; None when they can.
 
-    `/reset` of somebody else needs an administrator, like the commands of administrators; so does changing the
-    system prompt of a group.
+    What is nobody else's business needs an answer that nobody else sees. `/reset` of somebody else needs an
+    administrator, like the commands of administrators; so does changing the system prompt of a group.
     """
-    if chat_kind is ChatKind.GROUP and command.name in _PRIVATE:
+    seen_by_others = chat_kind is ChatKind.GROUP and visibility is Visibility.EVERYONE
+    if seen_by_others and command.name in _PRIVATE:
         return "command.private_only"
     needed, _ = _COMMANDS[command.name]
     if command.argument and (

@@ -51,6 +51,7 @@ from glmbot.messages import (
     Role,
     Unfinished,
     UserKey,
+    Visibility,
 )
 from glmbot.metrics import exposition
 from glmbot.overview import Overview
@@ -384,10 +385,12 @@ class DialogueManager:
             if standing.role is None:
                 replies = self._denied(message, standing, language, greets=command.name == "start")
             elif not command.known:
-                if message.chat_kind is not ChatKind.PRIVATE:
+                if not _alone(message):
                     return
                 replies = _one(notice(language, "command.unknown", name=command.name))
-            elif (obstacle := commands.obstacle(command, standing.role, message.chat_kind)) is not None:
+            elif (
+                obstacle := commands.obstacle(command, standing.role, message.chat_kind, message.visibility)
+            ) is not None:
                 replies = _one(notice(language, obstacle, name=command.name))
             else:
                 system = standing.chat.get("prompt", "")
@@ -407,8 +410,9 @@ class DialogueManager:
     async def _denied(
         self, message: Message, standing: Standing, language: str, *, greets: bool = False
     ) -> AsyncGenerator[Reply, None]:
-        """Strangers are told how to get in, in private or when they say /start; the blocked are told nothing."""
-        if standing.blocked or (message.chat_kind is not ChatKind.PRIVATE and not greets):
+        """Strangers are told how to get in, where nobody else sees it or when they say /start; the blocked
+        nothing."""
+        if standing.blocked or not (greets or _alone(message)):
             return
         code = await self._people.code_for(message)
         words = i18n.text(language, "access.denied", user=message.user)
@@ -432,6 +436,11 @@ def _traced(message: Message) -> dict[str, str]:
 
 async def _one(reply: Reply) -> AsyncGenerator[Reply, None]:
     yield reply
+
+
+def _alone(message: Message) -> bool:
+    """Whether nobody but its author sees what the bot answers."""
+    return message.chat_kind is ChatKind.PRIVATE or message.visibility is Visibility.ASKER
 
 
 def _is_blank(text: str) -> bool:

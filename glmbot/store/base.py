@@ -6,7 +6,17 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from glmbot.messages import Addressed, ChatKey, ChatKind, ConversationKey, Message, Role, Unfinished, UserKey
+from glmbot.messages import (
+    Addressed,
+    ChatKey,
+    ChatKind,
+    ConversationKey,
+    Message,
+    Role,
+    Unfinished,
+    UserKey,
+    Visibility,
+)
 
 __all__ = [
     "HOUR_S",
@@ -335,5 +345,6 @@ def message_from_json(fields: Mapping[str, Any]) -> Message:
         "chat_kind": ChatKind(fields["chat_kind"]),
         "vouched": None if vouched is None else Role(vouched),
         "addressed": Addressed(fields.get("addressed", Addressed.DIRECTLY)),
+        "visibility": Visibility(fields.get("visibility", Visibility.EVERYONE)),
     }
     return Message(**known)

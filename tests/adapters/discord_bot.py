@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from adapters.waiting import until_async
 from conftest import make_dialogue, until
-from glmbot.engine.local import LocalEngine
+from glmbot.engine.base import Engine
 from glmbot.messages import ConversationKey
 from glmbot.store.base import Store
 from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
@@ -24,7 +24,7 @@ MENTION = f"<@{BOT_ID}>"
 
 @asynccontextmanager
 async def bot(
-    server: DiscordServer, engine: LocalEngine, store: Store, **changes: Any
+    server: DiscordServer, engine: Engine, store: Store, **changes: Any
 ) -> AsyncGenerator[DiscordAdapter]:
     """`settings` among the changes are the adapter's; all others are the dialogue's."""
     settings = DiscordSettings(
@@ -36,6 +36,8 @@ async def bot(
     )
     adapter = DiscordAdapter(settings, make_dialogue(engine, store, **changes))
     await adapter.start()
+    # discord.py waits so long for one more server before it says that it is ready.
+    adapter._client._connection.guild_ready_timeout = 0.1  # pyright: ignore[reportAttributeAccessIssue]
     running = asyncio.create_task(adapter.run())
     connected = len(server.identified)
     await until(lambda: len(server.identified) > connected)

@@ -25,6 +25,8 @@ BOT_ID = 100000000000000001
 APPLICATION_ID = 100000000000000001
 GUILD_ID = 200000000000000000
 CHANNEL_ID = 300000000000000000
+GROUP_DM_ID = 600000000000000000
+BETWEEN_ID = 600000000000000001
 BOT = {
     "id": str(BOT_ID), "username": "glmbot", "discriminator": "0", "global_name": None, "avatar": None,
     "bot": True, "flags": 0,
@@ -189,15 +191,17 @@ class DiscordServer:
             for button in row["components"]
         ]
 
-    async def use(self, command: str, *, user: int = 7, locale: str = "en-US", **options: str) -> str:
-        """A person uses a slash command in the channel. Returns the interaction's token."""
+    async def use(
+        self, command: str, *, user: int = 7, locale: str = "en-US", place: str = "server", **options: str
+    ) -> str:
+        """A person uses a slash command in the channel, or in another `place`. Returns the interaction's token."""
         data = {
             "id": str(self._command(command)["id"]),
             "name": command,
             "type": 1,
             "options": [{"name": name, "type": 3, "value": value} for name, value in options.items()],
         }
-        return await self._interact(2, data, user=user, locale=locale)
+        return await self._interact(2, data, user=user, locale=locale, place=place)
 
     async def _interact(
         self,
@@ -208,8 +212,11 @@ class DiscordServer:
         locale: str = "en-US",
         message: dict[str, Any] | None = None,
         channel: int = CHANNEL_ID,
+        place: str = "server",
     ) -> str:
-        event = self.interaction(kind, data, user=user, locale=locale, message=message, channel=channel)
+        event = self.interaction(
+            kind, data, user=user, locale=locale, message=message, channel=channel, place=place
+        )
         await self.dispatch("INTERACTION_CREATE", event)
         return str(event["token"])
 
@@ -222,11 +229,16 @@ class DiscordServer:
         locale: str = "en-US",
         message: dict[str, Any] | None = None,
         channel: int = CHANNEL_ID,
+        place: str = "server",
     ) -> dict[str, Any]:
-        """The event, whose token can be answered from now on."""
+        """The event, whose token can be answered from now on.
+
+        place: "server"; "direct", with the bot; "group" and "between" are a group's and two people's direct
+        channel, where one of them has installed the app.
+        """
         interaction_id, token = self._new_id(), f"token{self._new_id()}"
         self._interactions[token] = {"id": str(interaction_id), "at": time.monotonic(), "acknowledged": False}
-        return {
+        event = {
             "id": str(interaction_id),
             "application_id": str(APPLICATION_ID),
             "type": kind,
@@ -246,6 +258,21 @@ class DiscordServer:
             "attachment_size_limit": 10485760,
             "data": data,
         }
+        if place == "server":
+            return event
+        for name in ("guild_id", "guild_locale", "member"):
+            del event[name]
+        number = {"direct": self.direct_channel(user), "group": GROUP_DM_ID, "between": BETWEEN_ID}[place]
+        return event | {
+            "user": _person(user),
+            "context": 1 if place == "direct" else 2,
+            "authorizing_integration_owners": {"0": "0"} if place == "direct" else {"1": str(user)},
+            "channel_id": str(number),
+            "channel": {
+                "id": str(number), "type": 3 if place == "group" else 1, "last_message_id": None, "name": None,
+                "owner_id": "1", "recipients": [_person(user)] if place == "direct" else [_person(7), _person(8)],
+            },
+        }  # fmt: skip
 
     def hold(self, channel: int, seconds: float) -> None:
         """Every write to this channel is answered 429 for so long."""

@@ -1,0 +1,155 @@
+"""Where something is said on Discord, and what follows: whose history it is, and who may do what there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapters.discord_bot import IN_CHANNEL, MENTION, USER, answered, bot
+from adapters.scripted import ScriptedEngine
+from adapters.waiting import until_async
+from conftest import until
+from glmbot.dialogue.access import Access
+from glmbot.messages import ChatKey, ChatKind, ConversationKey, Message, UserKey, Visibility
+from glmbot.store.base import Store
+from glmbot_discord.normalize import carried_over
+from platforms.discord_server import BETWEEN_ID, CHANNEL_ID, GROUP_DM_ID, DiscordServer
+
+ADMIN, MEMBER, NEWCOMER = 1, 7, 9
+ACCESS = Access(admins={UserKey("discord", ADMIN)}, users={UserKey("discord", MEMBER)})
+
+
+async def told(discord: DiscordServer, command: str, *, user: int, **options: str) -> str:
+    """What the one who uses a slash command reads in the end."""
+    token = await discord.use(command, user=user, **options)
+    await until(lambda: "".join(discord.replies_to(token)).strip("…"))
+    return "\n".join(discord.replies_to(token))
+
+
+async def test_a_slash_command_has_the_rights_of_its_channel_whoever_sees_its_answer(
+    discord: DiscordServer, sqlite_store: Store
+) -> None:
+    channel = ChatKey("discord", CHANNEL_ID)
+    async with bot(discord, ScriptedEngine(), sqlite_store, access=ACCESS):
+        assert "for administrators" in await told(discord, "prompt", user=MEMBER, value="Only insults.")
+        assert "for administrators" in await told(discord, "mode", user=MEMBER, value="all")
+        assert "not on this bot's list" in await told(discord, "status", user=NEWCOMER)
+        assert await sqlite_store.settings(channel) == {}
+        await told(discord, "prompt", user=ADMIN, value="Be brief.")
+        assert "every message" in await told(discord, "mode", user=ADMIN, value="all")
+        await told(discord, "allow", user=ADMIN, value="here")
+        assert await sqlite_store.settings(channel) == {
+            "prompt": "Be brief.",
+            "mode": "all",
+            "access": "user",
+        }
+        options = {"lang": {"value": "zh"}, "forget": {"value": "yes"}}
+        for command in ("new", "reset", "stop", "context", "help", "whoami", "lang", "prompt", "forget"):
+            assert "list" not in await told(discord, command, user=NEWCOMER, **options.get(command, {}))
+        assert {callback["data"]["flags"] for callback in discord.callbacks} == {64}, "each for one alone"
+
+
+async def test_a_history_is_sent_to_its_owner_from_a_channel_but_never_into_one(
+    discord: DiscordServer, sqlite_store: Store
+) -> None:
+    async with bot(discord, ScriptedEngine(), sqlite_store):
+        await discord.use("export")
+        await until(lambda: discord.files)
+        assert [name for name, _ in discord.files] == ["glmbot-export.json"]
+        assert discord.callbacks[-1]["data"]["flags"] == 64
+        await discord.say(f"{MENTION} /export")
+        await until(discord.texts)
+        assert "private" in discord.texts()[0]
+        assert len(discord.files) == 1
+
+
+async def test_what_is_asked_by_slash_command_is_a_question_whatever_it_begins_with(
+    discord: DiscordServer, sqlite_store: Store
+) -> None:
+    async with bot(discord, ScriptedEngine(), sqlite_store):
+        for number, question in enumerate(("/8ball", "/prompt Only insults.", "/usr/bin?"), 1):
+            await discord.use("ask", question=question)
+            await answered(sqlite_store, number)
+        turns = await sqlite_store.last_turns(IN_CHANNEL, 9)
+        assert [turn.question for turn in turns] == ["/8ball", "/prompt Only insults.", "/usr/bin?"]
+        assert await sqlite_store.settings(ChatKey("discord", CHANNEL_ID)) == {}
+
+
+@pytest.mark.parametrize(("place", "chat"), [("group", GROUP_DM_ID), ("between", BETWEEN_ID)])
+async def test_people_of_one_direct_channel_have_a_history_each(
+    discord: DiscordServer, sqlite_store: Store, place: str, chat: int
+) -> None:
+    async with bot(discord, ScriptedEngine(), sqlite_store, access=ACCESS):
+        for user in (MEMBER, ADMIN):
+            await discord.use("ask", user=user, place=place, question=f"of {user}")
+            key = ConversationKey("discord", chat, user)
+            await answered(sqlite_store, 1, key)
+            assert [turn.question for turn in await sqlite_store.last_turns(key, 9)] == [f"of {user}"]
+        assert "for administrators" in await told(discord, "prompt", user=MEMBER, place=place, value="x")
+    assert await sqlite_store.last_turns(ConversationKey("discord", chat), 9) == []
+
+
+async def test_alone_with_the_bot_words_and_slash_commands_share_a_history(
+    discord: DiscordServer, sqlite_store: Store
+) -> None:
+    direct = ConversationKey("discord", DiscordServer.direct_channel(USER))
+    async with bot(discord, ScriptedEngine(), sqlite_store, access=ACCESS):
+        await discord.say("one", direct=True)
+        await answered(sqlite_store, 1, direct)
+        await discord.use("ask", place="direct", question="two")
+        await answered(sqlite_store, 2, direct)
+    assert [turn.question for turn in await sqlite_store.last_turns(direct, 9)] == ["one", "two"]
+
+
+async def test_people_of_a_server_that_the_library_does_not_know_have_a_history_each(
+    discord: DiscordServer, sqlite_store: Store
+) -> None:
+    """Its GUILD_CREATE is late, or was left out as unreadable; so were its channels and threads."""
+
+    def elsewhere(channel: int, user: int, text: str, **changes: Any) -> dict[str, Any]:
+        spoken = discord.spoken(discord._new_id(), channel, user, text, direct=False)
+        return spoken | {"guild_id": "999000000000000000"} | changes
+
+    engine = ScriptedEngine()
+    async with bot(discord, engine, sqlite_store):
+        for channel_type, channel in ((0, 700), (11, 701)):
+            for user in (7, 8):
+                asked = elsewhere(channel, user, f"{MENTION} of {user}", channel_type=channel_type)
+                key = ConversationKey("discord", channel, user)
+                await discord.send_raw("MESSAGE_CREATE", asked)
+                await answered(sqlite_store, 1, key)
+                edited = {
+                    "content": f"{MENTION} again of {user}",
+                    "edited_timestamp": "2026-01-01T00:00:00+00:00",
+                }
+                await discord.send_raw("MESSAGE_UPDATE", asked | edited)
+                await until_async(
+                    lambda key=key: sqlite_store.last_turns(key, 9),
+                    lambda turns, user=user: [turn.question for turn in turns] == [f"again of {user}"],
+                )
+                await answered(sqlite_store, 1, key)
+                shown = discord.messages[channel][max(discord.messages[channel])]
+                (retry,) = [
+                    button["custom_id"]
+                    for row in shown["components"]
+                    for button in row["components"]
+                    if "retry" in button["custom_id"]
+                ]
+                before = len(engine.prompts)
+                pressed = discord.interaction(
+                    3, {"custom_id": retry, "component_type": 2}, user=user, message=shown, channel=channel
+                )
+                await discord.send_raw("INTERACTION_CREATE", pressed | {"guild_id": "999000000000000000"})
+                await until(lambda before=before: len(engine.prompts) > before)
+                await answered(sqlite_store, 1, key)
+            assert await sqlite_store.last_turns(ConversationKey("discord", channel), 9) == []
+
+
+def test_what_an_earlier_release_stored_as_private_is_obeyed_with_the_rights_of_its_channel() -> None:
+    channel, direct = ConversationKey("discord", CHANNEL_ID, 7), ConversationKey("discord", 5)
+    stored = Message("interaction 1", channel, UserKey("discord", 7), "/prompt x", ChatKind.PRIVATE)
+    read = carried_over(stored)
+    assert (read.chat_kind, read.visibility) == (ChatKind.GROUP, Visibility.ASKER)
+    alone = Message("interaction 1", direct, UserKey("discord", 7), "/prompt x", ChatKind.PRIVATE)
+    assert carried_over(alone) is alone
