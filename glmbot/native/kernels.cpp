@@ -9,12 +9,11 @@
 // Hidden states are float32 [tokens, width]. Weights lie in blocks of 16 output rows, so that a vector register holds
 // one column (or 2, or 4) of 16 rows, and the sum over columns needs no sum across a register.
 
+#include "vectors.h"
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
@@ -23,103 +22,16 @@
 
 namespace {
 
-typedef float f16 __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t i16 __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint32_t u16 __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int8_t b16 __attribute__((vector_size(16), aligned(1), may_alias));
-typedef uint16_t h16 __attribute__((vector_size(32), aligned(2), may_alias));
-
-constexpr int kLanes = 16;   // output rows in a block
+// Output rows in a block: kLanes.
 constexpr int kBlock = 32;   // columns that share one scale of the quantised activations
-constexpr int kTile = 8;     // tokens that share one reading of the weights
+#if defined(GLMBOT_AVX2)
+constexpr int kTile = 4;     // tokens that share one reading of the weights: as many sums as there are registers for
+#else
+constexpr int kTile = 8;
+#endif
 constexpr int kAhead = 4096; // bytes of weights that are asked for before they are needed
 
 enum WeightKind { kFloat32 = 0, kBfloat16 = 1, kInt8 = 2, kInt4 = 3, kRowsBfloat16 = 4, kRowsFloat32 = 5 };
-
-inline f16 splat(float x) { return f16{} + x; }
-inline f16 load(const float* p) { return *(const f16*)p; }
-inline void store(float* p, f16 v) { *(f16*)p = v; }
-
-inline f16 from_bfloat16(const uint16_t* p) {
-  return (f16)(__builtin_convertvector(*(const h16*)p, u16) << 16);
-}
-inline float from_bfloat16(uint16_t bits) {
-  uint32_t wide = (uint32_t)bits << 16;
-  float value;
-  memcpy(&value, &wide, 4);
-  return value;
-}
-inline uint16_t to_bfloat16(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, 4);
-  if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)((bits >> 16) | 0x40);  // NaN stays NaN
-  return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-inline f16 from_float16(const uint16_t* p) {
-#if defined(__AVX512F__)
-  return (f16)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
-#else
-  f16 out;
-  for (int lane = 0; lane < kLanes; lane++) {
-    _Float16 half;
-    memcpy(&half, p + lane, 2);
-    out[lane] = (float)half;
-  }
-  return out;
-#endif
-}
-// The sum of a register, in an order of its own that never changes.
-inline float sum(f16 v) {
-  float part[kLanes];
-  store(part, v);
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int lane = 0; lane < half; lane++) part[lane] += part[lane + half];
-  return part[0];
-}
-// Always one rounding: left to the compiler, two ways through this file could round differently.
-inline f16 fma16(f16 a, f16 b, f16 c) {
-#if defined(__AVX512F__)
-  return (f16)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#else
-  return a * b + c;
-#endif
-}
-// One sum of each of 16 registers. Each round folds two halves together: 8 sums of 8 lanes, 4 of 4, …
-#define FOLD(a, b, low, high) (__builtin_shufflevector(a, b, low) + __builtin_shufflevector(a, b, high))
-#define LOW8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
-#define HIGH8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
-#define LOW4 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27
-#define HIGH4 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31
-#define LOW2 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29
-#define HIGH2 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31
-#define LOW1 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define HIGH1 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-inline f16 sums_of_16(const f16* v) {
-  f16 a[8], b[4], c[2];
-  for (int i = 0; i < 8; i++) a[i] = FOLD(v[2 * i], v[2 * i + 1], LOW8, HIGH8);
-  for (int i = 0; i < 4; i++) b[i] = FOLD(a[2 * i], a[2 * i + 1], LOW4, HIGH4);
-  for (int i = 0; i < 2; i++) c[i] = FOLD(b[2 * i], b[2 * i + 1], LOW2, HIGH2);
-  return FOLD(c[0], c[1], LOW1, HIGH1);
-}
-inline f16 smaller(f16 a, f16 b) { return a < b ? a : b; }
-inline f16 larger(f16 a, f16 b) { return a > b ? a : b; }
-
-// e^x: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes' coefficients; error about 1e-7 relative).
-inline f16 exponential(f16 x) {
-  x = smaller(larger(x, splat(-87.0f)), splat(88.0f));
-  f16 shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to the nearest whole number
-  f16 n = shifted - 12582912.0f;
-  f16 r = fma16(n, splat(2.12194440e-4f), fma16(n, splat(-0.693359375f), x));
-  f16 p = splat(1.9875691500e-4f);
-  p = fma16(p, r, splat(1.3981999507e-3f));
-  p = fma16(p, r, splat(8.3334519073e-3f));
-  p = fma16(p, r, splat(4.1665795894e-2f));
-  p = fma16(p, r, splat(1.6666665459e-1f));
-  p = fma16(p, r, splat(5.0000001201e-1f));
-  p = fma16(p * r, r, r + 1.0f);
-  i16 power = (__builtin_convertvector(n, i16) + 127) << 23;
-  return p * (f16)power;
-}
 
 // ---- the step ----------------------------------------------------------------------------------------------------
 
@@ -176,9 +88,8 @@ void quantise(const float* x, int columns, int8_t* codes, float* scale, float* c
   for (int block = 0; block < columns / kBlock; block++) {
     const float* in = x + block * kBlock;
     f16 low = load(in), high = load(in + 16);
-    f16 size_low = low < 0.0f ? -low : low, size_high = high < 0.0f ? -high : high;
     float part[kLanes];
-    store(part, larger(size_low, size_high));
+    store(part, larger(absolute(low), absolute(high)));
     float largest = 0;
     for (int lane = 0; lane < kLanes; lane++) largest = part[lane] > largest ? part[lane] : largest;
     float factor = largest / 127.0f;
@@ -187,19 +98,72 @@ void quantise(const float* x, int columns, int8_t* codes, float* scale, float* c
     if (!(check - check == 0.0f)) factor = check - check;
     const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
     // The addition rounds to the nearest whole number.
-    const i16 first = __builtin_convertvector(low * inverse + 12582912.0f - 12582912.0f, i16);
-    const i16 second = __builtin_convertvector(high * inverse + 12582912.0f - 12582912.0f, i16);
-    *(b16*)(codes + block * kBlock) = __builtin_convertvector(first, b16);
-    *(b16*)(codes + block * kBlock + kLanes) = __builtin_convertvector(second, b16);
-    const i16 both = first + second;
-    int total = 0;
-    for (int lane = 0; lane < kLanes; lane++) total += both[lane];
+    const i16 first = to_int(low * inverse + 12582912.0f - 12582912.0f);
+    const i16 second = to_int(high * inverse + 12582912.0f - 12582912.0f);
+    store_bytes(codes + block * kBlock, first);
+    store_bytes(codes + block * kBlock + kLanes, second);
     scale[block] = factor;
-    code_sum[block] = factor * (float)total;
+    code_sum[block] = factor * (float)sum(first + second);
   }
 }
 
 // ---- products ----------------------------------------------------------------------------------------------------
+
+// Sums over the 32 columns of a block, for each of its 16 rows with each of M tokens. Weights count from 0, or where
+// they are signed from -128 (kInt8 with AVX2, whose products of bytes hold 16 bits).
+#if defined(GLMBOT_AVX2)
+
+inline __m256i four_codes(const int8_t* p) {
+  int32_t four;
+  memcpy(&four, p, 4);
+  return _mm256_set1_epi32(four);
+}
+
+template <int kBits>
+constexpr bool kSigned = kBits == 8;
+
+template <int kBits, int M>
+inline void block_sums(const uint8_t* data, const int8_t* codes, int64_t width, i16* sums) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  const __m256i* at = (const __m256i*)data;
+  __m256i low[M], high[M];
+  for (int m = 0; m < M; m++) low[m] = high[m] = _mm256_setzero_si256();
+  if (kBits == 4) {
+    // Eight sums of two products are at most 8 * 2 * 15 * 127, which 16 bits hold.
+    const __m256i nibble = _mm256_set1_epi8(15);
+    for (int part = 0; part < 4; part++) {
+      const __m256i a = _mm256_loadu_si256(at + 2 * part), b = _mm256_loadu_si256(at + 2 * part + 1);
+      const __m256i a0 = _mm256_and_si256(a, nibble), a1 = _mm256_and_si256(_mm256_srli_epi16(a, 4), nibble);
+      const __m256i b0 = _mm256_and_si256(b, nibble), b1 = _mm256_and_si256(_mm256_srli_epi16(b, 4), nibble);
+      for (int m = 0; m < M; m++) {
+        const __m256i c0 = four_codes(codes + m * width + 8 * part), c1 = four_codes(codes + m * width + 8 * part + 4);
+        low[m] = _mm256_add_epi16(low[m], _mm256_add_epi16(_mm256_maddubs_epi16(a0, c0), _mm256_maddubs_epi16(a1, c1)));
+        high[m] = _mm256_add_epi16(high[m], _mm256_add_epi16(_mm256_maddubs_epi16(b0, c0), _mm256_maddubs_epi16(b1, c1)));
+      }
+    }
+    for (int m = 0; m < M; m++) sums[m] = {_mm256_madd_epi16(low[m], ones), _mm256_madd_epi16(high[m], ones)};
+  } else {
+    // |weight| * (code with the weight's sign): at most 2 * 128 * 127, which 16 bits hold.
+    const __m256i flip = _mm256_set1_epi8((char)0x80);
+    for (int part = 0; part < 8; part++) {
+      const __m256i a = _mm256_xor_si256(_mm256_loadu_si256(at + 2 * part), flip), a_size = _mm256_abs_epi8(a);
+      const __m256i b = _mm256_xor_si256(_mm256_loadu_si256(at + 2 * part + 1), flip), b_size = _mm256_abs_epi8(b);
+      for (int m = 0; m < M; m++) {
+        const __m256i c = four_codes(codes + m * width + 4 * part);
+        const __m256i first = _mm256_maddubs_epi16(a_size, _mm256_sign_epi8(c, a));
+        const __m256i second = _mm256_maddubs_epi16(b_size, _mm256_sign_epi8(c, b));
+        low[m] = _mm256_add_epi32(low[m], _mm256_madd_epi16(first, ones));
+        high[m] = _mm256_add_epi32(high[m], _mm256_madd_epi16(second, ones));
+      }
+    }
+    for (int m = 0; m < M; m++) sums[m] = {low[m], high[m]};
+  }
+}
+
+#else
+
+template <int kBits>
+constexpr bool kSigned = false;
 
 #if defined(__AVX512VNNI__)
 typedef __m512i codes64;
@@ -239,6 +203,22 @@ inline void load_block(const uint8_t* data, codes64* weights) {
   }
 }
 
+template <int kBits, int M>
+inline void block_sums(const uint8_t* data, const int8_t* codes, int64_t width, i16* sums) {
+  codes64 weights[8];
+  load_block<kBits>(data, weights);
+  for (int m = 0; m < M; m++) {
+    const int8_t* a = codes + m * width;
+    i16 first = no_sums(), second = no_sums();
+    for (int part = 0; part < 8; part += 2) {
+      first = dot4(first, weights[part], a + 4 * part);
+      second = dot4(second, weights[part + 1], a + 4 * part + 4);
+    }
+    sums[m] = first + second;
+  }
+}
+#endif
+
 // R blocks of 16 rows with M tokens. Sums of integers are exact; the float sum runs over blocks of 32 columns.
 template <int kBits, bool kGrouped, int R, int M>
 void integer_tile(const Weight& w, int row_block, const int8_t* codes, const float* scale, const float* code_sum,
@@ -247,37 +227,34 @@ void integer_tile(const Weight& w, int row_block, const int8_t* codes, const flo
   const int64_t bytes = (int64_t)w.columns * kLanes * kBits / 8;
   const uint8_t* data = (const uint8_t*)w.data + row_block * bytes;
   const int per_group = kGrouped ? blocks / w.groups : blocks;
+  const float middle = kSigned<kBits> ? 0.0f : kBits == 8 ? -128.0f : -8.0f;
   f16 acc[R][M];
-  for (int r = 0; r < R; r++) for (int m = 0; m < M; m++) acc[r][m] = f16{};
+  for (int r = 0; r < R; r++) for (int m = 0; m < M; m++) acc[r][m] = zeros();
   f16 factor[R], low[R];
-  for (int r = 0; r < R; r++) factor[r] = low[r] = f16{};
+  for (int r = 0; r < R; r++) factor[r] = low[r] = zeros();
   for (int block = 0; block < blocks; block++) {
     if (kGrouped && block % per_group == 0) {
       for (int r = 0; r < R; r++) {
         const int64_t at = ((int64_t)(row_block + r) * w.groups + block / per_group) * kLanes;
         factor[r] = from_float16(w.scale + at);
         low[r] = from_float16(w.minimum + at);
+        if (kSigned<kBits>) low[r] = fma16(factor[r], splat(128.0f), low[r]);
       }
     }
     for (int r = 0; r < R; r++) {
-      codes64 weights[8];
-      const uint8_t* ahead = data + r * bytes + (int64_t)block * kBlock * kLanes * kBits / 8 + kAhead;
-      for (int line = 0; line < kBits; line++) __builtin_prefetch(ahead + 64 * line);
-      load_block<kBits>(data + r * bytes + (int64_t)block * kBlock * kLanes * kBits / 8, weights);
+      const uint8_t* here = data + r * bytes + (int64_t)block * kBlock * kLanes * kBits / 8;
+      for (int line = 0; line < kBits; line++) __builtin_prefetch(here + kAhead + 64 * line);
+      i16 sums[M];
+      block_sums<kBits, M>(here, codes + block * kBlock, width, sums);
       for (int m = 0; m < M; m++) {
-        const int8_t* a = codes + (int64_t)m * width + block * kBlock;
-        i16 first = {}, second = {};
-        for (int part = 0; part < 8; part += 2) {
-          first = dot4(first, weights[part], a + 4 * part);
-          second = dot4(second, weights[part + 1], a + 4 * part + 4);
-        }
         const int at = m * (width / kBlock) + block;
-        f16 whole = __builtin_convertvector(first + second, f16);
+        const f16 whole = from_int(sums[m]);
         if (kGrouped) {
           acc[r][m] = fma16(low[r], splat(code_sum[at]), fma16(whole, factor[r] * scale[at], acc[r][m]));
+        } else if (kSigned<kBits>) {
+          acc[r][m] = fma16(whole, splat(scale[at]), acc[r][m]);
         } else {
-          const f16 middle = splat((kBits == 8 ? -128.0f : -8.0f) * code_sum[at]);
-          acc[r][m] += fma16(whole, splat(scale[at]), middle);
+          acc[r][m] += fma16(whole, splat(scale[at]), splat(middle * code_sum[at]));
         }
       }
     }
@@ -297,9 +274,8 @@ inline f16 pair_product(f16 acc, const uint16_t* weights, const uint16_t* activa
 }
 #else
 inline f16 pair_product(f16 acc, const uint16_t* weights, const uint16_t* activations) {
-  u16 both = *(const u16*)weights;
-  acc = fma16((f16)(both << 16), splat(from_bfloat16(activations[0])), acc);
-  return fma16((f16)(both & 0xffff0000u), splat(from_bfloat16(activations[1])), acc);
+  acc = fma16(first_of_pairs(weights), splat(from_bfloat16(activations[0])), acc);
+  return fma16(second_of_pairs(weights), splat(from_bfloat16(activations[1])), acc);
 }
 #endif
 
@@ -310,7 +286,7 @@ void bfloat16_tile(const Weight& w, int row_block, const uint16_t* activations, 
   const int64_t block = (int64_t)w.columns * kLanes;
   const uint16_t* data = (const uint16_t*)w.data + row_block * block;
   f16 acc[R][M];
-  for (int r = 0; r < R; r++) for (int m = 0; m < M; m++) acc[r][m] = f16{};
+  for (int r = 0; r < R; r++) for (int m = 0; m < M; m++) acc[r][m] = zeros();
   for (int column = 0; column < w.columns; column += 2)
     for (int r = 0; r < R; r++) {
       const uint16_t* weights = data + r * block + (int64_t)column * kLanes;
@@ -326,7 +302,7 @@ void float32_tile(const Weight& w, int row_block, const float* x, int64_t x_stri
   const int64_t block = (int64_t)w.columns * kLanes;
   const float* data = (const float*)w.data + row_block * block;
   f16 acc[R][M];
-  for (int r = 0; r < R; r++) for (int m = 0; m < M; m++) acc[r][m] = f16{};
+  for (int r = 0; r < R; r++) for (int m = 0; m < M; m++) acc[r][m] = zeros();
   for (int column = 0; column < w.columns; column++)
     for (int r = 0; r < R; r++) {
       const float* at = data + r * block + (int64_t)column * kLanes;
@@ -374,11 +350,13 @@ void tile_of(const Product& p, int row_block, int token, int tokens, float* out)
     case 1: return tile<R, 1>(p, row_block, token, out);
     case 2: return tile<R, 2>(p, row_block, token, out);
     case 3: return tile<R, 3>(p, row_block, token, out);
+#if !defined(GLMBOT_AVX2)
     case 4: return tile<R, 4>(p, row_block, token, out);
     case 5: return tile<R, 5>(p, row_block, token, out);
     case 6: return tile<R, 6>(p, row_block, token, out);
     case 7: return tile<R, 7>(p, row_block, token, out);
-    default: return tile<R, 8>(p, row_block, token, out);
+#endif
+    default: return tile<R, kTile>(p, row_block, token, out);
   }
 }
 
@@ -389,7 +367,8 @@ void blocks_of(const Product& p, int64_t begin, int64_t end, int tokens, bool ad
   const bool whole = w.kind == kInt8 || w.kind == kInt4;
   for (int64_t block = begin; block < end;) {
     // Integers: one block at a time reads memory in one stream. Floats: several, as each waits for its last sum.
-    const int wanted = whole ? (tokens == 2 ? 2 : 1) : tokens <= 2 ? 4 : tokens <= 4 ? 2 : 1;
+    const int most = kTile / 2;  // rows and tokens whose float sums fit the registers
+    const int wanted = whole ? (tokens == 2 ? 2 : 1) : tokens <= most / 2 ? 4 : tokens <= most ? 2 : 1;
     const int together = end - block >= wanted ? wanted : 1;
     for (int token = 0; token < tokens; token += kTile) {
       const int some = tokens - token < kTile ? tokens - token : kTile;
@@ -419,7 +398,7 @@ inline void row_sums(const Product& p, int64_t first, int rows, int token, f16* 
   const bool wide = w.kind == kRowsFloat32;
   int64_t at[4];
   for (int row = 0; row < 4; row++) at[row] = (first + (row < rows ? row : 0)) * w.columns;
-  for (int i = 0; i < 4 * M; i++) acc[i] = f16{};
+  for (int i = 0; i < 4 * M; i++) acc[i] = zeros();
   int column = 0;
 #if defined(__AVX512BF16__)
   for (; !wide && column + 2 * kLanes <= w.columns; column += 2 * kLanes)
@@ -449,7 +428,7 @@ void rows_with(const Product& p, int64_t first, int rows, int token, bool adds) 
   for (int row = 0; row < rows; row += kRows) {
     const int some = rows - row < kRows ? rows - row : kRows;
     f16 acc[kLanes];
-    for (int i = 0; i < kLanes; i++) acc[i] = f16{};
+    for (int i = 0; i < kLanes; i++) acc[i] = zeros();
     for (int part = 0; part < some; part += 4)
       row_sums<M>(p, first + row + part, some - part, token, acc + part * M);
     float sums[kLanes];
@@ -483,7 +462,7 @@ void rows_of(const Product& p, int64_t begin, int64_t end, int tokens, bool adds
 void norm_piece(const Op& op, const float* in, float* out) {
   const float* weight = (const float*)op.p;
   const float* bias = (const float*)op.q;
-  f16 total = {}, squares = {};
+  f16 total = zeros(), squares = zeros();
   float mean = 0;
   if (op.a == 1) {
     for (int i = 0; i < op.width; i += kLanes) total += load(in + i);
@@ -531,7 +510,7 @@ void write_cached(void* cache, int64_t at, const float* in, int head_dim, bool w
 }
 
 inline f16 key_part(const void* keys, int64_t at, bool wide, const float* query, const uint16_t* pairs, int head_dim) {
-  f16 dots = {};
+  f16 dots = zeros();
 #if defined(__AVX512BF16__)
   if (!wide && head_dim % 32 == 0) {
     const uint16_t* k = (const uint16_t*)keys + at;
@@ -558,7 +537,7 @@ void attend_heads(const float* const* query, const void* keys, const void* value
   for (int h = 0; h < H; h++) {
     largest[h] = -INFINITY;
     total[h] = 0;
-    for (int part = 0; part < parts; part++) acc[h][part] = f16{};
+    for (int part = 0; part < parts; part++) acc[h][part] = zeros();
     for (int i = 0; i < head_dim; i++) pairs[h][i] = to_bfloat16(query[h][i]);
   }
   for (int key = 0; key < count; key += kLanes) {
@@ -568,13 +547,13 @@ void attend_heads(const float* const* query, const void* keys, const void* value
       f16 dots[kLanes];
       for (int j = 0; j < some; j++)
         dots[j] = key_part(keys, (first + key + j) * head_dim, wide, query[h], pairs[h], head_dim);
-      for (int j = some; j < kLanes; j++) dots[j] = f16{};
+      for (int j = some; j < kLanes; j++) dots[j] = zeros();
       float scores[kLanes];
       store(scores, sums_of_16(dots) * scaling);
       float highest = largest[h];
       for (int j = 0; j < some; j++) highest = scores[j] > highest ? scores[j] : highest;
       if (highest > largest[h]) {
-        const float less = exponential(splat(largest[h] - highest))[0];
+        const float less = first_lane(exponential(splat(largest[h] - highest)));
         total[h] *= less;
         for (int part = 0; part < parts; part++) acc[h][part] *= less;
         largest[h] = highest;
@@ -766,7 +745,7 @@ API const char* glmbot_features() {
       "avx512-vnni "
 #elif defined(__AVX512F__)
       "avx512 "
-#elif defined(__AVX2__)
+#elif defined(GLMBOT_AVX2)
       "avx2 "
 #endif
 #if defined(__AVX512BF16__)

@@ -25,6 +25,7 @@ __all__ = ["compile_kernels", "kernels", "open_kernels"]
 _log = logging.getLogger(__name__)
 
 _SOURCE = Path(__file__).parent / "kernels.cpp"
+_VECTORS = Path(__file__).parent / "vectors.h"
 # Contraction is off so that the compiler can't round two ways through the same sum differently.
 _FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math",
           "-ffp-contract=off", "-Wno-psabi")  # fmt: skip
@@ -61,7 +62,7 @@ def compile_kernels(compiler: str, folder: Path, architecture: str) -> Path:
         # The same OpenMP library as torch's, and so the same threads: torch brought it into the process already.
         flags.append("-fopenmp")
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=30).stdout
-    depends = (_SOURCE.read_bytes(), version, " ".join(flags).encode(), _processor().encode())
+    depends = (_SOURCE.read_bytes(), _VECTORS.read_bytes(), version, " ".join(flags).encode(), _processor().encode())
     name = hashlib.sha256(b"\0".join(depends)).hexdigest()[:24]
     target = folder / f"kernels-{name}.so"
     if target.is_file():
