@@ -10,6 +10,7 @@
     ├── LimitReached           a program asked as much as it may for now; says how long to wait
     ├── BackupError            a backup that can't be written, or is none
     ├── AdapterError           a platform refused us: token, port, network
+    │   └── PlatformRefused    and would again: the configuration must change
     └── EngineError            one answer could not be generated
         ├── QueueFull          too many are waiting; says how long it would take
         ├── PromptTooLong      prompt and answer exceed the context
@@ -40,6 +41,7 @@ __all__ = [
     "LimitReached",
     "ModelFileError",
     "NumericalFault",
+    "PlatformRefused",
     "PrecisionError",
     "PromptInvalid",
     "PromptTooLong",
@@ -94,6 +96,10 @@ class BackupError(GlmbotError):
 
 
 class AdapterError(GlmbotError):
+    pass
+
+
+class PlatformRefused(AdapterError):
     pass
 
 

@@ -1,4 +1,8 @@
-"""Logging: pleasant on a terminal, plain in a file, and never a secret in either."""
+"""Logging: pleasant on a terminal, plain in a file, and never a secret in either.
+
+What is written may hold words of anybody: a record is one line, however it was meant, and of bounded length; a
+flood of the same one is folded.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,11 @@ import json
 import logging
 import re
 import sys
-from collections import deque
-from collections.abc import Iterable
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -15,7 +22,7 @@ from typing import Literal
 from rich.console import Console
 from rich.logging import RichHandler
 
-__all__ = ["RECENT_ERRORS", "LoggedError", "SecretFilter", "set_up_logging"]
+__all__ = ["RECENT_ERRORS", "LoggedError", "SecretFilter", "one_line", "outward", "set_up_logging"]
 
 _MASK = "[secret]"
 _QUIET = (
@@ -33,6 +40,17 @@ _SHAPES = re.compile(
     r"(?<!\d)\d{6,}:[A-Za-z0-9_-]{30,}|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}"
 )
 _SHORTEST = 4
+_LONGEST_MESSAGE = 4000
+_LONGEST_TRACEBACK = 16_000
+_LONGEST_OUTWARD = 300
+_FOLDER = re.compile(r"(?<![\w/:.])/(?:[^\s/:'\"]+/)+")
+# Control characters, the marks that turn the direction of a line, and what else ends one.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# So many of the same line, and so many from the same place, within a window.
+_WINDOW_S = 10.0
+_SAME_LINES = 5
+_SAME_PLACE = 50
+_MOST_PLACES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +78,54 @@ class SecretFilter(logging.Filter):
         return _SHAPES.sub(_MASK, self._known.sub(_MASK, text))
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self.mask(record.getMessage()), None
+        record.msg, record.args = one_line(self.mask(_message(record)), _LONGEST_MESSAGE), None
         if record.exc_info and not record.exc_text:
-            record.exc_text = self.mask(logging.Formatter().formatException(record.exc_info))
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            # Indented, so that no text in an error can pass for a record of its own.
+            lines = _shortened(self.mask(record.exc_text), _LONGEST_TRACEBACK).split("\n")
+            record.exc_text = "\n".join(f"    {_escaped(line).strip()}" for line in lines)
         # Renderers that format the exception anew would show what was masked.
         record.exc_info = None
         return True
 
 
+def one_line(text: str, longest: int) -> str:
+    """With its line ends and control characters written out, and shortened in the middle."""
+    return _escaped(_shortened(text, longest).replace("\n", "\\n").replace("\t", " "))
+
+
+def outward(text: str) -> str:
+    """For those who may ask how the bot is without being its operator: one short line, without any secret and
+    without the folders of a path."""
+    return _FOLDER.sub("", one_line(_secrets.mask(text), _LONGEST_OUTWARD))
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:
+        # An argument that does not fit its place must not cost the record.
+        return f"{record.msg} {record.args!r} ({type(error).__name__})"
+
+
+def _escaped(text: str) -> str:
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def _shortened(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]} … {len(text) - 2 * half} characters … {text[-half:]}"
+
+
+_secrets = SecretFilter(())
+
+
 def set_up_logging(level: str, secrets: Iterable[str], form: Literal["text", "json"] = "text") -> None:
     """`form` "json" writes one object a line, for whoever collects logs."""
-    secrets = list(secrets)
+    global _secrets
     handler: logging.Handler
     if form == "json":
         handler = logging.StreamHandler()
@@ -81,11 +136,11 @@ def set_up_logging(level: str, secrets: Iterable[str], form: Literal["text", "js
     else:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    recent = _Recent(logging.WARNING)
+    _secrets = SecretFilter(secrets)
+    door = _Door([handler, _Recent(logging.WARNING)])
+    door.addFilter(_secrets)
     root = logging.getLogger()
-    root.handlers[:] = [handler, recent]
-    for each in root.handlers:
-        each.addFilter(SecretFilter(secrets))
+    root.handlers[:] = [door]
     root.setLevel(level)
     # HTTP clients write every URL at INFO, and Telegram's URLs hold the token; the Markdown parser writes what
     # people are answered at DEBUG.
@@ -93,9 +148,93 @@ def set_up_logging(level: str, secrets: Iterable[str], form: Literal["text", "js
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
+@dataclass(slots=True)
+class _Seen:
+    since: float
+    count: int = 0
+    held: int = 0
+    last: logging.LogRecord | None = None
+
+
+class _Door(logging.Handler):
+    """Passes records on, a flood of alike ones folded into how many there were."""
+
+    def __init__(self, targets: Sequence[logging.Handler]) -> None:
+        super().__init__()
+        self._targets = targets
+        self._seen: OrderedDict[tuple[str, int, str], _Seen] = OrderedDict()
+        self._timer: threading.Timer | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell_held(record.created)
+        line = (record.name, record.levelno, record.getMessage()[:500])
+        place = (record.name, record.lineno, record.pathname)
+        counts = [
+            (self._of(line, record.created), _SAME_LINES),
+            (self._of(place, record.created), _SAME_PLACE),
+        ]
+        for seen, most in counts:
+            seen.count += 1
+            if seen.count > most:
+                seen.held, seen.last = seen.held + 1, record
+                self._look_later()
+                return
+        self._pass_on(record)
+
+    def flush(self) -> None:
+        self._tell_held(float("inf"))
+
+    def _of(self, key: tuple[str, int, str], now: float) -> _Seen:
+        seen = self._seen.get(key)
+        # A clock that was set back ends a window too.
+        if seen is None or not 0 <= now - seen.since < _WINDOW_S:
+            seen = self._seen[key] = _Seen(now)
+            self._seen.move_to_end(key)
+            if len(self._seen) > _MOST_PLACES:
+                self._tell(self._seen.popitem(last=False)[1])
+        return seen
+
+    def _tell_held(self, now: float) -> None:
+        for key, seen in list(self._seen.items()):
+            if 0 <= now - seen.since < _WINDOW_S:
+                return
+            del self._seen[key]
+            self._tell(seen)
+
+    def _tell(self, seen: _Seen) -> None:
+        if seen.last is None:
+            return
+        more = logging.makeLogRecord({**seen.last.__dict__, "exc_text": None})
+        more.msg = f"… and {seen.held} more like it: {seen.last.getMessage()}"
+        self._pass_on(more)
+
+    def _look_later(self) -> None:
+        """Also when nothing is logged any more."""
+        if self._timer is None:
+            self._timer = threading.Timer(_WINDOW_S, self._look)
+            self._timer.daemon = True
+            with suppress(RuntimeError):  # no thread can be had: the next record tells
+                self._timer.start()
+
+    def _look(self) -> None:
+        self.acquire()
+        try:
+            self._timer = None
+            self._tell_held(time.time())
+            if any(seen.held for seen in self._seen.values()):
+                self._look_later()
+        finally:
+            self.release()
+
+    def _pass_on(self, record: logging.LogRecord) -> None:
+        for target in self._targets:
+            if record.levelno >= target.level:
+                target.handle(record)
+
+
 class _Recent(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        text = "\n".join(filter(None, (record.getMessage(), record.exc_text)))
+        text = "\n".join(filter(None, (record.getMessage(), record.exc_text)))[:_LONGEST_MESSAGE]
         RECENT_ERRORS.append(LoggedError(record.created, record.levelname, text))
 
 

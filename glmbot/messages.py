@@ -36,6 +36,7 @@ __all__ = [
     "Dialogue",
     "Health",
     "Message",
+    "Obstacle",
     "Reply",
     "ReplyState",
     "Role",
@@ -318,6 +319,19 @@ class Health:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """A part that does not work, and why, in words that anybody may read. `partial`: it keeps only some from being
+    answered (one platform, one conversation)."""
+
+    part: str
+    words: str
+    partial: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.words}"
+
+
 class Dialogue(Protocol):
     """The one object that an adapter is handed."""
 
@@ -409,8 +423,8 @@ class Dialogue(Protocol):
 
     def health(self) -> Health: ...
 
-    async def obstacles(self) -> Sequence[str]:
-        """The parts that keep the bot from answering now ("engine", "store"); none when it is ready."""
+    async def obstacles(self) -> Sequence[Obstacle]:
+        """What does not work now: the engine, the store, a platform that is away, a loop that stood still."""
         ...
 
     async def overview(self) -> Overview:
@@ -423,14 +437,23 @@ class Dialogue(Protocol):
 
 
 class Adapter(Protocol):
-    """One platform. Found by the entry-point group `glmbot.adapters`; the built-in ones use the same door."""
+    """One platform. Found by the entry-point group `glmbot.adapters`; the built-in ones use the same door.
+
+    An adapter may have a static method `check(settings, running)` that raises AdapterError for what can be known
+    without any network: a port that is taken, a setting that contradicts another. It is called before the model is
+    loaded, and again when the configuration is read again; `running` are the settings that hold then, else None.
+    """
 
     Settings: ClassVar[type[BaseModel]]
 
     def __init__(self, settings: Any, dialogue: Dialogue) -> None: ...
 
     async def start(self) -> None:
-        """Connect, and return once messages can come in. Raises AdapterError with what is wrong."""
+        """Connect, and return once messages can come in.
+
+        Raises AdapterError with what is wrong; then `stop` is called, and after a while another adapter is made
+        and started. PlatformRefused is for what no second try can mend (a wrong token).
+        """
         ...
 
     async def run(self) -> None:

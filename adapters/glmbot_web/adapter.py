@@ -193,13 +193,16 @@ class WebAdapter:
             "precision": health.precision,
             "running": health.running,
             "waiting": health.waiting,
+            **({"detail": health.detail} if health.detail else {}),
         }
         return web.json_response(body, status=200 if health.ok else 503)
 
     async def _readyz(self, _: web.Request) -> web.Response:
+        """503 where nobody can be answered; what keeps only some from it is named all the same."""
         missing = await self._dialogue.obstacles()
-        body = {"status": "not ready" if missing else "ready", "missing": list(missing)}
-        return web.json_response(body, status=503 if missing else 200)
+        ready = all(obstacle.partial for obstacle in missing)
+        body = {"status": "ready" if ready else "not ready", "missing": [str(each) for each in missing]}
+        return web.json_response(body, status=200 if ready else 503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         """For Prometheus, which sends the token as a bearer where one is set."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from glmbot.background import Background
+from glmbot.background import Background, Troubles, keep_going
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.locks import Locks
 from glmbot.messages import ConversationKey, Message, Unfinished
@@ -60,10 +60,12 @@ class Inbox:
         tries: int = 5,
         on_lost: Callable[[ConversationKey], None] = lambda _: None,
         on_signal: Callable[[str], None] = lambda _: None,
+        troubles: Troubles | None = None,
     ) -> None:
         """claim_s: how long a claim outlives its process. tries: attempts before a message is set aside.
 
         on_lost is told of a conversation that another process may have taken: nothing more may be written there.
+        In troubles stands what keeps messages from being given out.
         """
         self._store = store
         self._clock = clock
@@ -71,15 +73,17 @@ class Inbox:
         self._tries = tries
         self._on_lost = on_lost
         self._on_signal = on_signal
+        self._troubles = troubles or Troubles()
         self._held: dict[ConversationKey, _Held] = {}
         # What was given out of lost conversations and has not ended: it may still write there.
         self._ending: dict[ConversationKey, set[str]] = {}
+        self._damaged: set[ConversationKey] = set()
         self._locks = Locks[ConversationKey]()
         self._queues: dict[str, asyncio.Queue[Unfinished]] = defaultdict(asyncio.Queue)
         self._platforms: set[str] = set()
         self._leases: set[str] = set()
         self._looks = Background()
-        self._store_away = False
+        self._complaint = ""
         self._closing = False
 
     @property
@@ -89,8 +93,8 @@ class Inbox:
     async def run(self) -> None:
         """Keep claims and leases, and hear what other processes say, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._beat())
-            group.create_task(self._listen())
+            for name, work in (("claims", self._beat), ("signals", self._listen)):
+                group.create_task(keep_going(name, work, self._troubles, lambda: self._closing))
 
     async def accept(self, message: Message, *, here: bool = False) -> bool:
         """Record a message. `here`: this process alone can show its answer. Raises StoreError."""
@@ -113,7 +117,14 @@ class Inbox:
             if conversation.platform == platform:
                 del self._ending[conversation]
         stopped = asyncio.Event()
-        feeding = asyncio.create_task(self._feed(platform, stopped))
+        feeding = asyncio.create_task(
+            keep_going(
+                f"{platform}: what is to be answered",
+                lambda: self._feed(platform, stopped),
+                self._troubles,
+                stopped.is_set,
+            )
+        )
         try:
             while True:
                 yield await queue.get()
@@ -227,7 +238,7 @@ class Inbox:
                 await self._store.keep()
                 for conversation in list(self._held):
                     if conversation.platform in self._platforms:
-                        await self._look(conversation)
+                        await self._look_or_tell(conversation)
             except StoreError as error:
                 self._complain(error)
                 now = asyncio.get_running_loop().time()
@@ -246,12 +257,20 @@ class Inbox:
                 await asyncio.sleep(_FIRST_PAUSE_S)
                 continue
             for words in signals:
-                verb, _, rest = words.partition(" ")
-                owner, _, name = rest.partition(" ")
-                if verb != "look":
-                    self._on_signal(words)
-                elif owner == self._store.owner:
-                    self._later(ConversationKey.parse(name), 0)
+                try:
+                    self._obey(words)
+                except ValueError as error:
+                    # Of a process of another release, or of somebody else on the same server.
+                    _log.warning("a signal that can't be read is left out: %s", error)
+
+    def _obey(self, words: str) -> None:
+        """Raises ValueError for words that are none of ours."""
+        verb, _, rest = words.partition(" ")
+        owner, _, name = rest.partition(" ")
+        if verb != "look":
+            self._on_signal(words)
+        elif owner == self._store.owner:
+            self._later(ConversationKey.parse(name), 0)
 
     async def _feed(self, platform: str, stopped: asyncio.Event) -> None:
         """Take what is announced, and now and then look at everything that is open."""
@@ -262,10 +281,13 @@ class Inbox:
                 if loop.time() >= look_around_at:
                     found = await self._store.open_conversations(platform)
                     look_around_at = loop.time() + self._claim_s / 2
+                    self._mended(
+                        platform, {key for key in self._damaged.difference(found) if key.platform == platform}
+                    )
                 else:
                     found = await self._store.waiting(platform, min(_LONGEST_WAIT_S, self._claim_s / 4))
                 for conversation in found:
-                    await self._look(conversation)
+                    await self._look_or_tell(conversation)
             except StoreError as error:
                 self._complain(error)
                 look_around_at = loop.time()
@@ -276,7 +298,7 @@ class Inbox:
             await asyncio.sleep(pause_s)
             while not self._closing:
                 try:
-                    await self._look(conversation)
+                    await self._look_or_tell(conversation)
                     return
                 except StoreError as error:
                     self._complain(error)
@@ -285,6 +307,33 @@ class Inbox:
         self._looks.begin(look())
 
     # ---- one conversation -------------------------------------------------------------------------------------
+
+    async def _look_or_tell(self, conversation: ConversationKey) -> None:
+        """One conversation that can't be looked at keeps no other from being answered. Raises StoreUnavailable."""
+        try:
+            await self._look(conversation)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            reason = str(error) if isinstance(error, StoreError) else type(error).__name__
+            if conversation not in self._damaged:
+                _log.error(
+                    "%s can't be looked at, and waits: %s",
+                    conversation,
+                    reason,
+                    exc_info=not isinstance(error, StoreError),
+                )
+            self._damaged.add(conversation)
+            self._troubles.begin(
+                _damaged_part(conversation.platform), f"can't be answered: {reason}", partial=True
+            )
+        else:
+            self._mended(conversation.platform, {conversation})
+
+    def _mended(self, platform: str, conversations: Set[ConversationKey]) -> None:
+        self._damaged -= conversations
+        if not any(conversation.platform == platform for conversation in self._damaged):
+            self._troubles.end(_damaged_part(platform))
 
     async def _look(self, conversation: ConversationKey) -> None:
         async with self._locks.of(conversation):
@@ -348,11 +397,15 @@ class Inbox:
             await self._store.mark(message, {TRIES: str(max(0, tries - 1))})
 
     def _complain(self, error: StoreError) -> None:
-        if not self._store_away:
+        if self._complaint != str(error):
             _log.error("%s; trying on", error)
-        self._store_away = isinstance(error, StoreUnavailable)
+        self._complaint = str(error)
 
     def _recovered(self) -> None:
-        if self._store_away:
+        if self._complaint:
             _log.info("the store is back")
-        self._store_away = False
+        self._complaint = ""
+
+
+def _damaged_part(platform: str) -> str:
+    return f"{platform}: a conversation"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import ceil
 
 from glmbot import i18n
-from glmbot.background import Background
+from glmbot.background import Background, Troubles, keep_going
 from glmbot.dialogue import commands
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.actions import CommandActions
@@ -35,6 +35,7 @@ from glmbot.dialogue.monitor import Monitor
 from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.people import People, Standing
 from glmbot.dialogue.quotas import Quotas, most_pending
+from glmbot.dialogue.readiness import Readiness, engine_trouble
 from glmbot.engine.base import Engine
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.messages import (
@@ -46,6 +47,7 @@ from glmbot.messages import (
     ConversationSummary,
     Health,
     Message,
+    Obstacle,
     Reply,
     ReplyState,
     Role,
@@ -62,7 +64,6 @@ __all__ = ["DialogueManager", "DialogueSettings"]
 
 _log = logging.getLogger(__name__)
 
-_NOBODY = UserKey("nobody", 0)
 _STORE_PAUSE_S = 0.5
 _ASKING = {"retry": "retry", "continue": "continue"}
 # What each mode of a group answers beside commands.
@@ -96,12 +97,21 @@ class DialogueManager:
         self._store = store
         self._engine = engine
         self._clock = clock
+        self.troubles = Troubles()
+        self._readiness = Readiness(engine, store, self.troubles)
         self._signals = Background()
+        self._closing = False
         self._pending = Pending()
         self._quotas = Quotas(store, clock)
         self._lanes = Lanes(self._tell, self._pending)
         self._inbox = Inbox(
-            store, clock, claim_s=claim_s, tries=tries, on_lost=self._lanes.lose, on_signal=self._lanes.obey
+            store,
+            clock,
+            claim_s=claim_s,
+            tries=tries,
+            on_lost=self._lanes.lose,
+            on_signal=self._lanes.obey,
+            troubles=self.troubles,
         )
         self._people = People(store, access, clock)
         self._answering = Answering(store, engine, settings, moderation or Moderation(), clock)
@@ -124,10 +134,13 @@ class DialogueManager:
         """Keep what this process has claimed, and take samples for the operator, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._inbox.run())
-            group.create_task(self.monitor.run())
+            group.create_task(
+                keep_going("samples", self.monitor.run, self.troubles, lambda: self._closing, partial=True)
+            )
 
     async def close(self) -> None:
         """Once the platforms have stopped: leave what is unfinished to other processes, or to the next start."""
+        self._closing = True
         await self._signals.drain(1.0)
         await self._inbox.close()
 
@@ -259,18 +272,11 @@ class DialogueManager:
 
     def health(self) -> Health:
         stats = self._engine.stats()
-        return Health(stats.alive, stats.model, str(stats.precision), stats.running, stats.waiting)
+        detail = engine_trouble(stats)
+        return Health(stats.alive, stats.model, str(stats.precision), stats.running, stats.waiting, detail)
 
-    async def obstacles(self) -> Sequence[str]:
-        stats = self._engine.stats()
-        down = bool(stats.servers) and not any(works for _, works in stats.servers)
-        found = ["engine"] if down or not stats.alive else []
-        try:
-            await self._store.settings(_NOBODY)
-        except StoreError as error:
-            _log.error("%s", error)
-            found.append("store")
-        return found
+    async def obstacles(self) -> Sequence[Obstacle]:
+        return await self._readiness.obstacles()
 
     async def overview(self) -> Overview:
         return await self.monitor.overview(self._engine.precisions)

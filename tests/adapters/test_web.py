@@ -525,7 +525,7 @@ async def test_readyz_tells_when_the_store_is_gone_and_when_it_is_back(
         sqlite_store.settings = failing
         answer = await session.get(url)
         assert answer.status == 503
-        assert await answer.json() == {"status": "not ready", "missing": ["store"]}
+        assert await answer.json() == {"status": "not ready", "missing": ["store: the disk is gone"]}
         assert (await session.get(f"{site.url}/healthz")).status == 200, "alive all the same"
         sqlite_store.settings = real
         assert (await session.get(url)).status == 200

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from glmbot.logs import set_up_logging
+from glmbot.logs import RECENT_ERRORS, outward, set_up_logging
 
 TOKEN = "987654321:AAsecretSECRETsecretSECRETsecretSECR"
 
@@ -45,3 +48,77 @@ async def test_the_http_clients_do_not_write_urls(capfd: pytest.CaptureFixture[s
         with pytest.raises(httpx.HTTPError):
             await client.get(f"http://127.0.0.1:9/bot{TOKEN}/getMe")
     assert TOKEN not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "x\n2026-01-01 00:00:00 ERROR glmbot.app: forged",
+        "x\r\nforged",
+        "x\x1b[2Jforged",
+        "x\u2028forged",
+        "x\u202edegrof",
+        "x\x85forged",
+        "x\ud800forged",
+    ],
+)
+def test_no_text_of_others_makes_a_line_of_its_own(
+    capfd: pytest.CaptureFixture[str], form: str, forged: str
+) -> None:
+    set_up_logging("INFO", [], "json" if form == "json" else "text")
+    log = logging.getLogger("glmbot.test")
+    log.warning("it said %s", forged)
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        log.exception("failed")
+    written = capfd.readouterr().err
+    assert "\x1b" not in written
+    assert "\u202e" not in written
+    records = [line for line in written.splitlines() if not line.startswith("    ")]
+    assert len(records) == 2, written
+    if form == "json":
+        assert all(json.loads(line)["logger"] == "glmbot.test" for line in records)
+    else:
+        assert all(" glmbot.test: " in line for line in records)
+
+
+def test_lines_and_tracebacks_have_a_length(capfd: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("INFO", [])
+    log = logging.getLogger("glmbot.test")
+    log.warning("it said %s and ended", "a" * 10**6)
+    try:
+        raise ValueError("b" * 10**6)
+    except ValueError:
+        log.exception("failed")
+    written = capfd.readouterr().err
+    assert len(written) < 30_000
+    assert "and ended" in written
+    assert len(RECENT_ERRORS[-1].text) < 5000
+
+
+def test_a_flood_is_folded_and_what_is_rare_still_comes(capfd: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("INFO", [])
+    log = logging.getLogger("glmbot.test")
+    for _ in range(317):
+        log.error("no room")
+    for number in range(1000):
+        log.warning("file %d is broken", number)
+    log.info("rare")
+    logging.getLogger().handlers[0].flush()
+    written = capfd.readouterr().err
+    lines = written.splitlines()
+    assert len(lines) < 80
+    assert "rare" in written
+    assert "… and 312 more like it: no room" in written
+    assert "… and 950 more like it: file 999 is broken" in written
+
+
+@given(st.text())
+def test_what_anybody_may_read_is_short_and_on_one_line(text: str) -> None:
+    said = outward(f"{text} in /var/lib/bot/store.sqlite3: {TOKEN}")
+    assert len(said) < 2000
+    assert TOKEN not in said
+    assert len(said.splitlines()) <= 1
+    assert "/var/lib" not in outward("unable to open /var/lib/bot/store.sqlite3: no such file")

@@ -9,13 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from conftest import make_dialogue
+from conftest import make_dialogue, until
+from glmbot.background import Troubles
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.inbox import TRIES, Inbox, pause_before
+from glmbot.dialogue.lanes import Lanes
 from glmbot.engine.local import LocalEngine
 from glmbot.errors import ClaimLost
 from glmbot.messages import ConversationKey, Message, Unfinished, UserKey
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Claim, Store, StoredAnswer
 from glmbot.store.ownership import is_gone, owner_name
 from glmbot.store.redis import RedisStore
 
@@ -197,3 +199,98 @@ async def test_a_claim_lost_in_an_answer_ends_what_waits_behind_it_too(
     assert await mine.last_turns(CHAT, 5) == []
     await mine.close()
     await other.close()
+
+
+async def test_an_entry_that_cant_be_read_keeps_nobody_else_from_being_answered(sqlite_store: Store) -> None:
+    bad = ConversationKey("telegram", 666)
+    claim = sqlite_store.claim
+
+    async def claims(conversation: ConversationKey, lasts_s: float) -> Claim:
+        if conversation == bad:
+            raise KeyError("a row that no version has written")
+        return await claim(conversation, lasts_s)
+
+    sqlite_store.claim = claims
+    troubles = Troubles()
+    inbox = Inbox(sqlite_store, time.time, claim_s=1.0, troubles=troubles)
+    for number, chat in enumerate([bad, CHAT, bad, CHAT]):
+        await inbox.accept(asked(number, chat))
+    async with asyncio.timeout(20), aclosing(inbox.assigned("telegram")) as assigned:
+        assert [(await anext(assigned)).message.update_id for _ in range(2)] == ["1", "3"]
+        (trouble,) = troubles.now
+        assert (trouble.part, trouble.partial) == ("telegram: a conversation", True)
+        sqlite_store.claim = claim
+        assert [(await anext(assigned)).message.update_id for _ in range(2)] == ["0", "2"]
+    assert troubles.now == []
+
+
+@pytest.mark.parametrize("name", ["open_conversations", "waiting"])
+async def test_a_feeder_that_fails_is_told_of_and_begins_again(
+    sqlite_store: Store, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, failing = getattr(sqlite_store, name), True
+
+    async def fails(*arguments: object) -> object:
+        if failing:
+            raise TypeError("a message with a field of tomorrow")
+        return await real(*arguments)
+
+    setattr(sqlite_store, name, fails)
+    troubles = Troubles()
+    inbox = Inbox(sqlite_store, time.time, claim_s=1.0, troubles=troubles)
+    async with asyncio.timeout(30), aclosing(inbox.assigned("telegram")) as assigned:
+        next_one = asyncio.ensure_future(anext(assigned))
+        await until(lambda: troubles.now)
+        assert "TypeError" in str(troubles.now[0])
+        assert not troubles.now[0].partial
+        failing = False
+        await inbox.accept(asked(1))
+        assert (await next_one).message.update_id == "1"
+        await until(lambda: not troubles.now)
+    assert "what is to be answered ended; beginning again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "words", ["", "look", "look {owner} x", "look {owner} a:b:c:d", "withdraw x y", "stop 5", "\ud800"]
+)
+async def test_a_signal_that_cant_be_read_is_left_out(sqlite_store: Store, words: str) -> None:
+    heard = asyncio.Event()
+    signals = [[words.format(owner=sqlite_store.owner)], ["stop telegram:7"]]
+
+    async def tell(wait_s: float) -> list[str]:
+        if not signals:
+            await asyncio.sleep(3600)
+        return signals.pop(0)
+
+    sqlite_store.signals = tell
+
+    def obey(told: str) -> None:
+        Lanes().obey(told)
+        if told == "stop telegram:7":
+            heard.set()
+
+    inbox = Inbox(sqlite_store, time.time, on_signal=obey)
+    running = asyncio.create_task(inbox.run())
+    await asyncio.wait_for(heard.wait(), 10)
+    assert not running.done()
+    running.cancel()
+
+
+async def test_what_keeps_claims_goes_on_after_any_fault(
+    sqlite_store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = asyncio.Event()
+    faults = [RuntimeError("cannot schedule new futures"), KeyError("x")]
+
+    async def keep() -> None:
+        if faults:
+            raise faults.pop()
+        kept.set()
+
+    sqlite_store.keep = keep
+    inbox = Inbox(sqlite_store, time.time, claim_s=0.2)
+    running = asyncio.create_task(inbox.run())
+    await asyncio.wait_for(kept.wait(), 20)
+    assert not running.done()
+    assert caplog.text.count("claims ended; beginning again") == 2
+    running.cancel()

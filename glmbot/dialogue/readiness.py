@@ -1,0 +1,88 @@
+"""What keeps the bot, or a part of it, from answering: asked by machines, often, and also when nothing works."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from glmbot.background import Troubles
+from glmbot.engine.base import Engine, EngineStats
+from glmbot.errors import StoreError
+from glmbot.logs import outward
+from glmbot.messages import Obstacle, UserKey
+from glmbot.store.base import Store
+
+__all__ = ["Readiness", "engine_trouble"]
+
+_log = logging.getLogger(__name__)
+
+_STORE_LOOKED_EVERY_S = 1.0
+_STORE_ANSWERS_S = 2.0
+_NOBODY = UserKey("nobody", 0)
+
+
+def engine_trouble(stats: EngineStats) -> str:
+    """ "" when it can answer."""
+    if not stats.alive:
+        return "the model's thread has ended; the bot must be started again"
+    if stats.servers and not any(works for _, works in stats.servers):
+        return "no model server answers"
+    return ""
+
+
+class Readiness:
+    def __init__(
+        self, engine: Engine, store: Store, troubles: Troubles, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._troubles = troubles
+        self._clock = clock
+        self._look: asyncio.Task[str] | None = None
+        self._looked_at = float("-inf")
+        self._store_trouble = ""
+
+    async def obstacles(self) -> Sequence[Obstacle]:
+        """Answers within two seconds, and asks the store once a second at most."""
+        found: list[Obstacle] = []
+        if words := engine_trouble(self._engine.stats()):
+            found.append(Obstacle("engine", words))
+        if words := await self._of_the_store():
+            found.append(Obstacle("store", words))
+        return [*found, *self._troubles.now]
+
+    async def _of_the_store(self) -> str:
+        now = self._clock()
+        if self._look is None and now - self._looked_at < _STORE_LOOKED_EVERY_S:
+            return self._store_trouble
+        if self._look is None:
+            self._looked_at = now
+            self._look = asyncio.create_task(self._ask_store())
+        look = self._look
+        done, _ = await asyncio.wait({look}, timeout=_STORE_ANSWERS_S)
+        if not done:
+            return self._note(f"it has not answered for {max(_STORE_ANSWERS_S, now - self._looked_at):.0f} s")
+        if self._look is look:
+            self._look = None
+        return self._note(look.result())
+
+    async def _ask_store(self) -> str:
+        try:
+            check = getattr(self._store, "check", None)
+            await (check() if check is not None else self._store.settings(_NOBODY))
+        except StoreError as error:
+            return str(error) or type(error).__name__
+        except Exception as error:
+            _log.exception("the store could not be looked at")
+            return type(error).__name__
+        return ""
+
+    def _note(self, trouble: str) -> str:
+        if trouble and trouble != self._store_trouble:
+            _log.error("the store: %s", trouble)
+        elif self._store_trouble and not trouble:
+            _log.info("the store answers again")
+        self._store_trouble = outward(trouble)
+        return self._store_trouble

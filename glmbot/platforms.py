@@ -1,0 +1,245 @@
+"""The platforms of one bot: each is started, kept running and changed by itself, and none of them keeps another from
+its work.
+
+A platform that can't be reached is tried again, ever more patiently, and named in /readyz until it is there. One
+that refuses us (a wrong token) is tried again too, since its owner may mend that while the others work; where it is
+the only one, the process ends with what it said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from pydantic import BaseModel
+
+from glmbot.background import Troubles
+from glmbot.errors import AdapterError, PlatformRefused
+from glmbot.messages import Adapter, Dialogue
+from glmbot.tokens import TokenSettings
+
+__all__ = ["Platforms", "check"]
+
+_log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+_BEFORE_CHANGE_S = 1.0
+_STOPS_S = 30.0
+
+Makers = Mapping[str, Any]
+"""The adapters' classes, by the names of their sections."""
+
+
+def check(
+    makers: Makers, wanted: Mapping[str, BaseModel], running: Mapping[str, BaseModel] | None = None
+) -> None:
+    """See before the model is loaded, or a running platform is stopped, what can be known without any network.
+
+    Raises AdapterError.
+    """
+    for name, settings in wanted.items():
+        if running is not None and running.get(name) == settings:
+            continue
+        if isinstance(settings, TokenSettings):
+            settings.read_token(name)
+        look = getattr(makers[name], "check", None)
+        if look is not None:
+            look(settings, None if running is None else running.get(name))
+
+
+class Platforms:
+    def __init__(self, makers: Makers, dialogue: Dialogue, troubles: Troubles) -> None:
+        self._makers = makers
+        self._dialogue = dialogue
+        self._troubles = troubles
+        self._running: dict[str, _Platform] = {}
+        self._wanted: Mapping[str, BaseModel] = {}
+        self._changing: asyncio.Task[None] | None = None
+        self._refusals: dict[str, AdapterError] = {}
+        self._any_came = False
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when a platform has ended by itself (the terminal was closed); an AdapterError when each of them has
+        refused us and none was there before."""
+
+    @property
+    def adapters(self) -> list[Adapter]:
+        return [platform.adapter for platform in self._running.values() if platform.adapter is not None]
+
+    def begin(self, wanted: Mapping[str, BaseModel]) -> None:
+        """Start them all, each in its own time."""
+        self._wanted = wanted
+        for name, settings in wanted.items():
+            self._begin(name, settings)
+
+    def change(self, wanted: Mapping[str, BaseModel]) -> None:
+        """Have those run that are wanted now, a moment later. Asked again meanwhile, the later wish counts."""
+        self._wanted = wanted
+        if self._changing is None:
+            self._changing = asyncio.create_task(self._change())
+            self._changing.add_done_callback(self._changed)
+
+    async def stop(self) -> None:
+        if self._changing is not None:
+            self._changing.cancel()
+            await asyncio.gather(self._changing, return_exceptions=True)
+        platforms, self._running = list(self._running.values()), {}
+        for platform in reversed(platforms):
+            await platform.stop()
+
+    async def _change(self) -> None:
+        # The answer to /reload goes out through a platform that is about to change.
+        await asyncio.sleep(_BEFORE_CHANGE_S)
+        while (name := self._differs()) is not None:
+            if (old := self._running.pop(name, None)) is not None:
+                await old.stop()
+                self._troubles.end(name)
+            if name in self._wanted:
+                self._begin(name, self._wanted[name])
+
+    def _differs(self) -> str | None:
+        for name in sorted({*self._running, *self._wanted}):
+            running = self._running.get(name)
+            if (running and running.settings) != self._wanted.get(name):
+                return name
+        return None
+
+    def _changed(self, task: asyncio.Task[None]) -> None:
+        self._changing = None
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            _log.error("the platforms could not be changed", exc_info=error)
+
+    def _begin(self, name: str, settings: BaseModel) -> None:
+        platform = _Platform(
+            name,
+            settings,
+            lambda: self._makers[name](settings, self._dialogue),
+            self._troubles,
+            on_start=self._came,
+            on_refusal=self._refused,
+        )
+        self._running[name] = platform
+        platform.task.add_done_callback(lambda _: self._end(platform))
+
+    def _came(self, name: str) -> None:
+        self._any_came = True
+        self._refusals.pop(name, None)
+
+    def _refused(self, name: str, error: AdapterError) -> None:
+        self._refusals[name] = error
+        if not self._any_came and self._refusals.keys() >= self._running.keys() and not self.ended.done():
+            self.ended.set_exception(AdapterError("\n".join(map(str, self._refusals.values()))))
+
+    def _end(self, platform: _Platform) -> None:
+        if self._running.get(platform.name) is not platform or self.ended.done():
+            return
+        error = None if platform.task.cancelled() else platform.task.exception()
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
+
+
+class _Platform:
+    """One platform, from its first start until it is stopped."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: BaseModel,
+        make: Callable[[], Adapter],
+        troubles: Troubles,
+        *,
+        on_start: Callable[[str], None],
+        on_refusal: Callable[[str, AdapterError], None],
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.adapter: Adapter | None = None
+        self._make = make
+        self._troubles = troubles
+        self._on_start = on_start
+        self._on_refusal = on_refusal
+        self._pause = _FIRST_PAUSE_S
+        self.task = asyncio.create_task(self._keep_running())
+
+    async def stop(self) -> None:
+        starting = self.name in {each.part for each in self._troubles.now}
+        if starting:
+            self.task.cancel()
+        if self.adapter is not None:
+            await _stop(self.name, self.adapter)
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+    async def _keep_running(self) -> None:
+        """Return when it has ended by itself."""
+        self.adapter = await self._started()
+        while True:
+            back = asyncio.get_running_loop().call_later(_FIRST_PAUSE_S, self._is_back)
+            try:
+                await self.adapter.run()
+                return
+            except AdapterError as error:
+                await self._trouble(error, str(error))
+            except Exception as error:
+                _log.exception("%s failed", self.name)
+                await self._trouble(error, f"it failed ({type(error).__name__})")
+            finally:
+                back.cancel()
+
+    async def _started(self) -> Adapter:
+        while True:
+            adapter: Adapter | None = None
+            try:
+                adapter = self._make()
+                await adapter.start()
+            except AdapterError as error:
+                if isinstance(error, PlatformRefused):
+                    self._on_refusal(self.name, error)
+                await self._given_up(adapter)
+                await self._trouble(error, str(error))
+            except Exception as error:
+                _log.exception("%s can't be started", self.name)
+                await self._given_up(adapter)
+                await self._trouble(error, f"it can't be started ({type(error).__name__})")
+            except asyncio.CancelledError:
+                await self._given_up(adapter)
+                raise
+            else:
+                self._on_start(self.name)
+                self._is_back()
+                return adapter
+
+    async def _given_up(self, adapter: Adapter | None) -> None:
+        """What a start has half done (a listening port, a connection) is undone."""
+        if adapter is not None:
+            await _stop(self.name, adapter, quietly=True)
+
+    async def _trouble(self, error: Exception, words: str) -> None:
+        again = f"{words}; trying again in {self._pause:.0f} s"
+        _log.error("%s: %s", self.name, again)
+        self._troubles.begin(self.name, words, partial=True)
+        await asyncio.sleep(self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
+
+    def _is_back(self) -> None:
+        if self.name in {each.part for each in self._troubles.now}:
+            _log.info("%s is there", self.name)
+        self._troubles.end(self.name)
+        self._pause = _FIRST_PAUSE_S
+
+
+async def _stop(name: str, adapter: Adapter, *, quietly: bool = False) -> None:
+    """Nothing that goes wrong here keeps the others from their end."""
+    try:
+        async with asyncio.timeout(_STOPS_S):
+            await adapter.stop()
+    except Exception as error:
+        if not quietly:
+            _log.warning("%s could not be stopped: %s", name, str(error) or type(error).__name__)
