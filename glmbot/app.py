@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from glmbot.config import CORE_SECTIONS, Configuration, StoreSection, TracingSection
+from glmbot.config import CORE_SECTIONS, Configuration, StoreSection, TracingSection, secrets_in
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.administration import Reloaded
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
@@ -22,12 +22,15 @@ from glmbot.dialogue.moderation import Moderation, read_words
 from glmbot.engine.base import Engine, Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.remote import RemoteEngine, RemoteEngineSettings
-from glmbot.errors import AdapterError, ConfigError, GlmbotError
+from glmbot.errors import ConfigError, GlmbotError
+from glmbot.logs import set_up_logging
 from glmbot.messages import Adapter, UserKey
+from glmbot.platforms import Platforms, check
 from glmbot.store.base import Store
 from glmbot.store.sealed import sealed
 from glmbot.store.sqlite import SqliteStore
 from glmbot.tracing import start_tracing
+from glmbot.watchdog import Watchdog
 
 __all__ = [
     "adapter_settings",
@@ -42,9 +45,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _GROUP = "glmbot.adapters"
-_RESTART_FIRST_S = 1.0
-_RESTART_LONGEST_S = 60.0
-_BEFORE_CHANGE_S = 1.0
+_NEED_A_RESTART = ("model", "remote", "store", "tracing")
 
 
 def adapter_settings() -> dict[str, type[BaseModel]]:
@@ -192,8 +193,8 @@ async def run(
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     if read_again is not None:
         loop.add_signal_handler(signal.SIGHUP, running.reload_and_log)
-    serve = asyncio.ensure_future(_serve(running, stop, on_progress))
-    stopped = asyncio.ensure_future(stop.wait())
+    serve = asyncio.create_task(_serve(running, stop, on_progress))
+    stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({serve, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     if not running.adapters and not serve.done():
@@ -208,15 +209,16 @@ async def _serve(running: _Running, stop: asyncio.Event, on_progress: Callable[[
     if not running.configuration.adapters:
         raise ConfigError("no platform is configured; add a section such as [web] or [telegram]")
     async with AsyncExitStack() as stack:
-        await running.start(stack, on_progress)
-        stopping = asyncio.ensure_future(stop.wait())
-        ended = asyncio.ensure_future(running.ended.wait())
+        lasting = await running.start(stack, on_progress)
+        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({stopping, *lasting}, return_when=asyncio.FIRST_COMPLETED)
+            for ended in done - {stopping}:
+                # What ended by a fault ends the process, with its reason.
+                ended.result()
         finally:
             _log.info("stopping")
             stopping.cancel()
-            ended.cancel()
 
 
 class _Running:
@@ -224,19 +226,26 @@ class _Running:
 
     def __init__(self, configuration: Configuration, read_again: Callable[[], Configuration] | None) -> None:
         self.configuration = configuration
-        self.ended = asyncio.Event()
         self._read_again = read_again
-        self._platforms: dict[str, _Platform] = {}
-        self._changes: set[asyncio.Task[None]] = set()
+        self._platforms: Platforms | None = None
         self._engine: Engine
         self._dialogue: DialogueManager
 
     @property
     def adapters(self) -> list[Adapter]:
-        return [platform.adapter for platform in self._platforms.values()]
+        return [] if self._platforms is None else self._platforms.adapters
 
-    async def start(self, stack: AsyncExitStack, on_progress: Callable[[float], None] | None) -> None:
-        """On leaving the stack adapters stop first, then the engine, then the store."""
+    async def start(
+        self, stack: AsyncExitStack, on_progress: Callable[[float], None] | None
+    ) -> Sequence[asyncio.Future[None]]:
+        """On leaving the stack adapters stop first, then the engine, then the store.
+
+        Returns what must last as long as the process.
+        """
+        makers = _adapters()
+        # What can be known now is not said after minutes of loading.
+        check(makers, self.configuration.adapters)
+        _moderation(self.configuration)
         if self.configuration.tracing.endpoint:
             end = _start_tracing(self.configuration.tracing)
             stack.push_async_callback(asyncio.to_thread, end)
@@ -251,78 +260,48 @@ class _Running:
         self._dialogue = dialogue_for(self.configuration, store, self._engine, reload)
         _log.info("model %s at %s is ready", self._engine.model_name, self._engine.precision)
         stack.push_async_callback(self._dialogue.close)
-        running = asyncio.ensure_future(self._dialogue.run())
-        stack.callback(running.cancel)
-        stack.push_async_callback(self._stop)
-        for name, settings in self.configuration.adapters.items():
-            await self._begin(name, settings)
+        watchdog = Watchdog(self._engine.stats, self._dialogue.troubles)
+        keeping = asyncio.create_task(self._dialogue.run())
+        watching = asyncio.create_task(watchdog.run())
+        stack.push_async_callback(_end, keeping, watching)
+        self._platforms = Platforms(makers, self._dialogue, self._dialogue.troubles)
+        stack.push_async_callback(self._platforms.stop)
+        self._platforms.begin(self.configuration.adapters)
+        return keeping, watching, self._platforms.ended
 
     def reload_and_log(self) -> None:
-        if self._read_again is not None and self._platforms:
+        if self._read_again is not None and self._platforms is not None:
             _log.info("%s", self.reload().describe("en"))
 
     def reload(self) -> Reloaded:
         """Read the configuration again and take what can be taken; a broken one changes nothing."""
-        if self._read_again is None:
+        if self._read_again is None or self._platforms is None:
             return Reloaded()
+        old = self.configuration
         try:
             new = self._read_again()
+            changed = [name for name in CORE_SECTIONS if getattr(new, name) != getattr(old, name)]
+            waiting = [name for name in changed if name in _NEED_A_RESTART]
+            # What runs is still the old one, and the next comparison must say so again.
+            new = replace(new, **{name: getattr(old, name) for name in waiting})
             parts = _dialogue_parts(new, self._engine)
+            check(_adapters(), new.adapters, old.adapters)
             self._dialogue.reconfigure(parts.access, parts.settings, parts.moderation)
         except (GlmbotError, ValueError) as error:
             return Reloaded(error=str(error))
-        old, self.configuration = self.configuration, new
-        changed = [name for name in CORE_SECTIONS if getattr(new, name) != getattr(old, name)]
-        waiting = [name for name in changed if name in ("model", "remote", "store", "tracing")]
+        self.configuration = new
+        # The old ones too: what ends may still name them.
+        set_up_logging(new.log.level, [*secrets_in(old), *secrets_in(new)], new.log.format)
         names = sorted({*old.adapters, *new.adapters})
         platforms = [name for name in names if old.adapters.get(name) != new.adapters.get(name)]
-        if waiting:
-            # What runs is still the old one, and the next comparison must say so again.
-            self.configuration = replace(new, **{name: getattr(old, name) for name in waiting})
-        if platforms:
-            task = asyncio.create_task(self._change(platforms, new.adapters))
-            self._changes.add(task)
-            task.add_done_callback(self._changes.discard)
+        self._platforms.change(new.adapters)
         return Reloaded([*(name for name in changed if name not in waiting), *platforms], waiting)
 
-    async def _change(self, names: Sequence[str], settings: Mapping[str, BaseModel]) -> None:
-        # The answer to /reload goes out through the platform that is about to change.
-        await asyncio.sleep(_BEFORE_CHANGE_S)
-        for name in names:
-            if (old := self._platforms.pop(name, None)) is not None:
-                await old.stop()
-            try:
-                if name in settings:
-                    await self._begin(name, settings[name])
-            except AdapterError as error:
-                _log.error("%s", error)
 
-    async def _begin(self, name: str, settings: BaseModel) -> None:
-        """Raises AdapterError."""
-        adapter: Adapter = _adapters()[name](settings, self._dialogue)
-        await adapter.start()
-        platform = self._platforms[name] = _Platform(adapter, asyncio.ensure_future(_keep_running(adapter)))
-        platform.task.add_done_callback(
-            lambda _: self.ended.set() if self._platforms.get(name) is platform else None
-        )
-
-    async def _stop(self) -> None:
-        for task in self._changes:
-            task.cancel()
-        platforms, self._platforms = list(self._platforms.values()), {}
-        for platform in reversed(platforms):
-            await platform.stop()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Platform:
-    adapter: Adapter
-    task: asyncio.Task[None]
-
-    async def stop(self) -> None:
-        await self.adapter.stop()
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _start_tracing(section: TracingSection) -> Callable[[], None]:
@@ -330,22 +309,6 @@ def _start_tracing(section: TracingSection) -> Callable[[], None]:
         return start_tracing(section.endpoint, section.share, version("glmbot"))
     except ImportError as error:
         raise ConfigError("[tracing] endpoint: install it with pip install 'glmbot[tracing]'") from error
-
-
-async def _keep_running(adapter: Adapter) -> None:
-    """An adapter whose platform fails is started again, ever more patiently; the others never notice."""
-    pause = _RESTART_FIRST_S
-    while True:
-        try:
-            await adapter.run()
-        except AdapterError as error:
-            _log.error("%s; trying again in %.0f s", error, pause)
-        except Exception:
-            _log.exception("%s failed; trying again in %.0f s", type(adapter).__name__, pause)
-        else:
-            return
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _RESTART_LONGEST_S)
 
 
 @dataclass(frozen=True, slots=True)

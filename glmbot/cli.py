@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from glmbot import __version__
-from glmbot.config import Configuration, load_configuration, secrets_of
+from glmbot.config import Configuration, load_configuration, secrets_in
 from glmbot.errors import ConfigError, GlmbotError
 from glmbot.logs import set_up_logging
 from glmbot.store_commands import store_commands
@@ -95,7 +95,6 @@ def demo(
     if sys.stdin.isatty() and sys.stdout.isatty():
         overrides["console"] = {}
     configuration = _load(None, overrides)
-    _err.print(f"Chat page: http://127.0.0.1:{port}", style="bold")
     _run(configuration)
 
 
@@ -104,7 +103,7 @@ def run(
     config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")] = _CONFIG,
 ) -> None:
     """Run the bot as the configuration says. SIGHUP, like /reload, reads the configuration again."""
-    _run(_load(config), lambda: _load(config))
+    _run(_load(config), lambda: _read(config))
 
 
 @app.command()
@@ -259,17 +258,19 @@ def _progress() -> Generator[Progress]:
 def _load(
     path: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None, *, demo_model: bool = False
 ) -> Configuration:
-    from glmbot.app import adapter_settings
-
     if not logging.getLogger().handlers:
         set_up_logging("INFO", ())
-    configuration = load_configuration(path, adapter_settings(), overrides=overrides)
-    sections = (configuration.store, configuration.remote, *configuration.adapters.values())
-    secrets = [secret for section in sections for secret in secrets_of(section)]
-    set_up_logging(configuration.log.level, secrets, configuration.log.format)
+    configuration = _read(path, overrides)
+    set_up_logging(configuration.log.level, secrets_in(configuration), configuration.log.format)
     if demo_model and path is None and not configuration.model.path.exists():
         _demo_model(configuration.model.path.parents[1])
     return configuration
+
+
+def _read(path: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Configuration:
+    from glmbot.app import adapter_settings
+
+    return load_configuration(path, adapter_settings(), overrides=overrides)
 
 
 def _only(configuration: Configuration, adapter: str) -> Configuration:

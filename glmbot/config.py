@@ -31,7 +31,7 @@ from pydantic_settings import (
 from glmbot.errors import ConfigError
 from glmbot.messages import UserKey
 
-__all__ = ["CORE_SECTIONS", "Configuration", "load_configuration", "secrets_of"]
+__all__ = ["CORE_SECTIONS", "Configuration", "load_configuration", "secrets_in", "secrets_of"]
 
 _PREFIX = "GLMBOT_"
 
@@ -370,6 +370,12 @@ def load_configuration(
     }
     core = {name: sections.pop(name) for name in CORE_SECTIONS}
     return Configuration(**core, adapters=sections)
+
+
+def secrets_in(configuration: Configuration) -> list[str]:
+    """Every secret value of all sections, for the log filter."""
+    sections = (configuration.store, configuration.remote, *configuration.adapters.values())
+    return [secret for section in sections for secret in secrets_of(section)]
 
 
 def secrets_of(section: BaseModel) -> list[str]:

@@ -1,9 +1,8 @@
-"""The platforms of one bot: each is started, kept running and changed by itself, and none of them keeps another from
-its work.
+"""The platforms of one bot: each is started, kept running and changed by itself, and keeps no other from its work.
 
 A platform that can't be reached is tried again, ever more patiently, and named in /readyz until it is there. One
-that refuses us (a wrong token) is tried again too, since its owner may mend that while the others work; where it is
-the only one, the process ends with what it said.
+that refuses us (a wrong token) is tried again too, since that may be mended while the others work; where it is the
+only one, the process ends with what it said.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel
@@ -62,8 +60,9 @@ class Platforms:
         self._refusals: dict[str, AdapterError] = {}
         self._any_came = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when a platform has ended by itself (the terminal was closed); an AdapterError when each of them has
-        refused us and none was there before."""
+        self.ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        """Done when a platform has ended by itself (the terminal was closed); an AdapterError when each of them
+        has refused us and none was there before."""
 
     @property
     def adapters(self) -> list[Adapter]:
@@ -169,9 +168,6 @@ class _Platform:
         self.task = asyncio.create_task(self._keep_running())
 
     async def stop(self) -> None:
-        starting = self.name in {each.part for each in self._troubles.now}
-        if starting:
-            self.task.cancel()
         if self.adapter is not None:
             await _stop(self.name, self.adapter)
         self.task.cancel()

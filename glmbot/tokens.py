@@ -6,9 +6,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from glmbot.errors import AdapterError
+from glmbot.errors import PlatformRefused
 
 __all__ = ["TokenSettings"]
+
+_LONGEST = 1000
 
 
 class TokenSettings(BaseModel):
@@ -22,15 +24,28 @@ class TokenSettings(BaseModel):
     token_file: Path | None = Field(default=None, description="A file with the token alone in it.")
 
     def read_token(self, section: str) -> str:
-        """Raises AdapterError that says where a token may come from."""
+        """Raises PlatformRefused that says where a token may come from."""
         if self.token is not None:
-            return self.token.get_secret_value().strip()
+            return _only(self.token.get_secret_value(), f"[{section}] token")
         if self.token_file is None:
-            raise AdapterError(
+            raise PlatformRefused(
                 f"[{section}] no token; set GLMBOT_{section.upper()}__TOKEN in the environment, or token_file"
                 " in the configuration"
             )
         try:
-            return self.token_file.read_text("utf-8").strip()
+            with self.token_file.open(encoding="utf-8") as file:
+                text = file.read(_LONGEST + 1)
         except OSError as error:
-            raise AdapterError(f"[{section}] token_file: {error}") from error
+            raise PlatformRefused(f"[{section}] token_file: {error}") from error
+        except ValueError as error:
+            raise PlatformRefused(f"[{section}] token_file {self.token_file} is no text") from error
+        return _only(text, f"[{section}] token_file {self.token_file}")
+
+
+def _only(text: str, place: str) -> str:
+    token = text.strip()
+    if not token:
+        raise PlatformRefused(f"{place} is empty")
+    if len(text) > _LONGEST or not token.isprintable() or " " in token:
+        raise PlatformRefused(f"{place} holds more than a token")
+    return token

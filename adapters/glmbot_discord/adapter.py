@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field
 
 from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
-from glmbot.errors import AdapterError, StoreError
+from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.messages import CommandInfo, ConversationKey, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
 from glmbot_discord.delivery import ChannelOutlet, InteractionOutlet
@@ -95,7 +95,7 @@ class DiscordAdapter:
             await self._client.login(settings.read_token(PLATFORM))
         except discord.LoginFailure as error:
             await self._client.close()
-            raise AdapterError("[discord] token: Discord does not know it") from error
+            raise PlatformRefused("[discord] token: Discord does not know it") from error
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
             await self._client.close()
             raise AdapterError(f"Discord: {error}") from error

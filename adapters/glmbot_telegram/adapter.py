@@ -31,7 +31,7 @@ from telegram.request import HTTPXRequest
 from glmbot.background import Background
 from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
-from glmbot.errors import AdapterError, StoreError
+from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.messages import ChatKind, CommandInfo, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import TelegramOutlet
@@ -105,7 +105,7 @@ class TelegramAdapter:
                 await self._bot.delete_webhook(drop_pending_updates=False)
             await self._publish_commands()
         except InvalidToken as error:
-            raise AdapterError("[telegram] token: Telegram does not know it; ask @BotFather") from error
+            raise PlatformRefused("[telegram] token: Telegram does not know it; ask @BotFather") from error
         except TelegramError as error:
             raise AdapterError(f"Telegram at {settings.api_base_url}: {error}") from error
         _log.info("Telegram: @%s is listening", self._bot.username)

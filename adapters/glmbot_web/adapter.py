@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import datetime
@@ -15,7 +16,15 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from glmbot.errors import AdapterError, ContentRefused, EngineError, LimitReached, QueueFull, StoreError
+from glmbot.errors import (
+    AdapterError,
+    ContentRefused,
+    EngineError,
+    LimitReached,
+    PlatformRefused,
+    QueueFull,
+    StoreError,
+)
 from glmbot.messages import Dialogue, Role, UserKey
 from glmbot_web.delivery import Streams
 from glmbot_web.guard import Guard, is_loopback
@@ -72,13 +81,20 @@ class WebAdapter:
         self._runner: web.AppRunner | None = None
         self.url = ""
 
+    @staticmethod
+    def check(settings: WebSettings, running: WebSettings | None) -> None:
+        """See `glmbot.messages.Adapter`. Raises AdapterError."""
+        _refuse_strangers(settings)
+        if settings.port and (running is None or running.port != settings.port):
+            try:
+                family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+                socket.create_server((settings.host.strip("[]"), settings.port), family=family).close()
+            except OSError as error:
+                raise _not_listening(settings, error) from error
+
     async def start(self) -> None:
         settings = self._settings
-        if settings.token is None and not is_loopback(settings.host):
-            raise AdapterError(
-                f"[web] host {settings.host} can be reached from other machines: set token"
-                " (GLMBOT_WEB__TOKEN), or host to 127.0.0.1"
-            )
+        _refuse_strangers(settings)
         app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._protect])
         app.add_routes(
             [
@@ -103,10 +119,7 @@ class WebAdapter:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            raise AdapterError(
-                f"[web] {settings.host}:{settings.port} can't be listened on: {error.strerror or error};"
-                " is another glmbot running? Set [web] port to another number, or to 0 for any"
-            ) from error
+            raise _not_listening(settings, error) from error
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         _log.info("web page at %s", self.url)
@@ -211,6 +224,21 @@ class WebAdapter:
 
     def _role(self) -> Role:
         return Role.ADMIN if self._settings.admin else Role.USER
+
+
+def _refuse_strangers(settings: WebSettings) -> None:
+    if settings.token is None and not is_loopback(settings.host):
+        raise PlatformRefused(
+            f"[web] host {settings.host} can be reached from other machines: set token"
+            " (GLMBOT_WEB__TOKEN), or host to 127.0.0.1"
+        )
+
+
+def _not_listening(settings: WebSettings, error: OSError) -> AdapterError:
+    return AdapterError(
+        f"[web] {settings.host}:{settings.port} can't be listened on: {error.strerror or error};"
+        " is another glmbot running? Take another port ([web] port, --port), or 0 for any"
+    )
 
 
 async def _read_body(request: web.Request) -> None:

@@ -140,6 +140,8 @@ class EngineStats:
     alive: bool
     step_s: float = 0.0
     """For how long the model thread has been at what it does now; 0 while it waits for work."""
+    thread: int | None = None
+    """That thread, as `threading.get_ident` names it."""
     # What a remote engine has none of.
     cache_tokens_used: int = 0
     cache_tokens_total: int = 0

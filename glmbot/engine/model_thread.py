@@ -177,6 +177,7 @@ class ModelThread:
             largest_batch=counters.largest_batch,
             alive=self.alive,
             step_s=0.0 if since is None else max(0.0, time.monotonic() - since),
+            thread=self._thread.ident,
             switching=self._switching,
             waiting_users=tuple(Counter(sequence.user for sequence in waiting).items()),
         )

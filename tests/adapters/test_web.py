@@ -517,15 +517,17 @@ async def test_readyz_tells_when_the_store_is_gone_and_when_it_is_back(
     async with web(engine, sqlite_store) as site, browser() as session:
         url = f"{site.url}/readyz"
         assert (await session.get(url)).status == 200
-        real = sqlite_store.settings
+        full = True
 
-        async def failing(owner: object) -> dict[str, str]:
-            raise StoreError("the disk is gone")
+        async def check() -> None:
+            if full:
+                raise StoreError("the disk is gone")
 
-        sqlite_store.settings = failing
+        sqlite_store.check = check
+        # The store is asked once a second at most.
+        await until_async(lambda: session.get(url), lambda answer: answer.status == 503)
         answer = await session.get(url)
-        assert answer.status == 503
         assert await answer.json() == {"status": "not ready", "missing": ["store: the disk is gone"]}
         assert (await session.get(f"{site.url}/healthz")).status == 200, "alive all the same"
-        sqlite_store.settings = real
-        assert (await session.get(url)).status == 200
+        full = False
+        await until_async(lambda: session.get(url), lambda answer: answer.status == 200)
