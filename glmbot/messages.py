@@ -50,6 +50,7 @@ __all__ = [
 _LARGEST_ID = 2**63 - 1
 _TEXTS = ("update_id", "text", "user_name", "language", "ref", "replies_to", "quoted", "media", "source")
 _USER_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*):(?P<id>-?[0-9]{1,20})")
+_CHAT_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*)(:(?P<user>-?[0-9]{1,20}))?:chat:(?P<id>-?[0-9]{1,20})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +99,30 @@ class ConversationKey:
 
 @dataclass(frozen=True, slots=True)
 class ChatKey:
-    """A chat with all people in it: where group settings and limits belong."""
+    """Where a chat's settings and limits belong: a group's to all people in it (`user` 0), a private chat's to its
+    one person, whatever other chats have the same number."""
 
     platform: str
     id: int
+    user: int = 0
+
+    def __post_init__(self) -> None:
+        _check_ids(self.id, self.user)
 
     def __str__(self) -> str:
-        return f"{self.platform}:chat:{self.id}"
+        # The person comes first, so that everything of one person stands together in a sorted list.
+        owner = f":{self.user}" if self.user else ""
+        return f"{self.platform}{owner}:chat:{self.id}"
 
     @classmethod
     def parse(cls, text: str) -> ChatKey:
         """Read what `str` wrote. Raises ValueError for anything else."""
-        platform, word, number = text.split(":")
-        if word != "chat":
-            raise ValueError(f"{text!r} is not of the form platform:chat:number")
-        return cls(platform, int(number))
+        match = _CHAT_KEY.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                f"{text!r} is not of the form platform:chat:number or platform:person:chat:number"
+            )
+        return cls(match["platform"], int(match["id"]), int(match["user"] or 0))
 
 
 class ChatKind(StrEnum):
@@ -185,7 +195,8 @@ class Message:
 
     @property
     def chat(self) -> ChatKey:
-        return ChatKey(self.conversation.platform, self.conversation.chat)
+        owner = self.user.id if self.chat_kind is ChatKind.PRIVATE else 0
+        return ChatKey(self.conversation.platform, self.conversation.chat, owner)
 
     def __post_init__(self) -> None:
         for name in _TEXTS:
@@ -401,8 +412,20 @@ class Dialogue(Protocol):
         """
         ...
 
-    async def conversations(self, user: UserKey) -> Sequence[ConversationSummary]:
-        """This person's conversations, the last used first."""
+    async def moved(self, old: UserKey | ChatKey, new: UserKey | ChatKey) -> None:
+        """A chat or a person has another number now: what was `old`'s is `new`'s. May be told more than once.
+
+        Raises StoreError.
+        """
+        ...
+
+    async def conversations(
+        self, user: UserKey, limit: int = 100, before: tuple[float, str] | None = None
+    ) -> Sequence[ConversationSummary]:
+        """This person's conversations, the last used first, at most `limit` of them.
+
+        before: `at` and `str` of the conversation that the page before ended with.
+        """
         ...
 
     async def history(self, conversation: ConversationKey) -> Sequence[tuple[str, str, str]]:
@@ -427,8 +450,9 @@ class Dialogue(Protocol):
         """What does not work now: the engine, the store, a platform that is away, a loop that stood still."""
         ...
 
-    async def overview(self) -> Overview:
-        """For the operator's page, which is for administrators only."""
+    async def overview(self, after: str = "") -> Overview:
+        """For the operator's page, which is for administrators only. after: where the page of people before ended,
+        as `Overview.next_users` says it."""
         ...
 
     def metrics(self) -> bytes:

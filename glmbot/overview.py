@@ -45,7 +45,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What the operator's page shows, taken in one moment."""
+    """What the operator's page shows, taken in one moment. `users` is a page of them; the next one comes after the
+    key `next_users`, which is "" on the last one."""
 
     model: str
     precision: str
@@ -61,5 +62,6 @@ class Overview:
     waiting_users: Sequence[tuple[str, int]]
     streams: Sequence[StreamInfo]
     users: Sequence[UserInfo]
+    next_users: str
     errors: Sequence[tuple[float, str, str]]
     samples: Sequence[Sample]

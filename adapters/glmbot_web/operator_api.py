@@ -31,9 +31,9 @@ class OperatorApi:
             web.post("/api/admin/command", self._command),
         ]
 
-    async def _overview(self, _: web.Request) -> web.Response:
+    async def _overview(self, request: web.Request) -> web.Response:
         self._only_administrators()
-        return web.json_response(asdict(await self._dialogue.overview()))
+        return web.json_response(asdict(await self._dialogue.overview(request.query.get("after", ""))))
 
     async def _command(self, request: web.Request) -> web.Response:
         """Run one command to its end, and answer with the bot's words."""

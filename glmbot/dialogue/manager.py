@@ -40,6 +40,7 @@ from glmbot.engine.base import Engine
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.messages import (
     Addressed,
+    ChatKey,
     ChatKind,
     CommandInfo,
     Completion,
@@ -246,14 +247,13 @@ class DialogueManager:
         await self._store.remove_turn(conversation, turn.id)
         return shown
 
-    async def conversations(self, user: UserKey) -> Sequence[ConversationSummary]:
-        summaries = [
-            ConversationSummary(
-                entry.conversation, entry.turns[0].question, len(entry.turns), entry.turns[-1].at
-            )
-            for entry in await self._store.export(user)
-        ]
-        return sorted(summaries, key=lambda summary: -summary.at)
+    async def moved(self, old: UserKey | ChatKey, new: UserKey | ChatKey) -> None:
+        await self._store.move(old, new, self._clock())
+
+    async def conversations(
+        self, user: UserKey, limit: int = 100, before: tuple[float, str] | None = None
+    ) -> Sequence[ConversationSummary]:
+        return await self._store.conversation_summaries(user, limit, before)
 
     async def history(self, conversation: ConversationKey) -> Sequence[tuple[str, str, str]]:
         turns = await self._store.last_turns(conversation, 1000)
@@ -278,8 +278,8 @@ class DialogueManager:
     async def obstacles(self) -> Sequence[Obstacle]:
         return await self._readiness.obstacles()
 
-    async def overview(self) -> Overview:
-        return await self.monitor.overview(self._engine.precisions)
+    async def overview(self, after: str = "") -> Overview:
+        return await self.monitor.overview(self._engine.precisions, after)
 
     def metrics(self) -> bytes:
         return exposition(self._engine.stats(), self.monitor.stats(self._inbox.held))

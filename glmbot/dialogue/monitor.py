@@ -22,6 +22,7 @@ __all__ = ["Monitor"]
 
 _SAMPLE_EVERY_S = 5.0
 _SAMPLES = 720
+_PEOPLE_AT_ONCE = 50
 
 
 class Monitor:
@@ -70,10 +71,11 @@ class Monitor:
         backlog = self._backlog
         return DialogueStats(held, self._store_up, backlog.open, backlog.dead, self._store.journaled)
 
-    async def overview(self, precisions: Sequence[str]) -> Overview:
-        """Raises StoreError."""
+    async def overview(self, precisions: Sequence[str], after: str = "") -> Overview:
+        """after: the key that the page of people before ended with. Raises StoreError."""
         stats = self._engine.stats()
         now, monotonic = self._clock(), time.monotonic()
+        people = await self._people.listed(_PEOPLE_AT_ONCE, after)
         return Overview(
             model=stats.model,
             precision=str(stats.precision),
@@ -103,11 +105,17 @@ class Monitor:
                     name=settings.get("name", ""),
                     access=settings.get("access", "") or ("waiting" if settings.get("pairing") else ""),
                     code=settings.get("pairing", "").partition(" ")[0],
-                    hourly_limit=int(settings["limit"]) if settings.get("limit") else None,
+                    hourly_limit=_number(settings.get("limit", "")),
                     asked_this_hour=await self._store.counted(str(user), now),
                 )
-                for user, settings in await self._people.listed()
+                for user, settings in people
             ],
+            next_users=str(people[-1][0]) if len(people) >= _PEOPLE_AT_ONCE else "",
             errors=[(record.at, record.level, record.text) for record in RECENT_ERRORS],
             samples=list(self._samples),
         )
+
+
+def _number(text: str) -> int | None:
+    """None for what is no number of a reasonable length: a setting may have been restored from anywhere."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None

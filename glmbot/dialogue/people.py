@@ -20,6 +20,8 @@ _CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _CODE_LENGTH = 8
 _CODE_LIVES_S = 3600.0
 _MOST_CODES = 20
+# Several processes may give out one more each at the same time.
+_CODES_LOOKED_AT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +59,13 @@ class People:
         """A stranger's pairing code, "" when too many wait already. Asked again it is the same."""
         now = self._clock()
         waiting: dict[str, str] = {}
-        for owner, settings in (await self._store.all_settings()).items():
-            code, _, until = settings.get("pairing", "").partition(" ")
-            if not code:
-                continue
-            if float(until) > now:
+        for owner, settings in (await self._store.having("pairing", _CODES_LOOKED_AT)).items():
+            code = _valid_code(settings, now)
+            if code:
                 waiting[owner] = code
-            else:
-                for name in ("pairing", "name"):
-                    await self._store.set_setting(UserKey.parse(owner), name, "")
+                continue
+            for name in ("pairing", "name"):
+                await self._store.set_setting(UserKey.parse(owner), name, "")
         known = waiting.get(str(message.user))
         if known or len(waiting) >= _MOST_CODES:
             return known or ""
@@ -74,24 +74,45 @@ class People:
         await self._store.set_setting(message.user, "name", message.user_name[:64])
         return code
 
-    async def listed(self) -> Sequence[tuple[UserKey, Mapping[str, str]]]:
-        """Everybody with settings of their own, and everybody named in the configuration."""
-        found: dict[UserKey, Mapping[str, str]] = {}
-        for user in (*self.access.admins, *self.access.users):
-            found[user] = {"access": "admin" if user in self.access.admins else "user"}
-        for owner, settings in (await self._store.all_settings()).items():
-            if owner.count(":") == 1:
-                user = UserKey.parse(owner)
-                named = {"access": "admin"} if user in self.access.admins else {}
-                found[user] = {**found.get(user, {}), **settings, **named}
-        return sorted(found.items(), key=lambda entry: str(entry[0]))
+    async def listed(self, limit: int = 50, after: str = "") -> Sequence[tuple[UserKey, Mapping[str, str]]]:
+        """A page of everybody with settings of their own, by key; the next one is `after` the last key of this
+        one, as long as there were `limit`. On the first page also whom the configuration names, and who waits with
+        a code."""
+        page = {
+            UserKey.parse(owner): found for owner, found in (await self._store.people(limit, after)).items()
+        }
+        first: dict[UserKey, Mapping[str, str]] = {}
+        if not after:
+            for owner, found in (await self._store.having("pairing", _MOST_CODES)).items():
+                first[UserKey.parse(owner)] = found
+            for user in sorted((*self.access.admins, *self.access.users), key=str):
+                first[user] = await self._store.settings(user)
+        both = [*((user, found) for user, found in first.items() if user not in page), *page.items()]
+        return [(user, self._with_access(user, found)) for user, found in both]
+
+    def _with_access(self, user: UserKey, settings: Mapping[str, str]) -> Mapping[str, str]:
+        """Nothing that was decided since takes an administrator of the configuration their place away."""
+        if user in self.access.admins:
+            return {**settings, "access": "admin"}
+        return {"access": "user", **settings} if user in self.access.users else settings
+
+
+def _valid_code(settings: Mapping[str, str], now: float) -> str:
+    """The code that waits, "" when it has had its time, also by a clock that was put back."""
+    code, _, until = settings.get("pairing", "").partition(" ")
+    try:
+        left = float(until) - now
+    except ValueError:
+        return ""
+    return code if 0 < left <= _CODE_LIVES_S else ""
 
 
 async def pair(store: Store, code: str, role: Role, now: float) -> UserKey | None:
     """Let in whoever has this pairing code. None when no such code waits (any more)."""
-    for owner, settings in (await store.all_settings()).items():
-        known, _, until = settings.get("pairing", "").partition(" ")
-        if known and float(until) > now and secrets.compare_digest(known, code.strip().upper()):
+    given = code.strip().upper().encode()
+    for owner, settings in (await store.having("pairing", _CODES_LOOKED_AT)).items():
+        known = _valid_code(settings, now)
+        if known and secrets.compare_digest(known.encode(), given):
             user = UserKey.parse(owner)
             await store.set_setting(user, "access", str(role))
             await store.set_setting(user, "pairing", "")

@@ -62,7 +62,13 @@ def compile_kernels(compiler: str, folder: Path, architecture: str) -> Path:
         # The same OpenMP library as torch's, and so the same threads: torch brought it into the process already.
         flags.append("-fopenmp")
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=30).stdout
-    depends = (_SOURCE.read_bytes(), _VECTORS.read_bytes(), version, " ".join(flags).encode(), _processor().encode())
+    depends = (
+        _SOURCE.read_bytes(),
+        _VECTORS.read_bytes(),
+        version,
+        " ".join(flags).encode(),
+        _processor().encode(),
+    )
     name = hashlib.sha256(b"\0".join(depends)).hexdigest()[:24]
     target = folder / f"kernels-{name}.so"
     if target.is_file():

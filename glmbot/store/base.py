@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Protocol, cast
 
 from glmbot.messages import (
     Addressed,
     ChatKey,
     ChatKind,
     ConversationKey,
+    ConversationSummary,
     Message,
+    ReplyState,
     Role,
     Unfinished,
     UserKey,
@@ -19,7 +22,9 @@ from glmbot.messages import (
 )
 
 __all__ = [
+    "CLAIMED_AT_ONCE",
     "HOUR_S",
+    "INDEXED",
     "Backlog",
     "Claim",
     "DeadLetter",
@@ -28,14 +33,22 @@ __all__ = [
     "StoredAnswer",
     "StoredConversation",
     "Turn",
+    "answer_from_json",
+    "marks_from_json",
     "message_from_json",
     "message_to_json",
+    "moved_conversation",
     "owner_from",
+    "whole_conversations",
 ]
 
 HOUR_S = 3600.0
 # Among the adapter's notes, where a message's source is kept.
 _SOURCE = "glmbot.source"
+# A conversation with more than that waiting is given out a part at a time.
+CLAIMED_AT_ONCE = 100
+_ENDED = frozenset(str(state) for state in ReplyState if state.ended)
+_MESSAGE_FIELDS = frozenset(each.name for each in fields(Message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +119,14 @@ class Backlog:
     dead: int
 
 
+# Settings by whose name their owners are found.
+INDEXED = frozenset({"pairing"})
+
+
 class Store(Protocol):
-    """Every method is one atomic step and raises StoreError when the store can't be reached: StoreUnavailable when
-    it may be reached later.
+    """Every method raises StoreError when the store can't be reached: StoreUnavailable when it may be later. What
+    a message needs is one short atomic step. `forget`, `reset`, `move`, `tidy`, the exports and the backup are
+    many, between which everybody else has a turn; what they had begun before a crash `tidy` ends.
 
     `mark`, `finish`, `delivered` and `set_aside` raise ClaimLost when another process answers the conversation.
     """
@@ -129,6 +147,18 @@ class Store(Protocol):
 
     async def warnings(self) -> Sequence[str]:
         """What about the server's own configuration endangers the histories, for the operator."""
+        ...
+
+    async def check(self) -> None:
+        """Raises StoreError with what keeps this process from writing: a full disk, a file that was deleted, or
+        that another process answers from, a server that takes nothing. Writes something small to see."""
+        ...
+
+    async def tidy(self, now: float) -> bool:
+        """Do a little of what need not be done at once: end what a crash interrupted, delete what is too old.
+
+        True when there is more. `now`: Unix time, of a clock that can be trusted.
+        """
         ...
 
     # ---- inbox: what was accepted and not yet shown to the end -------------------------------------------
@@ -284,12 +314,37 @@ class Store(Protocol):
         """Where this person has turns."""
         ...
 
+    async def conversation_summaries(
+        self, user: UserKey, limit: int, before: tuple[float, str] | None = None
+    ) -> Sequence[ConversationSummary]:
+        """This person's conversations, the last used first, at most `limit`.
+
+        before: `at` and `str` of the conversation that the page before ended with.
+        """
+        ...
+
     async def export(self, user: UserKey) -> Sequence[ExportedConversation]:
-        """Everything kept of what this person asked and was answered."""
+        """Everything kept of what this person asked and was answered, at once: as much memory as that takes."""
+        ...
+
+    def export_pages(self, user: UserKey) -> AsyncGenerator[ExportedConversation, None]:
+        """The same in pages of at most a few hundred turns; a long conversation comes in several."""
         ...
 
     async def forget(self, user: UserKey) -> int:
-        """Remove every trace of this person: turns, settings, pending messages. Returns the turns removed."""
+        """Remove every trace of this person: turns, settings, pending messages, also what is written meanwhile.
+        Returns the turns removed."""
+        ...
+
+    async def move(self, old: UserKey | ChatKey, new: UserKey | ChatKey, at: float) -> None:
+        """A chat has another number now (a group became a supergroup), or a person has: everything of `old` is
+        `new`'s. `at`: Unix time.
+
+        Settings, quotas, histories, what waits to be answered and dead letters. What `new` has already stays,
+        and its histories follow the old ones. May be repeated, in whichever order the news came. What is being
+        answered under the old key is answered there, and its turn follows within minutes, by `tidy`. Raises
+        ValueError unless both are of one kind and platform.
+        """
         ...
 
     async def recent(self, since: float) -> Sequence[ConversationKey]:
@@ -305,7 +360,18 @@ class Store(Protocol):
         ...
 
     async def all_settings(self) -> Mapping[str, Mapping[str, str]]:
-        """By `str` of the owner."""
+        """By `str` of the owner. Grows with the people; for backups."""
+        ...
+
+    async def people(self, limit: int, after: str = "") -> Mapping[str, Mapping[str, str]]:
+        """A page of the people who have settings, in the order of their keys, by `str` of the key.
+
+        after: the key that the page before ended with.
+        """
+        ...
+
+    async def having(self, name: str, limit: int) -> Mapping[str, Mapping[str, str]]:
+        """Settings of at most `limit` owners who have one of that name, which is one of `INDEXED`."""
         ...
 
     # ---- backup ---------------------------------------------------------------------------------------------
@@ -319,32 +385,111 @@ class Store(Protocol):
 
 def owner_from(text: str) -> UserKey | ChatKey:
     """Read what `str` made of an owner of settings. Raises ValueError for anything else."""
-    return ChatKey.parse(text) if text.count(":") == 2 else UserKey.parse(text)
+    return ChatKey.parse(text) if ":chat:" in text else UserKey.parse(text)
+
+
+def moved_conversation(
+    conversation: ConversationKey, old: UserKey | ChatKey, new: UserKey | ChatKey
+) -> ConversationKey:
+    """What a conversation is called when `old` is called `new`. Raises ValueError unless both are of one kind."""
+    if type(old) is not type(new) or old.platform != new.platform:
+        raise ValueError(f"{old} can't become {new}: people stay people, chats chats, each on its platform")
+    if conversation.platform != old.platform:
+        return conversation
+    if isinstance(old, ChatKey):
+        return replace(conversation, chat=new.id) if conversation.chat == old.id else conversation
+    if conversation.user == old.id:
+        return replace(conversation, user=new.id)
+    private = conversation.user == 0 and conversation.chat == old.id
+    return replace(conversation, chat=new.id) if private else conversation
 
 
 def message_to_json(message: Message) -> dict[str, Any]:
-    fields = asdict(message)
-    fields["conversation"] = str(message.conversation)
-    fields["user"] = str(message.user)
-    # Earlier releases know no `source`, and refuse a field that they do not know.
-    source = fields.pop("source")
-    fields["origin"] = {**message.origin, _SOURCE: source} if source else dict(message.origin)
-    return fields
+    written = asdict(message)
+    written["conversation"] = str(message.conversation)
+    written["user"] = str(message.user)
+    # Earlier releases refuse a field that they do not know.
+    source = written.pop("source")
+    if message.visibility is Visibility.EVERYONE:
+        del written["visibility"]
+    written["origin"] = {**message.origin, _SOURCE: source} if source else dict(message.origin)
+    return written
 
 
-def message_from_json(fields: Mapping[str, Any]) -> Message:
-    """Undo `message_to_json`. What an older version did not write has its default."""
-    vouched = fields["vouched"]
-    origin = dict(fields["origin"])
+def message_from_json(written: object) -> Message:
+    """Undo `message_to_json`. What an older version did not write has its default; what a later one wrote and this
+    one does not know is left out. Raises ValueError for what is no message.
+    """
+    if not isinstance(written, dict):
+        raise ValueError("a message is a JSON object")
+    found = {name: value for name, value in cast(dict[str, Any], written).items() if name in _MESSAGE_FIELDS}
+    missing = {"update_id", "conversation", "user", "text"} - found.keys()
+    if missing:
+        raise ValueError(f"a message has {', '.join(sorted(missing))}")
+    for name in ("edits", "in_place", "own"):
+        if not isinstance(found.get(name, False), bool):
+            raise ValueError(f"{name} must be true or false")
+    for name in ("conversation", "user"):
+        if not isinstance(found[name], str):
+            raise ValueError(f"{name} must be text")
+    origin = found.get("origin", {})
+    if not isinstance(origin, dict):
+        raise ValueError("an origin is a JSON object")
+    notes = dict(cast(dict[str, Any], origin))
+    vouched = found.get("vouched")
     known: dict[str, Any] = {
-        **fields,
-        "source": origin.pop(_SOURCE, ""),
-        "origin": origin,
-        "conversation": ConversationKey.parse(fields["conversation"]),
-        "user": UserKey.parse(fields["user"]),
-        "chat_kind": ChatKind(fields["chat_kind"]),
+        **found,
+        "source": notes.pop(_SOURCE, ""),
+        "origin": notes,
+        "conversation": ConversationKey.parse(found["conversation"]),
+        "user": UserKey.parse(found["user"]),
+        "chat_kind": ChatKind(found.get("chat_kind", ChatKind.PRIVATE)),
         "vouched": None if vouched is None else Role(vouched),
-        "addressed": Addressed(fields.get("addressed", Addressed.DIRECTLY)),
-        "visibility": Visibility(fields.get("visibility", Visibility.EVERYONE)),
+        "addressed": Addressed(found.get("addressed", Addressed.DIRECTLY)),
+        "visibility": Visibility(found.get("visibility", Visibility.EVERYONE)),
     }
     return Message(**known)
+
+
+def marks_from_json(written: str) -> dict[str, str]:
+    """Raises ValueError for what are no marks."""
+    marks = json.loads(written)
+    if not isinstance(marks, dict):
+        raise ValueError("marks are a JSON object")
+    found = cast(dict[str, Any], marks)
+    if not all(isinstance(value, str) for value in found.values()):
+        raise ValueError("a mark is text")
+    return found
+
+
+def answer_from_json(written: str) -> StoredAnswer:
+    """Raises ValueError for what is no answer."""
+    found = json.loads(written)
+    if not isinstance(found, dict):
+        raise ValueError("an answer is a JSON object")
+    known = cast(dict[str, Any], found)
+    names = [each.name for each in fields(StoredAnswer)]
+    texts = {name: known[name] for name in names if name in known}
+    if not {"text", "state", "notice"} <= texts.keys() or not all(
+        isinstance(value, str) for value in texts.values()
+    ):
+        raise ValueError("an answer has text, state and notice")
+    if texts["state"] not in _ENDED:
+        raise ValueError("an answer's state is that of one that has ended")
+    return StoredAnswer(**texts)
+
+
+async def whole_conversations(
+    pages: AsyncGenerator[ExportedConversation, None],
+) -> AsyncGenerator[ExportedConversation, None]:
+    """Pages of one conversation after the other, put together."""
+    whole: ExportedConversation | None = None
+    async for page in pages:
+        if whole is not None and whole.conversation == page.conversation:
+            whole = replace(whole, turns=[*whole.turns, *page.turns])
+            continue
+        if whole is not None:
+            yield whole
+        whole = page
+    if whole is not None:
+        yield whole

@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar, cast
 
 from glmbot.errors import ClaimLost, StoreError
-from glmbot.messages import ChatKey, ConversationKey, Message, Unfinished, UserKey
+from glmbot.messages import ChatKey, ConversationKey, ConversationSummary, Message, Unfinished, UserKey
 from glmbot.store.base import (
     HOUR_S,
     Backlog,
@@ -37,6 +37,7 @@ from glmbot.store.base import (
     Turn,
     message_from_json,
     message_to_json,
+    moved_conversation,
     owner_from,
 )
 from glmbot.store.ownership import is_gone, owner_name
@@ -311,7 +312,8 @@ class RedisStore:
 
     async def forget(self, user: UserKey) -> int:
         removed = 0
-        for conversation in await self._conversations(user):
+        conversations = await self._conversations(user)
+        for conversation in conversations:
             alone = conversation.user == user.id or (conversation.user == 0 and conversation.chat == user.id)
             removed += int(
                 await self._script("remove", conversation, ("tree", "meta", "anchors"), str(user), "")
@@ -323,15 +325,118 @@ class RedisStore:
                 await self._claims.erase(conversation)
             else:
                 await self._script("forget", conversation, ("inbox",), str(user))
-        private = str(ChatKey(user.platform, user.id))
-        await self._ask(self._redis.delete(*(self._asked_key(owner) for owner in (str(user), private))))
+        await self._ask(self._redis.delete(self._asked_key(str(user))))
         # Listing them takes the mention of those that are gone out of their index.
         await self.dead_letters()
         await self._ask(self._redis.delete(self._owner_key(user, "conversations")))
-        for owner in (user, ChatKey(user.platform, user.id)):
+        chats = {ChatKey(user.platform, each.chat, user.id) for each in conversations}
+        for owner in (user, *chats):
             await self._ask(self._redis.delete(self._owner_key(owner, "settings")))
             await self._ask(self._redis.srem(f"{self._prefix}:owners", str(owner)))
         return removed
+
+    async def check(self) -> None:
+        await self._ask(self._redis.set(f"{self._prefix}:health", self.owner, px=60_000))
+
+    async def tidy(self, now: float) -> bool:
+        return False
+
+    async def export_pages(self, user: UserKey) -> AsyncGenerator[ExportedConversation, None]:
+        for exported in await self.export(user):
+            yield exported
+
+    async def conversation_summaries(
+        self, user: UserKey, limit: int, before: tuple[float, str] | None = None
+    ) -> Sequence[ConversationSummary]:
+        found = [
+            ConversationSummary(entry.conversation, turns[0].question, len(turns), turns[-1].at)
+            for entry in await self.export(user)
+            for turns in (sorted(entry.turns, key=lambda turn: turn.at),)
+        ]
+        found.sort(key=lambda each: (each.at, str(each.conversation)), reverse=True)
+        return [each for each in found if before is None or (each.at, str(each.conversation)) < before][
+            :limit
+        ]
+
+    async def move(self, old: UserKey | ChatKey, new: UserKey | ChatKey, at: float) -> None:
+        moved_conversation(ConversationKey("", 0), old, new)
+        if old == new:
+            return
+        owners = {old: new}
+        for conversation in await self._all_conversations():
+            target = moved_conversation(conversation, old, new)
+            if target != conversation:
+                if isinstance(old, UserKey):
+                    chat = ChatKey(old.platform, conversation.chat, old.id)
+                    owners[chat] = ChatKey(old.platform, conversation.chat, new.id)
+                await self._move_conversation(conversation, target, old, new)
+        for before, after in owners.items():
+            for name, value in (await self.settings(before)).items():
+                if name not in await self.settings(after):
+                    await self.set_setting(after, name, value)
+                await self.set_setting(before, name, "")
+
+    async def _move_conversation(
+        self, old: ConversationKey, new: ConversationKey, before: UserKey | ChatKey, after: UserKey | ChatKey
+    ) -> None:
+        turns = await self._turns(old)
+        has = {turn.id for turn in await self._turns(new)}
+        shift = max(has, default=0)
+        meta: dict[str, str] = await self._ask(self._redis.hgetall(self._key(old, "meta")))
+        anchors: dict[str, str] = await self._ask(self._redis.hgetall(self._key(old, "anchors")))
+        head = int(meta.get("head", "0"))
+        write = self._redis.pipeline(transaction=False)
+        for turn in turns:
+            user = after if isinstance(after, UserKey) and turn.user == before else turn.user
+            parent = turn.parent and turn.parent + shift
+            body = _body(turn.question, turn.answer, turn.ref)
+            write.hset(self._key(new, "tree"), str(turn.id + shift), f"{parent} {user} {turn.at!r}\n{body}")
+            write.sadd(self._owner_key(user, "conversations"), str(new))
+        for ref, anchor in anchors.items():
+            turn_id, _, place = anchor.partition(" ")
+            write.hset(self._key(new, "anchors"), ref, f"{int(turn_id) + shift} {place}")
+        for turn in await self._turns(new):
+            if turn.parent == 0 and head and turn.id in has:
+                body = _body(turn.question, turn.answer, turn.ref)
+                entry = f"{head + shift} {turn.user} {turn.at!r}\n{body}"
+                write.hset(self._key(new, "tree"), str(turn.id), entry)
+        if turns:
+            write.hset(self._key(new, "meta"), "last_id", str(shift + max(turn.id for turn in turns)))
+            if not has:
+                write.hset(self._key(new, "meta"), "head", str(head + shift))
+        write.sadd(self._key("open", new.platform), str(new))
+        write.delete(*(self._key(old, part) for part in ("tree", "anchors", "meta")))
+        await self._ask(write.execute())
+        if await self._ask(self._redis.exists(self._key(old, "claim"))):
+            return
+        inbox: dict[str, str] = await self._ask(self._redis.hgetall(self._key(old, "inbox")))
+        for field, value in inbox.items():
+            kind, _, update_id = field.partition(" ")
+            if kind == "turn":
+                await self._ask(self._redis.hset(self._key(new, "inbox"), field, str(int(value) + shift)))
+            elif kind in ("message", "dead"):
+                top, _, body = value.rpartition("\n")
+                message = message_from_json(json.loads(body))
+                user = after if isinstance(after, UserKey) and message.user == before else message.user
+                moved = json.dumps(message_to_json(replace(message, conversation=new, user=user)))
+                await self._ask(self._redis.hset(self._key(new, "inbox"), field, f"{top}\n{moved}"))
+                if kind == "dead":
+                    await self._ask(self._redis.sadd(f"{self._prefix}:dead", f"{new} {update_id}"))
+            elif kind != "arrivals":
+                await self._ask(self._redis.hset(self._key(new, "inbox"), field, value))
+        if any(field.startswith("message ") for field in inbox):
+            await self._claims.open(new)
+            await self._claims.announce(new)
+        await self._ask(self._redis.delete(self._key(old, "inbox")))
+
+    async def people(self, limit: int, after: str = "") -> Mapping[str, Mapping[str, str]]:
+        found = await self.all_settings()
+        names = [name for name in found if ":chat:" not in name and name > after]
+        return {name: found[name] for name in names[:limit]}
+
+    async def having(self, name: str, limit: int) -> Mapping[str, Mapping[str, str]]:
+        found = await self.all_settings()
+        return {owner: found[owner] for owner in [each for each in found if name in found[each]][:limit]}
 
     async def recent(self, since: float) -> Sequence[ConversationKey]:
         return [

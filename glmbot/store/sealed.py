@@ -13,7 +13,7 @@ from typing import Any, cast
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from glmbot.errors import StoreError
-from glmbot.messages import ChatKey, ConversationKey, Message, Unfinished, UserKey
+from glmbot.messages import ChatKey, ConversationKey, ConversationSummary, Message, Unfinished, UserKey
 from glmbot.store.base import (
     Claim,
     DeadLetter,
@@ -141,6 +141,24 @@ class _SealedStore:
             for exported in await self._store.export(user)
         ]
 
+    async def export_pages(self, user: UserKey) -> AsyncGenerator[ExportedConversation, None]:
+        async for page in self._store.export_pages(user):
+            yield replace(page, turns=self._opened_turns(page.turns))
+
+    async def conversation_summaries(
+        self, user: UserKey, limit: int, before: tuple[float, str] | None = None
+    ) -> Sequence[ConversationSummary]:
+        return [
+            replace(summary, title=self._opened(summary.title))
+            for summary in await self._store.conversation_summaries(user, limit, before)
+        ]
+
+    async def people(self, limit: int, after: str = "") -> Mapping[str, Mapping[str, str]]:
+        return self._opened_settings(await self._store.people(limit, after))
+
+    async def having(self, name: str, limit: int) -> Mapping[str, Mapping[str, str]]:
+        return self._opened_settings(await self._store.having(name, limit))
+
     async def everything(self) -> AsyncGenerator[StoredConversation, None]:
         async for stored in self._store.everything():
             yield replace(stored, turns=self._opened_turns(stored.turns))
@@ -152,12 +170,7 @@ class _SealedStore:
         await self._store.set_setting(owner, name, self._seal(value))
 
     async def all_settings(self) -> Mapping[str, Mapping[str, str]]:
-        found = await self._store.all_settings()
-        return {
-            owner: self._opened_values(values)
-            for owner, values in found.items()
-            if owner != str(_WITNESS_OWNER)
-        }
+        return self._opened_settings(await self._store.all_settings())
 
     def _seal(self, text: str) -> str:
         if self._newest is None or not text:
@@ -173,6 +186,13 @@ class _SealedStore:
             raise StoreError(
                 "what is stored was encrypted with another key; name that key too, below the newest"
             ) from error
+
+    def _opened_settings(self, found: Mapping[str, Mapping[str, str]]) -> Mapping[str, Mapping[str, str]]:
+        return {
+            owner: self._opened_values(values)
+            for owner, values in found.items()
+            if owner != str(_WITNESS_OWNER)
+        }
 
     def _opened_values(self, settings: Mapping[str, str]) -> Mapping[str, str]:
         return {name: self._opened(value) for name, value in settings.items()}

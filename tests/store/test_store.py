@@ -14,7 +14,8 @@ from glmbot.errors import StoreError
 from glmbot.messages import Addressed, ChatKey, ChatKind, ConversationKey, Message, Role, UserKey
 from glmbot.store.base import Backlog, Store, StoredAnswer
 from glmbot.store.redis import RedisStore
-from glmbot.store.sqlite import _MIGRATIONS, SqliteStore
+from glmbot.store.sqlite import SqliteStore
+from glmbot.store.sqlite_schema import _STEPS
 
 ANN, BOB = UserKey("telegram", 11), UserKey("telegram", 22)
 PRIVATE = ConversationKey("telegram", 11)
@@ -285,6 +286,8 @@ async def test_turns_are_deleted_after_their_time(
     await turn(store, "10", "old")
     await turn(store, "90", "newer")
     await store.accept(message("150"), 150.0)
+    while await store.tidy(150.0):
+        pass
     assert await questions(store) == ["newer"]
     await store.close()
 
@@ -306,7 +309,7 @@ async def test_a_database_survives_its_process(tmp_path: Path) -> None:
 async def test_a_database_of_the_first_version_is_taken_over_with_all_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "old.sqlite3"
     with sqlite3.connect(path) as old:
-        old.executescript(_MIGRATIONS[0])
+        old.executescript(str(_STEPS[0]))
         for number in (1, 2, 3):
             old.execute(
                 "INSERT INTO turns VALUES (?, ?, ?, ?, 'a', 1.0)",

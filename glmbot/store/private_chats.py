@@ -1,0 +1,47 @@
+"""Whose a private chat is, by its key alone, or by who spoke there where the key does not say it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from glmbot.messages import ChatKey, ConversationKey, UserKey
+
+__all__ = ["is_alone", "owner_now", "person_of"]
+
+
+def owner_now(chat: ChatKey, spoke: Iterable[tuple[ConversationKey, UserKey]]) -> ChatKey | None:
+    """Where settings of `chat` belong now; None for nobody's, since it can't be told whose words they are.
+
+    spoke: who has turns in which conversation of that chat. On Telegram a private chat has its person's number; a
+    conversation of Discord without a person in its key is a direct message; every chat of the page is private.
+    """
+    if chat.user:
+        return chat
+    if chat.platform == "telegram":
+        return replace(chat, user=chat.id) if chat.id > 0 else chat
+    if chat.platform == "web":
+        people = {user.id for _, user in spoke}
+        return replace(chat, user=people.pop()) if len(people) == 1 else None
+    if chat.platform == "console":
+        return replace(chat, user=chat.id)
+    spoken = list(spoke)
+    people = {user.id for _, user in spoken}
+    direct = bool(spoken) and all(conversation.user == 0 for conversation, _ in spoken)
+    return replace(chat, user=people.pop()) if direct and len(people) == 1 else chat
+
+
+def person_of(conversation: ConversationKey) -> UserKey | None:
+    """The one person whose history it is, where its key says so."""
+    if conversation.user:
+        return UserKey(conversation.platform, conversation.user)
+    if conversation.platform in ("telegram", "console") and conversation.chat > 0:
+        return UserKey(conversation.platform, conversation.chat)
+    return None
+
+
+def is_alone(conversation: ConversationKey, user: UserKey) -> bool:
+    """Whether nobody but `user` can have written there."""
+    return conversation.platform == user.platform and (
+        conversation.user == user.id or (conversation.user == 0 and conversation.chat == user.id)
+    )

@@ -1,0 +1,102 @@
+"""What is done to histories within one transaction of SQLite; the rows, and what they become."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from glmbot.messages import ConversationKey, UserKey
+from glmbot.store.base import Turn
+
+__all__ = [
+    "TURN",
+    "anchor",
+    "conversation_of",
+    "counters",
+    "insert_turn",
+    "note_place",
+    "places",
+    "remove_turn",
+    "set_counters",
+    "turns_of",
+]
+
+_log = logging.getLogger(__name__)
+
+TURN = "id, user, question, answer, at, parent, ref"
+
+
+def counters(db: sqlite3.Connection, conversation: str) -> tuple[int, int, int]:
+    """Epoch, last turn id given out, head."""
+    row = db.execute(
+        "SELECT epoch, last_id, head FROM epochs WHERE conversation = ?", (conversation,)
+    ).fetchone()
+    return (0, 0, 0) if row is None else (row[0], row[1], row[2])
+
+
+def set_counters(db: sqlite3.Connection, conversation: str, epoch: int, last_id: int, head: int) -> None:
+    db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?)", (conversation, epoch, last_id, head))
+
+
+def insert_turn(db: sqlite3.Connection, conversation: str, turn: Turn) -> None:
+    fields = (turn.id, str(turn.user), turn.question, turn.answer, turn.at, turn.parent, turn.ref)
+    db.execute(
+        f"INSERT INTO turns (conversation, {TURN}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (conversation, *fields)
+    )
+    if turn.ref:
+        anchor(db, conversation, turn.ref, turn.id, 0)
+
+
+def anchor(db: sqlite3.Connection, conversation: str, ref: str, turn: int, place: int) -> None:
+    db.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?, ?, ?)", (conversation, ref, turn, place))
+
+
+def remove_turn(db: sqlite3.Connection, conversation: str, turn: int) -> None:
+    """What followed it follows its parent; a head that was removed gives way to its parent."""
+    row = db.execute(
+        "SELECT parent FROM turns WHERE conversation = ? AND id = ?", (conversation, turn)
+    ).fetchone()
+    if row is None:
+        return
+    here = (row[0], conversation, turn)
+    db.execute("UPDATE turns SET parent = ? WHERE conversation = ? AND parent = ?", here)
+    db.execute("UPDATE epochs SET head = ? WHERE conversation = ? AND head = ?", here)
+    db.execute("DELETE FROM turns WHERE conversation = ? AND id = ?", here[1:])
+
+
+def note_place(db: sqlite3.Connection, user: str, conversation: str, at: float) -> None:
+    """They have been here, even when no turn comes of it."""
+    db.execute("INSERT OR IGNORE INTO places VALUES (?, ?, 0, ?)", (user, conversation, at))
+
+
+def places(db: sqlite3.Connection, user: UserKey) -> list[str]:
+    """The conversations where this person has written."""
+    rows = db.execute("SELECT conversation FROM places WHERE user = ? ORDER BY 1", (str(user),))
+    return [str(row[0]) for row in rows]
+
+
+def conversation_of(text: object) -> ConversationKey | None:
+    """None, and a word in the log, for what nobody can have written there but damage."""
+    try:
+        return ConversationKey.parse(str(text))
+    except ValueError:
+        _log.error("the store holds a conversation that is none, which is left out: %.100r", text)
+        return None
+
+
+def turns_of(rows: Iterable[tuple[Any, ...]]) -> list[Turn]:
+    """Damaged rows are left out: one of them must not cost the whole history."""
+    found: list[Turn] = []
+    for row in rows:
+        try:
+            number, user, question, answer, at, parent, ref = row
+            if not (isinstance(question, str) and isinstance(answer, str) and isinstance(ref, str)):
+                raise ValueError("a text is none")
+            found.append(
+                Turn(int(number), UserKey.parse(user), question, answer, float(at), int(parent), ref)
+            )
+        except (ValueError, TypeError, AttributeError) as error:
+            _log.error("turn %.40r in the store is damaged and is left out: %s", row[0], type(error).__name__)
+    return found

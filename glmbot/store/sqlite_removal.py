@@ -1,0 +1,166 @@
+"""What is deleted from SQLite a little at a time: who wants to be forgotten, and what has had its time."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from glmbot.messages import ConversationKey, UserKey
+from glmbot.store.base import HOUR_S
+from glmbot.store.private_chats import is_alone
+from glmbot.store.sqlite_connection import SqliteConnection
+from glmbot.store.sqlite_histories import counters, remove_turn, set_counters
+
+__all__ = ["CLEARED", "begin_reset", "expire", "forget", "reset", "to_forget", "to_reset"]
+
+CLEARED = (
+    "message = NULL, user = NULL, answer = NULL, turn = NULL, dead = NULL, conversation = NULL, marks = '{}'"
+)
+# So little that who waits for it does not notice.
+_TURNS_AT_ONCE = 20
+_ROWS_AT_ONCE = 100
+
+
+async def forget(connection: SqliteConnection, user: UserKey) -> int:
+    """See `Store.forget`. What is begun is finished by `to_forget` and the next process."""
+    await connection.write(lambda db: db.execute("INSERT OR IGNORE INTO forgetting VALUES (?)", (str(user),)))
+    removed = 0
+    while True:
+        # An answer in progress can't come back: `finish` needs the inbox message that is cleared here.
+        while await connection.write(lambda db: _clear_inbox(db, user), durable=False):
+            pass
+        while found := await connection.write(lambda db: _remove_turns(db, user), durable=False):
+            removed += found
+        while await connection.write(lambda db: _clear_settings(db, user), durable=False):
+            pass
+        while await connection.write(lambda db: _clear_places(db, user), durable=False):
+            pass
+        if await connection.write(lambda db: _end(db, user)):
+            break
+    await connection.erase_log()
+    return removed
+
+
+def to_forget(db: sqlite3.Connection) -> UserKey | None:
+    """Somebody whose wish was not carried out to the end."""
+    row = db.execute("SELECT user FROM forgetting LIMIT 1").fetchone()
+    return None if row is None else UserKey.parse(row[0])
+
+
+def expire(db: sqlite3.Connection, update_ids_before: float, turns_before: float | None, now: float) -> bool:
+    """Delete some of what is older than these times, and counts of questions that count no more.
+
+    True when there was something."""
+    changes = db.total_changes
+    db.execute(
+        "DELETE FROM inbox WHERE arrival IN (SELECT arrival FROM inbox"
+        " WHERE message IS NULL AND accepted_at < ? ORDER BY accepted_at LIMIT ?)",
+        (update_ids_before, _ROWS_AT_ONCE),
+    )
+    # The clock may have gone back: what was asked in the future is not of the last hour either.
+    for old in ("at <= ?", "at > ?"):
+        db.execute(
+            "DELETE FROM asked WHERE (owner, question) IN"
+            f" (SELECT owner, question FROM asked WHERE {old} LIMIT {_ROWS_AT_ONCE})",
+            (now - HOUR_S if "<" in old else now + HOUR_S,),
+        )
+    if turns_before is not None:
+        rows = db.execute(
+            "SELECT conversation, id FROM turns WHERE at < ? ORDER BY at LIMIT ?",
+            (turns_before, _TURNS_AT_ONCE),
+        ).fetchall()
+        for conversation, turn in rows:
+            remove_turn(db, conversation, turn)
+    return db.total_changes > changes
+
+
+def begin_reset(db: sqlite3.Connection, conversation: str) -> None:
+    """From now on nothing of it is found from its head, and what is asked has a higher id."""
+    epoch, last_id, _ = counters(db, conversation)
+    set_counters(db, conversation, epoch + 1, last_id, 0)
+    db.execute("INSERT OR REPLACE INTO resetting VALUES (?, ?)", (conversation, last_id))
+
+
+async def reset(connection: SqliteConnection, conversation: str) -> int:
+    """Remove what was said before. Returns how many turns went."""
+    removed = 0
+    while found := await connection.write(lambda db: _remove_reset(db, conversation), durable=False):
+        removed += found
+    await connection.write(
+        lambda db: db.execute("DELETE FROM resetting WHERE conversation = ?", (conversation,)), durable=False
+    )
+    return removed
+
+
+def to_reset(db: sqlite3.Connection) -> list[str]:
+    """Conversations whose reset was not carried out to the end."""
+    return [str(row[0]) for row in db.execute("SELECT conversation FROM resetting LIMIT 10")]
+
+
+def _remove_reset(db: sqlite3.Connection, conversation: str) -> int:
+    rows = db.execute(
+        "SELECT id FROM turns WHERE conversation = ?1"
+        " AND id <= (SELECT upto FROM resetting WHERE conversation = ?1) ORDER BY id LIMIT ?2",
+        (conversation, _TURNS_AT_ONCE),
+    ).fetchall()
+    for (turn,) in rows:
+        remove_turn(db, conversation, turn)
+    return len(rows)
+
+
+def _clear_inbox(db: sqlite3.Connection, user: UserKey) -> int:
+    return db.execute(
+        f"UPDATE inbox SET {CLEARED} WHERE arrival IN (SELECT arrival FROM inbox WHERE user = ? LIMIT ?)",
+        (str(user), _ROWS_AT_ONCE),
+    ).rowcount
+
+
+def _remove_turns(db: sqlite3.Connection, user: UserKey) -> int:
+    rows = db.execute(
+        "SELECT conversation, id FROM turns WHERE user = ? ORDER BY conversation, at LIMIT ?",
+        (str(user), _TURNS_AT_ONCE),
+    ).fetchall()
+    for conversation, turn in rows:
+        remove_turn(db, conversation, turn)
+    return len(rows)
+
+
+def _clear_settings(db: sqlite3.Connection, user: UserKey) -> int:
+    """Their own, and those of their private chats."""
+    gone = 0
+    for table, name in (("settings", "name"), ("asked", "question")):
+        inside = "owner = ?1 OR (owner >= ?1 || ':chat:' AND owner < ?1 || ':chat;')"
+        gone += db.execute(
+            f"DELETE FROM {table} WHERE (owner, {name}) IN"
+            f" (SELECT owner, {name} FROM {table} WHERE {inside} LIMIT {_ROWS_AT_ONCE})",
+            (str(user),),
+        ).rowcount
+    return gone
+
+
+def _clear_places(db: sqlite3.Connection, user: UserKey) -> int:
+    rows = db.execute(
+        "SELECT conversation FROM places WHERE user = ? LIMIT ?", (str(user), _ROWS_AT_ONCE)
+    ).fetchall()
+    for (conversation,) in rows:
+        db.execute("DELETE FROM places WHERE user = ? AND conversation = ?", (str(user), conversation))
+        try:
+            alone = is_alone(ConversationKey.parse(conversation), user)
+        except ValueError:
+            alone = False
+        if alone:
+            # The last row of a private conversation is its counter, whose key holds the person's id.
+            for table in ("epochs", "resetting"):
+                db.execute(f"DELETE FROM {table} WHERE conversation = ?", (conversation,))
+            db.execute("DELETE FROM shifts WHERE old = ?1 OR new = ?1", (conversation,))
+    return len(rows)
+
+
+def _end(db: sqlite3.Connection, user: UserKey) -> bool:
+    """False when something was written meanwhile."""
+    for table in ("turns", "inbox", "places"):
+        if db.execute(f"SELECT 1 FROM {table} WHERE user = ? LIMIT 1", (str(user),)).fetchone() is not None:
+            return False
+    db.execute("DELETE FROM settings WHERE owner = ?", (str(user),))
+    db.execute("DELETE FROM moves WHERE old = ?1 OR new = ?1", (str(user),))
+    db.execute("DELETE FROM forgetting WHERE user = ?", (str(user),))
+    return True
