@@ -28,6 +28,7 @@ from glmbot.dialogue.answering import (
 )
 from glmbot.dialogue.commands import Command
 from glmbot.dialogue.completion import complete
+from glmbot.dialogue.housekeeping import Housekeeping
 from glmbot.dialogue.inbox import Inbox
 from glmbot.dialogue.lanes import Lanes, Ticket
 from glmbot.dialogue.moderation import Moderation
@@ -116,6 +117,7 @@ class DialogueManager:
         )
         self._people = People(store, access, clock)
         self._answering = Answering(store, engine, settings, moderation or Moderation(), clock)
+        self._housekeeping = Housekeeping(store, clock)
         self.monitor = Monitor(engine, self._lanes, self._people, store, clock)
         self._actions = CommandActions(
             store=store,
@@ -137,6 +139,10 @@ class DialogueManager:
             group.create_task(self._inbox.run())
             group.create_task(
                 keep_going("samples", self.monitor.run, self.troubles, lambda: self._closing, partial=True)
+            )
+            tidying = self._housekeeping.run
+            group.create_task(
+                keep_going("housekeeping", tidying, self.troubles, lambda: self._closing, partial=True)
             )
 
     async def close(self) -> None:
