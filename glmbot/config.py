@@ -34,6 +34,7 @@ from glmbot.messages import UserKey
 __all__ = ["CORE_SECTIONS", "Configuration", "load_configuration", "secrets_in", "secrets_of"]
 
 _PREFIX = "GLMBOT_"
+_PROBLEMS_TOLD = 20
 
 
 class _Section(BaseModel):
@@ -433,7 +434,8 @@ def _read(path: Path | None) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"{path}: can't be read: {error}") from error
     try:
         return text, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Besides what TOML forbids: numbers of thousands of digits, and nesting that no reader follows.
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
@@ -485,7 +487,8 @@ def _explain(
 ) -> str:
     from_environment = {name.upper() for name in environment}
     lines: list[str] = []
-    for problem in error.errors(include_url=False, include_input=False):
+    problems = error.errors(include_url=False, include_input=False)
+    for problem in problems[:_PROBLEMS_TOLD]:
         location = [str(part) for part in problem["loc"]]
         section, key = location[0], location[1] if len(location) > 1 else ""
         field = models[section].model_fields.get(key) if section in models else None
@@ -493,6 +496,8 @@ def _explain(
         variable = _variable(section, key)
         place = f"environment variable {variable}" if variable in from_environment else where.at(section, key)
         lines.append(f"{place}: [{section}] {key}: {problem['msg']}{hint}")
+    if len(problems) > _PROBLEMS_TOLD:
+        lines.append(f"and {len(problems) - _PROBLEMS_TOLD} more")
     return "\n".join(lines)
 
 

@@ -37,6 +37,12 @@ def load(tmp_path: Path, text: str, environment: dict[str, str] | None = None) -
         ("[model]\ncontext_length = 3\n", r"line 2: \[model\] context_length"),
         ("model = 5\n", r"line 1: model must be a section"),
         ("[web\n", r"config\.toml: not valid TOML"),
+        ("[web]\nport = " + "1" * 5000, r"config\.toml: not valid TOML"),
+        ("[web]\nport = " + "[" * 50_000, r"config\.toml: not valid TOML"),
+        (
+            "[access]\nadmins = [" + "5," * 50_000 + "]",
+            r"line 2: \[access\] admins: .*(\n.*)+\nand 49980 more",
+        ),
         ("[store]\nkind = 'mysql'\n", r"line 2: \[store\] kind"),
         ("[remote]\nservers = ['10.0.0.5:8000']\n", r"line 2: \[remote\] servers: .*such as http://"),
         ("[remote]\nservers = ['http://me:pw@h/v1']\n", r"line 2: \[remote\] servers: .*api_key_file"),
