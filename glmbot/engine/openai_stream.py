@@ -14,9 +14,20 @@ from typing import Any, cast
 
 from glmbot.engine.base import FinishReason, Sampling
 
-__all__ = ["Delta", "StreamBroken", "chat_body", "completion_body", "read_event", "refusal"]
+__all__ = [
+    "Delta",
+    "StreamBroken",
+    "chat_body",
+    "completion_body",
+    "on_one_line",
+    "read_event",
+    "read_models",
+    "refusal",
+]
 
 _LONGEST_REFUSAL = 300
+_LONGEST_NAME = 500
+_MOST_TOKENS = 10_000_000
 
 
 class StreamBroken(Exception):
@@ -75,32 +86,68 @@ def read_event(line: bytes) -> Delta | None:
     text = line.strip()
     if not text.startswith(b"data:"):
         if text.startswith(b"error:"):
-            raise StreamBroken(_shortened(text[6:].decode("utf-8", "replace")))
+            raise StreamBroken(on_one_line(text[6:].decode("utf-8", "replace")))
         return None
     data = text[5:].strip()
     if data == b"[DONE]":
         return None
     try:
         event: Any = json.loads(data)
-        if "error" in event:
+        if event.get("error"):
             raise StreamBroken(_message_of(event["error"]))
         usage = event.get("usage") or {}
         choices = event.get("choices") or [{}]
         choice = choices[0]
-        new = choice.get("delta", {}).get("content") if "delta" in choice else choice.get("text")
+        new = (choice.get("delta") or {}).get("content") if "delta" in choice else choice.get("text")
         ended = choice.get("finish_reason")
         return Delta(
-            text=str(new or ""),
+            text=_text(new),
             finish=None if ended is None else _REASONS.get(ended, FinishReason.STOP),
-            prompt_tokens=usage.get("prompt_tokens"),
-            cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            cached_tokens=_count((usage.get("prompt_tokens_details") or {}).get("cached_tokens")),
+            completion_tokens=_count(usage.get("completion_tokens")),
         )
-    except (ValueError, TypeError, AttributeError, LookupError) as error:
-        raise StreamBroken(f"no event of this interface: {_shortened(repr(data))}") from error
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise StreamBroken(f"no event of this interface: {on_one_line(repr(data))}") from error
+
+
+def _text(new: Any) -> str:
+    """Raises TypeError for what is neither text nor nothing."""
+    if new is None:
+        return ""
+    if not isinstance(new, str):
+        raise TypeError("the text of an event is no text")
+    # JSON can carry half a surrogate pair, which no store and no socket takes.
+    return new.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "")
+
+
+def _count(told: Any) -> int | None:
+    """None, as where a server tells nothing, for what can be no count of tokens."""
+    return told if type(told) is int and 0 <= told <= _MOST_TOKENS else None
 
 
 _REASONS = {"length": FinishReason.LENGTH, "stop": FinishReason.STOP}
+
+
+def read_models(listed: Any) -> dict[str, int | None]:
+    """The names of GET /models in their order, each with its context where the server tells that (vLLM and SGLang
+    call it max_model_len, llama.cpp's server meta.n_ctx). What is no entry is left out.
+
+    Raises ValueError for what is no such list.
+    """
+    entries: Any = cast(dict[str, Any], listed).get("data") if isinstance(listed, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError("no list of models")
+    models: dict[str, int | None] = {}
+    for entry in cast(list[Any], entries):
+        fields = cast(dict[str, Any], entry) if isinstance(entry, dict) else {}
+        name: Any = fields.get("id")
+        if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+            continue
+        meta: Any = fields.get("meta")
+        inner: Any = cast(dict[str, Any], meta).get("n_ctx") if isinstance(meta, dict) else None
+        models[name] = _count(fields.get("max_model_len")) or _count(inner)
+    return models
 
 
 def refusal(body: str) -> str:
@@ -108,17 +155,19 @@ def refusal(body: str) -> str:
     try:
         fields: Any = json.loads(body)
         return _message_of(fields.get("error", fields))
-    except (ValueError, AttributeError):
-        return _shortened(body)
+    except (ValueError, AttributeError, RecursionError):
+        return on_one_line(body)
 
 
 def _message_of(error: Any) -> str:
     if isinstance(error, dict):
         fields = cast(dict[str, Any], error)
-        return _shortened(str(fields.get("message", fields)))
-    return _shortened(str(error))
+        return on_one_line(str(fields.get("message", "") or ", ".join(map(str, fields))))
+    return on_one_line(str(error))
 
 
-def _shortened(text: str) -> str:
-    line = " ".join(text.split())
+def on_one_line(text: str) -> str:
+    """What a server said, short and without control characters."""
+    beginning = text[: 20 * _LONGEST_REFUSAL].encode("utf-8", "replace").decode()
+    line = "".join(char for char in " ".join(beginning.split()) if char.isprintable())
     return line if len(line) <= _LONGEST_REFUSAL else line[:_LONGEST_REFUSAL] + " …"

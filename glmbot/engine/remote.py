@@ -28,7 +28,7 @@ from glmbot.engine.base import (
 from glmbot.engine.counters import Counters
 from glmbot.engine.fairness import fair_order
 from glmbot.engine.openai_client import FAILURES, OpenAIClient, ServerBusy
-from glmbot.engine.openai_stream import Delta, StreamBroken
+from glmbot.engine.openai_stream import Delta, StreamBroken, on_one_line, read_models
 from glmbot.engine.remote_answer import RemoteAnswer
 from glmbot.engine.served_format import ServedChatFormat
 from glmbot.engine.servers import Server, Servers
@@ -85,8 +85,20 @@ class _Request:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     error: EngineError | None = None
     task: asyncio.Task[None] | None = None
+    growing: RemoteAnswer | None = None
+    """What has more to show than `progress`, once somebody looks."""
+
+    def grow(self, answer: RemoteAnswer) -> None:
+        self.growing = answer
+        self.changed.set()
+
+    def latest(self) -> Progress:
+        if self.growing is not None:
+            self.progress, self.growing = self.growing.progress(), None
+        return self.progress
 
     def show(self, progress: Progress) -> None:
+        self.growing = None
         if progress != self.progress:
             self.progress = progress
             self.changed.set()
@@ -211,11 +223,11 @@ class RemoteEngine:
                     async with asyncio.timeout_at(deadline):
                         await request.changed.wait()
                 except TimeoutError:
-                    request.show(replace(request.progress, finish=FinishReason.DEADLINE, place=None))
+                    request.show(replace(request.latest(), finish=FinishReason.DEADLINE, place=None))
                 request.changed.clear()
                 if request.error is not None:
                     raise request.error
-                progress = request.progress
+                progress = request.latest()
                 finished = progress.finish is not None
                 yield progress
         finally:
@@ -338,6 +350,9 @@ class RemoteEngine:
                         self._servers.works(server)
                         heard = self._clock()
                         self._take(request, answer, delta)
+                        if answer.cut:
+                            _log.warning("model server %s went on past the end of an answer", server.label)
+                            break
             except ServerBusy as error:
                 trouble, again_after_s = str(error), error.again_after_s
             except TimeoutError:
@@ -352,7 +367,8 @@ class RemoteEngine:
             if answer.finish is None:
                 _log.warning("model server %s failed: %s", server.label, trouble)
                 self._servers.failed(server, trouble, again_after_s)
-                answer.interrupt()
+                # Encoding a long text takes its time.
+                await asyncio.to_thread(answer.interrupt)
         self._counters.read += answer.tokens_read
         self._counters.reused += answer.tokens_reused
         request.show(answer.progress())
@@ -365,7 +381,7 @@ class RemoteEngine:
             self._counters.generated += 1
             self._counters.step(len(self._running), 1)
         if answer.finish is None:
-            request.show(answer.progress())
+            request.grow(answer)
 
     def _url(self, server: Server) -> str:
         return f"{server.url}/{'chat/completions' if self._stop_tokens is None else 'completions'}"
@@ -378,10 +394,9 @@ class RemoteEngine:
         Raises one of FAILURES when the server does not say, and ModelFileError for another tokenizer.
         """
         try:
-            listed = await self._client.ask("GET", f"{server.url}/models")
-            models = {str(each["id"]): each for each in listed["data"]}
+            models = read_models(await self._client.ask("GET", f"{server.url}/models"))
             found = self.settings.model or next(iter(models))
-        except (*FAILURES, ValueError, LookupError, TypeError, StopIteration) as error:
+        except (*FAILURES, ValueError, StopIteration) as error:
             if not self.settings.model:
                 if isinstance(error, (aiohttp.ClientConnectionError, TimeoutError)):
                     raise
@@ -390,9 +405,8 @@ class RemoteEngine:
             models, found = {}, self.settings.model
         if models and found not in models:
             _log.warning("model server %s lists no model %r", server.label, found)
-        facts = models.get(found, {})
-        context = facts.get("max_model_len") or (facts.get("meta") or {}).get("n_ctx")
-        if isinstance(context, int) and context < self.context_length:
+        context = models.get(found)
+        if context is not None and context < self.context_length:
             words = "model server %s has a context of %d tokens, and [model] context_length is %d"
             _log.warning(words, server.label, context, self.context_length)
         if self.settings.tokenizer is not None:
@@ -418,4 +432,4 @@ class RemoteEngine:
 
 def _words(error: Exception) -> str:
     """Some of the libraries' errors say nothing."""
-    return str(error) or type(error).__name__
+    return on_one_line(str(error)) or type(error).__name__

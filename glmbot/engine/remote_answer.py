@@ -13,6 +13,9 @@ from glmbot.engine.steady_text import SteadyText
 
 __all__ = ["RemoteAnswer"]
 
+# More characters than any tokenizer makes of so many tokens: a server that does not end is ended here.
+_CHARACTERS, _CHARACTERS_A_TOKEN = 1024, 32
+
 
 class RemoteAnswer:
     """`stop_tokens` None is the chat interface; there an answer that breaks off begins again, since not every
@@ -40,6 +43,8 @@ class RemoteAnswer:
         self._usage = Delta()
         self._shown = ""
         self.finish: FinishReason | None = None
+        self.cut = False
+        """It was ended here, since the server did not end it."""
 
     @property
     def silent(self) -> bool:
@@ -47,7 +52,7 @@ class RemoteAnswer:
 
     @property
     def tokens_read(self) -> int:
-        return (self._usage.prompt_tokens or len(self._prompt)) - self.tokens_reused
+        return max(0, (self._usage.prompt_tokens or len(self._prompt)) - self.tokens_reused)
 
     @property
     def tokens_reused(self) -> int:
@@ -71,6 +76,9 @@ class RemoteAnswer:
             self._events += 1
         if delta.finish is not None:
             self.finish = delta.finish
+        longest = _CHARACTERS + _CHARACTERS_A_TOKEN * self._sampling.max_tokens
+        if len(self._text) > longest:
+            self._text, self.finish, self.cut = self._text[:longest], FinishReason.LENGTH, True
 
     def interrupt(self) -> None:
         """A server failed. What it said is kept, and goes behind the prompt of the next."""
@@ -89,4 +97,5 @@ class RemoteAnswer:
         if self.finish is not None or len(text) >= len(self._shown):
             self._shown = text
         drawn = len(self._said) + (self._usage.completion_tokens or self._events)
+        drawn = min(drawn, self._sampling.max_tokens)
         return Progress(self._shown, self.finish, None, len(self._prompt), drawn)
