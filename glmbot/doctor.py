@@ -41,6 +41,7 @@ async def examine(configuration: Configuration) -> Sequence[Finding]:
         findings.append(await asyncio.to_thread(_kernels))
     findings += _access(configuration)
     findings += _tokens(configuration)
+    findings += _advice(configuration)
     findings += _moderation(configuration)
     return findings
 
@@ -128,6 +129,15 @@ def _access(configuration: Configuration) -> list[Finding]:
             )
             findings.append(Finding("access", False, words))
     return findings
+
+
+def _advice(configuration: Configuration) -> list[Finding]:
+    """What adapters say about their own settings, where they have an `advice`."""
+    return [
+        Finding(name, well, words)
+        for name, settings in configuration.adapters.items()
+        for well, words in getattr(settings, "advice", list[tuple[bool, str]])()
+    ]
 
 
 def _moderation(configuration: Configuration) -> list[Finding]:

@@ -4,43 +4,54 @@ ask: /healthz (is the process alive), /readyz (can it answer) and /metrics."""
 from __future__ import annotations
 
 import asyncio
+import functools
+import hashlib
 import logging
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import datetime
 from importlib.resources import files
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel
 
-from glmbot.errors import (
-    AdapterError,
-    ContentRefused,
-    EngineError,
-    LimitReached,
-    PlatformRefused,
-    QueueFull,
-    StoreError,
-)
-from glmbot.messages import Dialogue, Role, UserKey
+from glmbot.errors import AdapterError, StoreError
+from glmbot.messages import Dialogue, UserKey
+from glmbot_web.connections import BodyRoom, Connections, affordable
 from glmbot_web.delivery import Streams
-from glmbot_web.guard import Guard, is_loopback
-from glmbot_web.normalize import PLATFORM, BadRequest, chatglm_completion
-from glmbot_web.openai_api import OpenAiApi, openai_error
+from glmbot_web.events import Renderer
+from glmbot_web.guard import ROLE, Guard, person_of
+from glmbot_web.normalize import (
+    LARGEST_BODY,
+    PLATFORM,
+    BadRequest,
+    ChatGlmRequest,
+    chatglm_completion,
+    parsed,
+)
+from glmbot_web.openai_api import OpenAiApi, Program, failure, openai_error
 from glmbot_web.operator_api import OperatorApi
 from glmbot_web.page_api import PageApi
+from glmbot_web.peers import Peers
+from glmbot_web.settings import WebSettings, refuse_what_is_open, secret_of
 
 __all__ = ["WebAdapter", "WebSettings"]
 
 _log = logging.getLogger(__name__)
 _protocol_log = logging.getLogger(f"{__name__}.protocol")
 
-_LARGEST_BODY = 8 * 2**20
 _DRAIN_S = 5.0
 _BODY_S = 30.0
+_IDLE_S = 30.0
+_LINGERING_S = 2.0
+_LARGEST_LOGIN = 128 * 1024
+_ROOM_FOR_BODIES = 16 * LARGEST_BODY
+# Between two lines of the log about the same kind of fault.
+_QUIET_S = 5.0
 _PAGES = {"/": "index.html", "/admin": "admin.html"}
 _STATIC = ("app.js", "admin.js", "words.js", "style.css", "icon.svg")
 _HEADERS = {
@@ -55,36 +66,29 @@ _HEADERS = {
 }
 
 
-class WebSettings(BaseModel):
-    """The chat page and the HTTP interfaces."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    host: str = Field(
-        default="127.0.0.1", description="127.0.0.1 is this machine alone; others need a token."
-    )
-    port: int = Field(default=8080, ge=0, le=65535, description="0 takes any free port.")
-    token: SecretStr | None = Field(
-        default=None, description="Asked for by every interface. Better in GLMBOT_WEB__TOKEN."
-    )
-    admin: bool = Field(default=False, description="Whether whoever uses the page is an administrator.")
-
-
 class WebAdapter:
     Settings: ClassVar[type[BaseModel]] = WebSettings
 
     def __init__(self, settings: WebSettings, dialogue: Dialogue) -> None:
         self._settings = settings
         self._dialogue = dialogue
-        self._guard = Guard(settings.token.get_secret_value() if settings.token else None)
+        token, admin_token = secret_of(settings.token), secret_of(settings.admin_token)
+        # A source counts over all processes, so its key is what they have in common.
+        peers = Peers(settings.trusted_proxies, (token or admin_token or "").encode())
+        self._guard = Guard(token, admin_token, peers, everybody_is_admin=settings.admin)
         self._streams = Streams(dialogue)
+        self._renderer = Renderer()
+        self._bodies = BodyRoom(_ROOM_FOR_BODIES)
+        self._said: dict[str, float] = {}
         self._runner: web.AppRunner | None = None
+        self._connections: Connections | None = None
+        self._listening: asyncio.Server | None = None
         self.url = ""
 
     @staticmethod
     def check(settings: WebSettings, running: WebSettings | None) -> None:
         """See `glmbot.messages.Adapter`. Raises AdapterError."""
-        _refuse_strangers(settings)
+        refuse_what_is_open(settings)
         if settings.port and (running is None or running.port != settings.port):
             try:
                 family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -94,8 +98,11 @@ class WebAdapter:
 
     async def start(self) -> None:
         settings = self._settings
-        _refuse_strangers(settings)
-        app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._protect])
+        refuse_what_is_open(settings)
+        for well, words in settings.advice():
+            if not well:
+                _log.warning("[web] %s", words)
+        app = web.Application(client_max_size=LARGEST_BODY, middlewares=[self._protect])
         app.add_routes(
             [
                 *(web.get(path, self._page) for path in _PAGES),
@@ -104,23 +111,33 @@ class WebAdapter:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/static/{name}", self._static),
-                *PageApi(self._dialogue, self._guard, self._streams, self._role()).routes(),
-                *OperatorApi(self._dialogue, self._guard, self._role()).routes(),
-                *OpenAiApi(self._dialogue).routes(),
+                *PageApi(self._dialogue, self._guard, self._streams, self._renderer).routes(),
+                *OperatorApi(self._dialogue, self._guard, self._streams).routes(),
+                *OpenAiApi(self._dialogue, self._program).routes(),
             ]
         )
-        # With handler_cancellation a client that goes away cancels its generation.
+        # With handler_cancellation a client that goes away cancels its generation. What is compressed is refused
+        # by its header, so nothing unpacks it. keepalive_timeout is also the time that a request's head may take.
         self._runner = web.AppRunner(
-            app, handler_cancellation=True, access_log=None, shutdown_timeout=2, logger=_protocol_log
+            app,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=2,
+            logger=_protocol_log,
+            auto_decompress=False,
+            keepalive_timeout=_IDLE_S,
+            lingering_time=_LINGERING_S,
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, settings.host, settings.port)
+        self._connections = Connections(self._runner, affordable(settings.max_connections))
         try:
-            await site.start()
+            self._listening = await asyncio.get_running_loop().create_server(
+                self._connections, settings.host, settings.port, backlog=self._connections.backlog
+            )
         except OSError as error:
             await self._runner.cleanup()
             raise _not_listening(settings, error) from error
-        host, port = self._runner.addresses[0][:2]
+        host, port = self._listening.sockets[0].getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         _log.info("web page at %s", self.url)
 
@@ -133,9 +150,12 @@ class WebAdapter:
         return False
 
     async def stop(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
         await self._streams.drain(_DRAIN_S)
         if self._runner is not None:
             await self._runner.cleanup()
+        self._renderer.close()
 
     # ---- every request ------------------------------------------------------------------------------------
 
@@ -144,34 +164,60 @@ class WebAdapter:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         try:
-            self._guard.check_site(request)
-            open_to_all = request.path in (*_PAGES, "/healthz", "/readyz") and request.method == "GET"
-            open_to_all = open_to_all or request.path == "/api/login" or request.path.startswith("/static/")
-            if not open_to_all and not self._guard.allowed(request):
-                return openai_error(401, "a token is needed: Authorization: Bearer …", code="invalid_api_key")
-            await _read_body(request)
-            response = await handler(request)
+            response = await self._admitted(request, handler)
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            response = openai_error(error.status, error.text or error.reason)
+            kept = {name: error.headers[name] for name in ("Retry-After", "Allow") if name in error.headers}
+            response = openai_error(error.status, (error.text or error.reason)[:500], headers=kept)
         except (ConnectionResetError, asyncio.CancelledError):
             raise
         except StoreError as error:
-            _log.error("%s %s: %s", request.method, request.path, error)
+            self._complain("the store", "%s %r: %s", request.method, request.path, error)
             language = request.headers.get("Accept-Language", "")
             response = openai_error(503, self._dialogue.text(language, "answer.store_failed"))
-        except Exception:
-            _log.exception("%s %s failed", request.method, request.path)
+        except Exception as error:
+            words = "%s %r failed"
+            self._complain(type(error).__name__, words, request.method, request.path, exc_info=error)
             response = openai_error(500, "something went wrong here; the log has it")
         if not response.prepared:
             response.headers.update(_HEADERS)
         return response
 
+    async def _admitted(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """From the cheapest question to the dearest: nothing of a body is read for who may not send one."""
+        connections = cast(Connections, self._connections)
+        with connections.busy(request, self._guard.peers.address(request)):
+            self._guard.check_site(request)
+            login = request.path in ("/api/login", "/api/logout")
+            if not login and not _is_open_to_all(request):
+                role = await self._guard.role(request)
+                if role is None:
+                    words = "a token is needed: Authorization: Bearer …"
+                    response = openai_error(401, words, code="invalid_api_key")
+                    self._guard.log_out(request, response)
+                    return response
+                request[ROLE] = role
+            if not request.can_read_body:
+                return await handler(request)
+            most = _LARGEST_LOGIN if login else LARGEST_BODY
+            with self._bodies.taken(_length(request, most)):
+                await _read_body(request)
+                return await handler(request)
+
+    def _complain(self, kind: str, words: str, *values: object, exc_info: Exception | None = None) -> None:
+        """One line, with its traceback, of each kind every few seconds: who makes faults can't fill the disk."""
+        now = time.monotonic()
+        if now - self._said.get(kind, -_QUIET_S) >= _QUIET_S:
+            self._said[kind] = now
+            _log.error(words, *values, exc_info=exc_info)
+
     # ---- files ------------------------------------------------------------------------------------------------
 
     async def _page(self, request: web.Request) -> web.Response:
-        response = _file(_PAGES[request.path])
+        response = _file(request, _PAGES[request.path])
         self._guard.session(request, response)
         return response
 
@@ -179,23 +225,32 @@ class WebAdapter:
         name = request.match_info["name"]
         if name not in _STATIC:
             raise web.HTTPNotFound(text="no such file")
-        return _file(name)
+        return _file(request, name)
 
     # ---- programs -------------------------------------------------------------------------------------------
 
+    def _program(self, request: web.Request) -> Program:
+        """A person for each address and token, so that one program's requests wait for its own."""
+        role = request[ROLE]
+        source = self._guard.peers.source(request, role)
+        return Program(UserKey(PLATFORM, person_of(f"program {source}")), source)
+
     async def _chatglm(self, request: web.Request) -> web.Response:
         try:
-            completion, prompt, history = chatglm_completion(await request.read(), UserKey(PLATFORM, 0))
+            wish = await parsed(ChatGlmRequest, await request.read())
+        except BadRequest as error:
+            return _chatglm_answer(str(error), [], 400)
+        try:
+            completion, prompt, history = chatglm_completion(wish, *self._program(request))
             text = ""
             async with aclosing(self._dialogue.complete(completion)) as replies:
                 async for reply in replies:
                     text = reply.text
-        except (BadRequest, ContentRefused, ValueError) as error:
-            return _chatglm_answer(str(error), [], 400)
-        except (LimitReached, QueueFull) as error:
-            return _chatglm_answer(str(error), [], 429)
-        except EngineError as error:
-            return _chatglm_answer(str(error), [], 500)
+        except Exception as error:
+            found = failure(error)
+            if found is None:
+                raise
+            return _chatglm_answer(found.message, [], found.status)
         return _chatglm_answer(text, [*history, (prompt, text)], 200)
 
     async def _healthz(self, _: web.Request) -> web.Response:
@@ -222,23 +277,35 @@ class WebAdapter:
         kind = "text/plain; version=0.0.4; charset=utf-8"
         return web.Response(body=self._dialogue.metrics(), headers={"Content-Type": kind})
 
-    def _role(self) -> Role:
-        return Role.ADMIN if self._settings.admin else Role.USER
-
-
-def _refuse_strangers(settings: WebSettings) -> None:
-    if settings.token is None and not is_loopback(settings.host):
-        raise PlatformRefused(
-            f"[web] host {settings.host} can be reached from other machines: set token"
-            " (GLMBOT_WEB__TOKEN), or host to 127.0.0.1"
-        )
-
 
 def _not_listening(settings: WebSettings, error: OSError) -> AdapterError:
     return AdapterError(
         f"[web] {settings.host}:{settings.port} can't be listened on: {error.strerror or error};"
         " is another glmbot running? Take another port ([web] port, --port), or 0 for any"
     )
+
+
+def _is_open_to_all(request: web.Request) -> bool:
+    if request.method not in ("GET", "HEAD"):
+        return False
+    return request.path in (*_PAGES, "/healthz", "/readyz") or request.path.startswith("/static/")
+
+
+def _length(request: web.Request, most: int) -> int:
+    """Of the body, as it will be at most. Raises 413 and 415."""
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise web.HTTPUnsupportedMediaType(text="send the body as it is: Content-Encoding is not supported")
+    length = request.content_length
+    if length is None:
+        if most < LARGEST_BODY:
+            raise web.HTTPLengthRequired(text="send Content-Length")
+        return most
+    if length > most:
+        raise web.HTTPRequestEntityTooLarge(
+            max_size=most, actual_size=length, text=f"the body has {length} bytes, and may have {most}"
+        )
+    return length
 
 
 async def _read_body(request: web.Request) -> None:
@@ -270,12 +337,23 @@ def _chatglm_answer(text: str, history: list[tuple[str, str]], status: int) -> w
     return web.json_response(answer, status=status)
 
 
-def _file(name: str) -> web.Response:
+@functools.cache
+def _content(name: str) -> tuple[bytes, str]:
+    """A static file and its ETag, read once."""
     content = (files("glmbot_web") / "static" / name).read_bytes()
+    return content, hashlib.sha256(content).hexdigest()[:32]
+
+
+def _file(request: web.Request, name: str) -> web.Response:
+    content, etag = _content(name)
+    known = [each.value for each in request.if_none_match or ()]
     kind = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
-    return web.Response(
-        body=content,
-        content_type=kind[name.rpartition(".")[2]],
-        charset="utf-8",
+    response = web.Response(
+        body=None if etag in known else content,
+        status=304 if etag in known else 200,
         headers={"Cache-Control": "no-cache"},
     )
+    if etag not in known:
+        response.content_type, response.charset = kind[name.rpartition(".")[2]], "utf-8"
+    response.etag = etag
+    return response

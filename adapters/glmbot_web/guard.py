@@ -1,35 +1,44 @@
-"""Who may use the web interfaces.
+"""Who may use the web interfaces, and as what.
 
-Without a token the server listens on loopback only, and answers only to loopback names, so that a foreign
-page can't reach it by pointing its own name here (DNS rebinding). With a token everything needs it: programs
-send `Authorization: Bearer`, pages log in once and keep a cookie. What changes anything also needs to come
-from this very site.
+Two tokens: one for chatting and for programs, one for administrators. Without a token the server listens on
+loopback only, and answers only to loopback names, so that a foreign page can't reach it by pointing its own name
+here (DNS rebinding), and not through a proxy. Programs send `Authorization: Bearer`, pages log in once and keep a
+cookie. What changes anything also needs to come from this very site.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
-import ipaddress
 import secrets
+import time
 from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import web
 
-__all__ = ["Guard", "is_loopback"]
+from glmbot.messages import Role
+from glmbot_web.attempts import Attempts, TooManyAttempts
+from glmbot_web.peers import Peers, is_loopback
 
-_SESSION = "glmbot_session"
-_LOGIN = "glmbot_login"
+__all__ = ["ROLE", "Guard", "person_of"]
+
+# What a request may do, once it is known.
+ROLE: web.RequestKey[Role] = web.RequestKey("role", Role)
+
+SESSION = "glmbot_session"
+LOGIN = "glmbot_login"
 _YEAR_S = 365 * 86400
+_LONGEST_CREDENTIAL = 1000
+# Decimal digits, as the cookies of earlier releases; that many hold 128 bits.
+_SESSION_DIGITS = 39
+_OPERATOR = "/api/admin/"
 
 
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def person_of(session: str) -> int:
+    """The person whom a session cookie stands for: a number of 63 bits that does not tell the cookie."""
+    digest = hashlib.sha256(b"glmbot session " + session.encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 1) or 1
 
 
 def _parsed(address: str) -> SplitResult:
@@ -40,34 +49,80 @@ def _parsed(address: str) -> SplitResult:
         return urlsplit("")
 
 
+def _digest(credential: str) -> bytes:
+    """Of equal length for all, so that comparing takes equally long; headers may hold bytes that are no text."""
+    return hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
+
+
 class Guard:
-    def __init__(self, token: str | None) -> None:
-        self._token = token
-        self._login = hmac.new(token.encode(), b"glmbot login", hashlib.sha256).hexdigest() if token else ""
+    def __init__(
+        self, token: str | None, admin_token: str | None, peers: Peers, *, everybody_is_admin: bool = False
+    ) -> None:
+        """everybody_is_admin: counts only while there is no token at all."""
+        self.peers = peers
+        self._open = token is None
+        self._admin_by_token = admin_token is not None
+        self._everybody = Role.ADMIN if everybody_is_admin and token is admin_token is None else Role.USER
+        self._attempts = Attempts(time.monotonic)
+        self._roles: list[tuple[bytes, Role]] = []
+        self._cookies: dict[str, str] = {}
+        for known, role in ((admin_token, Role.ADMIN), (token, Role.USER)):
+            if known is not None:
+                cookie = hmac.new(known.encode(), b"glmbot login", hashlib.sha256).hexdigest()
+                self._cookies[known] = cookie
+                self._roles += [(_digest(known), role), (_digest(cookie), role)]
+
+    @property
+    def has_login(self) -> bool:
+        return bool(self._roles)
+
+    @property
+    def has_administrators(self) -> bool:
+        """Whether anybody can be an administrator here."""
+        return self._admin_by_token or self._everybody is Role.ADMIN
 
     def check_site(self, request: web.Request) -> None:
-        """Raises 403 for a foreign host name, or for a browser's request that another site made."""
-        host = _parsed(f"//{request.host}").hostname or ""
-        if self._token is None and not is_loopback(host):
-            raise web.HTTPForbidden(text=f"{host} is not this server's name")
+        """Raises 403 for a foreign host name, a browser's request that another site made, and without a token for
+        what comes through a proxy."""
+        named = request.headers.get("Host", "")
+        host = _parsed(f"//{named}").hostname or ""
+        # A browser always sends a name; a probe may not.
+        if self._open and named and not is_loopback(host):
+            raise web.HTTPForbidden(text=f"{host[:100]!r} is not this server's name")
+        if self._open and self.peers.unknown_proxy(request):
+            raise web.HTTPForbidden(
+                text="this came through a proxy, and no token is set: set [web] token (GLMBOT_WEB__TOKEN),"
+                " or name the proxy in trusted_proxies if it asks who somebody is"
+            )
         origin = request.headers.get("Origin")
-        if request.method != "GET" and origin and _parsed(origin).netloc != request.host:
+        if request.method not in ("GET", "HEAD") and origin and _parsed(origin).netloc != named:
             raise web.HTTPForbidden(text="requests from other sites are refused")
 
-    def allowed(self, request: web.Request) -> bool:
-        if self._token is None:
-            return True
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token.encode()):
-            return True
-        return hmac.compare_digest(request.cookies.get(_LOGIN, "").encode(), self._login.encode())
+    async def role(self, request: web.Request) -> Role | None:
+        """What this request may do; None: nothing. Raises 429 after too many wrong tokens."""
+        fallback = self._everybody if self._open else None
+        # Clients of an open interface send whatever they like as their key.
+        if self._open and not request.path.startswith("/api/"):
+            return fallback
+        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+        given = bearer.strip() if scheme.lower() == "bearer" else ""
+        given = given or request.cookies.get(LOGIN, "")
+        if not given or not self._roles:
+            return fallback
+        return await self._compared(request, given) or fallback
 
-    def log_in(self, given: str, response: web.StreamResponse) -> bool:
-        """Keep the login in a cookie when `given` is the token."""
-        if self._token is None or not hmac.compare_digest(given.encode(), self._token.encode()):
-            return False
-        response.set_cookie(_LOGIN, self._login, max_age=_YEAR_S, httponly=True, samesite="Strict")
-        return True
+    async def log_in(self, request: web.Request, given: str, response: web.StreamResponse) -> Role | None:
+        """Keep the login in a cookie when `given` is a token. Raises 429 after too many wrong ones."""
+        role = await self._compared(request, given)
+        cookie = self._cookies.get(given)
+        if role is None or cookie is None:
+            return None
+        self._set(request, response, LOGIN, cookie)
+        return role
+
+    def log_out(self, request: web.Request, response: web.StreamResponse) -> None:
+        secure = self.peers.is_https(request)
+        response.del_cookie(LOGIN, httponly=True, samesite="Strict", secure=secure)
 
     def needed_session(self, request: web.Request) -> int:
         """Raises 403 for a browser that has not opened a page yet."""
@@ -77,12 +132,43 @@ class Guard:
         return session
 
     def session(self, request: web.Request, response: web.StreamResponse | None = None) -> int | None:
-        """This browser's numeric id, from its cookie; made and set when `response` is given and it has none."""
-        cookie = request.cookies.get(_SESSION, "")
-        if cookie.isascii() and cookie.isdigit() and 0 < int(cookie[:20]) < 2**63:
-            return int(cookie[:20])
+        """This browser's person, from its cookie; made and set when `response` is given and it has none."""
+        cookie = _cookie_of(request)
+        if cookie:
+            return person_of(cookie)
         if response is None:
             return None
-        made = secrets.randbelow(2**62) + 2**62
-        response.set_cookie(_SESSION, str(made), max_age=_YEAR_S, httponly=True, samesite="Strict")
-        return made
+        made = str(secrets.randbelow(9 * 10 ** (_SESSION_DIGITS - 1)) + 10 ** (_SESSION_DIGITS - 1))
+        self._set(request, response, SESSION, made)
+        return person_of(made)
+
+    async def _compared(self, request: web.Request, given: str) -> Role | None:
+        if not self._roles or len(given) > _LONGEST_CREDENTIAL:
+            return None
+        address = self.peers.address(request)
+        try:
+            wait = self._attempts.reserve(address)
+        except TooManyAttempts as error:
+            raise web.HTTPTooManyRequests(
+                text=str(error), headers={"Retry-After": str(round(error.wait_s) + 1)}
+            ) from error
+        if wait:
+            await asyncio.sleep(wait)
+        digest, found = _digest(given), None
+        for known, role in self._roles:
+            if hmac.compare_digest(known, digest):
+                found = found or role
+        if found is not None:
+            self._attempts.right(address)
+        return found
+
+    def _set(self, request: web.Request, response: web.StreamResponse, name: str, value: str) -> None:
+        secure = self.peers.is_https(request)
+        response.set_cookie(
+            name, value, max_age=_YEAR_S, httponly=True, samesite="Strict", secure=secure, path="/"
+        )
+
+
+def _cookie_of(request: web.Request) -> str:
+    cookie = request.cookies.get(SESSION, "")
+    return cookie if cookie.isascii() and cookie.isdigit() and len(cookie) <= _SESSION_DIGITS else ""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+import asyncio
+import re
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from glmbot.messages import Completion, ConversationKey, Message, Role, UserKey
 
 __all__ = [
+    "LARGEST_BODY",
     "PLATFORM",
     "BadRequest",
     "ChatCompletionRequest",
+    "ChatGlmRequest",
     "Login",
     "OperatorCommand",
     "PageMessage",
@@ -19,11 +23,37 @@ __all__ = [
     "openai_completion",
     "page_message",
     "parse",
+    "parsed",
 ]
 
 PLATFORM = "web"
+LARGEST_BODY = 8 * 2**20
 
 _M = TypeVar("_M", bound=BaseModel)
+# As the OpenAI service has it.
+_MOST_MESSAGES = 2048
+_MOST_PARTS = 256
+_MOST_STOPS, _LONGEST_STOP = 16, 256
+_LARGEST_COUNT = 2**31 - 1
+# What a body of a few hundred bytes takes no time to check, and one of millions of values seconds.
+_MOST_VALUES = 32_768
+_LARGE_BODY = 64 * 1024
+_LONGEST_COMPLAINT = 300
+# One that does not end goes to the end of the body.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_FIELD = re.compile(r"(?!str$)[a-z_]{1,40}")
+_LANGUAGE = re.compile(r"[A-Za-z0-9-]{1,35}")
+
+
+def _at_most(most: int) -> BeforeValidator:
+    """Before each of a million items is looked at."""
+
+    def check(given: object) -> object:
+        if isinstance(given, list) and len(given) > most:
+            raise ValueError(f"at most {most}, not {len(given)}")
+        return given
+
+    return BeforeValidator(check)
 
 
 class BadRequest(Exception):
@@ -34,7 +64,13 @@ class BadRequest(Exception):
         self.field = field
 
 
-class PageMessage(BaseModel):
+class _Body(BaseModel):
+    """Texts are bounded by the body's size, all other things here; NaN and Infinity are no numbers."""
+
+    model_config = ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class PageMessage(_Body):
     """What the chat page sends. `id` is made by the page, so that sending twice asks once."""
 
     model_config = ConfigDict(extra="forbid")
@@ -42,30 +78,34 @@ class PageMessage(BaseModel):
     id: str = Field(pattern=r"^[A-Za-z0-9-]{8,64}$")
     conversation: int = Field(ge=1, lt=2**53)
     text: str
-    edits: str = Field(default="", max_length=64, description="The id of the question that this rewords.")
+    edits: str = Field(
+        default="", pattern=r"^[A-Za-z0-9-]{0,64}$", description="The id of the question that this rewords."
+    )
     answers: str = Field(
-        default="", max_length=64, description="The question whose answer a button is under."
+        default="",
+        pattern=r"^[A-Za-z0-9-]{0,64}$",
+        description="The question whose answer a button is under.",
     )
 
 
-class OperatorCommand(BaseModel):
+class OperatorCommand(_Body):
     model_config = ConfigDict(extra="forbid")
 
     text: str = Field(pattern=r"^/[a-z]", max_length=10_000)
 
 
-class Login(BaseModel):
-    token: str
+class Login(_Body):
+    token: str = Field(max_length=1000)
 
 
-class _Part(BaseModel):
+class _Part(_Body):
     type: Literal["text"]
     text: str
 
 
-class _ChatMessage(BaseModel):
+class _ChatMessage(_Body):
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[_Part]
+    content: str | Annotated[list[_Part], _at_most(_MOST_PARTS)]
 
     @property
     def text(self) -> str:
@@ -74,64 +114,91 @@ class _ChatMessage(BaseModel):
         return "".join(part.text for part in self.content)
 
 
-class _StreamOptions(BaseModel):
+_Stop = Annotated[str, Field(min_length=1, max_length=_LONGEST_STOP)]
+
+
+class _StreamOptions(_Body):
     include_usage: bool = False
 
 
-class ChatCompletionRequest(BaseModel):
+class ChatCompletionRequest(_Body):
     """https://platform.openai.com/docs/api-reference/chat/create, as far as a text model can answer it.
 
     Fields that ask for something else must be absent or at the value that asks for nothing.
     """
 
-    model: str = ""
-    messages: list[_ChatMessage] = Field(min_length=1)
+    model: str = Field(default="", max_length=512)
+    messages: Annotated[list[_ChatMessage], _at_most(_MOST_MESSAGES)] = Field(min_length=1)
     stream: bool = False
     stream_options: _StreamOptions | None = None
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1, le=_LARGEST_COUNT)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=_LARGEST_COUNT)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=0)
+    top_k: int | None = Field(default=None, ge=0, le=_LARGEST_COUNT)
     repetition_penalty: float | None = Field(default=None, gt=0, le=10)
-    seed: int | None = None
-    stop: str | list[str] | None = Field(default=None)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    stop: _Stop | Annotated[list[_Stop], _at_most(_MOST_STOPS)] | None = None
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
     presence_penalty: Literal[0] | None = None
     frequency_penalty: Literal[0] | None = None
     tools: list[Any] | None = Field(default=None, max_length=0)
-    user: str | None = None
+    user: str | None = Field(default=None, max_length=512)
 
 
-class _ChatGlmRequest(BaseModel):
+class ChatGlmRequest(_Body):
     """The ChatGLM-6B projects' api.py."""
 
     prompt: str
-    history: list[tuple[str, str]] = []
-    max_length: int = Field(default=2048, ge=1)
+    history: Annotated[list[tuple[str, str]], _at_most(_MOST_MESSAGES // 2)] = []
+    max_length: int = Field(default=2048, ge=1, le=_LARGEST_COUNT)
     top_p: float = Field(default=0.7, gt=0, le=1)
     temperature: float = Field(default=0.95, ge=0, le=5)
 
 
+async def parsed(model: type[_M], body: bytes) -> _M:
+    """`parse` for a body of any size. Raises BadRequest."""
+    return parse(model, body) if len(body) <= _LARGE_BODY else await asyncio.to_thread(parse, model, body)
+
+
 def parse(model: type[_M], body: bytes) -> _M:
     """Raises BadRequest."""
+    if _values(body) > _MOST_VALUES:
+        raise BadRequest(f"the body has more than {_MOST_VALUES} values")
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise BadRequest(f"{field}: {first['msg']}" if field else first["msg"], field) from None
+        # Without the names that pydantic gives to the branches of a union.
+        named = [part for part in first["loc"] if isinstance(part, int) or _FIELD.fullmatch(part)]
+        field = ".".join(str(part) for part in named[:8])
+        words = f"{field}: {first['msg']}" if field else first["msg"]
+        raise BadRequest(words[:_LONGEST_COMPLAINT], field) from None
 
 
-def page_message(request: PageMessage, user_id: int, *, language: str, vouched: Role | None) -> Message:
+def _values(body: bytes) -> int:
+    """How many commas a JSON body has outside of texts; counting ends where there are too many."""
+    count, at = 0, 0
+    for match in _STRING.finditer(body):
+        count += body.count(b",", at, match.start())
+        at = match.end()
+        if count > _MOST_VALUES:
+            return count
+    return count + body.count(b",", at)
+
+
+def page_message(
+    request: PageMessage, user_id: int, *, language: str, vouched: Role | None, source: str
+) -> Message:
     return Message(
         update_id=f"{user_id}-{request.id}",
         conversation=ConversationKey(PLATFORM, request.conversation, user_id),
         user=UserKey(PLATFORM, user_id),
         text=request.text,
-        language=language,
+        language=language if _LANGUAGE.fullmatch(language) else "",
         vouched=vouched,
+        source=source,
         ref="" if request.answers else request.edits or request.id,
         edits=bool(request.edits),
         replies_to=request.answers,
@@ -139,7 +206,7 @@ def page_message(request: PageMessage, user_id: int, *, language: str, vouched: 
     )
 
 
-def openai_completion(request: ChatCompletionRequest, user: UserKey) -> Completion:
+def openai_completion(request: ChatCompletionRequest, user: UserKey, source: str) -> Completion:
     stop = [request.stop] if isinstance(request.stop, str) else (request.stop or [])
     return Completion(
         turns=[
@@ -147,6 +214,7 @@ def openai_completion(request: ChatCompletionRequest, user: UserKey) -> Completi
             for message in request.messages
         ],
         user=user,
+        source=source,
         max_tokens=request.max_completion_tokens or request.max_tokens,
         temperature=request.temperature,
         top_p=request.top_p,
@@ -157,15 +225,17 @@ def openai_completion(request: ChatCompletionRequest, user: UserKey) -> Completi
     )
 
 
-def chatglm_completion(body: bytes, user: UserKey) -> tuple[Completion, str, list[tuple[str, str]]]:
+def chatglm_completion(
+    request: ChatGlmRequest, user: UserKey, source: str
+) -> tuple[Completion, str, list[tuple[str, str]]]:
     """The completion, and the prompt and history that the response repeats."""
-    request = parse(_ChatGlmRequest, body)
     prompt = _valid(request.prompt)
     history = [(_valid(question), _valid(answer)) for question, answer in request.history]
     turns = [pair for question, answer in history for pair in (("user", question), ("assistant", answer))]
     completion = Completion(
         turns=[*turns, ("user", prompt)],
         user=user,
+        source=source,
         trim=True,
         max_total_tokens=request.max_length,
         temperature=request.temperature,

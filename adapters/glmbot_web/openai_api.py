@@ -5,11 +5,14 @@ https://platform.openai.com/docs/api-reference/chat: errors, chunks and usage ha
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from aiohttp import web
@@ -23,24 +26,66 @@ from glmbot.errors import (
     QueueFull,
     ServerUnavailable,
 )
-from glmbot.messages import Dialogue, Reply, Usage, UserKey
-from glmbot_web.delivery import sse
+from glmbot.messages import Completion, Dialogue, Reply, ReplyState, Usage, UserKey
+from glmbot_web import events
+from glmbot_web.events import sse, with_pings
 from glmbot_web.normalize import (
-    PLATFORM,
     BadRequest,
     ChatCompletionRequest,
     openai_completion,
-    parse,
+    parsed,
 )
 
-__all__ = ["OpenAiApi", "openai_error"]
+__all__ = ["OpenAiApi", "Program", "failure", "openai_error"]
 
-_ANYBODY = UserKey(PLATFORM, 0)
+_log = logging.getLogger(__name__)
+
+_LONGEST_NAME = 200
+
+
+class Program(NamedTuple):
+    """Who asks without a page, and from where (`Message.source`)."""
+
+    user: UserKey
+    source: str
+
+
+class Failure(NamedTuple):
+    """`wait_s`: when it is worth trying again; 0: nobody knows."""
+
+    status: int
+    message: str
+    code: str | None = None
+    wait_s: float = 0.0
+
+
+def failure(error: Exception) -> Failure | None:
+    """What a program is told of an error of ours; None for what is none of these."""
+    match error:
+        case ContentRefused():
+            return Failure(400, str(error), "content_filter")
+        case PromptTooLong():
+            return Failure(400, f"too long for the context: {error}", "context_length_exceeded")
+        case QueueFull():
+            return Failure(429, str(error), "queue_full", error.again_after_s)
+        case LimitReached():
+            return Failure(429, str(error), "rate_limit_exceeded", error.wait_s)
+        case EngineStopped():
+            return Failure(503, str(error), "stopping")
+        case ServerUnavailable():
+            return Failure(503, str(error), "unavailable")
+        case EngineError():
+            return Failure(500, str(error), "engine")
+        case ValueError():
+            return Failure(400, str(error))
+        case _:
+            return None
 
 
 class OpenAiApi:
-    def __init__(self, dialogue: Dialogue) -> None:
+    def __init__(self, dialogue: Dialogue, program: Callable[[web.Request], Program]) -> None:
         self._dialogue = dialogue
+        self._program = program
         self._started = int(time.time())
 
     def routes(self) -> list[web.RouteDef]:
@@ -56,74 +101,90 @@ class OpenAiApi:
     async def model(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         if name != self._dialogue.health().model:
-            return openai_error(404, f"the model {name!r} does not exist", code="model_not_found")
+            words = f"the model {name[:_LONGEST_NAME]!r} does not exist"
+            return openai_error(404, words, code="model_not_found")
         return web.json_response(self._model())
 
     async def chat_completions(self, request: web.Request) -> web.StreamResponse:
         try:
-            wish = parse(ChatCompletionRequest, await request.read())
-            replies = self._dialogue.complete(openai_completion(wish, _ANYBODY))
-            async with aclosing(replies):
-                first = await anext(replies)
-                if wish.stream:
-                    return await self._stream(request, wish, first, replies)
-                last = first
+            wish = await parsed(ChatCompletionRequest, await request.read())
+        except BadRequest as error:
+            return openai_error(400, str(error), param=error.field or None)
+        try:
+            completion = openai_completion(wish, *self._program(request))
+            if wish.stream:
+                return await self._stream(request, wish, completion)
+            last = Reply("", ReplyState.FINAL)
+            async with aclosing(self._dialogue.complete(completion)) as replies:
                 async for reply in replies:
                     last = reply
             return web.json_response(self._whole(last))
-        except BadRequest as error:
-            return openai_error(400, str(error), param=error.field or None)
-        except ValueError as error:
-            return openai_error(400, str(error))
-        except ContentRefused as error:
-            return openai_error(400, str(error), code="content_filter")
-        except PromptTooLong as error:
-            return openai_error(400, f"too long for the context: {error}", code="context_length_exceeded")
-        except QueueFull as error:
-            again = {"Retry-After": str(error.again_after_s)}
-            return openai_error(429, str(error), code="queue_full", headers=again)
-        except LimitReached as error:
-            wait = str(max(1, ceil(error.wait_s)))
-            return openai_error(429, str(error), code="rate_limit_exceeded", headers={"Retry-After": wait})
-        except EngineStopped as error:
-            return openai_error(503, str(error), code="stopping")
-        except ServerUnavailable as error:
-            return openai_error(503, str(error), code="unavailable")
-        except EngineError as error:
-            return openai_error(500, str(error), code="engine")
+        except Exception as error:
+            found = failure(error)
+            if found is None:
+                raise
+            headers = {"Retry-After": str(max(1, ceil(found.wait_s)))} if found.wait_s else None
+            return openai_error(found.status, found.message, code=found.code, headers=headers)
 
     async def _stream(
-        self, request: web.Request, wish: ChatCompletionRequest, first: Reply, replies: Any
+        self, request: web.Request, wish: ChatCompletionRequest, completion: Completion
     ) -> web.StreamResponse:
-        response = sse()
-        await response.prepare(request)
+        """Comments tell clients and proxies that it is still worth waiting, for a place in line or for a word.
+
+        Raises what `complete` raises before anything is sent; what comes later is an event.
+        """
+        replies = with_pings(self._dialogue.complete(completion), events.PING_S)
+        async with aclosing(replies):
+            last = await anext(replies)
+            response = sse()
+            await response.prepare(request)
+            try:
+                await self._chunks(response, wish, last, replies)
+            except (ConnectionResetError, asyncio.CancelledError):
+                raise
+            except Exception as error:
+                found = failure(error)
+                if found is None:
+                    _log.exception("an answer failed")
+                    found = Failure(500, "something went wrong here; the log has it")
+                told = {
+                    "message": found.message,
+                    "type": _kind(found.status),
+                    "code": found.code,
+                    "param": None,
+                }
+                await response.write(_event({"error": told}))
+            await response.write(b"data: [DONE]\n\n")
+            await response.write_eof()
+            return response
+
+    async def _chunks(
+        self,
+        response: web.StreamResponse,
+        wish: ChatCompletionRequest,
+        last: Reply | None,
+        replies: AsyncGenerator[Reply | None, None],
+    ) -> None:
         head = self._head("chat.completion.chunk")
 
-        async def send(**fields: Any) -> None:
-            await response.write(f"data: {json.dumps({**head, **fields})}\n\n".encode())
+        async def send(delta: dict[str, str], finish: str | None = None) -> None:
+            choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+            await response.write(_event({**head, "choices": [choice]}))
 
-        def choice(delta: dict[str, str], finish: str | None = None) -> list[dict[str, Any]]:
-            return [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]
-
-        await send(choices=choice({"role": "assistant", "content": ""}))
-        shown, last = "", first
-        try:
-            while True:
-                if len(last.text) > len(shown):
-                    await send(choices=choice({"content": last.text[len(shown) :]}))
-                    shown = last.text
-                if last.finish_reason is not None:
-                    break
-                last = await anext(replies)
-        except EngineError as error:
-            await send(error={"message": str(error), "type": "server_error", "code": "engine", "param": None})
-        else:
-            await send(choices=choice({}, _finish_reason(last)))
-            if wish.stream_options is not None and wish.stream_options.include_usage:
-                await send(choices=[], usage=_usage(last.usage))
-        await response.write(b"data: [DONE]\n\n")
-        await response.write_eof()
-        return response
+        await send({"role": "assistant", "content": ""})
+        shown = ""
+        while True:
+            if last is None:
+                await response.write(events.PING)
+            elif len(last.text) > len(shown):
+                await send({"content": last.text[len(shown) :]})
+                shown = last.text
+            if last is not None and last.finish_reason is not None:
+                break
+            last = await anext(replies)
+        await send({}, _finish_reason(last))
+        if wish.stream_options is not None and wish.stream_options.include_usage:
+            await response.write(_event({**head, "choices": [], "usage": _usage(last.usage)}))
 
     def _whole(self, reply: Reply) -> dict[str, Any]:
         return {
@@ -160,11 +221,18 @@ def openai_error(
     param: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> web.Response:
-    kind = {401: "authentication_error", 429: "rate_limit_error"}.get(
+    error = {"message": message, "type": _kind(status), "param": param, "code": code}
+    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def _kind(status: int) -> str:
+    return {401: "authentication_error", 429: "rate_limit_error"}.get(
         status, "invalid_request_error" if status < 500 else "server_error"
     )
-    error = {"message": message, "type": kind, "param": param, "code": code}
-    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def _event(fields: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(fields)}\n\n".encode()
 
 
 def _finish_reason(reply: Reply) -> str:

@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from glmbot.delivery.deliveries import obey
-from glmbot.messages import Dialogue, Message, Reply, ReplyState, Role
-from glmbot_web.guard import Guard
+from glmbot.messages import Dialogue, Role
+from glmbot_web.delivery import Streams, TooManyStreams
+from glmbot_web.guard import ROLE, Guard
 from glmbot_web.normalize import BadRequest, OperatorCommand, PageMessage, page_message, parse
 from glmbot_web.openai_api import openai_error
 
@@ -17,13 +17,14 @@ __all__ = ["OperatorApi"]
 
 # A conversation of its own, which no page's random number is likely to be.
 _CONVERSATION = 1
+_LONGEST_KEY = 200
 
 
 class OperatorApi:
-    def __init__(self, dialogue: Dialogue, guard: Guard, role: Role) -> None:
+    def __init__(self, dialogue: Dialogue, guard: Guard, streams: Streams) -> None:
         self._dialogue = dialogue
         self._guard = guard
-        self._role = role
+        self._streams = streams
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -32,12 +33,13 @@ class OperatorApi:
         ]
 
     async def _overview(self, request: web.Request) -> web.Response:
-        self._only_administrators()
-        return web.json_response(asdict(await self._dialogue.overview(request.query.get("after", ""))))
+        self._only_administrators(request)
+        after = request.query.get("after", "")[:_LONGEST_KEY]
+        return web.json_response(asdict(await self._dialogue.overview(after)))
 
     async def _command(self, request: web.Request) -> web.Response:
-        """Run one command to its end, and answer with the bot's words."""
-        self._only_administrators()
+        """Have one command obeyed as any other message is, and answer with the bot's words."""
+        role = self._only_administrators(request)
         session = self._guard.needed_session(request)
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="send application/json")
@@ -47,11 +49,28 @@ class OperatorApi:
             return openai_error(400, str(error), param=error.field or None)
         wish = PageMessage(id=secrets.token_hex(16), conversation=_CONVERSATION, text=text)
         language = request.query.get("language", "")
-        message: Message = page_message(wish, session, language=language, vouched=self._role)
-        await self._dialogue.accept(message)
-        reply = await obey(self._dialogue, message) or Reply("", ReplyState.FINAL)
+        source = self._guard.peers.source(request, role)
+        message = page_message(wish, session, language=language, vouched=role, source=source)
+        try:
+            stream, _ = self._streams.expect(message)
+        except TooManyStreams:
+            raise web.HTTPTooManyRequests(text="too many commands are not answered yet") from None
+        accepted = False
+        try:
+            accepted = await self._dialogue.accept(message, here=True)
+        finally:
+            if not accepted:
+                self._streams.forget(message)
+        reply = await stream.ended()
         return web.json_response({"state": reply.state, "notice": reply.notice})
 
-    def _only_administrators(self) -> None:
-        if self._role is not Role.ADMIN:
-            raise web.HTTPForbidden(text="this page is for administrators: set [web] admin = true")
+    def _only_administrators(self, request: web.Request) -> Role:
+        """Raises 401 where logging in helps, else 403."""
+        role = request[ROLE]
+        if role is Role.ADMIN:
+            return role
+        if self._guard.has_administrators:
+            raise web.HTTPUnauthorized(text="this is for administrators: log in with [web] admin_token")
+        raise web.HTTPForbidden(
+            text="this page is for administrators: set [web] admin_token (GLMBOT_WEB__ADMIN_TOKEN)"
+        )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from aiohttp import web
 
 from glmbot.messages import ConversationKey, Dialogue, Role, UserKey
-from glmbot_web.delivery import Streams, send_events
-from glmbot_web.guard import Guard
-from glmbot_web.normalize import PLATFORM, BadRequest, Login, PageMessage, page_message, parse
+from glmbot_web.delivery import Streams, TooManyStreams
+from glmbot_web.events import Listeners, Renderer
+from glmbot_web.guard import ROLE, Guard
+from glmbot_web.normalize import PLATFORM, BadRequest, Login, PageMessage, page_message, parse, parsed
 from glmbot_web.openai_api import openai_error
 from glmbot_web.render import to_html
 
@@ -20,16 +20,18 @@ _LONGEST_TITLE = 80
 
 
 class PageApi:
-    def __init__(self, dialogue: Dialogue, guard: Guard, streams: Streams, role: Role) -> None:
+    def __init__(self, dialogue: Dialogue, guard: Guard, streams: Streams, renderer: Renderer) -> None:
         self._dialogue = dialogue
         self._guard = guard
         self._streams = streams
-        self._role = role
+        self._renderer = renderer
+        self._listeners = Listeners(renderer)
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/api/hello", self._hello),
             web.post("/api/login", self._log_in),
+            web.post("/api/logout", self._log_out),
             web.get("/api/conversations", self._conversations),
             web.get("/api/conversations/{id:[0-9]{1,16}}", self._history),
             web.post("/api/messages", self._take_message),
@@ -38,15 +40,18 @@ class PageApi:
 
     async def _hello(self, request: web.Request) -> web.Response:
         health = self._dialogue.health()
+        role = request[ROLE]
         language = request.query.get("language", "en")
         return web.json_response(
             {
                 "model": health.model,
                 "precision": health.precision,
-                "admin": self._role is Role.ADMIN,
+                "admin": role is Role.ADMIN,
+                "operator": self._guard.has_administrators,
+                "login": self._guard.has_login,
                 "commands": [
                     {"name": info.name, "argument": info.argument, "description": info.description}
-                    for info in self._dialogue.commands(language, self._role)
+                    for info in self._dialogue.commands(language, role)
                 ],
             }
         )
@@ -57,10 +62,14 @@ class PageApi:
             given = parse(Login, await request.read()).token
         except BadRequest as error:
             return openai_error(400, str(error), param=error.field or None)
-        if not self._guard.log_in(given, response):
-            # Slower than guessing is worth.
-            await asyncio.sleep(1)
+        if await self._guard.log_in(request, given, response) is None:
             return openai_error(401, "wrong token", code="invalid_api_key")
+        return response
+
+    async def _log_out(self, request: web.Request) -> web.Response:
+        """The browser keeps its conversations for whoever logs in there next."""
+        response = web.json_response({"ok": True})
+        self._guard.log_out(request, response)
         return response
 
     async def _conversations(self, request: web.Request) -> web.Response:
@@ -82,13 +91,18 @@ class PageApi:
     async def _history(self, request: web.Request) -> web.Response:
         session = self._guard.needed_session(request)
         conversation = ConversationKey(PLATFORM, int(request.match_info["id"]), session)
-        turns = [
-            {"ref": ref, "question": question, "text": answer, "html": to_html(answer)}
-            for ref, question, answer in await self._dialogue.history(conversation)
-        ]
+        user = UserKey(PLATFORM, session)
+        kept = await self._dialogue.history(conversation)
+        turns = await self._renderer.off_loop(
+            lambda: [
+                {"ref": ref, "question": question, "text": answer, "html": to_html(answer)}
+                for ref, question, answer in kept
+            ],
+            sum(len(answer) for _, _, answer in kept),
+        )
         running = [
             {"ref": message.ref or message.replies_to, "question": message.text, "stream": message.update_id}
-            for message in self._streams.running_of(conversation)
+            for message in self._streams.running_of(user, conversation)
         ]
         return web.json_response({"turns": turns, "running": running})
 
@@ -97,13 +111,21 @@ class PageApi:
             raise web.HTTPUnsupportedMediaType(text="send application/json")
         session = self._guard.needed_session(request)
         try:
-            wish = parse(PageMessage, await request.read())
+            wish = await parsed(PageMessage, await request.read())
         except BadRequest as error:
             return openai_error(400, str(error), param=error.field or None)
         language = request.query.get("language", "")
-        message = page_message(wish, session, language=language, vouched=self._role)
+        role = request[ROLE]
+        source = self._guard.peers.source(request, role)
+        message = page_message(wish, session, language=language, vouched=role, source=source)
         # Before it is accepted: its answer may begin before this request has ended.
-        new, accepted = self._streams.expect(message), False
+        try:
+            new, accepted = self._streams.expect(message)[1], False
+        except TooManyStreams:
+            words = self._dialogue.text(
+                language, "answer.too_many", count=self._streams.open_of(message.user)
+            )
+            return openai_error(429, words, code="too_many")
         try:
             accepted = await self._dialogue.accept(message, here=True)
         finally:
@@ -116,4 +138,4 @@ class PageApi:
         stream = await self._streams.find(request.match_info["name"], session or 0)
         if stream is None:
             raise web.HTTPNotFound(text="no such stream; it ended a while ago")
-        return await send_events(request, stream)
+        return await self._listeners.send(request, stream)

@@ -213,7 +213,7 @@ class Page(HTMLParser):
             assert name not in ("href", "src") or str(value).startswith(
                 ("http://", "https://", "mailto:", "#")
             )
-        if tag not in ("br", "hr", "mspace"):
+        if tag not in ("br", "hr"):
             self.open.append("language" if ("class", "language") in attrs else tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

@@ -20,7 +20,7 @@ from openai import AsyncOpenAI
 from pydantic import SecretStr
 
 import glmbot_web.adapter
-import glmbot_web.delivery
+import glmbot_web.events
 from adapters.waiting import running, until_async
 from conftest import make_dialogue, until
 from glmbot.dialogue.access import Access
@@ -399,7 +399,7 @@ async def test_a_body_that_comes_too_slowly_is_given_up(
 async def test_a_client_that_never_reads_loses_its_connection_and_its_generation(
     engine: LocalEngine, site: WebAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(glmbot_web.delivery, "_LONGEST_WRITE_S", 0.2)
+    monkeypatch.setattr(glmbot_web.events, "_LONGEST_WRITE_S", 0.2)
     # As if the buffers on the way were full.
     monkeypatch.setattr(aiohttp.web.StreamResponse, "write", _stuck)
     async with browser() as session:

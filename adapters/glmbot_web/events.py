@@ -1,0 +1,223 @@
+"""Snapshots as Server-Sent Events, as slowly as it takes to make them.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html. Each event is the whole answer so far, so that a
+page needs only the newest. It is made once for all who listen, beside the event loop where it is long, and the
+longer it takes and gets, the longer until the next: a long answer's snapshots take a bounded share of the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, contextmanager, suppress
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from aiohttp import web
+
+from glmbot.messages import Reply
+from glmbot_web.delivery import Stream
+from glmbot_web.render import to_html
+
+__all__ = ["Listeners", "Renderer", "sse", "with_pings"]
+
+_T = TypeVar("_T")
+
+PING = b": ping\n\n"
+PING_S = 15.0
+_FRAME_S = 0.05
+_LONGEST_WRITE_S = 60.0
+# Shorter than this it is rendered sooner than a thread takes over.
+_SHORT = 1000
+# A snapshot is made during a quarter of the time at most, and a stream takes this many bytes a second.
+_REST_OF_TIME = 3.0
+_BYTES_PER_S = 500_000
+_LONGEST_LAST_EVENT_ID = 18
+_MOST_LISTENERS_OF_ONE = 16
+
+
+class _EventStream(web.StreamResponse):
+    """A client that does not read may not keep its connection, and what is generated for it, for ever."""
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            async with asyncio.timeout(_LONGEST_WRITE_S):
+                await super().write(data)
+        except TimeoutError as error:
+            raise ConnectionResetError("the client does not read") from error
+
+
+def sse() -> web.StreamResponse:
+    return _EventStream(
+        headers={
+            "Content-Type": "text/event-stream; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+        }
+    )
+
+
+async def with_pings(replies: AsyncGenerator[_T, None], every_s: float) -> AsyncGenerator[_T | None, None]:
+    """The newest of what `replies` yields, and None whenever nothing came for so long. Closes `replies`."""
+    newest: list[_T] = []
+    changed = asyncio.Event()
+
+    async def follow() -> None:
+        try:
+            async with aclosing(replies):
+                async for reply in replies:
+                    newest[:] = [reply]
+                    changed.set()
+        finally:
+            changed.set()
+
+    task = asyncio.create_task(follow())
+    try:
+        while newest or not task.done():
+            try:
+                async with asyncio.timeout(every_s):
+                    await changed.wait()
+            except TimeoutError:
+                yield None
+                continue
+            changed.clear()
+            if newest:
+                yield newest.pop()
+        task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class Renderer:
+    """One thread for all: rendering takes no more than one processor from the model."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="render")
+
+    async def off_loop(self, work: Callable[[], _T], size: int) -> _T:
+        """`work` on a text of so many characters, beside the event loop where that takes long."""
+        if size <= _SHORT:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+class _Frames:
+    """The newest event of one stream. `next_at`: the loop's time before which no other is made."""
+
+    def __init__(self, renderer: Renderer, stream: Stream) -> None:
+        self._renderer = renderer
+        self._stream = stream
+        self._lock = asyncio.Lock()
+        self._made = b""
+        self.version = -1
+        self.ended = False
+        self.next_at = 0.0
+
+    async def newest(self) -> bytes:
+        async with self._lock:
+            loop = asyncio.get_running_loop()
+            stream = self._stream
+            if self.version == stream.version:
+                return self._made
+            if not stream.reply.state.ended:
+                await asyncio.sleep(max(0.0, self.next_at - loop.time()))
+            version, reply = stream.version, stream.reply
+            size = len(reply.text) + (len(reply.attachment.content) if reply.attachment else 0)
+            made, took = await self._renderer.off_loop(lambda: _timed(version, reply), size)
+            self._made, self.version, self.ended = made, version, reply.state.ended
+            pause = max(_FRAME_S, took * _REST_OF_TIME, len(made) / _BYTES_PER_S)
+            self.next_at = loop.time() + pause
+            return made
+
+
+class Listeners:
+    """Who reads which stream. Of one person's connections the newest few count; an older one is ended."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self._frames: WeakKeyDictionary[Stream, _Frames] = WeakKeyDictionary()
+        self._of: dict[int, list[asyncio.Task[Any]]] = {}
+
+    async def send(self, request: web.Request, stream: Stream) -> web.StreamResponse:
+        """Write the stream's snapshots as events until the answer has ended or the page has gone."""
+        response = sse()
+        frames = self._frames.setdefault(stream, _Frames(self._renderer, stream))
+        with self._listening(stream.message.user.id, cast("asyncio.Task[Any]", asyncio.current_task())):
+            await response.prepare(request)
+            sent = _last_seen(request)
+            if sent != stream.version or not stream.reply.state.ended:
+                await _write(response, stream, frames, sent)
+            await response.write(b"event: end\ndata: {}\n\n")
+            await response.write_eof()
+        return response
+
+    @contextmanager
+    def _listening(self, person: int, task: asyncio.Task[Any]) -> Generator[None]:
+        tasks = self._of.setdefault(person, [])
+        tasks.append(task)
+        if len(tasks) > _MOST_LISTENERS_OF_ONE:
+            tasks.pop(0).cancel()
+        try:
+            yield
+        finally:
+            if task in tasks:
+                tasks.remove(task)
+            if not tasks:
+                self._of.pop(person, None)
+
+
+async def _write(response: web.StreamResponse, stream: Stream, frames: _Frames, sent: int) -> None:
+    while True:
+        news = False
+        async with stream.changed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PING_S):
+                    await stream.changed.wait_for(lambda seen=sent: stream.version != seen)
+                news = True
+        if not news:
+            await response.write(PING)
+            continue
+        event = await frames.newest()
+        if frames.version != sent:
+            await response.write(event)
+        sent, ended = frames.version, frames.ended
+        if ended:
+            return
+
+
+def _last_seen(request: web.Request) -> int:
+    """The version that the page saw last; -1 where it says nothing of the kind."""
+    said = request.headers.get("Last-Event-ID", "")
+    return int(said) if said.isascii() and said.isdigit() and len(said) <= _LONGEST_LAST_EVENT_ID else -1
+
+
+def _timed(version: int, reply: Reply) -> tuple[bytes, float]:
+    began = time.perf_counter()
+    made = f"id: {version}\ndata: {json.dumps(_event(reply))}\n\n".encode()
+    return made, time.perf_counter() - began
+
+
+def _event(reply: Reply) -> dict[str, object]:
+    event: dict[str, object] = {
+        "state": reply.state,
+        "text": reply.text,
+        "html": to_html(reply.text),
+        "notice": reply.notice,
+        "actions": [action.command for action in reply.actions],
+    }
+    if reply.attachment is not None:
+        content = base64.b64encode(reply.attachment.content).decode()
+        event["attachment"] = {
+            "name": reply.attachment.name,
+            "type": reply.attachment.media_type,
+            "content": content,
+        }
+    return event

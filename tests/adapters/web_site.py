@@ -1,0 +1,122 @@
+"""The web adapter with a dialogue that says what a test has it say: no model, no store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import aiohttp
+
+from adapters.waiting import running
+from glmbot.messages import (
+    Completion,
+    ConversationKey,
+    ConversationSummary,
+    Dialogue,
+    Health,
+    Message,
+    Reply,
+    ReplyState,
+    Unfinished,
+    UserKey,
+)
+from glmbot.overview import Overview
+from glmbot_web.adapter import WebAdapter, WebSettings
+
+__all__ = ["ScriptedDialogue", "browser", "scripted_site"]
+
+Script = Callable[[Any], AsyncGenerator[Reply, None]]
+
+
+async def _echo(message: Message | Completion) -> AsyncGenerator[Reply, None]:
+    text = message.text if isinstance(message, Message) else message.turns[-1][1]
+    yield Reply(text, ReplyState.FINAL, finish_reason="stop")
+
+
+@dataclass
+class ScriptedDialogue:
+    """`accepted` and `answered`: the messages, in order. `script` makes the replies of each."""
+
+    script: Script = _echo
+    accepted: list[Message] = field(default_factory=list[Message])
+    answered: list[Message] = field(default_factory=list[Message])
+    completions: list[Completion] = field(default_factory=list[Completion])
+    kept: dict[ConversationKey, list[tuple[str, str, str]]] = field(
+        default_factory=dict[ConversationKey, list[tuple[str, str, str]]]
+    )
+    moves: list[tuple[UserKey, UserKey]] = field(default_factory=list[tuple[UserKey, UserKey]])
+    _assigned: asyncio.Queue[Message] = field(default_factory=asyncio.Queue[Message])
+
+    async def accept(self, message: Message, *, here: bool = False) -> bool:
+        if message.update_id in [known.update_id for known in self.accepted]:
+            return False
+        self.accepted.append(message)
+        await self._assigned.put(message)
+        return True
+
+    async def assigned(self, platform: str) -> AsyncGenerator[Unfinished, None]:
+        while True:
+            yield Unfinished(await self._assigned.get(), {})
+
+    async def respond(self, message: Message) -> AsyncGenerator[Reply, None]:
+        self.answered.append(message)
+        async for reply in self.script(message):
+            yield reply
+
+    async def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
+        self.completions.append(request)
+        async for reply in self.script(request):
+            yield reply
+
+    async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None: ...
+
+    async def again(self, message: Message, reason: str = "") -> None: ...
+
+    async def conversations(
+        self, user: UserKey, limit: int = 100, before: tuple[float, str] | None = None
+    ) -> Sequence[ConversationSummary]:
+        return []
+
+    async def moved(self, old: UserKey, new: UserKey) -> None:
+        self.moves.append((old, new))
+
+    async def history(self, conversation: ConversationKey) -> Sequence[tuple[str, str, str]]:
+        return self.kept.get(conversation, [])
+
+    def commands(self, *_: object) -> Sequence[object]:
+        return []
+
+    def text(self, language: str, key: str, **values: object) -> str:
+        return key
+
+    def health(self) -> Health:
+        return Health(True, "scripted", "fp32", 0, 0)
+
+    async def obstacles(self) -> Sequence[str]:
+        return []
+
+    async def overview(self, after: str = "") -> Overview:
+        empty: Mapping[str, Any] = dict.fromkeys(Overview.__dataclass_fields__, 0)
+        return Overview(**empty)
+
+    def metrics(self) -> bytes:
+        return b"glmbot_up 1\n"
+
+
+@asynccontextmanager
+async def scripted_site(
+    dialogue: ScriptedDialogue | None = None, **settings: Any
+) -> AsyncGenerator[WebAdapter]:
+    adapter = WebAdapter(WebSettings(port=0, **settings), cast(Dialogue, dialogue or ScriptedDialogue()))
+    async with running(adapter):
+        yield adapter
+
+
+@asynccontextmanager
+async def browser(**settings: Any) -> AsyncGenerator[aiohttp.ClientSession]:
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar, **settings) as session:
+        yield session
