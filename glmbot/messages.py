@@ -361,9 +361,9 @@ class Dialogue(Protocol):
         """
         ...
 
-    async def again(self, message: Message, reason: str = "") -> None:
+    async def again(self, message: Message, reason: str = "") -> bool:
         """This assigned message could not be shown to the end. It is assigned again after a while; with a
-        `reason` only so many times, and then set aside for the administrators.
+        `reason` only so many times, and then set aside for the administrators: True, tell its asker.
         """
         ...
 
@@ -391,6 +391,12 @@ class Dialogue(Protocol):
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         """Note durably where the answer is being shown, so that a restart finishes it there."""
+        ...
+
+    def check(self, message: Message) -> None:
+        """Call right before each write of this message's answer. Raises ClaimLost once another process may answer
+        its conversation.
+        """
         ...
 
     async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:

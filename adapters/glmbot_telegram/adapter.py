@@ -26,7 +26,6 @@ from telegram import (
     Update,
 )
 from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
-from telegram.request import HTTPXRequest
 
 from glmbot.background import Background
 from glmbot.delivery.deliveries import Deliveries
@@ -36,6 +35,7 @@ from glmbot.messages import ChatKind, CommandInfo, Dialogue, Message, Reply, Rol
 from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import TelegramOutlet
 from glmbot_telegram.normalize import PLATFORM, ForeignPress, Press, ShutOut, normalize
+from glmbot_telegram.request import BotApiRequest
 from glmbot_telegram.webhook import Webhook
 
 __all__ = ["TelegramAdapter", "TelegramSettings"]
@@ -95,7 +95,7 @@ class TelegramAdapter:
             settings.read_token(PLATFORM),
             base_url=f"{settings.api_base_url.rstrip('/')}/bot",
             base_file_url=f"{settings.api_base_url.rstrip('/')}/file/bot",
-            request=HTTPXRequest(connection_pool_size=32, pool_timeout=30),
+            request=BotApiRequest(),
         )
         try:
             await self._bot.initialize()
@@ -207,8 +207,9 @@ class TelegramAdapter:
         chat, settings = message.conversation.chat, self._settings
         if chat not in self._paces:
             # Groups have negative ids.
-            self._paces[chat] = Pace(settings.group_edit_interval_s if chat < 0 else settings.edit_interval_s)
-        outlet = TelegramOutlet(self._bot, message, self._overall, drafts=settings.drafts)
+            base = settings.group_edit_interval_s if chat < 0 else settings.edit_interval_s
+            self._paces[chat] = Pace(base, within=self._overall)
+        outlet = TelegramOutlet(self._bot, message, drafts=settings.drafts)
         self._deliveries.begin(message, outlet, self._paces[chat], sent)
 
     async def _stopped(self, message: Message, reply: Reply | None) -> None:

@@ -16,14 +16,14 @@ from telegram import (
     ReplyParameters,
 )
 from telegram.constants import ChatAction
-from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError, RetryAfter, TelegramError
+from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, RetryAfter, TelegramError
 
-from glmbot.delivery.pace import Pace
 from glmbot.delivery.pieces import cut_reply
 from glmbot.delivery.split import utf16_length
-from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Refused, Unreachable
+from glmbot.delivery.stream import Closed, Flooded, Gone, Missing, Piece, Reduced, Refused, Unreachable
 from glmbot.messages import Attachment, ChatKind, Message, Reply
 from glmbot_telegram.normalize import button_data
+from glmbot_telegram.refusals import Meaning, meaning
 from glmbot_telegram.render import NOTICE_ROOM, fits, render
 
 __all__ = ["TelegramOutlet"]
@@ -33,38 +33,30 @@ _T = TypeVar("_T")
 # Below the 4096 that Telegram takes: bullets and list indents may make the text longer than its source.
 _SPLIT_AT = 3600
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
-_MISSING = ("message to edit not found", "message_id_invalid", "message can't be edited", "message to delete")
-_GONE = (
-    "chat not found",
-    "not enough rights",
-    "have no rights",
-    "topic_closed",
-    "topic_deleted",
-    "message thread not found",
-    "user_deactivated",
-    "deleted",
-)
 
 
 class TelegramOutlet:
-    """See `glmbot.delivery.stream.Outlet`. `overall` paces all chats together (30 requests a second)."""
+    """See `glmbot.delivery.stream.Outlet`."""
 
     # Nothing in sendMessage tells Telegram that it is the same message again.
     sends_once = False
 
-    def __init__(self, bot: Bot, message: Message, overall: Pace, *, drafts: bool = False) -> None:
+    def __init__(self, bot: Bot, message: Message, *, drafts: bool = False) -> None:
         """drafts: show the growing answer by sendMessageDraft, which private chats alone have."""
         private = message.chat_kind is ChatKind.PRIVATE
         self.drafts = drafts and private and not message.in_place and not message.edits
+        self._private = private
         self._bot = bot
         self._chat = message.conversation.chat
         self._asker = message.conversation.user or message.user.id
-        self._overall = overall
         self._thread = message.conversation.thread or None
         quoted = int(message.ref) if message.ref and not private else None
         self._reply = ReplyParameters(quoted, allow_sending_without_reply=True) if quoted else None
         self._draft_id = int(message.ref or 1)
         self._first = True
+        # What Telegram refused entities or buttons for.
+        self._plain: set[Piece] = set()
+        self._bare = False
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
         return cut_reply(reply, _SPLIT_AT, notice_room=NOTICE_ROOM, measure=utf16_length, accepts=fits)
@@ -94,7 +86,11 @@ class TelegramOutlet:
         if isinstance(item, Attachment):
             # "... or to add media to text messages": https://core.telegram.org/bots/api#editmessagemedia
             document = InputMediaDocument(item.content, filename=item.name)
-            await self._ask(self._bot.edit_message_media(document, self._chat, int(message_id)))
+            try:
+                await self._ask(self._bot.edit_message_media(document, self._chat, int(message_id)))
+            except (Closed, Reduced) as error:
+                # Files have rights of their own.
+                raise Refused(str(error)) from error
             return
         await self._write(
             item,
@@ -117,7 +113,11 @@ class TelegramOutlet:
         )
 
     async def remove(self, message_id: str) -> None:
-        await self._ask(self._bot.delete_message(self._chat, int(message_id)))
+        try:
+            await self._ask(self._bot.delete_message(self._chat, int(message_id)))
+        except (Closed, Gone, Reduced) as error:
+            # Who may not delete may well write.
+            raise Refused(str(error)) from error
 
     async def typing(self) -> None:
         await self._ask(
@@ -130,22 +130,24 @@ class TelegramOutlet:
         request: Callable[[str, Sequence[MessageEntity], InlineKeyboardMarkup | None], Awaitable[_T]],
     ) -> _T | Any:
         text, entities = render(piece.text, piece.notice)
+        if piece in self._plain:
+            entities = ()
         buttons = [
             InlineKeyboardButton(action.label, callback_data=button_data(action.command, self._asker))
             for action in piece.actions
         ]
-        keyboard = InlineKeyboardMarkup([buttons]) if buttons else None
+        keyboard = InlineKeyboardMarkup([buttons]) if buttons and not self._bare else None
         try:
             return await self._ask(request(text, entities, keyboard))
-        except Refused:
+        except Refused as error:
             if not entities:
                 raise
             # Whatever Telegram has against the entities, the words must arrive.
-            return await self._ask(request(text, (), keyboard))
+            self._plain.add(piece)
+            raise Reduced(str(error)) from error
 
     async def _ask(self, request: Awaitable[_T]) -> _T | Any:
         try:
-            await self._overall.turn()
             return await request
         except RetryAfter as error:
             raise Flooded(_seconds(error.retry_after)) from error
@@ -153,24 +155,49 @@ class TelegramOutlet:
             # The old messages can't be edited there: the next try finds them missing and says all anew.
             self._chat = error.new_chat_id
             raise Unreachable("Telegram: the group became a supergroup") from error
-        except Forbidden as error:
-            raise Gone(str(error)) from error
-        except BadRequest as error:
-            complaint = str(error).lower()
-            if "not modified" in complaint:
+        except (BadRequest, Forbidden) as error:
+            refused = self._refused(str(error))
+            if refused is None:
                 return None
-            if any(known in complaint for known in _MISSING):
-                raise Missing(str(error)) from error
-            if any(known in complaint for known in _GONE):
-                raise Gone(str(error)) from error
-            raise Refused(str(error)) from error
-        except (NetworkError, TelegramError) as error:
+            raise refused from error
+        except InvalidToken as error:
+            # Also what the library makes of 404: https://core.telegram.org/bots/api#making-requests
+            if "method not found" in str(error).lower():
+                raise Refused(str(error)) from error
             raise Unreachable(f"Telegram: {error}") from error
-        finally:
-            # An exception while waiting leaves the request unstarted; closing it keeps Python quiet.
-            close = getattr(request, "close", None)
-            if close is not None:
-                close()
+        except TelegramError as error:
+            raise Unreachable(f"Telegram: {error}") from error
+
+    def _refused(self, words: str) -> Exception | None:
+        """What to raise. Where a part was refused, the next request has none of it."""
+        match meaning(words):
+            case Meaning.SAME:
+                return None
+            case Meaning.GONE:
+                return Gone(words)
+            case Meaning.CLOSED:
+                return Closed(f"Telegram: {words}")
+            case Meaning.MISSING:
+                return Missing(words)
+            case Meaning.QUOTE if self._reply is not None and self._reply.allow_sending_without_reply:
+                self._reply = None
+                return Reduced(words)
+            case Meaning.QUOTE if self._reply is not None:
+                return Gone(f"{words}, nor its topic")
+            case Meaning.TOPIC if self._thread is not None and self._private:
+                self._thread = None
+                return Reduced(words)
+            case Meaning.TOPIC if self._thread is not None and self._reply is not None:
+                # Telegram finds the topic by what is quoted; where that is gone too, nothing is left to answer.
+                self._thread, self._reply = None, ReplyParameters(self._reply.message_id)
+                return Reduced(words)
+            case Meaning.TOPIC if self._thread is not None:
+                return Gone(words)
+            case Meaning.BUTTONS if not self._bare:
+                self._bare = True
+                return Reduced(words)
+            case _:
+                return Refused(words)
 
 
 def _seconds(value: int | float | timedelta) -> float:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from glmbot.background import Background
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import Gone, Outlet, Refused, show
 from glmbot.errors import ClaimLost, StoreError
-from glmbot.messages import ConversationKey, Dialogue, Message, Reply
+from glmbot.messages import ConversationKey, Dialogue, Message, Reply, ReplyState
 from glmbot.tracing import current_span
 
 __all__ = ["Deliveries", "obey"]
@@ -20,6 +21,7 @@ __all__ = ["Deliveries", "obey"]
 _log = logging.getLogger(__name__)
 
 _SENT = "sent"
+_GIVING_UP_S = 30.0
 _Question = tuple[ConversationKey, str]
 
 
@@ -53,7 +55,7 @@ class Deliveries:
                     except Exception as error:
                         # One message that can't be answered keeps nobody else from being answered.
                         _log.exception("a message in %s could not be begun", message.conversation)
-                        self._background.begin(self._dialogue.again(message, type(error).__name__))
+                        self._background.begin(self._again(message, type(error).__name__))
 
     def begin(self, message: Message, outlet: Outlet, pace: Pace, sent: Sequence[str] = ()) -> None:
         """Answer `message` in the background, unless that is being done. Call in the order of arrival.
@@ -123,7 +125,16 @@ class Deliveries:
         try:
             if not shown and (message.edits or message.in_place):
                 shown += await self._to_replace(message, before)
-            reply = await show(replies, outlet, pace, sent=list(shown), on_sent=record, after=after)
+            reply = await show(
+                replies,
+                outlet,
+                pace,
+                sent=list(shown),
+                on_sent=record,
+                after=after,
+                check=partial(self._dialogue.check, message),
+                no_file=self._dialogue.text(message.language, "answer.no_file"),
+            )
             if reply is not None and reply.resumes:
                 failure = ""
         except ClaimLost as error:
@@ -140,19 +151,44 @@ class Deliveries:
         finally:
             await replies.aclose()
             self._updates.discard(message.update_id)
-            mine.set_result(shown)
-            self._in_conversation[message.conversation].remove(mine)
-            if not self._in_conversation[message.conversation]:
-                del self._in_conversation[message.conversation]
-            if self._under_way.get((message.conversation, message.ref)) is mine:
-                del self._under_way[message.conversation, message.ref]
-        if failure is not None:
-            await self._dialogue.again(message, failure)
+            if failure is None:
+                self._leave(message, mine, shown)
+        if failure is None:
+            try:
+                await self._dialogue.delivered(message, shown)
+            except StoreError as error:
+                _log.warning("a delivered answer could not be recorded: %s", error)
             return
         try:
-            await self._dialogue.delivered(message, shown)
-        except StoreError as error:
-            _log.warning("a delivered answer could not be recorded: %s", error)
+            if await self._dialogue.again(message, failure) and not message.own:
+                await self._give_up(message, outlet, pace, shown)
+        finally:
+            self._leave(message, mine, shown)
+
+    def _leave(self, message: Message, mine: asyncio.Future[Sequence[str]], shown: Sequence[str]) -> None:
+        """Nothing is written any more of this answer."""
+        mine.set_result(shown)
+        self._in_conversation[message.conversation].remove(mine)
+        if not self._in_conversation[message.conversation]:
+            del self._in_conversation[message.conversation]
+        if self._under_way.get((message.conversation, message.ref)) is mine:
+            del self._under_way[message.conversation, message.ref]
+
+    async def _give_up(self, message: Message, outlet: Outlet, pace: Pace, shown: Sequence[str]) -> None:
+        """Say so where the answer would stand, if that can be said at all."""
+
+        async def words() -> AsyncGenerator[Reply]:
+            yield Reply("", ReplyState.FAILED, self._dialogue.text(message.language, "answer.set_aside"))
+
+        try:
+            async with asyncio.timeout(_GIVING_UP_S):
+                check = partial(self._dialogue.check, message)
+                await show(words(), outlet, pace, sent=list(shown), check=check)
+        except Exception as error:
+            _log.info("nor could its asker be told: %s", type(error).__name__)
+
+    async def _again(self, message: Message, reason: str) -> None:
+        await self._dialogue.again(message, reason)
 
     async def _to_replace(
         self, message: Message, before: asyncio.Future[Sequence[str]] | None

@@ -12,11 +12,15 @@ _SLOWEST_S = 30.0
 
 @dataclass(slots=True)
 class Pace:
-    """One chat's rhythm: `interval` between writes, wider after each flood answer, slowly back to `base`."""
+    """One chat's rhythm: `interval` between writes, wider after each flood answer, slowly back to `base`.
+
+    `within`: the rhythm of all chats together.
+    """
 
     base: float
     interval: float = 0.0
     ready_at: float = 0.0
+    within: Pace | None = None
 
     def __post_init__(self) -> None:
         self.interval = self.interval or self.base
@@ -42,3 +46,13 @@ class Pace:
         while (wait := self.wait(loop.time())) > 0:  # noqa: ASYNC110
             await asyncio.sleep(wait)
         self.reserve(loop.time())
+        await self.follow()
+
+    async def follow(self) -> None:
+        """Wait for a request that belongs to the one before it, so that only all chats' rhythm holds for it."""
+        if self.within is not None:
+            now = asyncio.get_running_loop().time()
+            # One after the other, each with its own time: who all wake up at once would jostle.
+            at = now + self.within.wait(now)
+            self.within.reserve(at)
+            await asyncio.sleep(at - now)

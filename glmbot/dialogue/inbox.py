@@ -165,12 +165,15 @@ class Inbox:
                 self._complain(error)
                 self._later(message.conversation, _FIRST_PAUSE_S)
 
-    async def again(self, message: Message, reason: str = "") -> None:
-        """It could not be answered to the end this time. Without a `reason` that is nobody's fault."""
+    async def again(self, message: Message, reason: str = "") -> bool:
+        """It could not be answered to the end this time. Without a `reason` that is nobody's fault.
+
+        True when it is not tried any more.
+        """
         self._ended(message)
         held = self._held.get(message.conversation)
         if self._closing or held is None or message.update_id not in held.given:
-            return
+            return False
         if reason and message.update_id not in held.begun:
             # It failed before its turn came, which must not go on for ever either.
             with suppress(StoreError):
@@ -183,11 +186,22 @@ class Inbox:
                     self._let_go(message)
                     await self._take(message.conversation)
                 _log.error("a message in %s is set aside: %s", message.conversation, reason)
-                return
+                return True
         if not reason and message.update_id in held.begun:
             await self._uncount(message, tries)
         self._let_go(message)
         self._later(message.conversation, _FIRST_PAUSE_S)
+        return False
+
+    def check(self, message: Message) -> None:
+        """Raises ClaimLost when another process answers the conversation, or may by now: this one could not renew
+        its claim in time, or stood still for so long."""
+        held = self._held.get(message.conversation)
+        now = asyncio.get_running_loop().time()
+        if message.update_id in self._ending.get(message.conversation, ()) or (
+            held is not None and now - held.renewed_at > self._claim_s
+        ):
+            raise ClaimLost(message.conversation)
 
     def lose(self, conversation: ConversationKey) -> None:
         """Another process may have it. It is not claimed again before all that was given out of it has ended."""

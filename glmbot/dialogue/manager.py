@@ -182,8 +182,8 @@ class DialogueManager:
     def assigned(self, platform: str) -> AsyncGenerator[Unfinished, None]:
         return self._inbox.assigned(platform)
 
-    async def again(self, message: Message, reason: str = "") -> None:
-        await self._inbox.again(message, reason)
+    async def again(self, message: Message, reason: str = "") -> bool:
+        return await self._inbox.again(message, reason)
 
     async def leads(self, name: str) -> bool:
         return await self._inbox.leads(name)
@@ -235,6 +235,9 @@ class DialogueManager:
         except ClaimLost:
             self._inbox.lose(message.conversation)
             raise
+
+    def check(self, message: Message) -> None:
+        self._inbox.check(message)
 
     async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
         await self._inbox.delivered(message, shown)

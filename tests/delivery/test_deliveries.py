@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from conftest import make_dialogue
+import pytest
+
+from conftest import make_dialogue, until
 from glmbot.delivery.deliveries import Deliveries
+from glmbot.delivery.pace import Pace
+from glmbot.delivery.stream import Piece
 from glmbot.engine.local import LocalEngine
-from glmbot.messages import ConversationKey, Message, Reply, UserKey
+from glmbot.messages import Attachment, ConversationKey, Message, Reply, ReplyState, UserKey
 from glmbot.store.base import Store
 
 
@@ -47,6 +53,72 @@ async def test_a_message_that_cant_be_begun_is_set_aside_after_its_tries(
     (letter,) = await store.dead_letters()
     assert letter.message.update_id == "1"
     assert letter.reason == "RuntimeError"
+    for task in (serving, running):
+        task.cancel()
+    await dialogue.close()
+
+
+@dataclass
+class Screen:
+    """An outlet that takes everything."""
+
+    drafts: bool = False
+    sends_once: bool = True
+    shown: dict[str, Piece | Attachment] = field(default_factory=dict[str, Piece | Attachment])
+
+    def cut(self, reply: Reply) -> Sequence[Piece]:
+        return [Piece(reply.text, reply.notice or ("" if reply.text else "…"))]
+
+    async def send(self, item: Piece | Attachment, place: str) -> str:
+        self.shown[place] = item
+        return place
+
+    async def edit(self, message_id: str, item: Piece | Attachment) -> None:
+        self.shown[message_id] = item
+
+    async def remove(self, message_id: str) -> None:
+        del self.shown[message_id]
+
+    async def draft(self, piece: Piece) -> None: ...
+
+    async def typing(self) -> None: ...
+
+
+@pytest.mark.parametrize("ends", ["raises at once", "raises later", "ends without an end"])
+async def test_an_answer_that_breaks_off_is_tried_again_and_set_aside_and_its_asker_told(
+    engine: LocalEngine, sqlite_store: Store, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialogue = make_dialogue(engine, sqlite_store, tries=3)
+    tried: list[str] = []
+
+    async def broken(taken: Message) -> AsyncGenerator[Reply]:
+        tried.append(taken.update_id)
+        if ends != "raises at once":
+            yield Reply("so far", ReplyState.STREAMING)
+        if ends != "ends without an end":
+            raise TypeError("a bug")
+
+    real: Any = dialogue.respond
+    monkeypatch.setattr(
+        dialogue, "respond", lambda taken: broken(taken) if taken.update_id == "1" else real(taken)
+    )
+    deliveries, screens = Deliveries(dialogue), {"1": Screen(), "2": Screen()}
+
+    def begin(taken: Message, sent: Sequence[str]) -> None:
+        deliveries.begin(taken, screens[taken.update_id], Pace(0.01), sent)
+
+    async def stopped(_: Message, __: Reply | None) -> None: ...
+
+    running = asyncio.create_task(dialogue.run())
+    serving = asyncio.create_task(deliveries.serve("telegram", begin, stopped))
+    await dialogue.accept(message(1, 7))
+    await dialogue.accept(message(2, 7))
+    told = dialogue.text("en", "answer.set_aside")
+    await until(lambda: screens["1"].shown == {"0": Piece("", told)})
+    await until(lambda: screens["2"].shown and screens["2"].shown["0"] != Piece("", "…"))
+    assert tried == ["1"] * 3
+    (letter,) = await sqlite_store.dead_letters()
+    assert ("TypeError" if ends.startswith("raises") else "BrokenOff") in letter.reason
     for task in (serving, running):
         task.cancel()
     await dialogue.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -12,7 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmbot.delivery.pace import Pace
-from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Unreachable, show
+from glmbot.delivery.stream import (
+    BrokenOff,
+    Closed,
+    Flooded,
+    Gone,
+    Missing,
+    Piece,
+    Reduced,
+    Refused,
+    Unreachable,
+    show,
+)
+from glmbot.errors import ClaimLost
 from glmbot.messages import Attachment, Reply, ReplyState
 from virtual_time import run_in_virtual_time
 
@@ -83,6 +96,8 @@ class Chat:
 
     async def remove(self, message_id: str) -> None:
         await self._request()
+        if message_id not in self.messages:
+            raise Missing(message_id)
         del self.messages[message_id]
 
     async def draft(self, piece: Piece) -> None:
@@ -395,13 +410,189 @@ def test_who_asks_many_questions_in_a_row_sees_typing_for_the_first() -> None:
     assert run_in_virtual_time(main()).typed
 
 
-def test_an_answer_that_breaks_off_ends_as_failed_with_what_there_was() -> None:
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), None])
+def test_an_answer_that_breaks_off_is_not_delivered(error: Exception | None) -> None:
     async def breaking() -> AsyncGenerator[Reply]:
         yield Reply("so far", ReplyState.STREAMING)
-        raise RuntimeError("a bug")
+        await asyncio.sleep(5)
+        if error is not None:
+            raise error
 
-    chat = Chat()
-    reply = run_in_virtual_time(show(breaking(), chat, Pace(1.0)))
+    with pytest.raises(BrokenOff if error is None else type(error)):
+        run_in_virtual_time(show(breaking(), Chat(), Pace(1.0)))
+
+
+@dataclass
+class Watched(Chat):
+    """Notes when each request begins. `lost_at`: another process writes from then on."""
+
+    lost_at: float = 1e9
+    begun: list[float] = field(default_factory=list)
+
+    async def _request(self) -> None:
+        self.begun.append(asyncio.get_running_loop().time())
+        await super()._request()
+
+    def check(self) -> None:
+        if asyncio.get_running_loop().time() >= self.lost_at:
+            raise ClaimLost("chat")
+
+    async def typing(self) -> None:
+        self.begun.append(asyncio.get_running_loop().time())
+
+
+@given(
+    lost_at=st.floats(0.0, 30.0),
+    told=st.sampled_from(["by the answer", "by the check"]),
+    ends_at=st.floats(0.0, 30.0),
+    base=st.floats(0.1, 5.0),
+    latency=st.floats(0.0, 20.0),
+    shared=st.floats(0.0, 5.0),
+    record_s=st.floats(0.0, 5.0),
+    earlier_s=st.floats(0.0, 10.0),
+    outages=st.sets(st.integers(1, 12), max_size=6),
+    holds=st.lists(st.tuples(st.floats(0, 20), st.floats(0, 30)), max_size=3),
+    drafts=st.booleans(),
+    sends_once=st.booleans(),
+    deleted=st.sets(st.integers(2, 9), max_size=2),
+)
+def test_nothing_is_written_once_the_claim_is_lost_whatever_was_waited_for(
+    lost_at: float, told: str, ends_at: float, base: float, latency: float, shared: float, record_s: float,
+    earlier_s: float, outages: set[int], holds: list[tuple[float, float]], drafts: bool, sends_once: bool,
+    deleted: set[int],
+) -> None:  # fmt: skip
+    """The pace, that of all chats, a flood, an outage, an earlier answer, a record, or inside a client library."""
+    chat = Watched(
+        law_s=0.5, latency_s=latency, outages=outages, drafts=drafts, sends_once=sends_once, lost=deleted, lost_at=lost_at
+    )  # fmt: skip
+
+    async def replies() -> AsyncGenerator[Reply]:
+        yield Reply("", ReplyState.QUEUED)
+        at = 0.0
+        while at < ends_at:
+            await asyncio.sleep(min(0.7, ends_at - at))
+            at += 0.7
+            if told == "by the answer":
+                chat.check()
+            yield Reply("stale " * int(30 * at), ReplyState.STREAMING)
+        yield Reply("stale and final " * 60, ReplyState.FINAL)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for at, length in holds:
+            loop.call_at(at, lambda until: setattr(chat, "held_until", until), at + length)
+        earlier: asyncio.Future[None] = loop.create_future()
+        loop.call_at(earlier_s, earlier.set_result, None)
+
+        async def on_sent(_: Sequence[str]) -> None:
+            await asyncio.sleep(record_s)
+
+        pace = Pace(base, within=Pace(shared + 0.01))
+        check = chat.check if told == "by the check" else lambda: None
+        await show(replies(), chat, pace, on_sent=on_sent, after=[earlier], check=check)
+
+    with suppress(ClaimLost):
+        run_in_virtual_time(main())
+    if told == "by the check":
+        assert all(at < lost_at for at in chat.begun)
+        # A client library may wait inside a request, which is then given up within a second.
+        assert all(at <= lost_at + 1.001 for at in chat.writes)
+    else:
+        # The answer says so at its next word.
+        assert all(at < lost_at + 0.71 for at in chat.begun) or ends_at <= lost_at + 0.71
+
+
+def test_a_claim_lost_while_a_flood_is_waited_for_ends_the_answer() -> None:
+    chat = Watched(held_until=60.0, lost_at=30.0)
+    with pytest.raises(ClaimLost):
+        run_in_virtual_time(show(growing(), chat, Pace(1.0), check=chat.check))
+    assert chat.writes == []
+
+
+@dataclass
+class Strict(Chat):
+    """Refuses what it is told to refuse: "file", "remove", "draft", "edit"; `closed` requests because it is closed,
+    and a part of some `reduced`."""
+
+    refuses: frozenset[str] = frozenset()
+    closed: set[int] = field(default_factory=set)
+    reduced: set[int] = field(default_factory=set)
+
+    async def _request(self) -> None:
+        await super()._request()
+        if self.requests in self.closed:
+            raise Closed("for now")
+        if self.requests in self.reduced:
+            raise Reduced("buttons")
+
+    async def send(self, item: Piece | Attachment, place: str) -> str:
+        if isinstance(item, Attachment) and "file" in self.refuses:
+            raise Refused("no files here")
+        return await super().send(item, place)
+
+    async def edit(self, message_id: str, item: Piece | Attachment) -> None:
+        if (isinstance(item, Attachment) and "file" in self.refuses) or "edit" in self.refuses:
+            raise Refused("no")
+        await super().edit(message_id, item)
+
+    async def remove(self, message_id: str) -> None:
+        if "remove" in self.refuses:
+            raise Refused("can't be deleted for everyone")
+        await super().remove(message_id)
+
+    async def draft(self, piece: Piece) -> None:
+        if "draft" in self.refuses:
+            raise Refused("no drafts")
+        await super().draft(piece)
+
+
+CODE = "```python\n" + "print(1)\n" * 200 + "```"
+
+
+@given(
+    st.frozensets(st.sampled_from(["file", "remove", "draft"])),
+    st.booleans(),
+    st.booleans(),
+    st.sets(st.integers(1, 20), max_size=4),
+    st.sets(st.integers(1, 20), max_size=4),
+)
+def test_what_a_platform_refuses_a_part_of_arrives_without_it(
+    refuses: frozenset[str], sends_once: bool, drafts: bool, closed: set[int], reduced: set[int]
+) -> None:
+    file = Attachment("a.json", b"{}", "application/json")
+    old = {f"old{number}": Piece("old words") for number in range(9)}
+    chat = Strict(
+        messages=dict(old), refuses=refuses, sends_once=sends_once, drafts=drafts, closed=closed, reduced=reduced
+    )  # fmt: skip
+
+    async def answer() -> AsyncGenerator[Reply]:
+        async for reply in growing("a few words"):
+            yield replace(reply, attachment=file) if reply.state.ended else reply
+
+    reply = run_in_virtual_time(show(answer(), chat, Pace(1.0), sent=list(old), no_file="No files here."))
     assert reply is not None
-    assert reply.state is ReplyState.FAILED
-    assert chat.text == "so far"
+    assert chat.text == "a few words"
+    assert "…" not in [item.notice for item in list(chat.messages.values())[:2] if isinstance(item, Piece)]
+    assert (chat.attachments == [file]) is ("file" not in refuses)
+    notices = [item.notice for item in chat.messages.values() if isinstance(item, Piece)]
+    assert ("No files here." in notices) is ("file" in refuses)
+    if "remove" not in refuses:
+        assert len(chat.messages) == 2
+    fresh = Strict(refuses=refuses, sends_once=sends_once, drafts=drafts)
+    run_in_virtual_time(show(growing(CODE), fresh, Pace(1.0)))
+    assert fresh.text == CODE
+    assert [file.name for file in fresh.attachments] == ([] if "file" in refuses else ["code-1.py"])
+    assert "remove" in refuses or "…" not in [
+        item.notice for item in fresh.messages.values() if isinstance(item, Piece)
+    ]
+
+
+def test_a_chat_that_stays_closed_is_gone_after_a_while_and_words_that_are_refused_are_a_failure() -> None:
+    async def main() -> float:
+        with pytest.raises(Gone):
+            await show(growing(step_s=1), Strict(closed=set(range(100))), Pace(1.0))
+        return asyncio.get_running_loop().time()
+
+    assert 30 < run_in_virtual_time(main()) < 120
+    with pytest.raises(Refused):
+        run_in_virtual_time(show(growing(), Strict(refuses=frozenset({"edit"})), Pace(1.0)))

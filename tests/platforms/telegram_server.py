@@ -39,6 +39,25 @@ class _Refused(Exception):
 
 
 @dataclass
+class Refusal:
+    """What the next `times` requests of a method are answered; `page`: by something on the way, in HTML.
+
+    `having`: only those in which that field says something.
+    """
+
+    method: str
+    code: int
+    description: str = ""
+    times: int = 10**9
+    page: bool = False
+    having: str = ""
+
+    def meets(self, method: str, fields: dict[str, Any]) -> bool:
+        said = not self.having or fields.get(self.having) not in (None, "", "[]")
+        return bool(self.method == method and self.times and said)
+
+
+@dataclass
 class TelegramServer:
     """`seconds_per_message` is the law's one second, made shorter where a test is about something else."""
 
@@ -62,6 +81,7 @@ class TelegramServer:
     chats_with_topics: set[int] = field(default_factory=set)
     webhook: dict[str, Any] = field(default_factory=dict)
     webhook_answers: list[int] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
     url: str = ""
     out_of_order_until: float = 0.0
     """Until then (time.monotonic) every request is answered 502."""
@@ -224,6 +244,13 @@ class TelegramServer:
             if time.monotonic() < self.out_of_order_until:
                 raise _Refused(502, "Bad Gateway")
             self.calls.append((method, fields))
+            for refusal in self.refusals:
+                if refusal.meets(method, fields):
+                    refusal.times -= 1
+                    if refusal.page:
+                        page = f"<html><h1>{refusal.code}</h1>{refusal.description}</html>"
+                        return web.Response(status=refusal.code, text=page, content_type="text/html")
+                    raise _Refused(refusal.code, refusal.description)
             if method in _METHODS_THAT_WRITE:
                 self._enforce_pace(int(fields["chat_id"]))
             action = getattr(self, f"_{_snake(method)}", None)
