@@ -16,17 +16,24 @@ asks for no key: keep it in a network of your own. https://docs.ray.io/en/latest
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from glmbot.engine.base import Precision
-from glmbot.engine.completions_api import CompletionRefused, completion_events, detokenized, model_list
+from glmbot.engine.completions_api import (
+    LARGEST_BODY,
+    CompletionRefused,
+    completion_events,
+    detokenized,
+    model_list,
+)
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 
 __all__ = ["Arguments", "Model", "build"]
@@ -35,15 +42,15 @@ __all__ = ["Arguments", "Model", "build"]
 class Arguments(BaseModel):
     """What stands behind `serve run deploy.ray_serve:build`. `cpus` and `gpus` are those of one replica."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     model: Path
-    replicas: int = 1
-    cpus: float = 1
-    gpus: float = 0
+    replicas: int = Field(default=1, ge=1, le=1024)
+    cpus: float = Field(default=1, ge=0, le=1024)
+    gpus: float = Field(default=0, ge=0, le=64)
     precision: Precision | None = None
-    context_length: int = 2048
-    threads: int = 0
+    context_length: int = Field(default=2048, ge=64, le=2**20)
+    threads: int = Field(default=0, ge=0, le=1024)
 
 
 def build(arguments: Arguments) -> serve.Application:
@@ -100,9 +107,14 @@ class Model:
 
 
 async def _fields(request: Request) -> dict[str, Any]:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_BODY:
+            raise CompletionRefused(413, f"the body is more than {LARGEST_BODY >> 20} MiB")
     try:
-        fields = await request.json()
-    except ValueError as error:
+        fields = json.loads(body)
+    except (ValueError, RecursionError) as error:
         raise CompletionRefused(400, "the body is no JSON") from error
     if not isinstance(fields, dict):
         raise CompletionRefused(400, "the body is no JSON object")

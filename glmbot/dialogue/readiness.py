@@ -11,7 +11,7 @@ from glmbot.background import Troubles
 from glmbot.engine.base import Engine, EngineStats
 from glmbot.errors import StoreError
 from glmbot.logs import outward
-from glmbot.messages import Obstacle, UserKey
+from glmbot.messages import Obstacle
 from glmbot.store.base import Store
 
 __all__ = ["Readiness", "engine_trouble"]
@@ -20,7 +20,6 @@ _log = logging.getLogger(__name__)
 
 _STORE_LOOKED_EVERY_S = 1.0
 _STORE_ANSWERS_S = 2.0
-_NOBODY = UserKey("nobody", 0)
 
 
 def engine_trouble(stats: EngineStats) -> str:
@@ -70,8 +69,7 @@ class Readiness:
 
     async def _ask_store(self) -> str:
         try:
-            check = getattr(self._store, "check", None)
-            await (check() if check is not None else self._store.settings(_NOBODY))
+            await self._store.check()
         except StoreError as error:
             return str(error) or type(error).__name__
         except Exception as error:

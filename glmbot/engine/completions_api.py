@@ -10,14 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, field_validator
 
-from glmbot.engine.base import Engine, FinishReason, Progress, Sampling
+from glmbot.engine.base import MOST_STOP_TEXTS, Engine, FinishReason, Progress, Sampling
 from glmbot.errors import EngineError, PromptInvalid, PromptTooLong, QueueFull
 
-__all__ = ["CompletionRefused", "completion_events", "detokenized", "model_list"]
+__all__ = ["LARGEST_BODY", "CompletionRefused", "completion_events", "detokenized", "model_list"]
+
+
+LARGEST_BODY = 4 << 20
+"""Bytes of a request; whoever reads it refuses more with 413."""
+_LONGEST_USER = 256
+_MOST_DETOKENIZED = 100_000
 
 
 class CompletionRefused(Exception):
@@ -31,9 +37,9 @@ class CompletionRefused(Exception):
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
-    prompt: list[int] = Field(min_length=1)
+    prompt: Annotated[list[int], FailFast()] = Field(min_length=1)
     max_tokens: int = Field(default=16, ge=1)
     temperature: float = 1.0
     top_p: float = 1.0
@@ -43,7 +49,14 @@ class _Request(BaseModel):
     stop: list[str] | str | None = None
     stream: bool = False
     begun: int = Field(default=0, ge=0)
-    user: str = ""
+    user: str = Field(default="", max_length=_LONGEST_USER)
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _few(cls, stop: Any) -> Any:
+        if isinstance(stop, list) and len(cast(list[Any], stop)) > MOST_STOP_TEXTS:
+            raise ValueError(f"must be at most {MOST_STOP_TEXTS} texts")
+        return stop
 
 
 def model_list(engine: Engine) -> dict[str, Any]:
@@ -55,9 +68,19 @@ def model_list(engine: Engine) -> dict[str, Any]:
 def detokenized(engine: Engine, fields: Mapping[str, Any]) -> dict[str, str]:
     """For POST /detokenize. Raises CompletionRefused."""
     tokens: Any = fields.get("tokens")
-    if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):  # pyright: ignore
+    if not isinstance(tokens, list) or not all(type(token) is int for token in cast(list[Any], tokens)):
         raise CompletionRefused(400, "tokens must be a list of numbers")
-    return {"prompt": engine.chat_format.decode(tokens)}  # pyright: ignore
+    ids = cast(list[int], tokens)
+    if len(ids) > _MOST_DETOKENIZED:
+        raise CompletionRefused(
+            400, f"tokens are {len(ids)}, and at most {_MOST_DETOKENIZED} are taken at once"
+        )
+    if not all(0 <= token < 2**31 for token in ids):
+        raise CompletionRefused(400, "tokens must be numbers from 0 to 2147483647")
+    try:
+        return {"prompt": engine.chat_format.decode(ids)}
+    except (ValueError, LookupError, OverflowError, TypeError) as error:
+        raise CompletionRefused(400, "tokens must be those of the model") from error
 
 
 async def completion_events(engine: Engine, fields: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
@@ -65,6 +88,11 @@ async def completion_events(engine: Engine, fields: Mapping[str, Any]) -> AsyncG
 
     Raises CompletionRefused.
     """
+    prompt: Any = fields.get("prompt")
+    limit = engine.context_length
+    if isinstance(prompt, list) and len(cast(list[Any], prompt)) > limit:
+        # Before each of them is looked at.
+        raise CompletionRefused(400, str(PromptTooLong(len(cast(list[Any], prompt)), limit)))
     request, sampling = _read(fields)
     if not request.stream:
         raise CompletionRefused(400, "only streams are served here; set stream")
@@ -72,11 +100,14 @@ async def completion_events(engine: Engine, fields: Mapping[str, Any]) -> AsyncG
     generation = engine.generate(
         request.prompt, sampling, user=request.user, begun=min(request.begun, len(request.prompt))
     )
-    if request.begun:
-        begun = engine.chat_format.decode(request.prompt[-request.begun :])
-        seen.text = engine.chat_format.finish_text(begun)
+    looked_at = False
     try:
         async for progress in generation:
+            if not looked_at and request.begun:
+                # Only now the engine has seen that these are tokens of the model.
+                begun = engine.chat_format.decode(request.prompt[-request.begun :])
+                seen.text = engine.chat_format.finish_text(begun)
+            looked_at = True
             yield seen.event(progress)
     except QueueFull as error:
         raise CompletionRefused(503, str(error), error.again_after_s) from error
