@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["ChatFormat", "ChatTurn"]
+__all__ = ["ChatFormat", "ChatTurn", "well_formed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +44,14 @@ class ChatFormat(Protocol):
         """How many of the first characters of a growing answer what follows can't change any more:
         `finish_text(text[:settled(text)])` is the beginning of `finish_text(text + more)` for any `more`."""
         ...
+
+
+def well_formed(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair, which no tokenizer takes."""
+    if text.isascii():
+        return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

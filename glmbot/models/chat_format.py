@@ -7,33 +7,44 @@ control tokens. Each text is encoded by itself, as plain text.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from glmbot.errors import ModelFileError
-from glmbot.models.base import ChatTurn
+from glmbot.errors import ModelFileError, PromptInvalid
+from glmbot.models.base import ChatTurn, well_formed
+from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused
+from glmbot.models.text_cache import TextCache
 
 __all__ = ["TemplateChatFormat"]
 
 # Private-use characters: no template's logic looks for them, and the texts themselves never pass through it.
 _MARKER = "\ue0a0{}\ue0a1"
-_MARKED = re.compile("\ue0a0([0-9]+)\ue0a1")
+_MARKED = re.compile("\ue0a0([0-9]{1,6})\ue0a1")
 _FALLBACK_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
 )
+_LONGEST_REASON = 200
+_CACHE_BYTES = 8 << 20
+_LARGEST_CACHED = 256 << 10
+# How often a template may repeat what was said.
+_MOST_REPEATS = 4
+# Conversations that are tried when a folder is opened: a question, one in the middle, one after a long talk.
+_TRIED_TURNS = (0, 1, 24)
 
 
 class TemplateChatFormat:
     """The chat format of a Transformers tokenizer. See `glmbot.models.base.ChatFormat`."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Raises ModelFileError when the template can't be rendered."""
+        """Raises ModelFileError when the template can't be rendered within its limits of time and memory."""
         self._tokenizer: Any = tokenizer
-        self._template: str | None = None if tokenizer.chat_template else _FALLBACK_TEMPLATE
+        self._encode_ids = _plain_encoder(tokenizer)
+        where = f"{tokenizer.name_or_path}: chat_template"
+        source = cast(Any, tokenizer).get_chat_template() if tokenizer.chat_template else _FALLBACK_TEMPLATE
+        named = cast(dict[str, Any], self._tokenizer.special_tokens_map)
+        special = {name: str(token) for name, token in named.items() if not isinstance(token, list)}
         added = cast(dict[str, int], self._tokenizer.get_added_vocab())
         control = {*added, *(str(token) for token in self._tokenizer.all_special_tokens)}
         control = {token for token in control if len(token.strip()) > 1}
@@ -41,10 +52,16 @@ class TemplateChatFormat:
         longest_first = sorted(control, key=lambda token: (-len(token), token))
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         # Every prompt holds the same history again.
-        self._encode = lru_cache(maxsize=512)(self._encode_plain)
-        self._takes_system = self._render([("system", "x"), ("user", "y")]) is not None
-        if self._render([("user", "x")]) is None:
-            raise ModelFileError(f"{tokenizer.name_or_path}: the chat template can't be rendered")
+        self._texts = TextCache(self._encode_plain, most_bytes=_CACHE_BYTES, largest_bytes=_LARGEST_CACHED)
+        try:
+            self._template = ChatTemplate(str(source), special)
+            self._takes_system = self._accepts([("system", "x"), ("user", "y")])
+            if not self._accepts([("user", "x")]):
+                raise ModelFileError(f"{where} can't be rendered")
+            for turns in _TRIED_TURNS:
+                self._accepts([*[("user", "x"), ("assistant", "y")] * turns, ("user", "z")])
+        except TemplateExceeded as error:
+            raise ModelFileError(f"{where} {error}") from error
 
     def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
         messages: list[tuple[str, str]] = []
@@ -67,15 +84,20 @@ class TemplateChatFormat:
             else:
                 question = f"{system}\n\n{first}"
         add("user", question)
-        rendered = self._render(messages)
-        if rendered is None:
-            raise ValueError("the chat template refused this conversation")
+        try:
+            rendered = self._template.render(messages)
+        except (TemplateRefused, TemplateExceeded) as error:
+            raise PromptInvalid(f"the model's chat template can't take this conversation: {error}") from error
+        pieces = _MARKED.split(rendered)
+        marks = [int(piece) for piece in pieces[1::2]]
+        if len(marks) > _MOST_REPEATS * len(texts) or max(marks, default=0) >= len(texts):
+            raise PromptInvalid("the model's chat template repeats what was said too often")
         tokens: list[int] = []
-        for index, piece in enumerate(_MARKED.split(rendered)):
+        for index, piece in enumerate(pieces):
             if index % 2:
-                tokens += self._encode(texts[int(piece)])
+                tokens += self.encode_text(texts[int(piece)])
             elif piece:
-                tokens += cast(list[int], self._tokenizer.encode(piece, add_special_tokens=False))
+                tokens += self._encode_ids(piece)
         return tokens
 
     def encode_begun(self, answer: str) -> list[int]:
@@ -93,27 +115,45 @@ class TemplateChatFormat:
         return len(text)
 
     def encode_text(self, text: str) -> list[int]:
-        return list(self._encode(text))
+        return self._texts.encode(well_formed(text))
 
     def _encode_plain(self, text: str) -> tuple[int, ...]:
         tokens: list[int] = []
         for piece in _cut_inside(self._control, text):
-            tokens += cast(list[int], self._tokenizer.encode(piece, add_special_tokens=False))
+            tokens += self._encode_ids(piece)
         # Normalisation inside a tokenizer could still build one (full-width letters, say).
         return tuple(token for token in tokens if token not in self._control_ids)
 
-    def _render(self, messages: Sequence[tuple[str, str]]) -> str | None:
+    def _accepts(self, messages: Sequence[tuple[str, str]]) -> bool:
         try:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    [{"role": role, "content": text} for role, text in messages],
-                    chat_template=self._template,
-                    add_generation_prompt=True,
-                    tokenize=False,
-                )
-            )
-        except (TemplateError, ValueError, TypeError, KeyError):
-            return None
+            self._template.render(messages)
+        except TemplateRefused:
+            return False
+        return True
+
+
+def _plain_encoder(tokenizer: Any) -> Callable[[str], list[int]]:
+    """Text to ids, from several threads at once. Raises PromptInvalid for a text that the tokenizer fails on."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # A folder may ask for its prompts to be cut or filled up; setting that anew for each text, as the class
+        # around it does, is not safe between threads.
+        backend.no_truncation()
+        backend.no_padding()
+
+    def encode(text: str) -> list[int]:
+        try:
+            if backend is not None:
+                return cast(list[int], backend.encode(text, add_special_tokens=False).ids)
+            return cast(list[int], tokenizer.encode(text, add_special_tokens=False))
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:
+            # A panic of the library, over a regular expression that takes too long, is no Exception.
+            words = (str(error).splitlines() or [""])[0][:_LONGEST_REASON]
+            raise PromptInvalid(f"the model's tokenizer fails on this text: {words}") from error
+
+    return encode
 
 
 def _cut_inside(control: re.Pattern[str], text: str) -> list[str]:

@@ -7,7 +7,6 @@ Tensors are memory-mapped, so that only what is being converted is ever in memor
 from __future__ import annotations
 
 import ctypes
-import json
 import mmap
 import pickle
 import sys
@@ -19,12 +18,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from glmbot.errors import ModelFileError
+from glmbot.models.family import read_json
 
 __all__ = ["Checkpoint"]
 
 # Only Linux drops clean pages of a mapped file in this way; elsewhere they go when memory is short.
 _libc: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
+_MOST_INDEX_BYTES = 64 << 20
 _LAYOUTS = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -86,6 +87,11 @@ class Checkpoint:
     def names(self) -> set[str]:
         return set(self._file_of)
 
+    @property
+    def bytes(self) -> int:
+        """Of all files together."""
+        return sum(path.stat().st_size for path in self._shards)
+
     def file_of(self, name: str) -> Path:
         return self._file_of[name]
 
@@ -143,9 +149,9 @@ def _weight_files(folder: Path) -> list[str]:
 
 def _read_index(index: Path) -> dict[str, str]:
     try:
-        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
+        weight_map = read_json(index, _MOST_INDEX_BYTES)["weight_map"]
         files = {str(name): str(file) for name, file in weight_map.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, AttributeError) as error:
         raise ModelFileError(f"{index}: not a readable weight index: {error}") from error
     for file in files.values():
         if Path(file).name != file:

@@ -11,7 +11,16 @@ from glmbot.errors import ModelFileError
 from glmbot.models.base import ChatFormat
 from glmbot.models.positions import PositionScheme
 
-__all__ = ["FamilyTokenizer", "read_json"]
+__all__ = ["MOST_JSON_BYTES", "FamilyTokenizer", "read_json", "refuse_odd_files"]
+
+MOST_JSON_BYTES = 4 << 20
+# Vocabularies of a million words and indexes of ten thousand tensors are published.
+_MOST_BYTES = {
+    "tokenizer.json": 128 << 20,
+    "config.json": MOST_JSON_BYTES,
+    "generation_config.json": MOST_JSON_BYTES,
+}
+_MOST_BYTES_OF = {".json": 64 << 20, ".txt": 64 << 20, ".model": 64 << 20, ".jinja": 1 << 20}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +32,32 @@ class FamilyTokenizer:
     """Where the tokenizer decides it; otherwise the model knows its own."""
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path, most_bytes: int = MOST_JSON_BYTES) -> dict[str, Any]:
     """The object in `file`, or an empty one when there is no such file. Raises ModelFileError."""
     if not file.is_file():
         return {}
     try:
+        size = file.stat().st_size
+        if size > most_bytes:
+            raise ModelFileError(f"{file}: has {size} bytes, at most {most_bytes} are read")
         fields = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{file}: not readable as JSON: {error}") from error
     if not isinstance(fields, dict):
         raise ModelFileError(f"{file}: not a JSON object")
     return cast(dict[str, Any], fields)
+
+
+def refuse_odd_files(folder: Path) -> None:
+    """Libraries read what lies in a folder whole, and some of it without being asked.
+
+    Raises ModelFileError for a file that is none (a pipe, a device), or too large for what it is.
+    """
+    for file in sorted(folder.iterdir()):
+        most = _MOST_BYTES.get(file.name, _MOST_BYTES_OF.get(file.suffix))
+        if most is None or file.is_dir() or not file.exists():
+            continue
+        if not file.is_file():
+            raise ModelFileError(f"{file}: not a regular file")
+        if (size := file.stat().st_size) > most:
+            raise ModelFileError(f"{file}: has {size} bytes, at most {most} are read")

@@ -6,7 +6,6 @@ weights (on the meta device); `glmbot.engine.precision` fills it at the wanted p
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ from glmbot.models.chat_format import TemplateChatFormat
 from glmbot.models.chatglm.family import open_tokenizer as open_chatglm_tokenizer
 from glmbot.models.chatglm.family import register_chatglm
 from glmbot.models.checkpoint import Checkpoint
-from glmbot.models.family import FamilyTokenizer
+from glmbot.models.family import FamilyTokenizer, read_json, refuse_odd_files
 from glmbot.models.glm.configuration import BlankInfillingConfig, is_blank_infilling
 from glmbot.models.glm.family import open_tokenizer as open_glm_tokenizer
 from glmbot.models.glm.family import register_glm
@@ -44,7 +43,14 @@ __all__ = ["LoadedModel", "ModelShape", "empty_module", "load", "load_tokenizer"
 
 _log = logging.getLogger(__name__)
 
-_MOST_LAYERS = 10_000
+_MOST_PARTS = 2_000
+"""Layers, or experts in one: each is an object of its own before a single weight is read."""
+_COUNTS = ("num_hidden_layers", "num_layers", "num_attention_heads", "num_key_value_heads", "hidden_size",
+           "head_dim", "vocab_size")  # fmt: skip
+_LARGEST_BUFFERS = 1 << 30
+# int4 puts two weights into a byte, tied weights are stored once, and a small model's files are mostly headers.
+_MOST_WEIGHTS_PER_BYTE = 3
+_FEW_WEIGHTS = 1 << 20
 _LARGEST_SIZE = 2**32
 _LONGEST_REASON = 500
 _PREFIX_EMBEDDING = "prefix_encoder.embedding.weight"
@@ -108,6 +114,7 @@ def _load(folder: Path, attention: str, prefix: Path | None) -> LoadedModel:
     checkpoint = Checkpoint(folder)
     if prefix is not None:
         _add_prefix(config, checkpoint, Checkpoint(prefix))
+    _refuse_absurd_sizes(config, attention, folder / "config.json", checkpoint)
     module = empty_module(config, attention, folder / "config.json")
     shape = model_shape(config, module)
     talk = _read_talk(folder, config)
@@ -161,6 +168,36 @@ def empty_module(config: PreTrainedConfig, attention: str, file: Path | str) -> 
     return cast(nn.Module, module.eval())
 
 
+def _refuse_absurd_sizes(
+    config: PreTrainedConfig, attention: str, file: Path, checkpoint: Checkpoint
+) -> None:
+    """Compare what the configuration asks for with the weights that are there, before anything is allocated.
+
+    Raises ModelFileError.
+    """
+    fields: Any = config.get_text_config()
+    layers, tensors = int(fields.num_hidden_layers), len(checkpoint.names())
+    if layers > tensors:
+        raise ModelFileError(
+            f"{file}: num_hidden_layers is {layers}, and the weight files hold {tensors} tensors"
+        )
+    # Without memory, so that any size can be looked at.
+    with torch.device("meta"):
+        outline = empty_module(config, attention, file)
+    weights = sum(parameter.numel() for parameter in outline.parameters())
+    if weights > _MOST_WEIGHTS_PER_BYTE * checkpoint.bytes + _FEW_WEIGHTS:
+        raise ModelFileError(
+            f"{file}: describes a model of {weights} weights, and the weight files have {checkpoint.bytes} bytes;"
+            f" hidden_size is {fields.hidden_size}, vocab_size {fields.vocab_size}"
+        )
+    buffers = sum(buffer.nbytes for buffer in outline.buffers())
+    if buffers > _LARGEST_BUFFERS:
+        positions = getattr(fields, "max_position_embeddings", None)
+        raise ModelFileError(
+            f"{file}: needs tables of {buffers} bytes beside the weights; max_position_embeddings is {positions}"
+        )
+
+
 def _add_prefix(config: Any, checkpoint: Checkpoint, tuned: Checkpoint) -> None:
     """Make room in the configuration for the prefix that `tuned` holds. Its tensors say how large it is."""
     embedding = next((name for name in tuned.names() if name.endswith(_PREFIX_EMBEDDING)), None)
@@ -194,15 +231,13 @@ def _read_config(folder: Path) -> PreTrainedConfig:
     path = folder / "config.json"
     if not folder.is_dir():
         raise ModelFileError(f"{folder}: there is no such model folder; `glmbot pull` gets the demo model")
+    refuse_odd_files(folder)
     if not path.is_file():
         raise ModelFileError(f"{path}: missing; this is not a Transformers model folder")
-    try:
-        fields = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path}: not readable as JSON: {error}") from error
-    if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str):  # pyright: ignore
+    fields = read_json(path)
+    if not isinstance(fields.get("model_type"), str):
         raise ModelFileError(f'{path}: "model_type" is missing')
-    _refuse_monsters(path, cast(dict[str, Any], fields))
+    _refuse_monsters(path, fields)
     if is_blank_infilling(fields):
         try:
             return BlankInfillingConfig.from_dict(fields)
@@ -227,7 +262,9 @@ def _refuse_monsters(path: Path, fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         if isinstance(value, dict):
             _refuse_monsters(path, cast(dict[str, Any], value))
-        most = _MOST_LAYERS if "layer" in name else _LARGEST_SIZE
+        if name in _COUNTS and isinstance(value, int) and value < 1:
+            raise ModelFileError(f"{path}: {name} is {value}, and must be above 0")
+        most = _MOST_PARTS if "layer" in name or "expert" in name else _LARGEST_SIZE
         if isinstance(value, int) and abs(value) > most:
             raise ModelFileError(f"{path}: {name} is {value}, which no model has")
 

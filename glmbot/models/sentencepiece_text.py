@@ -9,6 +9,7 @@ from typing import Any, cast
 from sentencepiece import SentencePieceProcessor
 
 from glmbot.errors import ModelFileError
+from glmbot.models.base import well_formed
 
 __all__ = ["SentencePieceText"]
 
@@ -42,7 +43,7 @@ class SentencePieceText:
 
     def encode(self, text: str, *, begins: bool = True) -> list[int]:
         """`begins` is false for text that goes on in the middle of a sentence."""
-        ids = cast(list[int], (self._whole if begins else self._inner).EncodeAsIds(text))
+        ids = cast(list[int], (self._whole if begins else self._inner).EncodeAsIds(well_formed(text)))
         if not any(token in self._forbidden for token in ids):
             return ids
         plain: list[int] = []

@@ -256,7 +256,7 @@ def index_pointing_outside(folder: Path) -> None:
         (change(FIRST, lambda weight: weight[:5]), rf"bin: tensor {FIRST} has shape \[5, 64\], the model needs"),
         (change(FIRST, lambda weight: weight.to(torch.int8)), rf"bin: tensor {FIRST} is torch.int8 and has no"),
         (change(FIRST, lambda weight: weight * float("nan")), rf"bin: tensor {FIRST}: weights hold NaN"),
-        (unfinished_index, f"{INDEX}: not a readable weight index"),
+        (unfinished_index, f"{INDEX}: not readable as JSON"),
         (index_pointing_outside, "points outside the folder"),
     ],
 )  # fmt: skip

@@ -141,7 +141,7 @@ async def test_shards_of_pickled_tensors_load_like_safetensors(tiny_model: Path,
     one = await LocalEngine.start(LocalEngineSettings(tiny_model, precision=Precision.FP32))
     other = await LocalEngine.start(LocalEngineSettings(folder, precision=Precision.FP32))
     for (name, expected), (_, got) in zip(
-        one._model.module.named_parameters(), other._model.module.named_parameters(), strict=True
+        one.thread.model.module.named_parameters(), other.thread.model.module.named_parameters(), strict=True
     ):
         assert torch.equal(expected, got), name
     await one.close()

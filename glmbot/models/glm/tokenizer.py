@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from glmbot.errors import ModelFileError
+from glmbot.models.base import well_formed
 from glmbot.models.family import read_json
 from glmbot.models.sentencepiece_text import SentencePieceText
 
@@ -49,7 +50,7 @@ class _BytePairs:
         return self._pairs.token_to_id(piece)
 
     def encode(self, text: str) -> list[int]:
-        return self._pairs.encode(text, add_special_tokens=False).ids
+        return self._pairs.encode(well_formed(text), add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._pairs.decode(list(ids), skip_special_tokens=False)
