@@ -18,7 +18,8 @@ from glmbot.config import CORE_SECTIONS, Configuration, StoreSection, TracingSec
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.administration import Reloaded
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
-from glmbot.dialogue.moderation import Moderation, read_words
+from glmbot.dialogue.moderation import Moderation
+from glmbot.dialogue.words import read_words
 from glmbot.engine.base import Engine, Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.remote import RemoteEngine, RemoteEngineSettings
@@ -358,7 +359,7 @@ def _moderation(configuration: Configuration) -> Moderation:
     if section.words_file is not None:
         try:
             words = read_words(section.words_file.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(f"[moderation] words_file {section.words_file}: {error}") from error
     return Moderation(words, section.command, section.timeout_s, section.refuse_on_failure)
 

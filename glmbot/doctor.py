@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from glmbot.app import engine_settings, open_store, remote_settings
 from glmbot.config import Configuration
-from glmbot.dialogue.moderation import read_words
+from glmbot.dialogue.words import read_words
 from glmbot.engine.placement import free_memory, parse_devices
 from glmbot.engine.precision import checkpoint_precision, default_precision
 from glmbot.engine.remote import RemoteEngine
@@ -147,7 +147,7 @@ def _moderation(configuration: Configuration) -> list[Finding]:
         try:
             words = len(read_words(section.words_file.read_text("utf-8")))
             findings.append(Finding("moderation", words > 0, f"{words} words in {section.words_file}"))
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             findings.append(Finding("moderation", False, f"words_file {section.words_file}: {error}"))
     if section.command:
         program = shutil.which(section.command[0])

@@ -9,6 +9,7 @@ from glmbot import i18n
 from glmbot.dialogue.answering import Answering, notice
 from glmbot.dialogue.commands import Command
 from glmbot.dialogue.lanes import Lanes
+from glmbot.dialogue.moderation import Direction
 from glmbot.dialogue.outbox import broadcast
 from glmbot.dialogue.people import pair
 from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role, UserKey
@@ -134,9 +135,11 @@ class Administration:
         try:
             if len(words) > _LONGEST_PROMPT:
                 raise ValueError
-            self._answering.fit((), "", words)
+            await self._answering.fit_apart(message, (), "", words)
         except ValueError:
             return notice(language, "prompt.too_long")
+        if not await self._answering.allows(Direction.QUESTION, words, message):
+            return notice(language, "prompt.refused")
         await self._store.set_setting(message.chat, "prompt", words)
         return notice(language, "prompt.done")
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from glmbot import i18n
 from glmbot.dialogue.lanes import Ticket
 from glmbot.dialogue.moderation import Direction, Moderation
+from glmbot.dialogue.off_loop import OffLoop
 from glmbot.dialogue.prompt import Prompt, fit
+from glmbot.dialogue.words import Finding
 from glmbot.engine.base import ChatTurn, Engine, FinishReason, Progress, Sampling
 from glmbot.errors import EngineError, EngineStopped, QueueFull
 from glmbot.messages import Action, Message, Reply, ReplyState, Usage
@@ -24,7 +26,6 @@ __all__ = [
     "asked_text",
     "failed",
     "notice",
-    "off_loop",
     "snapshot",
     "stored_reply",
     "with_actions",
@@ -32,8 +33,6 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-# A text this long takes the tokenizer long enough to be noticed by everybody else's stream.
-_LONG_TEXT = 20_000
 _RETRY_TEMPERATURE = 0.7
 _LONGEST_QUOTE = 2000
 
@@ -86,20 +85,21 @@ class Answering:
     ) -> None:
         """Raises ValueError when the system prompt leaves no room for a question."""
         self._store = store
-        self._engine = engine
+        self.engine = engine
         self._clock = clock
         self.settings = settings
         self.moderation = moderation
+        self.off_loop = OffLoop()
         self.fit((), "", "")
 
     def fit(self, turns: Sequence[Turn], question: str, system: str, begun: str = "") -> Prompt:
         """Raises ValueError when the system prompt leaves no room for a question."""
         return fit(
-            self._engine.chat_format,
+            self.engine.chat_format,
             system=system or self.settings.system_prompt,
             turns=[ChatTurn(turn.question, turn.answer) for turn in turns],
             question=question,
-            budget=self._engine.context_length - self.settings.sampling.max_tokens,
+            budget=self.engine.context_length - self.settings.sampling.max_tokens,
             turn_limit=self.settings.turn_limit,
             begun=begun,
         )
@@ -107,7 +107,18 @@ class Answering:
     async def measure(self, message: Message, system: str) -> tuple[Prompt, int]:
         """For /context: the prompt as it stands without a question, and the tokens kept for the answer."""
         turns = await self._store.last_turns(message.conversation, self.settings.turn_limit + 1)
-        return self.fit(turns, "", system), self.settings.sampling.max_tokens
+        prompt = await self.fit_apart(message, turns, "", system)
+        return prompt, self.settings.sampling.max_tokens
+
+    async def fit_apart(
+        self, message: Message, turns: Sequence[Turn], question: str, system: str, begun: str = ""
+    ) -> Prompt:
+        """`fit`, beside everybody else's answers however long the texts are."""
+        history = sum(len(turn.question) + len(turn.answer) for turn in turns)
+        characters = history + len(question) + len(system or self.settings.system_prompt) + len(begun)
+        return await self.off_loop.run(
+            str(message.user), characters, lambda: self.fit(turns, question, system, begun)
+        )
 
     async def answer(
         self, message: Message, ticket: Ticket, language: str, system: str, wish: str
@@ -122,14 +133,15 @@ class Answering:
         if task is None:
             yield notice(language, f"{wish}.nothing")
             return
-        allowed = await self._allows(Direction.QUESTION, task.question, message)
-        if not allowed:
+        if self.moderation.has_word(system):
+            # It was allowed when it was set, and the list has grown since.
+            yield await self._record(message, notice(language, "answer.prompt_refused"))
+            return
+        if not await self.allows(Direction.QUESTION, task.question, message):
             yield await self._record(message, notice(language, "answer.question_refused"))
             return
         with span("prompt", parent=ticket.span) as traced:
-            prompt = await off_loop(
-                task.question, lambda: self.fit(task.history, task.question, system, task.begun)
-            )
+            prompt = await self.fit_apart(message, task.history, task.question, system, task.begun)
             traced.set_attribute("glmbot.turns", len(task.history))
         hints = [i18n.text(language, "answer.question_cut")] if prompt.question_cut else []
         if message.media and wish == "ask":
@@ -143,7 +155,9 @@ class Answering:
                         if not last.state.ended:
                             yield last
                 self._trace(traced, last)
-            if last.text and not await self._allows(Direction.ANSWER, last.text, message):
+            # What goes on may end a word that the earlier answer began.
+            whole = last.text if task.whole else task.begun + last.text
+            if last.text and not await self.allows(Direction.ANSWER, whole, message):
                 yield await self._record(message, notice(language, "answer.refused"))
                 return
         except EngineStopped:
@@ -160,7 +174,7 @@ class Answering:
         yield await self._record(message, last, task=task, epoch=epoch)
 
     def _trace(self, traced: Span, last: Reply) -> None:
-        traced.set_attribute("gen_ai.request.model", self._engine.model_name)
+        traced.set_attribute("gen_ai.request.model", self.engine.model_name)
         traced.set_attribute("gen_ai.response.finish_reasons", [last.finish_reason or str(last.state)])
         if last.usage is not None:
             traced.set_attribute("gen_ai.usage.input_tokens", last.usage.prompt_tokens)
@@ -208,17 +222,17 @@ class Answering:
         self, prompt: Prompt, task: _Task, message: Message, ticket: Ticket, language: str
     ) -> AsyncGenerator[Reply, None]:
         """Snapshots of one generation, the last one ended; a stop ends it with the text so far."""
-        room = self._engine.context_length - len(prompt.tokens)
+        room = self.engine.context_length - len(prompt.tokens)
         sampling = self.settings.sampling
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
         if task.again and sampling.temperature == 0:
             # The likeliest answer was not wanted.
             sampling = replace(sampling, temperature=_RETRY_TEMPERATURE)
         # The engine repeats what the prompt holds of an answer that goes on.
-        chat_format = self._engine.chat_format
+        chat_format = self.engine.chat_format
         begun = prompt.tokens[len(prompt.tokens) - prompt.begun :]
         known = len(chat_format.finish_text(chat_format.decode(begun))) if begun else 0
-        generation = self._engine.generate(
+        generation = self.engine.generate(
             prompt.tokens,
             sampling,
             user=str(message.user),
@@ -226,6 +240,7 @@ class Answering:
             begun=prompt.begun,
         )
         stopped = asyncio.ensure_future(ticket.stop.wait())
+        veil = _Veil(self.moderation, task)
         last = Reply("", ReplyState.QUEUED)
         try:
             async with aclosing(generation):
@@ -243,19 +258,11 @@ class Answering:
                         last = replace(last, state=ReplyState.STOPPED, place=None, notice=words)
                     else:
                         last = _shown(step.result(), language, sampling, known, task)
-                    yield self._veiled(_with_beginning(last, task), task)
+                    yield veil.over(_with_beginning(last, task))
         finally:
             stopped.cancel()
 
-    def _veiled(self, reply: Reply, task: _Task) -> Reply:
-        """What may be seen of a growing answer that was not looked at as a whole yet."""
-        if reply.state.ended or not reply.text:
-            return reply
-        if self.moderation.holds_answers or self.moderation.has_word(reply.text):
-            return replace(reply, text=task.begun if task.whole else "")
-        return reply
-
-    async def _allows(self, direction: Direction, text: str, message: Message) -> bool:
+    async def allows(self, direction: Direction, text: str, message: Message) -> bool:
         return await self.moderation.allows(
             direction, text, user=str(message.user), conversation=str(message.conversation)
         )
@@ -326,9 +333,27 @@ def with_actions(reply: Reply, language: str) -> Reply:
     return replace(reply, actions=actions("retry", "continue") if unfinished else actions("retry"))
 
 
-async def off_loop(text: str, work: Callable[[], Prompt]) -> Prompt:
-    """Run `work` at once, or in a thread where a long text would hold everybody else up."""
-    return await asyncio.to_thread(work) if len(text) > _LONG_TEXT else work()
+class _Veil:
+    """What may be seen of a growing answer that was not looked at as a whole yet."""
+
+    def __init__(self, moderation: Moderation, task: _Task) -> None:
+        self._holds = moderation.holds_answers
+        self._watch = moderation.watch()
+        # Another message's answer goes on here, whose words may end in this one.
+        self._before = "" if task.whole else task.begun
+        self._begun = self._seen = task.begun if task.whole else ""
+
+    def over(self, reply: Reply) -> Reply:
+        if reply.state.ended or not reply.text:
+            return reply
+        if self._holds:
+            return replace(reply, text=self._begun)
+        finding = self._watch.look(self._before + reply.text)
+        if finding is Finding.WORD:
+            return replace(reply, text=self._begun)
+        if finding is Finding.NOTHING:
+            self._seen = reply.text
+        return replace(reply, text=self._seen)
 
 
 def _shown(progress: Progress, language: str, sampling: Sampling, known: int, task: _Task) -> Reply:

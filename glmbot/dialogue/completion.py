@@ -5,54 +5,61 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from math import ceil
 
-from glmbot.dialogue.answering import DialogueSettings, off_loop, snapshot
+from glmbot.dialogue.answering import Answering, snapshot
 from glmbot.dialogue.moderation import Direction, Moderation
 from glmbot.dialogue.pending import Pending
-from glmbot.dialogue.prompt import fit
+from glmbot.dialogue.prompt import fit, longest_text
 from glmbot.dialogue.quotas import Quotas, check_pending, most_pending, program_of
-from glmbot.engine.base import ChatTurn, Engine, Sampling
+from glmbot.dialogue.words import Finding
+from glmbot.engine.base import ChatTurn, Sampling
 from glmbot.errors import ContentRefused, PromptTooLong
 from glmbot.messages import Completion, Reply, ReplyState
 
 __all__ = ["complete", "sampling_for", "split_turns"]
 
+_MOST_MESSAGES = 2000
+# A template's work for a message, in the time that tokenising takes for so many characters.
+_MESSAGE_CHARACTERS = 100
+
 
 async def complete(
-    request: Completion,
-    engine: Engine,
-    settings: DialogueSettings,
-    moderation: Moderation,
-    quotas: Quotas,
-    pending: Pending,
+    request: Completion, answering: Answering, quotas: Quotas, pending: Pending
 ) -> AsyncGenerator[Reply, None]:
     """See `glmbot.messages.Dialogue.complete`."""
-    check_pending(pending, request, most_pending(settings, engine.stats().queue_limit))
+    check_pending(pending, request, most_pending(answering.settings, answering.engine.stats().queue_limit))
     with pending.hold(program_of(request), request.source):
-        async with aclosing(_complete(request, engine, settings, moderation, quotas)) as replies:
+        async with aclosing(_complete(request, answering, quotas)) as replies:
             async for reply in replies:
                 yield reply
 
 
-async def _complete(
-    request: Completion, engine: Engine, settings: DialogueSettings, moderation: Moderation, quotas: Quotas
-) -> AsyncGenerator[Reply, None]:
-    system, turns, question = split_turns(request.turns)
-    if not await _allows(moderation, Direction.QUESTION, question, request):
-        raise ContentRefused("the operator of this server does not allow that question")
-    await quotas.admit(request, settings)
+async def _complete(request: Completion, answering: Answering, quotas: Quotas) -> AsyncGenerator[Reply, None]:
+    engine, settings, moderation = answering.engine, answering.settings, answering.moderation
     limit = engine.context_length
     sampling = sampling_for(request, settings.sampling, limit)
     total = min(limit, request.max_total_tokens or limit)
-    room = total - sampling.max_tokens if request.trim else total - 1
-    prompt = await off_loop(
-        question,
+    room = max(1, total - sampling.max_tokens if request.trim else total - 1)
+    _check_size(request)
+    system, turns, question = split_turns(request.turns)
+    await quotas.admit(request, settings)
+    characters = sum(len(text) for _, text in request.turns)
+    if not request.trim and characters > longest_text(room):
+        raise PromptTooLong(ceil(characters / longest_text(1)), limit)
+    # Whatever may reach the model, in one piece: words on both sides of a border are together there, too.
+    everything = "\n\n".join(text for _, text in request.turns)
+    if not await _allows(moderation, Direction.QUESTION, everything, request):
+        raise ContentRefused("the operator of this server does not allow what stands in these messages")
+    prompt = await answering.off_loop.run(
+        program_of(request),
+        characters + _MESSAGE_CHARACTERS * len(request.turns),
         lambda: fit(
             engine.chat_format,
             system=system or settings.system_prompt,
             turns=turns,
             question=question,
-            budget=max(1, room),
+            budget=room,
             turn_limit=len(turns),
         ),
     )
@@ -62,21 +69,27 @@ async def _complete(
     generation = engine.generate(
         prompt.tokens, sampling, user=program_of(request), deadline_s=settings.deadline_s
     )
-    shown = ""
+    shown, watch = "", moderation.watch()
     async with aclosing(generation):
         async for progress in generation:
             reply = snapshot(progress)
-            if moderation.has_word(reply.text):
-                yield _filtered(reply, shown)
-                return
             if reply.state.ended:
                 allowed = await _allows(moderation, Direction.ANSWER, reply.text, request)
                 yield reply if allowed else _filtered(reply, shown)
-            elif moderation.holds_answers:
-                yield replace(reply, text="")
-            else:
+                return
+            finding = watch.look(reply.text)
+            if finding is Finding.WORD:
+                yield _filtered(reply, shown)
+                return
+            if finding is Finding.NOTHING and not moderation.holds_answers:
                 shown = reply.text
-                yield reply
+            yield replace(reply, text=shown)
+
+
+def _check_size(request: Completion) -> None:
+    """Raises ValueError."""
+    if len(request.turns) > _MOST_MESSAGES:
+        raise ValueError(f"messages: {len(request.turns):,} came, and at most {_MOST_MESSAGES:,} are read")
 
 
 def _filtered(reply: Reply, shown: str) -> Reply:

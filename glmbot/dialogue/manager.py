@@ -226,8 +226,7 @@ class DialogueManager:
             self._lanes.leave(ticket)
 
     def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
-        settings, moderation = self._answering.settings, self._answering.moderation
-        return complete(request, self._engine, settings, moderation, self._quotas, self._pending)
+        return complete(request, self._answering, self._quotas, self._pending)
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         try:

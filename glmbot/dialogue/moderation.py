@@ -2,7 +2,8 @@
 
 The program gets one JSON object on standard input, {"direction": "question" or "answer", "text", "user",
 "conversation"}, and allows the text by ending with status 0. Status 1 refuses it; any other end, or none within
-its time, refuses it too (and is logged), unless the operator chose otherwise.
+its time, refuses it too (and is logged), unless the operator chose otherwise. It runs in an empty folder, and of
+our environment it is told only where programs are and which language is spoken.
 """
 
 from __future__ import annotations
@@ -10,19 +11,27 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-__all__ = ["Direction", "Moderation", "read_words"]
+from glmbot.dialogue.words import Watch, WordList
+
+__all__ = ["Direction", "Moderation"]
 
 _log = logging.getLogger(__name__)
 
 _REFUSED = 1
-# Written without spaces between words, so a word of these is looked for anywhere.
-_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+# Of these only our own environment is handed on: the rest holds our keys.
+_HANDED_ON = ("PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "SYSTEMROOT")
+# What is longer is refused without asking.
+_LONGEST_ASKED = 2_000_000
+_MOST_PROGRAMS = 8
 
 
 class Direction(StrEnum):
@@ -36,10 +45,12 @@ class Moderation:
     command: Sequence[str] = ()
     timeout_s: float = 5.0
     refuse_on_failure: bool = True
-    _pattern: re.Pattern[str] = field(init=False)
+    _list: WordList = field(init=False)
+    _program: _Program = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_pattern", _pattern(self.words))
+        object.__setattr__(self, "_list", WordList(self.words))
+        object.__setattr__(self, "_program", _Program(self.command, self.timeout_s))
 
     @property
     def holds_answers(self) -> bool:
@@ -47,16 +58,26 @@ class Moderation:
         return bool(self.command)
 
     def has_word(self, text: str) -> bool:
-        return self._pattern.search(text) is not None
+        return self._list.has_word(text)
+
+    def watch(self) -> Watch:
+        """For one growing answer."""
+        return Watch(self._list)
 
     async def allows(self, direction: Direction, text: str, *, user: str, conversation: str) -> bool:
-        if self.has_word(text):
+        """`text` is all that is to be looked at: the program is asked once."""
+        # Long texts are looked at beside other people's streams.
+        found = await asyncio.to_thread(self.has_word, text) if len(text) > 20_000 else self.has_word(text)
+        if found:
             return False
-        if not self.command:
+        if not self.command or not text.strip():
             return True
+        if len(text) > _LONGEST_ASKED:
+            _log.error("[moderation] a text of %d characters is too long to be looked at", len(text))
+            return False
         question = {"direction": direction, "text": text, "user": user, "conversation": conversation}
         try:
-            status = await self._ask(json.dumps(question, ensure_ascii=False).encode())
+            status = await self._program.ask(json.dumps(question, ensure_ascii=False).encode())
         except (OSError, TimeoutError) as error:
             _log.error("[moderation] command %s: %s", self.command[0], error or "it took too long")
             return not self.refuse_on_failure
@@ -65,34 +86,52 @@ class Moderation:
             return not self.refuse_on_failure
         return status == 0
 
-    async def _ask(self, question: bytes) -> int:
-        process = await asyncio.create_subprocess_exec(
-            *self.command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            async with asyncio.timeout(self.timeout_s):
-                await process.communicate(question)
-        finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        return process.returncode or 0
+
+class _Program:
+    def __init__(self, command: Sequence[str], timeout_s: float) -> None:
+        # It is started elsewhere, so what is written as seen from here gets its whole path.
+        self._command = [
+            str(Path(part).absolute())
+            if (not number and "/" in part) or (number and _is_file(part))
+            else part
+            for number, part in enumerate(command)
+        ]
+        self._timeout_s = timeout_s
+        self._folder: TemporaryDirectory[str] | None = None
+        self._free = asyncio.Semaphore(_MOST_PROGRAMS)
+
+    async def ask(self, question: bytes) -> int:
+        """The status that it ends with. Raises OSError and TimeoutError."""
+        async with self._free:
+            if self._folder is None:
+                self._folder = TemporaryDirectory(prefix="glmbot-moderation-")
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                cwd=self._folder.name,
+                env=_environment(os.environ, self._folder.name),
+                start_new_session=True,
+            )
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await process.communicate(question)
+            finally:
+                if process.returncode is None:
+                    with suppress(ProcessLookupError):
+                        # With whatever it has started itself.
+                        os.killpg(process.pid, signal.SIGKILL)
+                    await process.wait()
+            return process.returncode or 0
 
 
-def read_words(text: str) -> list[str]:
-    """One word or phrase a line; empty lines and lines that begin with # are none."""
-    lines = (line.strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+def _environment(ours: Mapping[str, str], folder: str) -> dict[str, str]:
+    return {**{name: ours[name] for name in _HANDED_ON if name in ours}, "HOME": folder, "TMPDIR": folder}
 
 
-def _pattern(words: Sequence[str]) -> re.Pattern[str]:
-    """Whole words whatever their case, with any white space between them."""
-    alternatives: list[str] = []
-    for word in sorted(words, key=len, reverse=True):
-        body = r"\s+".join(map(re.escape, word.split()))
-        alternatives.append(body if _UNSPACED.search(word) else rf"(?<!\w){body}(?!\w)")
-    return re.compile("|".join(alternatives) or r"(?!)", re.IGNORECASE)
+def _is_file(part: str) -> bool:
+    try:
+        return Path(part).is_file()
+    except (OSError, ValueError):
+        return False

@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from glmbot.dialogue.prompt import fit
-from glmbot.engine.base import ChatTurn
+from chatglm_folder import train_ice_text
+from dialogue.scripted_engine import CharacterFormat
+from glmbot.dialogue.prompt import fit, longest_text
+from glmbot.engine.base import ChatFormat, ChatTurn
 from glmbot.models.chat_format import TemplateChatFormat
+from glmbot.models.chatglm.chat_format import ChatGLMChatFormat
+from glmbot.models.chatglm.tokenizer import ChatGLMTokenizer
 
 _formats: dict[Path, TemplateChatFormat] = {}
 
@@ -19,6 +23,13 @@ _formats: dict[Path, TemplateChatFormat] = {}
 @pytest.fixture
 def chat_format(tiny_model: Path) -> TemplateChatFormat:
     return _formats.setdefault(tiny_model, TemplateChatFormat(AutoTokenizer.from_pretrained(tiny_model)))
+
+
+@pytest.fixture(scope="session")
+def glm_format(tmp_path_factory: pytest.TempPathFactory) -> ChatGLMChatFormat:
+    file = tmp_path_factory.mktemp("glm") / "ice_text.model"
+    train_ice_text(file)
+    return ChatGLMChatFormat(ChatGLMTokenizer(str(file)))
 
 
 texts = st.text(max_size=80) | st.sampled_from(
@@ -61,6 +72,74 @@ def test_a_prompt_is_within_the_budget_and_keeps_the_newest_whole_turns(
     else:
         assert prompt.turns == 0
         assert len(chat_format.encode_chat(system, (), question)) > budget
+
+
+def simple_fit(
+    chat_format: ChatFormat, system: str, turns: list[ChatTurn], question: str, budget: int, turn_limit: int
+) -> tuple[list[int], int] | None:
+    """What `fit` is to find: one turn less until it fits. None when the question must be cut."""
+    for kept in range(min(len(turns), turn_limit), -1, -1):
+        tokens = chat_format.encode_chat(system, turns[len(turns) - kept :], question)
+        if len(tokens) <= budget:
+            return tokens, kept
+    return None
+
+
+@given(
+    texts,
+    st.lists(st.builds(ChatTurn, texts, texts), max_size=40)
+    | st.integers(0, 60).map(lambda n: n * [ChatTurn("a", "b")]),
+    texts,
+    st.integers(60, 600),
+    st.integers(0, 60),
+)
+@settings(max_examples=25)
+@pytest.mark.parametrize("kind", ["template", "rounds", "characters"])
+def test_the_longest_prompt_is_found_as_by_trying_each_number_of_turns(
+    kind: str,
+    chat_format: TemplateChatFormat,
+    glm_format: ChatGLMChatFormat,
+    system: str,
+    turns: list[ChatTurn],
+    question: str,
+    budget: int,
+    turn_limit: int,
+) -> None:
+    used: ChatFormat = {"template": chat_format, "rounds": glm_format, "characters": CharacterFormat()}[kind]
+    expected = simple_fit(used, system, turns, question, budget, turn_limit)
+    try:
+        prompt = fit(
+            used, system=system, turns=turns, question=question, budget=budget, turn_limit=turn_limit
+        )
+    except ValueError:
+        assert expected is None
+        return
+    assert prompt.question_cut == (expected is None)
+    if expected is not None:
+        assert (list(prompt.tokens), prompt.turns) == (list(expected[0]), expected[1])
+
+
+@pytest.mark.parametrize("length", [1, 40, 5000])
+@pytest.mark.parametrize("count", [100, 10_000, 100_000])
+def test_what_is_encoded_grows_with_the_budget_and_not_with_the_history(length: int, count: int) -> None:
+    counted = CharacterFormat()
+    budget = 1000
+    turns = [ChatTurn("q" * length, "a" * length)] * count
+    prompt = fit(counted, system="s", turns=turns, question="q", budget=budget, turn_limit=count)
+    assert prompt.turns + prompt.dropped == count
+    assert len(prompt.tokens) > budget - 2 * length - 10 or prompt.turns in (0, count)
+    encoded = sum(len(text) + 3 for texts in counted.prompts for text in texts)
+    assert len(counted.prompts) < 30
+    assert encoded < 30 * longest_text(1) * budget
+    assert encoded < 30 * budget or length > budget
+
+
+def test_a_turn_that_can_not_fit_is_never_encoded() -> None:
+    counted = CharacterFormat()
+    huge = ChatTurn("ab cd 12 " * 830_000, "ok")
+    prompt = fit(counted, system="", turns=[huge], question="hi", budget=1000, turn_limit=5)
+    assert (prompt.turns, prompt.dropped, prompt.question_cut) == (0, 1, False)
+    assert max(len(text) for texts in counted.prompts for text in texts) < 10
 
 
 def test_a_question_that_is_too_long_keeps_its_head_and_its_tail(chat_format: TemplateChatFormat) -> None:

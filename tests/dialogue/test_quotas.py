@@ -9,16 +9,19 @@ from dataclasses import replace
 import pytest
 
 from conftest import make_dialogue, until
-from glmbot.dialogue.access import Access
+from dialogue.scripted_engine import ScriptedEngine
 from glmbot.dialogue.manager import DialogueManager
-from glmbot.engine.base import Sampling
-from glmbot.engine.local import LocalEngine
 from glmbot.errors import LimitReached
 from glmbot.messages import Completion, ConversationKey, Message, Reply, ReplyState, Role, UserKey
 from glmbot.store.base import Store, message_from_json, message_to_json
 
 PROGRAM = Completion([("user", "hi")], UserKey("web", 0), max_tokens=4, temperature=0.0, source="here")
 _updates = iter(range(1, 10**9))
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return ScriptedEngine()
 
 
 def visit(number: int, *, source: str = "here", text: str = "hello") -> Message:
@@ -58,7 +61,7 @@ def test_a_source_is_kept_where_earlier_releases_can_read_it() -> None:
     assert message_from_json(message_to_json(replace(asked, source=""))).source == ""
 
 
-async def test_whoever_has_many_names_has_one_limit(engine: LocalEngine, store: Store) -> None:
+async def test_whoever_has_many_names_has_one_limit(engine: ScriptedEngine, store: Store) -> None:
     now = [1000.0]
     dialogue = make_dialogue(engine, store, source_per_hour=3, clock=lambda: now[0])
     for number in range(1, 4):
@@ -74,7 +77,7 @@ async def test_whoever_has_many_names_has_one_limit(engine: LocalEngine, store: 
     assert (await answer(dialogue, visit(4))).state is ReplyState.FINAL
 
 
-async def test_nobody_uses_up_the_hour_of_all_alone(engine: LocalEngine, store: Store) -> None:
+async def test_nobody_uses_up_the_hour_of_all_alone(engine: ScriptedEngine, store: Store) -> None:
     dialogue = make_dialogue(engine, store, total_per_hour=6)
     for _ in range(3):
         await complete(dialogue)
@@ -84,7 +87,7 @@ async def test_nobody_uses_up_the_hour_of_all_alone(engine: LocalEngine, store: 
 
 
 async def test_programs_obey_the_limit_of_a_person_each_source_its_own(
-    engine: LocalEngine, store: Store
+    engine: ScriptedEngine, store: Store
 ) -> None:
     dialogue = make_dialogue(engine, store, user_per_hour=1)
     for source in ("here", "elsewhere"):
@@ -94,7 +97,7 @@ async def test_programs_obey_the_limit_of_a_person_each_source_its_own(
 
 
 async def test_only_so_many_new_people_come_from_one_place_and_known_ones_go_on(
-    engine: LocalEngine, store: Store
+    engine: ScriptedEngine, store: Store
 ) -> None:
     now = [1000.0]
     dialogue = make_dialogue(engine, store, strangers_per_hour=2, clock=lambda: now[0])
@@ -112,27 +115,24 @@ async def test_only_so_many_new_people_come_from_one_place_and_known_ones_go_on(
     assert "try again" in (await answer(dialogue, visit(6))).notice
 
 
-async def test_a_program_fills_only_its_half_of_the_line(engine: LocalEngine, store: Store) -> None:
-    dialogue = make_dialogue(
-        engine, store, pending_per_source=2, sampling=Sampling(max_tokens=1900, temperature=0)
-    )
-    endless = replace(PROGRAM, max_tokens=1900)
-    running = [asyncio.create_task(complete(dialogue, endless)) for _ in range(2)]
-    await until(lambda: engine.stats().running == 2)
+async def test_a_program_fills_only_its_half_of_the_line(engine: ScriptedEngine, store: Store) -> None:
+    dialogue = make_dialogue(engine, store, pending_per_source=2)
+    engine.holds = asyncio.Event()
+    running = [asyncio.create_task(complete(dialogue)) for _ in range(2)]
+    await until(lambda: engine.running == 2)
     with pytest.raises(LimitReached, match="2 requests") as refused:
         await complete(dialogue)
     assert refused.value.wait_s > 0
     assert "2 questions" in (await answer(dialogue, visit(1))).notice
-    short = make_dialogue(engine, store, access=Access(open_platforms={"telegram"}))
-    assert (await complete(short, replace(PROGRAM, source="elsewhere"))).state is ReplyState.FINAL
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+    others = [asyncio.create_task(answer(dialogue, visit(number, source="there"))) for number in (2, 3)]
+    await until(lambda: engine.running == 4)
+    engine.holds.set()
+    assert all(reply.text == "answer" for reply in await asyncio.gather(*running, *others))
     assert (await complete(dialogue)).state is ReplyState.FINAL
 
 
 async def test_a_program_without_limits_needs_no_store(
-    engine: LocalEngine, store: Store, monkeypatch: pytest.MonkeyPatch
+    engine: ScriptedEngine, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dialogue = make_dialogue(engine, store)
     monkeypatch.setattr(store, "count", None)
