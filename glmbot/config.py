@@ -34,11 +34,21 @@ from glmbot.messages import UserKey
 __all__ = ["CORE_SECTIONS", "Configuration", "load_configuration", "secrets_in", "secrets_of"]
 
 _PREFIX = "GLMBOT_"
+_MOST_TOKENS = 2**20
+_MOST_QUESTIONS = 10_000_000
+_LARGEST_FILE = 1 << 20
+_LONGEST_TEXT = 1 << 16
+_MOST_ENTRIES = 10_000
+_DEEPEST = 8
+_LONGEST_SHOWN = 200
+# Paths and addresses hold none of these; prompts have lines.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_BUILT_IN = ("console", "discord", "telegram", "web")
 _PROBLEMS_TOLD = 20
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _check_server(url: str) -> str:
@@ -79,25 +89,29 @@ class ModelSection(_Section):
         default=None, description="Folder of a P-Tuning v2 checkpoint made for this ChatGLM model."
     )
     context_length: int = Field(
-        default=2048, ge=64, description="Tokens of history, question and answer together."
+        default=2048, ge=64, le=_MOST_TOKENS, description="Tokens of history, question and answer together."
     )
-    max_answer_tokens: int = Field(default=512, ge=1, description="Tokens kept free for an answer.")
+    max_answer_tokens: int = Field(
+        default=512, ge=1, le=_MOST_TOKENS, description="Tokens kept free for an answer."
+    )
     cache_tokens: int = Field(
         default=0,
         ge=0,
+        le=2**26,
         description="Size of the KV cache in tokens, for all conversations together."
         " 0: 16384, or as many as memory has room for.",
     )
-    max_batch: int = Field(default=16, ge=1, description="Answers generated at the same time.")
+    max_batch: int = Field(default=16, ge=1, le=1024, description="Answers generated at the same time.")
     queue_limit: int = Field(
-        default=64, ge=0, description="Requests that may wait; one more is told when to return."
+        default=64, ge=0, le=100_000, description="Requests that may wait; one more is told when to return."
     )
     prefill_tokens: int = Field(
         default=0,
         ge=0,
+        le=_MOST_TOKENS,
         description="Prompt tokens read in one step beside decoding; 0: 128 on a CPU, 512 on a GPU.",
     )
-    threads: int = Field(default=0, ge=0, description="CPU threads; 0 is torch's own choice.")
+    threads: int = Field(default=0, ge=0, le=1024, description="CPU threads; 0 is torch's own choice.")
 
 
 class RemoteSection(_Section):
@@ -127,13 +141,18 @@ class RemoteSection(_Section):
     )
     api_key_file: Path | None = Field(default=None, description="A file with the key alone in it.")
     parallel: int = Field(
-        default=16, ge=1, description="Answers asked for at the same time; others wait in line."
+        default=16, ge=1, le=10_000, description="Answers asked for at the same time; others wait in line."
     )
-    connect_s: float = Field(default=5.0, gt=0, description="Seconds that connecting may take.")
-    first_token_s: float = Field(default=90.0, gt=0, description="Seconds until the first word of an answer.")
-    next_token_s: float = Field(default=30.0, gt=0, description="Seconds without another word.")
+    connect_s: float = Field(default=5.0, gt=0, le=3600, description="Seconds that connecting may take.")
+    first_token_s: float = Field(
+        default=90.0, gt=0, le=86400, description="Seconds until the first word of an answer."
+    )
+    next_token_s: float = Field(default=30.0, gt=0, le=86400, description="Seconds without another word.")
     patience_s: float = Field(
-        default=60.0, ge=0, description="Seconds without any working server, after which an answer fails."
+        default=60.0,
+        ge=0,
+        le=86400,
+        description="Seconds without any working server, after which an answer fails.",
     )
 
 
@@ -144,7 +163,9 @@ class SamplingSection(_Section):
         default=None, ge=0, le=5, description="0 always takes the likeliest token."
     )
     top_p: float | None = Field(default=None, gt=0, le=1, description="Nucleus sampling; 1 is off.")
-    top_k: int | None = Field(default=None, ge=0, description="Only the k likeliest tokens; 0 is off.")
+    top_k: int | None = Field(
+        default=None, ge=0, lt=2**31, description="Only the k likeliest tokens; 0 is off."
+    )
     repetition_penalty: float | None = Field(default=None, gt=0, le=10, description="1 is off.")
 
 
@@ -152,20 +173,30 @@ class DialogueSection(_Section):
     """What a conversation is like."""
 
     system_prompt: str = Field(default="", description="Told to the model before every conversation.")
-    turn_limit: int = Field(default=20, ge=0, description="Past turns that the model is shown at most.")
+    turn_limit: int = Field(
+        default=20, ge=0, le=10_000, description="Past turns that the model is shown at most."
+    )
     language: Literal["auto", "en", "zh"] = Field(
         default="auto", description="Language of the bot's own words; auto follows each user's app."
     )
-    pending_per_user: int = Field(default=5, ge=1, description="Questions one person may have in progress.")
+    pending_per_user: int = Field(
+        default=5, ge=1, le=1000, description="Questions one person may have in progress."
+    )
     pending_per_source: int = Field(
         default=16,
         ge=1,
+        le=1000,
         description="Questions from one network address or token in progress, of programs as of visitors of the"
         " page; at most half of [model] queue_limit.",
     )
-    deadline_s: float = Field(default=300.0, gt=0, description="Seconds after which an answer is ended.")
+    deadline_s: float = Field(
+        default=300.0, gt=0, le=86400, description="Seconds after which an answer is ended."
+    )
     tries: int = Field(
-        default=5, ge=1, description="Attempts at a message that fails, before it is set aside (see /dead)."
+        default=5,
+        ge=1,
+        le=100,
+        description="Attempts at a message that fails, before it is set aside (see /dead).",
     )
 
 
@@ -174,6 +205,7 @@ def _check_user(value: str) -> str:
     return value
 
 
+_LISTS_OF_IDS = ("admins", "users", "chats")
 _UserId = Annotated[str, AfterValidator(_check_user)]
 
 
@@ -194,23 +226,31 @@ class LimitsSection(_Section):
     """How much may be asked. Administrators have no limit, and set others with /limit."""
 
     user_per_hour: int = Field(
-        default=0, ge=0, description="Questions of one person or program in an hour; 0: any."
+        default=0,
+        ge=0,
+        le=_MOST_QUESTIONS,
+        description="Questions of one person or program in an hour; 0: any.",
     )
-    chat_per_hour: int = Field(default=0, ge=0, description="Questions in one group in an hour; 0: any.")
+    chat_per_hour: int = Field(
+        default=0, ge=0, le=_MOST_QUESTIONS, description="Questions in one group in an hour; 0: any."
+    )
     total_per_hour: int = Field(
         default=0,
         ge=0,
+        le=_MOST_QUESTIONS,
         description="Questions of all together in an hour, programs included; 0: any. Administrators may ask on.",
     )
     source_per_hour: int = Field(
         default=0,
         ge=0,
+        le=_MOST_QUESTIONS,
         description="Questions from one network address or token in an hour, of programs as of visitors of the"
         " page; 0: half of total_per_hour.",
     )
     strangers_per_hour: int = Field(
         default=60,
         ge=0,
+        le=_MOST_QUESTIONS,
         description="Visitors of the page from one network address who ask for the first time within an hour;"
         " 0: any.",
     )
@@ -227,7 +267,7 @@ class ModerationSection(_Section):
         description='A program and its arguments, such as ["/usr/local/bin/check"]. It gets JSON on its input and'
         " allows a text by ending with status 0. Answers are then shown when complete.",
     )
-    timeout_s: float = Field(default=5.0, gt=0, description="Seconds that the program may take.")
+    timeout_s: float = Field(default=5.0, gt=0, le=3600, description="Seconds that the program may take.")
     refuse_on_failure: bool = Field(
         default=True, description="Whether a text is refused when the program fails."
     )
@@ -249,11 +289,15 @@ class StoreSection(_Section):
         description="What happens while Redis is away; a file for each process.",
     )
     journal_limit: int = Field(
-        default=10_000, ge=0, description="Steps kept there; one more message is then not accepted."
+        default=10_000,
+        ge=0,
+        le=10_000_000,
+        description="Steps kept there; one more message is then not accepted.",
     )
     claim_s: float = Field(
         default=20.0,
         ge=1,
+        le=3600,
         description="Seconds after which another process answers what a dead one had begun.",
     )
     encryption_key: SecretStr | None = Field(
@@ -264,7 +308,9 @@ class StoreSection(_Section):
     encryption_key_file: Path | None = Field(
         default=None, description="A file with one key a line: the first encrypts, all of them decrypt."
     )
-    keep_days: float = Field(default=0, ge=0, description="Days after which turns are deleted; 0 keeps them.")
+    keep_days: float = Field(
+        default=0, ge=0, le=36500, description="Days after which turns are deleted; 0 keeps them."
+    )
 
 
 class LogSection(_Section):
@@ -331,6 +377,10 @@ def load_configuration(
     models: dict[str, type[BaseModel]] = {**CORE_SECTIONS, **adapter_settings}
     where = _Where(path, text)
     _refuse_unknown(where, table, models)
+    for section, content in table.items():
+        for key, value in content.items():
+            if complaint := _unfit(value):
+                raise ConfigError(f"{where.at(section, key)}: [{section}] {key}: {complaint}")
     _refuse_unknown_environment(environment, models)
     merged = _merge(table, cast(dict[str, Any], dict(overrides or {})))
     fields: dict[str, Any] = {
@@ -361,7 +411,7 @@ def load_configuration(
         settings = settings_class(**merged)
     except ValidationError as error:
         raise ConfigError(_explain(error, where, models, environment)) from None
-    except SettingsError:
+    except (SettingsError, RecursionError):
         raise ConfigError(_not_json(environment, models)) from None
     base = path.parent if path else Path()
     sections: dict[str, Any] = {
@@ -370,6 +420,7 @@ def load_configuration(
         if isinstance(section := getattr(settings, name), BaseModel)
     }
     core = {name: sections.pop(name) for name in CORE_SECTIONS}
+    _refuse_unknown_platforms(where, core["access"], {*adapter_settings, *_BUILT_IN})
     return Configuration(**core, adapters=sections)
 
 
@@ -427,29 +478,71 @@ def _read(path: Path | None) -> tuple[str, dict[str, Any]]:
     if path is None:
         return "", {}
     try:
-        text = path.read_text("utf-8")
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; `glmbot init` writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: can't be read: {error}") from error
+    if len(content) > _LARGEST_FILE:
+        raise ConfigError(f"{path}: has more than {_LARGEST_FILE >> 20} MiB, which is no configuration")
     try:
         return text, tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        # Besides what TOML forbids: numbers of thousands of digits, and nesting that no reader follows.
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: too many levels") from None
+    except ValueError as error:  # a TOMLDecodeError, or a number of thousands of digits
+        raise ConfigError(f"{path}: not valid TOML: {str(error)[:_LONGEST_SHOWN]}") from error
 
 
 def _refuse_unknown(where: _Where, table: Mapping[str, Any], models: Mapping[str, type[BaseModel]]) -> None:
     for section, content in table.items():
         if section not in models:
-            raise ConfigError(f"{where.at(section)}: [{section}] is no section{_nearest(section, models)}")
+            raise ConfigError(
+                f"{where.at(section)}: [{section[:_LONGEST_SHOWN]}] is no section{_nearest(section, models)}"
+            )
         if not isinstance(content, dict):
             raise ConfigError(f"{where.at(section, section)}: {section} must be a section: [{section}]")
         for key in cast(dict[str, Any], content):
             fields = models[section].model_fields
             if key not in fields:
                 raise ConfigError(
-                    f"{where.at(section, key)}: [{section}] has no key {key!r}{_nearest(key, fields)}"
+                    f"{where.at(section, key)}: [{section}] has no key {key[:_LONGEST_SHOWN]!r}"
+                    f"{_nearest(key, fields)}"
+                )
+
+
+def _unfit(value: Any, depth: int = 0) -> str:
+    """What is wrong with a value whatever it is for: too long, too deep, no text. "" for most."""
+    if isinstance(value, str):
+        if len(value) > _LONGEST_TEXT:
+            return f"has {len(value)} characters, and at most {_LONGEST_TEXT} are taken"
+        return "holds control characters" if _CONTROL.search(value) else ""
+    if isinstance(value, dict | list):
+        entries = list(
+            cast(dict[str, Any], value).values() if isinstance(value, dict) else cast(list[Any], value)
+        )
+        if len(entries) > _MOST_ENTRIES:
+            return f"has {len(entries)} entries, and at most {_MOST_ENTRIES} are taken"
+        if depth >= _DEEPEST:
+            return "is too deep"
+        return next(filter(None, (_unfit(entry, depth + 1) for entry in entries)), "")
+    if isinstance(value, int | float) and not abs(value) < 2**63:
+        return "is no number that anything here could be"
+    return ""
+
+
+def _refuse_unknown_platforms(where: _Where, access: AccessSection, known: set[str]) -> None:
+    named = {
+        "open_platforms": access.open_platforms,
+        **{key: [UserKey.parse(each).platform for each in getattr(access, key)] for key in _LISTS_OF_IDS},
+    }
+    for key, platforms in named.items():
+        for platform in platforms:
+            if platform not in known:
+                raise ConfigError(
+                    f"{where.at('access', key)}: [access] {key}: there is no platform"
+                    f" {platform[:_LONGEST_SHOWN]!r}{_nearest(platform, known)}"
                 )
 
 
@@ -459,14 +552,18 @@ def _refuse_unknown_environment(
     known = [_variable(section, key) for section, model in models.items() for key in model.model_fields]
     sections = {_variable(section, "") for section in models}
     for name in environment:
-        if not name.upper().startswith(_PREFIX) or name.upper() in known or name.upper() in sections:
+        if not name.upper().startswith(_PREFIX):
             continue
-        raise ConfigError(f"environment variable {name} is not known{_nearest(name, known)}")
+        if complaint := _unfit(environment[name]):
+            raise ConfigError(f"environment variable {name[:_LONGEST_SHOWN]}: {complaint}")
+        if name.upper() in known or name.upper() in sections:
+            continue
+        raise ConfigError(f"environment variable {name[:_LONGEST_SHOWN]} is not known{_nearest(name, known)}")
 
 
 def _nearest(name: str, known: Any) -> str:
     candidates = [str(each) for each in known]
-    close = difflib.get_close_matches(name, candidates, 1, 0.5)
+    close = difflib.get_close_matches(name[:_LONGEST_SHOWN], candidates, 1, 0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known are: {', '.join(sorted(candidates))}"
 
 
@@ -495,10 +592,30 @@ def _explain(
         hint = f" ({_first_sentence(field)})" if field is not None and field.description else ""
         variable = _variable(section, key)
         place = f"environment variable {variable}" if variable in from_environment else where.at(section, key)
-        lines.append(f"{place}: [{section}] {key}: {problem['msg']}{hint}")
+        lines.append(f"{place}: [{section}] {key}: {_complaint(problem, key)}{hint}")
     if len(problems) > _PROBLEMS_TOLD:
         lines.append(f"and {len(problems) - _PROBLEMS_TOLD} more")
     return "\n".join(lines)
+
+
+def _complaint(problem: Mapping[str, Any], key: str) -> str:
+    """The library's words, and the bounds of a number in its unit."""
+    name, words = _BOUNDS.get(problem["type"], ("", ""))
+    bound = problem.get("ctx", {}).get(name)
+    if bound is None:
+        return str(problem["msg"])
+    number = f"{bound:g}" if isinstance(bound, float) and abs(bound) < 1e6 else f"{bound:.0f}"
+    unit = next((unit for end, unit in _UNITS.items() if key.endswith(end)), "")
+    return f"must be {words} {number}{unit}"
+
+
+_BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+_UNITS = {"_s": " seconds", "_days": " days", "_tokens": " tokens", "_length": " tokens"}
 
 
 def _not_json(environment: Mapping[str, str], models: Mapping[str, type[BaseModel]]) -> str:
@@ -514,7 +631,7 @@ def _not_json(environment: Mapping[str, str], models: Mapping[str, type[BaseMode
         if name.upper() in names:
             try:
                 json.loads(value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 wrong.append(name)
     return (
         f"environment: {', '.join(sorted(wrong))}: a list or a whole section is written as JSON there,"

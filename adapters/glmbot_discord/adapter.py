@@ -55,7 +55,7 @@ class DiscordSettings(TokenSettings):
     )
     gateway_url: str = Field(default="", description="Another gateway than Discord's own, likewise.")
     edit_interval_s: float = Field(
-        default=1.2, gt=0, description="Seconds between edits of a growing answer."
+        default=1.2, gt=0, le=3600, description="Seconds between edits of a growing answer."
     )
     slash_commands: bool = Field(
         default=True, description="Publish /ask and the other commands at the start."
@@ -67,7 +67,7 @@ class DiscordSettings(TokenSettings):
         " the bot's threads without a mention.",
     )
     shards: int = Field(
-        default=1, ge=1, description="Gateway connections; Discord wants one for 2500 servers."
+        default=1, ge=1, le=10_000, description="Gateway connections; Discord wants one for 2500 servers."
     )
 
 

@@ -55,8 +55,12 @@ class TelegramSettings(TokenSettings):
         default="https://api.telegram.org",
         description="Or your own Bot API server, such as http://127.0.0.1:8081.",
     )
-    edit_interval_s: float = Field(default=1.0, gt=0, description="Seconds between edits in a private chat.")
-    group_edit_interval_s: float = Field(default=3.0, gt=0, description="Seconds between edits in a group.")
+    edit_interval_s: float = Field(
+        default=1.0, gt=0, le=3600, description="Seconds between edits in a private chat."
+    )
+    group_edit_interval_s: float = Field(
+        default=3.0, gt=0, le=3600, description="Seconds between edits in a group."
+    )
     drafts: bool = Field(
         default=False, description="In private chats show the growing answer as a draft, without edits."
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from conftest import REPOSITORY
 from glmbot.app import adapter_settings, remote_settings
-from glmbot.config import Configuration, load_configuration, secrets_of
+from glmbot.config import CORE_SECTIONS, Configuration, load_configuration, secrets_of
 from glmbot.config_example import example_toml
 from glmbot.errors import ConfigError
 from glmbot.setup import ask_configuration
@@ -40,8 +40,8 @@ def load(tmp_path: Path, text: str, environment: dict[str, str] | None = None) -
         ("[web]\nport = " + "1" * 5000, r"config\.toml: not valid TOML"),
         ("[web]\nport = " + "[" * 50_000, r"config\.toml: not valid TOML"),
         (
-            "[access]\nadmins = [" + "5," * 50_000 + "]",
-            r"line 2: \[access\] admins: .*(\n.*)+\nand 49980 more",
+            "[access]\nadmins = [" + "5," * 5_000 + "]",
+            r"line 2: \[access\] admins: .*(\n.*)+\nand 4980 more",
         ),
         ("[store]\nkind = 'mysql'\n", r"line 2: \[store\] kind"),
         ("[remote]\nservers = ['10.0.0.5:8000']\n", r"line 2: \[remote\] servers: .*such as http://"),
@@ -136,3 +136,86 @@ def test_no_text_makes_anything_but_a_clear_error(tmp_path: Path, text: str) -> 
     except ConfigError as error:
         complaint = str(error)
     assert not complaint or "config.toml" in complaint
+
+
+NUMBERS = [
+    (section, key, field)
+    for section, model in {**CORE_SECTIONS, **adapter_settings()}.items()
+    for key, field in model.model_fields.items()
+    if any(kind in str(field.annotation) for kind in ("int", "float")) and "SecretStr" not in str(field.annotation)
+    and "list" not in str(field.annotation)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("section", "key"), [(section, key) for section, key, _ in NUMBERS])
+@pytest.mark.parametrize(
+    "absurd", ["nan", "inf", "-inf", "-1", "1" + "0" * 30, "1e300", "9" * 5000, "1000000000000"]
+)
+def test_no_number_is_absurd(tmp_path: Path, section: str, key: str, absurd: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, f"[{section}]\n{key} = {absurd}\n")
+    assert len(str(raised.value)) < 500
+    if absurd != "9" * 5000:
+        assert f"line 2: [{section}] {key}: " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[dialogue]\ndeadline_s = 999999\n", r"line 2: \[dialogue\] deadline_s: must be at most 86400 seconds"),
+        ("[store]\nclaim_s = 0.5\n", r"claim_s: must be at least 1 seconds"),
+        ("[store]\nkeep_days = 99999\n", r"keep_days: must be at most 36500 days"),
+        ("[model]\ncontext_length = 3\n", r"context_length: must be at least 64 tokens"),
+        ("[model]\npath = 'a\tb\\u0000'\n[store]\npath = \"a\\u0000b\"\n", r"line 4: \[store\] path: holds control"),
+        ("[web]\nhost = \"127.0.0.1\\u001b[2J\"\n", r"line 2: \[web\] host: holds control"),
+        ("[dialogue]\nsystem_prompt = '" + "x" * 70_000 + "'\n", r"system_prompt: has 70000 characters"),
+        ("[access]\nusers = [" + "'telegram:1'," * 10_001 + "]\n", r"users: has 10001 entries"),
+        ("[access]\nusers = " + "[" * 900 + "]" * 900 + "\n", r"config\.toml"),
+        ("[access]\nusers = " + "[" * 90_000 + "\n", r"not valid TOML"),
+        ("[access]\nusers = " + "[" * 20 + "]" * 20 + "\n", r"users: is too deep"),
+        ("[access]\nadmins = ['foo:12']\n", r"line 2: \[access\] admins: there is no platform 'foo'"),
+        ("[access]\nopen_platforms = ['dicsord']\n", r"no platform 'dicsord'; did you mean 'discord'"),
+        ("[access]\nadmins = ['telegram:99999999999999999999']\n", r"at most 64 bits"),
+        ("[" + "x" * 5000 + "]\n", r"is no section"),
+        ("# " + "x" * 2_000_000 + "\n", r"more than 1 MiB"),
+    ],
+)  # fmt: skip
+def test_what_is_too_much_is_refused_in_few_words(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint) as raised:
+        load(tmp_path, text)
+    assert len(str(raised.value)) < 1500
+    assert str(raised.value).isprintable() or "\n" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, "x" * 10**6, "9" * 5000, "\x1b[2J", "nan"]
+)
+@pytest.mark.parametrize(
+    "name", ["GLMBOT_ACCESS__ADMINS", "GLMBOT_WEB", "GLMBOT_DIALOGUE__DEADLINE_S", "GLMBOT_MODEL"]
+)
+def test_no_variable_is_absurd(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match="GLMBOT") as raised:
+        load(tmp_path, "[web]\n", {name: value})
+    assert len(str(raised.value)) < 1000
+
+
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_no_error_holds_a_secret(tmp_path: Path, place: str) -> None:
+    secret = "123456789:" + "S" * 35
+    for section, key in (
+        ("web", "token"),
+        ("telegram", "token"),
+        ("remote", "api_key"),
+        ("store", "encryption_key"),
+    ):
+        for wrong in (
+            f"{key} = ['{secret}']",
+            f"{key} = '{secret}'\nport = '{secret}'\nno = 1",
+            f'{key} = "{secret}\\u0000"',
+        ):
+            text, environment = f"[{section}]\n{wrong}\n", dict[str, str]()
+            if place == "environment":
+                text, environment = "", {f"GLMBOT_{section.upper()}": f'{{"{key}": ["{secret}"]}}'}
+            with pytest.raises(ConfigError) as raised:
+                load(tmp_path, text, environment)
+            assert secret not in str(raised.value)
