@@ -438,7 +438,7 @@ class SqliteStore:
         ):
             found.update(dict.fromkeys(row[2] for row in rows))
             after = rows[-1]
-        keys = map(histories.conversation_of, sorted(found))
+        keys = map(histories.conversation_of, sorted(found, key=str))
         return [conversation for conversation in keys if conversation is not None]
 
     async def move(self, old: UserKey | ChatKey, new: UserKey | ChatKey, at: float) -> None:
