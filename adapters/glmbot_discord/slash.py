@@ -20,6 +20,17 @@ _LONGEST_DESCRIPTION = 100
 Take = Callable[[discord.Interaction[Any], str, str], Awaitable[None]]
 
 
+def _in_a_word(record: logging.LogRecord) -> bool:
+    """Who types fast asks for choices that come too late, and Discord refuses them: no fault, and no traceback."""
+    if record.exc_info and isinstance(error := record.exc_info[1], discord.HTTPException):
+        record.msg, record.args, record.exc_info = "Discord: choices were refused: %s", (error,), None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
+logging.getLogger("discord.app_commands.tree").addFilter(_in_a_word)
+
+
 async def add_commands(
     tree: app_commands.CommandTree[Any], menu: Sequence[tuple[CommandInfo, str]], take: Take
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 import pytest
@@ -194,6 +195,18 @@ async def test_where_the_bot_may_not_write_its_asker_is_told_in_private(
         await until(lambda: discord.direct_texts(USER))
         assert "Send Messages" in discord.direct_texts(USER)[0]
         await until_async(lambda: sqlite_store.unfinished("discord"), lambda left: not left)
+
+
+async def test_choices_that_come_too_late_are_no_fault(
+    discord: DiscordServer, engine: LocalEngine, sqlite_store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    typed = {"name": "value", "type": 3, "value": "a", "focused": True}
+    async with bot(discord, engine, sqlite_store):
+        event = discord.interaction(4, {"id": "1", "name": "mode", "type": 1, "options": [typed]})
+        await discord.dispatch("INTERACTION_CREATE", {**event, "token": "forgotten by Discord"})
+        await until(lambda: "choices were refused" in caplog.text)
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_values_of_commands_are_offered_while_one_types(
