@@ -1,33 +1,23 @@
 """The production store: Redis 6.2 or newer, alone, behind Sentinel or as a cluster.
 
-Keys, all under one prefix. Those of a conversation share the hash tag {platform:chat:user:thread} and change
-together only inside one Lua script; the two kinds of index are written before what they point to, so a crash
-between leaves at worst a pointer to nothing.
-
-    PREFIX:{conversation}:inbox   hash: messages not yet shown to the end, their answers and marks; dead letters
-    PREFIX:{conversation}:claim   the process that answers it (see redis_claims.py)
-    PREFIX:{conversation}:seen    sorted set: update ids by time
-    PREFIX:{conversation}:tree    hash: turn id -> "parent user time\\n{question, answer, ref}"
-    PREFIX:{conversation}:anchors hash: a platform's message id -> "turn place"; the question's place is 0
-    PREFIX:{conversation}:meta    hash: epoch, last_id, head
-    PREFIX:{user}:conversations   set        PREFIX:{user or chat}:settings  hash
-    PREFIX:open:platform          set of conversations that have had a message
-    PREFIX:owners, PREFIX:platforms  sets of who has settings, of platforms
-    PREFIX:dead                   set of "conversation update" of dead letters
-    PREFIX:{asked}:owner          sorted set of the last hour's update ids by time, of a person, a chat, or all
+What stands where: see redis_keys.py.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, TypeVar, cast
 
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.messages import ChatKey, ConversationKey, ConversationSummary, Message, Unfinished, UserKey
 from glmbot.store.base import (
+    CLAIMED_AT_ONCE,
     HOUR_S,
+    INDEXED,
     Backlog,
     Claim,
     DeadLetter,
@@ -35,20 +25,29 @@ from glmbot.store.base import (
     StoredAnswer,
     StoredConversation,
     Turn,
-    message_from_json,
+    answer_from_json,
     message_to_json,
     moved_conversation,
-    owner_from,
+    whole_conversations,
 )
 from glmbot.store.ownership import is_gone, owner_name
 from glmbot.store.redis_claims import RedisClaims
 from glmbot.store.redis_connection import RedisConnection
+from glmbot.store.redis_histories import RedisHistories, conversation_of, turn_body
+from glmbot.store.redis_inbox import Entry, dead_letter, entries
+from glmbot.store.redis_keys import TURN_PARTS, RedisKeys
+from glmbot.store.redis_moves import RedisMoves
+from glmbot.store.redis_removal import RedisRemoval
+from glmbot.store.redis_upgrade import bring_up_to_date
 
 __all__ = ["RedisStore"]
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 _NEWS_TAKEN_OVER_S = 60.0
+_OWNERS_AT_ONCE = 500
+_LETTERS_AT_ONCE = 500
 
 
 class RedisStore:
@@ -71,7 +70,11 @@ class RedisStore:
         self._connection = RedisConnection(url, timeout_s)
         self._redis = self._connection.client
         self._name = self._connection.name
+        self._keys = RedisKeys(prefix)
         self._claims = RedisClaims(self._connection, prefix, self.owner)
+        self._histories = RedisHistories(self._connection, self._keys)
+        self._moves = RedisMoves(self._connection, self._keys, self._histories)
+        self._removal = RedisRemoval(self._connection, self._keys, self._histories, self._claims)
 
     @property
     def journaled(self) -> int:
@@ -79,9 +82,13 @@ class RedisStore:
 
     async def open(self) -> None:
         await self._ask(self._redis.ping())
+        await bring_up_to_date(self._connection, self._keys, self.owner)
 
     async def close(self) -> None:
         await self._connection.close()
+
+    async def check(self) -> None:
+        await self._ask(self._redis.set(self._keys.named("health"), self.owner, px=60_000))
 
     async def warnings(self) -> Sequence[str]:
         try:
@@ -106,24 +113,25 @@ class RedisStore:
             )
         return found
 
+    # ---- inbox ------------------------------------------------------------------------------------------------
+
     async def accept(self, message: Message, at: float, *, announce: bool = True) -> bool:
         conversation = str(message.conversation)
         index = self._redis.pipeline(transaction=False)
-        index.sadd(self._key("open", message.user.platform), conversation)
-        index.sadd(f"{self._prefix}:platforms", message.user.platform)
-        index.sadd(self._owner_key(message.user, "conversations"), conversation)
+        index.sadd(self._keys.named("platforms"), message.user.platform)
+        index.zadd(self._keys.owner(message.user, "places"), {conversation: at}, nx=True)
         await self._ask(index.execute())
         await self._claims.open(message.conversation)
         accepted = int(
             await self._script(
                 "accept",
                 message.conversation,
-                ("inbox", "seen", "tree", "anchors"),
+                ("inbox", "seen", "queue"),
                 message.update_id,
                 json.dumps(message_to_json(message)),
                 repr(at),
                 repr(at - self._update_ids_kept_s),
-                repr(at - self._turns_kept_s) if self._turns_kept_s else "-1",
+                str(int(self._update_ids_kept_s) + 1),
             )
         )
         if announce and accepted:
@@ -136,53 +144,104 @@ class RedisStore:
         await self._change("mark", message, (), *pairs)
 
     async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
-        await self._change("delivered", message, ("tree", "anchors"), *shown)
+        moved = await self._change("delivered", message, ("tree", "anchors", "refs", "queue", "meta"), *shown)
+        if isinstance(moved, str):
+            new, shift, *_, turn = moved.split(" ")
+            keys = self._keys.all_of(new, ("tree", "anchors", "refs"))
+            await self._connection.run("anchor", keys, str(int(turn) + int(shift)), *shown)
+        letter = f"{message.conversation} {message.update_id}"
+        await self._ask(self._redis.zrem(self._keys.named("letters"), letter))
 
     async def unfinished(self, platform: str) -> Sequence[Unfinished]:
-        found: list[tuple[tuple[float, int], Unfinished]] = []
-        for name in await self._ask(self._redis.smembers(self._key("open", platform))):
-            conversation = ConversationKey.parse(name)
-            inbox: dict[str, str] = await self._ask(self._redis.hgetall(self._key(conversation, "inbox")))
-            found += _open_messages(inbox)
-        return [entry for _, entry in sorted(found, key=lambda item: item[0])]
+        found: list[Entry] = []
+        for conversation in await self._claims.pending_conversations(platform):
+            ids = await self._ask(self._redis.zrange(self._keys.of(conversation, "queue"), 0, -1))
+            inbox = self._keys.of(conversation, "inbox")
+            fields: list[str] = []
+            for update_id in ids:
+                values = await self._ask(
+                    self._redis.hmget(inbox, [f"message {update_id}", f"marks {update_id}"])
+                )
+                fields += [update_id, values[0] or "", values[1] or "{}"]
+            found += await self._whole(conversation, entries(conversation, fields))
+        return [
+            entry.unfinished for entry in sorted(found, key=lambda entry: entry.order) if entry.unfinished
+        ]
+
+    async def _whole(self, conversation: ConversationKey, found: Sequence[Entry]) -> list[Entry]:
+        """Those that can be read; the others are set aside with the reason, and nobody waits for them."""
+        for entry in found:
+            if entry.unfinished is None:
+                nobody = UserKey(conversation.platform, 0)
+                await self.set_aside(
+                    Message(entry.update_id, conversation, nobody, ""), entry.reason, time.time()
+                )
+                _log.error("a message in the store can't be read and is set aside: %s", entry.reason)
+        return [entry for entry in found if entry.unfinished is not None]
 
     async def set_aside(self, message: Message, reason: str, at: float) -> None:
-        index = self._redis.sadd(f"{self._prefix}:dead", f"{message.conversation} {message.update_id}")
-        await self._ask(index)
-        await self._change("set_aside", message, (), f"{at!r} {' '.join(reason.split())}")
+        letter = {f"{message.conversation} {message.update_id}": at}
+        await self._ask(self._redis.zadd(self._keys.named("letters"), letter))
+        await self._change("set_aside", message, ("queue",), f"{at!r} {' '.join(reason.split())}")
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
         found: list[DeadLetter] = []
-        for entry in await self._ask(self._redis.smembers(f"{self._prefix}:dead")):
-            conversation, _, update_id = entry.partition(" ")
-            key = self._key(ConversationKey.parse(conversation), "inbox")
-            dead: str | None = await self._ask(self._redis.hget(key, f"dead {update_id}"))
-            if dead is None:
-                await self._ask(self._redis.srem(f"{self._prefix}:dead", entry))
-                continue
-            head, _, body = dead.split("\n", 2)
-            at, _, reason = head.partition(" ")
-            found.append(DeadLetter(message_from_json(json.loads(body)), reason, float(at)))
+        letters, start = self._keys.named("letters"), 0
+        while page := await self._ask(self._redis.zrange(letters, start, start + _LETTERS_AT_ONCE - 1)):
+            start += len(page)
+            for name in page:
+                place, _, update_id = name.partition(" ")
+                conversation = conversation_of(place)
+                dead: str | None = None
+                if conversation is not None:
+                    inbox = self._keys.of(conversation, "inbox")
+                    dead = await self._ask(self._redis.hget(inbox, f"dead {update_id}"))
+                if conversation is None or dead is None:
+                    start -= int(await self._ask(self._redis.zrem(letters, name)))
+                    continue
+                found.append(dead_letter(conversation, update_id, dead))
         return sorted(found, key=lambda letter: letter.at)
 
     async def replay(self, message: Message) -> bool:
-        await self._claims.open(message.conversation)
-        if not await self._script("replay", message.conversation, ("inbox",), message.update_id):
+        dead = await self._ask(
+            self._redis.hget(self._keys.of(message.conversation, "inbox"), f"dead {message.update_id}")
+        )
+        if dead is None or not _is_whole(message.conversation, message.update_id, dead):
             return False
+        await self._claims.open(message.conversation)
+        if not await self._script("replay", message.conversation, ("inbox", "queue"), message.update_id):
+            return False
+        letter = f"{message.conversation} {message.update_id}"
+        await self._ask(self._redis.zrem(self._keys.named("letters"), letter))
         await self._claims.announce(message.conversation)
         return True
 
     async def drop(self, message: Message) -> bool:
-        key = self._key(message.conversation, "inbox")
+        key = self._keys.of(message.conversation, "inbox")
         if not await self._ask(self._redis.hexists(key, f"dead {message.update_id}")):
             return False
-        await self._change("delivered", message, ("tree", "anchors"))
+        await self.delivered(message)
         return True
 
     async def backlog(self) -> Backlog:
-        platforms = await self._ask(self._redis.smembers(f"{self._prefix}:platforms"))
+        platforms = await self._ask(self._redis.smembers(self._keys.named("platforms")))
         waiting = [await self._claims.pending(platform) for platform in platforms]
-        return Backlog(sum(waiting), int(await self._ask(self._redis.scard(f"{self._prefix}:dead"))))
+        return Backlog(sum(waiting), int(await self._ask(self._redis.zcard(self._keys.named("letters")))))
+
+    async def answer(self, message: Message) -> StoredAnswer | None:
+        inbox, field = self._keys.of(message.conversation, "inbox"), f"answer {message.update_id}"
+        stored: str | None = await self._ask(self._redis.hget(inbox, field))
+        if stored is None:
+            return None
+        try:
+            return answer_from_json(stored)
+        except ValueError as error:
+            # It is answered once more.
+            _log.error("an answer in the store can't be read: %s", error)
+            await self._ask(self._redis.hdel(inbox, field))
+            return None
+
+    # ---- claims -----------------------------------------------------------------------------------------------
 
     async def waiting(self, platform: str, wait_s: float) -> Sequence[ConversationKey]:
         return await self._claims.waiting(platform, wait_s)
@@ -191,18 +250,21 @@ class RedisStore:
         return await self._claims.open_conversations(platform, _NEWS_TAKEN_OVER_S)
 
     async def claim(self, conversation: ConversationKey, lasts_s: float) -> Claim:
-        parts = ("inbox", "claim")
-        lasts = str(int(lasts_s * 1000))
-        owner, *fields = await self._script("claim", conversation, parts, self.owner, lasts, "")
+        parts = ("inbox", "claim", "queue")
+        given = (self.owner, str(int(lasts_s * 1000)))
+        most = str(CLAIMED_AT_ONCE)
+        owner, *fields = await self._script("claim", conversation, parts, *given, "", most)
         if owner != self.owner and is_gone(owner):
-            owner, *fields = await self._script("claim", conversation, parts, self.owner, lasts, owner)
+            owner, *fields = await self._script("claim", conversation, parts, *given, owner, most)
         if owner != self.owner:
             return Claim(owner)
-        found = _open_messages(dict(zip(fields[::2], fields[1::2], strict=True)))
+        # By the inbox's own count: the clocks of several machines differ.
+        found = await self._whole(conversation, entries(conversation, fields))
+        if fields and not found:
+            return await self.claim(conversation, lasts_s)
         if not found:
             await self._claims.settled(conversation, nothing_open=True)
-        # By the inbox's own count: the clocks of several machines differ.
-        return Claim(owner, [entry for _, entry in sorted(found, key=lambda item: item[0][1])])
+        return Claim(owner, [entry.unfinished for entry in found if entry.unfinished is not None])
 
     async def leave_to(self, conversation: ConversationKey, owner: str) -> None:
         await self._claims.signal(f"look {owner} {conversation}")
@@ -228,39 +290,32 @@ class RedisStore:
     async def signals(self, wait_s: float) -> Sequence[str]:
         return await self._claims.signals(wait_s)
 
-    async def answer(self, message: Message) -> StoredAnswer | None:
-        stored: str | None = await self._ask(
-            self._redis.hget(self._key(message.conversation, "inbox"), f"answer {message.update_id}")
-        )
-        return None if stored is None else StoredAnswer(**json.loads(stored))
+    # ---- quotas -----------------------------------------------------------------------------------------------
+
+    async def count(self, question: str, limits: Mapping[str, int], at: float) -> float:
+        keys = [self._keys.asked(owner) for owner in limits]
+        given = [question, repr(at), repr(HOUR_S), *(str(min(limit, 2**31)) for limit in limits.values())]
+        return float(await self._connection.run("count", keys, *given))
+
+    async def counted(self, owner: str, at: float) -> int:
+        window = (f"({at - HOUR_S!r}", repr(at + HOUR_S))
+        return int(await self._ask(self._redis.zcount(self._keys.asked(owner), *window)))
+
+    # ---- histories --------------------------------------------------------------------------------------------
 
     async def epoch(self, conversation: ConversationKey) -> int:
-        return int(await self._ask(self._redis.hget(self._key(conversation, "meta"), "epoch")) or 0)
+        return int(await self._ask(self._redis.hget(self._keys.of(conversation, "meta"), "epoch")) or 0)
 
     async def last_turns(
         self, conversation: ConversationKey, limit: int, *, upto: int | None = None
     ) -> Sequence[Turn]:
-        end = "" if upto is None else str(upto)
-        found: list[str] = await self._script("last_turns", conversation, ("tree", "meta"), str(limit), end)
-        return [_turn(turn_id, entry) for turn_id, entry in zip(found[::2], found[1::2], strict=True)][::-1]
+        return await self._histories.last_turns(conversation, limit, upto)
 
     async def turn_of(self, conversation: ConversationKey, ref: str) -> Turn | None:
-        anchor: str | None = await self._ask(self._redis.hget(self._key(conversation, "anchors"), ref))
-        if anchor is None:
-            return None
-        turn_id = anchor.partition(" ")[0]
-        entry: str | None = await self._ask(self._redis.hget(self._key(conversation, "tree"), turn_id))
-        return None if entry is None else _turn(turn_id, entry)
+        return await self._histories.turn_of(conversation, ref)
 
     async def shown(self, conversation: ConversationKey, turn: int) -> Sequence[str]:
-        anchors: dict[str, str] = await self._ask(self._redis.hgetall(self._key(conversation, "anchors")))
-        places = [
-            (int(place), ref)
-            for ref, anchor in anchors.items()
-            for of, _, place in (anchor.partition(" "),)
-            if int(of) == turn and place != "0"
-        ]
-        return [ref for _, ref in sorted(places)]
+        return await self._histories.shown(conversation, turn)
 
     async def finish(
         self,
@@ -274,311 +329,177 @@ class RedisStore:
         ref: str = "",
         turn_answer: str | None = None,
     ) -> bool:
-        turn: tuple[str, ...] = ()
+        conversation, turn = message.conversation, cast(tuple[str, ...], ())
         if question is not None:
             text = answer.text if turn_answer is None else turn_answer
-            turn = (str(message.user), repr(at), _body(question, text, ref), ref)
-        appended = await self._change(
+            turn = (str(message.user), repr(at), turn_body(question, text, ref), ref)
+            await self._histories.note(conversation, message.user, at, aging=bool(self._turns_kept_s))
+        keys = self._keys.all_of(
+            conversation, ("inbox", "claim", "tree", "meta", "anchors", "refs", "children", "people")
+        )
+        appended = await self._connection.run(
             "finish",
-            message,
-            ("tree", "meta", "anchors"),
+            [*keys, self._keys.turns_of(conversation, message.user)],
+            self.owner,
+            message.update_id,
             json.dumps(asdict(answer), ensure_ascii=False),
             str(epoch),
             "" if parent is None else str(parent),
             *turn,
         )
+        if appended < 0:
+            raise ClaimLost(conversation)
+        if not appended and turn:
+            await self._histories.unnote(conversation, message.user)
         if appended and self._turns_kept_s:
-            keys = [self._key(message.conversation, part) for part in ("tree", "meta", "anchors")]
-            for key in keys:
-                await self._ask(self._redis.expire(key, int(self._turns_kept_s) + 1))
+            # Should no process be there to delete them.
+            write = self._redis.pipeline(transaction=False)
+            for key in (*self._keys.all_of(conversation, TURN_PARTS), keys[-1]):
+                write.expire(key, int(self._turns_kept_s) + 86400)
+            await self._ask(write.execute())
         return appended == 1
 
     async def reset(self, conversation: ConversationKey) -> int:
-        return int(await self._script("reset", conversation, ("tree", "meta", "anchors")))
+        start = self._keys.of(conversation, "turns:")
+        turns = int(await self._script("reset", conversation, TURN_PARTS, start))
+        for index in (f"recent:{conversation.platform}", "ages"):
+            await self._ask(self._redis.zrem(self._keys.named(index), str(conversation)))
+        return turns
 
     async def remove_turn(self, conversation: ConversationKey, turn: int) -> None:
-        await self._script("remove", conversation, ("tree", "meta", "anchors"), "", str(turn))
+        for found in await self._histories.turns(conversation, [str(turn)]):
+            await self._histories.remove(conversation, str(found.user), [str(turn)])
+            await self._histories.renote(conversation, str(found.user))
 
     async def conversations(self, user: UserKey) -> Sequence[ConversationKey]:
-        return [exported.conversation for exported in await self.export(user)]
-
-    async def export(self, user: UserKey) -> Sequence[ExportedConversation]:
-        found: list[ExportedConversation] = []
-        for conversation in await self._conversations(user):
-            turns = [turn for turn in await self._turns(conversation) if turn.user == user]
-            if turns:
-                found.append(ExportedConversation(conversation, turns))
-        return found
-
-    async def forget(self, user: UserKey) -> int:
-        removed = 0
-        conversations = await self._conversations(user)
-        for conversation in conversations:
-            alone = conversation.user == user.id or (conversation.user == 0 and conversation.chat == user.id)
-            removed += int(
-                await self._script("remove", conversation, ("tree", "meta", "anchors"), str(user), "")
-            )
-            if alone:
-                parts = ("inbox", "seen", "tree", "meta", "anchors", "claim")
-                await self._ask(self._redis.delete(*(self._key(conversation, part) for part in parts)))
-                await self._ask(self._redis.srem(self._key("open", user.platform), str(conversation)))
-                await self._claims.erase(conversation)
-            else:
-                await self._script("forget", conversation, ("inbox",), str(user))
-        await self._ask(self._redis.delete(self._asked_key(str(user))))
-        # Listing them takes the mention of those that are gone out of their index.
-        await self.dead_letters()
-        await self._ask(self._redis.delete(self._owner_key(user, "conversations")))
-        chats = {ChatKey(user.platform, each.chat, user.id) for each in conversations}
-        for owner in (user, *chats):
-            await self._ask(self._redis.delete(self._owner_key(owner, "settings")))
-            await self._ask(self._redis.srem(f"{self._prefix}:owners", str(owner)))
-        return removed
-
-    async def check(self) -> None:
-        await self._ask(self._redis.set(f"{self._prefix}:health", self.owner, px=60_000))
-
-    async def tidy(self, now: float) -> bool:
-        return False
-
-    async def export_pages(self, user: UserKey) -> AsyncGenerator[ExportedConversation, None]:
-        for exported in await self.export(user):
-            yield exported
+        return await self._histories.with_turns(user)
 
     async def conversation_summaries(
         self, user: UserKey, limit: int, before: tuple[float, str] | None = None
     ) -> Sequence[ConversationSummary]:
-        found = [
-            ConversationSummary(entry.conversation, turns[0].question, len(turns), turns[-1].at)
-            for entry in await self.export(user)
-            for turns in (sorted(entry.turns, key=lambda turn: turn.at),)
-        ]
-        found.sort(key=lambda each: (each.at, str(each.conversation)), reverse=True)
-        return [each for each in found if before is None or (each.at, str(each.conversation)) < before][
-            :limit
-        ]
+        return await self._histories.summaries(user, limit, before)
+
+    async def export(self, user: UserKey) -> Sequence[ExportedConversation]:
+        return [page async for page in whole_conversations(self.export_pages(user))]
+
+    def export_pages(self, user: UserKey) -> AsyncGenerator[ExportedConversation, None]:
+        return self._histories.pages(user)
+
+    async def forget(self, user: UserKey) -> int:
+        return await self._removal.forget(user)
 
     async def move(self, old: UserKey | ChatKey, new: UserKey | ChatKey, at: float) -> None:
         moved_conversation(ConversationKey("", 0), old, new)
         if old == new:
             return
-        owners = {old: new}
-        for conversation in await self._all_conversations():
-            target = moved_conversation(conversation, old, new)
-            if target != conversation:
-                if isinstance(old, UserKey):
-                    chat = ChatKey(old.platform, conversation.chat, old.id)
-                    owners[chat] = ChatKey(old.platform, conversation.chat, new.id)
-                await self._move_conversation(conversation, target, old, new)
-        for before, after in owners.items():
-            for name, value in (await self.settings(before)).items():
-                if name not in await self.settings(after):
-                    await self.set_setting(after, name, value)
-                await self.set_setting(before, name, "")
+        await self._moves.begin(old, new, at)
+        await self._move(old, new)
 
-    async def _move_conversation(
-        self, old: ConversationKey, new: ConversationKey, before: UserKey | ChatKey, after: UserKey | ChatKey
-    ) -> None:
-        turns = await self._turns(old)
-        has = {turn.id for turn in await self._turns(new)}
-        shift = max(has, default=0)
-        meta: dict[str, str] = await self._ask(self._redis.hgetall(self._key(old, "meta")))
-        anchors: dict[str, str] = await self._ask(self._redis.hgetall(self._key(old, "anchors")))
-        head = int(meta.get("head", "0"))
-        write = self._redis.pipeline(transaction=False)
-        for turn in turns:
-            user = after if isinstance(after, UserKey) and turn.user == before else turn.user
-            parent = turn.parent and turn.parent + shift
-            body = _body(turn.question, turn.answer, turn.ref)
-            write.hset(self._key(new, "tree"), str(turn.id + shift), f"{parent} {user} {turn.at!r}\n{body}")
-            write.sadd(self._owner_key(user, "conversations"), str(new))
-        for ref, anchor in anchors.items():
-            turn_id, _, place = anchor.partition(" ")
-            write.hset(self._key(new, "anchors"), ref, f"{int(turn_id) + shift} {place}")
-        for turn in await self._turns(new):
-            if turn.parent == 0 and head and turn.id in has:
-                body = _body(turn.question, turn.answer, turn.ref)
-                entry = f"{head + shift} {turn.user} {turn.at!r}\n{body}"
-                write.hset(self._key(new, "tree"), str(turn.id), entry)
-        if turns:
-            write.hset(self._key(new, "meta"), "last_id", str(shift + max(turn.id for turn in turns)))
-            if not has:
-                write.hset(self._key(new, "meta"), "head", str(head + shift))
-        write.sadd(self._key("open", new.platform), str(new))
-        write.delete(*(self._key(old, part) for part in ("tree", "anchors", "meta")))
-        await self._ask(write.execute())
-        if await self._ask(self._redis.exists(self._key(old, "claim"))):
-            return
-        inbox: dict[str, str] = await self._ask(self._redis.hgetall(self._key(old, "inbox")))
-        for field, value in inbox.items():
-            kind, _, update_id = field.partition(" ")
-            if kind == "turn":
-                await self._ask(self._redis.hset(self._key(new, "inbox"), field, str(int(value) + shift)))
-            elif kind in ("message", "dead"):
-                top, _, body = value.rpartition("\n")
-                message = message_from_json(json.loads(body))
-                user = after if isinstance(after, UserKey) and message.user == before else message.user
-                moved = json.dumps(message_to_json(replace(message, conversation=new, user=user)))
-                await self._ask(self._redis.hset(self._key(new, "inbox"), field, f"{top}\n{moved}"))
-                if kind == "dead":
-                    await self._ask(self._redis.sadd(f"{self._prefix}:dead", f"{new} {update_id}"))
-            elif kind != "arrivals":
-                await self._ask(self._redis.hset(self._key(new, "inbox"), field, value))
-        if any(field.startswith("message ") for field in inbox):
-            await self._claims.open(new)
-            await self._claims.announce(new)
-        await self._ask(self._redis.delete(self._key(old, "inbox")))
+    async def _move(self, old: UserKey | ChatKey, new: UserKey | ChatKey) -> None:
+        for conversation in await self._moves.move(old, new):
+            await self._claims.open(conversation)
+            await self._claims.announce(conversation)
 
-    async def people(self, limit: int, after: str = "") -> Mapping[str, Mapping[str, str]]:
-        found = await self.all_settings()
-        names = [name for name in found if ":chat:" not in name and name > after]
-        return {name: found[name] for name in names[:limit]}
-
-    async def having(self, name: str, limit: int) -> Mapping[str, Mapping[str, str]]:
-        found = await self.all_settings()
-        return {owner: found[owner] for owner in [each for each in found if name in found[each]][:limit]}
+    async def tidy(self, now: float) -> bool:
+        user = await self._removal.pending()
+        if user is not None:
+            await self.forget(user)
+        for old, new in await self._moves.pending(now):
+            await self._move(old, new)
+        return bool(self._turns_kept_s) and await self._removal.expire(now - self._turns_kept_s)
 
     async def recent(self, since: float) -> Sequence[ConversationKey]:
-        return [
-            conversation
-            for conversation in await self._all_conversations()
-            if any(turn.at >= since for turn in await self._turns(conversation))
-        ]
+        return await self._histories.recent(since)
 
-    async def count(self, question: str, limits: Mapping[str, int], at: float) -> float:
-        keys = [self._asked_key(owner) for owner in limits]
-        given = [question, repr(at), repr(HOUR_S), *(str(limit) for limit in limits.values())]
-        return float(await self._connection.run("count", keys, *given))
-
-    async def counted(self, owner: str, at: float) -> int:
-        return int(await self._ask(self._redis.zcount(self._asked_key(owner), f"({at - HOUR_S!r}", "+inf")))
+    # ---- settings ---------------------------------------------------------------------------------------------
 
     async def settings(self, owner: UserKey | ChatKey) -> Mapping[str, str]:
-        return cast(dict[str, str], await self._ask(self._redis.hgetall(self._owner_key(owner, "settings"))))
+        key = self._keys.owner(owner, "settings")
+        return cast(dict[str, str], await self._ask(self._redis.hgetall(key)))
 
     async def set_setting(self, owner: UserKey | ChatKey, name: str, value: str) -> None:
-        key = self._owner_key(owner, "settings")
-        if value:
-            await self._ask(self._redis.sadd(f"{self._prefix}:owners", str(owner)))
-            await self._ask(self._redis.hset(key, name, value))
-        else:
+        key = self._keys.owner(owner, "settings")
+        if not value:
             await self._ask(self._redis.hdel(key, name))
+            if name in INDEXED:
+                await self._ask(self._redis.srem(self._keys.named(f"having:{name}"), str(owner)))
+            return
+        index = self._redis.pipeline(transaction=False)
+        index.zadd(self._keys.named("everyone"), {str(owner): 0})
+        if isinstance(owner, UserKey):
+            index.zadd(self._keys.named("persons"), {str(owner): 0})
+        elif owner.user:
+            person = UserKey(owner.platform, owner.user)
+            index.sadd(self._keys.owner(person, "chats"), str(owner))
+        if name in INDEXED:
+            index.sadd(self._keys.named(f"having:{name}"), str(owner))
+        await self._ask(index.execute())
+        await self._ask(self._redis.hset(key, name, value))
 
     async def all_settings(self) -> Mapping[str, Mapping[str, str]]:
         found: dict[str, Mapping[str, str]] = {}
-        for name in sorted(await self._ask(self._redis.smembers(f"{self._prefix}:owners"))):
-            if settings := await self.settings(owner_from(name)):
-                found[name] = settings
+        after = ""
+        while names := await self._names("everyone", after, _OWNERS_AT_ONCE):
+            found |= await self._settings_of(names)
+            after = names[-1]
         return found
 
-    async def everything(self) -> AsyncGenerator[StoredConversation, None]:
-        for conversation in await self._all_conversations():
-            if turns := await self._turns(conversation):
-                head = await self._ask(self._redis.hget(self._key(conversation, "meta"), "head"))
-                yield StoredConversation(conversation, turns, int(head or 0))
+    async def people(self, limit: int, after: str = "") -> Mapping[str, Mapping[str, str]]:
+        found: dict[str, Mapping[str, str]] = {}
+        while len(found) < limit and (names := await self._names("persons", after, limit - len(found))):
+            page = await self._settings_of(names)
+            # Whose last setting was removed since.
+            if gone := [name for name in names if name not in page]:
+                await self._ask(self._redis.zrem(self._keys.named("persons"), *gone))
+            found |= page
+            after = names[-1]
+        return found
+
+    async def having(self, name: str, limit: int) -> Mapping[str, Mapping[str, str]]:
+        names = await self._ask(self._redis.srandmember(self._keys.named(f"having:{name}"), limit))
+        found = await self._settings_of(names or [])
+        return {owner: settings for owner, settings in sorted(found.items()) if name in settings}
+
+    async def _names(self, index: str, after: str, limit: int) -> list[str]:
+        start = f"({after}" if after else "-"
+        key = self._keys.named(index)
+        return list(await self._ask(self._redis.zrangebylex(key, start, "+", start=0, num=limit)))
+
+    async def _settings_of(self, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        ask = self._redis.pipeline(transaction=False)
+        for name in names:
+            ask.hgetall(self._keys.owner(name, "settings"))
+        found = await self._ask(ask.execute()) if names else []
+        return {name: settings for name, settings in zip(names, found, strict=True) if settings}
+
+    # ---- backup -----------------------------------------------------------------------------------------------
+
+    def everything(self) -> AsyncGenerator[StoredConversation, None]:
+        return self._histories.everything()
 
     async def put(self, stored: StoredConversation) -> bool:
-        conversation = stored.conversation
-        tree, anchors = self._key(conversation, "tree"), self._key(conversation, "anchors")
-        if not stored.turns or await self._ask(self._redis.exists(tree)):
-            return False
-        index = self._redis.pipeline(transaction=False)
-        index.sadd(self._key("open", conversation.platform), str(conversation))
-        index.sadd(f"{self._prefix}:platforms", conversation.platform)
-        for user in {turn.user for turn in stored.turns}:
-            index.sadd(self._owner_key(user, "conversations"), str(conversation))
-        await self._ask(index.execute())
-        write = self._redis.pipeline(transaction=True)
-        for turn in stored.turns:
-            body = _body(turn.question, turn.answer, turn.ref)
-            write.hset(tree, str(turn.id), f"{turn.parent} {turn.user} {turn.at!r}\n{body}")
-            if turn.ref:
-                write.hset(anchors, turn.ref, f"{turn.id} 0")
-        last_id = max(turn.id for turn in stored.turns)
-        meta = self._key(conversation, "meta")
-        write.hincrby(meta, "epoch", 1)
-        write.hset(meta, mapping={"last_id": last_id, "head": stored.head})
-        await self._ask(write.execute())
-        return True
+        return await self._histories.put(stored, aging=bool(self._turns_kept_s))
 
-    async def _turns(self, conversation: ConversationKey) -> list[Turn]:
-        """All of all branches, by id."""
-        stored: dict[str, str] = await self._ask(self._redis.hgetall(self._key(conversation, "tree")))
-        return sorted((_turn(turn_id, entry) for turn_id, entry in stored.items()), key=lambda turn: turn.id)
-
-    async def _all_conversations(self) -> list[ConversationKey]:
-        names: set[str] = set()
-        for platform in await self._ask(self._redis.smembers(f"{self._prefix}:platforms")):
-            names |= await self._ask(self._redis.smembers(self._key("open", platform)))
-        return [ConversationKey.parse(name) for name in sorted(names)]
-
-    async def _conversations(self, user: UserKey) -> list[ConversationKey]:
-        """Where this person has written, in a fixed order."""
-        names = await self._ask(self._redis.smembers(self._owner_key(user, "conversations")))
-        return [ConversationKey.parse(name) for name in sorted(names)]
-
-    def _key(self, of: ConversationKey | str, part: str) -> str:
-        tag = of if isinstance(of, str) else f"{{{of}}}"
-        return f"{self._prefix}:{tag}:{part}"
-
-    def _asked_key(self, owner: str) -> str:
-        # One hash tag for all, since one script looks at several.
-        return f"{self._prefix}:{{asked}}:{owner}"
-
-    def _owner_key(self, owner: UserKey | ChatKey, part: str) -> str:
-        return f"{self._prefix}:{{{owner}}}:{part}"
-
-    async def _change(self, script: str, message: Message, parts: Sequence[str], *arguments: str) -> int:
+    async def _change(self, script: str, message: Message, parts: Sequence[str], *arguments: str) -> Any:
         """Run a script that only the process that has the conversation may. Raises ClaimLost."""
         parts = ("inbox", "claim", *parts)
-        done = int(
-            await self._script(script, message.conversation, parts, self.owner, message.update_id, *arguments)
+        done = await self._script(
+            script, message.conversation, parts, self.owner, message.update_id, *arguments
         )
-        if done < 0:
+        if done == -1:
             raise ClaimLost(message.conversation)
         return done
 
     async def _script(
         self, name: str, conversation: ConversationKey, parts: Sequence[str], *arguments: str
     ) -> Any:
-        return await self._connection.run(name, [self._key(conversation, part) for part in parts], *arguments)
+        return await self._connection.run(name, self._keys.all_of(conversation, parts), *arguments)
 
     async def _ask(self, answer: Awaitable[_T]) -> _T:
         return await self._connection.ask(answer)
 
 
-def _open_messages(inbox: Mapping[str, str]) -> list[tuple[tuple[float, int], Unfinished]]:
-    """What is to be answered of an inbox's fields, each with its place in the order of arrival."""
-    found: list[tuple[tuple[float, int], Unfinished]] = []
-    for field, value in inbox.items():
-        kind, _, update_id = field.partition(" ")
-        if kind != "message":
-            continue
-        head, _, body = value.partition("\n")
-        arrival, _, at = head.partition(" ")
-        marks = {
-            key.rpartition(" ")[2]: mark
-            for key, mark in inbox.items()
-            if key.startswith(f"mark {update_id} ")
-        }
-        found.append(((float(at), int(arrival)), Unfinished(message_from_json(json.loads(body)), marks)))
-    return found
-
-
-def _body(question: str, answer: str, ref: str) -> str:
-    return json.dumps({"question": question, "answer": answer, "ref": ref}, ensure_ascii=False)
-
-
-def _turn(turn_id: str, entry: str) -> Turn:
-    head, _, body = entry.partition("\n")
-    parent, user, at = head.split(" ")
-    fields = json.loads(body)
-    return Turn(
-        int(turn_id),
-        UserKey.parse(user),
-        fields["question"],
-        fields["answer"],
-        float(at),
-        int(parent),
-        fields["ref"],
-    )
+def _is_whole(conversation: ConversationKey, update_id: str, dead: str) -> bool:
+    message = dead.partition("\n")[2]
+    (entry,) = entries(conversation, [update_id, message, "{}"])
+    return entry.unfinished is not None

@@ -12,7 +12,7 @@ dead process leaves behind is found again in the set of open conversations.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -21,11 +21,13 @@ from glmbot.errors import StoreError
 from glmbot.messages import ConversationKey
 from glmbot.store.ownership import is_gone
 from glmbot.store.redis_connection import RedisConnection
+from glmbot.store.redis_histories import conversation_of
 
 __all__ = ["RedisClaims"]
 
 _GROUP = "glmbot"
 _READ_AT_ONCE = 8
+_READ_TO_ERASE = 500
 _SIGNALS_KEPT = 1000
 _CONSUMER_FORGOTTEN_MS = 3_600_000
 
@@ -51,6 +53,10 @@ class RedisClaims:
         """Open conversations."""
         return int(await self._ask(self._redis.scard(self._pending(platform))))
 
+    async def pending_conversations(self, platform: str) -> list[ConversationKey]:
+        names = await self._ask(self._redis.smembers(self._pending(platform)))
+        return [found for name in sorted(names) if (found := conversation_of(name)) is not None]
+
     async def settled(self, conversation: ConversationKey, *, nothing_open: bool) -> None:
         """The news of this conversation needs nothing more from this process."""
         if nothing_open:
@@ -59,19 +65,21 @@ class RedisClaims:
             await self._ask(self._redis.xack(self._work(conversation.platform), _GROUP, *entries))
             await self._ask(self._redis.xdel(self._work(conversation.platform), *entries))
 
-    async def erase(self, conversation: ConversationKey) -> None:
-        """Leave no mention of it."""
-        await self.settled(conversation, nothing_open=True)
-        stream = self._work(conversation.platform)
-        left = [
-            entry_id
-            for entry_id, fields in await self._ask(self._redis.xrange(stream))
-            if fields["conversation"] == str(conversation)
-        ]
-        if left:
-            await self._ask(self._redis.xdel(stream, *left))
-        # Signals only hasten what processes find out by themselves.
-        await self._ask(self._redis.xtrim(self._key("signals"), maxlen=0, approximate=False))
+    async def erase(self, conversations: Set[ConversationKey]) -> None:
+        """Leave no mention of them. The streams hold what is not yet answered; a page is read at a time."""
+        for conversation in conversations:
+            await self.settled(conversation, nothing_open=True)
+        names = {str(conversation) for conversation in conversations}
+        for platform in {conversation.platform for conversation in conversations}:
+            stream, after = self._work(platform), "-"
+            while page := await self._ask(self._redis.xrange(stream, min=after, count=_READ_TO_ERASE)):
+                gone = [entry_id for entry_id, fields in page if fields["conversation"] in names]
+                if gone:
+                    await self._ask(self._redis.xdel(stream, *gone))
+                after = f"({page[-1][0]}"
+        if conversations:
+            # Signals only hasten what processes find out by themselves.
+            await self._ask(self._redis.xtrim(self._key("signals"), maxlen=0, approximate=False))
 
     async def waiting(self, platform: str, wait_s: float) -> Sequence[ConversationKey]:
         stream = self._work(platform)
@@ -101,8 +109,8 @@ class RedisClaims:
             if consumer["pending"] == 0 and consumer["idle"] > _CONSUMER_FORGOTTEN_MS:
                 await self._ask(self._redis.xgroup_delconsumer(stream, _GROUP, consumer["name"]))
         pending = await self._ask(self._redis.smembers(self._pending(platform)))
-        found = {*self._note(entries), *map(ConversationKey.parse, pending)}
-        return sorted(found, key=str)
+        found = {*self._note(entries), *map(conversation_of, pending)}
+        return sorted((each for each in found if each is not None), key=str)
 
     async def keep(self) -> None:
         """Show that this process still works on what it has read."""
@@ -149,7 +157,9 @@ class RedisClaims:
         for entry_id, fields in entries:
             # An entry that was deleted meanwhile comes without fields.
             if fields:
-                conversation = ConversationKey.parse(fields["conversation"])
+                conversation = conversation_of(fields["conversation"])
+                if conversation is None:
+                    continue
                 self._entries[conversation].append(entry_id)
                 found.append(conversation)
         return found

@@ -9,7 +9,7 @@ TLS options stand behind a question mark, as redis-py names them: ?ssl_ca_certs=
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -45,11 +45,12 @@ _PASSING = (
 _PASSING_KINDS = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED")
 _SCRIPTS = (
     "accept",
+    "adopt",
+    "anchor",
     "claim",
     "count",
     "delivered",
     "finish",
-    "forget",
     "last_turns",
     "lease",
     "mark",
@@ -103,6 +104,15 @@ class RedisConnection:
             kind = str(error).partition(" ")[0]
             passing = kind in _PASSING_KINDS or "-OOM" in str(error)
             raise (StoreUnavailable if passing else StoreError)(f"{self.name}: {error}") from error
+
+    async def each(self, found: AsyncIterator[_T]) -> AsyncGenerator[_T, None]:
+        """What an iterator over something large finds, a page at a time. Raises StoreError as `ask`."""
+        while True:
+            try:
+                item = await self.ask(anext(found))
+            except StopAsyncIteration:
+                return
+            yield item
 
     async def close(self) -> None:
         await self.client.aclose()

@@ -123,7 +123,6 @@ def _begin(db: sqlite3.Connection, old: str, new: str) -> None:
     if head and new_head:
         db.execute("UPDATE turns SET parent = ? WHERE conversation = ? AND parent = 0", (head + shift, new))
     set_counters(db, new, max(epoch, now), shift + upto, new_head or (head and head + shift))
-    set_counters(db, old, epoch, last_id, 0)
 
 
 class _Moving:

@@ -91,8 +91,10 @@ async def test_an_answer_that_ends_after_the_move_keeps_its_place(store: Store) 
     (last,) = await store.last_turns(at(NEW), 1)
     await store.finish(late, DONE, question=late.text, epoch=0, at=2.0, ref="q2")
     await store.delivered(late, ["a2"])
-    await store.move(OLD, NEW, 11.0)
-    assert await said(store, at(NEW)) == ["1", "2"] or await said(store, at(OLD)) == []
+    await store.claim(at(OLD), 5)
+    await store.tidy(100.0)
+    assert await said(store, at(NEW)) == ["1", "2"]
+    assert await store.turn_of(at(NEW), "a2") == (await store.last_turns(at(NEW), 1))[0]
     assert last.question == "question 1"
     assert await store.unfinished("telegram") == []
 

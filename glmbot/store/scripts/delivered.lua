@@ -1,14 +1,22 @@
--- KEYS: inbox, claim, turns, anchors   ARGV: this process, update id, then the refs that the answer stands in
--- Returns -1 when another process has the conversation.
+-- KEYS: inbox, claim, tree, anchors, refs, queue, meta   ARGV: this process, update id, then the refs that the answer stands in
+-- Returns -1 when another process has the conversation; where the turn went, and its id, when it was moved away.
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[1] then return -1 end
+local moved = 1
 local turn = redis.call('HGET', KEYS[1], 'turn ' .. ARGV[2])
-if turn and redis.call('HEXISTS', KEYS[3], turn) == 1 then
-  for i = 3, #ARGV do redis.call('HSET', KEYS[4], ARGV[i], turn .. ' ' .. (i - 2)) end
+if turn then
+  if redis.call('HEXISTS', KEYS[3], turn) == 1 then
+    for i = 3, #ARGV do
+      redis.call('HSET', KEYS[4], ARGV[i], turn .. ' ' .. (i - 2))
+      redis.call('ZADD', KEYS[5], turn, ARGV[i])
+    end
+  else
+    local to = redis.call('HGET', KEYS[7], 'moved')
+    if to then moved = to .. ' ' .. turn end
+  end
 end
-redis.call('HDEL', KEYS[1], 'message ' .. ARGV[2], 'dead ' .. ARGV[2], 'answer ' .. ARGV[2], 'turn ' .. ARGV[2])
-local prefix = 'mark ' .. ARGV[2] .. ' '
-for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-  if string.sub(field, 1, #prefix) == prefix then redis.call('HDEL', KEYS[1], field) end
+for _, kind in ipairs({'message ', 'dead ', 'answer ', 'turn ', 'marks '}) do
+  redis.call('HDEL', KEYS[1], kind .. ARGV[2])
 end
-return 1
+redis.call('ZREM', KEYS[6], ARGV[2])
+return moved

@@ -1,4 +1,5 @@
--- KEYS: inbox, claim, turns, meta, anchors   ARGV: this process, update id, answer, epoch, parent or '' for the head,
+-- KEYS: inbox, claim, tree, meta, anchors, refs, children, people, turns of the person
+-- ARGV: this process, update id, answer, epoch, parent or '' for the head,
 -- then, when a turn is to be appended: user, time, turn, ref of its question
 -- Returns 1 when the turn was appended, -1 when another process has the conversation.
 local holder = redis.call('GET', KEYS[2])
@@ -11,7 +12,13 @@ local parent = ARGV[5]
 if parent == '' then parent = redis.call('HGET', KEYS[4], 'head') or '0' end
 local id = redis.call('HINCRBY', KEYS[4], 'last_id', 1)
 redis.call('HSET', KEYS[3], id, parent .. ' ' .. ARGV[6] .. ' ' .. ARGV[7] .. '\n' .. ARGV[8])
+redis.call('ZADD', KEYS[7], parent, id)
+redis.call('SADD', KEYS[8], ARGV[6])
+redis.call('ZADD', KEYS[9], ARGV[7], id)
 redis.call('HSET', KEYS[4], 'head', id)
 redis.call('HSET', KEYS[1], 'turn ' .. ARGV[2], id)
-if ARGV[9] ~= '' then redis.call('HSET', KEYS[5], ARGV[9], id .. ' 0') end
+if ARGV[9] ~= '' then
+  redis.call('HSET', KEYS[5], ARGV[9], id .. ' 0')
+  redis.call('ZADD', KEYS[6], id, ARGV[9])
+end
 return 1

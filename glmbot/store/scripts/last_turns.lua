@@ -8,6 +8,6 @@ while #found < 2 * tonumber(ARGV[1]) do
   if not turn then break end
   found[#found + 1] = id
   found[#found + 1] = turn
-  id = string.match(turn, '^%d+')
+  id = string.match(turn, '^%d+') or '0'
 end
 return found

@@ -1,29 +1,27 @@
--- KEYS: turns, meta, anchors   ARGV: a user whose turns go, or '' and the one turn that goes
+-- KEYS: tree, meta, anchors, refs, children, people, turns of the person   ARGV: the person, then ids of their turns
 -- What followed a turn that goes follows its parent. Returns how many went.
 local removed = 0
-local function remove(id)
+for i = 2, #ARGV do
+  local id = ARGV[i]
   local turn = redis.call('HGET', KEYS[1], id)
-  if not turn then return end
-  local parent = string.match(turn, '^%d+')
-  redis.call('HDEL', KEYS[1], id)
-  removed = removed + 1
-  local turns = redis.call('HGETALL', KEYS[1])
-  for i = 1, #turns, 2 do
-    local before, rest = string.match(turns[i + 1], '^(%d+)(.*)$')
-    if before == id then redis.call('HSET', KEYS[1], turns[i], parent .. rest) end
+  if turn then
+    local parent = string.match(turn, '^%d+') or '0'
+    redis.call('HDEL', KEYS[1], id)
+    removed = removed + 1
+    for _, child in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], id, id)) do
+      local rest = string.match(redis.call('HGET', KEYS[1], child) or '', '^%d+(.*)$')
+      if rest then redis.call('HSET', KEYS[1], child, parent .. rest) end
+      redis.call('ZADD', KEYS[5], parent, child)
+    end
+    if redis.call('HGET', KEYS[2], 'head') == id then redis.call('HSET', KEYS[2], 'head', parent) end
   end
-  if redis.call('HGET', KEYS[2], 'head') == id then redis.call('HSET', KEYS[2], 'head', parent) end
-  local anchors = redis.call('HGETALL', KEYS[3])
-  for i = 1, #anchors, 2 do
-    if string.match(anchors[i + 1], '^%d+') == id then redis.call('HDEL', KEYS[3], anchors[i]) end
+  redis.call('ZREM', KEYS[5], id)
+  redis.call('ZREM', KEYS[7], id)
+  local refs = redis.call('ZRANGEBYSCORE', KEYS[4], id, id)
+  if #refs > 0 then
+    redis.call('HDEL', KEYS[3], unpack(refs))
+    redis.call('ZREM', KEYS[4], unpack(refs))
   end
 end
-if ARGV[1] == '' then
-  remove(ARGV[2])
-  return removed
-end
-local turns = redis.call('HGETALL', KEYS[1])
-for i = 1, #turns, 2 do
-  if string.match(turns[i + 1], '^%d+ (%S+) ') == ARGV[1] then remove(turns[i]) end
-end
+if redis.call('EXISTS', KEYS[7]) == 0 then redis.call('SREM', KEYS[6], ARGV[1]) end
 return removed

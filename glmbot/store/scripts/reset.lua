@@ -1,6 +1,8 @@
--- KEYS: turns, meta, anchors
+-- KEYS: tree, meta, anchors, refs, children, people   ARGV: what the key of a person's turns begins with
+-- Returns how many turns there were. UNLINK frees them in another thread.
 local turns = redis.call('HLEN', KEYS[1])
 redis.call('HINCRBY', KEYS[2], 'epoch', 1)
 redis.call('HDEL', KEYS[2], 'head')
-redis.call('DEL', KEYS[1], KEYS[3])
+for _, person in ipairs(redis.call('SMEMBERS', KEYS[6])) do redis.call('UNLINK', ARGV[1] .. person) end
+redis.call('UNLINK', KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 return turns

@@ -1,0 +1,318 @@
+"""A chat that has another number now, or a person: in Redis, a page at a time, each of which may be repeated.
+
+Turns get the ids that follow those of the new conversation, by a `shift` that the old one's meta keeps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.store.base import Turn, message_from_json, message_to_json, moved_conversation, owner_from
+from glmbot.store.redis_connection import RedisConnection
+from glmbot.store.redis_histories import RedisHistories, conversation_of, turns_of
+from glmbot.store.redis_keys import RedisKeys
+
+__all__ = ["RedisMoves"]
+
+_AT_ONCE = 50
+# Ids kept free for answers that end in the old conversation while, or after, it is moved.
+_LATE = 1000
+_LOOKED_AT_EVERY_S = 60.0
+_FOLLOWED_S = 3600.0
+
+
+class RedisMoves:
+    def __init__(self, connection: RedisConnection, keys: RedisKeys, histories: RedisHistories) -> None:
+        self._connection = connection
+        self._redis = connection.client
+        self._ask, self._each = connection.ask, connection.each
+        self._keys = keys
+        self._histories = histories
+
+    async def begin(self, old: UserKey | ChatKey, new: UserKey | ChatKey, at: float) -> None:
+        moves = self._keys.named("moves")
+        await self._ask(self._redis.hset(moves, str(old), f"{new} {at!r} {at!r}"))
+
+    async def pending(self, now: float) -> list[tuple[UserKey | ChatKey, UserKey | ChatKey]]:
+        """Moves of late, not looked at within the last minute: some answers may have ended there since."""
+        found: list[tuple[UserKey | ChatKey, UserKey | ChatKey]] = []
+        moves: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.named("moves")))
+        for old, value in moves.items():
+            new, at, followed = value.split(" ")
+            if abs(now - float(at)) > _FOLLOWED_S:
+                await self._ask(self._redis.hdel(self._keys.named("moves"), old))
+            elif not 0 <= now - float(followed) < _LOOKED_AT_EVERY_S:
+                await self._ask(self._redis.hset(self._keys.named("moves"), old, f"{new} {at} {now!r}"))
+                found.append((owner_from(old), owner_from(new)))
+        return found[:5]
+
+    async def move(self, old: UserKey | ChatKey, new: UserKey | ChatKey) -> list[ConversationKey]:
+        """Returns the conversations that have something to be answered now. Raises StoreError."""
+        announced: list[ConversationKey] = []
+        await self._move_settings(old, new)
+        for conversation in await self._old_conversations(old):
+            target = moved_conversation(conversation, old, new)
+            if target == conversation:
+                await self._rename(conversation, old, new)
+                continue
+            shift = await self._make_room(conversation, target)
+            if shift is not None:
+                await self._move_turns(conversation, target, shift, old, new)
+            if await self._move_messages(conversation, target, shift or 0, old, new):
+                announced.append(target)
+            await self._end(conversation, target, old)
+        return announced
+
+    async def _old_conversations(self, old: UserKey | ChatKey) -> list[ConversationKey]:
+        if isinstance(old, UserKey):
+            return await self._histories.places(old)
+        pattern = f"{old.platform}:{old.id}:*"
+        names: set[str] = set(
+            await self._ask(self._redis.smembers(self._keys.named(f"pending:{old.platform}")))
+        )
+        recent = self._keys.named(f"recent:{old.platform}")
+        names |= {
+            name async for name, _ in self._each(self._redis.zscan_iter(recent, match=pattern, count=1000))
+        }
+        letters = self._keys.named("letters")
+        async for name, _ in self._each(self._redis.zscan_iter(letters, match=pattern, count=1000)):
+            names.add(name.partition(" ")[0])
+        found = [conversation_of(name) for name in sorted(names)]
+        return [
+            each
+            for each in found
+            if each is not None and (each.platform, each.chat) == (old.platform, old.id)
+        ]
+
+    async def _move_settings(self, old: UserKey | ChatKey, new: UserKey | ChatKey) -> None:
+        """What the new owner has already stays as it is."""
+        owners = [(str(old), str(new))]
+        if isinstance(old, UserKey):
+            chats = await self._ask(self._redis.smembers(self._keys.owner(old, "chats")))
+            owners += [(chat, f"{new}{chat.removeprefix(str(old))}") for chat in chats]
+            if chats:
+                moved = [after for _, after in owners[1:]]
+                await self._ask(self._redis.sadd(self._keys.owner(new, "chats"), *moved))
+        for before, after in owners:
+            settings = await self._ask(self._redis.hgetall(self._keys.owner(before, "settings")))
+            for name, value in settings.items():
+                await self._ask(self._redis.hsetnx(self._keys.owner(after, "settings"), name, value))
+            write = self._redis.pipeline(transaction=False)
+            if settings:
+                write.zadd(self._keys.named("everyone"), {after: 0})
+            if settings and isinstance(owner_from(after), UserKey):
+                write.zadd(self._keys.named("persons"), {after: 0})
+            if "pairing" in settings:
+                write.sadd(self._keys.named("having:pairing"), after)
+            write.srem(self._keys.named("having:pairing"), before)
+            write.zrem(self._keys.named("everyone"), before)
+            write.zrem(self._keys.named("persons"), before)
+            write.delete(self._keys.owner(before, "settings"))
+            # One hash tag, so one server; what was asked by the new number within the hour is counted too.
+            asked = [self._keys.asked(after), self._keys.asked(before)]
+            write.zunionstore(asked[0], asked)
+            write.expire(asked[0], 3601)
+            write.delete(asked[1])
+            await self._ask(write.execute())
+        if isinstance(old, UserKey):
+            await self._ask(self._redis.delete(self._keys.owner(old, "chats")))
+
+    async def _make_room(self, old: ConversationKey, new: ConversationKey) -> int | None:
+        """The shift of turn ids; None when there is nothing to be moved."""
+        if not await self._ask(self._redis.exists(self._keys.of(old, "tree"))):
+            return None
+        meta: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.of(old, "meta")))
+        last, head, epoch = (int(meta.get(name, "0")) for name in ("last_id", "head", "epoch"))
+        target, _, rest = meta.get("moved", "").partition(" ")
+        if target == str(new):
+            shift, upto, head = (int(each) for each in rest.split(" "))
+            if last <= upto:
+                return await self._adopt(old, new, shift, upto, head, epoch)
+            head = int(meta.get("head", "0"))
+        now = await self._ask(self._redis.hget(self._keys.of(new, "meta"), "last_id"))
+        return await self._adopt(old, new, int(now or 0), last + _LATE, head, epoch)
+
+    async def _adopt(
+        self, old: ConversationKey, new: ConversationKey, shift: int, upto: int, head: int, epoch: int
+    ) -> int:
+        keys = self._keys.all_of(new, ("meta", "tree", "children"))
+        while True:
+            words = f"{new} {shift} {upto} {head}"
+            await self._ask(self._redis.hset(self._keys.of(old, "meta"), "moved", words))
+            given = (str(old), str(shift), str(upto), str(head), str(epoch))
+            last = int(await self._connection.run("adopt", keys, *given))
+            if last == 0:
+                return shift
+            shift = last
+
+    async def _move_turns(
+        self,
+        old: ConversationKey,
+        new: ConversationKey,
+        shift: int,
+        before: UserKey | ChatKey,
+        after: UserKey | ChatKey,
+    ) -> None:
+        tree = self._keys.of(old, "tree")
+        while True:
+            _, stored = await self._ask(self._redis.hscan(tree, 0, count=_AT_ONCE))
+            if not stored:
+                return
+            turns = turns_of(stored.items())
+            readable = {str(turn.id) for turn in turns}
+            await self._copy(turns, old, new, shift, before, after)
+            for user in {turn.user for turn in turns}:
+                ids = [str(turn.id) for turn in turns if turn.user == user]
+                await self._drop(old, str(user), ids)
+            if damaged := [number for number in stored if number not in readable]:
+                await self._drop(old, "", damaged)
+
+    async def _copy(
+        self,
+        turns: Sequence[Turn],
+        old: ConversationKey,
+        new: ConversationKey,
+        shift: int,
+        before: UserKey | ChatKey,
+        after: UserKey | ChatKey,
+    ) -> None:
+        write = self._redis.pipeline(transaction=False)
+        for turn in turns:
+            user = after if isinstance(after, UserKey) and turn.user == before else turn.user
+            await self._histories.note(new, user, turn.at, aging=False, later=True)
+            moved = replace(turn, id=turn.id + shift, parent=turn.parent and turn.parent + shift, user=user)
+            self._histories.write_turn(write, new, moved)
+            write.zadd(self._keys.named("ages"), {str(new): turn.at}, lt=True, ch=True)
+            refs = await self._histories.shown(old, turn.id)
+            for place, ref in enumerate(refs, 1):
+                write.hset(self._keys.of(new, "anchors"), ref, f"{moved.id} {place}")
+                write.zadd(self._keys.of(new, "refs"), {ref: moved.id})
+        await self._ask(write.execute())
+        meta = self._keys.of(new, "meta")
+        for turn in sorted(turns, key=lambda turn: turn.id):
+            # An answer that came late: it is the newest where nobody has gone on meanwhile.
+            head = await self._ask(self._redis.hget(meta, "head"))
+            if turn.parent and head == str(turn.parent + shift):
+                await self._ask(self._redis.hset(meta, "head", str(turn.id + shift)))
+
+    async def _drop(self, conversation: ConversationKey, user: str, ids: Sequence[str]) -> None:
+        write = self._redis.pipeline(transaction=True)
+        write.hdel(self._keys.of(conversation, "tree"), *ids)
+        write.zrem(self._keys.of(conversation, "children"), *ids)
+        write.zrem(self._keys.turns_of(conversation, user), *ids)
+        await self._ask(write.execute())
+
+    async def _move_messages(
+        self,
+        old: ConversationKey,
+        new: ConversationKey,
+        shift: int,
+        before: UserKey | ChatKey,
+        after: UserKey | ChatKey,
+    ) -> bool:
+        """What waits, unless it is being answered, and dead letters. True when something waits in the new one."""
+        inbox, queue = self._keys.of(old, "inbox"), self._keys.of(old, "queue")
+        letters = self._keys.named("letters")
+        names = [
+            name.partition(" ")[2]
+            async for name, _ in self._each(self._redis.zscan_iter(letters, match=f"{old} *", count=1000))
+        ]
+        waiting: list[str] = []
+        if not await self._ask(self._redis.exists(self._keys.of(old, "claim"))):
+            waiting = await self._ask(self._redis.zrange(queue, 0, -1))
+        for update_id in (*names, *waiting):
+            kinds = ("message", "dead", "answer", "turn", "marks")
+            fields = [f"{kind} {update_id}" for kind in kinds]
+            values: dict[str, Any] = dict(
+                zip(kinds, await self._ask(self._redis.hmget(inbox, fields)), strict=True)
+            )
+            if values["turn"]:
+                values["turn"] = str(int(values["turn"]) + shift)
+            user = after if isinstance(after, UserKey) else None
+            for kind in ("message", "dead"):
+                if values[kind]:
+                    values[kind] = _rewritten(values[kind], new, before, user)
+            write = self._redis.pipeline(transaction=True)
+            for kind, value in values.items():
+                if value:
+                    write.hset(self._keys.of(new, "inbox"), f"{kind} {update_id}", value)
+            write.zadd(self._keys.of(new, "seen"), {update_id: _time_of(values)}, nx=True)
+            if values["message"]:
+                arrival = await self._ask(self._redis.hincrby(self._keys.of(new, "inbox"), "arrivals", 1))
+                write.zadd(self._keys.of(new, "queue"), {update_id: arrival})
+            await self._ask(write.execute())
+            if values["dead"]:
+                score = await self._ask(self._redis.zscore(letters, f"{old} {update_id}"))
+                await self._ask(self._redis.zadd(letters, {f"{new} {update_id}": score or 0}))
+                await self._ask(self._redis.zrem(letters, f"{old} {update_id}"))
+            away = self._redis.pipeline(transaction=True)
+            away.hdel(inbox, *fields)
+            away.zrem(queue, update_id)
+            await self._ask(away.execute())
+        return bool(waiting)
+
+    async def _end(self, old: ConversationKey, new: ConversationKey, before: UserKey | ChatKey) -> None:
+        """Leave no mention of the old conversation that nothing is left in."""
+        if await self._ask(self._redis.exists(self._keys.of(old, "tree"))):
+            return
+        people = [
+            person
+            async for person in self._each(self._redis.sscan_iter(self._keys.of(old, "people"), count=500))
+        ]
+        if isinstance(before, UserKey):
+            people.append(str(before))
+        else:
+            people.append(str(UserKey(old.platform, old.user)))
+        write = self._redis.pipeline(transaction=False)
+        write.zrem(self._keys.named(f"recent:{old.platform}"), str(old))
+        write.zrem(self._keys.named("ages"), str(old))
+        if not await self._ask(self._redis.exists(self._keys.of(old, "queue"))):
+            for person in people:
+                write.zrem(self._keys.owner(person, "places"), str(old))
+        write.unlink(self._keys.of(old, "people"))
+        if not await self._ask(self._redis.hlen(self._keys.of(old, "anchors"))):
+            write.unlink(self._keys.of(old, "refs"))
+        await self._ask(write.execute())
+
+    async def _rename(
+        self, conversation: ConversationKey, old: UserKey | ChatKey, new: UserKey | ChatKey
+    ) -> None:
+        """A conversation of several people, one of whom has another number."""
+        if not isinstance(old, UserKey) or not isinstance(new, UserKey):
+            return
+        key = self._keys.turns_of(conversation, old)
+        while ids := await self._ask(self._redis.zrange(key, 0, _AT_ONCE - 1)):
+            turns = await self._histories.turns(conversation, ids)
+            write = self._redis.pipeline(transaction=True)
+            for turn in turns:
+                self._histories.write_turn(write, conversation, replace(turn, user=new))
+            write.zrem(key, *ids)
+            await self._ask(write.execute())
+            for turn in turns:
+                await self._histories.note(conversation, new, turn.at, aging=False, later=True)
+        await self._ask(self._redis.srem(self._keys.of(conversation, "people"), str(old)))
+        await self._ask(self._redis.zrem(self._keys.owner(old, "places"), str(conversation)))
+
+
+def _rewritten(value: str, new: ConversationKey, before: UserKey | ChatKey, after: UserKey | None) -> str:
+    """The message as of its new conversation. One that can't be read stays as it is: whoever meets it sets it
+    aside."""
+    top, _, body = value.rpartition("\n")
+    try:
+        message = message_from_json(json.loads(body))
+    except ValueError:
+        return value
+    user = after if after is not None and message.user == before else message.user
+    return f"{top}\n{json.dumps(message_to_json(replace(message, conversation=new, user=user)))}"
+
+
+def _time_of(values: dict[str, Any]) -> float:
+    lines = (values["message"] or values["dead"] or "").split("\n")
+    try:
+        return float(lines[0 if values["message"] else 1].partition(" ")[2])
+    except (ValueError, IndexError):
+        return 0.0

@@ -1,0 +1,150 @@
+"""What is deleted from Redis a little at a time: who wants to be forgotten, and what has had its time."""
+
+from __future__ import annotations
+
+from glmbot.messages import ConversationKey, UserKey
+from glmbot.store.private_chats import is_alone
+from glmbot.store.redis_claims import RedisClaims
+from glmbot.store.redis_connection import RedisConnection
+from glmbot.store.redis_histories import RedisHistories, conversation_of
+from glmbot.store.redis_inbox import user_of
+from glmbot.store.redis_keys import TURN_PARTS, RedisKeys
+
+__all__ = ["RedisRemoval"]
+
+_TURNS_AT_ONCE = 50
+_CONVERSATIONS_AT_ONCE = 10
+_INBOX_PARTS = ("inbox", "queue", "seen", "claim")
+
+
+class RedisRemoval:
+    def __init__(
+        self, connection: RedisConnection, keys: RedisKeys, histories: RedisHistories, claims: RedisClaims
+    ) -> None:
+        self._redis = connection.client
+        self._ask, self._each = connection.ask, connection.each
+        self._keys = keys
+        self._histories = histories
+        self._claims = claims
+
+    async def forget(self, user: UserKey) -> int:
+        """See `Store.forget`. What is begun is finished by `pending` and the next process."""
+        await self._ask(self._redis.sadd(self._keys.named("forgetting"), str(user)))
+        removed = 0
+        while places := await self._histories.places(user):
+            for conversation in places:
+                if is_alone(conversation, user):
+                    removed += await self._remove_whole(conversation, user)
+                else:
+                    # An answer in progress can't come back: `finish` needs the message that is removed here.
+                    await self._remove_messages(conversation, user)
+                    removed += await self._remove_turns(conversation, user)
+                key = self._keys.owner(user, "places")
+                await self._ask(self._redis.zrem(key, str(conversation)))
+            await self._claims.erase({each for each in places if is_alone(each, user)})
+        await self._remove_settings(user)
+        await self._ask(self._redis.srem(self._keys.named("forgetting"), str(user)))
+        return removed
+
+    async def pending(self) -> UserKey | None:
+        """Somebody whose wish was not carried out to the end."""
+        name = await self._ask(self._redis.srandmember(self._keys.named("forgetting")))
+        return None if name is None else UserKey.parse(name)
+
+    async def expire(self, before: float) -> bool:
+        """Delete some turns from before that time. True when there were any."""
+        ages = self._keys.named("ages")
+        names = await self._ask(
+            self._redis.zrangebyscore(ages, "-inf", f"({before!r}", start=0, num=_CONVERSATIONS_AT_ONCE)
+        )
+        for name in names:
+            conversation = conversation_of(name)
+            oldest: list[float] = []
+            people = await self._people(name) if conversation is not None else []
+            for person in people:
+                key = self._keys.turns_of(name, person)
+                ids = await self._ask(
+                    self._redis.zrangebyscore(key, "-inf", f"({before!r}", start=0, num=_TURNS_AT_ONCE)
+                )
+                if ids and conversation is not None:
+                    await self._histories.remove(conversation, person, ids)
+                first = await self._ask(self._redis.zrange(key, 0, 0, withscores=True))
+                oldest += [score for _, score in first]
+            if oldest:
+                await self._ask(self._redis.zadd(ages, {name: min(oldest)}))
+            else:
+                await self._ask(self._redis.zrem(ages, name))
+                if not await self._ask(self._redis.exists(self._keys.of(name, "tree"))):
+                    platform = name.partition(":")[0]
+                    await self._ask(self._redis.zrem(self._keys.named(f"recent:{platform}"), name))
+        return bool(names)
+
+    async def _people(self, conversation: str) -> list[str]:
+        key = self._keys.of(conversation, "people")
+        return [person async for person in self._each(self._redis.sscan_iter(key, count=500))]
+
+    async def _remove_whole(self, conversation: ConversationKey, user: UserKey) -> int:
+        """UNLINK frees what is large in another thread, so nobody waits."""
+        turns = int(await self._ask(self._redis.hlen(self._keys.of(conversation, "tree"))))
+        parts = self._keys.all_of(conversation, (*TURN_PARTS, *_INBOX_PARTS))
+        persons = {str(user), *await self._people(str(conversation))}
+        await self._remove_letters(conversation, user)
+        await self._ask(
+            self._redis.unlink(*parts, *(self._keys.turns_of(conversation, person) for person in persons))
+        )
+        await self._ask(
+            self._redis.zrem(self._keys.named(f"recent:{conversation.platform}"), str(conversation))
+        )
+        await self._ask(self._redis.zrem(self._keys.named("ages"), str(conversation)))
+        return turns
+
+    async def _remove_turns(self, conversation: ConversationKey, user: UserKey) -> int:
+        removed, key = 0, self._keys.turns_of(conversation, user)
+        while ids := await self._ask(self._redis.zrange(key, 0, _TURNS_AT_ONCE - 1)):
+            removed += await self._histories.remove(conversation, str(user), ids)
+        return removed
+
+    async def _remove_messages(self, conversation: ConversationKey, user: UserKey) -> None:
+        """Of a conversation of several people, what this one said and was not answered to the end."""
+        inbox = self._keys.of(conversation, "inbox")
+        async for field, value in self._each(self._redis.hscan_iter(inbox, count=200)):
+            kind, _, update_id = field.partition(" ")
+            if kind in ("message", "dead") and user_of(value) == str(user):
+                await self._remove_message(conversation, update_id)
+        await self._remove_letters(conversation, user)
+
+    async def _remove_letters(self, conversation: ConversationKey, user: UserKey) -> None:
+        letters = self._keys.named("letters")
+        async for name, _ in self._each(
+            self._redis.zscan_iter(letters, match=f"{conversation} *", count=1000)
+        ):
+            update_id = name.partition(" ")[2]
+            dead = await self._ask(
+                self._redis.hget(self._keys.of(conversation, "inbox"), f"dead {update_id}")
+            )
+            if dead is None or user_of(dead) == str(user):
+                await self._remove_message(conversation, update_id)
+                await self._ask(self._redis.zrem(letters, name))
+
+    async def _remove_message(self, conversation: ConversationKey, update_id: str) -> None:
+        kinds = ("message", "dead", "answer", "turn", "marks")
+        write = self._redis.pipeline(transaction=False)
+        write.hdel(self._keys.of(conversation, "inbox"), *(f"{kind} {update_id}" for kind in kinds))
+        write.zrem(self._keys.of(conversation, "queue"), update_id)
+        await self._ask(write.execute())
+
+    async def _remove_settings(self, user: UserKey) -> None:
+        chats = await self._ask(self._redis.smembers(self._keys.owner(user, "chats")))
+        for owner in (str(user), *chats):
+            write = self._redis.pipeline(transaction=False)
+            write.delete(self._keys.owner(owner, "settings"))
+            write.delete(self._keys.asked(owner))
+            write.zrem(self._keys.named("everyone"), owner)
+            write.zrem(self._keys.named("persons"), owner)
+            write.srem(self._keys.named("having:pairing"), owner)
+            await self._ask(write.execute())
+        await self._ask(self._redis.delete(self._keys.owner(user, "chats")))
+        moves: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.named("moves")))
+        gone = [old for old, value in moves.items() if str(user) in (old, value.partition(" ")[0])]
+        if gone:
+            await self._ask(self._redis.hdel(self._keys.named("moves"), *gone))
