@@ -19,12 +19,15 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from glmbot import __version__
 from glmbot.config import Configuration, load_configuration, secrets_in
 from glmbot.errors import ConfigError, GlmbotError
-from glmbot.logs import set_up_logging
+from glmbot.logs import for_terminal, set_up_logging
 from glmbot.store_commands import store_commands
 
 __all__ = ["main"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+# What stands in brackets in a help is a section of the configuration, and no markup.
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 _err = Console(stderr=True, highlight=False)
 
 _CONFIG = Path("config.toml")
@@ -44,7 +47,7 @@ def main() -> None:
     try:
         app()
     except GlmbotError as error:
-        _err.print(f"glmbot: {error}", style="red", markup=False, soft_wrap=True)
+        _err.print(f"glmbot: {for_terminal(str(error))}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

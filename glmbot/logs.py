@@ -22,7 +22,15 @@ from typing import Literal
 from rich.console import Console
 from rich.logging import RichHandler
 
-__all__ = ["RECENT_ERRORS", "LoggedError", "SecretFilter", "one_line", "outward", "set_up_logging"]
+__all__ = [
+    "RECENT_ERRORS",
+    "LoggedError",
+    "SecretFilter",
+    "for_terminal",
+    "one_line",
+    "outward",
+    "set_up_logging",
+]
 
 _MASK = "[secret]"
 _QUIET = (
@@ -93,6 +101,12 @@ class SecretFilter(logging.Filter):
 def one_line(text: str, longest: int) -> str:
     """With its line ends and control characters written out, and shortened in the middle."""
     return _escaped(_shortened(text, longest).replace("\n", "\\n").replace("\t", " "))
+
+
+def for_terminal(text: str) -> str:
+    """Words of an error, which may have lines, without any secret or control character."""
+    lines = _shortened(_secrets.mask(text), _LONGEST_MESSAGE).split("\n")
+    return "\n".join(_escaped(line) for line in lines)
 
 
 def outward(text: str) -> str:

@@ -1,0 +1,104 @@
+"""Reading the configuration again: what is said to hold does, what is said to wait does not, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from glmbot.app import _Running, adapter_settings
+from glmbot.config import Configuration, load_configuration
+from glmbot.dialogue.administration import Reloaded
+from glmbot.dialogue.answering import DialogueSettings
+
+
+class _Bot:
+    """What runs, as far as a reload touches it."""
+
+    context_length = 2048
+    generation_defaults: Mapping[str, object] = {}
+
+    def __init__(self) -> None:
+        self.settings: DialogueSettings | None = None
+        self.wanted: Mapping[str, BaseModel] = {}
+
+    def reconfigure(self, access: object, settings: DialogueSettings, moderation: object) -> None:
+        self.settings = settings
+
+    def change(self, wanted: Mapping[str, BaseModel]) -> None:
+        self.wanted = wanted
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Generator[None]:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
+
+
+@pytest.fixture
+def reloaded(tmp_path: Path) -> Callable[[str], tuple[Reloaded, _Bot]]:
+    path, bot = tmp_path / "config.toml", _Bot()
+
+    def read(text: str) -> Configuration:
+        path.write_text(text, "utf-8")
+        return load_configuration(path, adapter_settings(), {})
+
+    running = _Running(read("[web]\nport = 0\n"), lambda: load_configuration(path, adapter_settings(), {}))
+    parts: Any = running
+    parts._platforms = parts._engine = parts._dialogue = bot
+
+    def reload(text: str) -> tuple[Reloaded, _Bot]:
+        path.write_text(text, "utf-8")
+        return running.reload(), bot
+
+    return reload
+
+
+def test_what_waits_for_a_restart_is_not_applied_and_is_said_each_time(
+    reloaded: Callable[[str], tuple[Reloaded, _Bot]],
+) -> None:
+    for text in ("[model]\nmax_answer_tokens = 7\n", "[model]\nmax_answer_tokens = 9\n"):
+        told, bot = reloaded("[web]\nport = 0\n" + text)
+        assert (list(told.applied), list(told.waiting), told.error) == ([], ["model"], "")
+        assert bot.settings is not None
+        assert bot.settings.sampling.max_tokens == 512
+    told, bot = reloaded("[web]\nport = 0\n[dialogue]\nturn_limit = 3\n[model]\nmax_answer_tokens = 9\n")
+    assert (list(told.applied), list(told.waiting)) == (["dialogue"], ["model"])
+    assert bot.settings is not None
+    assert (bot.settings.turn_limit, bot.settings.sampling.max_tokens) == (3, 512)
+    told, _ = reloaded("[web]\nport = 0\n[dialogue]\nturn_limit = 3\n")
+    assert (list(told.applied), list(told.waiting)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[web]\nport = -1\n", "port"),
+        ("[web]\nport = 0\n[telegram]\n", "no token"),
+        ("[web]\nport = 0\nhost = '0.0.0.0'\n", "set token"),
+        ("[web]\nport = 0\n[moderation]\nwords_file = 'nowhere'\n", "words_file"),
+        ("[web", "not valid TOML"),
+    ],
+)
+def test_what_can_not_be_taken_changes_nothing_at_all(
+    reloaded: Callable[[str], tuple[Reloaded, _Bot]], text: str, complaint: str
+) -> None:
+    told, bot = reloaded(text + "\n[log]\nlevel = 'DEBUG'\n[dialogue]\nturn_limit = 3\n")
+    assert complaint in told.error
+    assert bot.settings is None
+    assert bot.wanted == {}
+    assert logging.getLogger().level != logging.DEBUG
+
+
+def test_platforms_that_changed_are_named_and_changed(
+    reloaded: Callable[[str], tuple[Reloaded, _Bot]],
+) -> None:
+    told, bot = reloaded("[web]\nport = 0\nadmin = true\n[telegram]\ntoken = '5:x'\n")
+    assert list(told.applied) == ["telegram", "web"]
+    assert set(bot.wanted) == {"telegram", "web"}
