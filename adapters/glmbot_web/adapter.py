@@ -37,6 +37,7 @@ from glmbot_web.openai_api import OpenAiApi, Program, failure, openai_error
 from glmbot_web.operator_api import OperatorApi
 from glmbot_web.page_api import PageApi
 from glmbot_web.peers import Peers
+from glmbot_web.persons import Persons
 from glmbot_web.settings import WebSettings, refuse_what_is_open, secret_of
 
 __all__ = ["WebAdapter", "WebSettings"]
@@ -53,7 +54,7 @@ _ROOM_FOR_BODIES = 16 * LARGEST_BODY
 # Between two lines of the log about the same kind of fault.
 _QUIET_S = 5.0
 _PAGES = {"/": "index.html", "/admin": "admin.html"}
-_STATIC = ("app.js", "admin.js", "words.js", "style.css", "icon.svg")
+_STATIC = ("app.js", "admin.js", "kept.js", "words.js", "style.css", "icon.svg")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -102,6 +103,7 @@ class WebAdapter:
         for well, words in settings.advice():
             if not well:
                 _log.warning("[web] %s", words)
+        persons = Persons(self._guard, self._dialogue)
         app = web.Application(client_max_size=LARGEST_BODY, middlewares=[self._protect])
         app.add_routes(
             [
@@ -111,8 +113,8 @@ class WebAdapter:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/static/{name}", self._static),
-                *PageApi(self._dialogue, self._guard, self._streams, self._renderer).routes(),
-                *OperatorApi(self._dialogue, self._guard, self._streams).routes(),
+                *PageApi(self._dialogue, self._guard, persons, self._streams, self._renderer).routes(),
+                *OperatorApi(self._dialogue, self._guard, persons, self._streams).routes(),
                 *OpenAiApi(self._dialogue, self._program).routes(),
             ]
         )

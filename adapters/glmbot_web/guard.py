@@ -21,7 +21,7 @@ from glmbot.messages import Role
 from glmbot_web.attempts import Attempts, TooManyAttempts
 from glmbot_web.peers import Peers, is_loopback
 
-__all__ = ["ROLE", "Guard", "person_of"]
+__all__ = ["DERIVED_BELOW", "ROLE", "Guard", "person_of"]
 
 # What a request may do, once it is known.
 ROLE: web.RequestKey[Role] = web.RequestKey("role", Role)
@@ -32,13 +32,13 @@ _YEAR_S = 365 * 86400
 _LONGEST_CREDENTIAL = 1000
 # Decimal digits, as the cookies of earlier releases; that many hold 128 bits.
 _SESSION_DIGITS = 39
-_OPERATOR = "/api/admin/"
+DERIVED_BELOW = 2**62
 
 
 def person_of(session: str) -> int:
-    """The person whom a session cookie stands for: a number of 63 bits that does not tell the cookie."""
+    """The person whom a session cookie stands for: a number that does not tell the cookie."""
     digest = hashlib.sha256(b"glmbot session " + session.encode()).digest()
-    return (int.from_bytes(digest[:8], "big") >> 1) or 1
+    return int.from_bytes(digest[:8], "big") % (DERIVED_BELOW - 1) + 1
 
 
 def _parsed(address: str) -> SplitResult:
@@ -133,7 +133,7 @@ class Guard:
 
     def session(self, request: web.Request, response: web.StreamResponse | None = None) -> int | None:
         """This browser's person, from its cookie; made and set when `response` is given and it has none."""
-        cookie = _cookie_of(request)
+        cookie = self.cookie(request)
         if cookie:
             return person_of(cookie)
         if response is None:
@@ -141,6 +141,12 @@ class Guard:
         made = str(secrets.randbelow(9 * 10 ** (_SESSION_DIGITS - 1)) + 10 ** (_SESSION_DIGITS - 1))
         self._set(request, response, SESSION, made)
         return person_of(made)
+
+    @staticmethod
+    def cookie(request: web.Request) -> str:
+        """Digits, or "" without a session."""
+        cookie = request.cookies.get(SESSION, "")
+        return cookie if cookie.isascii() and cookie.isdigit() and len(cookie) <= _SESSION_DIGITS else ""
 
     async def _compared(self, request: web.Request, given: str) -> Role | None:
         if not self._roles or len(given) > _LONGEST_CREDENTIAL:
@@ -167,8 +173,3 @@ class Guard:
         response.set_cookie(
             name, value, max_age=_YEAR_S, httponly=True, samesite="Strict", secure=secure, path="/"
         )
-
-
-def _cookie_of(request: web.Request) -> str:
-    cookie = request.cookies.get(SESSION, "")
-    return cookie if cookie.isascii() and cookie.isdigit() and len(cookie) <= _SESSION_DIGITS else ""

@@ -12,6 +12,7 @@ from glmbot_web.delivery import Streams, TooManyStreams
 from glmbot_web.guard import ROLE, Guard
 from glmbot_web.normalize import BadRequest, OperatorCommand, PageMessage, page_message, parse
 from glmbot_web.openai_api import openai_error
+from glmbot_web.persons import Persons
 
 __all__ = ["OperatorApi"]
 
@@ -21,9 +22,10 @@ _LONGEST_KEY = 200
 
 
 class OperatorApi:
-    def __init__(self, dialogue: Dialogue, guard: Guard, streams: Streams) -> None:
+    def __init__(self, dialogue: Dialogue, guard: Guard, persons: Persons, streams: Streams) -> None:
         self._dialogue = dialogue
         self._guard = guard
+        self._persons = persons
         self._streams = streams
 
     def routes(self) -> list[web.RouteDef]:
@@ -40,7 +42,7 @@ class OperatorApi:
     async def _command(self, request: web.Request) -> web.Response:
         """Have one command obeyed as any other message is, and answer with the bot's words."""
         role = self._only_administrators(request)
-        session = self._guard.needed_session(request)
+        session = await self._persons.of(request)
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="send application/json")
         try:

@@ -12,6 +12,7 @@ from glmbot_web.events import Listeners, Renderer
 from glmbot_web.guard import ROLE, Guard
 from glmbot_web.normalize import PLATFORM, BadRequest, Login, PageMessage, page_message, parse, parsed
 from glmbot_web.openai_api import openai_error
+from glmbot_web.persons import Persons
 from glmbot_web.render import to_html
 
 __all__ = ["PageApi"]
@@ -20,9 +21,12 @@ _LONGEST_TITLE = 80
 
 
 class PageApi:
-    def __init__(self, dialogue: Dialogue, guard: Guard, streams: Streams, renderer: Renderer) -> None:
+    def __init__(
+        self, dialogue: Dialogue, guard: Guard, persons: Persons, streams: Streams, renderer: Renderer
+    ) -> None:
         self._dialogue = dialogue
         self._guard = guard
+        self._persons = persons
         self._streams = streams
         self._renderer = renderer
         self._listeners = Listeners(renderer)
@@ -73,7 +77,7 @@ class PageApi:
         return response
 
     async def _conversations(self, request: web.Request) -> web.Response:
-        user = UserKey(PLATFORM, self._guard.needed_session(request))
+        user = UserKey(PLATFORM, await self._persons.of(request))
         kept = [
             {"id": summary.conversation.chat, "title": summary.title[:_LONGEST_TITLE], "at": summary.at}
             for summary in await self._dialogue.conversations(user)
@@ -89,7 +93,7 @@ class PageApi:
         return web.json_response([*new, *kept])
 
     async def _history(self, request: web.Request) -> web.Response:
-        session = self._guard.needed_session(request)
+        session = await self._persons.of(request)
         conversation = ConversationKey(PLATFORM, int(request.match_info["id"]), session)
         user = UserKey(PLATFORM, session)
         kept = await self._dialogue.history(conversation)
@@ -109,7 +113,7 @@ class PageApi:
     async def _take_message(self, request: web.Request) -> web.Response:
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="send application/json")
-        session = self._guard.needed_session(request)
+        session = await self._persons.of(request)
         try:
             wish = await parsed(PageMessage, await request.read())
         except BadRequest as error:

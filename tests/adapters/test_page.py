@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Page, ViewportSize, expect
 from pydantic import SecretStr
 
 from adapters.waiting import running
@@ -22,8 +21,7 @@ from glmbot.messages import UserKey
 from glmbot.store.base import Store
 from glmbot_web.adapter import WebAdapter, WebSettings
 
-DESKTOP, PHONE = ViewportSize(width=1100, height=720), ViewportSize(width=390, height=740)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+PHONE = ViewportSize(width=390, height=740)
 
 
 @asynccontextmanager
@@ -37,23 +35,6 @@ async def site(
     async with running(adapter):
         yield adapter
     await engine.close()
-
-
-@pytest.fixture
-async def page(request: pytest.FixtureRequest) -> AsyncGenerator[Page]:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed (Debian package chromium), so the page is not tested")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=FLAGS)
-        context = await browser.new_context(viewport=DESKTOP, locale="en-GB")
-        made = await context.new_page()
-        errors: list[str] = []
-        made.on("pageerror", lambda error: errors.append(str(error)))
-        made.on("console", lambda line: errors.append(line.text) if "Content Security" in line.text else None)
-        yield made
-        await browser.close()
-        assert errors == []
 
 
 @pytest.fixture

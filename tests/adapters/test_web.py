@@ -28,9 +28,12 @@ from glmbot.dialogue.moderation import Moderation
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.errors import AdapterError, StoreError
-from glmbot.store.base import Store
+from glmbot.messages import ConversationKey, Message, UserKey
+from glmbot.store.base import Store, StoredAnswer
 from glmbot.store.redis import RedisStore
 from glmbot_web.adapter import WebAdapter, WebSettings
+from glmbot_web.guard import person_of
+from glmbot_web.normalize import PLATFORM
 from glmbot_web.render import to_html
 
 
@@ -150,6 +153,35 @@ async def test_conversations_and_their_histories_are_for_their_own_browser(site:
         await other.get(site.url)
         assert await (await other.get(f"{site.url}/api/conversations")).json() == []
         assert (await (await other.get(f"{site.url}/api/conversations/5")).json())["turns"] == []
+
+
+async def test_who_has_a_cookie_of_an_earlier_release_keeps_the_conversations(
+    engine: LocalEngine, sqlite_store: Store
+) -> None:
+    cookie = 2**62 + 12345
+    old = UserKey(PLATFORM, cookie)
+    place = ConversationKey(PLATFORM, 7, cookie)
+    asked = Message("old-1", place, old, "what I asked then")
+    await sqlite_store.accept(asked, 1.0)
+    await sqlite_store.finish(
+        asked, StoredAnswer("said then", "final", ""), question=asked.text, at=time.time(), ref="old-1"
+    )
+    await sqlite_store.delivered(asked)
+    async with web(engine, sqlite_store) as site, browser() as session:
+        kept = {"Cookie": f"glmbot_session={cookie}"}
+        for _ in range(2):
+            async with session.get(f"{site.url}/api/conversations", headers=kept) as answer:
+                assert [(each["id"], each["title"]) for each in await answer.json()] == [(7, asked.text)]
+            async with session.get(f"{site.url}/api/conversations/7", headers=kept) as answer:
+                (turn,) = (await answer.json())["turns"]
+                assert (turn["ref"], turn["text"]) == ("old-1", "said then")
+        assert list(await sqlite_store.conversations(old)) == []
+        # The number that logs hold now is of no use as a cookie.
+        stolen = {"Cookie": f"glmbot_session={person_of(str(cookie))}"}
+        async with session.get(f"{site.url}/api/conversations", headers=stolen) as answer:
+            assert await answer.json() == []
+        async with session.get(f"{site.url}/api/conversations", headers=kept) as answer:
+            assert len(await answer.json()) == 1
 
 
 async def test_nobody_reads_another_browsers_stream(site: WebAdapter) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from adapters.web_site import ScriptedDialogue, browser, scripted_site
@@ -140,11 +142,16 @@ async def test_a_persons_id_does_not_tell_the_cookie() -> None:
         (cookie,) = session.cookie_jar
         (message,) = dialogue.accepted
         assert message.user.id == message.conversation.user == person_of(cookie.value)
-        assert 0 < message.user.id < 2**63
+        assert 0 < message.user.id < 2**62
         assert len(cookie.value) > 30
         assert cookie.value not in repr(message)
     # A taken id is of no use as a cookie.
     assert person_of(str(message.user.id)) != message.user.id
+
+
+@given(st.text("0123456789", min_size=1, max_size=39))
+def test_no_derived_number_can_be_taken_for_an_earlier_cookie(session: str) -> None:
+    assert 0 < person_of(session) < 2**62
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 // The chat page. What it shows comes from the server, which keeps the histories and goes on answering while nobody looks.
 
-import { $, ask, button, copy, element, say, setUp } from "/static/words.js";
+import { $, ask, button, copy, element, patiently, say, setUp } from "/static/words.js";
+import { drop, forget as forgetTurns, forgetAll, remember, remembered, unknown } from "/static/kept.js";
 
 const log = $("log"), question = $("question");
-const ENDED = new Set(["final", "stopped", "failed"]);
+const ENDED = new Set(["final", "stopped", "failed", "unsent"]);
+const RESEND_MS = 3000;
 let conversation = fresh();
 let turns = [];
 let chats = [];
@@ -21,6 +23,7 @@ const post = (text, more = {}) => ask("/api/messages", { id: newId(), conversati
 async function list() {
   try {
     chats = (await ask("/api/conversations")) ?? [];
+    chats.unshift(...unknown(chats));
   } catch { return; /* the list stays as it was; the next answer brings it again */ }
   drawChats();
 }
@@ -46,7 +49,13 @@ function drawChats() {
 
 async function forget(chat) {
   if (!confirm(say("sure"))) return;
-  await ask("/api/messages", { id: newId(), conversation: chat.id, text: "/new" });
+  try {
+    await ask("/api/messages", { id: newId(), conversation: chat.id, text: "/new" });
+  } catch (error) {
+    $("status").textContent = `${say("failed")} ${error.message}`;
+    return;
+  }
+  forgetTurns(chat.id);
   if (chat.id === conversation) go(fresh());
   await new Promise((done) => setTimeout(done, 300));
   await list();
@@ -59,9 +68,12 @@ async function go(id) {
   turns = [];
   if (location.hash !== `#${id}`) history.pushState(null, "", `#${id}`);
   const kept = chats.some((chat) => chat.id === id) || location.hash === `#${id}`
-    ? await ask(`/api/conversations/${id}`) : { turns: [], running: [] };
+    ? await patiently(() => ask(`/api/conversations/${id}`), () => conversation === id, lost) : { turns: [], running: [] };
   if (kept === null || conversation !== id) return;
-  turns = kept.turns.map((turn) => ({ ...turn, state: "final", notice: "", actions: ["retry"] }));
+  const ends = new Map(remembered(id).map((entry) => [entry.ref, entry]));
+  turns = kept.turns.map((turn) => ({ ...turn, state: "final", notice: "", actions: ["retry"], ...ended(ends.get(turn.ref)) }));
+  const known = new Set([...turns, ...kept.running].map((turn) => turn.ref));
+  for (const entry of ends.values()) if (!known.has(entry.ref)) turns.push(unanswered(entry));
   for (const open of kept.running) {
     const place = turns.findIndex((turn) => turn.ref === open.ref);
     const turn = { ref: open.ref, question: place < 0 ? open.question : turns[place].question, stream: open.stream, state: "queued", html: "", text: "" };
@@ -71,7 +83,26 @@ async function go(id) {
   drawChats();
   const open = running();
   if (open) follow(open); else busy(false);
+  if (turns.some((turn) => turn.state === "unsent")) resendSoon();
   if (innerWidth > 800) question.focus();
+}
+
+// How an answer of the history ended, as this browser saw it.
+function ended(entry) {
+  if (!entry || !["stopped", "final"].includes(entry.state)) return {};
+  return { state: entry.state, notice: entry.notice, actions: entry.actions };
+}
+
+// A question that the history does not have.
+function unanswered(entry) {
+  const turn = { ...entry, html: "", text: "", actions: [] };
+  if (entry.state === "unsent") return turn;
+  return { ...turn, state: "failed", notice: entry.state === "failed" && entry.notice ? entry.notice : say("unanswered") };
+}
+
+function lost(error) {
+  $("status").textContent = `${say("lost")} ${error.message}`;
+  if (!turns.length) log.replaceChildren(element("p", "notice", say("lost")));
 }
 
 // ---- one conversation
@@ -103,7 +134,7 @@ function drawTurn(turn) {
 
 function fill(article, turn) {
   const ended = ENDED.has(turn.state);
-  article.classList.toggle("failed", turn.state === "failed");
+  article.classList.toggle("failed", ["failed", "unsent"].includes(turn.state));
   article.setAttribute("aria-busy", String(!ended));
   const answer = article.querySelector(".answer");
   // The server renders the Markdown and lets no HTML of the model's through.
@@ -117,6 +148,7 @@ function fill(article, turn) {
   tools.replaceChildren();
   if (!ended) return;
   if (turn.text) tools.append(button("copy", (made) => copy(turn.text, made)));
+  if (["failed", "unsent"].includes(turn.state) && turn.sent && !turn.actions?.includes("retry")) tools.append(button("retry", () => resend(turn)));
   for (const action of turn.actions ?? []) tools.append(button(action, () => again(turn, action)));
   if (!turn.question.startsWith("/")) tools.append(button("edit", () => edit(article, turn)));
   if (turn.attachment) tools.append(button("download", () => download(turn.attachment)));
@@ -159,6 +191,7 @@ function download(attachment) {
 
 function send(text) {
   const last = turns.at(-1);
+  if (last && text === "/retry" && ["failed", "unsent"].includes(last.state)) return resend(last);
   if (last && ["/retry", "/continue"].includes(text)) return again(last, text.slice(1));
   const id = newId();
   return begin({ ref: id, question: text }, text, { id });
@@ -166,23 +199,55 @@ function send(text) {
 
 const again = (turn, action) => begin({ ref: turn.ref, question: turn.question }, `/${action}`, { answers: turn.ref });
 
+// A question that was not sent is sent as the same message, so that it is asked once even if it did arrive; one whose
+// answer failed is asked anew.
+function resend(turn) {
+  if (running()) return;
+  const { text, more } = turn.sent;
+  turns.splice(turns.indexOf(turn), 1);
+  if (turn.state === "unsent") return begin({ ref: turn.ref, question: turn.question }, text, more);
+  drop(conversation, turn.ref);
+  const id = newId();
+  return begin({ ref: more.edits ? turn.ref : id, question: turn.question }, text, { ...more, id });
+}
+
+function resendSoon() {
+  setTimeout(() => {
+    const turn = turns.find((each) => each.state === "unsent");
+    if (turn && !running()) resend(turn); else if (turn) resendSoon();
+  }, RESEND_MS);
+}
+
 // A turn that takes the place of an earlier one begins a branch there: what followed is out of sight.
 async function begin(turn, text, more) {
   if (running()) return;
-  turn = { ...turn, state: "queued", html: "", text: "", notice: "", actions: [] };
+  const mine = conversation;
+  more = { id: newId(), ...more };
+  turn = { ...turn, state: "queued", html: "", text: "", notice: "", actions: [], sent: { text, more } };
   const place = turns.findIndex((each) => each.ref === turn.ref);
-  turns.splice(place < 0 ? turns.length : place, turns.length, turn);
+  for (const gone of turns.splice(place < 0 ? turns.length : place, turns.length, turn)) drop(mine, gone.ref);
+  const isQuestion = !text.startsWith("/");
+  if (isQuestion) remember(mine, { ...turn, state: "unsent" });
   draw();
   busy(true);
   try {
     const answer = await post(text, more);
-    if (answer === null) return;
+    if (answer === null) throw new Error(say("token"));
+    if (isQuestion) remember(mine, { ...turn, state: "sent" });
     turn.stream = answer.stream;
+    if (conversation !== mine) return;
     follow(turn);
     drawChats();
   } catch (error) {
-    update(turn, { state: "failed", notice: `${say("failed")} ${error.message}` });
+    // What the server refuses it would refuse again; what did not reach it, or not now, is sent again.
+    const refused = error.status >= 400 && error.status < 500 && error.status !== 429;
+    const state = isQuestion && !refused ? "unsent" : "failed";
+    const end = { state, notice: `${say(state)} ${error.message}` };
+    if (isQuestion) remember(mine, { ...turn, ...end });
+    if (conversation !== mine) return;
+    update(turn, end);
     busy(false);
+    if (state === "unsent") resendSoon();
   }
 }
 
@@ -200,12 +265,22 @@ function follow(turn) {
   };
   function finish() {
     mine.close();
+    keep(turn);
     if (source !== mine) return;
     source = null;
     busy(false);
     $("status").textContent = say("answered");
     list();
   }
+}
+
+// After the end: what the history does not say is remembered, until the next answer in this place.
+function keep(turn) {
+  if (turn.question === "/new") forgetTurns(conversation);
+  else if (turn.question === "/forget yes") forgetAll();
+  else if (turn.question.startsWith("/")) return;
+  else if (turn.state === "final" && !turn.notice && !turn.actions?.includes("continue")) drop(conversation, turn.ref);
+  else remember(conversation, turn);
 }
 
 function update(turn, snapshot) {
@@ -221,7 +296,7 @@ function busy(is) {
   $("send").hidden = is;
 }
 
-const stop = () => post("/stop");
+const stop = () => post("/stop").catch((error) => { $("status").textContent = `${say("lost")} ${error.message}`; });
 
 // ---- keys and buttons
 
@@ -263,14 +338,19 @@ $("stop").addEventListener("click", stop);
 $("new").addEventListener("click", () => { go(fresh()); drawer(false); question.focus(); });
 $("menu").addEventListener("click", () => drawer(!document.body.classList.contains("drawer")));
 $("veil").addEventListener("click", () => drawer(false));
+$("logout").addEventListener("click", async () => {
+  await fetch("/api/logout", { method: "POST" }).catch(() => null);
+  location.reload();
+});
 addEventListener("popstate", () => go(Number(location.hash.slice(1)) || fresh()));
 
 // Who is quicker than the page waits for what was there before, and nothing typed is lost.
 const loaded = (async () => {
   setUp(() => { draw(); drawChats(); });
   draw();
-  const hello = await ask("/api/hello");
+  const hello = await patiently(() => ask("/api/hello"), () => true, lost);
   if (hello === null) return;
+  $("logout").hidden = !hello.login;
   $("model").textContent = `${hello.model} · ${hello.precision}`;
   administrator = hello.admin;
   $("operator").hidden = !administrator;

@@ -5,7 +5,8 @@ const WORDS = {
     chats: "Conversations", new: "New chat", question: "Ask something…", send: "Send", stop: "Stop", retry: "Retry",
     continue: "Continue", edit: "Edit", save: "Ask again", cancel: "Cancel", copy: "Copy", copied: "Copied",
     copyCode: "Copy code", download: "Download", delete: "Delete conversation", sure: "Delete this conversation for good?",
-    waiting: "…", lost: "Connection lost; trying again…", failed: "The message could not be sent.",
+    waiting: "…", lost: "Connection lost; trying again…", failed: "The message was refused.",
+    unsent: "Not sent yet; I try again by myself.", unanswered: "This question was not answered.", logout: "Log out", slow: "Too many wrong tokens. Please wait.",
     token: "Token", enter: "Enter", wrong: "Wrong token.", language: "中文", theme: "Light or dark", menu: "Menu",
     welcome: "Ask anything.", hint: "/help shows what I can do. Enter sends, Shift+Enter makes a new line, Esc stops.",
     answering: "The answer is being written.", answered: "The answer is complete.", you: "You", bot: "Answer",
@@ -17,14 +18,15 @@ const WORDS = {
     user: "Id", name: "Name", access: "Access", limit: "Limit an hour", asked: "Asked this hour", actions: "Actions",
     allow: "Let in", block: "Block", setLimit: "Set", conversation: "Conversation", state: "State",
     length: "Characters", age: "For", notice: "Notice to every chat", say: "Send", reload: "Reload configuration",
-    sureSay: "Send this to every chat of the last 30 days?", forbidden: "This page is for administrators: set [web] admin = true.",
+    sureSay: "Send this to every chat of the last 30 days?", forbidden: "This page is for administrators: set [web] admin_token.",
     hour: "the last hour", code: "code", addUser: "Id, such as telegram:123456789",
   },
   zh: {
     chats: "对话", new: "新对话", question: "问点什么…", send: "发送", stop: "停止", retry: "重答",
     continue: "继续", edit: "修改", save: "重新提问", cancel: "取消", copy: "复制", copied: "已复制",
     copyCode: "复制代码", download: "下载", delete: "删除对话", sure: "永久删除这个对话？",
-    waiting: "…", lost: "连接断开，正在重试…", failed: "消息没有发出去。",
+    waiting: "…", lost: "连接断开，正在重试…", failed: "消息没有被接受。",
+    unsent: "还没有发出去，会自动重发。", unanswered: "这个问题没有得到回答。", logout: "退出", slow: "口令错得太多，请稍等。",
     token: "口令", enter: "进入", wrong: "口令不对。", language: "English", theme: "浅色或深色", menu: "菜单",
     welcome: "有问题直接问我。", hint: "/help 查看我会做什么。回车发送，Shift+回车换行，Esc 停止。",
     answering: "正在写回答。", answered: "回答完成。", you: "你", bot: "回答",
@@ -35,7 +37,7 @@ const WORDS = {
     user: "编号", name: "名字", access: "权限", limit: "每小时上限", asked: "本小时提问", actions: "操作",
     allow: "允许", block: "屏蔽", setLimit: "设置", conversation: "对话", state: "状态",
     length: "字数", age: "已用", notice: "通知所有聊天", say: "发送", reload: "重新读取配置",
-    sureSay: "发给最近 30 天的所有聊天？", forbidden: "这个页面只给管理员：请设置 [web] admin = true。",
+    sureSay: "发给最近 30 天的所有聊天？", forbidden: "这个页面只给管理员：请设置 [web] admin_token。",
     hour: "最近一小时", code: "配对码", addUser: "编号，如 telegram:123456789",
   },
 };
@@ -96,7 +98,7 @@ export function setUp(redraw) {
     const body = JSON.stringify({ token: $("token").value });
     const response = await fetch("/api/login", { method: "POST", body });
     if (response.ok) location.reload();
-    else { $("login-error").textContent = say("wrong"); $("token").select(); }
+    else { $("login-error").textContent = say(response.status === 429 ? "slow" : "wrong"); $("token").select(); }
   });
   translate();
 }
@@ -113,9 +115,24 @@ export async function ask(path, body) {
     $("token").focus();
     return null;
   }
-  const answer = await response.json();
+  // A proxy in between answers with a page of its own.
+  const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw Object.assign(new Error(answer.error?.message ?? response.statusText), { status: response.status });
   return answer;
+}
+
+// What `work` returns, tried again for as long as `wanted` while the server is away; null when nobody wants it any more.
+export async function patiently(work, wanted, lost) {
+  while (wanted()) {
+    try {
+      return await work();
+    } catch (error) {
+      lost(error);
+      if (error.status >= 400 && error.status < 500) return null;
+    }
+    await new Promise((done) => setTimeout(done, 2000));
+  }
+  return null;
 }
 
 export async function copy(text, made) {

@@ -1,0 +1,36 @@
+"""Which person a browser is, and how one who came with an earlier release's cookie keeps the conversations.
+
+In earlier releases a cookie was the person's number itself, from 2^62 on. Numbers derived from cookies are below
+that, so that nobody's number, which logs hold, can be shown as an earlier cookie to take what that person has.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from glmbot.messages import Dialogue, UserKey
+from glmbot_web.guard import DERIVED_BELOW, Guard
+from glmbot_web.normalize import PLATFORM
+
+__all__ = ["Persons"]
+
+_RELEASED_BELOW = 2**63
+_MOST_REMEMBERED = 10_000
+
+
+class Persons:
+    def __init__(self, guard: Guard, dialogue: Dialogue) -> None:
+        self._guard = guard
+        self._dialogue = dialogue
+        self._carried: set[int] = set()
+
+    async def of(self, request: web.Request) -> int:
+        """Raises 403 for a browser that has not opened a page yet, and StoreError."""
+        person = self._guard.needed_session(request)
+        cookie = int(self._guard.cookie(request))
+        if DERIVED_BELOW <= cookie < _RELEASED_BELOW and cookie not in self._carried:
+            await self._dialogue.moved(UserKey(PLATFORM, cookie), UserKey(PLATFORM, person))
+            if len(self._carried) >= _MOST_REMEMBERED:
+                self._carried.clear()
+            self._carried.add(cookie)
+        return person

@@ -1,0 +1,31 @@
+// What this browser remembers of its questions beside the server's history: those that were not sent or not answered,
+// and how an answer ended where there is more to say than that it did.
+
+const KEY = "questions", MOST = 200;
+const read = () => { try { return JSON.parse(localStorage.getItem(KEY)) ?? []; } catch { return []; } };
+const write = (entries) => { try { localStorage.setItem(KEY, JSON.stringify(entries.slice(-MOST))); } catch { /* private window, or full */ } };
+
+export const remembered = (conversation) => read().filter((entry) => entry.conversation === conversation);
+
+// The conversations that only this browser knows, with their first question.
+export function unknown(chats) {
+  const known = new Set(chats.map((chat) => chat.id)), found = new Map();
+  for (const entry of read()) {
+    if (!known.has(entry.conversation) && !found.has(entry.conversation)) found.set(entry.conversation, entry.question);
+  }
+  return [...found].map(([id, title]) => ({ id, title })).reverse();
+}
+
+export function remember(conversation, turn) {
+  // Another page of this browser may have written meanwhile.
+  const rest = read().filter((entry) => entry.conversation !== conversation || entry.ref !== turn.ref);
+  const { ref, question, state, notice, actions, sent } = turn;
+  write([...rest, { conversation, ref, question, state, notice, actions, sent }]);
+}
+
+export function drop(conversation, ref) {
+  write(read().filter((entry) => entry.conversation !== conversation || entry.ref !== ref));
+}
+
+export const forget = (conversation) => write(read().filter((entry) => entry.conversation !== conversation));
+export const forgetAll = () => write([]);
