@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -31,10 +32,10 @@ from glmbot.background import Background
 from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
-from glmbot.messages import ChatKind, CommandInfo, Dialogue, Message, Reply, Role
+from glmbot.messages import ChatKey, ChatKind, CommandInfo, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import TelegramOutlet
-from glmbot_telegram.normalize import PLATFORM, ForeignPress, Press, ShutOut, normalize
+from glmbot_telegram.normalize import PLATFORM, ForeignPress, Moved, Press, ShutOut, normalize
 from glmbot_telegram.request import BotApiRequest
 from glmbot_telegram.webhook import Webhook
 
@@ -45,6 +46,9 @@ _log = logging.getLogger(__name__)
 _REQUESTS_PER_SECOND = 30
 _DRAIN_S = 8.0
 _PAUSE_S = 3.0
+_MOST_MOVED = 1000
+_FEW_PACES = 1000
+_PACE_IDLE_S = 900.0
 _UPDATES = [Update.MESSAGE, Update.EDITED_MESSAGE, Update.CALLBACK_QUERY, Update.MY_CHAT_MEMBER]
 
 
@@ -89,6 +93,9 @@ class TelegramAdapter:
         self._presses = Background()
         self._overall = Pace(1 / _REQUESTS_PER_SECOND)
         self._paces: dict[int, Pace] = {}
+        self._most_paces = _FEW_PACES
+        # Groups that became supergroups of late.
+        self._moved: dict[int, int] = {}
         self._receiving: list[asyncio.Task[None]] = []
         self.webhook: Webhook | None = None
         self._bot: Bot
@@ -117,11 +124,16 @@ class TelegramAdapter:
     async def run(self) -> None:
         receive = asyncio.sleep(float("inf")) if self.webhook is not None else self._poll_updates()
         serve = self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        self._receiving = [asyncio.create_task(receive), asyncio.create_task(serve)]
         try:
-            await asyncio.gather(*self._receiving)
-        finally:
-            self._stop_receiving()
+            async with asyncio.TaskGroup() as group:
+                self._receiving = [
+                    group.create_task(_endless("receiving", receive)),
+                    group.create_task(_endless("answering", serve)),
+                ]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        # Stopped on purpose.
+        await asyncio.sleep(float("inf"))
 
     def interrupt(self) -> bool:
         return False
@@ -188,11 +200,23 @@ class TelegramAdapter:
             # Neither what was said nor by whom: an error's words may hold it.
             _log.warning("Telegram: an update that could not be read is left out (%s)", type(error).__name__)
             return
+        try:
+            await self._accept(taken)
+        except StoreError:
+            raise
+        except Exception as error:
+            # It would come again for ever, and nothing behind it.
+            _log.error("Telegram: an update that can't be taken is left out (%s)", type(error).__name__)
+
+    async def _accept(self, taken: Message | Press | ForeignPress | ShutOut | Moved | None) -> None:
+        """Raises StoreError."""
         match taken:
             case None:
                 return
             case Message():
-                await self._dialogue.accept(taken)
+                await self._dialogue.accept(self._where_it_is_now(taken))
+            case Moved():
+                await self._move(taken.old, taken.new)
             case ShutOut():
                 _log.info("Telegram: chat %s has shut the bot out", taken.chat)
             case ForeignPress():
@@ -201,20 +225,48 @@ class TelegramAdapter:
                 words = self._dialogue.text(taken.message.language, "button.not_yours")
                 self._presses.begin(self._answer_press(taken.query_id, words))
             case Press():
-                await self._dialogue.accept(taken.message)
+                await self._dialogue.accept(self._where_it_is_now(taken.message))
                 if taken.message.text != "/stop":
                     self._presses.begin(self._answer_press(taken.query_id))
+
+    async def _move(self, old: int, new: int) -> None:
+        """Raises StoreError."""
+        await self._dialogue.moved(ChatKey(PLATFORM, old), ChatKey(PLATFORM, new))
+        if old not in self._moved:
+            _log.info("Telegram: group %d became the supergroup %d, with all that belongs to it", old, new)
+        self._moved[old] = new
+        if len(self._moved) > _MOST_MOVED:
+            del self._moved[next(iter(self._moved))]
+
+    def _where_it_is_now(self, message: Message) -> Message:
+        """Updates may come in another order than things happened: what was said before a group moved is answered
+        where it is now."""
+        chat = self._moved.get(message.conversation.chat)
+        return (
+            message
+            if chat is None
+            else replace(message, conversation=replace(message.conversation, chat=chat))
+        )
 
     # ---- answering -------------------------------------------------------------------------------------------
 
     def _begin(self, message: Message, sent: Sequence[str]) -> None:
         chat, settings = message.conversation.chat, self._settings
         if chat not in self._paces:
+            self._drop_idle_paces()
             # Groups have negative ids.
             base = settings.group_edit_interval_s if chat < 0 else settings.edit_interval_s
             self._paces[chat] = Pace(base, within=self._overall)
-        outlet = TelegramOutlet(self._bot, message, drafts=settings.drafts)
+        outlet = TelegramOutlet(self._bot, message, drafts=settings.drafts, on_moved=self._move)
         self._deliveries.begin(message, outlet, self._paces[chat], sent)
+
+    def _drop_idle_paces(self) -> None:
+        """Looks at all only when they have doubled since."""
+        if len(self._paces) < self._most_paces:
+            return
+        since = asyncio.get_running_loop().time() - _PACE_IDLE_S
+        self._paces = {chat: pace for chat, pace in self._paces.items() if pace.ready_at > since}
+        self._most_paces = max(_FEW_PACES, 2 * len(self._paces))
 
     async def _stopped(self, message: Message, reply: Reply | None) -> None:
         """A stop's words stand over its button for a moment."""
@@ -245,6 +297,12 @@ class TelegramAdapter:
                     # An administrator who has not spoken to the bot yet has no chat with it; and not every Bot
                     # API server has menus (the library takes its 404 for a wrong token).
                     _log.debug("Telegram: no menu for %s: %s", scope, error)
+
+
+async def _endless(name: str, work: Coroutine[None, None, None]) -> None:
+    """Raises AdapterError when it ends all the same, so that the platform is visibly begun again."""
+    await work
+    raise AdapterError(f"Telegram: {name} ended by itself")
 
 
 def _menu_entry(info: CommandInfo) -> BotCommand:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, Re
 from glmbot.delivery.pieces import cut_reply
 from glmbot.delivery.split import utf16_length
 from glmbot.delivery.stream import Closed, Flooded, Gone, Missing, Piece, Reduced, Refused, Unreachable
+from glmbot.errors import StoreError
 from glmbot.messages import Attachment, ChatKind, Message, Reply
 from glmbot_telegram.normalize import button_data
 from glmbot_telegram.refusals import Meaning, meaning
@@ -29,6 +31,7 @@ from glmbot_telegram.render import NOTICE_ROOM, fits, render
 __all__ = ["TelegramOutlet"]
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 # Below the 4096 that Telegram takes: bullets and list indents may make the text longer than its source.
 _SPLIT_AT = 3600
@@ -41,8 +44,18 @@ class TelegramOutlet:
     # Nothing in sendMessage tells Telegram that it is the same message again.
     sends_once = False
 
-    def __init__(self, bot: Bot, message: Message, *, drafts: bool = False) -> None:
-        """drafts: show the growing answer by sendMessageDraft, which private chats alone have."""
+    def __init__(
+        self,
+        bot: Bot,
+        message: Message,
+        *,
+        drafts: bool = False,
+        on_moved: Callable[[int, int], Awaitable[None]] | None = None,
+    ) -> None:
+        """drafts: show the growing answer by sendMessageDraft, which private chats alone have.
+
+        on_moved is told the old and the new id of a group that became a supergroup; may raise StoreError.
+        """
         private = message.chat_kind is ChatKind.PRIVATE
         self.drafts = drafts and private and not message.in_place and not message.edits
         self._private = private
@@ -52,6 +65,9 @@ class TelegramOutlet:
         self._thread = message.conversation.thread or None
         quoted = int(message.ref) if message.ref and not private else None
         self._reply = ReplyParameters(quoted, allow_sending_without_reply=True) if quoted else None
+        self._on_moved = on_moved
+        # What was sent since the chat moved; None: it has not. Ids of before are other messages' there.
+        self._sent_here: set[str] | None = None
         self._draft_id = int(message.ref or 1)
         self._first = True
         # What Telegram refused entities or buttons for.
@@ -79,9 +95,12 @@ class TelegramOutlet:
         )
         # Only now: a first message that is refused is sent once more, and quotes the question then.
         self._first = False
+        if self._sent_here is not None:
+            self._sent_here.add(str(sent.message_id))
         return str(sent.message_id)
 
     async def edit(self, message_id: str, item: Piece | Attachment) -> None:
+        self._check_here(message_id)
         self._first = False
         if isinstance(item, Attachment):
             # "... or to add media to text messages": https://core.telegram.org/bots/api#editmessagemedia
@@ -113,6 +132,7 @@ class TelegramOutlet:
         )
 
     async def remove(self, message_id: str) -> None:
+        self._check_here(message_id)
         try:
             await self._ask(self._bot.delete_message(self._chat, int(message_id)))
         except (Closed, Gone, Reduced) as error:
@@ -152,8 +172,7 @@ class TelegramOutlet:
         except RetryAfter as error:
             raise Flooded(_seconds(error.retry_after)) from error
         except ChatMigrated as error:
-            # The old messages can't be edited there: the next try finds them missing and says all anew.
-            self._chat = error.new_chat_id
+            await self._move(error.new_chat_id)
             raise Unreachable("Telegram: the group became a supergroup") from error
         except (BadRequest, Forbidden) as error:
             refused = self._refused(str(error))
@@ -167,6 +186,23 @@ class TelegramOutlet:
             raise Unreachable(f"Telegram: {error}") from error
         except TelegramError as error:
             raise Unreachable(f"Telegram: {error}") from error
+
+    async def _move(self, chat: int) -> None:
+        """The old messages can't be edited there: the next try finds them missing and says all anew."""
+        old, self._chat, self._sent_here = self._chat, chat, set()
+        # Nor can what was said there be quoted.
+        self._reply = None
+        if self._on_moved is None:
+            return
+        try:
+            await self._on_moved(old, chat)
+        except StoreError as error:
+            # Telegram tells it in updates too, which are not confirmed before they are stored.
+            _log.warning("Telegram: that group %d became %d could not be recorded: %s", old, chat, error)
+
+    def _check_here(self, message_id: str) -> None:
+        if self._sent_here is not None and message_id not in self._sent_here:
+            raise Missing(f"{message_id} stands in the chat of before")
 
     def _refused(self, words: str) -> Exception | None:
         """What to raise. Where a part was refused, the next request has none of it."""

@@ -10,7 +10,7 @@ from telegram import Message as TelegramMessage
 
 from glmbot.messages import Addressed, ChatKind, ConversationKey, Message, UserKey
 
-__all__ = ["PLATFORM", "ForeignPress", "Press", "ShutOut", "button_data", "normalize"]
+__all__ = ["PLATFORM", "ForeignPress", "Moved", "Press", "ShutOut", "button_data", "normalize"]
 
 PLATFORM = "telegram"
 
@@ -46,16 +46,26 @@ class ShutOut:
     chat: int
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A group became a supergroup, which has another id. Both chats are told so, in either order."""
+
+    old: int
+    new: int
+
+
 def button_data(command: str, asker: int) -> str:
     """At most 64 bytes (https://core.telegram.org/bots/api#inlinekeyboardbutton)."""
     return f"{command}:{asker}"
 
 
-def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | ShutOut | None:
+def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | ShutOut | Moved | None:
     """In private everything counts. In groups it depends on the chat's mode, so every text is handed on with how
     it turns to the bot; what is meant for another bot is not."""
     if (query := update.callback_query) is not None:
         return _press(update.update_id, query) or ForeignPress(query.id)
+    if (said := update.message) is not None and (moved := _moved(said)) is not None:
+        return moved
     if (member := update.my_chat_member) is not None:
         return ShutOut(member.chat.id) if member.new_chat_member.status in ("kicked", "left") else None
     received = update.message or update.edited_message
@@ -87,6 +97,18 @@ def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | Shu
         addressed=addressed,
         media=media,
     )
+
+
+def _moved(said: TelegramMessage) -> Moved | None:
+    """Raises ValueError for what is no id."""
+    ends = (said.chat.id, said.migrate_to_chat_id) if said.migrate_to_chat_id else None
+    if said.migrate_from_chat_id:
+        ends = (said.migrate_from_chat_id, said.chat.id)
+    if ends is None:
+        return None
+    if any(type(end) is not int or end >= 0 for end in ends):
+        raise ValueError("a group's id is a number below 0")
+    return Moved(*ends)
 
 
 def _press(update_id: int, query: CallbackQuery) -> Press | None:

@@ -257,6 +257,8 @@ class DialogueManager:
 
     async def moved(self, old: UserKey | ChatKey, new: UserKey | ChatKey) -> None:
         await self._store.move(old, new, self._clock())
+        if isinstance(old, ChatKey):
+            await self._people.moved(old, new)
 
     async def conversations(
         self, user: UserKey, limit: int = 100, before: tuple[float, str] | None = None

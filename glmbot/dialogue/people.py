@@ -6,16 +6,20 @@ machine itself) lets that person in; nobody gets in by a code alone.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from glmbot.dialogue.access import Access
-from glmbot.messages import ChatKind, Message, Role, UserKey
+from glmbot.messages import ChatKey, ChatKind, Message, Role, UserKey
 from glmbot.store.base import Store
 
 __all__ = ["People", "Standing", "pair"]
 
+_log = logging.getLogger(__name__)
+
+_MOVED_FROM = "moved_from"
 _CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _CODE_LENGTH = 8
 _CODE_LIVES_S = 3600.0
@@ -51,9 +55,27 @@ class People:
                 role = Role.ADMIN
             elif decided == "blocked":
                 return Standing(None, True, user, chat)
-            elif decided == "user" or (message.chat_kind is ChatKind.GROUP and chat.get("access") == "user"):
+            elif decided == "user" or (
+                message.chat_kind is ChatKind.GROUP
+                and (chat.get("access") == "user" or self._listed_before(message.chat, chat))
+            ):
                 role = Role.USER
         return Standing(role, False, user, chat)
+
+    async def moved(self, old: ChatKey, new: UserKey | ChatKey) -> None:
+        """A chat has another number now: what the configuration says of the old one holds for it. Raises
+        StoreError."""
+        await self._store.set_setting(new, _MOVED_FROM, str(old.id))
+        if (old.platform, old.id) in self.access.chats:
+            _log.warning(
+                "[access] chats: write %s:%s instead of %s:%s, which is its number now; until then both hold",
+                new.platform, new.id, old.platform, old.id,
+            )  # fmt: skip
+
+    def _listed_before(self, chat: ChatKey, settings: Mapping[str, str]) -> bool:
+        """Whether the configuration lists the number that the chat had."""
+        former = settings.get(_MOVED_FROM, "")
+        return any(key == chat.platform and str(number) == former for key, number in self.access.chats)
 
     async def code_for(self, message: Message) -> str:
         """A stranger's pairing code, "" when too many wait already. Asked again it is the same."""

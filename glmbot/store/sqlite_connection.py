@@ -163,7 +163,7 @@ class SqliteConnection:
 
     def _look_at_files(self) -> None:
         """What is written into a file that was deleted or replaced is lost. Raises StoreUnavailable."""
-        for path, identity in self._files.items():
+        for path, identity in list(self._files.items()):
             if _identity(path) != identity:
                 raise StoreUnavailable(
                     f"{path}: was deleted or replaced while glmbot has it open; stop glmbot, put the right file"

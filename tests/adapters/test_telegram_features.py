@@ -355,8 +355,18 @@ async def test_menus_have_a_scope_and_a_language(
     assert "broadcast" not in menus["default", ""]
 
 
+async def raw_status(port: int, *headers: bytes, body: bytes = b"") -> int:
+    """What a webhook answers to such bytes, before the connection is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /telegram/hook HTTP/1.1\r\nHost: x\r\n" + b"\r\n".join(headers) + b"\r\n\r\n" + body)
+    async with asyncio.timeout(30):
+        answer = await reader.readline()
+    writer.close()
+    return int(answer.split()[1])
+
+
 async def test_a_webhook_takes_only_what_carries_the_secret_and_confirms_only_what_is_stored(
-    telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
+    telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/telegram/hook"
@@ -370,6 +380,24 @@ async def test_a_webhook_takes_only_what_carries_the_secret_and_confirms_only_wh
             for headers in ({}, {"X-Telegram-Bot-Api-Secret-Token": "guess"}):
                 async with client.post(url, json=update, headers=headers) as response:
                     assert response.status == 401
+            for header in (
+                b"\xff",
+                "s3cret-Tokené".encode(),
+                b"\xed\xa0\x80",
+                b"s3cret-Token\x01",
+                b"x" * 8000,
+            ):
+                # Half a body: nobody waits for the rest of it.
+                line = b"X-Telegram-Bot-Api-Secret-Token: " + header
+                assert await raw_status(port, line, b"Content-Length: 900000", body=b"{") in (400, 401)
+            assert await raw_status(port, b"Content-Length: x") == 400
+            right = b"X-Telegram-Bot-Api-Secret-Token: s3cret-Token"
+            assert await raw_status(port, right, b"Content-Length: 2000000", body=b" " * 2_000_000) == 413
+            assert (
+                await raw_status(port, right, b"Content-Encoding: gzip\r\nContent-Length: 2", body=b"{}")
+                == 415
+            )
+            idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(150)]
             headers = {"X-Telegram-Bot-Api-Secret-Token": "s3cret-Token"}
             for body in (b"", b"[]", b"{", b'{"update_id": "x"}', b"[" * 100_000):
                 async with client.post(url, data=body, headers=headers) as response:
@@ -387,7 +415,10 @@ async def test_a_webhook_takes_only_what_carries_the_secret_and_confirms_only_wh
         await telegram.say("again")
         await answered(telegram, sqlite_store, 2)
         assert telegram.webhook_answers[-3:] == [503, 503, 200]
+        for _, writer in idle:
+            writer.close()
     assert not any(name == "getUpdates" for name, _ in telegram.calls)
+    assert "Traceback" not in caplog.text
 
 
 async def test_who_blocks_the_bot_in_mid_answer_is_left_in_peace(
