@@ -145,7 +145,7 @@ class LocalEngine:
         stream = self._streams[sequence.id] = _Stream(Progress(prompt_tokens=len(prompt)))
         self.thread.submit(sequence, begun)
         try:
-            while stream.progress.finish is None:
+            while True:
                 try:
                     async with asyncio.timeout_at(late):
                         await stream.changed.wait()
@@ -154,7 +154,11 @@ class LocalEngine:
                 stream.changed.clear()
                 if stream.error is not None:
                     raise stream.error
-                yield stream.progress
+                # While who reads this works, the end may come: it is said too.
+                progress = stream.progress
+                yield progress
+                if progress.finish is not None:
+                    return
         finally:
             del self._streams[sequence.id]
             self.thread.cancel(sequence.id)
