@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import AsyncGenerator
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
@@ -124,7 +125,7 @@ async def test_an_answer_goes_on_in_the_new_chat_and_touches_no_other_message_th
         moved.append((before, after))
         raise StoreError("away for now")
 
-    async def replies() -> Any:
+    async def replies() -> AsyncGenerator[Reply]:
         yield Reply("the answer", ReplyState.FINAL)
 
     outlet = TelegramOutlet(bot, message, on_moved=on_moved)
@@ -138,7 +139,7 @@ async def test_an_answer_goes_on_in_the_new_chat_and_touches_no_other_message_th
 async def test_what_ends_by_itself_is_begun_again_visibly() -> None:
     dialogue = AsyncMock()
 
-    async def ends(_: str) -> Any:
+    async def ends(_: str) -> AsyncGenerator[Message]:
         return
         yield
 
