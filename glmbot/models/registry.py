@@ -37,6 +37,7 @@ from glmbot.models.glm.configuration import BlankInfillingConfig, is_blank_infil
 from glmbot.models.glm.family import open_tokenizer as open_glm_tokenizer
 from glmbot.models.glm.family import register_glm
 from glmbot.models.positions import CausalPositions, PositionScheme
+from glmbot.models.text_growth import refuse_growing_tokenizer
 
 __all__ = ["LoadedModel", "ModelShape", "empty_module", "load", "load_tokenizer", "model_shape", "opening"]
 
@@ -222,6 +223,8 @@ def _read_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
             f"{folder}: the tokenizer has {len(tokenizer)} tokens and the model {vocabulary}; "
             "they do not belong together"
         )
+    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
+        refuse_growing_tokenizer(folder, backend)
     return tokenizer
 
 

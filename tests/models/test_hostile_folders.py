@@ -20,6 +20,7 @@ from glmbot.models.family import read_json
 from glmbot.models.registry import load, load_tokenizer
 from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused
 from glmbot.models.text_cache import TextCache
+from glmbot.models.text_growth import growth
 
 MESSAGES = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 FOR_EVER = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
@@ -135,6 +136,23 @@ def test_a_tokenizer_that_panics_fails_that_text_alone(folder: Path) -> None:
     with pytest.raises(PromptInvalid, match="tokenizer fails"):
         chat.encode_chat("", (), "a" * 40 + "!")
     assert chat.encode_chat("", (), "hello")
+
+
+@pytest.mark.parametrize("part", ["normalizer", "decoder"])
+@pytest.mark.parametrize("pattern", [{"String": "a"}, {"Regex": "a|b"}, {"Regex": ""}])
+def test_replacements_that_fill_the_memory_are_refused(
+    folder: Path, part: str, pattern: dict[str, str]
+) -> None:
+    longer = {"type": "Replace", "pattern": pattern, "content": "a" * 16}
+    change(folder / "tokenizer.json", **{part: {"type": "Sequence", f"{part}s": [longer] * 9}})
+    with pytest.raises(ModelFileError, match=rf"tokenizer\.json: {part}: .* times longer"):
+        load_tokenizer(folder)
+
+
+def test_replacements_of_published_tokenizers_are_not() -> None:
+    for pattern, content in (({"String": " "}, "▁"), ({"Regex": " {2,}"}, " "), ({"String": "``"}, '"')):
+        each = {"type": "Replace", "pattern": pattern, "content": content}
+        assert growth({"type": "Sequence", "normalizers": [{"type": "NFKC"}, each, each]}) <= 4
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ud83d\ude00", "你\ud800"])
