@@ -48,7 +48,12 @@ __all__ = [
 
 # What every store can keep of a number.
 _LARGEST_ID = 2**63 - 1
-_TEXTS = ("update_id", "text", "user_name", "language", "ref", "replies_to", "quoted", "media", "source")
+# Characters that are kept of what a message says, and that its names and notes may have: more than platforms send.
+_LONGEST_TEXT = 1_000_000
+_KEPT = {"quoted": 10_000, "user_name": 256, "language": 64, "media": 256}
+_LONGEST_ID = 512
+_IDS = ("update_id", "ref", "replies_to", "source")
+_MOST_NOTES, _LONGEST_NOTE = 32, 4096
 _USER_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*):(?P<id>-?[0-9]{1,20})")
 _CHAT_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*)(:(?P<user>-?[0-9]{1,20}))?:chat:(?P<id>-?[0-9]{1,20})")
 
@@ -71,7 +76,7 @@ class UserKey:
         """Read "telegram:12345". Raises ValueError for anything else, a user name included."""
         match = _USER_KEY.fullmatch(text.strip())
         if match is None:
-            raise ValueError(f"{text!r} is not of the form platform:number, such as telegram:123456789")
+            raise ValueError(f"{text[:100]!r} is not of the form platform:number, such as telegram:123456789")
         return cls(match["platform"], int(match["id"]))
 
 
@@ -169,8 +174,9 @@ class Message:
     `media` names what came along and can't be read ("photo"). `own`: nobody asked; `text` is the bot's own words.
     `source` is what a person can't choose, where the platform's ids can be chosen: a network address or a token,
     hashed by the adapter. Limits hold for it too; "" where a person is known by the platform.
-    Text is made valid Unicode: JSON can carry half a surrogate pair, which no store and no socket takes. Raises
-    ValueError for what is no text, as a broken update may have it.
+    Text is made valid Unicode: JSON can carry half a surrogate pair, which no store and no socket takes; and it is
+    shortened where it is longer than platforms send it. Raises ValueError for what is no text, as a broken update
+    may have it, and for ids and notes that are too long to be any.
     """
 
     update_id: str
@@ -199,14 +205,32 @@ class Message:
         return ChatKey(self.conversation.platform, self.conversation.chat, owner)
 
     def __post_init__(self) -> None:
-        for name in _TEXTS:
-            given: object = getattr(self, name)
-            if not isinstance(given, str):
-                raise ValueError(f"{name} must be text, not {type(given).__name__}")
-            object.__setattr__(self, name, given.encode("utf-8", "replace").decode().replace("\x00", ""))
-        notes: list[object] = list(self.origin.values())
-        if any(type(note) is not str for note in notes):
-            raise ValueError("the notes of an origin must be text")
+        object.__setattr__(self, "text", _shortened(_valid("text", self.text)))
+        for name, length in _KEPT.items():
+            object.__setattr__(self, name, _valid(name, getattr(self, name))[:length])
+        for name in _IDS:
+            value = _valid(name, getattr(self, name))
+            if len(value) > _LONGEST_ID:
+                raise ValueError(f"{name} has {len(value)} characters, and at most {_LONGEST_ID} are read")
+            object.__setattr__(self, name, value)
+        if len(self.origin) > _MOST_NOTES:
+            raise ValueError(f"an origin has {len(self.origin)} notes, and at most {_MOST_NOTES} are kept")
+        notes = {_valid("origin", name): _valid("origin", note) for name, note in self.origin.items()}
+        if any(len(text) > _LONGEST_NOTE for text in (*notes, *notes.values())):
+            raise ValueError(f"a note of an origin has more than {_LONGEST_NOTE} characters")
+        object.__setattr__(self, "origin", notes)
+
+
+def _valid(name: str, given: object) -> str:
+    if not isinstance(given, str):
+        raise ValueError(f"{name} must be text, not {type(given).__name__}")
+    return given.encode("utf-8", "replace").decode().replace("\x00", "")
+
+
+def _shortened(text: str) -> str:
+    """What no model could read as a whole keeps its beginning and its end."""
+    half = _LONGEST_TEXT // 2 - 2
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:half]}\n…\n{text[-half:]}"
 
 
 def _check_ids(*ids: object) -> None:

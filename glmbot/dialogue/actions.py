@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 
 from glmbot import i18n
 from glmbot.dialogue import commands
-from glmbot.dialogue.administration import Administration, user_from
+from glmbot.dialogue.administration import Administration, bad_user, echo, user_from
+from glmbot.dialogue.answering import failed
 from glmbot.dialogue.commands import Command
 from glmbot.dialogue.export import export_of
 from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.prompt import Prompt
 from glmbot.engine.base import Engine
-from glmbot.errors import PrecisionError
+from glmbot.errors import EngineError, PrecisionError
 from glmbot.messages import Message, Reply, ReplyState, Role
 from glmbot.store.base import Store
 
 __all__ = ["CommandActions"]
+
+_log = logging.getLogger(__name__)
 
 _MB = 1_000_000
 
@@ -91,8 +95,7 @@ class CommandActions:
     async def _reset_user(self, argument: str, message: Message, language: str) -> Reply:
         user = user_from(argument, message)
         if user is None:
-            platform = message.user.platform
-            return await self._say(language, "reset.bad_user", given=argument, platform=platform)
+            return bad_user(argument, message, language)
         self._lanes.stop_user(user)
         conversations = await self._store.conversations(user)
         for conversation in conversations:
@@ -104,7 +107,11 @@ class CommandActions:
         return await self._say(language, "stop.done" if stopped else "stop.nothing")
 
     async def _context(self, message: Message, language: str, system: str) -> Reply:
-        prompt, answer = await self._measure(message, system)
+        try:
+            prompt, answer = await self._measure(message, system)
+        except (EngineError, ValueError) as error:
+            _log.error("%s: no prompt can be made: %s", message.conversation, str(error)[:500])
+            return failed(language, "answer.failed")
         return await self._say(
             language,
             "context.report",
@@ -184,7 +191,7 @@ class CommandActions:
             return
         wanted = next((each for each in self._engine.precisions if each == argument.lower()), None)
         if wanted is None:
-            yield await self._say(language, "precision.unknown", given=argument, available=available)
+            yield await self._say(language, "precision.unknown", given=echo(argument), available=available)
             return
         shares: asyncio.Queue[float | None] = asyncio.Queue()
         switch = asyncio.ensure_future(self._engine.set_precision(wanted, shares.put_nowait))

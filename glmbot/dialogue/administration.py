@@ -15,11 +15,17 @@ from glmbot.dialogue.people import pair
 from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role, UserKey
 from glmbot.store.base import Store
 
-__all__ = ["Administration", "Reloaded", "user_from"]
+__all__ = ["Administration", "Reloaded", "bad_user", "echo", "number_from", "user_from"]
 
 _MODES = ("mention", "all", "command")
 _LONGEST_PROMPT = 4000
+_LONGEST_BROADCAST = 4000
+_LARGEST_LIMIT = 1_000_000
 _DEAD_LISTED = 20
+_LONGEST_REASON = 300
+_LONGEST_ECHO = 64
+# Their people can be let in also by a process that does not serve them.
+_PLATFORMS = frozenset({"telegram", "discord", "web", "console"})
 _BROADCAST_REACHES_S = 30 * 86400.0
 
 
@@ -80,7 +86,7 @@ class Administration:
             return notice(language, "allow.here")
         user = user_from(command.argument, message)
         if user is None:
-            return _bad_user(command, message, language)
+            return bad_user(command.argument, message, language)
         await self._store.set_setting(user, "access", "user")
         await self._store.set_setting(user, "pairing", "")
         return notice(language, "allow.done", user=user)
@@ -91,7 +97,7 @@ class Administration:
             return notice(language, "block.here")
         user = user_from(command.argument, message)
         if user is None:
-            return _bad_user(command, message, language)
+            return bad_user(command.argument, message, language)
         if user == message.user:
             return notice(language, "block.self")
         await self._store.set_setting(user, "access", "blocked")
@@ -106,10 +112,12 @@ class Administration:
         who, _, given = command.argument.partition(" ")
         owner = message.chat if who == "here" else user_from(who, message)
         number = given.strip()
-        if owner is None or not (number in ("off", "none") or (number.isascii() and number.isdigit())):
+        if owner is None or not (
+            number in ("off", "none") or number_from(number, _LARGEST_LIMIT) is not None
+        ):
             return notice(language, "limit.usage")
         # "off" takes the special limit away, so that the configured one holds; "none" is no limit at all.
-        value = {"off": "", "none": "0"}.get(number, number)
+        value = {"off": "", "none": "0"}.get(number, number.lstrip("0") or "0")
         await self._store.set_setting(owner, "limit", value)
         return notice(language, "limit.done", owner=owner, limit=number)
 
@@ -128,7 +136,7 @@ class Administration:
         if not words:
             now = (await self._store.settings(message.chat)).get("prompt", "")
             now = now or self._answering.settings.system_prompt or "–"
-            return notice(language, "prompt.now", prompt=now)
+            return notice(language, "prompt.now", prompt=now[:_LONGEST_PROMPT])
         if words == "off":
             await self._store.set_setting(message.chat, "prompt", "")
             return notice(language, "prompt.off")
@@ -146,6 +154,8 @@ class Administration:
     async def _broadcast(self, command: Command, message: Message, language: str) -> Reply:
         if not command.argument:
             return notice(language, "broadcast.usage")
+        if len(command.argument) > _LONGEST_BROADCAST:
+            return notice(language, "broadcast.too_long", most=_LONGEST_BROADCAST)
         chats = await broadcast(
             self._store,
             command.argument,
@@ -174,7 +184,7 @@ class Administration:
                     number=number,
                     conversation=letter.message.conversation,
                     minutes=max(0, round((self._clock() - letter.at) / 60)),
-                    reason=letter.reason,
+                    reason=letter.reason[:_LONGEST_REASON],
                 )
                 for number, letter in enumerate(letters[:_DEAD_LISTED], 1)
             ]
@@ -184,7 +194,7 @@ class Administration:
                 "\n".join([i18n.text(language, "dead.title", count=len(letters)), *lines]),
             )
         which = which.strip()
-        number = int(which) if which.isascii() and which.isdigit() else 0
+        number = number_from(which, len(letters)) or 0
         if which != "all" and not 1 <= number <= len(letters):
             return notice(language, "dead.usage")
         done = 0
@@ -196,14 +206,24 @@ class Administration:
 def user_from(argument: str, message: Message) -> UserKey | None:
     """ "telegram:5", or "5" on the platform that the message came from."""
     try:
-        return UserKey.parse(argument if ":" in argument else f"{message.user.platform}:{argument}")
+        user = UserKey.parse(argument if ":" in argument else f"{message.user.platform}:{argument}")
     except ValueError:
         return None
+    return user if user.platform in _PLATFORMS or user.platform == message.user.platform else None
 
 
-def _bad_user(command: Command, message: Message, language: str) -> Reply:
-    return Reply(
-        "",
-        ReplyState.FINAL,
-        i18n.text(language, "reset.bad_user", given=command.argument or "–", platform=message.user.platform),
-    )
+def number_from(text: str, most: int) -> int | None:
+    """A whole number from 0 to `most`, written in digits; None for anything else, however long."""
+    if not text.isascii() or not text.isdigit() or len(text.lstrip("0")) > len(str(most)):
+        return None
+    number = int(text.lstrip("0") or "0")
+    return number if number <= most else None
+
+
+def bad_user(argument: str, message: Message, language: str) -> Reply:
+    return notice(language, "reset.bad_user", given=echo(argument) or "–", platform=message.user.platform)
+
+
+def echo(argument: str) -> str:
+    """The beginning of what somebody wrote, to be repeated to them."""
+    return argument if len(argument) <= _LONGEST_ECHO else f"{argument[:_LONGEST_ECHO]}…"

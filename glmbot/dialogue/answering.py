@@ -141,7 +141,14 @@ class Answering:
             yield await self._record(message, notice(language, "answer.question_refused"))
             return
         with span("prompt", parent=ticket.span) as traced:
-            prompt = await self.fit_apart(message, task.history, task.question, system, task.begun)
+            try:
+                prompt = await self.fit_apart(message, task.history, task.question, system, task.begun)
+            except (EngineError, ValueError) as error:
+                # It would end so each time: a template that refuses this history, a system prompt that is too
+                # long for the model that runs now.
+                _log.error("%s: no prompt can be made: %s", message.conversation, str(error)[:500])
+                yield await self._record(message, failed(language, "answer.failed"))
+                return
             traced.set_attribute("glmbot.turns", len(task.history))
         hints = [i18n.text(language, "answer.question_cut")] if prompt.question_cut else []
         if message.media and wish == "ask":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 
 from glmbot.messages import ConversationKey, Message, Role, UserKey
 from glmbot.store.base import Store
@@ -18,12 +19,8 @@ async def broadcast(store: Store, words: str, *, name: str, since: float, clock:
 
     name: of this broadcast; one that is repeated after a crash says nothing twice. Raises StoreError.
     """
-    chats = {
-        ConversationKey(each.platform, each.chat, 0, each.thread)
-        for each in await store.recent(since)
-        if each.platform not in _UNREACHABLE
-    }
-    for chat in sorted(chats, key=str):
+    chats = await asyncio.to_thread(_chats, await store.recent(since))
+    for chat in chats:
         message = Message(
             update_id=f"broadcast {name} {chat}",
             conversation=chat,
@@ -34,3 +31,8 @@ async def broadcast(store: Store, words: str, *, name: str, since: float, clock:
         )
         await store.accept(message, clock())
     return len(chats)
+
+
+def _chats(conversations: Iterable[ConversationKey]) -> Sequence[ConversationKey]:
+    reachable = (each for each in conversations if each.platform not in _UNREACHABLE)
+    return sorted({ConversationKey(each.platform, each.chat, 0, each.thread) for each in reachable}, key=str)

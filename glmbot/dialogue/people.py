@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from glmbot.dialogue.access import Access
 from glmbot.messages import ChatKey, ChatKind, Message, Role, UserKey
-from glmbot.store.base import Store
+from glmbot.store.base import Store, owner_from
 
 __all__ = ["People", "Standing", "pair"]
 
@@ -87,7 +87,7 @@ class People:
                 waiting[owner] = code
                 continue
             for name in ("pairing", "name"):
-                await self._store.set_setting(UserKey.parse(owner), name, "")
+                await self._store.set_setting(owner_from(owner), name, "")
         known = waiting.get(str(message.user))
         if known or len(waiting) >= _MOST_CODES:
             return known or ""
@@ -106,7 +106,8 @@ class People:
         first: dict[UserKey, Mapping[str, str]] = {}
         if not after:
             for owner, found in (await self._store.having("pairing", _MOST_CODES)).items():
-                first[UserKey.parse(owner)] = found
+                if isinstance(user := owner_from(owner), UserKey):
+                    first[user] = found
             for user in sorted((*self.access.admins, *self.access.users), key=str):
                 first[user] = await self._store.settings(user)
         both = [*((user, found) for user, found in first.items() if user not in page), *page.items()]
@@ -135,7 +136,9 @@ async def pair(store: Store, code: str, role: Role, now: float) -> UserKey | Non
     for owner, settings in (await store.having("pairing", _CODES_LOOKED_AT)).items():
         known = _valid_code(settings, now)
         if known and secrets.compare_digest(known.encode(), given):
-            user = UserKey.parse(owner)
+            user = owner_from(owner)
+            if not isinstance(user, UserKey):
+                continue
             await store.set_setting(user, "access", str(role))
             await store.set_setting(user, "pairing", "")
             return user

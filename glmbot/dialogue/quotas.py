@@ -77,8 +77,9 @@ def check_pending(pending: Pending, request: Completion, most: int) -> None:
 
 def hourly_limit(settings: Mapping[str, str], configured: int) -> int:
     """What an administrator set for a person or a chat, or what is configured."""
+    # Kept by an earlier release it may be any number of digits.
     given = settings.get("limit", "")
-    return int(given) if given.isascii() and given.isdigit() and len(given) < 10 else configured
+    return int(given[:9]) if given.isascii() and given.isdigit() else configured
 
 
 def _limits_of_all(source: str, settings: DialogueSettings) -> dict[str, int]:

@@ -45,6 +45,9 @@ class CharacterFormat:
     def finish_text(self, text: str) -> str:
         return text
 
+    def settled(self, text: str) -> int:
+        return len(text)
+
 
 class ScriptedEngine:
     """Says the frames of `says` one after the other. `holds`: an answer waits for it before it begins."""
