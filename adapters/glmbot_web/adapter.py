@@ -23,7 +23,7 @@ from glmbot.errors import AdapterError, StoreError
 from glmbot.messages import Dialogue, UserKey
 from glmbot_web.connections import BodyRoom, Connections, affordable
 from glmbot_web.delivery import Streams
-from glmbot_web.events import Renderer
+from glmbot_web.events import Listeners, Renderer
 from glmbot_web.guard import ROLE, Guard, person_of
 from glmbot_web.normalize import (
     LARGEST_BODY,
@@ -79,6 +79,7 @@ class WebAdapter:
         self._guard = Guard(token, admin_token, peers, everybody_is_admin=settings.admin)
         self._streams = Streams(dialogue)
         self._renderer = Renderer()
+        self._listeners = Listeners(self._renderer)
         self._bodies = BodyRoom(_ROOM_FOR_BODIES)
         self._said: dict[str, float] = {}
         self._runner: web.AppRunner | None = None
@@ -113,7 +114,7 @@ class WebAdapter:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/static/{name}", self._static),
-                *PageApi(self._dialogue, self._guard, persons, self._streams, self._renderer).routes(),
+                *PageApi(self._dialogue, self._guard, persons, self._streams, self._listeners).routes(),
                 *OperatorApi(self._dialogue, self._guard, persons, self._streams).routes(),
                 *OpenAiApi(self._dialogue, self._program).routes(),
             ]
@@ -155,6 +156,7 @@ class WebAdapter:
         if self._listening is not None:
             self._listening.close()
         await self._streams.drain(_DRAIN_S)
+        self._listeners.end()
         if self._runner is not None:
             await self._runner.cleanup()
         self._renderer.close()

@@ -142,14 +142,14 @@ class Listeners:
     """Who reads which stream. Of one person's connections the newest few count; an older one is ended."""
 
     def __init__(self, renderer: Renderer) -> None:
-        self._renderer = renderer
+        self.renderer = renderer
         self._frames: WeakKeyDictionary[Stream, _Frames] = WeakKeyDictionary()
         self._of: dict[int, list[asyncio.Task[Any]]] = {}
 
     async def send(self, request: web.Request, stream: Stream) -> web.StreamResponse:
         """Write the stream's snapshots as events until the answer has ended or the page has gone."""
         response = sse()
-        frames = self._frames.setdefault(stream, _Frames(self._renderer, stream))
+        frames = self._frames.setdefault(stream, _Frames(self.renderer, stream))
         with self._listening(stream.message.user.id, cast("asyncio.Task[Any]", asyncio.current_task())):
             await response.prepare(request)
             sent = _last_seen(request)
@@ -158,6 +158,12 @@ class Listeners:
             await response.write(b"event: end\ndata: {}\n\n")
             await response.write_eof()
         return response
+
+    def end(self) -> None:
+        """The server stops: who listens finds the answer again at the next one."""
+        for tasks in self._of.values():
+            for task in tasks:
+                task.cancel()
 
     @contextmanager
     def _listening(self, person: int, task: asyncio.Task[Any]) -> Generator[None]:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from glmbot.messages import ConversationKey, Dialogue, Role, UserKey
 from glmbot_web.delivery import Streams, TooManyStreams
-from glmbot_web.events import Listeners, Renderer
+from glmbot_web.events import Listeners
 from glmbot_web.guard import ROLE, Guard
 from glmbot_web.normalize import PLATFORM, BadRequest, Login, PageMessage, page_message, parse, parsed
 from glmbot_web.openai_api import openai_error
@@ -22,14 +22,13 @@ _LONGEST_TITLE = 80
 
 class PageApi:
     def __init__(
-        self, dialogue: Dialogue, guard: Guard, persons: Persons, streams: Streams, renderer: Renderer
+        self, dialogue: Dialogue, guard: Guard, persons: Persons, streams: Streams, listeners: Listeners
     ) -> None:
         self._dialogue = dialogue
         self._guard = guard
         self._persons = persons
         self._streams = streams
-        self._renderer = renderer
-        self._listeners = Listeners(renderer)
+        self._listeners = listeners
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -97,7 +96,7 @@ class PageApi:
         conversation = ConversationKey(PLATFORM, int(request.match_info["id"]), session)
         user = UserKey(PLATFORM, session)
         kept = await self._dialogue.history(conversation)
-        turns = await self._renderer.off_loop(
+        turns = await self._listeners.renderer.off_loop(
             lambda: [
                 {"ref": ref, "question": question, "text": answer, "html": to_html(answer)}
                 for ref, question, answer in kept

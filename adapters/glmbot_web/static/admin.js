@@ -5,10 +5,14 @@ import { $, ask, button, element, say, sayState, setUp } from "/static/words.js"
 const EVERY_MS = 2000;
 const MB = 1e6;
 let seen = null;
+// Where the page of people that is shown begins; "" is the first.
+let after = "";
+
+const overviewOf = () => ask(`/api/admin/overview?after=${encodeURIComponent(after)}`);
 
 async function look() {
   try {
-    const overview = await ask("/api/admin/overview");
+    const overview = await overviewOf();
     if (overview === null) return;
     seen = overview;
     draw();
@@ -52,6 +56,8 @@ function draw() {
   ]);
   // A limit that is being typed must not be swept away by the next look.
   if (!$("users").contains(document.activeElement)) rows("users", seen.users, userRow);
+  $("first").hidden = !after;
+  $("next").hidden = !seen.next_users;
   $("errors").replaceChildren(...seen.errors.toReversed().map(([at, level, text]) => {
     const item = element("li", level.toLowerCase());
     const time = element("time", "", new Date(at * 1000).toLocaleTimeString());
@@ -85,7 +91,7 @@ function userRow(user) {
 
 async function look1() {
   document.activeElement?.blur();
-  const overview = await ask("/api/admin/overview");
+  const overview = await overviewOf();
   if (overview !== null) { seen = overview; draw(); }
 }
 
@@ -121,6 +127,9 @@ function plot(id, points, unit) {
   svg.replaceChildren(path);
 }
 
+const turn = (to) => { after = to; look1().catch((error) => { $("message").textContent = error.message; }); };
+$("first").addEventListener("click", () => turn(""));
+$("next").addEventListener("click", () => turn(seen.next_users));
 $("add").addEventListener("submit", (event) => {
   event.preventDefault();
   if ($("added").value) command(`/allow ${$("added").value}`).then(look1);

@@ -19,7 +19,7 @@ const WORDS = {
     allow: "Let in", block: "Block", setLimit: "Set", conversation: "Conversation", state: "State",
     length: "Characters", age: "For", notice: "Notice to every chat", say: "Send", reload: "Reload configuration",
     sureSay: "Send this to every chat of the last 30 days?", forbidden: "This page is for administrators: set [web] admin_token.",
-    hour: "the last hour", code: "code", addUser: "Id, such as telegram:123456789",
+    first: "First page", next: "Next page", hour: "the last hour", code: "code", addUser: "Id, such as telegram:123456789",
   },
   zh: {
     chats: "对话", new: "新对话", question: "问点什么…", send: "发送", stop: "停止", retry: "重答",
@@ -38,7 +38,7 @@ const WORDS = {
     allow: "允许", block: "屏蔽", setLimit: "设置", conversation: "对话", state: "状态",
     length: "字数", age: "已用", notice: "通知所有聊天", say: "发送", reload: "重新读取配置",
     sureSay: "发给最近 30 天的所有聊天？", forbidden: "这个页面只给管理员：请设置 [web] admin_token。",
-    hour: "最近一小时", code: "配对码", addUser: "编号，如 telegram:123456789",
+    first: "第一页", next: "下一页", hour: "最近一小时", code: "配对码", addUser: "编号，如 telegram:123456789",
   },
 };
 
