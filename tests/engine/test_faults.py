@@ -18,7 +18,9 @@ from glmbot.engine import runner as runner_module
 from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
 from glmbot.engine.detokenizer import Detokenizer
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.engine.runner import ModelRunner
 from glmbot.errors import EngineError, EngineStopped, PrecisionError, PromptInvalid
+from glmbot.native.library import kernels
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -282,3 +284,23 @@ async def test_whatever_others_ask_for_a_running_answer_is_what_it_is_alone(
         shared.expected = await ask(shared, seed=7, temperature=1.0)  # pyright: ignore[reportAttributeAccessIssue]
     assert running == shared.expected  # pyright: ignore[reportAttributeAccessIssue]
     assert shared.stats().alive
+
+
+@pytest.mark.parametrize("factor", [-1.0, float("nan")])
+async def test_a_native_program_that_was_given_up_is_no_measure_for_later_switches(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    if kernels() is None:
+        pytest.skip("no C++ compiler here")
+    sound = await started(tiny_model)
+    expected = (await ask(sound)).text
+    await sound.close()
+    real = ModelRunner._by_program
+    monkeypatch.setattr(ModelRunner, "_by_program", lambda *arguments: real(*arguments) * factor)
+    engine = await started(tiny_model)
+    assert not engine.thread.runner.native
+    for precision in (Precision.BF16, Precision.INT8, Precision.FP32):
+        assert (await engine.set_precision(precision)).after is precision
+        assert not engine.thread.runner.native
+    assert (await ask(engine)).text == expected
+    await engine.close()
