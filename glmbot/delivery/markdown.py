@@ -7,7 +7,9 @@ that the model wrote: emphasis and escapes inside it are not Markdown's business
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
@@ -27,13 +29,9 @@ _NOT_IN_ADDRESSES = re.compile(
 )
 _HOST = re.compile(r"(?:[\w-]+(?:\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _MAIL = re.compile(r"mailto:[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)*", re.IGNORECASE)
-_BRACKETS = re.compile(
-    r"(?P<code>(?:^|(?<=\n)) {0,3}(?P<fence>`{3,}|~{3,})[^\n]*(?:\n.*?)??"
-    r"(?:\n {0,3}(?P=fence)[`~]*[ \t]*(?=\n|$)|$)"
-    r"|(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`))"
-    r"|\\\[(?P<block>.+?)\\\]|\\\((?P<inline>[^\n]+?)\\\)",
-    re.DOTALL,
-)
+# Where code or mathematics may begin; a fence's line as a whole.
+_OPENING = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})[^\n]*|(?P<ticks>`+)|\\(?P<bracket>[\[(])", re.MULTILINE)
+_TICKS = re.compile("`+")
 
 
 def make_parser() -> MarkdownIt:
@@ -49,15 +47,57 @@ def with_dollars(markdown: str) -> str:
     Lines stay lines, and end in \n alone, as the parser's own do.
     """
 
-    def rewrite(match: re.Match[str]) -> str:
-        if match["code"] is not None:
-            return match[0]
-        if match["block"] is not None:
-            return f"$${match['block'] if chr(10) in match['block'] else match['block'].strip()}$$"
-        return f"${match['inline'].strip()}$" if match["inline"].strip() else match[0]
-
     markdown = markdown.replace("\r\n", "\n").replace("\r", "\n")
-    return _BRACKETS.sub(rewrite, markdown) if "\\" in markdown else markdown
+    return "".join(_rewritten(markdown)) if "\\" in markdown else markdown
+
+
+def _rewritten(markdown: str) -> Iterator[str]:
+    """In one pass: whatever is not closed is looked for once, or 40 kB of brackets would take seconds."""
+    runs: defaultdict[int, list[int]] = defaultdict(list)
+    for run in _TICKS.finditer(markdown):
+        runs[len(run[0])].append(run.start())
+    find = _Ahead(markdown)
+    done = position = 0
+    while match := _OPENING.search(markdown, position):
+        start, position = match.span()
+        if match["fence"]:
+            marker = re.escape(match["fence"])
+            end = re.compile(rf"^ {{0,3}}{marker}[`~]*[ \t]*$", re.MULTILINE).search(markdown, position)
+            position = len(markdown) if end is None else end.end()
+        elif match["ticks"]:
+            same = runs[len(match["ticks"])]
+            behind = bisect_left(same, position)
+            if behind < len(same):
+                position = same[behind] + len(match["ticks"])
+        else:
+            block = match["bracket"] == "["
+            end_at = find.ahead("\\]" if block else "\\)", position + 1)
+            if end_at < 0 or (not block and 0 <= find.ahead("\n", position) < end_at):
+                continue
+            inside = markdown[position:end_at]
+            position = end_at + 2
+            dollars = "$$" if block else "$"
+            if block or inside.strip():
+                yield markdown[done:start]
+                yield f"{dollars}{inside if chr(10) in inside else inside.strip()}{dollars}"
+                done = position
+    yield markdown[done:]
+
+
+class _Ahead:
+    """The next place of a few texts, each looked for once on the way."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._known: dict[str, int] = {}
+
+    def ahead(self, wanted: str, start: int) -> int:
+        """-1: it comes no more. Call with rising `start`."""
+        known = self._known.get(wanted, -2)
+        if known == -1 or known >= start:
+            return known
+        self._known[wanted] = self._text.find(wanted, start)
+        return self._known[wanted]
 
 
 def may_link(address: str) -> bool:

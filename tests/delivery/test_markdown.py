@@ -1,14 +1,19 @@
-"""Which of a model's addresses may become links."""
+"""Which of a model's addresses may become links, and that no Markdown takes long to read."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmbot.delivery.markdown import may_link
+from glmbot.delivery.code_files import code_files
+from glmbot.delivery.markdown import make_parser, may_link, with_dollars
+from glmbot.delivery.split import split_markdown, utf16_length
+from glmbot_telegram.render import fits
 
 
 @pytest.mark.parametrize(
@@ -44,3 +49,58 @@ def test_no_other_scheme_whatever_the_address(address: str) -> None:
         assert parts.scheme in ("http", "https", "mailto")
         assert "@" not in parts.netloc
         assert parts.scheme == "mailto" or parts.hostname
+
+
+HOSTILE: dict[str, Callable[[int], str]] = {
+    "open brackets": lambda n: "\\[" * (n // 2),
+    "open parentheses": lambda n: "\\(" * (n // 2),
+    "open parentheses in lines": lambda n: "\\(\n" * (n // 3) + "\\)",
+    "brackets and code": lambda n: "\\[ `a` " * (n // 7),
+    "ever longer ticks": lambda n: "\\[" + "a".join("`" * i for i in range(1, int((2 * n) ** 0.5))),
+    "ticks": lambda n: "\\[" + "`a" * (n // 2),
+    "fences": lambda n: "\\[\n" + "```a\n" * (n // 5),
+    "one endless fence": lambda n: "~" * n,
+    "an endless fence and lines": lambda n: "`" * (n // 2) + "\n" + "a\n" * (n // 4),
+    "square brackets": lambda n: "[" * n,
+    "images": lambda n: "![[" * (n // 3),
+    "references": lambda n: "[a]: " * (n // 5),
+    "stars": lambda n: "**a *b " * (n // 7),
+    "strikes": lambda n: "~~a" * (n // 3),
+    "quotes": lambda n: "\n".join(">" * i + " a" for i in range(1, int((2 * n) ** 0.5))),
+    "headings": lambda n: "# a\n" * (n // 4),
+    "a wide table": lambda n: "|".join("a" * (n // 4)) + "\n" + "|".join("-" * (n // 4)) + "\n",
+    "dollars": lambda n: "$a " * (n // 3),
+    "markup": lambda n: "<![CDATA[" * (n // 9),
+    "accents": lambda n: "a" + "\u0301" * n,
+}
+
+
+def spent(work: Callable[[], object]) -> float:
+    """Seconds of processor time, the better of two."""
+    times: list[float] = []
+    for _ in range(2):
+        began = time.process_time()
+        work()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_markdown_takes_more_than_its_length_to_read(name: str) -> None:
+    """Four times as long may take eight times as long, not sixteen or more."""
+    parser = make_parser()
+
+    def cut(text: str) -> None:
+        split_markdown(text, 3600, utf16_length, fits)
+
+    for work in (with_dollars, parser.parse, cut, code_files):
+        short, long = HOSTILE[name](2_000), HOSTILE[name](8_000)
+        fits.cache_clear()
+        before = spent(lambda work=work, text=short: work(text))
+        fits.cache_clear()
+        after = spent(lambda work=work, text=long: work(text))
+        assert after < 8 * before + 0.15, f"{work}: {before:.3f} s, then {after:.3f} s"
+
+
+def test_forty_kilobytes_of_open_brackets_are_read_at_once() -> None:
+    assert spent(lambda: with_dollars("\\[" * 20_000)) < 0.5
