@@ -165,9 +165,9 @@ class DialogueManager:
     async def accept(self, message: Message, *, here: bool = False) -> bool:
         if message.chat_kind is ChatKind.GROUP and message.addressed is not Addressed.DIRECTLY:
             mode = (await self._store.settings(message.chat)).get("mode", "mention")
-            if message.addressed not in _MODES.get(mode, _MODES["mention"]) and not message.text.startswith(
-                "/"
-            ):
+            given = commands.parse(message.text)
+            is_command = given is not None and given.known
+            if message.addressed not in _MODES.get(mode, _MODES["mention"]) and not is_command:
                 return False
         if message.edits:
             command = commands.parse(message.text)

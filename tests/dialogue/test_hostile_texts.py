@@ -123,6 +123,14 @@ async def test_a_damaged_setting_spoils_nothing(
     await dialogue.overview()
 
 
+@pytest.mark.parametrize("text", ["/usr/bin/python is where I live", "/nosuchcommand", "hello", "/"])
+async def test_what_only_looks_like_a_command_is_not_for_the_bot(
+    dialogue: DialogueManager, text: str
+) -> None:
+    assert not await dialogue.accept(message(text, ANN, ChatKind.GROUP, addressed=Addressed.NOT))
+    assert await dialogue.accept(message("/help", ANN, ChatKind.GROUP, addressed=Addressed.NOT))
+
+
 @pytest.mark.parametrize(
     ("text", "most", "number"),
     [
