@@ -102,9 +102,9 @@ def opening(folder: Path) -> Generator[None]:
             # A file can hold names of any length.
             raise ModelFileError(_shortened(str(error))) from error
         raise
-    except GlmbotError:
+    except (GlmbotError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # a panic of the tokenizers' library is no Exception
         _log.debug("%s", folder, exc_info=True)
         words = _first_line(error)
         raise ModelFileError(f"{folder}: can't be opened ({type(error).__name__}: {words})") from error

@@ -155,6 +155,16 @@ def test_replacements_of_published_tokenizers_are_not() -> None:
         assert growth({"type": "Sequence", "normalizers": [{"type": "NFKC"}, each, each]}) <= 4
 
 
+def test_a_tokenizer_that_panics_while_it_is_opened_is_refused(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    fields = json.loads(file.read_text())
+    # Merges are cut by its length, whatever they are.
+    fields["model"]["continuing_subword_prefix"] = "e" + "\u0301" * 1000
+    file.write_text(json.dumps(fields))
+    with pytest.raises(ModelFileError, match="model"):
+        load_tokenizer(folder)
+
+
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ud83d\ude00", "你\ud800"])
 def test_half_a_surrogate_pair_is_text_like_any_other(folder: Path, text: str) -> None:
     chat = load_tokenizer(folder).chat_format
