@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from traceback import walk_tb
+from types import FrameType
 from typing import Any
 
 import discord
@@ -21,11 +23,18 @@ Take = Callable[[discord.Interaction[Any], str, str], Awaitable[None]]
 
 
 def _in_a_word(record: logging.LogRecord) -> bool:
-    """Who types fast asks for choices that come too late, and Discord refuses them: no fault, and no traceback."""
-    if record.exc_info and isinstance(error := record.exc_info[1], discord.HTTPException):
-        record.msg, record.args, record.exc_info = "Discord: choices were refused: %s", (error,), None
+    """Who types fast asks for choices that come too late, and Discord refuses them; or the request was malformed.
+    That is no fault of ours, and no traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and not any(_is_ours(frame) for frame, _ in walk_tb(error.__traceback__)):
+        words = str(error) if isinstance(error, discord.HTTPException) else type(error).__name__
+        record.msg, record.args, record.exc_info = "Discord: choices were refused (%s)", (words,), None
         record.levelno, record.levelname = logging.INFO, "INFO"
     return True
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith("glmbot")
 
 
 logging.getLogger("discord.app_commands.tree").addFilter(_in_a_word)
