@@ -253,6 +253,7 @@ class _Running:
         store = open_store(self.configuration)
         await store.open()
         stack.push_async_callback(store.close)
+        await store.check()
         for warning in await store.warnings():
             _log.warning("%s", warning)
         self._engine = await start_engine(self.configuration, on_progress)

@@ -260,7 +260,8 @@ class Inbox:
                     if isinstance(error, StoreUnavailable) and now - held.renewed_at > self._claim_s:
                         self.lose(conversation)
             else:
-                self._recovered()
+                if not self._damaged:
+                    self._recovered()
 
     async def _listen(self) -> None:
         while not self._closing:

@@ -179,7 +179,11 @@ class DialogueManager:
             # Telegram also reports edits that leave the text alone; and a command is not given twice.
             if unchanged or (command is not None and command.name != "ask"):
                 return False
-        return await self._inbox.accept(message, here=here)
+        try:
+            return await self._inbox.accept(message, here=here)
+        except StoreError:
+            self._readiness.doubt()
+            raise
 
     def assigned(self, platform: str) -> AsyncGenerator[Unfinished, None]:
         return self._inbox.assigned(platform)

@@ -52,6 +52,10 @@ class Readiness:
             found.append(Obstacle("store", words))
         return [*found, *self._troubles.now]
 
+    def doubt(self) -> None:
+        """The store has just failed somebody: what is known of it is no longer true."""
+        self._looked_at = float("-inf")
+
     async def _of_the_store(self) -> str:
         now = self._clock()
         if self._look is None and now - self._looked_at < _STORE_LOOKED_EVERY_S:
@@ -78,9 +82,10 @@ class Readiness:
         return ""
 
     def _note(self, trouble: str) -> str:
-        if trouble and trouble != self._store_trouble:
+        words = outward(trouble)
+        if words and words != self._store_trouble:
             _log.error("the store: %s", trouble)
-        elif self._store_trouble and not trouble:
+        elif self._store_trouble and not words:
             _log.info("the store answers again")
-        self._store_trouble = outward(trouble)
-        return self._store_trouble
+        self._store_trouble = words
+        return words

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
+
 from app.test_deploy import STATS
 from glmbot.background import Troubles
 from glmbot.dialogue.readiness import Readiness
@@ -85,3 +87,28 @@ def test_a_thousand_probes_in_a_second_ask_the_store_once() -> None:
         assert parts.asked == 1
 
     run_in_virtual_time(main())
+
+
+def test_a_store_that_has_just_failed_somebody_is_asked_again_at_once() -> None:
+    async def main() -> None:
+        parts = _Parts()
+        readiness = parts.readiness()
+        assert await readiness.obstacles() == []
+        parts.store_says = StoreError("it was deleted")
+        assert await readiness.obstacles() == [], "within a second"
+        readiness.doubt()
+        assert [str(each) for each in await readiness.obstacles()] == ["store: it was deleted"]
+
+    run_in_virtual_time(main())
+
+
+def test_a_trouble_that_lasts_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        parts = _Parts(store_says=StoreError("/a/b/c.sqlite3: another glmbot answers from this file"))
+        readiness = parts.readiness()
+        for _ in range(20):
+            await readiness.obstacles()
+            await asyncio.sleep(1.1)
+
+    run_in_virtual_time(main())
+    assert caplog.text.count("another glmbot") == 1
