@@ -148,7 +148,7 @@ async def test_the_bots_own_words_are_shown_as_they_are(store: Store) -> None:
 
 
 async def taken_by(thief: RedisStore) -> None:
-    await thief._redis.set(thief._key(CHAT, "claim"), thief.owner, px=60_000)
+    await thief._redis.set(thief._keys.of(CHAT, "claim"), thief.owner, px=60_000)
 
 
 async def test_after_a_loss_nothing_is_given_out_before_everything_given_has_ended(redis_url: str) -> None:
