@@ -8,18 +8,31 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from glmbot.backup_lines import (
+    LINE_BYTES,
+    OwnedSettings,
+    conversation_line,
+    parsed_line,
+    parsed_object,
+)
 from glmbot.errors import BackupError
 from glmbot.messages import ChatKey, ConversationKey, UserKey
-from glmbot.store.base import Store, StoredConversation, Turn, owner_from
+from glmbot.store.base import Store, StoredConversation
+from glmbot.store.private_chats import owner_now
+from glmbot.store.private_files import make_private
 
 __all__ = ["Restored", "back_up", "restore"]
 
-_VERSION = 1
+# 1 kept the settings of private chats under the chat's number alone.
+_VERSION = 2
+_READABLE = (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +45,16 @@ class Restored:
 
 
 async def back_up(store: Store, path: Path) -> int:
-    """Write everything to `path`, which appears only when it is whole. Returns the number of conversations.
+    """Write everything to `path`, which appears only when it is whole, for its owner's eyes alone. Returns the
+    number of conversations.
 
     Raises StoreError, and BackupError when the file can't be written.
     """
     unfinished = path.with_name(f"{path.name}.unfinished")
     conversations = lines = 0
     try:
-        unfinished.touch(mode=0o600)
+        unfinished.unlink(missing_ok=True)
+        make_private(unfinished)
         with gzip.open(unfinished, "wt", encoding="utf-8") as file:
 
             def write(line: Mapping[str, Any]) -> None:
@@ -47,7 +62,7 @@ async def back_up(store: Store, path: Path) -> int:
 
             write({"glmbot": "backup", "version": _VERSION})
             async for stored in store.everything():
-                write(_conversation_line(stored))
+                write(conversation_line(stored))
                 conversations += 1
                 lines += 1
             for owner, settings in (await store.all_settings()).items():
@@ -63,63 +78,71 @@ async def back_up(store: Store, path: Path) -> int:
 
 
 async def restore(store: Store, path: Path) -> Restored:
-    """Read all of the file before anything is written. Raises StoreError, and BackupError with file and line."""
-    lines = list(_read(path))
+    """Look at all of the file before anything is written.
+
+    Raises StoreError, and BackupError with file and line.
+    """
+    spoke: dict[tuple[str, int], set[tuple[ConversationKey, UserKey]]] = defaultdict(set)
+    version = 0
+    for version, line in _read(path):
+        if isinstance(line, StoredConversation) and version == 1:
+            where = (line.conversation.platform, line.conversation.chat)
+            spoke[where] |= {(line.conversation, turn.user) for turn in line.turns}
     conversations = kept = settings = 0
-    for line in lines:
+    for _, line in _read(path):
         if isinstance(line, StoredConversation):
             if await store.put(line):
                 conversations += 1
             else:
                 kept += 1
             continue
+        owner: UserKey | ChatKey | None = line.owner
+        if version == 1 and isinstance(owner, ChatKey):
+            owner = owner_now(owner, spoke[owner.platform, owner.id])
+        if owner is None:
+            continue
         for name, value in line.settings.items():
-            await store.set_setting(line.owner, name, value)
+            await store.set_setting(owner, name, value)
         settings += 1
     return Restored(conversations, kept, settings)
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    owner: UserKey | ChatKey
-    settings: Mapping[str, str]
-
-
-def _conversation_line(stored: StoredConversation) -> dict[str, Any]:
-    turns = [{**asdict(turn), "user": str(turn.user)} for turn in stored.turns]
-    return {"conversation": str(stored.conversation), "head": stored.head, "turns": turns}
-
-
-def _read(path: Path) -> Iterator[StoredConversation | _Settings]:
-    number, whole = 0, False
+def _read(path: Path) -> Iterator[tuple[int, StoredConversation | OwnedSettings]]:
+    """Each line with the file's version. Raises BackupError for a file that glmbot did not write to the end."""
+    number = version = 0
+    whole = False
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            for number, text in enumerate(file, 1):
-                line = cast(dict[str, Any], json.loads(text))
+        with gzip.open(path, "rb") as file:
+            while text := file.readline(LINE_BYTES + 1):
+                number += 1
+                if len(text) > LINE_BYTES:
+                    raise ValueError(f"is longer than {LINE_BYTES // 2**20} MiB")
+                line = parsed_object(text.decode())
                 if number == 1:
-                    if line.get("glmbot") != "backup" or line.get("version") != _VERSION:
-                        raise BackupError(f"{path}: is no backup that this version of glmbot wrote")
+                    version = line.get("version", 0)
+                    if line.get("glmbot") != "backup" or version not in _READABLE:
+                        raise BackupError(f"{path}: is no backup that this version of glmbot can read")
+                elif whole:
+                    raise ValueError("stands after the end")
                 elif "end" in line:
                     if line["end"] != number - 2:
                         raise BackupError(f"{path}: lines are missing; nothing was restored")
                     whole = True
-                elif "owner" in line:
-                    yield _Settings(owner_from(line["owner"]), dict(line["settings"]))
                 else:
-                    yield _conversation(line)
-    except BackupError:
-        raise
+                    found = parsed_line(line)
+                    yield version, _rooted(found) if isinstance(found, StoredConversation) else found
     except FileNotFoundError:
         raise BackupError(f"{path}: there is no such file") from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise BackupError(f"{path}, line {number + 1}: {error}; nothing was restored") from error
+    except ValueError as error:
+        raise BackupError(f"{path}, line {number}: {error}; nothing was restored") from error
     if not whole:
         raise BackupError(f"{path}: ends in the middle; nothing was restored")
 
 
-def _conversation(line: Mapping[str, Any]) -> StoredConversation:
-    written: list[dict[str, Any]] = line["turns"]
-    for fields in written:
-        fields["user"] = UserKey.parse(fields["user"])
-    turns = [Turn(**fields) for fields in written]
-    return StoredConversation(ConversationKey.parse(line["conversation"]), turns, int(line["head"]))
+def _rooted(stored: StoredConversation) -> StoredConversation:
+    """What follows a turn that is not there any more begins the conversation."""
+    ids = {turn.id for turn in stored.turns}
+    turns = [turn if turn.parent in ids else replace(turn, parent=0) for turn in stored.turns]
+    return replace(stored, turns=turns, head=stored.head if stored.head in ids else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,12 @@ _err = Console(stderr=True, highlight=False)
 
 _ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="Configuration file.", show_default=False)
+]
+_FileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--file", "-f", help="A new file that only you can read, instead of the terminal.", show_default=False
+    ),
 ]
 _UserArgument = Annotated[str, typer.Argument(help="Whose, like telegram:123456789.")]
 
@@ -61,11 +68,11 @@ def store_commands(load: Callable[[Path | None], Configuration]) -> typer.Typer:
         _say(f"{user} may talk to the bot now, as {'an administrator' if admin else 'a user'}")
 
     @app.command()
-    def key() -> None:
-        """Print a new key for [store] encryption_key. Without it nothing that it encrypted can be read again."""
+    def key(file: _FileOption = None) -> None:
+        """Make a new key for [store] encryption_key. Without it nothing that it encrypted can be read again."""
         from glmbot.store.sealed import new_key
 
-        sys.stdout.write(new_key() + "\n")
+        _put(new_key(), file)
 
     @app.command()
     def backup(
@@ -93,12 +100,12 @@ def store_commands(load: Callable[[Path | None], Configuration]) -> typer.Typer:
         )
 
     @app.command()
-    def export(user: _UserArgument, config: _ConfigOption = None) -> None:
-        """Print everything kept of a person, as JSON."""
-        from glmbot.dialogue.export import export_of
+    def export(user: _UserArgument, file: _FileOption = None, config: _ConfigOption = None) -> None:
+        """Everything kept of a person, as JSON."""
+        from glmbot.dialogue.export import whole_export_of
 
-        file, _ = with_store(config, lambda store: export_of(store, _user(user)))
-        sys.stdout.write(file.content.decode() + "\n")
+        exported, _ = with_store(config, lambda store: whole_export_of(store, _user(user)))
+        _put(exported.decode(), file)
 
     @app.command()
     def forget(
@@ -121,6 +128,19 @@ def _user(text: str) -> UserKey:
         return UserKey.parse(text)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def _put(text: str, file: Path | None) -> None:
+    if file is None:
+        sys.stdout.write(text + "\n")
+        return
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}; name a file that is not there yet") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+        opened.write(text + "\n")
+    _say(f"{file} is written, and only you can read it")
 
 
 def _say(words: str) -> None:

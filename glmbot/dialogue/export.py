@@ -1,30 +1,50 @@
-"""Everything kept of one person, as JSON for that person."""
+"""Everything kept of one person, as JSON for that person. Written a page at a time, beside everybody's answers."""
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
 from dataclasses import asdict
+from io import BytesIO
 
 from glmbot.messages import Attachment, UserKey
-from glmbot.store.base import Store
+from glmbot.store.base import ExportedConversation, Store
 
-__all__ = ["export_of"]
+__all__ = ["export_of", "whole_export_of"]
+
+# What chat platforms take without asking; what is longer is compressed.
+_SENT_AS_IT_IS = 4 * 2**20
 
 
 async def export_of(store: Store, user: UserKey) -> tuple[Attachment, int]:
     """The file, and how many turns are in it. Raises StoreError."""
-    exported = await store.export(user)
-    content = {
-        "user": str(user),
-        "settings": dict(await store.settings(user)),
-        "conversations": [
-            {
-                "conversation": str(entry.conversation),
-                "turns": [{**asdict(turn), "user": str(turn.user)} for turn in entry.turns],
-            }
-            for entry in exported
-        ],
-    }
-    file = json.dumps(content, ensure_ascii=False, indent=2).encode()
-    turns = sum(len(entry.turns) for entry in exported)
-    return Attachment("glmbot-export.json", file, "application/json"), turns
+    content, turns = await whole_export_of(store, user)
+    if len(content) <= _SENT_AS_IT_IS:
+        return Attachment("glmbot-export.json", content, "application/json"), turns
+    packed = await asyncio.to_thread(gzip.compress, content)
+    return Attachment("glmbot-export.json.gz", packed, "application/gzip"), turns
+
+
+async def whole_export_of(store: Store, user: UserKey) -> tuple[bytes, int]:
+    """UTF-8 JSON, and how many turns are in it. Raises StoreError."""
+    file, turns, last = BytesIO(), 0, ""
+    head = {"user": str(user), "settings": dict(await store.settings(user))}
+    file.write(json.dumps(head, ensure_ascii=False, indent=2)[:-2].encode() + b',\n  "conversations": [')
+    async for page in store.export_pages(user):
+        name = str(page.conversation)
+        if name != last:
+            begin = (
+                ("\n    ]}," if last else "") + '\n    {"conversation": ' + json.dumps(name) + ', "turns": ['
+            )
+            file.write(begin.encode())
+        lines = await asyncio.to_thread(_lines, page)
+        file.write((b"\n      " if name != last else b",\n      ") + lines)
+        turns, last = turns + len(page.turns), name
+    file.write(b"\n    ]}\n  ]\n}" if last else b"]\n}")
+    return file.getvalue(), turns
+
+
+def _lines(page: ExportedConversation) -> bytes:
+    turns = ({**asdict(turn), "user": str(turn.user)} for turn in page.turns)
+    return ",\n      ".join(json.dumps(turn, ensure_ascii=False) for turn in turns).encode()

@@ -20,12 +20,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.locks import Locks
 from glmbot.messages import ConversationKey, Message, UserKey
-from glmbot.store.base import Claim, StoredAnswer, message_from_json, message_to_json
+from glmbot.store.base import Claim, StoredAnswer, answer_from_json, message_from_json, message_to_json
+from glmbot.store.private_files import keep_private, make_private
 from glmbot.store.redis import RedisStore
 
 __all__ = ["JournaledRedisStore"]
@@ -38,6 +39,13 @@ _TAKEN_S = 20.0
 _PROCESSES = 64
 _IN_MIND_S = 60.0
 _IN_MIND = 5000
+# What each kind of step holds beside its message.
+_STEPS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "accept": {"at": (int, float)},
+    "mark": {"marks": dict},
+    "delivered": {"shown": list},
+    "finish": {"answer": dict, "turn": dict},
+}
 
 
 class JournaledRedisStore(RedisStore):
@@ -70,11 +78,11 @@ class JournaledRedisStore(RedisStore):
         self._told_to = self._connection.server
         mine: Path | None = None
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             for number in range(_PROCESSES):
                 path = self._path.with_stem(f"{self._path.stem}-{number}") if number else self._path
                 if mine is not None and not path.exists():
                     break
+                make_private(path.with_name(f"{path.name}.lock"))
                 lock = path.with_name(f"{path.name}.lock").open("ab")
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,7 +182,10 @@ class JournaledRedisStore(RedisStore):
                     _log.warning("%s; going on with the journal %s", error, self._path)
                 self._away_until = max(self._away_until, time.monotonic() + _TRY_AGAIN_S)
                 # In this thread: it is one small write, and its order matters.
-                self._db.execute("INSERT INTO steps (step) VALUES (?)", (json.dumps(step),))
+                try:
+                    self._db.execute("INSERT INTO steps (step) VALUES (?)", (json.dumps(step),))
+                except sqlite3.Error as full:
+                    raise StoreUnavailable(f"{error}; and the journal {self._path}: {full}") from error
                 self._kept += 1
                 return assumed
 
@@ -211,7 +222,11 @@ class JournaledRedisStore(RedisStore):
         try:
             while steps := self._db.execute("SELECT id, step FROM steps ORDER BY id LIMIT 100").fetchall():
                 for number, step in steps:
-                    await self._repeat(told_now := json.loads(step))
+                    try:
+                        await self._repeat(told_now := _checked(step))
+                    except (ValueError, TypeError, KeyError, OverflowError) as error:
+                        self._set_aside(number, error)
+                        continue
                     self._db.execute("DELETE FROM steps WHERE id = ?", (number,))
                     self._keep_in_mind(told_now)
                     told += 1
@@ -222,6 +237,13 @@ class JournaledRedisStore(RedisStore):
             self._kept = int(self._db.execute("SELECT COUNT(*) FROM steps").fetchone()[0])
             if told:
                 _log.info("%s is back: %d steps told, %d left", self._name, told, self._kept)
+
+    def _set_aside(self, number: int, error: Exception) -> None:
+        """A damaged step stays in the file, in a table of its own, and nobody waits for it."""
+        reason = f"{type(error).__name__}: {error}"[:300]
+        self._db.execute("INSERT INTO damaged SELECT id, step, ? FROM steps WHERE id = ?", (reason, number))
+        self._db.execute("DELETE FROM steps WHERE id = ?", (number,))
+        _log.error("%s: step %d is damaged and is left out (table damaged): %s", self._path, number, reason)
 
     async def _repeat(self, step: dict[str, Any], *, announce: bool = True) -> None:
         message = message_from_json(step["message"])
@@ -266,11 +288,35 @@ class JournaledRedisStore(RedisStore):
                 await super().finish(message, StoredAnswer(**step["answer"]), **step["turn"])
 
 
+def _checked(written: str) -> dict[str, Any]:
+    """Raises ValueError for what is no step that is written here."""
+    step = json.loads(written)
+    if not isinstance(step, dict):
+        raise ValueError("a step is a JSON object")
+    found = cast(dict[str, Any], step)
+    needed = _STEPS.get(found.get("do", ""))
+    if needed is None:
+        raise ValueError("a step says what is to be done")
+    message_from_json(found.get("message"))
+    for name, kind in needed.items():
+        if not isinstance(found.get(name), kind) or isinstance(found.get(name), bool):
+            raise ValueError(f"{name} is missing, or of another kind")
+    for text in (*found.get("shown", ()), *found.get("marks", {}).values()):
+        if not isinstance(text, str):
+            raise ValueError("what is shown or marked is text")
+    if "answer" in needed:
+        answer_from_json(json.dumps(found["answer"]))
+    return found
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    path.touch(mode=0o600)
+    make_private(path)
+    for ending in ("-wal", "-shm", ".lock"):
+        keep_private(path.with_name(f"{path.name}{ending}"))
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA secure_delete = ON")
     db.execute("CREATE TABLE IF NOT EXISTS steps (id INTEGER PRIMARY KEY AUTOINCREMENT, step TEXT)")
+    db.execute("CREATE TABLE IF NOT EXISTS damaged (id INTEGER PRIMARY KEY, step TEXT, reason TEXT)")
     return db

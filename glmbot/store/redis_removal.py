@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.private_chats import is_alone
 from glmbot.store.redis_claims import RedisClaims
@@ -12,7 +14,9 @@ from glmbot.store.redis_keys import TURN_PARTS, RedisKeys
 
 __all__ = ["RedisRemoval"]
 
-_TURNS_AT_ONCE = 50
+# So little that who waits for it does not notice.
+_TURNS_AT_ONCE = 10
+_PAUSE_S = 0.001
 _CONVERSATIONS_AT_ONCE = 10
 _INBOX_PARTS = ("inbox", "queue", "seen", "claim")
 
@@ -102,6 +106,7 @@ class RedisRemoval:
         removed, key = 0, self._keys.turns_of(conversation, user)
         while ids := await self._ask(self._redis.zrange(key, 0, _TURNS_AT_ONCE - 1)):
             removed += await self._histories.remove(conversation, str(user), ids)
+            await asyncio.sleep(_PAUSE_S)
         return removed
 
     async def _remove_messages(self, conversation: ConversationKey, user: UserKey) -> None:

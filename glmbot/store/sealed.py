@@ -6,6 +6,8 @@ newest first: that one seals, all of them open. Who wrote, where and when stays 
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -26,7 +28,13 @@ from glmbot.store.base import (
 
 __all__ = ["new_key", "sealed"]
 
+_log = logging.getLogger(__name__)
+
 _MARK = "sealed:"
+# In front of a text that begins like a sealed one by itself, and was not sealed.
+_PLAIN = f"{_MARK}plain:"
+# A Fernet token: version 0x80, eight bytes of time that begin with zeros, and at least 64 bytes more, in base64.
+_TOKEN = re.compile(r"gAAAAA[0-9A-Za-z_-]{92,}={0,2}")
 # A text that is always the same, by which a store is known to be sealed, and by which key.
 _WITNESS_OWNER = UserKey("glmbot", 0)
 _WITNESS = "sealed"
@@ -149,7 +157,7 @@ class _SealedStore:
         self, user: UserKey, limit: int, before: tuple[float, str] | None = None
     ) -> Sequence[ConversationSummary]:
         return [
-            replace(summary, title=self._opened(summary.title))
+            replace(summary, title=self._readable(str(user), summary.title))
             for summary in await self._store.conversation_summaries(user, limit, before)
         ]
 
@@ -173,12 +181,18 @@ class _SealedStore:
         return self._opened_settings(await self._store.all_settings())
 
     def _seal(self, text: str) -> str:
-        if self._newest is None or not text:
+        if not text:
             return text
+        if self._newest is None:
+            return _PLAIN + text if text.startswith(_MARK) else text
         return _MARK + self._newest.encrypt(text.encode()).decode()
 
     def _opened(self, text: str) -> str:
-        if self._all is None or not text.startswith(_MARK):
+        """Raises StoreError for what only another key opens. Whatever else begins like a sealed text is what
+        somebody wrote, before there was a key or a mark for that."""
+        if text.startswith(_PLAIN):
+            return text.removeprefix(_PLAIN)
+        if self._all is None or not _TOKEN.fullmatch(text.removeprefix(_MARK)) or not text.startswith(_MARK):
             return text
         try:
             return self._all.decrypt(text.removeprefix(_MARK)).decode()
@@ -188,11 +202,19 @@ class _SealedStore:
             ) from error
 
     def _opened_settings(self, found: Mapping[str, Mapping[str, str]]) -> Mapping[str, Mapping[str, str]]:
+        """Of many: what can't be opened is left out, so that one of them is not the end of the list."""
         return {
-            owner: self._opened_values(values)
+            owner: {name: text for name, value in values.items() if (text := self._readable(owner, value))}
             for owner, values in found.items()
             if owner != str(_WITNESS_OWNER)
         }
+
+    def _readable(self, owner: str, value: str) -> str:
+        try:
+            return self._opened(value)
+        except StoreError as error:
+            _log.error("a setting of %s is left out: %s", owner, error)
+            return ""
 
     def _opened_values(self, settings: Mapping[str, str]) -> Mapping[str, str]:
         return {name: self._opened(value) for name, value in settings.items()}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import time
+from collections.abc import Sequence
 
 from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.base import HOUR_S
@@ -17,6 +20,8 @@ CLEARED = (
 )
 # So little that who waits for it does not notice.
 _TURNS_AT_ONCE = 20
+_HELD_AT_MOST_S = 0.002
+_PAUSE_S = 0.001
 _ROWS_AT_ONCE = 100
 
 
@@ -30,6 +35,7 @@ async def forget(connection: SqliteConnection, user: UserKey) -> int:
             pass
         while found := await connection.write(lambda db: _remove_turns(db, user), durable=False):
             removed += found
+            await asyncio.sleep(_PAUSE_S)
         while await connection.write(lambda db: _clear_settings(db, user), durable=False):
             pass
         while await connection.write(lambda db: _clear_places(db, user), durable=False):
@@ -68,8 +74,7 @@ def expire(db: sqlite3.Connection, update_ids_before: float, turns_before: float
             "SELECT conversation, id FROM turns WHERE at < ? ORDER BY at LIMIT ?",
             (turns_before, _TURNS_AT_ONCE),
         ).fetchall()
-        for conversation, turn in rows:
-            remove_turn(db, conversation, turn)
+        _remove_some(db, rows)
     return db.total_changes > changes
 
 
@@ -85,6 +90,7 @@ async def reset(connection: SqliteConnection, conversation: str) -> int:
     removed = 0
     while found := await connection.write(lambda db: _remove_reset(db, conversation), durable=False):
         removed += found
+        await asyncio.sleep(_PAUSE_S)
     await connection.write(
         lambda db: db.execute("DELETE FROM resetting WHERE conversation = ?", (conversation,)), durable=False
     )
@@ -102,9 +108,7 @@ def _remove_reset(db: sqlite3.Connection, conversation: str) -> int:
         " AND id <= (SELECT upto FROM resetting WHERE conversation = ?1) ORDER BY id LIMIT ?2",
         (conversation, _TURNS_AT_ONCE),
     ).fetchall()
-    for (turn,) in rows:
-        remove_turn(db, conversation, turn)
-    return len(rows)
+    return _remove_some(db, [(conversation, turn) for (turn,) in rows])
 
 
 def _clear_inbox(db: sqlite3.Connection, user: UserKey) -> int:
@@ -119,9 +123,17 @@ def _remove_turns(db: sqlite3.Connection, user: UserKey) -> int:
         "SELECT conversation, id FROM turns WHERE user = ? ORDER BY conversation, at LIMIT ?",
         (str(user), _TURNS_AT_ONCE),
     ).fetchall()
-    for conversation, turn in rows:
+    return _remove_some(db, rows)
+
+
+def _remove_some(db: sqlite3.Connection, turns: Sequence[tuple[str, int]]) -> int:
+    """As many as can be removed before somebody would notice. Returns how many."""
+    until = time.perf_counter() + _HELD_AT_MOST_S
+    for done, (conversation, turn) in enumerate(turns, 1):
         remove_turn(db, conversation, turn)
-    return len(rows)
+        if time.perf_counter() > until:
+            return done
+    return len(turns)
 
 
 def _clear_settings(db: sqlite3.Connection, user: UserKey) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
 from glmbot.errors import StoreError
 from glmbot.messages import ConversationKey, Message, UserKey
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store, StoredAnswer, StoredConversation, Turn
 from glmbot.store.journal import JournaledRedisStore
 from glmbot.store.sealed import new_key, sealed
 from glmbot.store.sqlite import SqliteStore
@@ -111,6 +113,57 @@ async def test_a_key_can_be_changed_and_what_was_plain_stays_readable(tmp_path: 
     with pytest.raises(StoreError, match="another key"):
         await alone.unfinished("telegram")
     await alone.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sealed:hello",
+        "sealed:",
+        "sealed:plain:hello",
+        "sealed:" + Fernet(Fernet.generate_key()).encrypt(b"x").decode(),
+    ],
+)
+async def test_a_persons_own_text_is_never_taken_for_a_sealed_one(tmp_path: Path, text: str) -> None:
+    """Neither in a store without a key, nor when it is given one, nor afterwards."""
+    for number, keys in enumerate(([], [], [key := new_key()], [key]), 1):
+        store = sealed(SqliteStore(tmp_path / "store.sqlite3"), keys)
+        await store.open()
+        message = Message(str(number), HOME, ANN, text, user_name=text, quoted=text)
+        await store.accept(message, 1.0)
+        await store.finish(message, StoredAnswer(text, "final", text), question=text, at=1.0)
+        await store.set_setting(UserKey("telegram", number), "name", text)
+        assert [entry.message for entry in await store.unfinished("telegram")] == [
+            replace(message, update_id=str(each)) for each in range(1, number + 1)
+        ]
+        assert [(turn.question, turn.answer) for turn in await store.last_turns(HOME, 9)] == [
+            (text, text)
+        ] * number
+        assert {each["name"] for each in (await store.all_settings()).values()} == {text}
+        assert [each.title for each in await store.conversation_summaries(ANN, 9)] == [text]
+        await store.close()
+
+
+async def test_what_an_earlier_release_kept_of_such_a_text_is_readable(tmp_path: Path) -> None:
+    """It wrote a person's "sealed:" as it was. And nobody can end the list of all people by a name of that kind."""
+    inner = SqliteStore(tmp_path / "store.sqlite3")
+    await inner.open()
+    strange = "sealed:" + Fernet(Fernet.generate_key()).encrypt(b"x").decode()
+    await inner.set_setting(UserKey("telegram", 666), "name", strange)
+    await inner.set_setting(UserKey("telegram", 667), "name", "sealed:me")
+    await inner.set_setting(ANN, "language", "zh")
+    await inner.put(StoredConversation(HOME, [Turn(1, ANN, "sealed:hello", "ok", 1.0)], 1))
+    await inner.close()
+    store = sealed(SqliteStore(tmp_path / "store.sqlite3"), [new_key()])
+    await store.open()
+    assert [turn.question for turn in await store.last_turns(HOME, 9)] == ["sealed:hello"]
+    assert await store.all_settings() == {
+        str(ANN): {"language": "zh"},
+        "telegram:666": {},
+        "telegram:667": {"name": "sealed:me"},
+    }
+    assert len(await store.people(9)) == 3
+    await store.close()
 
 
 def test_what_is_no_key_is_refused_in_words(tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""The lines of a backup: written, and read back from a file that may hold anything. Pure.
+
+Whatever is not as glmbot writes it is refused with words that say where it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.store.base import StoredConversation, Turn, owner_from
+
+__all__ = ["LINE_BYTES", "OwnedSettings", "conversation_line", "parsed_line", "parsed_object"]
+
+# A conversation is one line; that of a hundred thousand turns has about 60 MB.
+LINE_BYTES = 256 * 2**20
+_LARGEST_ID = 2**53
+_LATEST = 1e11
+_LONGEST_SETTING = 100_000
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TURN_FIELDS = frozenset({"id", "user", "question", "answer", "at", "parent", "ref"})
+_KNOWN_VALUES = {
+    "access": re.compile(r"admin|user|blocked"),
+    "limit": re.compile(r"[0-9]{1,15}"),
+    "mode": re.compile(r"mention|all|command"),
+    "pairing": re.compile(r"[A-Z0-9]{1,32} [0-9]{1,12}(\.[0-9]{1,20})?"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedSettings:
+    owner: UserKey | ChatKey
+    settings: Mapping[str, str]
+
+
+def conversation_line(stored: StoredConversation) -> dict[str, Any]:
+    turns = [{**asdict(turn), "user": str(turn.user)} for turn in stored.turns]
+    return {"conversation": str(stored.conversation), "head": stored.head, "turns": turns}
+
+
+def parsed_object(text: str) -> dict[str, Any]:
+    """Raises ValueError for what is no JSON object, or one nested without end."""
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError("is no JSON object")
+    return cast(dict[str, Any], found)
+
+
+def parsed_line(line: Mapping[str, Any]) -> StoredConversation | OwnedSettings:
+    """Raises ValueError for what glmbot does not write."""
+    return _settings(line) if "owner" in line else _conversation(line)
+
+
+def _conversation(line: Mapping[str, Any]) -> StoredConversation:
+    _only(line, frozenset({"conversation", "head", "turns"}), "a conversation")
+    name = ConversationKey.parse(_text(line["conversation"], "conversation"))
+    if not isinstance(line["turns"], list):
+        raise ValueError("turns must be a list")
+    written = cast(list[Any], line["turns"])
+    turns = [_turn(each, f"turn {number}") for number, each in enumerate(written, 1)]
+    ids = {turn.id: turn.parent for turn in turns}
+    if len(ids) != len(turns):
+        raise ValueError("two turns have the same id")
+    _refuse_circles(ids)
+    return StoredConversation(name, turns, _number(line["head"], "head"))
+
+
+def _turn(written: object, where: str) -> Turn:
+    if not isinstance(written, dict):
+        raise ValueError(f"{where} is no JSON object")
+    fields = cast(dict[str, Any], written)
+    _only(fields, _TURN_FIELDS, where)
+    at = fields["at"]
+    if not isinstance(at, (int, float)) or isinstance(at, bool) or not math.isfinite(at) or abs(at) > _LATEST:
+        raise ValueError(f"{where}: at must be a time in seconds")
+    number = _number(fields["id"], f"{where}: id")
+    if number == 0:
+        raise ValueError(f"{where}: ids begin with 1")
+    return Turn(
+        number,
+        UserKey.parse(_text(fields["user"], f"{where}: user")),
+        _text(fields["question"], f"{where}: question"),
+        _text(fields["answer"], f"{where}: answer"),
+        float(at),
+        _number(fields["parent"], f"{where}: parent"),
+        _text(fields["ref"], f"{where}: ref"),
+    )
+
+
+def _refuse_circles(parents: Mapping[int, int]) -> None:
+    """A turn may follow one that is not there (it has had its time), but never itself."""
+    safe: set[int] = set()
+    for start in parents:
+        way: set[int] = set()
+        turn = start
+        while turn in parents and turn not in safe:
+            if turn in way:
+                raise ValueError(f"turn {turn} follows itself")
+            way.add(turn)
+            turn = parents[turn]
+        safe |= way
+
+
+def _settings(line: Mapping[str, Any]) -> OwnedSettings:
+    _only(line, frozenset({"owner", "settings"}), "settings")
+    owner = owner_from(_text(line["owner"], "owner"))
+    if not isinstance(line["settings"], dict):
+        raise ValueError("settings must be a JSON object")
+    found: dict[str, str] = {}
+    for name, value in cast(dict[str, Any], line["settings"]).items():
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r:.80} is no name of a setting")
+        text = _text(value, f"setting {name}")
+        known = _KNOWN_VALUES.get(name)
+        if len(text) > _LONGEST_SETTING or (known is not None and text and not known.fullmatch(text)):
+            raise ValueError(f"setting {name} can't be {text!r:.80}")
+        found[name] = text
+    return OwnedSettings(owner, found)
+
+
+def _only(line: Mapping[str, Any], names: frozenset[str], what: str) -> None:
+    if missing := sorted(names - line.keys()):
+        raise ValueError(f"{what} has no {missing[0]}")
+    if strange := sorted(line.keys() - names):
+        raise ValueError(f"{what} has {strange[0]!r:.80}, which this version does not know")
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{what} must be text, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} holds half a character") from None
+    return value
+
+
+def _number(value: object, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_ID:
+        raise ValueError(f"{what} must be a whole number of at most 53 bits, not {value!r:.80}")
+    return value
