@@ -30,7 +30,8 @@ def affordable(wanted: int) -> int:
         used = 64
     if limit == resource.RLIM_INFINITY:
         return wanted
-    return max(_FEWEST, min(wanted, limit - used - _KEPT_FREE))
+    # The last third is for those that are accepted and not counted yet, or closed and not gone yet.
+    return max(_FEWEST, min(wanted, (limit - used - _KEPT_FREE) * 2 // 3))
 
 
 class Connections:
@@ -48,7 +49,7 @@ class Connections:
     @property
     def backlog(self) -> int:
         """So few are accepted before the first of them is counted."""
-        return max(1, min(128, self._most // 4))
+        return max(1, min(32, self._most // 8))
 
     @contextmanager
     def busy(self, request: web.Request, address: str) -> Generator[None]:
