@@ -27,7 +27,7 @@ from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.messages import CommandInfo, ConversationKey, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
-from glmbot_discord.delivery import ChannelOutlet, InteractionOutlet
+from glmbot_discord.delivery import ChannelOutlet, InteractionOutlet, remove_answer
 from glmbot_discord.events import forgiving, read
 from glmbot_discord.normalize import PLATFORM, carried_over, from_interaction, from_message, from_press
 from glmbot_discord.slash import CommandTree, add_commands
@@ -155,9 +155,7 @@ class DiscordAdapter:
             _log.error("Discord: a deleted question could not be taken back: %s", error)
             return
         channel = self._client.get_partial_messageable(conversation.thread or conversation.chat)
-        for each in sorted(shown):
-            with suppress(discord.HTTPException):
-                await channel.get_partial_message(int(each)).delete()
+        await remove_answer(channel, sorted(shown))
 
     async def take_command(self, interaction: discord.Interaction[Any], name: str, text: str) -> None:
         ephemeral = name not in _PUBLIC_COMMANDS
@@ -210,10 +208,16 @@ class DiscordAdapter:
             self._questions[int(message.ref)] = message.conversation
             if len(self._questions) > _QUESTIONS_KEPT:
                 self._questions.popitem(last=False)
-        outlet = (InteractionOutlet if "token" in message.origin else ChannelOutlet)(self._client, message)
+        kind = InteractionOutlet if "token" in message.origin else ChannelOutlet
+        outlet = kind(self._client, message, lambda key: self._words(message, key))
         channel = message.conversation.thread or message.conversation.chat
         pace = self._paces.setdefault(channel, Pace(self._settings.edit_interval_s))
         self._deliveries.begin(message, outlet, pace, sent)
+
+    def _words(self, message: Message, key: str) -> str:
+        """In both languages where Discord does not say which one its author reads."""
+        languages = (message.language,) if message.language else ("en", "zh")
+        return "\n".join(dict.fromkeys(self._dialogue.text(each, key) for each in languages))
 
 
 async def _acknowledged(answer: Awaitable[Any]) -> bool:

@@ -1,26 +1,28 @@
-"""One answer's messages on Discord, and what Discord's refusals mean.
+"""One answer's messages on Discord.
 
 discord.py waits out ordinary rate limits by itself, bucket by bucket; longer ones come back as Flooded.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
-import aiohttp
 import discord
 
 from glmbot.delivery.pieces import cut_reply
 from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Refused, Unreachable
 from glmbot.messages import Attachment, Message, Reply
 from glmbot_discord.normalize import button_id, is_thread_of
+from glmbot_discord.refusals import Closed, Expired, Partly, ask, code_of, reason_of
 from glmbot_discord.render import NOTICE_ROOM, fits, render
 
-__all__ = ["ChannelOutlet", "InteractionOutlet"]
+__all__ = ["ChannelOutlet", "InteractionOutlet", "remove_answer"]
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -28,13 +30,16 @@ _log = logging.getLogger(__name__)
 # Below the 2000 that Discord takes: small print and a table's code fence need room.
 _SPLIT_AT = 1700
 _NOBODY = discord.AllowedMentions.none()
-_UNKNOWN_MESSAGE = 10008
+_UNKNOWN_CHANNEL = 10003
 _THREAD_EXISTS = 160004
-# An interaction's token after 15 minutes: https://discord.com/developers/docs/topics/opcodes-and-status-codes#json
-_EXPIRED = (50027, 10015, 10062)
 _LONGEST_THREAD_NAME = 90
 _THREAD_RESTS_MINUTES = 1440
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0)
+_LONGEST_PAUSE_S = 60.0
 _ORIGINAL: Any = "@original"
+
+Words = Callable[[str], str]
+"""A line of the bot's own by its name, in the language of whom it is for."""
 
 
 class _Buttons(discord.ui.View):
@@ -47,8 +52,9 @@ class _Buttons(discord.ui.View):
 class _Outlet:
     drafts = False
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, words: Words) -> None:
         self._asker = message.conversation.user or message.user.id
+        self._words = words
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
         return cut_reply(reply, _SPLIT_AT, notice_room=NOTICE_ROOM, measure=len, accepts=fits)
@@ -63,6 +69,11 @@ class _Outlet:
             view.add_item(button)
         return view
 
+    def _without_file(self, attachment: Attachment, error: Exception) -> Piece:
+        """What stands where a file was refused, so that the rest of the answer is not held up."""
+        _log.warning("Discord: %s could not be attached: %s", attachment.name, error)
+        return Piece("", self._words("discord.may_not_attach"))
+
     async def draft(self, piece: Piece) -> None:
         raise NotImplementedError
 
@@ -72,8 +83,11 @@ class ChannelOutlet(_Outlet):
 
     sends_once = True
 
-    def __init__(self, client: discord.Client, message: Message) -> None:
-        super().__init__(message)
+    def __init__(
+        self, client: discord.Client, message: Message, words: Words, *, explains: bool = True
+    ) -> None:
+        super().__init__(message, words)
+        self._explains = explains
         self._client = client
         self._message = message
         conversation = message.conversation
@@ -84,47 +98,116 @@ class ChannelOutlet(_Outlet):
         # With a nonce Discord itself drops a send that is repeated after a lost answer, or by the next process.
         name = f"{message.update_id} {conversation}"
         self._nonce = hashlib.sha256(name.encode()).hexdigest()[:18]
+        # Messages that could not be edited any more; what stands in them is said anew below.
+        self._left_behind: list[str] = []
 
     async def send(self, item: Piece | Attachment, place: str) -> str:
         if self._opens_thread:
             await self._open_thread()
-        extra: dict[str, Any] = {"reference": self._reference} if place == "0" and self._reference else {}
+        try:
+            sent = await self.in_open_thread(lambda: self._send_somehow(item, place))
+        except (Gone, Closed) as error:
+            await self._explain(error)
+            raise Gone(str(error)) from error
+        await self._clear_away()
+        return sent
+
+    async def _send_somehow(self, item: Piece | Attachment, place: str) -> str:
+        """Without the part of it that was refused, where that is not the words themselves."""
+        try:
+            return await self._send(item, place, whole=True)
+        except (Gone, Refused) as error:
+            if isinstance(item, Attachment) and not isinstance(error, Closed):
+                return await self._send(self._without_file(item, error), place, whole=False)
+            if isinstance(error, Partly) or type(error) is Refused:
+                _log.warning("Discord: without its reference and its buttons: %s", error)
+                self._reference = None
+                return await self._send(item, place, whole=False)
+            raise
+
+    async def _send(self, item: Piece | Attachment, place: str, *, whole: bool) -> str:
+        extra: dict[str, Any] = {}
+        if place == "0" and self._reference is not None and whole:
+            extra["reference"] = self._reference
         if isinstance(item, Attachment):
             extra["file"] = _file(item)
         else:
             extra["content"] = render(item.text, item.notice)
-            if view := self._buttons(item):
+            if whole and (view := self._buttons(item)):
                 extra["view"] = view
-        try:
-            sent = await _ask(
-                self._channel.send(
-                    **extra,
-                    mention_author=False,
-                    allowed_mentions=_NOBODY,
-                    nonce=f"{self._nonce}-{place}",
-                    suppress_embeds=True,
-                )
-            )
-        except Gone:
-            await self._explain()
-            raise
-        return str(sent.id)
+        sent = self._channel.send(
+            **extra,
+            mention_author=False,
+            allowed_mentions=_NOBODY,
+            nonce=f"{self._nonce}-{place}",
+            suppress_embeds=True,
+        )
+        return str((await ask(sent)).id)
 
     async def edit(self, message_id: str, item: Piece | Attachment) -> None:
-        self._opens_thread = False
+        try:
+            await self.in_open_thread(lambda: self._edit(message_id, item))
+        except Closed as error:
+            # A message may be written where an old one can't be changed; it opens a thread that nobody locked.
+            self._left_behind.append(message_id)
+            raise Missing(str(error)) from error
+        except Gone as error:
+            if not (is_thread_of(self._message) and code_of(error.__cause__) == _UNKNOWN_CHANNEL):
+                raise
+            # No thread could be opened for it then, so that it stands in the channel.
+            self._channel = self._client.get_partial_messageable(self._message.conversation.chat)
+            await self._edit(message_id, item)
+
+    async def _edit(self, message_id: str, item: Piece | Attachment) -> None:
         partial = self._channel.get_partial_message(int(message_id))
         if isinstance(item, Attachment):
-            await _ask(partial.edit(content=None, attachments=[_file(item)], allowed_mentions=_NOBODY))
-            return
+            try:
+                await ask(partial.edit(content=None, attachments=[_file(item)], allowed_mentions=_NOBODY))
+                return
+            except (Gone, Refused) as error:
+                if isinstance(error, Closed):
+                    raise
+                item = self._without_file(item, error)
         content = render(item.text, item.notice)
-        await _ask(partial.edit(content=content, allowed_mentions=_NOBODY, view=self._buttons(item)))
+        try:
+            await ask(partial.edit(content=content, allowed_mentions=_NOBODY, view=self._buttons(item)))
+        except Partly:
+            await ask(partial.edit(content=content, allowed_mentions=_NOBODY))
 
     async def remove(self, message_id: str) -> None:
-        await _ask(self._channel.get_partial_message(int(message_id)).delete())
+        """What can't be deleted stays; that is no reason to hold up or to end an answer."""
+        partial = self._channel.get_partial_message(int(message_id))
+        try:
+            await self.in_open_thread(lambda: ask(partial.delete()))
+        except (Gone, Refused) as error:
+            _log.warning("Discord: a message stays, as it could not be deleted: %s", error)
+            raise Missing(str(error)) from error
 
     async def typing(self) -> None:
         if not self._opens_thread:
-            await _ask(self._client.http.send_typing(self._channel.id))
+            await ask(self._client.http.send_typing(self._channel.id))
+
+    async def in_open_thread(self, request: Callable[[], Awaitable[_T]]) -> _T:
+        """Where a thread was archived meanwhile, it is opened again and the request repeated.
+
+        Who may write in a thread may do that, unless a moderator has locked it
+        (https://discord.com/developers/docs/topics/threads#editing-deleting-threads). Raises Closed.
+        """
+        try:
+            return await request()
+        except Closed as error:
+            try:
+                await ask(self._client.http.edit_channel(self._channel.id, archived=False))
+            except (Gone, Refused, Missing, Unreachable) as refusal:
+                _log.info("Discord: thread %d stays closed: %s", self._channel.id, refusal)
+                raise error from error.__cause__
+        return await request()
+
+    async def _clear_away(self) -> None:
+        left, self._left_behind = self._left_behind, []
+        for message_id in left:
+            with suppress(Gone, Refused, Missing, Unreachable, Flooded):
+                await ask(self._channel.get_partial_message(int(message_id)).delete())
 
     async def _open_thread(self) -> None:
         """Where threads can't be opened the answer goes into the channel, as a reply."""
@@ -132,32 +215,29 @@ class ChannelOutlet(_Outlet):
         channel = self._client.get_partial_messageable(conversation.chat)
         name = " ".join(self._message.text.split())[:_LONGEST_THREAD_NAME] or "…"
         try:
-            await _ask(
+            await ask(
                 self._client.http.start_thread_with_message(
                     channel.id, question, name=name, auto_archive_duration=_THREAD_RESTS_MINUTES
                 )
             )
         except (Gone, Refused, Missing) as error:
-            cause = error.__cause__
-            if not (isinstance(cause, discord.HTTPException) and cause.code == _THREAD_EXISTS):
+            if code_of(error.__cause__) != _THREAD_EXISTS:
                 _log.warning("Discord: no thread could be opened in channel %d: %s", conversation.chat, error)
                 self._channel = channel
                 self._reference = _reference(question, channel.id)
         self._opens_thread = False
 
-    async def _explain(self) -> None:
-        """In private, why nothing comes where the bot may not write."""
-        if self._message.conversation.user == 0:
+    async def _explain(self, error: Exception) -> None:
+        """In private, why nothing comes where the bot may not write; nothing where we don't know why."""
+        reason = reason_of(error)
+        if not self._explains or self._message.conversation.user == 0 or reason is None:
             return
-        _log.warning("Discord: the bot may not write in channel %d", self._channel.id)
+        _log.warning("Discord: the bot may not write in channel %d: %s", self._channel.id, error)
         try:
-            user = await self._client.fetch_user(self._message.user.id)
-            await user.send(
-                "I may not write in that channel: give me “Send Messages” there.\n"
-                "我没有在那个频道发言的权限：请给我“发送消息”权限。"
-            )
-        except discord.HTTPException as error:
-            _log.debug("Discord: nor to its asker: %s", error)
+            user = await ask(self._client.fetch_user(self._message.user.id))
+            await ask(user.send(self._words(reason), allowed_mentions=_NOBODY))
+        except (Flooded, Gone, Missing, Refused, Unreachable) as refusal:
+            _log.debug("Discord: nor to its asker: %s", refusal)
 
 
 class InteractionOutlet(_Outlet):
@@ -167,13 +247,14 @@ class InteractionOutlet(_Outlet):
     then a public answer goes on in the channel, and one for a single person's eyes ends.
     """
 
-    def __init__(self, client: discord.Client, message: Message) -> None:
-        super().__init__(message)
+    def __init__(self, client: discord.Client, message: Message, words: Words) -> None:
+        super().__init__(message, words)
         self._ephemeral = bool(message.origin["ephemeral"])
         # What discord.py makes of a live interaction, which a restart no longer has.
         data: Any = {"id": client.application_id, "type": 3, "token": message.origin["token"]}
         self._webhook = discord.Webhook.from_state(data=data, state=client._connection)
-        self._channel = ChannelOutlet(client, message)
+        # The answer began where it was asked for; why it can't go on there without a token is nobody's mistake.
+        self._channel = ChannelOutlet(client, message, words, explains=False)
         self._answered = False
 
     @property
@@ -183,27 +264,64 @@ class InteractionOutlet(_Outlet):
 
     async def send(self, item: Piece | Attachment, place: str) -> str:
         self._answered = True
-        content = self._content(item)
         try:
             if place == "0":
-                return str((await self._try(self._webhook.edit_message(_ORIGINAL, **content))).id)
-            content = {name: value for name, value in content.items() if value is not None}
-            sent = self._webhook.send(ephemeral=self._ephemeral, wait=True, **content)
-            return str((await self._try(sent)).id)
-        except _Expired:
+                with suppress(Missing):  # the acknowledgement was deleted: then it is a message of its own
+                    return await self._somehow(item, self._edit_acknowledgement)
+            return await self._somehow(item, self._send_another)
+        except Expired as error:
+            self._keep_private(error)
             return await self._channel.send(item, place)
 
     async def edit(self, message_id: str, item: Piece | Attachment) -> None:
         self._answered = True
-        content: dict[str, Any]
-        if isinstance(item, Attachment):
-            content = {"content": None, "attachments": [_file(item)], "allowed_mentions": _NOBODY}
-        else:
-            content = self._content(item)
         try:
-            await self._try(self._webhook.edit_message(int(message_id), **content))
-        except _Expired:
+            await self._somehow(item, lambda content: self._edit_message(int(message_id), content))
+        except Expired as error:
+            self._keep_private(error)
             await self._channel.edit(message_id, item)
+
+    async def remove(self, message_id: str) -> None:
+        try:
+            await ask(self._webhook.delete_message(int(message_id)))
+        except Expired as error:
+            self._keep_private(error)
+            await self._channel.remove(message_id)
+        except (Gone, Refused) as error:
+            _log.warning("Discord: a message stays, as it could not be deleted: %s", error)
+            raise Missing(str(error)) from error
+
+    async def typing(self) -> None:
+        """Discord shows that the bot is thinking."""
+
+    async def _somehow(
+        self, item: Piece | Attachment, request: Callable[[dict[str, Any]], Awaitable[str]]
+    ) -> str:
+        """Without the part of it that was refused, where that is not the words themselves."""
+        try:
+            return await self._channel.in_open_thread(lambda: request(self._content(item)))
+        except Expired:
+            raise
+        except Closed as error:
+            raise Gone(str(error)) from error
+        except (Gone, Refused) as error:
+            if isinstance(item, Attachment):
+                return await request(self._content(self._without_file(item, error)))
+            if isinstance(error, Partly) and item.actions:
+                return await request(self._content(Piece(item.text, item.notice)))
+            raise
+
+    async def _edit_acknowledgement(self, content: dict[str, Any]) -> str:
+        return await self._edit_message(_ORIGINAL, content)
+
+    async def _edit_message(self, message_id: int, content: dict[str, Any]) -> str:
+        if (file := content.pop("file", None)) is not None:
+            content |= {"content": None, "attachments": [file]}
+        return str((await ask(self._webhook.edit_message(message_id, **content))).id)
+
+    async def _send_another(self, content: dict[str, Any]) -> str:
+        given = {name: value for name, value in content.items() if value is not None}
+        return str((await ask(self._webhook.send(ephemeral=self._ephemeral, wait=True, **given))).id)
 
     def _content(self, item: Piece | Attachment) -> dict[str, Any]:
         if isinstance(item, Attachment):
@@ -211,30 +329,31 @@ class InteractionOutlet(_Outlet):
         content = render(item.text, item.notice)
         return {"content": content, "allowed_mentions": _NOBODY, "view": self._buttons(item)}
 
-    async def remove(self, message_id: str) -> None:
-        try:
-            await self._try(self._webhook.delete_message(int(message_id)))
-        except _Expired:
-            await self._channel.remove(message_id)
-
-    async def typing(self) -> None:
-        """Discord shows that the bot is thinking."""
-
-    async def _try(self, request: Awaitable[_T]) -> _T:
-        """Raises _Expired, or Gone where nobody else may see the answer."""
-        try:
-            return await _ask(request)
-        except (Gone, Refused) as error:
-            cause = error.__cause__
-            if isinstance(cause, discord.HTTPException) and cause.code in _EXPIRED:
-                if self._ephemeral:
-                    raise Gone("the interaction has expired") from cause
-                raise _Expired from cause
-            raise
+    def _keep_private(self, error: Expired) -> None:
+        """Raises Gone where nobody else may see the answer."""
+        if self._ephemeral:
+            raise Gone(str(error)) from error
 
 
-class _Expired(Exception):
-    pass
+async def remove_answer(channel: discord.PartialMessageable, message_ids: Iterable[str]) -> None:
+    """Delete what stands in the channel of an answer that nobody wants any more; what can't be deleted stays."""
+    for message_id in message_ids:
+        for pause in (*_PAUSES_S, None):
+            try:
+                await ask(channel.get_partial_message(int(message_id)).delete())
+            except (Flooded, Unreachable) as error:
+                if pause is None:
+                    _log.warning("Discord: an answer that is not wanted any more stays: %s", error)
+                    break
+                wait = error.retry_after if isinstance(error, Flooded) else pause
+                await asyncio.sleep(min(wait, _LONGEST_PAUSE_S))
+            except Missing:
+                break
+            except (Gone, Refused) as error:
+                _log.warning("Discord: an answer that is not wanted any more stays: %s", error)
+                break
+            else:
+                break
 
 
 def _file(attachment: Attachment) -> discord.File:
@@ -243,24 +362,3 @@ def _file(attachment: Attachment) -> discord.File:
 
 def _reference(message: int, channel: int) -> discord.MessageReference:
     return discord.MessageReference(message_id=message, channel_id=channel, fail_if_not_exists=False)
-
-
-async def _ask(request: Awaitable[_T]) -> _T:
-    try:
-        return await request
-    except discord.RateLimited as error:
-        raise Flooded(error.retry_after) from error
-    except discord.NotFound as error:
-        if error.code == _UNKNOWN_MESSAGE:
-            raise Missing(str(error)) from error
-        raise Gone(str(error)) from error
-    except discord.Forbidden as error:
-        raise Gone(str(error)) from error
-    except discord.HTTPException as error:
-        if error.status == 429:
-            raise Flooded(float(getattr(error, "retry_after", 5.0))) from error
-        if error.status >= 500:
-            raise Unreachable(f"Discord: {error}") from error
-        raise Refused(str(error)) from error
-    except (OSError, TimeoutError, aiohttp.ClientError) as error:
-        raise Unreachable(f"Discord: {error}") from error

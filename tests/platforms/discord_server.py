@@ -14,6 +14,7 @@ import re
 import time
 import zlib
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -52,8 +53,15 @@ class DiscordServer:
     threads: dict[int, dict[str, Any]] = field(default_factory=dict)
     forbidden: set[int] = field(default_factory=set)
     no_threads_in: set[int] = field(default_factory=set)
+    archived: set[int] = field(default_factory=set)
+    locked: set[int] = field(default_factory=set)
+    refuse: Callable[[str, int, dict[str, Any], bool], web.Response | None] | None = None
+    """Asked of each message to be sent ("POST") or edited ("PATCH") in a channel: its fields, and whether it has a
+    file. An answer of its own is given instead of Discord's."""
     autocompleted: list[list[str]] = field(default_factory=list)
     token_lives_s: float = 900.0
+    dismissed: bool = False
+    """Acknowledgements are deleted before their answers come."""
     resumed: int = 0
     url: str = ""
     gateway_url: str = ""
@@ -80,6 +88,7 @@ class DiscordServer:
                 web.get(f"{api}/users/{{user}}", self._user),
                 web.post(f"{api}/users/@me/channels", self._open_direct),
                 web.post(f"{api}/channels/{{channel}}/typing", self._typing),
+                web.patch(f"{api}/channels/{{channel}}", self._patch_channel),
                 web.post(f"{api}/channels/{{channel}}/messages/{{message}}/threads", self._post_thread),
                 web.get(f"{api}/oauth2/applications/@me", self._application),
                 web.put(f"{api}/applications/{{app}}/commands", self._put_commands),
@@ -399,6 +408,7 @@ class DiscordServer:
         channel = int(request.match_info["channel"])
         fields, files = await _body(request)
         refused, headers = self._limited(f"POST {channel}", channel)
+        refused = refused or self._refused("POST", channel, fields, files)
         if refused is not None:
             return refused
         if channel in self.forbidden:
@@ -423,6 +433,7 @@ class DiscordServer:
         channel, message_id = int(request.match_info["channel"]), int(request.match_info["message"])
         fields, files = await _body(request)
         refused, headers = self._limited(f"PATCH {channel}", channel)
+        refused = refused or self._refused("PATCH", channel, fields, files)
         if refused is not None:
             return refused
         message = self.messages[channel].get(message_id)
@@ -433,6 +444,24 @@ class DiscordServer:
         self._attach(message, files)
         self.versions[message_id].append(message["content"])
         return _json(message, headers=headers)
+
+    def _refused(
+        self, method: str, channel: int, fields: dict[str, Any], files: list[tuple[str, bytes]]
+    ) -> web.Response | None:
+        if channel in self.archived:
+            # A message opens an archived thread by itself, unless a moderator has locked it.
+            if method == "PATCH" or channel in self.locked:
+                return refusal(400, 50083)
+            self.archived.discard(channel)
+        return self.refuse(method, channel, fields, bool(files)) if self.refuse else None
+
+    async def _patch_channel(self, request: web.Request) -> web.Response:
+        channel = int(request.match_info["channel"])
+        if (await request.json()).get("archived") is False:
+            if channel in self.locked or channel not in self.threads:
+                return refusal(403, 50013)
+            self.archived.discard(channel)
+        return _json(self.threads[channel])
 
     async def _delete_message(self, request: web.Request) -> web.Response:
         channel, message_id = int(request.match_info["channel"]), int(request.match_info["message"])
@@ -468,6 +497,8 @@ class DiscordServer:
         self._check(fields, files)
         shown = interaction.setdefault("messages", {})
         name = request.match_info["message"]
+        if name == "@original" and self.dismissed:
+            return refusal(404, 10008)
         message_id = next(iter(shown), None) if name == "@original" else int(name)
         if message_id is None:
             message_id = self._new_id()
@@ -646,6 +677,17 @@ def _json(data: Any, *, status: int = 200, headers: dict[str, str] | None = None
     """Discord's content type has no charset, and discord.py compares it whole."""
     kind = {"Content-Type": "application/json"}
     return web.Response(body=json.dumps(data).encode(), status=status, headers={**kind, **(headers or {})})
+
+
+def refusal(status: int, code: int, *, errors: dict[str, Any] | None = None) -> web.Response:
+    """As Discord says no."""
+    body = {"message": f"refusal {code}", "code": code, **({"errors": errors} if errors else {})}
+    return _json(body, status=status, headers={"Via": "1.1 google"})
+
+
+def page(status: int) -> web.Response:
+    """As a proxy says no."""
+    return web.Response(status=status, text="<html>Access denied</html>", content_type="text/html")
 
 
 async def _body(request: web.Request) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
