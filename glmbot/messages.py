@@ -449,6 +449,12 @@ class Dialogue(Protocol):
         """
         ...
 
+    async def asked_in(self, chat: ChatKey, ref: str, since: float) -> ConversationKey | None:
+        """Where in that chat the message `ref`, which is not older than `since` (Unix time), was a question that
+        has been answered. Raises StoreError.
+        """
+        ...
+
     async def conversations(
         self, user: UserKey, limit: int = 100, before: tuple[float, str] | None = None
     ) -> Sequence[ConversationSummary]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -24,12 +23,13 @@ from pydantic import BaseModel, Field
 
 from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
-from glmbot.errors import AdapterError, PlatformRefused, StoreError
-from glmbot.messages import CommandInfo, ConversationKey, Dialogue, Message, Reply, Role
+from glmbot.errors import AdapterError, StoreError
+from glmbot.messages import ChatKey, CommandInfo, ConversationKey, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
 from glmbot_discord.delivery import ChannelOutlet, InteractionOutlet, remove_answer
 from glmbot_discord.events import forgiving, read
 from glmbot_discord.normalize import PLATFORM, carried_over, from_interaction, from_message, from_press
+from glmbot_discord.recent import Recent
 from glmbot_discord.slash import CommandTree, add_commands
 
 __all__ = ["DiscordAdapter", "DiscordSettings"]
@@ -45,6 +45,8 @@ _LONGEST_QUIET_WAIT_S = 30.0
 # Answers that everybody in the channel may read; all other commands answer in private.
 _PUBLIC_COMMANDS = frozenset({"ask", "retry", "continue"})
 _QUESTIONS_KEPT = 10_000
+_CHANNELS_KEPT = 10_000
+_CLOCKS_DIFFER_S = 600.0
 
 
 class DiscordSettings(TokenSettings):
@@ -78,9 +80,11 @@ class DiscordAdapter:
         self._settings = settings
         self._dialogue = dialogue
         self._deliveries = Deliveries(dialogue)
-        self._paces: dict[int, Pace] = {}
-        self._questions: OrderedDict[int, ConversationKey] = OrderedDict()
-        self._answering: asyncio.Task[None] | None = None
+        self._paces = Recent[int, Pace](_CHANNELS_KEPT)
+        self._questions = Recent[int, ConversationKey](_QUESTIONS_KEPT)
+        self._ready = asyncio.Event()
+        self._serving: asyncio.Task[None] | None = None
+        self._closing = False
         self._client: _Client
 
     async def start(self) -> None:
@@ -95,12 +99,28 @@ class DiscordAdapter:
             await self._client.login(settings.read_token(PLATFORM))
         except discord.LoginFailure as error:
             await self._client.close()
-            raise PlatformRefused("[discord] token: Discord does not know it") from error
-        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            raise AdapterError("[discord] token: Discord does not know it") from error
+        except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
             await self._client.close()
-            raise AdapterError(f"Discord: {error}") from error
+            raise AdapterError(f"Discord: {error}"[:500]) from error
 
     async def run(self) -> None:
+        """Both what hears and what answers end with whichever of them fails, so that both are started again."""
+        if self._client.is_closed():
+            await self.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._serving = group.create_task(self._serve())
+                group.create_task(self._listen())
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        finally:
+            self._ready.clear()
+            if not self._closing:
+                # A connection that nobody reads any more; the next run makes another.
+                await self._client.close()
+
+    async def _listen(self) -> None:
         try:
             await self._client.connect(reconnect=True)
         except discord.PrivilegedIntentsRequired as error:
@@ -110,26 +130,31 @@ class DiscordAdapter:
             ) from error
         except discord.ConnectionClosed as error:
             raise AdapterError(f"Discord closed the connection: {error}") from error
+        if self._closing:
+            await asyncio.Event().wait()
         raise AdapterError("Discord: the connection ended")
+
+    async def _serve(self) -> None:
+        """Once connected: answer what is assigned to this process."""
+        await self._ready.wait()
+        await self._deliveries.serve(PLATFORM, self._begin, self._stopped)
+        raise AdapterError("Discord: nothing is assigned to this process any more")
 
     def interrupt(self) -> bool:
         return False
 
     async def stop(self) -> None:
-        self._client.closing = True
-        if self._answering is not None:
-            self._answering.cancel()
+        self._closing = self._client.closing = True
+        if self._serving is not None:
+            self._serving.cancel()
         await self._deliveries.drain(_DRAIN_S)
         await self._client.close()
 
     # ---- what the client hears --------------------------------------------------------------------------------
 
     def resume(self) -> None:
-        """Once connected: answer what is assigned to this process."""
-        if self._answering is None:
-            self._answering = asyncio.create_task(
-                self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-            )
+        """Connected."""
+        self._ready.set()
 
     async def take_message(self, received: discord.Message, bot_id: int, *, edits: bool = False) -> None:
         threads = self._settings.threads
@@ -140,22 +165,33 @@ class DiscordAdapter:
                 lambda notice: received.reply(notice, mention_author=False, allowed_mentions=_NO_MENTIONS),
             )
 
-    async def take_deletion(self, message_id: int) -> None:
+    async def take_deletion(self, message_id: int, channel_id: int) -> None:
         """Who deletes a question wants its answer gone too."""
-        conversation = self._questions.pop(message_id, None)
-        if conversation is None:
-            return
         ref = str(message_id)
         try:
+            conversation = self._questions.take(message_id) or await self._asked_in(channel_id, message_id)
+            if conversation is None:
+                return
             shown = {*await self._dialogue.withdraw(conversation, ref)}
             if under_way := await self._deliveries.ended(conversation, ref):
                 # What had been said when it was stopped is a turn by now.
                 shown |= {*under_way, *await self._dialogue.withdraw(conversation, ref)}
-        except StoreError as error:
+        except (StoreError, ValueError) as error:
             _log.error("Discord: a deleted question could not be taken back: %s", error)
             return
-        channel = self._client.get_partial_messageable(conversation.thread or conversation.chat)
-        await remove_answer(channel, sorted(shown))
+        places = dict.fromkeys((conversation.thread or conversation.chat, conversation.chat))
+        channels = [self._client.get_partial_messageable(place) for place in places]
+        await remove_answer(channels, sorted(shown))
+
+    async def _asked_in(self, channel_id: int, message_id: int) -> ConversationKey | None:
+        """What an earlier run, or another process, has answered. Discord does not say whose message is gone."""
+        channel = self._client.get_channel(channel_id)
+        chat = channel.parent_id if isinstance(channel, discord.Thread) else channel_id
+        asked_at = discord.utils.snowflake_time(message_id).timestamp()
+        found = await self._dialogue.asked_in(
+            ChatKey(PLATFORM, chat), str(message_id), asked_at - _CLOCKS_DIFFER_S
+        )
+        return found if found is None or channel_id in (found.chat, found.thread) else None
 
     async def take_command(self, interaction: discord.Interaction[Any], name: str, text: str) -> None:
         ephemeral = name not in _PUBLIC_COMMANDS
@@ -188,7 +224,7 @@ class DiscordAdapter:
             await self._dialogue.accept(message)
         except StoreError as error:
             _log.error("Discord: what was asked in %s could not be stored: %s", message.conversation, error)
-            with suppress(discord.HTTPException):
+            with suppress(discord.DiscordException, aiohttp.ClientError, OSError):
                 await tell(self._dialogue.text(message.language, "answer.store_failed"))
 
     def menu(self) -> Sequence[tuple[CommandInfo, str]]:
@@ -205,13 +241,12 @@ class DiscordAdapter:
     def _begin(self, message: Message, sent: Sequence[str]) -> None:
         message = carried_over(message)
         if message.ref:
-            self._questions[int(message.ref)] = message.conversation
-            if len(self._questions) > _QUESTIONS_KEPT:
-                self._questions.popitem(last=False)
+            self._questions.put(int(message.ref), message.conversation)
         kind = InteractionOutlet if "token" in message.origin else ChannelOutlet
         outlet = kind(self._client, message, lambda key: self._words(message, key))
         channel = message.conversation.thread or message.conversation.chat
-        pace = self._paces.setdefault(channel, Pace(self._settings.edit_interval_s))
+        pace = self._paces.take(channel) or Pace(self._settings.edit_interval_s)
+        self._paces.put(channel, pace)
         self._deliveries.begin(message, outlet, pace, sent)
 
     def _words(self, message: Message, key: str) -> str:
@@ -257,7 +292,11 @@ class _Client(discord.Client):
         if not self._publish:
             return
         await add_commands(self._tree, self._adapter.menu(), self._adapter.take_command)
-        await self._tree.sync()
+        try:
+            await self._tree.sync()
+        except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
+            # Mentions and direct messages need none, and those that were published before still work.
+            _log.error("Discord: the slash commands could not be published: %s", str(error)[:500])
 
     async def on_ready(self) -> None:
         _log.info("Discord: %s is listening", self.user)
@@ -273,11 +312,11 @@ class _Client(discord.Client):
             await self._adapter.take_message(payload.message, self.user.id, edits=True)
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
-        await self._adapter.take_deletion(payload.message_id)
+        await self._adapter.take_deletion(payload.message_id, payload.channel_id)
 
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
         for message_id in sorted(payload.message_ids):
-            await self._adapter.take_deletion(message_id)
+            await self._adapter.take_deletion(message_id, payload.channel_id)
 
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
         if interaction.type is discord.InteractionType.component and not self.closing:

@@ -335,25 +335,31 @@ class InteractionOutlet(_Outlet):
             raise Gone(str(error)) from error
 
 
-async def remove_answer(channel: discord.PartialMessageable, message_ids: Iterable[str]) -> None:
-    """Delete what stands in the channel of an answer that nobody wants any more; what can't be deleted stays."""
+async def remove_answer(channels: Sequence[discord.PartialMessageable], message_ids: Iterable[str]) -> None:
+    """Delete what an answer that nobody wants any more stands in, in the first of the channels where it does; what
+    can't be deleted stays."""
     for message_id in message_ids:
-        for pause in (*_PAUSES_S, None):
+        for channel in channels:
             try:
-                await ask(channel.get_partial_message(int(message_id)).delete())
-            except (Flooded, Unreachable) as error:
-                if pause is None:
-                    _log.warning("Discord: an answer that is not wanted any more stays: %s", error)
-                    break
-                wait = error.retry_after if isinstance(error, Flooded) else pause
-                await asyncio.sleep(min(wait, _LONGEST_PAUSE_S))
+                await _insist(lambda c=channel, m=int(message_id): c.get_partial_message(m).delete())
+                break
             except Missing:
-                break
-            except (Gone, Refused) as error:
-                _log.warning("Discord: an answer that is not wanted any more stays: %s", error)
-                break
-            else:
-                break
+                continue
+            except (Flooded, Gone, Refused, Unreachable) as error:
+                if code_of(error.__cause__) != _UNKNOWN_CHANNEL:
+                    _log.warning("Discord: an answer that is not wanted any more stays: %s", error)
+
+
+async def _insist(request: Callable[[], Awaitable[None]]) -> None:
+    for pause in _PAUSES_S:
+        try:
+            await ask(request())
+            return
+        except Flooded as flood:
+            await asyncio.sleep(min(flood.retry_after, _LONGEST_PAUSE_S))
+        except Unreachable:
+            await asyncio.sleep(pause)
+    await ask(request())
 
 
 def _file(attachment: Attachment) -> discord.File:

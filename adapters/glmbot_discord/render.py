@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from markdown_it.token import Token
 
-from glmbot.delivery.markdown import closing, layout_table, make_parser, with_dollars
+from glmbot.delivery.markdown import closing, layout_table, make_parser, may_link, with_dollars
 
 __all__ = ["NOTICE_ROOM", "fits", "render"]
 
@@ -22,6 +22,17 @@ _PARSER = make_parser()
 _RULE = re.compile(r" {0,3}([-*_])( *\1){2,} *")
 _DEEP_HEADING = re.compile(r"^(?P<indent> {0,3})#{4,6} +(?P<words>.+?)(?: +#+)? *$")
 _SPAN = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
+# What Discord's client makes of an answer's text, in the order in which it looks: an escaped sign, code, a link
+# with words, one in angle brackets, an address alone. It knows neither other fences nor indented code.
+_READ_BY_DISCORD = re.compile(
+    r"(?P<plain>\\[^0-9A-Za-z\s]|```.+?```|(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`))"
+    r"|\]\s*\(\s*(?P<target>[^()\s]*(?:\([^()]*\)[^()\s]*)*)"
+    r"|<(?P<bracketed>[^: >\n]+:/[^ >\n]+)>"
+    r"|(?P<bare>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s<`]+)",
+    re.DOTALL,
+)
+_SCHEME = re.compile(r"[\s<]*(?P<address>[a-zA-Z][a-zA-Z0-9+.-]*:[^\s>]*)")
+_UNESCAPED = re.compile(r"\\([^0-9A-Za-z\s])")
 _PICTURE = re.compile(r"!(\[[^\]\n]*\]\([^)\n]*\))")
 
 
@@ -61,7 +72,35 @@ def render(markdown: str, notice: str = "") -> str:
     small = "\n".join(f"-# {line}" for line in notice.split("\n") if line.strip())
     if not content.strip():
         return notice or "…"
+    content = _READ_BY_DISCORD.sub(_checked, content)
     return f"{content}\n{small[: NOTICE_ROOM - 1]}" if small else content
+
+
+def _checked(match: re.Match[str]) -> str:
+    """An address that may be no link is code, which is nobody's link: `discord:` opens parts of the client and
+    `steam:` starts a program."""
+    if match["plain"] is not None:
+        return match[0]
+    if match["target"] is not None:
+        target = _SCHEME.match(_UNESCAPED.sub(r"\1", match["target"]))
+        if target is None or may_link(target["address"]):
+            return match[0]
+        return f"] ({_code(match['target'], match)}"
+    address = match["bracketed"] or match["bare"]
+    known = may_link(address) if match["bracketed"] is not None else _web(address)
+    return match[0] if known else _code(address, match)
+
+
+def _code(address: str, match: re.Match[str]) -> str:
+    """Other code that touches it stays apart."""
+    before = " " if match.string[: match.start()].endswith("`") else ""
+    after = " " if match.string[match.end() :].startswith("`") else ""
+    return f"{before}`{address.replace('`', '')}`{after}"
+
+
+def _web(address: str) -> bool:
+    """Only so far as it goes: what ends the address in running text is not known."""
+    return address.lower().startswith(("http://", "https://"))
 
 
 @lru_cache(maxsize=256)

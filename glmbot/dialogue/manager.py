@@ -266,6 +266,9 @@ class DialogueManager:
         if isinstance(old, ChatKey):
             await self._people.moved(old, new)
 
+    async def asked_in(self, chat: ChatKey, ref: str, since: float) -> ConversationKey | None:
+        return await self._store.asked_in(chat, ref, since)
+
     async def conversations(
         self, user: UserKey, limit: int = 100, before: tuple[float, str] | None = None
     ) -> Sequence[ConversationSummary]:

@@ -278,6 +278,12 @@ class Store(Protocol):
         """The turn whose question is the message `ref`, or whose answer stands in it."""
         ...
 
+    async def asked_in(self, chat: ChatKey, ref: str, since: float) -> ConversationKey | None:
+        """The conversation of that chat, of whoever it is, in which the message `ref` is a question. For platforms
+        that tell of a deleted message where it was and not whose. `since`: it is not older, in Unix time.
+        """
+        ...
+
     async def shown(self, conversation: ConversationKey, turn: int) -> Sequence[str]:
         """The ids of the messages that this turn's answer stands in, in order."""
         ...

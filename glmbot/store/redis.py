@@ -49,6 +49,10 @@ _NEWS_TAKEN_OVER_S = 60.0
 _OWNERS_AT_ONCE = 500
 _LETTERS_AT_ONCE = 500
 
+# How far back `asked_in` looks: each page is one short request, and all of them a fraction of a second.
+_RECENT_AT_ONCE = 1000
+_RECENT_PAGES = 50
+
 
 class RedisStore:
     """See `glmbot.store.base.Store`."""
@@ -313,6 +317,27 @@ class RedisStore:
 
     async def turn_of(self, conversation: ConversationKey, ref: str) -> Turn | None:
         return await self._histories.turn_of(conversation, ref)
+
+    async def asked_in(self, chat: ChatKey, ref: str, since: float) -> ConversationKey | None:
+        recent, begin = self._keys.named(f"recent:{chat.platform}"), f"{chat.platform}:{chat.id}:"
+        for page in range(_RECENT_PAGES):
+            # A conversation's last turn is no older than any question in it.
+            names: list[str] = await self._ask(
+                self._redis.zrevrangebyscore(
+                    recent, "+inf", since, start=page * _RECENT_AT_ONCE, num=_RECENT_AT_ONCE
+                )
+            )
+            of_chat = [name for name in names if name.startswith(begin)]
+            anchors = self._redis.pipeline(transaction=False)
+            for name in of_chat:
+                anchors.hget(self._keys.of(name, "anchors"), ref)
+            found: list[str | None] = await self._ask(anchors.execute()) if of_chat else []
+            for name, anchor in zip(of_chat, found, strict=True):
+                if anchor is not None and anchor.endswith(" 0"):
+                    return ConversationKey.parse(name)
+            if len(names) < _RECENT_AT_ONCE:
+                break
+        return None
 
     async def shown(self, conversation: ConversationKey, turn: int) -> Sequence[str]:
         return await self._histories.shown(conversation, turn)

@@ -334,6 +334,15 @@ class SqliteStore:
         found = turns_of(await self._read(lambda db: db.execute(query, (str(conversation), ref)).fetchall()))
         return found[0] if found else None
 
+    async def asked_in(self, chat: ChatKey, ref: str, since: float) -> ConversationKey | None:
+        query = (
+            "SELECT conversation FROM anchors WHERE ref = ? AND place = 0"
+            " AND conversation > ? AND conversation < ? LIMIT 1"
+        )
+        bounds = (f"{chat.platform}:{chat.id}:", f"{chat.platform}:{chat.id};")
+        row = await self._read(lambda db: db.execute(query, (ref, *bounds)).fetchone())
+        return None if row is None else ConversationKey.parse(row[0])
+
     async def shown(self, conversation: ConversationKey, turn: int) -> Sequence[str]:
         query = "SELECT ref FROM anchors WHERE conversation = ? AND turn = ? AND place > 0 ORDER BY place"
         rows = await self._read(lambda db: db.execute(query, (str(conversation), turn)).fetchall())

@@ -158,6 +158,7 @@ CREATE INDEX shifts_new ON shifts (new);
 CREATE TABLE health (id INTEGER PRIMARY KEY, asked INTEGER NOT NULL);
 """,
     _people_of_private_chats,
+    "CREATE INDEX anchors_question ON anchors (ref, conversation) WHERE place = 0;",
 )
 
 

@@ -153,3 +153,31 @@ def test_what_an_earlier_release_stored_as_private_is_obeyed_with_the_rights_of_
     assert (read.chat_kind, read.visibility) == (ChatKind.GROUP, Visibility.ASKER)
     alone = Message("interaction 1", direct, UserKey("discord", 7), "/prompt x", ChatKind.PRIVATE)
     assert carried_over(alone) is alone
+
+
+@pytest.mark.parametrize("threads", [False, True])
+async def test_a_question_deleted_after_a_restart_takes_its_answer_with_it(
+    discord: DiscordServer, sqlite_store: Store, threads: bool
+) -> None:
+    settings = {"threads": threads, "message_content": True}
+    async with bot(discord, ScriptedEngine(), sqlite_store, settings=settings):
+        asked = await discord.say(f"{MENTION} something private")
+        key = ConversationKey("discord", CHANNEL_ID, USER, asked if threads else 0)
+        await answered(sqlite_store, 1, key)
+        other = await discord.say(f"{MENTION} of somebody else", user=8)
+        await answered(sqlite_store, 1, ConversationKey("discord", CHANNEL_ID, 8, other if threads else 0))
+        follow = 0
+        if threads:
+            follow = await discord.say("and more of it", thread=asked)
+            await answered(sqlite_store, 2, key)
+    async with bot(discord, ScriptedEngine(), sqlite_store, settings=settings):
+        if threads:
+            await discord.dispatch("THREAD_CREATE", discord.threads[asked])
+            await discord.delete(follow)
+            await until_async(lambda: sqlite_store.last_turns(key, 9), lambda turns: len(turns) == 1)
+            await until(lambda: len(discord.texts(asked)) == 1)
+        await discord.delete(asked)
+        await until_async(lambda: sqlite_store.last_turns(key, 9), lambda turns: not turns)
+        place = asked if threads else CHANNEL_ID
+        await until(lambda: len(discord.texts(place)) == (0 if threads else 1))
+    assert len(discord.texts(other if threads else CHANNEL_ID)) == 1, "somebody else's stays"

@@ -129,7 +129,12 @@ async def test_a_turn_is_found_by_the_messages_it_stands_in(store: Store) -> Non
         assert await store.shown(PRIVATE, found.id) == ["a1", "a2"]
     assert await store.turn_of(PRIVATE, "a3") is None
     assert await store.turn_of(GROUP, "a1") is None
+    chat = ChatKey(PRIVATE.platform, PRIVATE.chat)
+    assert await store.asked_in(chat, "q1", 0.0) == PRIVATE, "found by its chat alone, whoever asked"
+    assert await store.asked_in(chat, "a1", 0.0) is None
+    assert await store.asked_in(ChatKey(PRIVATE.platform, PRIVATE.chat * 10), "q1", 0.0) is None
     await store.reset(PRIVATE)
+    assert await store.asked_in(chat, "q1", 0.0) is None
     assert await store.turn_of(PRIVATE, "a1") is None
 
 
