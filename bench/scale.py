@@ -83,6 +83,8 @@ async def _filled_sqlite(folder: Path, people: int, turns: int) -> Store:
     )
     db.commit()
     db.close()
+    # What filling wrote is on the disk before anything is measured.
+    os.sync()
     store = SqliteStore(path, turns_kept_s=365 * 86400.0)
     await store.open()
     return store

@@ -26,7 +26,9 @@ def refuse_growing_tokenizer(folder: Path, backend: Any) -> None:
             continue
         if (factor := growth(fields)) > _MOST:
             file = folder / "tokenizer.json"
-            raise ModelFileError(f"{file}: {part}: its replacements make a text up to {factor:.0f} times longer")
+            raise ModelFileError(
+                f"{file}: {part}: its replacements make a text up to {factor:.0f} times longer"
+            )
 
 
 def growth(fields: Any) -> float:

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import NoneType
 from typing import IO, Any, TypeVar, cast
 
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
@@ -45,6 +46,14 @@ _STEPS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "mark": {"marks": dict},
     "delivered": {"shown": list},
     "finish": {"answer": dict, "turn": dict},
+}
+_TURN: Mapping[str, type | tuple[type, ...]] = {
+    "question": (str, NoneType),
+    "epoch": int,
+    "at": (int, float),
+    "parent": (int, NoneType),
+    "ref": str,
+    "turn_answer": (str, NoneType),
 }
 
 
@@ -306,6 +315,9 @@ def _checked(written: str) -> dict[str, Any]:
             raise ValueError("what is shown or marked is text")
     if "answer" in needed:
         answer_from_json(json.dumps(found["answer"]))
+        for name, value in cast(dict[str, Any], found["turn"]).items():
+            if name not in _TURN or not isinstance(value, _TURN[name]) or isinstance(value, bool):
+                raise ValueError(f"a turn's {name!r:.80} is unknown, or of another kind")
     return found
 
 

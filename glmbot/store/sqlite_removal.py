@@ -21,7 +21,7 @@ CLEARED = (
 # So little that who waits for it does not notice.
 _TURNS_AT_ONCE = 20
 _HELD_AT_MOST_S = 0.002
-_PAUSE_S = 0.001
+_PAUSE_S = 0.002
 _ROWS_AT_ONCE = 100
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
+import sqlite3
 from pathlib import Path
+from secrets import token_hex
+from typing import Any
 
 import pytest
 
 from glmbot.errors import StoreUnavailable
 from glmbot.messages import ConversationKey, Message, UserKey
-from glmbot.store.base import StoredAnswer
+from glmbot.store.base import StoredAnswer, message_to_json
 from glmbot.store.journal import JournaledRedisStore
 from glmbot.store.redis import RedisStore
 from redis_server import Server, eventually
@@ -58,6 +62,38 @@ async def test_an_outage_is_carried_and_told_in_order_also_by_the_next_process(t
     assert (await again.turn_of(CHAT, "m1")) is not None
     await again.close()
     await server.stop()
+
+
+async def test_a_damaged_step_is_set_aside_and_the_next_ones_are_told(
+    tmp_path: Path, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, prefix = tmp_path / "journal.sqlite3", f"damaged-{token_hex(4)}"
+    store = JournaledRedisStore(redis_url, path, prefix=prefix)
+    await store.open()
+    await store.close()
+    good: dict[str, Any] = {"do": "accept", "at": 1.0, "message": message_to_json(asked(1))}
+    damaged: list[str] = [
+        "{broken", "[]", "5", json.dumps({"do": "accept"}), json.dumps({**good, "at": "noon"}),
+        json.dumps({**good, "do": "dance"}), json.dumps({**good, "do": []}), json.dumps({**good, "message": {**good["message"], "text": 5}}),
+        json.dumps({**good, "do": "mark", "marks": {"a": 1}}), json.dumps({**good, "do": "delivered", "shown": [1]}),
+        json.dumps({**good, "do": "finish", "answer": {"text": 1}, "turn": {}}),
+        json.dumps({**good, "do": "finish", "answer": {"text": "a", "state": "final", "notice": ""}, "turn": {"evil": 1}}),
+        json.dumps({**good, "do": "finish", "answer": {"text": "a", "state": "final", "notice": ""}, "turn": {"question": 5}}),
+    ]  # fmt: skip
+    with sqlite3.connect(path) as db:
+        db.executemany(
+            "INSERT INTO steps (step) VALUES (?)", [(step,) for step in (*damaged, json.dumps(good))]
+        )
+    assert path.stat().st_mode & 0o777 == 0o600
+    store = JournaledRedisStore(redis_url, path, prefix=prefix)
+    await store.open()
+    assert store.journaled == 0
+    assert [entry.message.update_id for entry in await store.unfinished("telegram")] == ["1"]
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT COUNT(*) FROM damaged").fetchone() == (len(damaged),)
+    assert caplog.text.count("is damaged and is left out") == len(damaged)
+    await store.forget(asked(1).user)
+    await store.close()
 
 
 async def test_a_server_that_lacks_what_the_one_before_confirmed_is_told_it_again(tmp_path: Path) -> None:

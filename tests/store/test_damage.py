@@ -1,0 +1,216 @@
+"""One damaged row is set aside and harms nobody; a file that is not the one that was opened is noticed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glmbot.errors import StoreError, StoreUnavailable
+from glmbot.messages import ConversationKey, Message, UserKey
+from glmbot.store.base import (
+    Store,
+    StoredAnswer,
+    StoredConversation,
+    Turn,
+    message_from_json,
+    message_to_json,
+)
+from glmbot.store.redis import RedisStore
+from glmbot.store.sqlite import SqliteStore
+
+ANN, HOME = UserKey("telegram", 11), ConversationKey("telegram", 11)
+GOOD = json.dumps(message_to_json(Message("u1", HOME, ANN, "hi")))
+FIELDS: dict[str, Any] = json.loads(GOOD)
+
+DAMAGE: list[tuple[str, str]] = [
+    ("{broken", "{}"), (GOOD[:40] + "\x00" + GOOD[41:], "{}"), ("[]", "{}"), ("null", "{}"), ("7", "{}"),
+    (GOOD, "{broken"), (GOOD, "[]"), (GOOD, '{"sent": 5}'),
+    *((json.dumps({**FIELDS, name: worst}), "{}") for name, worst in (
+        ("text", 5), ("text", None), ("user", "nobody"), ("user", 5), ("conversation", "telegram:x:0:0"),
+        ("conversation", "telegram:12:0:0"), ("update_id", "another"), ("chat_kind", "party"), ("vouched", "god"),
+        ("addressed", []), ("origin", []), ("origin", {"a": 1}), ("edits", "yes"), ("visibility", "nobody"),
+    )),
+    *((json.dumps({key: value for key, value in FIELDS.items() if key != gone}), "{}") for gone in
+      ("text", "user", "conversation", "update_id")),
+]  # fmt: skip
+
+
+async def damage(store: Store, tmp_path: Path, text: str, marks: str) -> None:
+    """Put this in the place of the message u1, as nobody but damage does."""
+    if isinstance(store, RedisStore):
+        inbox = store._keys.of(HOME, "inbox")
+        await store._redis.hset(inbox, mapping={"message u1": f"1 1.0\n{text}", "marks u1": marks})
+        return
+    with sqlite3.connect(tmp_path / "both.sqlite3") as db:
+        db.execute("UPDATE inbox SET message = ?, marks = ? WHERE update_id = 'u1'", (text, marks))
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize(("text", "marks"), DAMAGE, ids=range(len(DAMAGE)))
+async def test_a_damaged_message_is_set_aside_with_its_reason(
+    kind: str, redis_url: str, tmp_path: Path, text: str, marks: str
+) -> None:
+    store: Store = (
+        SqliteStore(tmp_path / "both.sqlite3")
+        if kind == "sqlite"
+        else RedisStore(redis_url, prefix=f"damage{os.urandom(4).hex()}")
+    )
+    await store.open()
+    for update in ("u1", "u2"):
+        await store.accept(Message(update, HOME, ANN, "hi"), 1.0)
+    await damage(store, tmp_path, text, marks)
+    assert [entry.message.update_id for entry in (await store.claim(HOME, 5)).open] == ["u2"]
+    assert await store.open_conversations("telegram") == [HOME]
+    (letter,) = await store.dead_letters()
+    assert letter.reason.startswith("damaged in the store")
+    assert letter.message.update_id == "u1"
+    if marks == "{}":
+        assert not await store.replay(letter.message)
+    assert await store.drop(letter.message)
+    assert await store.dead_letters() == []
+    await store.forget(ANN)
+    await store.close()
+
+
+def test_a_field_of_a_later_version_is_left_out() -> None:
+    assert message_from_json({**FIELDS, "mood": {"good": True}}) == message_from_json(FIELDS)
+
+
+async def test_a_conversation_that_is_none_holds_up_nobody(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "both.sqlite3")
+    await store.open()
+    for update in ("u1", "u2"):
+        await store.accept(Message(update, HOME, ANN, "hi"), 1.0)
+    with sqlite3.connect(tmp_path / "both.sqlite3") as db:
+        db.execute("UPDATE inbox SET conversation = 'telegram:3:x:0' WHERE update_id = 'u1'")
+    assert await store.open_conversations("telegram") == [HOME]
+    assert (await store.backlog()).dead == 1
+    await store.close()
+
+
+async def test_a_damaged_turn_or_answer_costs_no_more_than_itself(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "both.sqlite3")
+    await store.open()
+    made = [Turn(n, ANN, f"q{n}", "a", float(n), n - 1, f"m{n}") for n in (1, 2, 3)]
+    await store.put(StoredConversation(HOME, made, 3))
+    message = Message("u1", HOME, ANN, "hi")
+    await store.accept(message, 1.0)
+    await store.finish(message, StoredAnswer("x", "final", ""))
+    with sqlite3.connect(tmp_path / "both.sqlite3") as db:
+        db.execute("UPDATE turns SET user = 'nobody', answer = x'00ff' WHERE id = 2")
+        db.execute("UPDATE inbox SET answer = '{\"text\": 5}'")
+    assert [turn.question for turn in await store.last_turns(HOME, 9)] == ["q1", "q3"]
+    assert await store.answer(message) is None
+    assert await store.finish(message, StoredAnswer("y", "final", "")) is False
+    assert await store.answer(message) == StoredAnswer("y", "final", "")
+    await store.close()
+
+
+def deleted(path: Path) -> None:
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+
+
+def replaced(path: Path) -> None:
+    shutil.copy(path, path.with_name("other"))
+    path.with_name("other").replace(path)
+
+
+def without_log(path: Path) -> None:
+    path.with_name(f"{path.name}-wal").unlink()
+
+
+@pytest.mark.parametrize("happens", [deleted, replaced, without_log])
+async def test_a_file_that_is_not_the_opened_one_takes_nothing_more(
+    tmp_path: Path, happens: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "s.sqlite3"
+    store = SqliteStore(path)
+    await store.open()
+    await store.check()
+    happens(path)
+    for work in (store.check(), store.accept(Message("u1", HOME, ANN, "hi"), 1.0), store.settings(ANN)):
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            await work
+    await store.close()
+
+
+async def test_a_second_process_on_one_file_is_refused_before_it_takes_anything(tmp_path: Path) -> None:
+    first, second = SqliteStore(tmp_path / "s.sqlite3"), SqliteStore(tmp_path / "s.sqlite3")
+    await first.open()
+    await first.check()
+    await second.open()
+    for work in (second.check(), second.accept(Message("u1", HOME, ANN, "hi"), 1.0), second.claim(HOME, 5)):
+        with pytest.raises(StoreError, match="another glmbot"):
+            await work
+    assert await second.settings(ANN) == {}, "commands on the terminal work beside the bot"
+    await first.close()
+    await second.check()
+    await second.close()
+
+
+async def test_a_locked_file_is_away_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite3")
+    await store.open()
+    store._connection._db.execute("PRAGMA busy_timeout = 50")
+    other = sqlite3.connect(tmp_path / "s.sqlite3", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreUnavailable, match="locked"):
+        await store.check()
+    assert await store.settings(ANN) == {}
+    other.execute("ROLLBACK")
+    other.close()
+    await store.check()
+    await store.close()
+
+
+async def test_a_disk_that_is_full_is_away_and_says_so(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite3")
+    await store.open()
+    (pages,) = store._connection._db.execute("PRAGMA page_count").fetchone()
+    store._connection._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreUnavailable, match="full"):
+        await store.accept(Message("u1", HOME, ANN, "x" * 1_000_000), 1.0)
+    await store.close()
+
+
+async def test_only_its_owner_reads_a_file_of_the_store(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        path = tmp_path / "new" / "folder" / "s.sqlite3"
+        store = SqliteStore(path)
+        await store.open()
+        await store.check()
+        await store.accept(Message("u1", HOME, ANN, "hi"), 1.0)
+        modes = {each.name: oct(each.stat().st_mode & 0o777) for each in path.parent.iterdir()}
+        assert set(modes.values()) == {"0o600"}, modes
+        assert {oct(each.stat().st_mode & 0o777) for each in (path.parent, path.parent.parent)} == {"0o700"}
+        await store.close()
+        path.chmod(0o644)
+        again = SqliteStore(path)
+        await again.open()
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert await again.warnings() == []
+        await again.close()
+    finally:
+        os.umask(umask)
+
+
+async def test_a_clock_that_was_put_back_keeps_nobody_waiting_longer_than_an_hour(store: Store) -> None:
+    for number in range(3):
+        await store.count(f"{number}", {"ann": 3}, 1e9 + 365 * 86400)
+    assert await store.count("after", {"ann": 3}, 1e9) == 0
+    for number in range(3):
+        await store.count(f"later {number}", {"bob": 3}, 1e9 + 1800)
+    assert 0 < await store.count("after", {"bob": 3}, 1e9) <= 3600
