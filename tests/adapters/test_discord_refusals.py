@@ -161,7 +161,7 @@ async def test_the_whole_answer_comes_though_one_request_was_refused(
     discord: DiscordServer, sqlite_store: Store, refuse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("glmbot.delivery.stream._FIRST_PAUSE_S", 0.05)
-    discord.refuse = refuse
+    discord.answers_instead = refuse
     async with bot(discord, ScriptedEngine(WORDS, steps=4, step_s=0.1), sqlite_store):
         await discord.say(f"{MENTION} hello")
         await answered(sqlite_store, 1)
@@ -174,7 +174,7 @@ async def test_the_whole_answer_comes_though_one_request_was_refused(
 async def test_an_answer_is_whole_where_its_file_is_refused(
     discord: DiscordServer, sqlite_store: Store, code: int
 ) -> None:
-    discord.refuse = whenever(lambda asked, fields, file: file, lambda: refusal(403, code))
+    discord.answers_instead = whenever(lambda asked, fields, file: file, lambda: refusal(403, code))
     script = "Here:\n\n```python\n" + "print('x')\n" * 140 + "```\nBye."
     async with bot(discord, ScriptedEngine(script), sqlite_store):
         await discord.say(f"{MENTION} hello")
@@ -198,7 +198,7 @@ async def test_where_nothing_can_be_written_the_true_reason_is_told_or_none(
         tried.append(channel)
         return refusal(403, code) if channel == CHANNEL_ID else None
 
-    discord.refuse = refuse
+    discord.answers_instead = refuse
     async with bot(discord, ScriptedEngine(WORDS), sqlite_store):
         await discord.say(f"{MENTION} hello")
         await until(lambda: tried)
@@ -235,7 +235,7 @@ async def test_an_answer_that_could_not_have_its_thread_goes_on_in_the_channel_a
     discord: DiscordServer, sqlite_store: Store
 ) -> None:
     discord.no_threads_in.add(CHANNEL_ID)
-    discord.refuse = lambda asked, channel, fields, file: (
+    discord.answers_instead = lambda asked, channel, fields, file: (
         None if channel == CHANNEL_ID else refusal(404, 10003)
     )
     engine = ScriptedEngine(WORDS, steps=3, step_s=0.1)

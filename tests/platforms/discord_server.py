@@ -55,7 +55,7 @@ class DiscordServer:
     no_threads_in: set[int] = field(default_factory=set)
     archived: set[int] = field(default_factory=set)
     locked: set[int] = field(default_factory=set)
-    refuse: Callable[[str, int, dict[str, Any], bool], web.Response | None] | None = None
+    answers_instead: Callable[[str, int, dict[str, Any], bool], web.Response | None] | None = None
     """Asked of each message to be sent ("POST") or edited ("PATCH") in a channel: its fields, and whether it has a
     file. An answer of its own is given instead of Discord's."""
     autocompleted: list[list[str]] = field(default_factory=list)
@@ -453,7 +453,7 @@ class DiscordServer:
             if method == "PATCH" or channel in self.locked:
                 return refusal(400, 50083)
             self.archived.discard(channel)
-        return self.refuse(method, channel, fields, bool(files)) if self.refuse else None
+        return self.answers_instead(method, channel, fields, bool(files)) if self.answers_instead else None
 
     async def _patch_channel(self, request: web.Request) -> web.Response:
         channel = int(request.match_info["channel"])
