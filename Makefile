@@ -50,9 +50,10 @@ chaos: $(VENV)/.installed-dev
 	$(BIN)/glmbot pull
 	$(BIN)/python tests/chaos/run.py
 
-# 10,000 inputs that nobody meant to send for each entry point; `make test` tries a hundred. About 15 minutes.
+# 10,000 inputs that nobody meant to send for each entry point, and the worst values in each of their fields; `make test`
+# tries a hundred, and a sample.
 fuzz: $(VENV)/.installed-dev
-	GLMBOT_FUZZ=10000 $(BIN)/pytest --durations=5 tests/fuzz
+	GLMBOT_FUZZ=10000 $(BIN)/pytest --numprocesses 2 --dist load --durations=5 tests/fuzz tests/robustness
 
 # Two hundred simulated people on three platforms for ten minutes: everyone is answered, memory stays flat.
 soak: $(VENV)/.installed-dev

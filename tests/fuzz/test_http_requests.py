@@ -39,6 +39,20 @@ BODIES: list[tuple[str, Any]] = [
             ],
         },
     ),
+    (
+        "/v1/chat/completions",
+        {
+            "max_tokens": 1,
+            "messages": [
+                {"role": "developer", "content": "be brief"},
+                {"role": "user", "content": "hi"},
+                {"role": "system", "content": "be kind"},
+                {"role": "assistant", "content": "hello"},
+                {"role": "user", "content": "and?"},
+            ],
+        },
+    ),
+    ("/api/logout", {}),
     ("/", {"prompt": "hi", "history": [["a", "b"]], "max_length": 64, "top_p": 0.7, "temperature": 0.9}),
     ("/api/admin/command", {"text": "/status"}),
 ]  # fmt: skip
@@ -51,7 +65,7 @@ METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", 
 header_text = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
 headers = st.dictionaries(
     st.sampled_from(["Origin", "Host", "Authorization", "Cookie", "Accept-Language", "Last-Event-ID", "Content-Type", "Sec-Fetch-Site", "Range"]),
-    header_text | st.sampled_from(["application/json", "null", "http://evil.example", "glmbot=%00", "Bearer x", "bytes=0-99999999999", "-1", "9" * 30]),
+    header_text | st.sampled_from(["application/json", "null", "http://evil.example", "glmbot=%00", "glmbot_session=1", "glmbot_session=" + "9" * 39, "glmbot_login=x", "Bearer x", "bytes=0-99999999999", "-1", "9" * 30]),
     max_size=3,
 )  # fmt: skip
 bodies = (

@@ -44,6 +44,9 @@ TEMPLATES: list[dict[str, Any]] = [
     {"message": {**TEXT, "text": None, "caption": "look", "photo": [{"file_id": "a", "file_unique_id": "b", "width": 1, "height": 1}]}},
     {"message": {**TEXT, "text": None, "voice": {"file_id": "a", "file_unique_id": "b", "duration": 1}}},
     {"edited_message": {**TEXT, "edit_date": 1_700_000_001}},
+    {"message": {**TEXT, "text": None, "chat": {**GROUP, "type": "group"}, "migrate_to_chat_id": -1009}},
+    {"message": {**TEXT, "text": None, "chat": {**GROUP, "id": -1009}, "migrate_from_chat_id": -5}},
+    {"message": {**IN_GROUP, "from": {"id": 1087968824, "is_bot": True, "first_name": "Group"}, "sender_chat": GROUP}},
     {"callback_query": {"id": "9", "from": PERSON, "chat_instance": "1", "message": TEXT, "data": "retry:7"}},
     {
         "my_chat_member": {
