@@ -34,6 +34,7 @@ __all__ = [
     "StoredConversation",
     "Turn",
     "answer_from_json",
+    "kept_json",
     "marks_from_json",
     "message_from_json",
     "message_to_json",
@@ -457,9 +458,17 @@ def message_from_json(written: object) -> Message:
     return Message(**known)
 
 
+def kept_json(written: str | bytes) -> Any:
+    """What the store keeps as JSON. Raises ValueError for what is none, nesting beyond any reader's depth too."""
+    try:
+        return json.loads(written)
+    except RecursionError as error:
+        raise ValueError("JSON of such a depth is none of ours") from error
+
+
 def marks_from_json(written: str) -> dict[str, str]:
     """Raises ValueError for what are no marks."""
-    marks = json.loads(written)
+    marks = kept_json(written)
     if not isinstance(marks, dict):
         raise ValueError("marks are a JSON object")
     found = cast(dict[str, Any], marks)
@@ -470,7 +479,7 @@ def marks_from_json(written: str) -> dict[str, str]:
 
 def answer_from_json(written: str) -> StoredAnswer:
     """Raises ValueError for what is no answer."""
-    found = json.loads(written)
+    found = kept_json(written)
     if not isinstance(found, dict):
         raise ValueError("an answer is a JSON object")
     known = cast(dict[str, Any], found)

@@ -26,7 +26,14 @@ from typing import IO, Any, TypeVar, cast
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.locks import Locks
 from glmbot.messages import ConversationKey, Message, UserKey
-from glmbot.store.base import Claim, StoredAnswer, answer_from_json, message_from_json, message_to_json
+from glmbot.store.base import (
+    Claim,
+    StoredAnswer,
+    answer_from_json,
+    kept_json,
+    message_from_json,
+    message_to_json,
+)
 from glmbot.store.private_files import keep_private, make_private
 from glmbot.store.redis import RedisStore
 
@@ -299,7 +306,7 @@ class JournaledRedisStore(RedisStore):
 
 def _checked(written: str) -> dict[str, Any]:
     """Raises ValueError for what is no step that is written here."""
-    step = json.loads(written)
+    step = kept_json(written)
     if not isinstance(step, dict):
         raise ValueError("a step is a JSON object")
     found = cast(dict[str, Any], step)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 
 from glmbot.messages import ConversationKey, ConversationSummary, UserKey
-from glmbot.store.base import ExportedConversation, StoredConversation, Turn
+from glmbot.store.base import ExportedConversation, StoredConversation, Turn, kept_json
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_keys import TURN_PARTS, RedisKeys
 
@@ -231,7 +231,7 @@ def turns_of(stored: Iterable[tuple[str, str]]) -> list[Turn]:
         try:
             head, _, body = entry.partition("\n")
             parent, user, at = head.split(" ")
-            fields = json.loads(body)
+            fields = kept_json(body)
             texts = (fields["question"], fields["answer"], fields["ref"])
             if not all(isinstance(text, str) for text in texts):
                 raise ValueError("a text is none")

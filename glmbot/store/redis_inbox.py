@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glmbot.messages import ConversationKey, Message, Unfinished, UserKey
-from glmbot.store.base import DeadLetter, marks_from_json, message_from_json
+from glmbot.store.base import DeadLetter, kept_json, marks_from_json, message_from_json
 
 __all__ = ["Entry", "dead_letter", "entries", "user_of"]
 
@@ -54,14 +53,14 @@ def dead_letter(conversation: ConversationKey, update_id: str, value: str) -> De
 def user_of(value: str) -> str:
     """Whose message it is; "" when that can't be read."""
     try:
-        found = json.loads(value.rpartition("\n")[2])
+        found = kept_json(value.rpartition("\n")[2])
         return str(found.get("user", "")) if isinstance(found, dict) else ""
     except ValueError:
         return ""
 
 
 def _message(conversation: ConversationKey, update_id: str, body: str) -> Message:
-    message = message_from_json(json.loads(body))
+    message = message_from_json(kept_json(body))
     if (message.conversation, message.update_id) != (conversation, update_id):
         raise ValueError("a message is filed as another one")
     return message

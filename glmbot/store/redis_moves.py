@@ -11,7 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from glmbot.messages import ChatKey, ConversationKey, UserKey
-from glmbot.store.base import Turn, message_from_json, message_to_json, moved_conversation, owner_from
+from glmbot.store.base import (
+    Turn,
+    kept_json,
+    message_from_json,
+    message_to_json,
+    moved_conversation,
+    owner_from,
+)
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_histories import RedisHistories, conversation_of, turns_of
 from glmbot.store.redis_keys import RedisKeys
@@ -303,7 +310,7 @@ def _rewritten(value: str, new: ConversationKey, before: UserKey | ChatKey, afte
     aside."""
     top, _, body = value.rpartition("\n")
     try:
-        message = message_from_json(json.loads(body))
+        message = message_from_json(kept_json(body))
     except ValueError:
         return value
     user = after if after is not None and message.user == before else message.user

@@ -14,7 +14,7 @@ from typing import Any
 
 from glmbot.errors import StoreError
 from glmbot.messages import ChatKey, ConversationKey, UserKey
-from glmbot.store.base import owner_from
+from glmbot.store.base import kept_json, owner_from
 from glmbot.store.private_chats import owner_now
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_histories import conversation_of, turns_of
@@ -110,7 +110,7 @@ class _Upgrade:
 
     def _note_person(self, write: Any, conversation: ConversationKey, value: str) -> None:
         try:
-            user = UserKey.parse(json.loads(value.rpartition("\n")[2])["user"])
+            user = UserKey.parse(kept_json(value.rpartition("\n")[2])["user"])
         except (ValueError, KeyError, TypeError):
             return
         write.zadd(self._keys.owner(user, "places"), {str(conversation): 0}, nx=True)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
 from glmbot.messages import ConversationKey, Message, Unfinished, UserKey
-from glmbot.store.base import DeadLetter, StoredAnswer, answer_from_json, marks_from_json, message_from_json
+from glmbot.store.base import (
+    DeadLetter,
+    StoredAnswer,
+    answer_from_json,
+    kept_json,
+    marks_from_json,
+    message_from_json,
+)
 from glmbot.store.sqlite_removal import CLEARED
 
 __all__ = [
@@ -94,7 +100,7 @@ def clear(db: sqlite3.Connection, platform: str, update_id: str, condition: str 
 
 
 def _message(platform: str, update_id: str, conversation: str, text: str) -> Message:
-    message = message_from_json(json.loads(text))
+    message = message_from_json(kept_json(text))
     filed = (platform, update_id, conversation)
     if (message.user.platform, message.update_id, str(message.conversation)) != filed:
         raise ValueError("a message is filed as another one")

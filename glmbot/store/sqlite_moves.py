@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from glmbot.messages import ChatKey, ConversationKey, UserKey
-from glmbot.store.base import message_from_json, message_to_json, moved_conversation, owner_from
+from glmbot.store.base import kept_json, message_from_json, message_to_json, moved_conversation, owner_from
 from glmbot.store.sqlite_connection import SqliteConnection
 from glmbot.store.sqlite_histories import conversation_of, counters, note_place, set_counters
 
@@ -223,7 +223,7 @@ class _Moving:
         """The message as of its new conversation. One that can't be read stays as it is: whoever meets it sets it
         aside."""
         try:
-            message = message_from_json(json.loads(text))
+            message = message_from_json(kept_json(text))
             moved = replace(message, conversation=self._target, user=UserKey.parse(user))
         except ValueError:
             return text
