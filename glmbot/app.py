@@ -26,7 +26,7 @@ from glmbot.engine.remote import RemoteEngine, RemoteEngineSettings
 from glmbot.errors import ConfigError, GlmbotError
 from glmbot.logs import set_up_logging
 from glmbot.messages import Adapter, UserKey
-from glmbot.platforms import Platforms, check
+from glmbot.platforms import Platforms, check, keep_running
 from glmbot.store.base import Store
 from glmbot.store.sealed import sealed
 from glmbot.store.sqlite import SqliteStore
@@ -46,6 +46,8 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _GROUP = "glmbot.adapters"
+# For who drives a single adapter, without a whole bot.
+_keep_running = keep_running
 _NEED_A_RESTART = ("model", "remote", "store", "tracing")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,7 +19,7 @@ from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.messages import Adapter, Dialogue
 from glmbot.tokens import TokenSettings
 
-__all__ = ["Platforms", "check"]
+__all__ = ["Platforms", "check", "keep_running"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +47,46 @@ def check(
         look = getattr(makers[name], "check", None)
         if look is not None:
             look(settings, None if running is None else running.get(name))
+
+
+async def keep_running(
+    adapter: Adapter,
+    on_trouble: Callable[[str], Awaitable[None]] | None = None,
+    on_calm: Callable[[], None] = lambda: None,
+) -> None:
+    """Run a started adapter again as often as it fails; return when it has ended by itself.
+
+    on_trouble is told what went wrong, and waits before the next try; on_calm that it has run for a while.
+    """
+    wait = on_trouble or _Patience(type(adapter).__name__).wait
+    while True:
+        calm = asyncio.get_running_loop().call_later(_FIRST_PAUSE_S, on_calm)
+        try:
+            await adapter.run()
+            return
+        except AdapterError as error:
+            await wait(str(error))
+        except Exception as error:
+            _log.exception("%s failed", type(adapter).__name__)
+            await wait(f"it failed ({type(error).__name__})")
+        finally:
+            calm.cancel()
+
+
+class _Patience:
+    """Pauses between tries, each twice as long as the one before, up to a bound."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._pause = _FIRST_PAUSE_S
+
+    async def wait(self, words: str) -> None:
+        _log.error("%s: %s; trying again in %.0f s", self._name, words, self._pause)
+        await asyncio.sleep(self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
+
+    def end(self) -> None:
+        self._pause = _FIRST_PAUSE_S
 
 
 class Platforms:
@@ -164,7 +204,7 @@ class _Platform:
         self._troubles = troubles
         self._on_start = on_start
         self._on_refusal = on_refusal
-        self._pause = _FIRST_PAUSE_S
+        self._patience = _Patience(name)
         self.task = asyncio.create_task(self._keep_running())
 
     async def stop(self) -> None:
@@ -176,18 +216,7 @@ class _Platform:
     async def _keep_running(self) -> None:
         """Return when it has ended by itself."""
         self.adapter = await self._started()
-        while True:
-            back = asyncio.get_running_loop().call_later(_FIRST_PAUSE_S, self._is_back)
-            try:
-                await self.adapter.run()
-                return
-            except AdapterError as error:
-                await self._trouble(error, str(error))
-            except Exception as error:
-                _log.exception("%s failed", self.name)
-                await self._trouble(error, f"it failed ({type(error).__name__})")
-            finally:
-                back.cancel()
+        await keep_running(self.adapter, self._trouble, self._is_back)
 
     async def _started(self) -> Adapter:
         while True:
@@ -199,11 +228,11 @@ class _Platform:
                 if isinstance(error, PlatformRefused):
                     self._on_refusal(self.name, error)
                 await self._given_up(adapter)
-                await self._trouble(error, str(error))
+                await self._trouble(str(error))
             except Exception as error:
                 _log.exception("%s can't be started", self.name)
                 await self._given_up(adapter)
-                await self._trouble(error, f"it can't be started ({type(error).__name__})")
+                await self._trouble(f"it can't be started ({type(error).__name__})")
             except asyncio.CancelledError:
                 await self._given_up(adapter)
                 raise
@@ -217,18 +246,15 @@ class _Platform:
         if adapter is not None:
             await _stop(self.name, adapter, quietly=True)
 
-    async def _trouble(self, error: Exception, words: str) -> None:
-        again = f"{words}; trying again in {self._pause:.0f} s"
-        _log.error("%s: %s", self.name, again)
+    async def _trouble(self, words: str) -> None:
         self._troubles.begin(self.name, words, partial=True)
-        await asyncio.sleep(self._pause)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
+        await self._patience.wait(words)
 
     def _is_back(self) -> None:
         if self.name in {each.part for each in self._troubles.now}:
             _log.info("%s is there", self.name)
         self._troubles.end(self.name)
-        self._pause = _FIRST_PAUSE_S
+        self._patience.end()
 
 
 async def _stop(name: str, adapter: Adapter, *, quietly: bool = False) -> None:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 
 from chaos.faults import redis_faults  # noqa: E402
+from chaos.interrupted import interrupted_work  # noqa: E402
 from chaos.kills import POINTS, Counts, Zygote, kill_matrix  # noqa: E402
 from chaos.model_servers import model_server_faults  # noqa: E402
 from chaos.ray_replicas import ray_faults  # noqa: E402
@@ -38,6 +39,7 @@ async def main() -> None:
             print(f"kill -9 on {kind}: {len(points)} points in {time.monotonic() - began:.0f} s", flush=True)
             complain(counts)
         parts = {
+            "kill -9 in a store's long work": partial(interrupted_work, only),
             "faults of Redis": partial(redis_faults, zygote, model, only),
             "failovers and moves of Redis": partial(redis_group_faults, zygote, model, only),
             "model servers that die": partial(model_server_faults, zygote, only),

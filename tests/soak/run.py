@@ -74,7 +74,9 @@ async def soak(folder: Path, seconds: float, people: int, store: str) -> dict[st
         f"[discord]\napi_base_url = '{discord.url}'\ngateway_url = '{discord.gateway_url}'\nedit_interval_s = 0.5\n"
         f"[web]\nport = {port}\n[access]\nopen_platforms = ['telegram', 'discord']\n"
         f"[model]\npath = '{write_tiny_model(folder / 'tiny')}'\nmax_answer_tokens = 120\nprecision = 'fp32'\nthreads = 1\n"
-        f"[dialogue]\ndeadline_s = {BOUND_S}\n[store]\n{section}"
+        # All people of the page come from one address here.
+        f"[dialogue]\ndeadline_s = {BOUND_S}\npending_per_source = {people}\n[limits]\nstrangers_per_hour = 0\n"
+        f"[store]\n{section}"
     )
     log = (folder / "log.txt").open("wb")
     bot = await asyncio.create_subprocess_exec(
