@@ -62,7 +62,7 @@ class LocalEngine:
         self._stopped: str | None = None
         """Why nothing is taken any more."""
         self._ready: asyncio.Future[None] = loop.create_future()
-        self.thread = ModelThread(settings, _Crossing(self, loop))
+        self.thread = ModelThread(settings, _Crossing(self._tell, self._ready, self._deliver, self._end))
 
     @classmethod
     async def start(
@@ -255,21 +255,23 @@ class LocalEngine:
             _settle(promise, EngineStopped(self._stopped))
 
 
+@dataclass(frozen=True, slots=True)
 class _Crossing:
-    """See `glmbot.engine.model_thread.Listener`."""
+    """See `glmbot.engine.model_thread.Listener`. Each call is made in the model thread, and handed to the loop."""
 
-    def __init__(self, engine: LocalEngine, loop: asyncio.AbstractEventLoop) -> None:
-        self._engine = engine
-        self._loop = loop
+    tell: Callable[..., None]
+    ready: asyncio.Future[None]
+    deliver: Callable[[Sequence[Update]], None]
+    end: Callable[[str], None]
 
     def loaded(self, error: BaseException | None) -> None:
-        self._engine._tell(_settle, self._engine._ready, error)
+        self.tell(_settle, self.ready, error)
 
     def updated(self, updates: Sequence[Update]) -> None:
-        self._engine._tell(self._engine._deliver, list(updates))
+        self.tell(self.deliver, list(updates))
 
     def ended(self, reason: EngineStopped) -> None:
-        self._engine._tell(self._engine._end, str(reason))
+        self.tell(self.end, str(reason))
 
 
 def _settle(future: asyncio.Future[Any], outcome: object) -> None:

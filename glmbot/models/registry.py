@@ -316,7 +316,7 @@ def _stop_tokens(defaults: dict[str, Any], config: Any, tokenizer: Any) -> froze
     return frozenset(stops)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return _shortened((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 

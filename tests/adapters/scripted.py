@@ -41,6 +41,9 @@ class _Letters:
     def finish_text(self, text: str) -> str:
         return text
 
+    def settled(self, text: str) -> int:
+        return len(text)
+
 
 class ScriptedEngine:
     """Says `answer(prompt)` in `steps` snapshots, `step_s` seconds apart; `prompts` are those that it was given.

@@ -253,7 +253,7 @@ async def test_an_answer_whose_claim_was_lost_is_begun_again_in_the_same_stream(
         stream = (await (await session.post(f"{site.url}/api/messages", json=body)).json())["stream"]
         await until(lambda: engine.stats().running == 1)
         (conversation,) = await store.open_conversations("web")
-        await store._redis.set(store._key(conversation, "claim"), "elsewhere/1/x", px=500)
+        await store._redis.set(store._keys.of(conversation, "claim"), "elsewhere/1/x", px=500)
         await until_async(lambda: store.last_turns(conversation, 5), lambda turns: len(turns) == 1)
         events = [event async for event in read_events(session, f"{site.url}/api/streams/{stream}")]
         (turn,) = await store.last_turns(conversation, 5)
