@@ -20,7 +20,7 @@ from robustness.values import WORST, Case, cases, sampled
 from robustness.watch import Watch, watching
 
 _USER = UserKey(PLATFORM, 7)
-_BOMB = 400_000_000
+_BOMB = 100_000_000
 
 
 async def lines_of_a_backup(folder: Path) -> list[str]:

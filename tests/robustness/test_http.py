@@ -155,7 +155,7 @@ async def test_the_worst_bodies_harm_nobody_else(site: WebAdapter, path: str) ->
     def asked() -> Iterator[tuple[object, Callable[[], Any]]]:
         numbers = itertools.count()
         for example in examples:
-            for case in sampled(cases(example), 60):
+            for case in sampled(cases(example), 30):
 
                 def send(case: Case = case) -> Any:
                     body = case.text.replace('"message-1"', f'"message-{next(numbers)}"').encode()
@@ -170,7 +170,7 @@ async def test_the_worst_bodies_harm_nobody_else(site: WebAdapter, path: str) ->
 @pytest.mark.timeout(3600)
 async def test_bytes_that_are_no_body_harm_nobody_else(site: WebAdapter) -> None:
     jar = cookie_header(await cookies(site))
-    bomb = gzip.compress(b'{"text":"' + b" " * 200_000_000)
+    bomb = gzip.compress(b'{"text":"' + b" " * 100_000_000, 1)
     bodies: list[tuple[dict[str, bytes], bytes]] = [
         ({}, b""), ({}, b"\x00"), ({}, b"\xff\xfe{"), ({}, b"\xed\xa0\x80"), ({}, b"a" * (9 * 2**20)),
         ({"Content-Encoding": b"gzip"}, bomb), ({"Content-Encoding": b"deflate"}, bomb),
@@ -186,7 +186,7 @@ async def test_bytes_that_are_no_body_harm_nobody_else(site: WebAdapter) -> None
         for headers, body in bodies
     ]  # fmt: skip
     async with watching(somebody_else(site)) as watch:
-        await judged(watch, asked)
+        await judged(watch, some(asked, 40))
 
 
 def texts() -> Iterable[tuple[str, str]]:
@@ -212,7 +212,7 @@ async def test_the_worst_paths_and_queries_harm_nobody_else(site: WebAdapter) ->
                 for place, target in targets
             ]  # fmt: skip
     async with watching(somebody_else(site)) as watch:
-        await judged(watch, some(asked, 150))
+        await judged(watch, some(asked, 60))
 
 
 @pytest.mark.timeout(3600)
@@ -237,4 +237,4 @@ async def test_the_worst_headers_and_cookies_harm_nobody_else(site: WebAdapter) 
                 for place, fields in sent.items()
             ]
     async with watching(somebody_else(site)) as watch:
-        await judged(watch, some(asked, 300))
+        await judged(watch, some(asked, 100))

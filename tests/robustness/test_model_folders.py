@@ -16,7 +16,7 @@ from chatglm_folder import write_chatglm_folder
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.errors import EngineError, GlmbotError
-from robustness.values import WORST, cases, sampled
+from robustness.values import WORST, cases, some
 from robustness.watch import Watch, watching
 from tiny_model import write_tiny_model
 
@@ -88,7 +88,7 @@ async def test_the_worst_folders_harm_no_other_model(
     assert "config.json" in files
     async with watching(somebody_else(engine)) as watch:
         for name in files:
-            for case in sampled(cases(json.loads((folders[kind] / name).read_text("utf-8")), _VALUES), 10):
+            for case in some(cases(json.loads((folders[kind] / name).read_text("utf-8")), _VALUES), 12):
                 folder = tmp_path / "model"
                 shutil.rmtree(folder, ignore_errors=True)
                 shutil.copytree(folders[kind], folder)

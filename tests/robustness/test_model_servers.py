@@ -18,7 +18,7 @@ from glmbot.engine.remote import RemoteEngine, RemoteEngineSettings
 from glmbot.errors import GlmbotError
 from platforms.openai_server import OpenAIServer
 from robustness.scripted import SAID, ScriptedEngine
-from robustness.values import TEXTS, cases, sampled
+from robustness.values import TEXTS, cases, sampled, some
 from robustness.watch import Watch, watching
 
 MODELS = {"object": "list", "data": [{"id": "m", "object": "model", "max_model_len": 2048, "owned_by": "x"}]}
@@ -82,22 +82,24 @@ async def engine_of(
         await engine.close()
 
 
-async def answer_of(engine: Engine, question: str) -> str:
+async def answer_of(engine: Engine, question: str, *, deadline_s: float = 10.0) -> str:
     prompt = engine.chat_format.encode_chat("", [], question)
     text = ""
     sampling = Sampling(max_tokens=20, temperature=0)
-    async with aclosing(engine.generate(prompt, sampling, user="ann", deadline_s=10)) as answer:
+    async with aclosing(engine.generate(prompt, sampling, user="ann", deadline_s=deadline_s)) as answer:
         async for progress in answer:
             text = progress.text
     return text
 
 
-async def survived(watch: Watch, case: object, server: HostileServer, tokenizer: Path | None) -> None:
+async def survived(
+    watch: Watch, case: object, server: HostileServer, tokenizer: Path | None, *, deadline_s: float = 10.0
+) -> None:
     """Whatever it says, it is an answer, or an error in words, in bounded time."""
     with watch.trying(case):
         try:
             async with asyncio.timeout(_LONGEST_S), engine_of(server.url, tokenizer) as engine:
-                text = await answer_of(engine, "hello")
+                text = await answer_of(engine, "hello", deadline_s=deadline_s)
                 engine.stats()
                 if len(text) > 100_000:
                     watch.blame(f"an answer of {len(text)} characters to a question for 20 tokens")
@@ -144,7 +146,7 @@ async def test_the_worst_server_events_harm_nobody_else(
 ) -> None:
     tokenizer = tiny_model if kind == "completions" else None
     async with watching(somebody_else, left_out={"aiohttp.server"}) as watch:
-        for case in sampled(cases(EVENTS[kind]), 60):
+        for case in sampled(cases(EVENTS[kind]), 25):
             hostile.answer = stream(case.text)
             await survived(watch, f"{kind}: {case}", hostile, tokenizer)
 
@@ -156,12 +158,12 @@ async def test_the_worst_lists_of_models_and_refusals_harm_nobody_else(
     good = stream(json.dumps(EVENTS["chat"]))
     async with watching(somebody_else, left_out={"aiohttp.server"}) as watch:
         hostile.answer = good
-        for case in sampled(cases(MODELS), 40):
+        for case in sampled(cases(MODELS), 20):
             hostile.models = case.text.encode("utf-8", "surrogatepass")
             await survived(watch, f"models: {case}", hostile, None)
         hostile.models = json.dumps(MODELS).encode()
         hostile.status = 503
-        for name, text in TEXTS.items():
+        for name, text in some(list(TEXTS.items()), 15):
             value = "".join(char for char in text[:500] if char.isprintable() and char.isascii())
             hostile.headers = {"Retry-After": value}
             hostile.answer = text[:200_000].encode("utf-8", "surrogatepass")
@@ -198,14 +200,14 @@ async def test_what_never_ends_is_ended(
 ) -> None:
     hostile.answer, hostile.status = what, status
     async with watching(somebody_else, left_out={"aiohttp.server"}) as watch:
-        await survived(watch, what.__name__, hostile, None)
+        await survived(watch, what.__name__, hostile, None, deadline_s=1.5)
 
 
 @pytest.mark.timeout(3600)
 async def test_bytes_that_are_no_answer_harm_nobody_else(
     hostile: HostileServer, somebody_else: Callable[[], Awaitable[None]]
 ) -> None:
-    bomb = gzip.compress(b" " * 200_000_000, 1)
+    bomb = gzip.compress(b" " * 100_000_000, 1)
     async with watching(somebody_else, left_out={"aiohttp.server"}) as watch:
         for headers, answer in (
             ({}, b""), ({}, b"\x00" * 1000), ({}, b"data: \xff\xfe\n\n"), ({}, b"data:\n\ndata:\n\n"),
