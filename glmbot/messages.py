@@ -54,6 +54,7 @@ _KEPT = {"quoted": 10_000, "user_name": 256, "language": 64, "media": 256}
 _LONGEST_ID = 512
 _IDS = ("update_id", "ref", "replies_to", "source")
 _MOST_NOTES, _LONGEST_NOTE = 32, 4096
+_SEALED = re.compile(r"sealed:gAAAAA[0-9A-Za-z_-]+={0,2}")
 _USER_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*):(?P<id>-?[0-9]{1,20})")
 _CHAT_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*)(:(?P<user>-?[0-9]{1,20}))?:chat:(?P<id>-?[0-9]{1,20})")
 
@@ -207,7 +208,8 @@ class Message:
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", _shortened(_valid("text", self.text)))
         for name, length in _KEPT.items():
-            object.__setattr__(self, name, _valid(name, getattr(self, name))[:length])
+            value = _valid(name, getattr(self, name))
+            object.__setattr__(self, name, value[: _room(value, length)])
         for name in _IDS:
             value = _valid(name, getattr(self, name))
             if len(value) > _LONGEST_ID:
@@ -227,10 +229,15 @@ def _valid(name: str, given: object) -> str:
     return given.encode("utf-8", "replace").decode().replace("\x00", "")
 
 
+def _room(text: str, length: int) -> int:
+    """What was encrypted for the store (store/sealed.py) is longer than it was, and worth nothing if it is cut."""
+    return 6 * length + 200 if _SEALED.fullmatch(text) else length
+
+
 def _shortened(text: str) -> str:
     """What no model could read as a whole keeps its beginning and its end."""
     half = _LONGEST_TEXT // 2 - 2
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:half]}\n…\n{text[-half:]}"
+    return text if len(text) <= _room(text, _LONGEST_TEXT) else f"{text[:half]}\n…\n{text[-half:]}"
 
 
 def _check_ids(*ids: object) -> None:

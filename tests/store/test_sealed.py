@@ -166,6 +166,16 @@ async def test_what_an_earlier_release_kept_of_such_a_text_is_readable(tmp_path:
     await store.close()
 
 
+async def test_the_longest_texts_that_are_kept_come_back_whole() -> None:
+    """Encrypted they are longer than what a message may have."""
+    store = sealed(SqliteStore(Path(":memory:")), [new_key()])
+    await store.open()
+    message = Message("1", HOME, ANN, "长" * 1_000_000, user_name="名" * 256, quoted="引" * 10_000)
+    await store.accept(message, 1.0)
+    assert [entry.message for entry in await store.unfinished("telegram")] == [message]
+    await store.close()
+
+
 def test_what_is_no_key_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="glmbot key"):
         sealed(SqliteStore(tmp_path / "store.sqlite3"), ["let me in"])
