@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, TypeVar, cast
 
@@ -138,6 +139,10 @@ class RedisStore:
                 str(int(self._update_ids_kept_s) + 1),
             )
         )
+        if accepted:
+            # Whoever was forgotten meanwhile is mentioned nowhere, and has asked this.
+            places = self._keys.owner(message.user, "places")
+            await self._ask(self._redis.zadd(places, {conversation: at}, nx=True))
         if announce and accepted:
             # Also for one that came before: whoever accepted it may have died right here.
             await self._claims.announce(message.conversation)
@@ -166,7 +171,8 @@ class RedisStore:
                 values = await self._ask(
                     self._redis.hmget(inbox, [f"message {update_id}", f"marks {update_id}"])
                 )
-                fields += [update_id, values[0] or "", values[1] or "{}"]
+                # One without a message was delivered meanwhile.
+                fields += [update_id, values[0], values[1] or "{}"] if values[0] is not None else []
             found += await self._whole(conversation, entries(conversation, fields))
         return [
             entry.unfinished for entry in sorted(found, key=lambda entry: entry.order) if entry.unfinished
@@ -177,16 +183,19 @@ class RedisStore:
         for entry in found:
             if entry.unfinished is None:
                 nobody = UserKey(conversation.platform, 0)
-                await self.set_aside(
-                    Message(entry.update_id, conversation, nobody, ""), entry.reason, time.time()
-                )
+                with suppress(ClaimLost):
+                    await self.set_aside(
+                        Message(entry.update_id, conversation, nobody, ""), entry.reason, time.time()
+                    )
                 _log.error("a message in the store can't be read and is set aside: %s", entry.reason)
         return [entry for entry in found if entry.unfinished is not None]
 
     async def set_aside(self, message: Message, reason: str, at: float) -> None:
         letter = {f"{message.conversation} {message.update_id}": at}
         await self._ask(self._redis.zadd(self._keys.named("letters"), letter))
-        await self._change("set_aside", message, ("queue",), f"{at!r} {' '.join(reason.split())}")
+        if await self._change("set_aside", message, ("queue",), f"{at!r} {' '.join(reason.split())}"):
+            # Who listed them meanwhile found none under that name, and took the name out.
+            await self._ask(self._redis.zadd(self._keys.named("letters"), letter))
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
         found: list[DeadLetter] = []
@@ -358,7 +367,7 @@ class RedisStore:
         if question is not None:
             text = answer.text if turn_answer is None else turn_answer
             turn = (str(message.user), repr(at), turn_body(question, text, ref), ref)
-            await self._histories.note(conversation, message.user, at, aging=bool(self._turns_kept_s))
+            await self._histories.note(conversation, message.user, at)
         keys = self._keys.all_of(
             conversation, ("inbox", "claim", "tree", "meta", "anchors", "refs", "children", "people")
         )
@@ -370,18 +379,14 @@ class RedisStore:
             json.dumps(asdict(answer), ensure_ascii=False),
             str(epoch),
             "" if parent is None else str(parent),
+            # Should no process be there to delete them.
+            str(int(self._turns_kept_s) + 86400 if self._turns_kept_s else 0),
             *turn,
         )
         if appended < 0:
             raise ClaimLost(conversation)
         if not appended and turn:
             await self._histories.unnote(conversation, message.user)
-        if appended and self._turns_kept_s:
-            # Should no process be there to delete them.
-            write = self._redis.pipeline(transaction=False)
-            for key in (*self._keys.all_of(conversation, TURN_PARTS), keys[-1]):
-                write.expire(key, int(self._turns_kept_s) + 86400)
-            await self._ask(write.execute())
         return appended == 1
 
     async def reset(self, conversation: ConversationKey) -> int:
@@ -431,6 +436,7 @@ class RedisStore:
             await self.forget(user)
         for old, new in await self._moves.pending(now):
             await self._move(old, new)
+            await self._moves.followed(old, now)
         return bool(self._turns_kept_s) and await self._removal.expire(now - self._turns_kept_s)
 
     async def recent(self, since: float) -> Sequence[ConversationKey]:
@@ -503,7 +509,7 @@ class RedisStore:
         return self._histories.everything()
 
     async def put(self, stored: StoredConversation) -> bool:
-        return await self._histories.put(stored, aging=bool(self._turns_kept_s))
+        return await self._histories.put(stored)
 
     async def _change(self, script: str, message: Message, parts: Sequence[str], *arguments: str) -> Any:
         """Run a script that only the process that has the conversation may. Raises ClaimLost."""

@@ -66,15 +66,15 @@ class RedisHistories:
         return int(await self._connection.run("remove", keys, user, *ids))
 
     async def note(
-        self, conversation: ConversationKey, user: UserKey, at: float, *, aging: bool, later: bool = False
+        self, conversation: ConversationKey, user: UserKey, at: float, *, later: bool = False
     ) -> None:
         """Before a turn is appended: where to find it. later: what is known there may be newer."""
         index = self._redis.pipeline(transaction=False)
         index.zadd(self._keys.named(f"recent:{conversation.platform}"), {str(conversation): at}, gt=later)
         index.zadd(self._keys.owner(user, "places"), {str(conversation): at}, gt=later)
         index.sadd(self._keys.named("platforms"), conversation.platform)
-        if aging:
-            index.zadd(self._keys.named("ages"), {str(conversation): at}, nx=True)
+        # Also where turns are kept for ever: that may change.
+        index.zadd(self._keys.named("ages"), {str(conversation): at}, nx=True)
         await self._ask(index.execute())
 
     async def unnote(self, conversation: ConversationKey, user: UserKey) -> None:
@@ -172,29 +172,29 @@ class RedisHistories:
 
     async def everything(self) -> AsyncGenerator[StoredConversation, None]:
         for conversation in await self.recent(float("-inf")):
-            turns: list[Turn] = []
+            # A scan may find one twice while others write.
+            turns: dict[int, Turn] = {}
             async for number, entry in self._each(
                 self._redis.hscan_iter(self._keys.of(conversation, "tree"), count=_PAGE)
             ):
-                turns += turns_of([(number, entry)])
+                turns |= {turn.id: turn for turn in turns_of([(number, entry)])}
             head = await self._ask(self._redis.hget(self._keys.of(conversation, "meta"), "head"))
             if turns:
                 yield StoredConversation(
-                    conversation, sorted(turns, key=lambda turn: turn.id), int(head or 0)
+                    conversation, [turns[number] for number in sorted(turns)], int(head or 0)
                 )
 
-    async def put(self, stored: StoredConversation, *, aging: bool) -> bool:
+    async def put(self, stored: StoredConversation) -> bool:
         conversation = stored.conversation
         if not stored.turns or await self._ask(self._redis.exists(self._keys.of(conversation, "tree"))):
             return False
         for user in {turn.user for turn in stored.turns}:
             last = max(turn.at for turn in stored.turns if turn.user == user)
-            await self.note(conversation, user, last, aging=aging)
+            await self.note(conversation, user, last)
         oldest = {str(conversation): min(turn.at for turn in stored.turns)}
         recent = {str(conversation): max(turn.at for turn in stored.turns)}
         await self._ask(self._redis.zadd(self._keys.named(f"recent:{conversation.platform}"), recent))
-        if aging:
-            await self._ask(self._redis.zadd(self._keys.named("ages"), oldest))
+        await self._ask(self._redis.zadd(self._keys.named("ages"), oldest))
         write = self._redis.pipeline(transaction=True)
         for turn in stored.turns:
             self.write_turn(write, conversation, turn)

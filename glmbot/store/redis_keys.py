@@ -21,7 +21,7 @@ pointer to nothing.
     PREFIX:everyone PREFIX:persons  sorted sets of names: all who have settings, the people among them
     PREFIX:having:NAME              set of who has a setting of that name
     PREFIX:recent:platform          sorted set: conversations by their last turn's time
-    PREFIX:ages                     sorted set: conversations by their oldest turn's time, where turns are not kept
+    PREFIX:ages                     sorted set: conversations by their oldest turn's time
     PREFIX:letters                  sorted set: "conversation update" of dead letters by time
     PREFIX:{asked}:owner            sorted set: the last hour's update ids by time, of a person, a chat, or all
     PREFIX:forgetting, PREFIX:moves wishes that are carried out a little at a time

@@ -26,10 +26,16 @@ from glmbot.store.redis_keys import RedisKeys
 __all__ = ["RedisMoves"]
 
 _AT_ONCE = 50
+_MOVES_AT_ONCE = 5
 # Ids kept free for answers that end in the old conversation while, or after, it is moved.
 _LATE = 1000
 _LOOKED_AT_EVERY_S = 60.0
 _FOLLOWED_S = 3600.0
+# What is left of an old conversation outlives the last look at it, and no more.
+_LEFT_S = 7200
+# Who has a conversation while what waits in it is moved: no process, so that none answers it under its old name.
+_MOVER = "moving"
+_MOVER_MS = 30_000
 
 
 class RedisMoves:
@@ -45,17 +51,26 @@ class RedisMoves:
         await self._ask(self._redis.hset(moves, str(old), f"{new} {at!r} {at!r}"))
 
     async def pending(self, now: float) -> list[tuple[UserKey | ChatKey, UserKey | ChatKey]]:
-        """Moves of late, not looked at within the last minute: some answers may have ended there since."""
-        found: list[tuple[UserKey | ChatKey, UserKey | ChatKey]] = []
+        """Moves of late, not looked at within the last minute: some answers may have ended there since. Those that
+        have waited for it longest."""
         moves: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.named("moves")))
+        due: list[tuple[float, str, str, str]] = []
         for old, value in moves.items():
             new, at, followed = value.split(" ")
-            if abs(now - float(at)) > _FOLLOWED_S:
-                await self._ask(self._redis.hdel(self._keys.named("moves"), old))
-            elif not 0 <= now - float(followed) < _LOOKED_AT_EVERY_S:
-                await self._ask(self._redis.hset(self._keys.named("moves"), old, f"{new} {at} {now!r}"))
-                found.append((owner_from(old), owner_from(new)))
-        return found[:5]
+            if not 0 <= now - float(followed) < _LOOKED_AT_EVERY_S:
+                due.append((float(followed), old, new, at))
+        found: list[tuple[UserKey | ChatKey, UserKey | ChatKey]] = []
+        for _, old, new, at in sorted(due)[:_MOVES_AT_ONCE]:
+            await self._ask(self._redis.hset(self._keys.named("moves"), old, f"{new} {at} {now!r}"))
+            found.append((owner_from(old), owner_from(new)))
+        return found
+
+    async def followed(self, old: UserKey | ChatKey, now: float) -> None:
+        """It was looked at; after a while nothing more is expected of the old one, and nothing tells of it."""
+        moves = self._keys.named("moves")
+        value: str | None = await self._ask(self._redis.hget(moves, str(old)))
+        if value is not None and abs(now - float(value.split(" ")[1])) > _FOLLOWED_S:
+            await self._ask(self._redis.hdel(moves, str(old)))
 
     async def move(self, old: UserKey | ChatKey, new: UserKey | ChatKey) -> list[ConversationKey]:
         """Returns the conversations that have something to be answered now. Raises StoreError."""
@@ -69,8 +84,9 @@ class RedisMoves:
             shift = await self._make_room(conversation, target)
             if shift is not None:
                 await self._move_turns(conversation, target, shift, old, new)
-            if await self._move_messages(conversation, target, shift or 0, old, new):
-                announced.append(target)
+            while await self._move_messages(conversation, target, shift or 0, old, new):
+                if target not in announced:
+                    announced.append(target)
             await self._end(conversation, target, old)
         return announced
 
@@ -121,7 +137,7 @@ class RedisMoves:
             write.delete(self._keys.owner(before, "settings"))
             # One hash tag, so one server; what was asked by the new number within the hour is counted too.
             asked = [self._keys.asked(after), self._keys.asked(before)]
-            write.zunionstore(asked[0], asked)
+            write.zunionstore(asked[0], asked, aggregate="MAX")
             write.expire(asked[0], 3601)
             write.delete(asked[1])
             await self._ask(write.execute())
@@ -129,12 +145,13 @@ class RedisMoves:
             await self._ask(self._redis.delete(self._keys.owner(old, "chats")))
 
     async def _make_room(self, old: ConversationKey, new: ConversationKey) -> int | None:
-        """The shift of turn ids; None when there is nothing to be moved."""
-        if not await self._ask(self._redis.exists(self._keys.of(old, "tree"))):
-            return None
+        """The shift of turn ids; None when there have never been any to be moved."""
         meta: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.of(old, "meta")))
         last, head, epoch = (int(meta.get(name, "0")) for name in ("last_id", "head", "epoch"))
         target, _, rest = meta.get("moved", "").partition(" ")
+        if not await self._ask(self._redis.exists(self._keys.of(old, "tree"))):
+            # They were moved already, and what waits may still name them.
+            return int(rest.split(" ")[0]) if target == str(new) else None
         if target == str(new):
             shift, upto, head = (int(each) for each in rest.split(" "))
             if last <= upto:
@@ -152,7 +169,7 @@ class RedisMoves:
             await self._ask(self._redis.hset(self._keys.of(old, "meta"), "moved", words))
             given = (str(old), str(shift), str(upto), str(head), str(epoch))
             last = int(await self._connection.run("adopt", keys, *given))
-            if last == 0:
+            if last < 0:
                 return shift
             shift = last
 
@@ -190,17 +207,19 @@ class RedisMoves:
         write = self._redis.pipeline(transaction=False)
         for turn in turns:
             user = after if isinstance(after, UserKey) and turn.user == before else turn.user
-            await self._histories.note(new, user, turn.at, aging=False, later=True)
+            await self._histories.note(new, user, turn.at, later=True)
             moved = replace(turn, id=turn.id + shift, parent=turn.parent and turn.parent + shift, user=user)
             self._histories.write_turn(write, new, moved)
-            write.zadd(self._keys.named("ages"), {str(new): turn.at}, lt=True, ch=True)
+            write.zadd(self._keys.named("ages"), {str(new): turn.at}, lt=True)
             refs = await self._histories.shown(old, turn.id)
             for place, ref in enumerate(refs, 1):
                 write.hset(self._keys.of(new, "anchors"), ref, f"{moved.id} {place}")
                 write.zadd(self._keys.of(new, "refs"), {ref: moved.id})
         await self._ask(write.execute())
+        moved = str(await self._ask(self._redis.hget(self._keys.of(old, "meta"), "moved")) or f"{new} 0 0 0")
+        begun = int(moved.split(" ")[2]) - _LATE
         meta = self._keys.of(new, "meta")
-        for turn in sorted(turns, key=lambda turn: turn.id):
+        for turn in sorted((turn for turn in turns if turn.id > begun), key=lambda turn: turn.id):
             # An answer that came late: it is the newest where nobody has gone on meanwhile.
             head = await self._ask(self._redis.hget(meta, "head"))
             if turn.parent and head == str(turn.parent + shift):
@@ -221,45 +240,51 @@ class RedisMoves:
         before: UserKey | ChatKey,
         after: UserKey | ChatKey,
     ) -> bool:
-        """What waits, unless it is being answered, and dead letters. True when something waits in the new one."""
+        """Dead letters, and some of what waits, unless it is being answered. False when nothing waits any more."""
         inbox, queue = self._keys.of(old, "inbox"), self._keys.of(old, "queue")
         letters = self._keys.named("letters")
         names = [
             name.partition(" ")[2]
             async for name, _ in self._each(self._redis.zscan_iter(letters, match=f"{old} *", count=1000))
         ]
+        claim = self._keys.of(old, "claim")
         waiting: list[str] = []
-        if not await self._ask(self._redis.exists(self._keys.of(old, "claim"))):
-            waiting = await self._ask(self._redis.zrange(queue, 0, -1))
-        for update_id in (*names, *waiting):
-            kinds = ("message", "dead", "answer", "turn", "marks")
-            fields = [f"{kind} {update_id}" for kind in kinds]
-            values: dict[str, Any] = dict(
-                zip(kinds, await self._ask(self._redis.hmget(inbox, fields)), strict=True)
-            )
-            if values["turn"]:
-                values["turn"] = str(int(values["turn"]) + shift)
-            user = after if isinstance(after, UserKey) else None
-            for kind in ("message", "dead"):
-                if values[kind]:
-                    values[kind] = _rewritten(values[kind], new, before, user)
-            write = self._redis.pipeline(transaction=True)
-            for kind, value in values.items():
-                if value:
-                    write.hset(self._keys.of(new, "inbox"), f"{kind} {update_id}", value)
-            write.zadd(self._keys.of(new, "seen"), {update_id: _time_of(values)}, nx=True)
-            if values["message"]:
-                arrival = await self._ask(self._redis.hincrby(self._keys.of(new, "inbox"), "arrivals", 1))
-                write.zadd(self._keys.of(new, "queue"), {update_id: arrival})
-            await self._ask(write.execute())
-            if values["dead"]:
-                score = await self._ask(self._redis.zscore(letters, f"{old} {update_id}"))
-                await self._ask(self._redis.zadd(letters, {f"{new} {update_id}": score or 0}))
-                await self._ask(self._redis.zrem(letters, f"{old} {update_id}"))
-            away = self._redis.pipeline(transaction=True)
-            away.hdel(inbox, *fields)
-            away.zrem(queue, update_id)
-            await self._ask(away.execute())
+        try:
+            if await self._ask(self._redis.set(claim, _MOVER, px=_MOVER_MS, nx=True)):
+                waiting = await self._ask(self._redis.zrange(queue, 0, _AT_ONCE - 1))
+            for update_id in (*names, *waiting):
+                kinds = ("message", "dead", "answer", "turn", "marks")
+                fields = [f"{kind} {update_id}" for kind in kinds]
+                values: dict[str, Any] = dict(
+                    zip(kinds, await self._ask(self._redis.hmget(inbox, fields)), strict=True)
+                )
+                if values["turn"]:
+                    values["turn"] = str(int(values["turn"]) + shift)
+                user = after if isinstance(after, UserKey) else None
+                for kind in ("message", "dead"):
+                    if values[kind]:
+                        values[kind] = _rewritten(values[kind], new, before, user)
+                write = self._redis.pipeline(transaction=True)
+                for kind, value in values.items():
+                    if value:
+                        write.hset(self._keys.of(new, "inbox"), f"{kind} {update_id}", value)
+                write.zadd(self._keys.of(new, "seen"), {update_id: _time_of(values)}, nx=True)
+                if values["message"]:
+                    arrival = await self._ask(self._redis.hincrby(self._keys.of(new, "inbox"), "arrivals", 1))
+                    write.zadd(self._keys.of(new, "queue"), {update_id: arrival})
+                # One that has been seen there was written by an interrupted move, and may be answered by now.
+                if await self._ask(self._redis.zscore(self._keys.of(new, "seen"), update_id)) is None:
+                    await self._ask(write.execute())
+                if values["dead"]:
+                    score = await self._ask(self._redis.zscore(letters, f"{old} {update_id}"))
+                    await self._ask(self._redis.zadd(letters, {f"{new} {update_id}": score or 0}))
+                    await self._ask(self._redis.zrem(letters, f"{old} {update_id}"))
+                away = self._redis.pipeline(transaction=True)
+                away.hdel(inbox, *fields)
+                away.zrem(queue, update_id)
+                await self._ask(away.execute())
+        finally:
+            await self._connection.run("release", [claim], _MOVER)
         return bool(waiting)
 
     async def _end(self, old: ConversationKey, new: ConversationKey, before: UserKey | ChatKey) -> None:
@@ -280,9 +305,10 @@ class RedisMoves:
         if not await self._ask(self._redis.exists(self._keys.of(old, "queue"))):
             for person in people:
                 write.zrem(self._keys.owner(person, "places"), str(old))
-        write.unlink(self._keys.of(old, "people"))
-        if not await self._ask(self._redis.hlen(self._keys.of(old, "anchors"))):
-            write.unlink(self._keys.of(old, "refs"))
+        write.unlink(*self._keys.all_of(old, ("people", "anchors", "refs")))
+        if not await self._ask(self._redis.exists(self._keys.of(old, "queue"))):
+            for key in self._keys.all_of(old, ("meta", "inbox", "seen")):
+                write.expire(key, _LEFT_S)
         await self._ask(write.execute())
 
     async def _rename(
@@ -300,7 +326,7 @@ class RedisMoves:
             write.zrem(key, *ids)
             await self._ask(write.execute())
             for turn in turns:
-                await self._histories.note(conversation, new, turn.at, aging=False, later=True)
+                await self._histories.note(conversation, new, turn.at, later=True)
         await self._ask(self._redis.srem(self._keys.of(conversation, "people"), str(old)))
         await self._ask(self._redis.zrem(self._keys.owner(old, "places"), str(conversation)))
 

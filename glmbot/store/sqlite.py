@@ -59,6 +59,7 @@ class SqliteStore:
         self._news = asyncio.Condition()
         # One process has the file, so claims need not outlive it.
         self._claimed: set[ConversationKey] = set()
+        self._claiming = asyncio.Lock()
 
     async def open(self) -> None:
         """Raises StoreError that names the file when it is no database of ours or can't be written."""
@@ -239,8 +240,9 @@ class SqliteStore:
 
     async def claim(self, conversation: ConversationKey, lasts_s: float) -> Claim:
         self._connection.own()
-        found = await self._entries("conversation = ?", str(conversation), CLAIMED_AT_ONCE)
-        (self._claimed.add if found else self._claimed.discard)(conversation)
+        async with self._claiming:
+            found = await self._entries("conversation = ?", str(conversation), CLAIMED_AT_ONCE)
+            (self._claimed.add if found else self._claimed.discard)(conversation)
         return Claim(self.owner, found)
 
     async def leave_to(self, conversation: ConversationKey, owner: str) -> None:
@@ -462,7 +464,8 @@ class SqliteStore:
         await self._move(old, new)
 
     async def _move(self, old: UserKey | ChatKey, new: UserKey | ChatKey) -> None:
-        for conversation in await moves.move(self._connection, old, new, self._claimed.__contains__):
+        busy = self._claimed.__contains__
+        for conversation in await moves.move(self._connection, old, new, busy, self._claiming):
             await self._announce(conversation)
 
     async def tidy(self, now: float) -> bool:

@@ -6,6 +6,7 @@ repeated does the same. What the new conversation has already follows what came 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from glmbot.messages import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import kept_json, message_from_json, message_to_json, moved_conversation, owner_from
 from glmbot.store.sqlite_connection import SqliteConnection
 from glmbot.store.sqlite_histories import conversation_of, counters, note_place, set_counters
+from glmbot.store.sqlite_removal import reset
 
 __all__ = ["followed", "move", "old_conversations", "pending", "shift_of"]
 
@@ -31,8 +33,10 @@ async def move(
     old: UserKey | ChatKey,
     new: UserKey | ChatKey,
     busy: Callable[[ConversationKey], bool],
+    claiming: asyncio.Lock,
 ) -> list[ConversationKey]:
-    """Returns the conversations that have something to be answered now. `busy`: what waits there stays there.
+    """Returns the conversations that have something to be answered now. `busy`: what waits there stays there; that
+    changes with the lock `claiming` alone.
 
     Raises StoreError.
     """
@@ -41,11 +45,16 @@ async def move(
     for conversation in await connection.read(lambda db: old_conversations(db, old)):
         target = moved_conversation(conversation, old, new)
         if target != conversation:
+            # What was to be deleted must not come along.
+            await reset(connection, str(conversation))
             await connection.write(lambda db, c=conversation, t=target: _begin(db, str(c), str(t)))
         moving = _Moving(conversation, target, old, new)
         while await connection.write(moving.turns):
             pass
-        while not busy(conversation) and await connection.write(moving.messages):
+        while True:
+            async with claiming:
+                if busy(conversation) or not await connection.write(moving.messages):
+                    break
             if target not in announced:
                 announced.append(target)
         await connection.write(moving.end)
@@ -67,15 +76,15 @@ def old_conversations(db: sqlite3.Connection, old: UserKey | ChatKey) -> list[Co
     return [found for row in rows if (found := conversation_of(row[0])) is not None]
 
 
-def shift_of(db: sqlite3.Connection, conversation: str) -> tuple[str, int] | None:
-    """Where the turns of a conversation went, and what is added to their ids."""
-    return db.execute("SELECT new, shift FROM shifts WHERE old = ?", (conversation,)).fetchone()
+def shift_of(db: sqlite3.Connection, conversation: str) -> tuple[str, int, int] | None:
+    """Where the turns of a conversation went, what is added to their ids, and the last id with room there."""
+    return db.execute("SELECT new, shift, upto FROM shifts WHERE old = ?", (conversation,)).fetchone()
 
 
 def pending(db: sqlite3.Connection, now: float) -> list[tuple[UserKey | ChatKey, UserKey | ChatKey]]:
     """Moves of late that were not looked at within the last minute: some answers may have ended there since."""
     rows = db.execute(
-        "SELECT old, new FROM moves WHERE followed <= ? OR followed > ? LIMIT ?",
+        "SELECT old, new FROM moves WHERE followed <= ? OR followed > ? ORDER BY followed LIMIT ?",
         (now - _LOOKED_AT_EVERY_S, now, _MOVES_AT_ONCE),
     ).fetchall()
     return [(owner_from(old), owner_from(new)) for old, new in rows]
@@ -148,7 +157,7 @@ class _Moving:
         moved = shift_of(db, self._old)
         if not rows or moved is None:
             return False
-        shift = moved[1]
+        shift, begun = moved[1], moved[2] - _LATE
         for number, parent, user in rows:
             user = self._whose[1] if self._whose is not None and user == self._whose[0] else user
             db.execute(
@@ -161,10 +170,11 @@ class _Moving:
                 (self._new, number + shift, self._old, number),
             )
             # An answer that came late: it is the newest where nobody has gone on meanwhile.
-            db.execute(
-                "UPDATE epochs SET head = ? WHERE conversation = ? AND head = ? AND ? > 0",
-                (number + shift, self._new, parent + shift, parent),
-            )
+            if number > begun and parent > 0:
+                db.execute(
+                    "UPDATE epochs SET head = ? WHERE conversation = ? AND head = ?",
+                    (number + shift, self._new, parent + shift),
+                )
         return True
 
     def messages(self, db: sqlite3.Connection) -> bool:

@@ -9,4 +9,6 @@ redis.call('EXPIRE', KEYS[2], ARGV[5])
 local arrival = redis.call('HINCRBY', KEYS[1], 'arrivals', 1)
 redis.call('HSET', KEYS[1], 'message ' .. ARGV[1], arrival .. ' ' .. ARGV[3] .. '\n' .. ARGV[2])
 redis.call('ZADD', KEYS[3], arrival, ARGV[1])
+-- What is left of a conversation that was moved has an end.
+redis.call('PERSIST', KEYS[1])
 return 1
