@@ -257,7 +257,9 @@ class JournaledRedisStore(RedisStore):
     def _set_aside(self, number: int, error: Exception) -> None:
         """A damaged step stays in the file, in a table of its own, and nobody waits for it."""
         reason = f"{type(error).__name__}: {error}"[:300]
-        self._db.execute("INSERT INTO damaged SELECT id, step, ? FROM steps WHERE id = ?", (reason, number))
+        self._db.execute(
+            "INSERT OR REPLACE INTO damaged SELECT id, step, ? FROM steps WHERE id = ?", (reason, number)
+        )
         self._db.execute("DELETE FROM steps WHERE id = ?", (number,))
         _log.error("%s: step %d is damaged and is left out (table damaged): %s", self._path, number, reason)
 

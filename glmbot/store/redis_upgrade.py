@@ -15,7 +15,7 @@ from typing import Any
 from glmbot.errors import StoreError
 from glmbot.messages import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import kept_json, owner_from
-from glmbot.store.private_chats import owner_now
+from glmbot.store.private_chats import owner_now, person_of
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_histories import conversation_of, turns_of
 from glmbot.store.redis_keys import RedisKeys
@@ -65,6 +65,7 @@ class _Upgrade:
                 if conversation is None:
                     continue
                 await self._inbox(conversation)
+                await self._person(conversation)
                 await self._turns(conversation)
                 await self._anchors(conversation)
                 done += 1
@@ -107,6 +108,13 @@ class _Upgrade:
             write.hdel(inbox, *old)
         if len(write):
             await self._ask(write.execute())
+
+    async def _person(self, conversation: ConversationKey) -> None:
+        """A conversation without turns or messages holds their number too."""
+        if person := person_of(conversation):
+            places = self._keys.owner(person, "places")
+            await self._ask(self._redis.zadd(places, {str(conversation): 0}, nx=True))
+            await self._ask(self._redis.unlink(self._keys.owner(person, "conversations")))
 
     def _note_person(self, write: Any, conversation: ConversationKey, value: str) -> None:
         try:

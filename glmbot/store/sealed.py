@@ -162,7 +162,11 @@ class _SealedStore:
         ]
 
     async def people(self, limit: int, after: str = "") -> Mapping[str, Mapping[str, str]]:
-        return self._opened_settings(await self._store.people(limit, after))
+        found = dict(await self._store.people(limit, after))
+        if str(_WITNESS_OWNER) in found:
+            # Who has fewer on a page than they asked for takes it for the last one.
+            found |= await self._store.people(1, max(found))
+        return self._opened_settings(found)
 
     async def having(self, name: str, limit: int) -> Mapping[str, Mapping[str, str]]:
         return self._opened_settings(await self._store.having(name, limit))

@@ -65,6 +65,8 @@ class SqliteConnection:
             self._db = _connected(self.path)
             # The keeper does that, without holding anybody up.
             self._db.execute("PRAGMA wal_autocheckpoint = 0")
+            # Else its size stays that of its worst moment, and it is folded in at each write.
+            self._db.execute(f"PRAGMA journal_size_limit = {_FOLD_IN_FROM // 2}")
             bring_up_to_date(self._db)
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("INSERT OR REPLACE INTO health VALUES (1, 0)")

@@ -172,7 +172,8 @@ def _end(db: sqlite3.Connection, user: UserKey) -> bool:
     for table in ("turns", "inbox", "places"):
         if db.execute(f"SELECT 1 FROM {table} WHERE user = ? LIMIT 1", (str(user),)).fetchone() is not None:
             return False
-    db.execute("DELETE FROM settings WHERE owner = ?", (str(user),))
+    if _clear_settings(db, user):
+        return False
     db.execute("DELETE FROM moves WHERE old = ?1 OR new = ?1", (str(user),))
     db.execute("DELETE FROM forgetting WHERE user = ?", (str(user),))
     return True
