@@ -50,8 +50,8 @@ chaos: $(VENV)/.installed-dev
 	$(BIN)/glmbot pull
 	$(BIN)/python tests/chaos/run.py
 
-# 10,000 inputs that nobody meant to send for each entry point, and the worst values in each of their fields; `make test`
-# tries a hundred, and a sample.
+# 10,000 inputs that nobody meant to send for each entry point, and 200 and more of the worst values in the fields of
+# each; `make test` tries fewer.
 fuzz: $(VENV)/.installed-dev
 	GLMBOT_FUZZ=10000 $(BIN)/pytest --numprocesses 2 --dist load --durations=5 tests/fuzz tests/robustness
 

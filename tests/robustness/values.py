@@ -19,7 +19,8 @@ __all__ = ["CONTROL", "TEXTS", "WORST", "Case", "Json", "as_json", "cases", "pla
 _T = TypeVar("_T")
 
 _SEED = 17
-_MOST = int(os.environ.get("GLMBOT_FUZZ", "0"))
+# So many of each entry's cases at least: `make fuzz` sets 10,000, and a million are all of them.
+_MOST = int(os.environ.get("GLMBOT_FUZZ", "0")) // 50
 _HUGE = 3_000_000
 _MANY = 5_000
 _WIDE = 40
@@ -233,7 +234,7 @@ _C = TypeVar("_C", bound=Tried)
 
 
 def sampled(found: Sequence[_C], most: int) -> Sequence[_C]:
-    """`most` of them, or GLMBOT_FUZZ where that is more; the same ones each time: of every place as many as of the
+    """`most` of them, or more by GLMBOT_FUZZ; the same ones each time: of every place as many as of the
     others and at least one, and of every value likewise."""
     most = max(most, _MOST)
     if len(found) <= most:
@@ -257,7 +258,7 @@ def sampled(found: Sequence[_C], most: int) -> Sequence[_C]:
 
 
 def some(found: Sequence[_T], most: int) -> Sequence[_T]:
-    """`most` of them, or GLMBOT_FUZZ where that is more; the same ones each time."""
+    """`most` of them, or more by GLMBOT_FUZZ; the same ones each time."""
     most = max(most, _MOST)
     if len(found) <= most:
         return found
