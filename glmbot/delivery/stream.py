@@ -200,18 +200,21 @@ class _Latest:
 
 
 async def _pump(replies: AsyncGenerator[Reply, None], latest: _Latest) -> None:
+    ended = False
     try:
         async with aclosing(replies):
             async for reply in replies:
                 latest.reply = reply
                 latest.begun.set()
                 latest.changed.set()
+        ended = latest.reply is None or latest.reply.state.ended
     except Exception as error:
         latest.failure = error
-    else:
-        if latest.reply is not None and not latest.reply.state.ended:
+    finally:
+        # Also after what is no Exception: a panic of a library in Rust, a wait inside that was cancelled.
+        if not ended and latest.failure is None:
             latest.failure = BrokenOff("the answer ended without an end")
-    latest.changed.set()
+        latest.changed.set()
 
 
 async def _show_typing(

@@ -422,6 +422,29 @@ def test_an_answer_that_breaks_off_is_not_delivered(error: Exception | None) -> 
         run_in_virtual_time(show(breaking(), Chat(), Pace(1.0)))
 
 
+class Panic(BaseException):
+    """What a library in Rust raises is no Exception."""
+
+
+@pytest.mark.parametrize("ends", [Panic, asyncio.CancelledError])
+@pytest.mark.parametrize("said", [True, False])
+def test_whatever_ends_an_answer_nobody_waits_for_it(ends: type[BaseException], said: bool) -> None:
+    """Also a wait inside that somebody else has cancelled."""
+
+    async def breaking() -> AsyncGenerator[Reply]:
+        if said:
+            yield Reply("so far", ReplyState.STREAMING)
+        await asyncio.sleep(5)
+        raise ends
+
+    async def main() -> None:
+        async with asyncio.timeout(3600):
+            await show(breaking(), Chat(), Pace(1.0))
+
+    with pytest.raises(BrokenOff):
+        run_in_virtual_time(main())
+
+
 @dataclass
 class Watched(Chat):
     """Notes when each request begins. `lost_at`: another process writes from then on."""
