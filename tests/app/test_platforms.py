@@ -185,12 +185,13 @@ async def test_one_that_can_not_start_after_a_change_is_tried_again() -> None:
 
 
 @in_virtual_time
-async def test_one_that_hangs_when_it_is_stopped_keeps_nobody() -> None:
+async def test_those_that_hang_when_they_are_stopped_do_so_at_the_same_time() -> None:
+    """Whoever stops the process waits for the slowest of them, not for one after the other."""
     world = World(hangs_on_stop=True)
-    platforms = world.platforms("a", "b")
-    platforms.begin({"a": Settings(), "b": Settings()})
+    platforms = world.platforms("a", "b", "c")
+    platforms.begin({"a": Settings(), "b": Settings(), "c": Settings()})
     await asyncio.sleep(2)
-    await asyncio.wait_for(platforms.stop(), 100)
+    await asyncio.wait_for(platforms.stop(), 31)
 
 
 class Token(TokenSettings):
