@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field
 
 from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
-from glmbot.errors import AdapterError, StoreError
+from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.messages import ChatKey, CommandInfo, ConversationKey, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
 from glmbot_discord.delivery import ChannelOutlet, InteractionOutlet, remove_answer
@@ -99,7 +99,7 @@ class DiscordAdapter:
             await self._client.login(settings.read_token(PLATFORM))
         except discord.LoginFailure as error:
             await self._client.close()
-            raise AdapterError("[discord] token: Discord does not know it") from error
+            raise PlatformRefused("[discord] token: Discord does not know it") from error
         except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
             await self._client.close()
             raise AdapterError(f"Discord: {error}"[:500]) from error
@@ -242,12 +242,18 @@ class DiscordAdapter:
         message = carried_over(message)
         if message.ref:
             self._questions.put(int(message.ref), message.conversation)
-        kind = InteractionOutlet if "token" in message.origin else ChannelOutlet
-        outlet = kind(self._client, message, lambda key: self._words(message, key))
+
+        def words(key: str) -> str:
+            return self._words(message, key)
+
         channel = message.conversation.thread or message.conversation.chat
         pace = self._paces.take(channel) or Pace(self._settings.edit_interval_s)
         self._paces.put(channel, pace)
-        self._deliveries.begin(message, outlet, pace, sent)
+        if "token" not in message.origin:
+            self._deliveries.begin(message, ChannelOutlet(self._client, message, words), pace, sent)
+            return
+        outlet = InteractionOutlet(self._client, message, words)
+        self._deliveries.begin(message, outlet, pace, sent, unanswered=outlet.end_unanswered)
 
     def _words(self, message: Message, key: str) -> str:
         """In both languages where Discord does not say which one its author reads."""

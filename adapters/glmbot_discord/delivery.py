@@ -142,7 +142,11 @@ class ChannelOutlet(_Outlet):
             nonce=f"{self._nonce}-{place}",
             suppress_embeds=True,
         )
-        return str((await ask(sent)).id)
+        stands = await ask(sent)
+        if isinstance(item, Piece) and stands.content.strip() != extra["content"].strip():
+            # It was sent before, and whoever did that had other words; Discord keeps those.
+            await self._edit(str(stands.id), item)
+        return str(stands.id)
 
     async def edit(self, message_id: str, item: Piece | Attachment) -> None:
         try:
@@ -293,6 +297,16 @@ class InteractionOutlet(_Outlet):
 
     async def typing(self) -> None:
         """Discord shows that the bot is thinking."""
+
+    async def end_unanswered(self) -> None:
+        """Nothing is to be said here: the bot thinks no longer, and who asked is told alone."""
+        words = self._words("discord.not_let_in")
+        with suppress(Flooded, Gone, Missing, Refused, Unreachable):
+            if self._ephemeral:
+                await ask(self._webhook.edit_message(_ORIGINAL, content=words, allowed_mentions=_NOBODY))
+                return
+            await ask(self._webhook.delete_message(_ORIGINAL))
+            await ask(self._webhook.send(words, ephemeral=True, wait=True, allowed_mentions=_NOBODY))
 
     async def _somehow(
         self, item: Piece | Attachment, request: Callable[[dict[str, Any]], Awaitable[str]]

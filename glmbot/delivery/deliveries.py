@@ -57,10 +57,18 @@ class Deliveries:
                         _log.exception("a message in %s could not be begun", message.conversation)
                         self._background.begin(self._again(message, type(error).__name__))
 
-    def begin(self, message: Message, outlet: Outlet, pace: Pace, sent: Sequence[str] = ()) -> None:
+    def begin(
+        self,
+        message: Message,
+        outlet: Outlet,
+        pace: Pace,
+        sent: Sequence[str] = (),
+        unanswered: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Answer `message` in the background, unless that is being done. Call in the order of arrival.
 
-        `sent`: ids of messages that show a part of this answer, from before a restart.
+        `sent`: ids of messages that show a part of this answer, from before a restart. `unanswered` is called
+        where nothing is to be said, on platforms that show that something is coming until it has come.
         """
         if message.update_id in self._updates:
             return
@@ -73,13 +81,16 @@ class Deliveries:
         # What is written in an earlier message's place need not wait for its turn.
         after = () if message.in_place or message.edits else tuple(earlier)
         earlier.append(mine)
-        work = self._deliver(message, outlet, pace, sent, before, mine, after)
+        work = self._deliver(message, outlet, pace, sent, unanswered, before, mine, after)
         self._background.begin(self._traced(message, work))
 
     async def ended(self, conversation: ConversationKey, ref: str) -> Sequence[str]:
         """Wait until nothing is written any more of the answer to this question. Returns where it stands then."""
         under_way = self._under_way.get((conversation, ref))
-        return () if under_way is None else await under_way
+        if under_way is None:
+            return ()
+        await asyncio.wait({under_way})
+        return under_way.result()
 
     async def drain(self, grace_s: float) -> None:
         """Let running answers end within `grace_s` seconds; the rest is left to the next start."""
@@ -106,6 +117,7 @@ class Deliveries:
         outlet: Outlet,
         pace: Pace,
         sent: Sequence[str],
+        unanswered: Callable[[], Awaitable[None]] | None,
         before: asyncio.Future[Sequence[str]] | None,
         mine: asyncio.Future[Sequence[str]],
         after: Sequence[asyncio.Future[Sequence[str]]],
@@ -137,6 +149,9 @@ class Deliveries:
             )
             if reply is not None and reply.resumes:
                 failure = ""
+            if reply is None and unanswered is not None:
+                self._dialogue.check(message)
+                await unanswered()
         except ClaimLost as error:
             _log.info("%s", error)
             failure = ""
@@ -194,7 +209,11 @@ class Deliveries:
         self, message: Message, before: asyncio.Future[Sequence[str]] | None
     ) -> Sequence[str]:
         """The messages of the answer that this one takes the place of, once nobody else writes to them."""
-        return await self._dialogue.shown(message) if before is None else await before
+        if before is None:
+            return await self._dialogue.shown(message)
+        # Not awaited itself: who is cancelled here would cancel what the earlier answer still has to tell.
+        await asyncio.wait({before})
+        return before.result()
 
 
 async def obey(dialogue: Dialogue, message: Message) -> Reply | None:

@@ -11,7 +11,7 @@ from conftest import make_dialogue, until
 from glmbot.dialogue.access import Access
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine
-from glmbot.errors import AdapterError
+from glmbot.errors import PlatformRefused
 from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
@@ -172,6 +172,6 @@ async def test_a_wrong_token_is_said_clearly(
     discord: DiscordServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:
     settings = DiscordSettings(token=SecretStr("wrong-token-value"), api_base_url=discord.url)
-    with pytest.raises(AdapterError, match="does not know it") as caught:
+    with pytest.raises(PlatformRefused, match="does not know it") as caught:
         await DiscordAdapter(settings, make_dialogue(engine, sqlite_store)).start()
     assert "wrong-token-value" not in str(caught.value)

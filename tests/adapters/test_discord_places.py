@@ -50,6 +50,30 @@ async def test_a_slash_command_has_the_rights_of_its_channel_whoever_sees_its_an
         assert {callback["data"]["flags"] for callback in discord.callbacks} == {64}, "each for one alone"
 
 
+@pytest.mark.parametrize("blocked", [False, True])
+async def test_who_is_not_let_in_does_not_watch_the_bot_think_for_ever(
+    discord: DiscordServer, sqlite_store: Store, blocked: bool
+) -> None:
+    """Nothing stands in the channel, and its user is told alone."""
+    async with bot(discord, ScriptedEngine(), sqlite_store, access=ACCESS):
+        if blocked:
+            await sqlite_store.set_setting(UserKey("discord", NEWCOMER), "access", "blocked")
+        token = await discord.use("ask", user=NEWCOMER, question="hello")
+        await until(lambda: discord.withdrawn(token))
+        await until(lambda: discord.hidden_replies_to(token))
+        assert discord.replies_to(token) == discord.hidden_replies_to(token)
+        assert "/start" in discord.replies_to(token)[0]
+        await until_async(lambda: sqlite_store.unfinished("discord"), lambda left: not left)
+
+
+async def test_somebody_blocked_does_not_watch_the_bot_think_in_private_either(
+    discord: DiscordServer, sqlite_store: Store
+) -> None:
+    async with bot(discord, ScriptedEngine(), sqlite_store, access=ACCESS):
+        await sqlite_store.set_setting(UserKey("discord", NEWCOMER), "access", "blocked")
+        assert "let in" in await told(discord, "help", user=NEWCOMER)
+
+
 async def test_a_history_is_sent_to_its_owner_from_a_channel_but_never_into_one(
     discord: DiscordServer, sqlite_store: Store
 ) -> None:

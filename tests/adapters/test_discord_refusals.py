@@ -16,9 +16,10 @@ from adapters.discord_bot import IN_CHANNEL, MENTION, USER, answered, bot
 from adapters.scripted import ScriptedEngine
 from adapters.waiting import until_async
 from conftest import until
-from glmbot.delivery.stream import Flooded, Gone, Missing, Refused, Unreachable
-from glmbot.messages import ConversationKey
+from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Refused, Unreachable
+from glmbot.messages import ChatKind, ConversationKey, Message, UserKey
 from glmbot.store.base import Store
+from glmbot_discord.delivery import ChannelOutlet
 from glmbot_discord.refusals import MEANINGS, Closed, Expired, Meaning, Partly, ask, code_of, reason_of
 from platforms.discord_server import CHANNEL_ID, DiscordServer, page, refusal
 
@@ -260,3 +261,19 @@ async def test_an_acknowledgement_that_was_deleted_is_answered_by_a_message(
         await until_async(lambda: sqlite_store.last_turns(IN_CHANNEL, 5), lambda turns: len(turns) == 1)
         await until(lambda: discord.replies_to(token) == [WORDS])
     assert await sqlite_store.dead_letters() == []
+
+
+async def test_what_is_sent_again_with_more_words_has_them_all(
+    discord: DiscordServer, sqlite_store: Store
+) -> None:
+    """Discord drops a send that it took before, when its answer was lost or a process died: what stands there are
+    the words of that time."""
+    asked = Message("message 5", IN_CHANNEL, UserKey("discord", USER), "hello", chat_kind=ChatKind.GROUP)
+    async with bot(discord, ScriptedEngine(WORDS), sqlite_store) as adapter:
+        sent = [
+            await ChannelOutlet(adapter._client, asked, str).send(Piece(words), "0")
+            for words in ("one", WORDS, WORDS)
+        ]
+    assert len({*sent}) == 1
+    assert discord.texts() == [WORDS]
+    assert len(discord.versions[int(sent[0])]) == 2, "nothing is edited that stands there already"

@@ -294,6 +294,11 @@ class DiscordServer:
         """What an interaction shows, its first message first."""
         return [message["content"] for message in self._interactions[token].get("messages", {}).values()]
 
+    def hidden_replies_to(self, token: str) -> list[str]:
+        """Those of them that its user alone sees."""
+        shown = self._interactions[token].get("messages", {}).values()
+        return [message["content"] for message in shown if message.get("flags", 0) & 64]
+
     async def drop_connections(self) -> None:
         for connection in list(self._sockets):
             await connection.socket.close(code=4000)
@@ -516,14 +521,22 @@ class DiscordServer:
         self._check(fields, files)
         message = self._message(self._new_id(), CHANNEL_ID, BOT, fields.get("content") or "")
         message["components"] = self._components(fields)
+        message["flags"] = fields.get("flags", 0)
         self._attach(message, files)
         interaction.setdefault("messages", {})[int(message["id"])] = message
         return _json(message)
 
     async def _delete_webhook(self, request: web.Request) -> web.Response:
         interaction = self._known(request)
+        if request.match_info["message"] == "@original":
+            interaction["withdrawn"] = True
+            return web.Response(status=204)
         interaction["messages"].pop(int(request.match_info["message"]))
         return web.Response(status=204)
+
+    def withdrawn(self, token: str) -> bool:
+        """Whether what says that the bot is thinking was deleted."""
+        return bool(self._interactions[token].get("withdrawn"))
 
     def _known(self, request: web.Request) -> dict[str, Any]:
         interaction = self._interactions.get(request.match_info["token"])
