@@ -181,11 +181,10 @@ class RedisMoves:
         before: UserKey | ChatKey,
         after: UserKey | ChatKey,
     ) -> None:
-        tree = self._keys.of(old, "tree")
+        tree, cursor = self._keys.of(old, "tree"), 0
         while True:
-            _, stored = await self._ask(self._redis.hscan(tree, 0, count=_AT_ONCE))
-            if not stored:
-                return
+            # A page may be empty where others are not.
+            cursor, stored = await self._ask(self._redis.hscan(tree, cursor, count=_AT_ONCE))
             turns = turns_of(stored.items())
             readable = {str(turn.id) for turn in turns}
             await self._copy(turns, old, new, shift, before, after)
@@ -194,6 +193,8 @@ class RedisMoves:
                 await self._drop(old, str(user), ids)
             if damaged := [number for number in stored if number not in readable]:
                 await self._drop(old, "", damaged)
+            if not cursor:
+                return
 
     async def _copy(
         self,
@@ -216,8 +217,8 @@ class RedisMoves:
                 write.hset(self._keys.of(new, "anchors"), ref, f"{moved.id} {place}")
                 write.zadd(self._keys.of(new, "refs"), {ref: moved.id})
         await self._ask(write.execute())
-        moved = str(await self._ask(self._redis.hget(self._keys.of(old, "meta"), "moved")) or f"{new} 0 0 0")
-        begun = int(moved.split(" ")[2]) - _LATE
+        words = str(await self._ask(self._redis.hget(self._keys.of(old, "meta"), "moved")) or f"{new} 0 0 0")
+        begun = int(words.split(" ")[2]) - _LATE
         meta = self._keys.of(new, "meta")
         for turn in sorted((turn for turn in turns if turn.id > begun), key=lambda turn: turn.id):
             # An answer that came late: it is the newest where nobody has gone on meanwhile.

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from glmbot.errors import StoreUnavailable
 from glmbot.messages import ChatKey, ConversationKey, Message, UserKey
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store, StoredAnswer, StoredConversation, Turn
 from glmbot.store.redis import RedisStore
 from glmbot.store.sealed import new_key, sealed
 from glmbot.store.sqlite import SqliteStore
@@ -319,3 +319,11 @@ async def test_who_only_began_anew_is_taken_over_and_can_be_forgotten(redis: Any
     await redis.open()
     await redis.forget(ANN)
     assert await keys_of(redis, "telegram:11") == []
+
+
+async def test_a_history_of_any_length_moves_whole(redis: Any) -> None:
+    many = [Turn(number, ANN, f"question {number}", "a" * 80, 1.0, number - 1) for number in range(1, 2001)]
+    await redis.put(StoredConversation(HERE, many, 2000))
+    await redis.move(OLD, NEW, 10.0)
+    assert len(await redis.last_turns(THERE, 3000)) == 2000
+    assert await redis.last_turns(HERE, 10) == []
