@@ -6,6 +6,7 @@ Turns get the ids that follow those of the new conversation, by a `shift` that t
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,8 @@ from glmbot.store.redis_histories import RedisHistories, conversation_of, turns_
 from glmbot.store.redis_keys import RedisKeys
 
 __all__ = ["RedisMoves"]
+
+_log = logging.getLogger(__name__)
 
 _AT_ONCE = 50
 _MOVES_AT_ONCE = 5
@@ -56,9 +59,14 @@ class RedisMoves:
         moves: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.named("moves")))
         due: list[tuple[float, str, str, str]] = []
         for old, value in moves.items():
-            new, at, followed = value.split(" ")
-            if not 0 <= now - float(followed) < _LOOKED_AT_EVERY_S:
-                due.append((float(followed), old, new, at))
+            try:
+                new, at, followed = value.split(" ")
+                owner_from(old), owner_from(new), float(at)
+                if not 0 <= now - float(followed) < _LOOKED_AT_EVERY_S:
+                    due.append((float(followed), old, new, at))
+            except ValueError:
+                _log.error("a move in the store can't be read and is left out: %.100r", old)
+                await self._ask(self._redis.hdel(self._keys.named("moves"), old))
         found: list[tuple[UserKey | ChatKey, UserKey | ChatKey]] = []
         for _, old, new, at in sorted(due)[:_MOVES_AT_ONCE]:
             await self._ask(self._redis.hset(self._keys.named("moves"), old, f"{new} {at} {now!r}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.private_chats import is_alone
@@ -13,6 +14,8 @@ from glmbot.store.redis_inbox import user_of
 from glmbot.store.redis_keys import TURN_PARTS, RedisKeys
 
 __all__ = ["RedisRemoval"]
+
+_log = logging.getLogger(__name__)
 
 # So little that who waits for it does not notice.
 _TURNS_AT_ONCE = 10
@@ -53,7 +56,12 @@ class RedisRemoval:
     async def pending(self) -> UserKey | None:
         """Somebody whose wish was not carried out to the end."""
         name = await self._ask(self._redis.srandmember(self._keys.named("forgetting")))
-        return None if name is None else UserKey.parse(name)
+        try:
+            return None if name is None else UserKey.parse(name)
+        except ValueError:
+            _log.error("who is to be forgotten can't be read, and is left out: %.100r", name)
+            await self._ask(self._redis.srem(self._keys.named("forgetting"), name))
+            return None
 
     async def expire(self, before: float) -> bool:
         """Delete some turns from before that time. True when there were any."""

@@ -10,6 +10,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from glmbot.messages import ChatKey, ConversationKey, UserKey
@@ -87,7 +88,12 @@ def pending(db: sqlite3.Connection, now: float) -> list[tuple[UserKey | ChatKey,
         "SELECT old, new FROM moves WHERE followed <= ? OR followed > ? ORDER BY followed LIMIT ?",
         (now - _LOOKED_AT_EVERY_S, now, _MOVES_AT_ONCE),
     ).fetchall()
-    return [(owner_from(old), owner_from(new)) for old, new in rows]
+    found: list[tuple[UserKey | ChatKey, UserKey | ChatKey]] = []
+    for old, new in rows:
+        # One that is damaged is nobody's.
+        with suppress(ValueError):
+            found.append((owner_from(old), owner_from(new)))
+    return found
 
 
 def followed(db: sqlite3.Connection, old: UserKey | ChatKey, now: float) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.base import HOUR_S
@@ -48,8 +49,11 @@ async def forget(connection: SqliteConnection, user: UserKey) -> int:
 
 def to_forget(db: sqlite3.Connection) -> UserKey | None:
     """Somebody whose wish was not carried out to the end."""
-    row = db.execute("SELECT user FROM forgetting LIMIT 1").fetchone()
-    return None if row is None else UserKey.parse(row[0])
+    for (user,) in db.execute("SELECT user FROM forgetting LIMIT 100"):
+        # One that is damaged is nobody.
+        with suppress(ValueError):
+            return UserKey.parse(user)
+    return None
 
 
 def expire(db: sqlite3.Connection, update_ids_before: float, turns_before: float | None, now: float) -> bool:

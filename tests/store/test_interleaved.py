@@ -321,6 +321,28 @@ async def test_who_only_began_anew_is_taken_over_and_can_be_forgotten(redis: Any
     assert await keys_of(redis, "telegram:11") == []
 
 
+async def test_a_damaged_wish_keeps_the_others_from_nothing(either: str, redis: Any, tmp_path: Path) -> None:
+    store: Any = redis
+    if either == "sqlite":
+        store = SqliteStore(tmp_path / "wishes.sqlite3")
+        await store.open()
+        await store._write(lambda db: db.execute("INSERT INTO forgetting VALUES ('!')"))
+        await store._write(lambda db: db.execute("INSERT INTO moves VALUES ('!', '?', 1, 1)"))
+        await store._write(
+            lambda db: db.execute("INSERT INTO moves VALUES (?, ?, 10, 10)", (str(OLD), str(NEW)))
+        )
+    else:
+        await store._redis.sadd(store._keys.named("forgetting"), "!")
+        await store._redis.hset(store._keys.named("moves"), "!", "?")
+        await store._redis.hset(store._keys.named("moves"), "?", "? 1 1")
+        await store._moves.begin(OLD, NEW, 10.0)
+    await turn(store, "1")
+    await store.tidy(100.0)
+    assert await said(store, THERE) == ["1"]
+    if either == "sqlite":
+        await store.close()
+
+
 async def test_a_history_of_any_length_moves_whole(redis: Any) -> None:
     many = [Turn(number, ANN, f"question {number}", "a" * 80, 1.0, number - 1) for number in range(1, 2001)]
     await redis.put(StoredConversation(HERE, many, 2000))
