@@ -24,7 +24,7 @@ from glmbot.messages import Dialogue, UserKey
 from glmbot_web.connections import BodyRoom, Connections, affordable
 from glmbot_web.delivery import Streams
 from glmbot_web.events import Listeners, Renderer
-from glmbot_web.guard import ROLE, Guard, person_of
+from glmbot_web.guard import ROLE, STALE, Guard, person_of
 from glmbot_web.normalize import (
     LARGEST_BODY,
     PLATFORM,
@@ -186,6 +186,8 @@ class WebAdapter:
             response = openai_error(500, "something went wrong here; the log has it")
         if not response.prepared:
             response.headers.update(_HEADERS)
+            if request.get(STALE, False):
+                self._guard.log_out(request, response)
         return response
 
     async def _admitted(
@@ -200,9 +202,7 @@ class WebAdapter:
                 role = await self._guard.role(request)
                 if role is None:
                     words = "a token is needed: Authorization: Bearer …"
-                    response = openai_error(401, words, code="invalid_api_key")
-                    self._guard.log_out(request, response)
-                    return response
+                    return openai_error(401, words, code="invalid_api_key")
                 request[ROLE] = role
             if not request.can_read_body:
                 return await handler(request)

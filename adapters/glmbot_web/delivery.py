@@ -144,15 +144,19 @@ class Streams:
             await self._dialogue.again(message)
         except StoreError as error:
             _log.warning("a delivered answer could not be recorded: %s", error)
-        except Exception as error:
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # also a panic of a library in Rust
             _log.exception("answering %s failed", message.conversation)
             await self._dialogue.again(message, f"{type(error).__name__}: {error}")
         if stream.begun:
             return
         if not stream.reply.state.ended:
-            await stream.publish(Reply(stream.reply.text, ReplyState.FAILED, "…"))
+            words = self._dialogue.text(message.language, "answer.failed")
+            await stream.publish(Reply(stream.reply.text, ReplyState.FAILED, words))
         asyncio.get_running_loop().call_later(_KEPT_S, self._let_go, stream)
 
     def _let_go(self, stream: Stream) -> None:
-        if self._streams.get(stream.message.update_id) is stream:
+        """Unless it is being answered again."""
+        if self._streams.get(stream.message.update_id) is stream and not stream.begun:
             self.forget(stream.message)

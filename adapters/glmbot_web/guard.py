@@ -21,10 +21,12 @@ from glmbot.messages import Role
 from glmbot_web.attempts import Attempts, TooManyAttempts
 from glmbot_web.peers import Peers, is_loopback
 
-__all__ = ["DERIVED_BELOW", "ROLE", "Guard", "person_of"]
+__all__ = ["DERIVED_BELOW", "ROLE", "STALE", "Guard", "person_of"]
 
 # What a request may do, once it is known.
 ROLE: web.RequestKey[Role] = web.RequestKey("role", Role)
+# Its login holds no longer, and counts as a wrong token as long as the browser shows it.
+STALE: web.RequestKey[bool] = web.RequestKey("stale", bool)
 
 SESSION = "glmbot_session"
 LOGIN = "glmbot_login"
@@ -109,7 +111,9 @@ class Guard:
         given = given or request.cookies.get(LOGIN, "")
         if not given or not self._roles:
             return fallback
-        return await self._compared(request, given) or fallback
+        role = await self._compared(request, given)
+        request[STALE] = role is None
+        return role or fallback
 
     async def log_in(self, request: web.Request, given: str, response: web.StreamResponse) -> Role | None:
         """Keep the login in a cookie when `given` is a token. Raises 429 after too many wrong ones."""

@@ -123,7 +123,7 @@ class PageApi:
         message = page_message(wish, session, language=language, vouched=role, source=source)
         # Before it is accepted: its answer may begin before this request has ended.
         try:
-            new, accepted = self._streams.expect(message)[1], False
+            (stream, new), accepted = self._streams.expect(message), False
         except TooManyStreams:
             words = self._dialogue.text(
                 language, "answer.too_many", count=self._streams.open_of(message.user)
@@ -132,7 +132,8 @@ class PageApi:
         try:
             accepted = await self._dialogue.accept(message, here=True)
         finally:
-            if new and not accepted:
+            # A question of before a restart may be known already, and its answer have begun meanwhile.
+            if new and not accepted and not stream.begun:
                 self._streams.forget(message)
         return web.json_response({"stream": message.update_id}, status=202)
 

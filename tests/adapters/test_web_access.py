@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yarl
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -128,6 +129,23 @@ async def test_logging_out_ends_the_login_and_keeps_the_conversations() -> None:
         assert await status(session, site, "GET", "/api/hello") == 401
         after = {cookie.key: cookie.value for cookie in session.cookie_jar}
         assert after == {"glmbot_session": before["glmbot_session"]}
+
+
+async def test_a_login_that_holds_no_longer_locks_nobody_out_of_an_open_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The operator has taken another token. The browser's own requests with the old login are no guesses of its
+    person's: it is told to forget it."""
+
+    async def at_once(_: float) -> None: ...
+
+    monkeypatch.setattr("glmbot_web.guard.asyncio.sleep", at_once)
+    async with scripted_site(admin_token=SecretStr(OPERATOR)) as site, browser() as session:
+        await session.get(site.url)
+        session.cookie_jar.update_cookies({"glmbot_login": "of-the-token-of-yesterday"}, yarl.URL(site.url))
+        seen = [await status(session, site, "GET", "/api/hello") for _ in range(30)]
+        assert seen == [200] * 30
+        assert {cookie.key for cookie in session.cookie_jar} == {"glmbot_session"}
 
 
 # ---- cookies -------------------------------------------------------------------------------------------------

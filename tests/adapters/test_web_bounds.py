@@ -278,3 +278,50 @@ async def test_static_files_are_read_once_and_not_sent_again_unchanged() -> None
             etag = first.headers["ETag"]
         async with session.get(f"{site.url}/static/app.js", headers={"If-None-Match": etag}) as second:
             assert (second.status, await second.read()) == (304, b"")
+
+
+class Panic(BaseException):
+    """What a library in Rust raises is no Exception."""
+
+
+async def test_a_page_waits_for_no_answer_that_ended_in_a_panic(caplog: pytest.LogCaptureFixture) -> None:
+    async def panics(message: Message | Completion) -> AsyncGenerator[Reply, None]:
+        yield Reply("so far", ReplyState.STREAMING)
+        raise Panic
+
+    async with scripted_site(ScriptedDialogue(panics)) as site, browser() as session:
+        await session.get(site.url)
+        ask = {"id": "question-1", "conversation": 5, "text": "hello"}
+        stream = (await (await session.post(f"{site.url}/api/messages", json=ask)).json())["stream"]
+        async with asyncio.timeout(5), session.get(f"{site.url}/api/streams/{stream}") as events:
+            *_, last, end, _ = (await events.text()).split("\n\n")
+    assert end.startswith("event: end")
+    told = json.loads(last.partition("data: ")[2])
+    assert (told["state"], told["text"], told["notice"]) == ("failed", "so far", "answer.failed")
+    assert "answering" in caplog.text
+
+
+class SlowlyKnown(ScriptedDialogue):
+    """After a restart the store has the question, and it is given out while the page asks again."""
+
+    async def accept(self, message: Message, *, here: bool = False) -> bool:
+        await super().accept(message, here=here)
+        await until(lambda: bool(self.answered))
+        return False
+
+
+async def test_a_question_that_is_sent_again_after_a_restart_keeps_its_running_answer() -> None:
+    goes_on = asyncio.Event()
+
+    async def slowly(message: Message | Completion) -> AsyncGenerator[Reply, None]:
+        yield Reply("so", ReplyState.STREAMING)
+        await goes_on.wait()
+        yield Reply("so far", ReplyState.FINAL)
+
+    async with scripted_site(SlowlyKnown(slowly)) as site, browser() as session:
+        await session.get(site.url)
+        ask = {"id": "question-1", "conversation": 5, "text": "hello"}
+        stream = (await (await session.post(f"{site.url}/api/messages", json=ask)).json())["stream"]
+        goes_on.set()
+        async with asyncio.timeout(20), session.get(f"{site.url}/api/streams/{stream}") as events:
+            assert (events.status, '"so far"' in await events.text()) == (200, True)
