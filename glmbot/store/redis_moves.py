@@ -57,20 +57,24 @@ class RedisMoves:
         """Moves of late, not looked at within the last minute: some answers may have ended there since. Those that
         have waited for it longest."""
         moves: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.named("moves")))
-        due: list[tuple[float, str, str, str]] = []
+        due: list[tuple[float, str, str, UserKey | ChatKey, UserKey | ChatKey]] = []
         for old, value in moves.items():
             try:
                 new, at, followed = value.split(" ")
-                owner_from(old), owner_from(new), float(at)
-                if not 0 <= now - float(followed) < _LOOKED_AT_EVERY_S:
-                    due.append((float(followed), old, new, at))
+                since = now - float(followed)
+                # `followed` reads it.
+                float(at)
+                whose = owner_from(old), owner_from(new)
             except ValueError:
                 _log.error("a move in the store can't be read and is left out: %.100r", old)
                 await self._ask(self._redis.hdel(self._keys.named("moves"), old))
+                continue
+            if not 0 <= since < _LOOKED_AT_EVERY_S:
+                due.append((float(followed), old, f"{new} {at}", *whose))
         found: list[tuple[UserKey | ChatKey, UserKey | ChatKey]] = []
-        for _, old, new, at in sorted(due)[:_MOVES_AT_ONCE]:
-            await self._ask(self._redis.hset(self._keys.named("moves"), old, f"{new} {at} {now!r}"))
-            found.append((owner_from(old), owner_from(new)))
+        for _, old, value, before, after in sorted(due, key=lambda each: each[:2])[:_MOVES_AT_ONCE]:
+            await self._ask(self._redis.hset(self._keys.named("moves"), old, f"{value} {now!r}"))
+            found.append((before, after))
         return found
 
     async def followed(self, old: UserKey | ChatKey, now: float) -> None:
