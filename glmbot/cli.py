@@ -136,7 +136,10 @@ def chat(
         overrides["model"] = {"path": model.resolve()}
     if once:
         overrides["log"] = {"level": "WARNING"}
-    _run(_only(_load(_existing(config), overrides, demo_model=model is None), "console"))
+    configuration = _only(_load(_existing(config), overrides, demo_model=model is None), "console")
+    # Who sits here sees for themselves that a slow machine takes its time.
+    logging.getLogger("glmbot.watchdog").setLevel(logging.ERROR)
+    _run(configuration)
 
 
 @app.command()

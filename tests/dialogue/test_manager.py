@@ -251,7 +251,7 @@ async def test_one_person_cannot_fill_the_queue(engine: LocalEngine, store: Stor
     assert len(await store.last_turns(ConversationKey("telegram", 2), 9)) == 2
 
 
-async def test_a_full_queue_answers_at_once_with_the_expected_wait(
+async def test_a_full_queue_answers_at_once_with_what_is_known_of_the_wait(
     engine_settings: LocalEngineSettings, store: Store
 ) -> None:
     engine = await LocalEngine.start(replace(engine_settings, max_batch=1, queue_limit=1))
@@ -263,7 +263,8 @@ async def test_a_full_queue_answers_at_once_with_the_expected_wait(
     await until(lambda: engine.stats().running == 1 and engine.stats().waiting == 1)
     reply = await last(dialogue, "hello", users[2])
     assert reply.state is ReplyState.FAILED
-    assert "try again in about" in reply.notice
+    # No answer has ended yet, so nobody knows how long one takes.
+    assert "try again in a few minutes" in reply.notice
     for user in users[:2]:
         await last(dialogue, "/stop", user)
     waited = (await asyncio.gather(*tasks))[1]
