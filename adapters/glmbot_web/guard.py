@@ -124,9 +124,11 @@ class Guard:
         self._set(request, response, LOGIN, cookie)
         return role
 
-    def log_out(self, request: web.Request, response: web.StreamResponse) -> None:
+    def log_out(self, request: web.Request, response: web.StreamResponse, *, person: bool = False) -> None:
+        """person: who comes next in this browser is somebody else, too."""
         secure = self.peers.is_https(request)
-        response.del_cookie(LOGIN, httponly=True, samesite="Strict", secure=secure)
+        for name in (LOGIN, SESSION) if person else (LOGIN,):
+            response.del_cookie(name, httponly=True, samesite="Strict", secure=secure)
 
     def needed_session(self, request: web.Request) -> int:
         """Raises 403 for a browser that has not opened a page yet."""

@@ -70,9 +70,9 @@ class PageApi:
         return response
 
     async def _log_out(self, request: web.Request) -> web.Response:
-        """The browser keeps its conversations for whoever logs in there next."""
+        """Whoever logs in there next sees nothing of this person's."""
         response = web.json_response({"ok": True})
-        self._guard.log_out(request, response)
+        self._guard.log_out(request, response, person=True)
         return response
 
     async def _conversations(self, request: web.Request) -> web.Response:

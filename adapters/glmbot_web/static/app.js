@@ -339,8 +339,11 @@ $("new").addEventListener("click", () => { go(fresh()); drawer(false); question.
 $("menu").addEventListener("click", () => drawer(!document.body.classList.contains("drawer")));
 $("veil").addEventListener("click", () => drawer(false));
 $("logout").addEventListener("click", async () => {
-  await fetch("/api/logout", { method: "POST" }).catch(() => null);
-  location.reload();
+  if (!confirm(say("sureLogout"))) return;
+  const answer = await fetch("/api/logout", { method: "POST" }).catch(() => null);
+  if (!answer?.ok) { $("status").textContent = say("lost"); return; }
+  forgetAll();
+  location.replace("/");
 });
 addEventListener("popstate", () => go(Number(location.hash.slice(1)) || fresh()));
 
