@@ -179,8 +179,8 @@ def _place_of_interaction(interaction: discord.Interaction[Any]) -> _Place:
     as one with the bot; the context tells them apart.
     https://discord.com/developers/docs/interactions/receiving-and-responding#interaction-object-interaction-context-types
     """
-    channel = interaction.channel
-    if channel is None:
+    channel, channel_id = interaction.channel, interaction.channel_id
+    if channel is None or channel_id is None:
         raise ValueError("an interaction without a channel")
     if isinstance(channel, discord.Thread):
         return _Place(channel.parent_id, channel.id, private=False)
@@ -189,7 +189,7 @@ def _place_of_interaction(interaction: discord.Interaction[Any]) -> _Place:
         context.private_channel or context.guild or interaction.is_user_integration()
     )
     private = interaction.guild_id is None and isinstance(channel, discord.DMChannel) and alone
-    return _Place(channel.id, 0, private=private)
+    return _Place(channel_id, 0, private=private)
 
 
 def _bounded(text: object) -> str:

@@ -54,7 +54,7 @@ class SqliteStore:
         self._update_ids_kept_s = update_ids_kept_s
         self._turns_kept_s = turns_kept_s
         self._connection = SqliteConnection(path)
-        self._write, self._read = self._connection.write, self._connection.read
+        self._run, self._read = self._connection.write, self._connection.read
         self._announced: dict[str, dict[ConversationKey, None]] = defaultdict(dict)
         self._news = asyncio.Condition()
         # One process has the file, so claims need not outlive it.
@@ -101,14 +101,14 @@ class SqliteStore:
                 histories.note_place(db, str(message.user), str(message.conversation), at)
             return new.rowcount == 1
 
-        new = await self._write(write)
+        new = await self._run(write)
         if new and announce:
             await self._announce(message.conversation)
         return new
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         given = (json.dumps(dict(marks)), message.user.platform, message.update_id)
-        await self._write(
+        await self._run(
             lambda db: db.execute(
                 "UPDATE inbox SET marks = json_patch(CASE WHEN json_valid(marks) THEN marks ELSE '{}' END, ?)"
                 " WHERE platform = ? AND update_id = ? AND message IS NOT NULL",
@@ -125,7 +125,7 @@ class SqliteStore:
                 self._anchor_answer(db, str(message.conversation), row[0], shown)
             inbox.clear(db, *update)
 
-        await self._write(write)
+        await self._run(write)
 
     def _anchor_answer(
         self, db: sqlite3.Connection, conversation: str, turn: int, shown: Sequence[str]
@@ -148,11 +148,11 @@ class SqliteStore:
         query = f"SELECT {ENTRY} FROM inbox WHERE {condition} AND {OPEN} ORDER BY arrival LIMIT {limit}"
         found, damaged = await self._read(lambda db: inbox.entries(db.execute(query, (value,))))
         if damaged:
-            await self._write(lambda db: inbox.set_damaged_aside(db, damaged, time.time()))
+            await self._run(lambda db: inbox.set_damaged_aside(db, damaged, time.time()))
         return found
 
     async def set_aside(self, message: Message, reason: str, at: float) -> None:
-        await self._write(
+        await self._run(
             lambda db: db.execute(
                 f"UPDATE inbox SET dead = ?, dead_at = ? WHERE platform = ? AND update_id = ? AND {OPEN}",
                 (" ".join(reason.split()), at, message.user.platform, message.update_id),
@@ -181,14 +181,14 @@ class SqliteStore:
             )
             return True
 
-        replayed = await self._write(write)
+        replayed = await self._run(write)
         if replayed:
             await self._announce(message.conversation)
         return replayed
 
     async def drop(self, message: Message) -> bool:
         update = (message.user.platform, message.update_id)
-        return bool(await self._write(lambda db: inbox.clear(db, *update, "dead IS NOT NULL")))
+        return bool(await self._run(lambda db: inbox.clear(db, *update, "dead IS NOT NULL")))
 
     async def backlog(self) -> Backlog:
         def read(db: sqlite3.Connection) -> Backlog:
@@ -203,7 +203,7 @@ class SqliteStore:
         found, damaged = await self._read(lambda db: inbox.stored_answer(db, *update))
         if damaged:
             # It is answered once more.
-            await self._write(
+            await self._run(
                 lambda db: db.execute(
                     "UPDATE inbox SET answer = NULL WHERE platform = ? AND update_id = ?", update
                 )
@@ -298,7 +298,7 @@ class SqliteStore:
             db.executemany("INSERT INTO asked VALUES (?, ?, ?)", [(owner, question, at) for owner in limits])
             return 0.0
 
-        return await self._write(write)
+        return await self._run(write)
 
     async def counted(self, owner: str, at: float) -> int:
         window = (owner, at - HOUR_S, at + HOUR_S)
@@ -382,16 +382,16 @@ class SqliteStore:
             db.execute("UPDATE inbox SET turn = ? WHERE platform = ? AND update_id = ?", (turn.id, *update))
             return True
 
-        return await self._write(write)
+        return await self._run(write)
 
     async def reset(self, conversation: ConversationKey) -> int:
         name = str(conversation)
 
-        await self._write(lambda db: removal.begin_reset(db, name))
+        await self._run(lambda db: removal.begin_reset(db, name))
         return await removal.reset(self._connection, name)
 
     async def remove_turn(self, conversation: ConversationKey, turn: int) -> None:
-        await self._write(lambda db: histories.remove_turn(db, str(conversation), turn))
+        await self._run(lambda db: histories.remove_turn(db, str(conversation), turn))
 
     async def conversations(self, user: UserKey) -> Sequence[ConversationKey]:
         query = "SELECT conversation FROM places WHERE user = ? AND turns > 0 ORDER BY 1"
@@ -456,7 +456,7 @@ class SqliteStore:
         moved_conversation(ConversationKey("", 0), old, new)
         if old == new:
             return
-        await self._write(
+        await self._run(
             lambda db: db.execute(
                 "INSERT OR REPLACE INTO moves VALUES (?, ?, ?, ?)", (str(old), str(new), at, at)
             )
@@ -476,9 +476,9 @@ class SqliteStore:
             await removal.reset(self._connection, name)
         for old, new in await self._read(lambda db: moves.pending(db, now)):
             await self._move(old, new)
-            await self._write(lambda db, o=old: moves.followed(db, o, now))
+            await self._run(lambda db, o=old: moves.followed(db, o, now))
         turns_before = now - self._turns_kept_s if self._turns_kept_s else None
-        return await self._write(
+        return await self._run(
             lambda db: removal.expire(db, now - self._update_ids_kept_s, turns_before, now), durable=False
         )
 
@@ -495,7 +495,7 @@ class SqliteStore:
             else:
                 db.execute("DELETE FROM settings WHERE owner = ? AND name = ?", (str(owner), name))
 
-        await self._write(write)
+        await self._run(write)
 
     async def all_settings(self) -> Mapping[str, Mapping[str, str]]:
         found: dict[str, Mapping[str, str]] = {}
@@ -564,7 +564,7 @@ class SqliteStore:
             histories.set_counters(db, name, epoch + 1, last_id, stored.head)
             return True
 
-        return bool(stored.turns) and await self._write(write)
+        return bool(stored.turns) and await self._run(write)
 
 
 def _one(query: str, values: tuple[str, ...], db: sqlite3.Connection) -> tuple[str] | None:

@@ -268,7 +268,7 @@ async def test_what_was_to_be_deleted_does_not_come_along_to_the_new_chat(tmp_pa
     await store.open()
     await turn(store, "1")
     # A crash right after a reset had begun.
-    await store._write(lambda db: begin_reset(db, str(HERE)))
+    await store._run(lambda db: begin_reset(db, str(HERE)))
     await store.move(OLD, NEW, 10.0)
     await store.tidy(20.0)
     assert await store.export(ANN) == []
@@ -326,9 +326,9 @@ async def test_a_damaged_wish_keeps_the_others_from_nothing(either: str, redis: 
     if either == "sqlite":
         store = SqliteStore(tmp_path / "wishes.sqlite3")
         await store.open()
-        await store._write(lambda db: db.execute("INSERT INTO forgetting VALUES ('!')"))
-        await store._write(lambda db: db.execute("INSERT INTO moves VALUES ('!', '?', 1, 1)"))
-        await store._write(
+        await store._run(lambda db: db.execute("INSERT INTO forgetting VALUES ('!')"))
+        await store._run(lambda db: db.execute("INSERT INTO moves VALUES ('!', '?', 1, 1)"))
+        await store._run(
             lambda db: db.execute("INSERT INTO moves VALUES (?, ?, 10, 10)", (str(OLD), str(NEW)))
         )
     else:
