@@ -22,9 +22,10 @@ from glmbot.engine.base import (
 )
 from glmbot.engine.model_thread import LocalEngineSettings, ModelThread, Update, words_of
 from glmbot.engine.precision import available_precisions
-from glmbot.engine.runner import ModelLost
+from glmbot.engine.runner import ModelLost, ModelRunner
 from glmbot.engine.scheduler import Sequence as EngineSequence
 from glmbot.errors import EngineError, EngineStopped, PromptInvalid, PromptTooLong, QueueFull
+from glmbot.models.registry import LoadedModel
 
 __all__ = ["LocalEngine", "LocalEngineSettings"]
 
@@ -84,31 +85,38 @@ class LocalEngine:
         return engine
 
     @property
+    def _model(self) -> LoadedModel:
+        return self.thread.model
+
+    @property
+    def _runner(self) -> ModelRunner:
+        return self.thread.runner
+
+    @property
     def model_name(self) -> str:
-        return self.thread.model.name
+        return self._model.name
 
     @property
     def context_length(self) -> int:
-        runner = self.thread.runner
-        cache = runner.allocator.capacity - runner.prefix_length
-        return min(self.settings.context_length, self.thread.model.shape.positions, cache)
+        cache = self._runner.allocator.capacity - self._runner.prefix_length
+        return min(self.settings.context_length, self._model.shape.positions, cache)
 
     @property
     def chat_format(self) -> ChatFormat:
-        return self.thread.model.chat_format
+        return self._model.chat_format
 
     @property
     def generation_defaults(self) -> dict[str, object]:
         """The model folder's own sampling defaults (generation_config.json)."""
-        return self.thread.model.generation_defaults
+        return self._model.generation_defaults
 
     @property
     def precision(self) -> Precision:
-        return self.thread.runner.precision
+        return self._runner.precision
 
     @property
     def precisions(self) -> Sequence[Precision]:
-        return available_precisions(self.thread.runner.device)
+        return available_precisions(self._runner.device)
 
     async def generate(
         self,
@@ -137,8 +145,8 @@ class LocalEngine:
             sampling=sampling,
             arrival=now,
             deadline=None if deadline_s is None else now + deadline_s,
-            whole_prefill=self.thread.model.positions.context_length(prompt) > 0,
-            prefix=self.thread.runner.prefix_length,
+            whole_prefill=self._model.positions.context_length(prompt) > 0,
+            prefix=self._runner.prefix_length,
             seen=set(prompt),
         )
         late = None if deadline_s is None else self._loop.time() + deadline_s + _GRACE_S
@@ -196,7 +204,7 @@ class LocalEngine:
 
     def _check_prompt(self, prompt: Sequence[int], begun: int) -> None:
         """Ids may come from another program: one that is none would fail the step of everybody."""
-        most = self.thread.model.shape.vocabulary
+        most = self._model.shape.vocabulary
         wrong = next((token for token in prompt if not 0 <= token < most), None)
         if wrong is not None:
             which = wrong if abs(wrong) < 2**63 else "a number of more than 64 bits"
