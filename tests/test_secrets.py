@@ -27,6 +27,7 @@ SECRETS = {
     "GLMBOT_TELEGRAM__WEBHOOK_SECRET": "a-webhook-secret-of-ours",
     "GLMBOT_DISCORD__TOKEN": DISCORD_TOKEN,
     "GLMBOT_WEB__TOKEN": "the-token-of-the-web-page",
+    "GLMBOT_WEB__ADMIN_TOKEN": "the-token-of-the-operators-page",
     "GLMBOT_REMOTE__API_KEY": KEY,
     "GLMBOT_STORE__ENCRYPTION_KEY": new_key(),
 }
@@ -42,7 +43,7 @@ async def test_a_bot_with_every_secret_there_is_tells_none(tmp_path: Path, tiny_
     config = tmp_path / "config.toml"
     base = (
         f"[telegram]\napi_base_url = '{telegram.url}'\n[discord]\napi_base_url = 'http://127.0.0.1:{away}/api'\n"
-        f"[web]\nport = {port}\nadmin = true\n[model]\npath = '{tiny_model}'\nprecision = 'fp32'\n[log]\nlevel = 'DEBUG'\n"
+        f"[web]\nport = {port}\n[model]\npath = '{tiny_model}'\nprecision = 'fp32'\n[log]\nlevel = 'DEBUG'\n"
     )
     on_redis = f"[store]\nkind = 'redis'\nurl = 'redis://user:{PASSWORD}@127.0.0.1:{away}/0'\n"
     on_server = (
@@ -113,7 +114,7 @@ def asked(port: int, path: str, body: bytes | None = None) -> str:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", body, {"Content-Type": "application/json"}
     )
-    request.add_header("Authorization", f"Bearer {SECRETS['GLMBOT_WEB__TOKEN']}")
+    request.add_header("Authorization", f"Bearer {SECRETS['GLMBOT_WEB__ADMIN_TOKEN']}")
     deadline = time.monotonic() + 60
     while True:
         try:

@@ -35,7 +35,7 @@ async def test_a_thousand_messages_are_answered_once_and_in_order(
         # Each says in its answers' notices how long they may be, which tells them apart.
         config = write_config(log.parent, tiny_model, telegram, section, tokens=5 + number)
         processes.append(await zygote.begin(config))
-    await until(lambda: all(log.exists() and "is ready" in log.read_text() for log in logs), 60)
+    await until(lambda: all(log.exists() and "is listening" in log.read_text() for log in logs), 60)
 
     asked: dict[ConversationKey, list[str]] = {}
     for number in range(MESSAGES):
@@ -66,7 +66,8 @@ async def test_a_thousand_messages_are_answered_once_and_in_order(
     shown = "".join(text for key in asked for text in telegram.texts(key.chat))
     shares = [shown.count(f"limit of {5 + number} tokens") for number in range(PROCESSES)]
     assert sum(shares) == CONVERSATIONS * MESSAGES
-    assert min(shares) > CONVERSATIONS * MESSAGES // 20, f"all of them worked: {shares}"
+    # How the work falls is the operating system's affair; a process that has a conversation answers all of it.
+    assert min(shares) >= MESSAGES, f"all of them worked: {shares}"
 
 
 async def polling(url: str, prefix: str) -> int:
