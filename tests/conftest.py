@@ -22,6 +22,7 @@ from glmbot.engine.base import Engine, Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.runner import ModelRunner
 from glmbot.engine.scheduler import Chunk
+from glmbot.logs import RECENT_ERRORS
 from glmbot.models.demo import NAME, is_complete
 from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
@@ -56,6 +57,12 @@ async def until(holds: Callable[[], object], timeout: float = 30.0) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"still not true after {timeout} s")
         await asyncio.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_logged_before() -> None:
+    """The console shows the last errors of the whole process, those of another test included."""
+    RECENT_ERRORS.clear()
 
 
 @pytest.fixture(scope="session")
