@@ -72,7 +72,8 @@ docs: $(VENV)/.installed-dev
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt locks/run.txt
+# With g++ the package's build compiles the kernels for the instruction sets of this processor: hatch_build.py.
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt locks/run.txt hatch_build.py $(wildcard glmbot/native/*.cpp glmbot/native/*.h)
 	@echo "Installing glmbot into $(VENV) (a few minutes the first time) ..."
 	$(LOCKED) locks/run.txt
 	$(TORCH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from glmbot.engine.runner import LEAST_CACHE_TOKENS
 from glmbot.errors import GlmbotError, StoreError
 from glmbot.memory import memory_needed
 from glmbot.models.registry import load
-from glmbot.native.library import kernels
+from glmbot.native.library import VARIABLE, loaded
 
 __all__ = ["Finding", "examine"]
 
@@ -102,12 +103,12 @@ def _model_and_memory(configuration: Configuration) -> list[Finding]:
 
 
 def _kernels() -> Finding:
-    library = kernels()
-    if library is not None:
-        return Finding(
-            "kernels", True, f"compiled for this CPU ({library.glmbot_features().decode().strip()})"
-        )
-    words = "none, so on a CPU torch computes alone, several times slower: install g++"
+    made = loaded()
+    if made is not None:
+        return Finding("kernels", True, str(made))
+    if os.environ.get(VARIABLE) == "0":
+        return Finding("kernels", False, f"turned off by {VARIABLE}=0, so on a CPU torch computes alone")
+    words = "none prebuilt for this CPU, so torch computes alone there, several times slower: install g++"
     return Finding("kernels", False, words)
 
 

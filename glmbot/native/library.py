@@ -1,8 +1,9 @@
-"""Compiling kernels.cpp for this processor, once, and opening it.
+"""Opening the kernels: prebuilt for an instruction set that this processor has, or compiled here, once.
 
-Needs g++ (or $CXX). Without one the engine computes with torch's own operators, which is slower and otherwise the
-same. What was compiled is kept in the user's cache folder, under a name that holds everything it depends on; where
-no folder is this user's alone, it is compiled for this process only.
+The package's build leaves libraries for the sets of `glmbot.native.instruction_sets`. Where the best one for this
+processor is not among them, kernels are compiled by g++ (or $CXX) and kept in the user's cache folder, under a
+name that holds everything they depend on; where no folder is this user's alone, they are compiled for this process
+only. Without either the engine computes with torch's own operators, which is slower and otherwise the same.
 """
 
 from __future__ import annotations
@@ -12,63 +13,118 @@ import hashlib
 import logging
 import os
 import platform
-import shutil
 import stat
 import subprocess
-import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-__all__ = ["compile_kernels", "kernels", "open_kernels"]
+from glmbot.native import compiling
+from glmbot.native.instruction_sets import SETS, InstructionSet, family, features, named, usable
+
+__all__ = ["VARIABLE", "Kernels", "choose", "compile_kernels", "kernels", "loaded", "open_kernels"]
 
 _log = logging.getLogger(__name__)
 
-_SOURCE = Path(__file__).parent / "kernels.cpp"
-_VECTORS = Path(__file__).parent / "vectors.h"
-# Contraction is off so that the compiler can't round two ways through the same sum differently.
-_FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math",
-          "-ffp-contract=off", "-Wno-psabi")  # fmt: skip
-_COMPILE_TIMEOUT_S = 300
-_OFF = "GLMBOT_NATIVE"
+VARIABLE = "GLMBOT_NATIVE"
+"""0 turns the kernels off, `native` compiles them for this very processor, the name of a set holds them to it."""
+_OFF, _NATIVE = "0", "native"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    library: ctypes.CDLL
+    architecture: str
+    """An instruction set's name, or `native`."""
+    prebuilt: bool
+
+    def __str__(self) -> str:
+        how = "prebuilt" if self.prebuilt else "compiled here"
+        return f"{self.architecture}, {how} ({self.library.glmbot_features().decode().strip()})"
+
+
+def kernels() -> ctypes.CDLL | None:
+    """The kernels, or None where they can't be had; then the log says why."""
+    made = loaded()
+    return None if made is None else made.library
 
 
 @lru_cache(maxsize=1)
-def kernels() -> ctypes.CDLL | None:
-    """The kernels, or None where they can't be had; then the log says why. GLMBOT_NATIVE=0 turns them off."""
-    if os.environ.get(_OFF) == "0":
+def loaded() -> Kernels | None:
+    """As GLMBOT_NATIVE says; the same for as long as the process lives."""
+    return choose(os.environ.get(VARIABLE, ""))
+
+
+def choose(held: str) -> Kernels | None:
+    """The best kernels for this processor, or those that `held` names, as GLMBOT_NATIVE does."""
+    if held == _OFF:
         return None
-    compiler = shutil.which(os.environ.get("CXX") or "g++")
-    if compiler is None or sys.platform == "win32":
-        _log.warning("no C++ compiler here: torch computes alone, several times slower; install g++")
-        return None
+    sets = usable(features(), SETS.get(family(), ()))
+    if held not in ("", _NATIVE, *(one.name for one in sets)):
+        names = ", ".join((_OFF, _NATIVE, *(one.name for one in sets)))
+        _log.warning("%s=%s is nothing that this processor can do; it can be %s", VARIABLE, held, names)
+        held = ""
+    made = next(_tries(held, sets), None)
+    if made is None:
+        _log.warning("no kernels, prebuilt or by g++: torch computes alone, several times slower")
+    else:
+        _log.info("kernels: %s", made)
+    return made
+
+
+def _tries(held: str, sets: list[InstructionSet]) -> Iterator[Kernels]:
+    """The ways to have kernels that work, from the best one on."""
+    if held == _NATIVE:
+        yield from _compiled(_NATIVE)
+        return
+    if held:
+        sets = [one for one in sets if one.name == held]
+    for one in sets[:1]:
+        yield from _prebuilt(one)
+    yield from _compiled(held or _NATIVE)
+    for one in sets[1:]:
+        yield from _prebuilt(one)
+
+
+def _prebuilt(wanted: InstructionSet) -> Iterator[Kernels]:
+    path = compiling.prebuilt(wanted)
+    if path is None:
+        return
     try:
-        library = _built(compiler)
+        if not compiling.is_whole(path):
+            raise OSError("its content is not what was built")
+        yield Kernels(open_kernels(path), wanted.name, True)
+    except OSError as error:
+        _log.warning("%s is not used: %s; install glmbot again", path, error)
+
+
+def _compiled(architecture: str) -> Iterator[Kernels]:
+    compiler = compiling.compiler()
+    if compiler is None:
+        return
+    try:
+        yield Kernels(_built(compiler, architecture), architecture, False)
     except (OSError, subprocess.SubprocessError) as error:
         words = getattr(error, "stderr", None) or str(error)
-        _log.warning("the kernels could not be compiled, torch computes alone: %s", str(words).strip()[-600:])
-        return None
-    _log.debug("kernels with %s", library.glmbot_features().decode())
-    return library
+        _log.warning("the kernels could not be compiled: %s", str(words).strip()[-600:])
 
 
 def compile_kernels(compiler: str, folder: Path, architecture: str) -> Path:
-    """Compile for `architecture` (GCC's -march) into `folder`, unless that was done before.
+    """Compile for `architecture`, a set's name or `native`, into `folder`, unless that was done before.
 
     Raises OSError, and subprocess.SubprocessError with the compiler's words in `stderr`.
     """
-    flags = [*_FLAGS, f"-march={architecture}"]
-    if sys.platform == "linux":
-        # The same OpenMP library as torch's, and so the same threads: torch brought it into the process already.
-        flags.append("-fopenmp")
+    wanted = named(architecture)
+    flags = (f"-march={architecture}",) if wanted is None else wanted.flags
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=30).stdout
     depends = (
-        _SOURCE.read_bytes(),
-        _VECTORS.read_bytes(),
+        *(path.read_bytes() for path in compiling.sources()),
         version,
-        " ".join(flags).encode(),
+        " ".join(compiling.flags(flags)).encode(),
         _processor().encode(),
     )
     name = hashlib.sha256(b"\0".join(depends)).hexdigest()[:24]
@@ -81,8 +137,7 @@ def compile_kernels(compiler: str, folder: Path, architecture: str) -> Path:
     _log.info("compiling the kernels for this processor, once (about ten seconds) ...")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / target.name
-        command = [compiler, *flags, str(_SOURCE), "-o", str(made)]
-        subprocess.run(command, capture_output=True, text=True, check=True, timeout=_COMPILE_TIMEOUT_S)
+        compiling.compile_to(made, compiler, flags)
         made.chmod(0o700)
         # Another process that compiles the same at once finds one or the other, and never a half.
         made.replace(target)
@@ -90,22 +145,24 @@ def compile_kernels(compiler: str, folder: Path, architecture: str) -> Path:
 
 
 def open_kernels(path: Path) -> ctypes.CDLL:
-    """What `compile_kernels` made. Raises OSError."""
+    """A library of `compiling.prebuild` or `compile_kernels`. Raises OSError."""
     library = ctypes.CDLL(str(path))
+    if not hasattr(library, "glmbot_step"):
+        raise OSError(f"{path} holds no kernels")
     library.glmbot_step.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
     library.glmbot_step.restype = None
     library.glmbot_features.restype = ctypes.c_char_p
     return library
 
 
-def _built(compiler: str) -> ctypes.CDLL:
+def _built(compiler: str, architecture: str) -> ctypes.CDLL:
     try:
-        return open_kernels(compile_kernels(compiler, _cache(), "native"))
+        return open_kernels(compile_kernels(compiler, _cache(), architecture))
     except (PermissionError, RuntimeError) as error:
         _log.warning("%s; the kernels are compiled for this process alone", error)
     # What is loaded stays with the process when its file is gone.
     with tempfile.TemporaryDirectory(prefix="glmbot-") as folder:
-        return open_kernels(compile_kernels(compiler, Path(folder), "native"))
+        return open_kernels(compile_kernels(compiler, Path(folder), architecture))
 
 
 def _cache() -> Path:

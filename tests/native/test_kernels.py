@@ -1,10 +1,8 @@
-"""The native kernels, against torch, on this processor and compiled as for an older one."""
+"""The native kernels, against torch, with each instruction set that this processor has."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from glmbot.native import linear as native_linear
-from glmbot.native.library import compile_kernels, kernels, open_kernels
+from glmbot.native.instruction_sets import SETS, family, features, usable
+from glmbot.native.library import choose
 from glmbot.native.linear import NativeLinear
 from glmbot.native.program import ProgramBuilder, Rows
 from glmbot.native.weights import WeightKind
@@ -23,16 +22,18 @@ from glmbot.quantization.native import native_float, native_groups, native_rows
 FORMATS = ("fp32", "bf16", "int8", "int4", "int4 in groups", "rows bf16", "rows fp32")
 
 
-@pytest.fixture(scope="module", params=["native", "x86-64-v3"], autouse=True)
-def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
-    """All tests here run with what this processor can do, and again without its newer instructions."""
-    compiler = shutil.which("g++")
-    if compiler is None or kernels() is None:
-        pytest.skip("no C++ compiler here")
+# Elsewhere the only kernels are those compiled for the machine.
+ARCHITECTURES = [one.name for one in usable(features(), SETS.get(family(), ()))] or ["native"]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES, autouse=True)
+def library(request: pytest.FixtureRequest) -> Generator[None]:
+    made = choose(request.param)
+    if made is None:
+        pytest.skip("neither prebuilt nor a compiler here")
+    assert made.architecture == request.param
     with pytest.MonkeyPatch.context() as patch:
-        if request.param != "native":
-            made = open_kernels(compile_kernels(compiler, tmp_path_factory.mktemp("kernels"), request.param))
-            patch.setattr(native_linear, "kernels", lambda: made)
+        patch.setattr(native_linear, "kernels", lambda: made.library)
         yield
 
 
@@ -181,13 +182,3 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 16"):
         builder.norm(builder.hidden, builder.hidden, torch.ones(24), 1e-5)
     assert native_rows(torch.zeros(4, 24, dtype=torch.int8), torch.ones(4).half(), 8, None) is None
-
-
-def test_what_was_compiled_is_not_compiled_again(tmp_path: Path) -> None:
-    compiler = shutil.which("g++")
-    assert compiler is not None
-    first = compile_kernels(compiler, tmp_path, "x86-64-v3")
-    made = first.stat().st_mtime_ns
-    assert compile_kernels(compiler, tmp_path, "x86-64-v3") == first
-    assert first.stat().st_mtime_ns == made
-    assert [path.name for path in tmp_path.iterdir()] == [first.name], "no scratch is left behind"

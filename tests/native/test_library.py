@@ -121,5 +121,5 @@ def test_without_a_folder_of_ones_own_the_kernels_are_made_for_this_process(
 
     monkeypatch.setattr(library, "_cache", cache)
     monkeypatch.setattr(library, "open_kernels", opened)
-    library._built(compiler)
+    library._built(compiler, "native")
     assert not seen[0].exists(), "and nothing of it stays"
