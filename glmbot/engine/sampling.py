@@ -12,8 +12,9 @@ from glmbot.engine.base import Sampling
 
 __all__ = ["Draw", "sample"]
 
-# Sorting a whole vocabulary costs more than all the rest; nearly every nucleus is inside this many tokens.
-_FIRST_WIDTH = 256
+# Sorting a whole vocabulary costs more than the model's own step; most nuclei lie within the first of these many
+# tokens, and nearly all within the second.
+_WIDTHS = (256, 4096)
 # Below this a draw is the likeliest token anyway, and the quotient could leave float32.
 _GREEDY_BELOW = 1e-5
 
@@ -38,14 +39,25 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     The draw inverts the cumulative distribution, so one uniform number a row decides it whatever the batch.
     """
     logits = logits.float()
-    faulty = torch.isnan(logits).any(-1) | (logits == float("inf")).any(-1)
+    # The largest of a row is NaN where any is.
+    largest = logits.amax(-1)
+    faulty = torch.isnan(largest) | (largest == float("inf"))
     logits = _penalise(logits, draws)
-    chosen = logits.argmax(-1)
-    random_rows = [row for row, draw in enumerate(draws) if draw.sampling.temperature >= _GREEDY_BELOW]
-    if random_rows:
-        index = torch.tensor(random_rows, device=logits.device)
-        chosen[index] = _draw(logits[index], [draws[row] for row in random_rows])
+    chosen = torch.empty(len(draws), dtype=torch.int64, device=logits.device)
+    greedy = [draw.sampling.temperature < _GREEDY_BELOW for draw in draws]
+    for how, want in ((_greedy, True), (_draw, False)):
+        rows = [row for row, is_greedy in enumerate(greedy) if is_greedy is want]
+        if len(rows) == len(draws):
+            chosen = how(logits, draws)
+        elif rows:
+            index = torch.tensor(rows, device=logits.device)
+            chosen[index] = how(logits[index], [draws[row] for row in rows])
     return torch.where(faulty, -1, chosen)
+
+
+def _greedy(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    del draws
+    return logits.argmax(-1)
 
 
 def _penalise(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
@@ -73,27 +85,44 @@ def _draw(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     uniform = torch.tensor([draw.uniform for draw in draws], device=device)
 
     scaled = logits / temperature[:, None]
-    narrow = [k for k in wanted if k < vocabulary]
-    width = min(vocabulary, max(_FIRST_WIDTH, *narrow, 0))
-    ids, enough = _nucleus(scaled, width, top_p, top_k, uniform)
-    if not enough:
-        ids, _ = _nucleus(scaled, vocabulary, top_p, top_k, uniform)
-    return ids
+    mass = None if max(wanted) < vocabulary else scaled.logsumexp(-1)
+    chosen = torch.empty(len(draws), dtype=torch.int64, device=device)
+    rows = torch.arange(len(draws), device=device)
+    for width in (*_WIDTHS, vocabulary):
+        ids, enough = _nucleus(
+            scaled[rows],
+            min(width, vocabulary),
+            top_p[rows],
+            top_k[rows],
+            uniform[rows],
+            None if mass is None else mass[rows],
+        )
+        chosen[rows] = ids
+        rows = rows[~enough]
+        if not len(rows):
+            break
+    return chosen
 
 
 def _nucleus(
-    scaled: Tensor, width: int, top_p: Tensor, top_k: Tensor, uniform: Tensor
-) -> tuple[Tensor, bool]:
-    """Draw among the `width` likeliest tokens. False when some row's nucleus is wider than that."""
+    scaled: Tensor, width: int, top_p: Tensor, top_k: Tensor, uniform: Tensor, mass: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Draw among the `width` likeliest tokens. Returns ids, and of each row whether its nucleus is no wider.
+
+    mass: the logarithm of all tokens' weights together; needed by the rows without top-k.
+    """
     values, ids = torch.topk(scaled, width, dim=-1)
     rank = torch.arange(width, device=scaled.device)
     limited = top_k < scaled.shape[-1]
     values = values.masked_fill(rank >= top_k[:, None], float("-inf"))
     # Mass is counted among the top-k where there is one, and else among the whole vocabulary.
-    total = torch.where(limited, values.logsumexp(-1), scaled.logsumexp(-1))
+    total = values.logsumexp(-1)
+    if mass is not None:
+        total = torch.where(limited, total, mass)
     probabilities = torch.exp(values - total[:, None])
     cumulative = probabilities.cumsum(-1)
-    enough = width == scaled.shape[-1] or bool((limited | (cumulative[:, -1] >= top_p)).all())
+    enough = torch.where(limited, top_k <= width, cumulative[:, -1] >= top_p)
+    enough |= width == scaled.shape[-1]
     # A token stays while the mass in front of it is below top_p; the first always stays.
     kept = (cumulative - probabilities < top_p[:, None]) | (rank == 0)
     cumulative = (probabilities * kept).cumsum(-1)

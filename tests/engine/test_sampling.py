@@ -69,16 +69,37 @@ def test_the_rest_of_the_batch_changes_nothing(rows: list[Draw]) -> None:
     assert sample(logits, rows).tolist() == alone
 
 
+def test_nuclei_of_all_widths_are_drawn_from_together_as_they_are_alone() -> None:
+    vocabulary = 6000
+    sharpness = torch.tensor([8.0, 1.5, 0.5, 0.2])[:, None]
+    logits = torch.randn(4, vocabulary, generator=torch.Generator().manual_seed(1)) * sharpness
+    rows = [
+        Draw(Sampling(max_tokens=1, temperature=1.0, top_p=0.9, top_k=top_k), (), uniform)
+        for uniform, top_k in ((0.5, 0), (0.9, 0), (0.99, 5000), (0.99, 0))
+    ]
+    nuclei = [int((reference(logits[row], draw) > 0).sum()) for row, draw in enumerate(rows)]
+    assert [sum(size > width for width in (256, 4096)) for size in nuclei] == [0, 1, 2, 2]
+    together = sample(logits, rows).tolist()
+    for row, (chosen, draw) in enumerate(zip(together, rows, strict=True)):
+        assert chosen == int(sample(logits[row : row + 1], [draw]))
+        expected = reference(logits[row], draw)
+        order = torch.argsort(expected, descending=True)
+        before = float(expected[order].cumsum(0)[order.tolist().index(chosen)])
+        assert before - float(expected[chosen]) - 1e-3 <= draw.uniform <= before + 1e-3
+
+
 def test_temperature_zero_takes_the_likeliest() -> None:
     logits = torch.randn(3, VOCABULARY)
     greedy = Draw(Sampling(max_tokens=1, temperature=0), (), 0.9)
     assert sample(logits, [greedy] * 3).tolist() == logits.argmax(-1).tolist()
 
 
-def test_a_row_with_nan_is_reported_and_the_others_are_drawn() -> None:
-    logits = torch.randn(3, VOCABULARY)
-    logits[1, 7] = float("nan")
-    drawn = sample(logits, [Draw(Sampling(max_tokens=1), (), 0.5)] * 3).tolist()
-    assert drawn[1] == -1
-    assert drawn[0] >= 0
-    assert drawn[2] >= 0
+def test_a_row_with_nan_or_infinity_is_reported_and_the_others_are_drawn() -> None:
+    for fault in (float("nan"), float("inf")):
+        for temperature in (0.0, 0.7):
+            logits = torch.randn(3, VOCABULARY)
+            logits[1, 7] = fault
+            settings = Sampling(max_tokens=1, temperature=temperature)
+            drawn = sample(logits, [Draw(settings, (), 0.5)] * 3).tolist()
+            assert [token >= 0 for token in drawn] == [True, False, True]
+            assert drawn[1] == -1
