@@ -25,9 +25,7 @@ PREBUILT = _HERE / "prebuilt"
 two are the beginnings of digests."""
 # Contraction is off so that the compiler can't round two ways through the same sum differently.
 _FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math",
-          "-ffp-contract=off", "-Wno-psabi")  # fmt: skip
-# The same OpenMP library as torch's, and so the same threads: torch brought it into the process already.
-_OPENMP = ("-fopenmp",) if sys.platform == "linux" else ()
+          "-ffp-contract=off", "-Wno-psabi", "-pthread")  # fmt: skip
 _TIMEOUT_S = 300
 
 
@@ -42,7 +40,7 @@ def sources() -> list[Path]:
 
 
 def flags(architecture: Sequence[str]) -> tuple[str, ...]:
-    return (*_FLAGS, *architecture, *_OPENMP)
+    return (*_FLAGS, *architecture)
 
 
 def compile_to(target: Path, compiler: str, architecture: Sequence[str]) -> None:

@@ -14,6 +14,19 @@ namespace {
 
 constexpr int kLanes = 16;
 
+constexpr const char* kVectors =
+#if defined(__AVX512VNNI__) && defined(__AVX512BF16__)
+    "avx512-vnni avx512-bf16";
+#elif defined(__AVX512VNNI__)
+    "avx512-vnni";
+#elif defined(__AVX512F__)
+    "avx512";
+#elif defined(__AVX2__)
+    "avx2";
+#else
+    "generic";
+#endif
+
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(__AVX512F__)
 #define GLMBOT_AVX2 1
 
@@ -206,6 +219,11 @@ inline uint16_t to_bfloat16(float value) {
   memcpy(&bits, &value, 4);
   if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)((bits >> 16) | 0x40);  // NaN stays NaN
   return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// Of float32, or of bfloat16.
+inline f16 load_either(const void* p, int64_t at, bool wide) {
+  return wide ? load((const float*)p + at) : from_bfloat16((const uint16_t*)p + at);
 }
 
 // e^x: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes' coefficients; error about 1e-7 relative).

@@ -1,0 +1,201 @@
+// A crew of threads that share a machine with others.
+//
+// Work is a row of phases, each of some pieces that any thread may compute, at once and in any order; a phase begins
+// when the one before it is done. Whoever is free takes the next piece, and whoever finishes the last one opens the
+// next phase: a thread that the system has put aside is waited for only while it holds a piece. So that it seldom
+// does, each gives way between two pieces, before its turn on the core runs out within one.
+//
+// One atomic word says which phase is open and how many of its pieces nobody has taken. Phases are numbered through
+// the process's life, so a thread that comes late can't mistake one step for another.
+
+#pragma once
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdint>
+#include <new>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+constexpr int64_t kSpin = 10'000;         // ns that a thread watches the word before it sleeps: a piece's length
+constexpr int64_t kTurn = 1'500'000;      // ns after which it gives way; systems take a core after 3 to 4 ms
+constexpr int kMostThreads = 1024;
+
+inline int64_t now() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * 1'000'000'000ll + time.tv_nsec;
+}
+
+inline void pause_a_little() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb");
+#endif
+}
+
+// What one step consists of. `pieces` may be 0.
+struct Work {
+  const void* of;
+  int phases;
+  int (*pieces)(const void* of, int phase);
+  void (*compute)(const void* of, int phase, int piece);
+};
+
+void alone(const Work& work) {
+  for (int phase = 0; phase < work.phases; phase++)
+    for (int piece = work.pieces(work.of, phase); piece-- > 0;) work.compute(work.of, phase, piece);
+}
+
+class Crew {
+ public:
+  // One caller at a time has the crew; whoever comes meanwhile computes alone.
+  static void run(const Work& work, int threads) {
+    static Crew* crew = new Crew;  // never destroyed: its threads outlive everything
+    if (threads < 2 || crew->busy_.test_and_set(std::memory_order_acquire)) return alone(work);
+    crew->lead(work, threads < kMostThreads ? threads : kMostThreads);
+    crew->busy_.clear(std::memory_order_release);
+  }
+
+ private:
+  struct Helper {
+    Crew* crew;
+    int number;
+  };
+
+  void lead(const Work& work, int threads) {
+    recruit(threads - 1);
+    helpers_.store(threads - 1, std::memory_order_relaxed);
+    work_ = &work;
+    first_ = (uint32_t)(word_.load(std::memory_order_relaxed) >> 32) + 1;
+    const uint32_t last = first_ + (uint32_t)work.phases;
+    open(first_);
+    int64_t turn = now();
+    for (;;) {
+      const uint64_t seen = take(turn);
+      if ((uint32_t)(seen >> 32) == last) return;
+      wait(seen, turn);
+    }
+  }
+
+  static void* help(void* argument) {
+    const Helper self = *(Helper*)argument;
+    delete (Helper*)argument;
+    Crew& crew = *self.crew;
+    int64_t turn = now();
+    for (;;) {
+      const bool wanted = self.number < crew.helpers_.load(std::memory_order_relaxed);
+      const uint64_t seen = wanted ? crew.take(turn) : crew.word_.load();
+      crew.wait(seen, turn);
+    }
+  }
+
+  // Compute pieces as long as there are any. Returns the word that had none.
+  uint64_t take(int64_t& turn) {
+    for (;;) {
+      uint64_t seen = word_.load(std::memory_order_acquire);
+      if ((uint32_t)seen == 0) return seen;
+      if (!word_.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire)) continue;
+      // From here until the piece is finished the step can't end.
+      const uint32_t phase = (uint32_t)(seen >> 32);
+      work_->compute(work_->of, (int)(phase - first_), (int)(uint32_t)seen - 1);
+      if (missing_.fetch_sub(1, std::memory_order_acq_rel) == 1) open(phase + 1);
+      give_way(turn);
+    }
+  }
+
+  // Open `phase`, or what comes after it where that is nothing, or one piece: that is computed here.
+  void open(uint32_t phase) {
+    const uint32_t last = first_ + (uint32_t)work_->phases;
+    for (; phase != last; phase++) {
+      const int pieces = work_->pieces(work_->of, (int)(phase - first_));
+      if (pieces > 1) {
+        missing_.store(pieces, std::memory_order_relaxed);
+        return publish((uint64_t)phase << 32 | (uint32_t)pieces);
+      }
+      if (pieces == 1) work_->compute(work_->of, (int)(phase - first_), 0);
+    }
+    publish((uint64_t)last << 32);
+  }
+
+  void publish(uint64_t word) {
+    word_.store(word);
+    if (sleepers_.load() == 0) return;
+    pthread_mutex_lock(&mutex_);
+    pthread_mutex_unlock(&mutex_);
+    pthread_cond_broadcast(&changed_);
+  }
+
+  // Until the word is another: watch it for a moment, then sleep.
+  void wait(uint64_t seen, int64_t& turn) {
+    const int64_t until = now() + kSpin;
+    do {
+      for (int i = 0; i < 16; i++) {
+        if (word_.load(std::memory_order_acquire) != seen) return;
+        pause_a_little();
+      }
+    } while (now() < until);
+    sleepers_.fetch_add(1);
+    pthread_mutex_lock(&mutex_);
+    while (word_.load() == seen) pthread_cond_wait(&changed_, &mutex_);
+    pthread_mutex_unlock(&mutex_);
+    sleepers_.fetch_sub(1);
+    turn = now();
+  }
+
+  static void give_way(int64_t& turn) {
+    const int64_t time = now();
+    if (time - turn < kTurn) return;
+    sched_yield();
+    turn = now();
+  }
+
+  void recruit(int wanted) {
+    // A process that was forked has none of its parent's threads.
+    if (owner_ != getpid()) {
+      owner_ = getpid();
+      recruited_ = 0;
+      sleepers_.store(0);
+      pthread_mutex_init(&mutex_, nullptr);
+      pthread_cond_init(&changed_, nullptr);
+    }
+    // Signals are for the threads of whoever called.
+    sigset_t all, before;
+    sigfillset(&all);
+    if (recruited_ < wanted) pthread_sigmask(SIG_SETMASK, &all, &before);
+    else return;
+    for (; recruited_ < wanted; recruited_++) {
+      pthread_t thread;
+      Helper* helper = new Helper{this, recruited_};
+      if (pthread_create(&thread, nullptr, help, helper) != 0) {
+        delete helper;  // fewer do as well
+        break;
+      }
+      pthread_detach(thread);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+  alignas(64) std::atomic<uint64_t> word_{0};
+  alignas(64) std::atomic<int32_t> missing_{0};
+  alignas(64) std::atomic<int32_t> sleepers_{0};
+  std::atomic<int32_t> helpers_{0};
+  const Work* work_ = nullptr;
+  uint32_t first_ = 0;
+  std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
+  int32_t recruited_ = 0;
+  pid_t owner_ = 0;
+  pthread_mutex_t mutex_;
+  pthread_cond_t changed_;
+};
+
+}  // namespace
