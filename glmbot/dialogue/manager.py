@@ -350,7 +350,7 @@ class DialogueManager:
 
         The place in the lane is kept meanwhile, so that what was asked later is not answered sooner.
         """
-        text = ""
+        text, waits = "", False
         while True:
             try:
                 async with aclosing(work()) as replies:
@@ -362,7 +362,11 @@ class DialogueManager:
                 # Before this leaves its lane, so that what waits behind it does not begin.
                 self._inbox.lose(message.conversation)
                 raise
-            except StoreUnavailable:
+            except StoreUnavailable as error:
+                self._readiness.doubt()
+                if not waits:
+                    _log.error("%s waits for the store: %s", message.conversation, error)
+                waits = True
                 words = i18n.text(self._preferred(message.language), "answer.store_away")
                 yield Reply(text, ReplyState.STREAMING if text else ReplyState.QUEUED, words)
             await asyncio.sleep(_STORE_PAUSE_S)

@@ -62,7 +62,10 @@ class Monitor:
     async def look(self) -> None:
         """Ask the store how much is to be done; a store that is away is found out here, and nothing is raised."""
         try:
-            self._backlog, self._store_up = await self._store.backlog(), True
+            self._backlog = await self._store.backlog()
+            # Also whether it takes anything.
+            await self._store.check()
+            self._store_up = True
         except StoreError:
             self._store_up = False
 

@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 _MEMORY = Path(":memory:")
 _FOLD_IN_FROM = 16 * 2**20
 _LOG_AT_MOST = 64 * 2**20
+# As much as a long answer takes with all that is written beside it.
+_TRIAL_BYTES = 256 * 1024
 # What passes by itself or by the operator's help, while the stored data is as it was.
 _PASSING = frozenset({
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_LOCKED,
@@ -43,6 +45,7 @@ class SqliteConnection:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="sqlite-read")
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="sqlite-keep")
         self._folding = False
+        self._in_doubt = False
         self._lock: IO[bytes] | None = None
         self._files: dict[Path, tuple[int, int]] = {}
         self._db: sqlite3.Connection
@@ -109,7 +112,11 @@ class SqliteConnection:
                 if not durable:
                     self._db.execute("PRAGMA synchronous = FULL")
 
-        done = await self._in(self._writer, work)
+        try:
+            done = await self._in(self._writer, work)
+        except StoreUnavailable:
+            self._in_doubt = True
+            raise
         self._fold_in()
         return done
 
@@ -156,9 +163,19 @@ class SqliteConnection:
         self._files[path] = _identity(path)
 
     async def check(self) -> None:
-        """Write something small. Raises StoreError with what keeps it from being written."""
+        """Write something: little, or as much as an answer where a write has failed. Raises StoreError with what
+        keeps it from being written."""
         self.own()
         await self.write(lambda db: db.execute("UPDATE health SET asked = asked + 1").rowcount)
+        if self._in_doubt:
+            # A full disk still takes what is small.
+            for step in (
+                "DROP TABLE IF EXISTS trial",
+                f"CREATE TABLE trial AS SELECT zeroblob({_TRIAL_BYTES})",
+            ):
+                await self.write(lambda db, step=step: db.execute(step).rowcount)
+            await self.write(lambda db: db.execute("DROP TABLE trial").rowcount)
+            self._in_doubt = False
 
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(f"{self.path.name}{ending}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ from glmbot.dialogue.completion import split_turns
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.errors import PromptTooLong, StoreError
+from glmbot.errors import PromptTooLong, StoreError, StoreUnavailable
 from glmbot.i18n import LANGUAGES, catalogue, choose_language
 from glmbot.messages import ChatKind, Completion, ConversationKey, Message, Reply, ReplyState, Role, UserKey
 from glmbot.store.base import Store
@@ -286,6 +288,25 @@ async def test_a_store_that_fails_is_said_and_loses_nothing(
         assert reply.state is ReplyState.FAILED
         assert "memory" in reply.notice
     assert (await last(dialogue, "three")).state is ReplyState.FINAL
+
+
+async def test_an_answer_that_waits_for_the_store_says_why_in_the_log(
+    dialogue: DialogueManager,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("glmbot.dialogue.manager._STORE_PAUSE_S", 0.0)
+    finish, tries = store.finish, itertools.count()
+
+    async def full(*given: Any, **named: Any) -> bool:
+        if next(tries) < 3:
+            raise StoreUnavailable("s.sqlite3: database or disk is full")
+        return await finish(*given, **named)
+
+    monkeypatch.setattr(store, "finish", full)
+    assert (await last(dialogue, "one")).state is ReplyState.FINAL
+    assert caplog.text.count("waits for the store: s.sqlite3: database or disk is full") == 1
 
 
 async def test_forget_asks_first_and_then_does_it(dialogue: DialogueManager, store: Store) -> None:

@@ -185,6 +185,24 @@ async def test_a_disk_that_is_full_is_away_and_says_so(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_a_disk_with_room_for_little_is_full_until_an_answer_finds_room(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite3")
+    await store.open()
+    await store.check()
+    db = store._connection._db
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages + 10}")
+    with pytest.raises(StoreUnavailable, match="full"):
+        await store.accept(Message("u1", HOME, ANN, "x" * 200_000), 1.0)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="full"):
+            await store.check()
+    db.execute("PRAGMA max_page_count = 1000000")
+    await store.check()
+    assert db.execute("SELECT 1 FROM sqlite_master WHERE name = 'trial'").fetchone() is None
+    await store.close()
+
+
 async def test_only_its_owner_reads_a_file_of_the_store(tmp_path: Path) -> None:
     umask = os.umask(0)
     try:
