@@ -36,7 +36,7 @@ from glmbot.store.redis_claims import RedisClaims
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_histories import RedisHistories, conversation_of, turn_body
 from glmbot.store.redis_inbox import Entry, dead_letter, entries
-from glmbot.store.redis_keys import TURN_PARTS, RedisKeys
+from glmbot.store.redis_keys import RedisKeys
 from glmbot.store.redis_moves import RedisMoves
 from glmbot.store.redis_removal import RedisRemoval
 from glmbot.store.redis_upgrade import bring_up_to_date
@@ -79,7 +79,7 @@ class RedisStore:
         self._claims = RedisClaims(self._connection, prefix, self.owner)
         self._histories = RedisHistories(self._connection, self._keys)
         self._moves = RedisMoves(self._connection, self._keys, self._histories)
-        self._removal = RedisRemoval(self._connection, self._keys, self._histories, self._claims)
+        self._removal = RedisRemoval(self._connection, self._keys, self._histories, self._claims, self._moves)
 
     @property
     def journaled(self) -> int:
@@ -390,16 +390,10 @@ class RedisStore:
         return appended == 1
 
     async def reset(self, conversation: ConversationKey) -> int:
-        start = self._keys.of(conversation, "turns:")
-        turns = int(await self._script("reset", conversation, TURN_PARTS, start))
-        for index in (f"recent:{conversation.platform}", "ages"):
-            await self._ask(self._redis.zrem(self._keys.named(index), str(conversation)))
-        return turns
+        return await self._removal.reset(conversation)
 
     async def remove_turn(self, conversation: ConversationKey, turn: int) -> None:
-        for found in await self._histories.turns(conversation, [str(turn)]):
-            await self._histories.remove(conversation, str(found.user), [str(turn)])
-            await self._histories.renote(conversation, str(found.user))
+        await self._removal.remove_turn(conversation, turn)
 
     async def conversations(self, user: UserKey) -> Sequence[ConversationKey]:
         return await self._histories.with_turns(user)
@@ -416,6 +410,8 @@ class RedisStore:
         return self._histories.pages(user)
 
     async def forget(self, user: UserKey) -> int:
+        for old, new in await self._removal.halfway(user):
+            await self._move(old, new)
         return await self._removal.forget(user)
 
     async def move(self, old: UserKey | ChatKey, new: UserKey | ChatKey, at: float) -> None:

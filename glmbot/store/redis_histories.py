@@ -65,6 +65,13 @@ class RedisHistories:
         keys = [*self._keys.all_of(conversation, TURN_PARTS), self._keys.turns_of(conversation, user)]
         return int(await self._connection.run("remove", keys, user, *ids))
 
+    async def state(self, conversation: ConversationKey) -> str:
+        """Another one after each removal. Who reads turns, or a message, to write them into this conversation asks
+        before, and the scripts `copy` and `bring` write nothing after a removal."""
+        meta = self._keys.of(conversation, "meta")
+        epoch, removed = await self._ask(self._redis.hmget(meta, ["epoch", "removed"]))
+        return f"{epoch or 0} {removed or 0}"
+
     async def note(
         self, conversation: ConversationKey, user: UserKey, at: float, *, later: bool = False
     ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +22,10 @@ from glmbot.store.base import (
     owner_from,
 )
 from glmbot.store.redis_connection import RedisConnection
-from glmbot.store.redis_histories import RedisHistories, conversation_of, turns_of
+from glmbot.store.redis_histories import RedisHistories, conversation_of, turn_body, turns_of
+from glmbot.store.redis_inbox import user_of
 from glmbot.store.redis_keys import RedisKeys
+from glmbot.store.ways import Move
 
 __all__ = ["RedisMoves"]
 
@@ -53,7 +56,17 @@ class RedisMoves:
         moves = self._keys.named("moves")
         await self._ask(self._redis.hset(moves, str(old), f"{new} {at!r} {at!r}"))
 
-    async def pending(self, now: float) -> list[tuple[UserKey | ChatKey, UserKey | ChatKey]]:
+    async def under_way(self) -> list[Move]:
+        """All moves of late, some of which may still be going on."""
+        moves: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.named("moves")))
+        found: list[Move] = []
+        for old, value in moves.items():
+            # What is damaged is told, and taken out, by `pending`.
+            with suppress(ValueError):
+                found.append((owner_from(old), owner_from(value.partition(" ")[0])))
+        return found
+
+    async def pending(self, now: float) -> list[Move]:
         """Moves of late, not looked at within the last minute: some answers may have ended there since. Those that
         have waited for it longest."""
         moves: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.named("moves")))
@@ -71,7 +84,7 @@ class RedisMoves:
                 continue
             if not 0 <= since < _LOOKED_AT_EVERY_S:
                 due.append((float(followed), old, f"{new} {at}", *whose))
-        found: list[tuple[UserKey | ChatKey, UserKey | ChatKey]] = []
+        found: list[Move] = []
         for _, old, value, before, after in sorted(due, key=lambda each: each[:2])[:_MOVES_AT_ONCE]:
             await self._ask(self._redis.hset(self._keys.named("moves"), old, f"{value} {now!r}"))
             found.append((before, after))
@@ -134,8 +147,11 @@ class RedisMoves:
                 await self._ask(self._redis.sadd(self._keys.owner(new, "chats"), *moved))
         for before, after in owners:
             settings = await self._ask(self._redis.hgetall(self._keys.owner(before, "settings")))
-            for name, value in settings.items():
-                await self._ask(self._redis.hsetnx(self._keys.owner(after, "settings"), name, value))
+            given = [
+                name
+                for name, value in settings.items()
+                if await self._ask(self._redis.hsetnx(self._keys.owner(after, "settings"), name, value))
+            ]
             write = self._redis.pipeline(transaction=False)
             if settings:
                 write.zadd(self._keys.named("everyone"), {after: 0})
@@ -146,13 +162,15 @@ class RedisMoves:
             write.srem(self._keys.named("having:pairing"), before)
             write.zrem(self._keys.named("everyone"), before)
             write.zrem(self._keys.named("persons"), before)
-            write.delete(self._keys.owner(before, "settings"))
             # One hash tag, so one server; what was asked by the new number within the hour is counted too.
             asked = [self._keys.asked(after), self._keys.asked(before)]
             write.zunionstore(asked[0], asked, aggregate="MAX")
             write.expire(asked[0], 3601)
             write.delete(asked[1])
             await self._ask(write.execute())
+            if not await self._ask(self._redis.delete(self._keys.owner(before, "settings"))) and given:
+                # They were forgotten while they were on their way.
+                await self._ask(self._redis.hdel(self._keys.owner(after, "settings"), *given))
         if isinstance(old, UserKey):
             await self._ask(self._redis.delete(self._keys.owner(old, "chats")))
 
@@ -195,16 +213,20 @@ class RedisMoves:
     ) -> None:
         tree, cursor = self._keys.of(old, "tree"), 0
         while True:
+            state = await self._histories.state(new)
             # A page may be empty where others are not.
-            cursor, stored = await self._ask(self._redis.hscan(tree, cursor, count=_AT_ONCE))
+            following, stored = await self._ask(self._redis.hscan(tree, cursor, count=_AT_ONCE))
             turns = turns_of(stored.items())
+            if not await self._copy(turns, old, new, shift, before, after, state):
+                # Something was removed there meanwhile, which must not come back: what is left of this page?
+                continue
             readable = {str(turn.id) for turn in turns}
-            await self._copy(turns, old, new, shift, before, after)
             for user in {turn.user for turn in turns}:
                 ids = [str(turn.id) for turn in turns if turn.user == user]
                 await self._drop(old, str(user), ids)
             if damaged := [number for number in stored if number not in readable]:
                 await self._drop(old, "", damaged)
+            cursor = following
             if not cursor:
                 return
 
@@ -216,27 +238,30 @@ class RedisMoves:
         shift: int,
         before: UserKey | ChatKey,
         after: UserKey | ChatKey,
-    ) -> None:
-        write = self._redis.pipeline(transaction=False)
-        for turn in turns:
-            user = after if isinstance(after, UserKey) and turn.user == before else turn.user
-            await self._histories.note(new, user, turn.at, later=True)
-            moved = replace(turn, id=turn.id + shift, parent=turn.parent and turn.parent + shift, user=user)
-            self._histories.write_turn(write, new, moved)
-            write.zadd(self._keys.named("ages"), {str(new): turn.at}, lt=True)
-            refs = await self._histories.shown(old, turn.id)
-            for place, ref in enumerate(refs, 1):
-                write.hset(self._keys.of(new, "anchors"), ref, f"{moved.id} {place}")
-                write.zadd(self._keys.of(new, "refs"), {ref: moved.id})
-        await self._ask(write.execute())
+        state: str,
+    ) -> bool:
+        """False when nothing was written, since something was removed from the new conversation after `state`."""
+        if not turns:
+            return True
         words = str(await self._ask(self._redis.hget(self._keys.of(old, "meta"), "moved")) or f"{new} 0 0 0")
         begun = int(words.split(" ")[2]) - _LATE
-        meta = self._keys.of(new, "meta")
-        for turn in sorted((turn for turn in turns if turn.id > begun), key=lambda turn: turn.id):
-            # An answer that came late: it is the newest where nobody has gone on meanwhile.
-            head = await self._ask(self._redis.hget(meta, "head"))
-            if turn.parent and head == str(turn.parent + shift):
-                await self._ask(self._redis.hset(meta, "head", str(turn.id + shift)))
+        given = [state, str(begun + shift), self._keys.turns_of(new, "")]
+        people: set[UserKey] = set()
+        for turn in sorted(turns, key=lambda turn: turn.id):
+            user = after if isinstance(after, UserKey) and turn.user == before else turn.user
+            people.add(user)
+            await self._histories.note(new, user, turn.at, later=True)
+            await self._ask(self._redis.zadd(self._keys.named("ages"), {str(new): turn.at}, lt=True))
+            parent = turn.parent and turn.parent + shift
+            refs = await self._histories.shown(old, turn.id)
+            given += [str(turn.id + shift), str(parent), str(user), repr(turn.at)]
+            given += [turn_body(turn.question, turn.answer, turn.ref), turn.ref, str(len(refs)), *refs]
+        keys = self._keys.all_of(new, ("tree", "meta", "anchors", "refs", "children", "people"))
+        if await self._connection.run("copy", keys, *given):
+            return True
+        for user in people:
+            await self._histories.unnote(new, user)
+        return False
 
     async def _drop(self, conversation: ConversationKey, user: str, ids: Sequence[str]) -> None:
         write = self._redis.pipeline(transaction=True)
@@ -254,8 +279,7 @@ class RedisMoves:
         after: UserKey | ChatKey,
     ) -> bool:
         """Dead letters, and some of what waits, unless it is being answered. False when nothing waits any more."""
-        inbox, queue = self._keys.of(old, "inbox"), self._keys.of(old, "queue")
-        letters = self._keys.named("letters")
+        queue, letters = self._keys.of(old, "queue"), self._keys.named("letters")
         names = [
             name.partition(" ")[2]
             async for name, _ in self._each(self._redis.zscan_iter(letters, match=f"{old} *", count=1000))
@@ -266,39 +290,50 @@ class RedisMoves:
             if await self._ask(self._redis.set(claim, _MOVER, px=_MOVER_MS, nx=True)):
                 waiting = await self._ask(self._redis.zrange(queue, 0, _AT_ONCE - 1))
             for update_id in (*names, *waiting):
-                kinds = ("message", "dead", "answer", "turn", "marks")
-                fields = [f"{kind} {update_id}" for kind in kinds]
-                values: dict[str, Any] = dict(
-                    zip(kinds, await self._ask(self._redis.hmget(inbox, fields)), strict=True)
-                )
-                if values["turn"]:
-                    values["turn"] = str(int(values["turn"]) + shift)
-                user = after if isinstance(after, UserKey) else None
-                for kind in ("message", "dead"):
-                    if values[kind]:
-                        values[kind] = _rewritten(values[kind], new, before, user)
-                write = self._redis.pipeline(transaction=True)
-                for kind, value in values.items():
-                    if value:
-                        write.hset(self._keys.of(new, "inbox"), f"{kind} {update_id}", value)
-                write.zadd(self._keys.of(new, "seen"), {update_id: _time_of(values)}, nx=True)
-                if values["message"]:
-                    arrival = await self._ask(self._redis.hincrby(self._keys.of(new, "inbox"), "arrivals", 1))
-                    write.zadd(self._keys.of(new, "queue"), {update_id: arrival})
-                # One that has been seen there was written by an interrupted move, and may be answered by now.
-                if await self._ask(self._redis.zscore(self._keys.of(new, "seen"), update_id)) is None:
-                    await self._ask(write.execute())
-                if values["dead"]:
-                    score = await self._ask(self._redis.zscore(letters, f"{old} {update_id}"))
-                    await self._ask(self._redis.zadd(letters, {f"{new} {update_id}": score or 0}))
-                    await self._ask(self._redis.zrem(letters, f"{old} {update_id}"))
-                away = self._redis.pipeline(transaction=True)
-                away.hdel(inbox, *fields)
-                away.zrem(queue, update_id)
-                await self._ask(away.execute())
+                while not await self._move_message(update_id, old, new, shift, before, after):
+                    pass
         finally:
             await self._connection.run("release", [claim], _MOVER)
         return bool(waiting)
+
+    async def _move_message(
+        self,
+        update_id: str,
+        old: ConversationKey,
+        new: ConversationKey,
+        shift: int,
+        before: UserKey | ChatKey,
+        after: UserKey | ChatKey,
+    ) -> bool:
+        """False when it was left there, since something was removed from the new conversation meanwhile."""
+        inbox, letters = self._keys.of(old, "inbox"), self._keys.named("letters")
+        kinds = ("message", "dead", "answer", "turn", "marks")
+        fields = [f"{kind} {update_id}" for kind in kinds]
+        state = await self._histories.state(new)
+        found = await self._ask(self._redis.hmget(inbox, fields))
+        values: dict[str, Any] = dict(zip(kinds, found, strict=True))
+        if values["turn"]:
+            values["turn"] = str(int(values["turn"]) + shift)
+        user = after if isinstance(after, UserKey) else None
+        for kind in ("message", "dead"):
+            if values[kind]:
+                values[kind] = _rewritten(values[kind], new, before, user)
+        if values["message"] or values["dead"]:
+            pairs = [part for kind, value in values.items() if value for part in (kind, value)]
+            keys = self._keys.all_of(new, ("inbox", "seen", "queue", "meta"))
+            if not await self._connection.run(
+                "bring", keys, state, update_id, repr(_time_of(values)), *pairs
+            ):
+                return False
+        if values["dead"]:
+            score = await self._ask(self._redis.zscore(letters, f"{old} {update_id}"))
+            await self._ask(self._redis.zadd(letters, {f"{new} {update_id}": score or 0}))
+        await self._ask(self._redis.zrem(letters, f"{old} {update_id}"))
+        away = self._redis.pipeline(transaction=True)
+        away.hdel(inbox, *fields)
+        away.zrem(self._keys.of(old, "queue"), update_id)
+        await self._ask(away.execute())
+        return True
 
     async def _end(self, old: ConversationKey, new: ConversationKey, before: UserKey | ChatKey) -> None:
         """Leave no mention of the old conversation that nothing is left in."""
@@ -318,10 +353,15 @@ class RedisMoves:
         if not await self._ask(self._redis.exists(self._keys.of(old, "queue"))):
             for person in people:
                 write.zrem(self._keys.owner(person, "places"), str(old))
-        write.unlink(*self._keys.all_of(old, ("people", "anchors", "refs")))
+        # A cluster's pipeline takes no UNLINK.
+        await self._ask(self._redis.unlink(*self._keys.all_of(old, ("people", "anchors", "refs"))))
         if not await self._ask(self._redis.exists(self._keys.of(old, "queue"))):
             for key in self._keys.all_of(old, ("meta", "inbox", "seen")):
                 write.expire(key, _LEFT_S)
+        left = [await self._ask(self._redis.exists(self._keys.of(new, part))) for part in ("tree", "queue")]
+        if not any(left):
+            # All that it got was forgotten.
+            write.expire(self._keys.of(new, "meta"), _LEFT_S)
         await self._ask(write.execute())
 
     async def _rename(
@@ -331,16 +371,23 @@ class RedisMoves:
         if not isinstance(old, UserKey) or not isinstance(new, UserKey):
             return
         key = self._keys.turns_of(conversation, old)
-        while ids := await self._ask(self._redis.zrange(key, 0, _AT_ONCE - 1)):
-            turns = await self._histories.turns(conversation, ids)
-            write = self._redis.pipeline(transaction=True)
-            for turn in turns:
-                self._histories.write_turn(write, conversation, replace(turn, user=new))
-            write.zrem(key, *ids)
-            await self._ask(write.execute())
-            for turn in turns:
-                await self._histories.note(conversation, new, turn.at, later=True)
+        keys = [
+            *self._keys.all_of(conversation, ("tree", "people")),
+            key,
+            self._keys.turns_of(conversation, new),
+        ]
+        while newest := await self._ask(self._redis.zrange(key, -_AT_ONCE, -1, withscores=True)):
+            await self._histories.note(conversation, new, newest[-1][1], later=True)
+            if not await self._connection.run(
+                "rename", keys, str(old), str(new), *(each for each, _ in newest)
+            ):
+                await self._histories.unnote(conversation, new)
         await self._ask(self._redis.srem(self._keys.of(conversation, "people"), str(old)))
+        inbox = self._keys.of(conversation, "inbox")
+        async for _, value in self._each(self._redis.hscan_iter(inbox, match="message *", count=200)):
+            if user_of(value) == str(old):
+                # It is answered under the old number, and found there by who wants to be forgotten.
+                return
         await self._ask(self._redis.zrem(self._keys.owner(old, "places"), str(conversation)))
 
 

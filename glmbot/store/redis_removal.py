@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from glmbot.messages import ConversationKey, UserKey
+from glmbot.store.base import moved_conversation
 from glmbot.store.private_chats import is_alone
 from glmbot.store.redis_claims import RedisClaims
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_histories import RedisHistories, conversation_of
 from glmbot.store.redis_inbox import user_of
 from glmbot.store.redis_keys import TURN_PARTS, RedisKeys
+from glmbot.store.redis_moves import RedisMoves
+from glmbot.store.ways import Move, Ways
 
 __all__ = ["RedisRemoval"]
 
@@ -22,36 +26,108 @@ _TURNS_AT_ONCE = 10
 _PAUSE_S = 0.001
 _CONVERSATIONS_AT_ONCE = 10
 _INBOX_PARTS = ("inbox", "queue", "seen", "claim")
+# Longer than a move holds a page that it has read.
+_NOTED_S = 3600
 
 
 class RedisRemoval:
     def __init__(
-        self, connection: RedisConnection, keys: RedisKeys, histories: RedisHistories, claims: RedisClaims
+        self,
+        connection: RedisConnection,
+        keys: RedisKeys,
+        histories: RedisHistories,
+        claims: RedisClaims,
+        moves: RedisMoves,
     ) -> None:
+        self._connection = connection
         self._redis = connection.client
         self._ask, self._each = connection.ask, connection.each
         self._keys = keys
         self._histories = histories
         self._claims = claims
+        self._moves = moves
 
     async def forget(self, user: UserKey) -> int:
         """See `Store.forget`. What is begun is finished by `pending` and the next process."""
         await self._ask(self._redis.sadd(self._keys.named("forgetting"), str(user)))
+        ways = Ways(await self._moves.under_way())
+        # Who has another number now is the same person under both.
+        numbers = ways.of_person(user)
+        removed = sum([await self._forget(number, ways) for number in numbers])
+        names = {str(number) for number in numbers}
+        moves: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.named("moves")))
+        gone = [old for old, value in moves.items() if names & {old, value.partition(" ")[0]}]
+        if gone:
+            await self._ask(self._redis.hdel(self._keys.named("moves"), *gone))
+        await self._ask(self._redis.srem(self._keys.named("forgetting"), str(user)))
+        return removed
+
+    async def halfway(self, user: UserKey) -> list[Move]:
+        """Moves of histories that this person has in common with others, which are not ended yet.
+
+        What is taken out of the middle of one would leave what the others said in two pieces.
+        """
+        found: list[Move] = []
+        places = await self._histories.places(user)
+        for old, new in await self._moves.under_way():
+            for place in places:
+                if moved_conversation(place, old, new) != place and not is_alone(place, user):
+                    if await self._ask(self._redis.exists(self._keys.of(place, "tree"))):
+                        found.append((old, new))
+                    break
+        return found
+
+    async def _forget(self, user: UserKey, ways: Ways) -> int:
         removed = 0
         while places := await self._histories.places(user):
             for conversation in places:
-                if is_alone(conversation, user):
-                    removed += await self._remove_whole(conversation, user)
-                else:
-                    # An answer in progress can't come back: `finish` needs the message that is removed here.
-                    await self._remove_messages(conversation, user)
-                    removed += await self._remove_turns(conversation, user)
+                way = ways.of_conversation(conversation)
+                for each in way:
+                    if is_alone(each, user):
+                        removed += await self._remove_whole(each, user)
+                    else:
+                        # An answer in progress can't come back: `finish` needs the message that is removed here.
+                        await self._remove_messages(each, user)
+                        removed += await self._remove_turns(each, user)
+                    if len(way) > 1:
+                        await self._refuse_what_was_read(each)
                 key = self._keys.owner(user, "places")
                 await self._ask(self._redis.zrem(key, str(conversation)))
             await self._claims.erase({each for each in places if is_alone(each, user)})
         await self._remove_settings(user)
-        await self._ask(self._redis.srem(self._keys.named("forgetting"), str(user)))
         return removed
+
+    async def reset(self, conversation: ConversationKey) -> int:
+        """See `Store.reset`. Where it comes from, or goes to, is the same conversation."""
+        turns = 0
+        for each in Ways(await self._moves.under_way()).of_conversation(conversation):
+            keys = self._keys.all_of(each, TURN_PARTS)
+            turns += int(await self._connection.run("reset", keys, self._keys.of(each, "turns:")))
+            for index in (f"recent:{each.platform}", "ages"):
+                await self._ask(self._redis.zrem(self._keys.named(index), str(each)))
+            if each != conversation:
+                await self._refuse_what_was_read(each)
+        return turns
+
+    async def remove_turn(self, conversation: ConversationKey, turn: int) -> None:
+        found = await self._histories.turns(conversation, [str(turn)])
+        for each in found:
+            await self._histories.remove(conversation, str(each.user), [str(turn)])
+            await self._histories.renote(conversation, str(each.user))
+        moved = await self._ask(self._redis.hget(self._keys.of(conversation, "meta"), "moved"))
+        if moved:
+            name, shift, *_ = moved.split(" ")
+            if (target := conversation_of(name)) is not None and target != conversation:
+                there = await self._histories.turns(target, [str(turn + int(shift))])
+                for each in there or found:
+                    await self._histories.remove(target, str(each.user), [str(turn + int(shift))])
+
+    async def _refuse_what_was_read(self, conversation: ConversationKey) -> None:
+        """A move may have read some of what was removed here, and is about to write it."""
+        meta = self._keys.of(conversation, "meta")
+        await self._ask(self._redis.hset(meta, "removed", time.time_ns() // 1000))
+        if not await self._ask(self._redis.exists(self._keys.of(conversation, "tree"))):
+            await self._ask(self._redis.expire(meta, _NOTED_S))
 
     async def pending(self) -> UserKey | None:
         """Somebody whose wish was not carried out to the end."""
@@ -157,7 +233,3 @@ class RedisRemoval:
             write.srem(self._keys.named("having:pairing"), owner)
             await self._ask(write.execute())
         await self._ask(self._redis.delete(self._keys.owner(user, "chats")))
-        moves: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.named("moves")))
-        gone = [old for old, value in moves.items() if str(user) in (old, value.partition(" ")[0])]
-        if gone:
-            await self._ask(self._redis.hdel(self._keys.named("moves"), *gone))

@@ -36,6 +36,7 @@ from glmbot.store.ownership import owner_name
 from glmbot.store.sqlite_connection import SqliteConnection
 from glmbot.store.sqlite_histories import TURN, turns_of
 from glmbot.store.sqlite_inbox import ENTRY, OPEN
+from glmbot.store.ways import Ways
 
 __all__ = ["SqliteStore"]
 
@@ -60,6 +61,8 @@ class SqliteStore:
         # One process has the file, so claims need not outlive it.
         self._claimed: set[ConversationKey] = set()
         self._claiming = asyncio.Lock()
+        # What is removed is not halfway to another name.
+        self._moving = asyncio.Lock()
 
     async def open(self) -> None:
         """Raises StoreError that names the file when it is no database of ours or can't be written."""
@@ -385,6 +388,14 @@ class SqliteStore:
         return await self._run(write)
 
     async def reset(self, conversation: ConversationKey) -> int:
+        way = Ways(await self._read(moves.under_way)).of_conversation(conversation)
+        if len(way) == 1:
+            return await self._reset(conversation)
+        # Where it comes from, or goes to, is the same conversation.
+        async with self._moving:
+            return sum([await self._reset(each) for each in way])
+
+    async def _reset(self, conversation: ConversationKey) -> int:
         name = str(conversation)
 
         await self._run(lambda db: removal.begin_reset(db, name))
@@ -435,7 +446,10 @@ class SqliteStore:
                 after = (rows[-1][4], rows[-1][0])
 
     async def forget(self, user: UserKey) -> int:
-        return await removal.forget(self._connection, user)
+        async with self._moving:
+            # Who has another number now is the same person under both.
+            numbers = Ways(await self._read(moves.under_way)).of_person(user)
+            return await removal.forget(self._connection, numbers)
 
     async def recent(self, since: float) -> Sequence[ConversationKey]:
         found: dict[str, None] = {}
@@ -465,7 +479,9 @@ class SqliteStore:
 
     async def _move(self, old: UserKey | ChatKey, new: UserKey | ChatKey) -> None:
         busy = self._claimed.__contains__
-        for conversation in await moves.move(self._connection, old, new, busy, self._claiming):
+        async with self._moving:
+            announced = await moves.move(self._connection, old, new, busy, self._claiming)
+        for conversation in announced:
             await self._announce(conversation)
 
     async def tidy(self, now: float) -> bool:

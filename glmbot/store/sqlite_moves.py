@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,8 +18,9 @@ from glmbot.store.base import kept_json, message_from_json, message_to_json, mov
 from glmbot.store.sqlite_connection import SqliteConnection
 from glmbot.store.sqlite_histories import conversation_of, counters, note_place, set_counters
 from glmbot.store.sqlite_removal import reset
+from glmbot.store.ways import Move
 
-__all__ = ["followed", "move", "old_conversations", "pending", "shift_of"]
+__all__ = ["followed", "move", "old_conversations", "pending", "shift_of", "under_way"]
 
 _AT_ONCE = 40
 _MOVES_AT_ONCE = 5
@@ -82,13 +83,22 @@ def shift_of(db: sqlite3.Connection, conversation: str) -> tuple[str, int, int] 
     return db.execute("SELECT new, shift, upto FROM shifts WHERE old = ?", (conversation,)).fetchone()
 
 
-def pending(db: sqlite3.Connection, now: float) -> list[tuple[UserKey | ChatKey, UserKey | ChatKey]]:
+def under_way(db: sqlite3.Connection) -> list[Move]:
+    """All moves of late, some of which may still be going on."""
+    return _moves(db.execute("SELECT old, new FROM moves").fetchall())
+
+
+def pending(db: sqlite3.Connection, now: float) -> list[Move]:
     """Moves of late that were not looked at within the last minute: some answers may have ended there since."""
     rows = db.execute(
         "SELECT old, new FROM moves WHERE followed <= ? OR followed > ? ORDER BY followed LIMIT ?",
         (now - _LOOKED_AT_EVERY_S, now, _MOVES_AT_ONCE),
     ).fetchall()
-    found: list[tuple[UserKey | ChatKey, UserKey | ChatKey]] = []
+    return _moves(rows)
+
+
+def _moves(rows: Sequence[tuple[str, str]]) -> list[Move]:
+    found: list[Move] = []
     for old, new in rows:
         # One that is damaged is nobody's.
         with suppress(ValueError):

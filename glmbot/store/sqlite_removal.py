@@ -26,9 +26,20 @@ _PAUSE_S = 0.002
 _ROWS_AT_ONCE = 100
 
 
-async def forget(connection: SqliteConnection, user: UserKey) -> int:
-    """See `Store.forget`. What is begun is finished by `to_forget` and the next process."""
-    await connection.write(lambda db: db.execute("INSERT OR IGNORE INTO forgetting VALUES (?)", (str(user),)))
+async def forget(connection: SqliteConnection, numbers: Sequence[UserKey]) -> int:
+    """See `Store.forget`: one person, by all numbers. What is begun is finished by `to_forget` and the next
+    process."""
+    await connection.write(
+        lambda db: db.executemany(
+            "INSERT OR IGNORE INTO forgetting VALUES (?)", [(str(number),) for number in numbers]
+        )
+    )
+    removed = sum([await _forget(connection, number) for number in numbers])
+    await connection.erase_log()
+    return removed
+
+
+async def _forget(connection: SqliteConnection, user: UserKey) -> int:
     removed = 0
     while True:
         # An answer in progress can't come back: `finish` needs the inbox message that is cleared here.
@@ -42,9 +53,7 @@ async def forget(connection: SqliteConnection, user: UserKey) -> int:
         while await connection.write(lambda db: _clear_places(db, user), durable=False):
             pass
         if await connection.write(lambda db: _end(db, user)):
-            break
-    await connection.erase_log()
-    return removed
+            return removed
 
 
 def to_forget(db: sqlite3.Connection) -> UserKey | None:

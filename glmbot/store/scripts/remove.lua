@@ -1,6 +1,8 @@
 -- KEYS: tree, meta, anchors, refs, children, people, turns of the person   ARGV: the person, then ids of their turns
 -- What followed a turn that goes follows its parent. Returns how many went.
 local removed = 0
+-- Who has read turns that they are about to write must not bring these back.
+redis.call('HINCRBY', KEYS[2], 'removed', 1)
 for i = 2, #ARGV do
   local id = ARGV[i]
   local turn = redis.call('HGET', KEYS[1], id)

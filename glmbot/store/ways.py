@@ -1,0 +1,56 @@
+"""What chats, people and their conversations were called before they moved, and what they are called after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.store.base import moved_conversation
+
+__all__ = ["Move", "Ways"]
+
+Move = tuple[UserKey | ChatKey, UserKey | ChatKey]
+_Names = Mapping[UserKey | ChatKey, Sequence[UserKey | ChatKey]]
+
+
+class Ways:
+    """Each way begins with the oldest name. What is removed from all of them in this order is in none of them
+    afterwards, wherever a move had come to."""
+
+    def __init__(self, moves: Sequence[Move]) -> None:
+        after: dict[UserKey | ChatKey, list[UserKey | ChatKey]] = {}
+        before: dict[UserKey | ChatKey, list[UserKey | ChatKey]] = {}
+        for old, new in moves:
+            after.setdefault(old, []).append(new)
+            before.setdefault(new, []).append(old)
+        self._after, self._before = after, before
+
+    def of_conversation(self, conversation: ConversationKey) -> list[ConversationKey]:
+        way = [conversation]
+        for at in way:
+            way += [each for each in _renamed(at, self._after) if each not in way]
+        earlier = [conversation]
+        for at in earlier:
+            earlier += [each for each in _renamed(at, self._before) if each not in (*way, *earlier)]
+        return [*reversed(earlier[1:]), *way]
+
+    def of_person(self, user: UserKey) -> list[UserKey]:
+        way = [user]
+        for at in way:
+            way += [each for each in self._after.get(at, ()) if isinstance(each, UserKey) and each not in way]
+        earlier = [user]
+        for at in earlier:
+            earlier += [
+                each
+                for each in self._before.get(at, ())
+                if isinstance(each, UserKey) and each not in (*way, *earlier)
+            ]
+        return [*reversed(earlier[1:]), *way]
+
+
+def _renamed(conversation: ConversationKey, names: _Names) -> list[ConversationKey]:
+    platform = conversation.platform
+    owners = (ChatKey(platform, conversation.chat), UserKey(platform, conversation.user or conversation.chat))
+    return [
+        moved_conversation(conversation, owner, each) for owner in owners for each in names.get(owner, ())
+    ]
