@@ -22,6 +22,7 @@ from glmbot.errors import (
     EngineError,
     EngineStopped,
     LimitReached,
+    PromptInvalid,
     PromptTooLong,
     QueueFull,
     ServerUnavailable,
@@ -66,6 +67,8 @@ def failure(error: Exception) -> Failure | None:
             return Failure(400, str(error), "content_filter")
         case PromptTooLong():
             return Failure(400, f"too long for the context: {error}", "context_length_exceeded")
+        case PromptInvalid():
+            return Failure(400, str(error), "invalid_prompt")
         case QueueFull():
             return Failure(429, str(error), "queue_full", error.again_after_s)
         case LimitReached():

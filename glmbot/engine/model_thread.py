@@ -137,9 +137,11 @@ class ModelThread:
         self.do(lambda: self._cancel(sequence_id))
 
     def set_precision(self, precision: Precision, report: Callable[[float], None]) -> PrecisionChange:
-        """To be run in the thread. Raises PrecisionError."""
+        """To be run in the thread. Raises PrecisionError, and EngineStopped in the middle of it."""
 
         def progress(share: float) -> None:
+            if self._stopping:
+                raise EngineStopped("the engine is shutting down")
             self._switching = share
             self._at_work_since = time.monotonic()
             report(share)

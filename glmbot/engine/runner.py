@@ -18,7 +18,7 @@ from glmbot.engine.placement import Placement, align, free_memory
 from glmbot.engine.precision import available_precisions, fill
 from glmbot.engine.scheduler import Chunk, Sequence
 from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
-from glmbot.errors import EngineError, PrecisionError
+from glmbot.errors import EngineError, EngineStopped, PrecisionError
 from glmbot.models.lowering import LoweredModel, lower
 from glmbot.models.positions import PositionScheme
 from glmbot.models.prefix import PrefixEncoder
@@ -125,7 +125,7 @@ class ModelRunner:
         self, precision: Precision, on_progress: Callable[[float], None] | None = None
     ) -> PrecisionChange:
         """Switch weights and cache. Raises PrecisionError, and the old precision serves on; ModelLost when it
-        can't."""
+        can't. on_progress may raise EngineStopped, and then nothing is put back: the process ends."""
         if precision not in available_precisions(self.device):
             known = ", ".join(available_precisions(self.device))
             raise PrecisionError(f"{precision} is not available on {self.device.type}; choose one of {known}")
@@ -139,11 +139,15 @@ class ModelRunner:
             coarse = Precision.INT4 in (self._loaded_precision, precision)
             if not likeness >= (_PROBE_LIKENESS_INT4 if coarse else _PROBE_LIKENESS):
                 raise PrecisionError(f"the probe's answer changed too much (likeness {likeness:.2f})")
+        except EngineStopped:
+            raise
         except BaseException as error:
             # Whatever it was, panics of a library included: some layers are converted and some are not.
             _log.warning("switch to %s failed, rolling back to %s: %s", precision, before, error)
             try:
-                self._fill(before, None)
+                self._fill(before, None if on_progress is None else lambda _: on_progress(1.0))
+            except EngineStopped:
+                raise
             except BaseException as second:
                 lost = (
                     f"switch to {precision} failed ({error}), and going back to {before} failed too: {second}"

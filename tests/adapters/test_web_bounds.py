@@ -18,9 +18,11 @@ import glmbot_web.adapter
 import glmbot_web.events
 from adapters.web_site import ScriptedDialogue, browser, scripted_site
 from conftest import until
+from glmbot.errors import EngineError, EngineStopped, PromptInvalid, PromptTooLong
 from glmbot.messages import Completion, Message, Reply, ReplyState
 from glmbot_web.events import with_pings
 from glmbot_web.normalize import BadRequest, ChatCompletionRequest, PageMessage, parse
+from glmbot_web.openai_api import failure
 
 HUGE, DEEP = "9" * 5000, "[" * 100_000 + "]" * 100_000
 TURN = '{"role": "user", "content": "hi"}'
@@ -308,6 +310,21 @@ class SlowlyKnown(ScriptedDialogue):
         await super().accept(message, here=here)
         await until(lambda: bool(self.answered))
         return False
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (PromptInvalid("the model's tokenizer fails on this text"), 400),
+        (PromptTooLong(9, 8), 400),
+        (EngineStopped("stopping"), 503),
+        (EngineError("the model failed"), 500),
+        (KeyError("a bug"), None),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_no_fault_of_the_server(error: Exception, status: int | None) -> None:
+    found = failure(error)
+    assert (None if found is None else found.status) == status
 
 
 async def test_a_question_that_is_sent_again_after_a_restart_keeps_its_running_answer() -> None:

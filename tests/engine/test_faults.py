@@ -99,6 +99,37 @@ async def test_a_switch_that_panics_is_rolled_back(
     assert shared.stats().alive
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["on its way", "on its way back"])
+async def test_a_switch_does_not_keep_the_process_from_its_end(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    engine = await started(tiny_model)
+    begun, closing = threading.Event(), threading.Event()
+    layers: list[float] = []
+
+    def endless(*given: Any) -> None:
+        report = given[4]
+        if fails and given[2] is Precision.INT8:
+            raise RuntimeError("can't convert")
+        for layer in range(1000):
+            layers.append(layer)
+            report(layer / 1000)
+            begun.set()
+            assert closing.wait(30)
+
+    monkeypatch.setattr(runner_module, "fill", endless)
+    switch = asyncio.create_task(engine.set_precision(Precision.INT8))
+    await asyncio.to_thread(begun.wait, 30)
+    ends = asyncio.create_task(engine.close())
+    await until(lambda: engine.thread._stopping)
+    closing.set()
+    await ends
+    assert not engine.thread.alive
+    assert len(layers) <= 2
+    with pytest.raises(EngineStopped):
+        await switch
+
+
 async def test_a_thread_that_ends_fails_streams_waiting_requests_and_promises(tiny_model: Path) -> None:
     engine = await started(tiny_model)
     running = [asyncio.create_task(ask(engine, str(n), max_tokens=400)) for n in range(20)]
