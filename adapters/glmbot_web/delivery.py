@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 _COMES_BACK_S = 5.0
 _LOOK_S = 0.05
 _KEPT_S = 120.0
+# Longer than any pause before another try.
+_TRIED_AGAIN_S = 90.0
 # Of one person: what is being answered, and what has been and may be asked for again.
 _MOST_OPEN = 64
 _MOST_KEPT = 32
@@ -35,9 +38,11 @@ class TooManyStreams(Exception):
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Stream:
-    """`version` counts the snapshots; 0 before the first."""
+    """`version` counts the snapshots; 0 before the first. `nonce` is that of no other stream, of another process
+    neither: after a restart the answer to the same message begins anew."""
 
     message: Message
+    nonce: str = field(default_factory=lambda: secrets.token_hex(8))
     reply: Reply = field(default_factory=lambda: Reply("", ReplyState.QUEUED))
     version: int = 0
     begun: bool = False
@@ -127,6 +132,7 @@ class Streams:
         return stream
 
     async def _run(self, message: Message, stream: Stream) -> None:
+        tried_again = False
         try:
             try:
                 async with aclosing(self._dialogue.respond(message)) as replies:
@@ -148,12 +154,26 @@ class Streams:
             raise
         except BaseException as error:  # also a panic of a library in Rust
             _log.exception("answering %s failed", message.conversation)
-            await self._dialogue.again(message, f"{type(error).__name__}: {error}")
+            tried_again = not await self._dialogue.again(message, f"{type(error).__name__}: {error}")
         if stream.begun:
             return
-        if not stream.reply.state.ended:
-            words = self._dialogue.text(message.language, "answer.failed")
-            await stream.publish(Reply(stream.reply.text, ReplyState.FAILED, words))
+        loop = asyncio.get_running_loop()
+        if stream.reply.state.ended:
+            loop.call_later(_KEPT_S, self._let_go, stream)
+        elif tried_again:
+            # Who is told that it failed asks again, and it would be answered twice.
+            loop.call_later(_TRIED_AGAIN_S, self._give_up, stream)
+        else:
+            await self._fail(stream)
+
+    def _give_up(self, stream: Stream) -> None:
+        """Nobody here has taken it up: another process has it."""
+        if not stream.begun and not stream.reply.state.ended:
+            self._background.begin(self._fail(stream))
+
+    async def _fail(self, stream: Stream) -> None:
+        words = self._dialogue.text(stream.message.language, "answer.failed")
+        await stream.publish(Reply(stream.reply.text, ReplyState.FAILED, words))
         asyncio.get_running_loop().call_later(_KEPT_S, self._let_go, stream)
 
     def _let_go(self, stream: Stream) -> None:

@@ -36,7 +36,7 @@ _SHORT = 1000
 # A snapshot is made during a quarter of the time at most, and a stream takes this many bytes a second.
 _REST_OF_TIME = 3.0
 _BYTES_PER_S = 500_000
-_LONGEST_LAST_EVENT_ID = 18
+_LONGEST_VERSION = 18
 _MOST_LISTENERS_OF_ONE = 16
 
 
@@ -131,7 +131,9 @@ class _Frames:
                 await asyncio.sleep(max(0.0, self.next_at - loop.time()))
             version, reply = stream.version, stream.reply
             size = len(reply.text) + (len(reply.attachment.content) if reply.attachment else 0)
-            made, took = await self._renderer.off_loop(lambda: _timed(version, reply), size)
+            made, took = await self._renderer.off_loop(
+                lambda: _timed(f"{stream.nonce}-{version}", reply), size
+            )
             self._made, self.version, self.ended = made, version, reply.state.ended
             pause = max(_FRAME_S, took * _REST_OF_TIME, len(made) / _BYTES_PER_S)
             self.next_at = loop.time() + pause
@@ -152,7 +154,7 @@ class Listeners:
         frames = self._frames.setdefault(stream, _Frames(self.renderer, stream))
         with self._listening(stream.message.user.id, cast("asyncio.Task[Any]", asyncio.current_task())):
             await response.prepare(request)
-            sent = _last_seen(request)
+            sent = _last_seen(request, stream)
             if sent != stream.version or not stream.reply.state.ended:
                 await _write(response, stream, frames, sent)
             await response.write(b"event: end\ndata: {}\n\n")
@@ -199,15 +201,19 @@ async def _write(response: web.StreamResponse, stream: Stream, frames: _Frames, 
             return
 
 
-def _last_seen(request: web.Request) -> int:
-    """The version that the page saw last; -1 where it says nothing of the kind."""
-    said = request.headers.get("Last-Event-ID", "")
-    return int(said) if said.isascii() and said.isdigit() and len(said) <= _LONGEST_LAST_EVENT_ID else -1
+def _last_seen(request: web.Request, stream: Stream) -> int:
+    """The version that the page saw last; -1 where it saw none of this stream."""
+    nonce, _, version = request.headers.get("Last-Event-ID", "").partition("-")
+    if nonce != stream.nonce:
+        return -1
+    return (
+        int(version) if version.isascii() and version.isdigit() and len(version) <= _LONGEST_VERSION else -1
+    )
 
 
-def _timed(version: int, reply: Reply) -> tuple[bytes, float]:
+def _timed(event_id: str, reply: Reply) -> tuple[bytes, float]:
     began = time.perf_counter()
-    made = f"id: {version}\ndata: {json.dumps(_event(reply))}\n\n".encode()
+    made = f"id: {event_id}\ndata: {json.dumps(_event(reply))}\n\n".encode()
     return made, time.perf_counter() - began
 
 

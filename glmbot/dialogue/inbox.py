@@ -149,6 +149,29 @@ class Inbox:
         held.given[message.update_id] = tries
 
     async def delivered(self, message: Message, shown: Sequence[str]) -> None:
+        """Where the store can't take it now, it is told again until it can. Raises ClaimLost."""
+        try:
+            await self._delivered(message, shown)
+        except ClaimLost:
+            raise
+        except StoreError as error:
+            self._complain(error)
+            self._looks.begin(self._delivered_later(message, shown))
+
+    async def _delivered_later(self, message: Message, shown: Sequence[str]) -> None:
+        pause = _FIRST_PAUSE_S
+        while not self._closing:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            try:
+                await self._delivered(message, shown)
+                return
+            except ClaimLost:
+                return
+            except StoreError as error:
+                self._complain(error)
+
+    async def _delivered(self, message: Message, shown: Sequence[str]) -> None:
         """Raises StoreError."""
         async with self._locks.of(message.conversation):
             try:

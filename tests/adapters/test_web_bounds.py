@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -19,10 +19,12 @@ import glmbot_web.events
 from adapters.web_site import ScriptedDialogue, browser, scripted_site
 from conftest import until
 from glmbot.errors import EngineError, EngineStopped, PromptInvalid, PromptTooLong
-from glmbot.messages import Completion, Message, Reply, ReplyState
+from glmbot.messages import Completion, ConversationKey, Dialogue, Message, Reply, ReplyState, UserKey
+from glmbot_web.delivery import Streams
 from glmbot_web.events import with_pings
 from glmbot_web.normalize import BadRequest, ChatCompletionRequest, PageMessage, parse
 from glmbot_web.openai_api import failure
+from virtual_time import run_in_virtual_time
 
 HUGE, DEEP = "9" * 5000, "[" * 100_000 + "]" * 100_000
 TURN = '{"role": "user", "content": "hi"}'
@@ -310,6 +312,64 @@ class SlowlyKnown(ScriptedDialogue):
         await super().accept(message, here=here)
         await until(lambda: bool(self.answered))
         return False
+
+
+class TriedTwice(ScriptedDialogue):
+    """What fails is assigned again, as long as it is tried."""
+
+    tries: int = 2
+
+    async def again(self, message: Message, reason: str = "") -> bool:
+        if len(self.answered) >= self.tries:
+            return True
+        await self._assigned.put(message)
+        return False
+
+
+@pytest.mark.parametrize(("tries", "end"), [(2, "final"), (1, "failed")])
+async def test_who_asks_is_told_of_a_failure_when_nothing_more_is_tried(tries: int, end: str) -> None:
+    async def fails_once(message: Message | Completion) -> AsyncGenerator[Reply, None]:
+        yield Reply("so", ReplyState.STREAMING)
+        if len(dialogue.answered) == 1:
+            raise ValueError("a bug")
+        yield Reply("so far", ReplyState.FINAL)
+
+    dialogue = TriedTwice(fails_once)
+    dialogue.tries = tries
+    async with scripted_site(dialogue) as site, browser() as session:
+        await session.get(site.url)
+        ask = {"id": "question-1", "conversation": 5, "text": "hello"}
+        stream = (await (await session.post(f"{site.url}/api/messages", json=ask)).json())["stream"]
+        async with asyncio.timeout(20), session.get(f"{site.url}/api/streams/{stream}") as events:
+            shown = [
+                json.loads(line.removeprefix("data: "))["state"]
+                for line in (await events.text()).splitlines()
+                if line.startswith('data: {"state"')
+            ]
+    assert shown[-1] == end
+    assert shown.count("failed") == (end == "failed")
+    assert len(dialogue.answered) == tries
+
+
+def test_nobody_waits_for_ever_for_another_try_that_is_made_elsewhere() -> None:
+    async def main() -> None:
+        asked = Message("1", ConversationKey("web", 5, 7), UserKey("web", 7), "hello")
+
+        async def fails(message: Message | Completion) -> AsyncGenerator[Reply, None]:
+            raise ValueError("a bug")
+            yield
+
+        class Elsewhere(ScriptedDialogue):
+            async def again(self, message: Message, reason: str = "") -> bool:
+                return False
+
+        streams = Streams(cast(Dialogue, Elsewhere(fails)))
+        stream, _ = streams.expect(asked)
+        streams.begin(asked)
+        async with asyncio.timeout(600):
+            assert (await stream.ended()).state is ReplyState.FAILED
+
+    run_in_virtual_time(main())
 
 
 @pytest.mark.parametrize(

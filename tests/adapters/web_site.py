@@ -73,7 +73,9 @@ class ScriptedDialogue:
 
     async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None: ...
 
-    async def again(self, message: Message, reason: str = "") -> None: ...
+    async def again(self, message: Message, reason: str = "") -> bool:
+        """Nothing is tried a second time."""
+        return True
 
     async def conversations(
         self, user: UserKey, limit: int = 100, before: tuple[float, str] | None = None

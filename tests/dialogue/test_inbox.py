@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from glmbot.dialogue.access import Access
 from glmbot.dialogue.inbox import TRIES, Inbox, pause_before
 from glmbot.dialogue.lanes import Lanes
 from glmbot.engine.local import LocalEngine
-from glmbot.errors import ClaimLost
+from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.messages import ConversationKey, Message, Unfinished, UserKey
 from glmbot.store.base import Claim, Store, StoredAnswer
 from glmbot.store.ownership import is_gone, owner_name
@@ -45,6 +46,30 @@ async def test_what_is_accepted_is_assigned_once_and_in_order(store: Store) -> N
         await inbox.delivered(asked(number), [])
     assert await store.unfinished("telegram") == []
     assert inbox.held == 0
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), StoreError("damaged")])
+async def test_what_was_delivered_while_the_store_was_away_is_not_open_for_ever(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: StoreError
+) -> None:
+    monkeypatch.setattr("glmbot.dialogue.inbox._FIRST_PAUSE_S", 0.0)
+    inbox = Inbox(store, time.time)
+    for number in (1, 2):
+        await inbox.accept(asked(number))
+    await given(inbox, 2)
+    real, failures = store.delivered, iter([error] * 3)
+
+    async def delivered(message: Message, shown: Sequence[str] = ()) -> None:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        await real(message, shown)
+
+    monkeypatch.setattr(store, "delivered", delivered)
+    await inbox.delivered(asked(1), ["a1"])
+    await inbox.delivered(asked(2), ["a2"])
+    await until(lambda: inbox.held == 0)
+    assert await store.unfinished("telegram") == []
+    await inbox.close()
 
 
 async def test_what_kills_the_process_again_and_again_is_set_aside_and_can_be_replayed(store: Store) -> None:
