@@ -1,4 +1,5 @@
-// Products of bytes.
+// Products of bytes: weights that count from 0, or are signed, with signed activations. Sums of integers are exact,
+// so each instruction set has its own way to them.
 
 #pragma once
 
@@ -6,114 +7,232 @@
 
 namespace {
 
-// Sums over the 32 columns of a block, for each of its 16 rows with each of M tokens. Weights count from 0, or where
-// they are signed from -128 (kInt8 with AVX2, whose products of bytes hold 16 bits).
-#if defined(GLMBOT_AVX2)
+#if defined(GLMBOT_AVX512)
 
-inline __m256i four_codes(const int8_t* p) {
+// One register holds four columns of 16 rows.
+constexpr bool kSignedBytes = false;
+inline __m512i four_codes(const int8_t* p) {
+  int32_t four;
+  memcpy(&four, p, 4);
+  return _mm512_set1_epi32(four);
+}
+inline __m512i dot(__m512i sums, __m512i weights, __m512i codes) {
+#if defined(__AVX512VNNI__)
+  return _mm512_dpbusd_epi32(sums, weights, codes);
+#else
+  // Pairs of products may pass 16 bits, so bytes are widened: even ones, and odd ones.
+  const __m512i even = _mm512_and_si512(weights, _mm512_set1_epi16(255)), odd = _mm512_srli_epi16(weights, 8);
+  const __m512i even_codes = _mm512_srai_epi16(_mm512_slli_epi16(codes, 8), 8), odd_codes = _mm512_srai_epi16(codes, 8);
+  return _mm512_add_epi32(sums, _mm512_add_epi32(_mm512_madd_epi16(even, even_codes), _mm512_madd_epi16(odd, odd_codes)));
+#endif
+}
+
+// Sums over the 32 columns of a block, for each of its 16 rows with each of M tokens.
+template <int kBits, int M>
+inline void block_sums(const uint8_t* data, const int8_t* codes, int64_t width, i16* sums) {
+  const __m512i nibble = _mm512_set1_epi8(15);
+  __m512i weights[8];
+  for (int part = 0; part < 8; part++) {
+    if (kBits == 8) {
+      weights[part] = _mm512_loadu_si512(data + 64 * part);
+    } else {
+      const __m512i both = _mm512_loadu_si512(data + 64 * (part / 2));
+      weights[part] = _mm512_and_si512(part % 2 ? _mm512_srli_epi16(both, 4) : both, nibble);
+    }
+  }
+  for (int m = 0; m < M; m++) {
+    const int8_t* a = codes + m * width;
+    __m512i first = _mm512_setzero_si512(), second = first;
+    for (int part = 0; part < 8; part += 2) {
+      first = dot(first, weights[part], four_codes(a + 4 * part));
+      second = dot(second, weights[part + 1], four_codes(a + 4 * part + 4));
+    }
+    sums[m] = (i16)_mm512_add_epi32(first, second);
+  }
+}
+
+#else
+
+// A register of bytes: four columns of 4 rows, or of 8.
+#if defined(__AVX2__)
+typedef __m256i bytes;
+inline bytes load_bytes(const uint8_t* p) { return _mm256_loadu_si256((const bytes*)p); }
+inline bytes all_bytes(int b) { return _mm256_set1_epi8((char)b); }
+inline bytes no_bytes() { return _mm256_setzero_si256(); }
+inline bytes four_codes(const int8_t* p) {
   int32_t four;
   memcpy(&four, p, 4);
   return _mm256_set1_epi32(four);
 }
-
-template <int kBits>
-constexpr bool kSigned = kBits == 8;
-
-template <int kBits, int M>
-inline void block_sums(const uint8_t* data, const int8_t* codes, int64_t width, i16* sums) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  const __m256i* at = (const __m256i*)data;
-  __m256i low[M], high[M];
-  for (int m = 0; m < M; m++) low[m] = high[m] = _mm256_setzero_si256();
-  if (kBits == 4) {
-    // Eight sums of two products are at most 8 * 2 * 15 * 127, which 16 bits hold.
-    const __m256i nibble = _mm256_set1_epi8(15);
-    for (int part = 0; part < 4; part++) {
-      const __m256i a = _mm256_loadu_si256(at + 2 * part), b = _mm256_loadu_si256(at + 2 * part + 1);
-      const __m256i a0 = _mm256_and_si256(a, nibble), a1 = _mm256_and_si256(_mm256_srli_epi16(a, 4), nibble);
-      const __m256i b0 = _mm256_and_si256(b, nibble), b1 = _mm256_and_si256(_mm256_srli_epi16(b, 4), nibble);
-      for (int m = 0; m < M; m++) {
-        const __m256i c0 = four_codes(codes + m * width + 8 * part), c1 = four_codes(codes + m * width + 8 * part + 4);
-        low[m] = _mm256_add_epi16(low[m], _mm256_add_epi16(_mm256_maddubs_epi16(a0, c0), _mm256_maddubs_epi16(a1, c1)));
-        high[m] = _mm256_add_epi16(high[m], _mm256_add_epi16(_mm256_maddubs_epi16(b0, c0), _mm256_maddubs_epi16(b1, c1)));
-      }
-    }
-    for (int m = 0; m < M; m++) sums[m] = {_mm256_madd_epi16(low[m], ones), _mm256_madd_epi16(high[m], ones)};
-  } else {
-    // |weight| * (code with the weight's sign): at most 2 * 128 * 127, which 16 bits hold.
-    const __m256i flip = _mm256_set1_epi8((char)0x80);
-    for (int part = 0; part < 8; part++) {
-      const __m256i a = _mm256_xor_si256(_mm256_loadu_si256(at + 2 * part), flip), a_size = _mm256_abs_epi8(a);
-      const __m256i b = _mm256_xor_si256(_mm256_loadu_si256(at + 2 * part + 1), flip), b_size = _mm256_abs_epi8(b);
-      for (int m = 0; m < M; m++) {
-        const __m256i c = four_codes(codes + m * width + 4 * part);
-        const __m256i first = _mm256_maddubs_epi16(a_size, _mm256_sign_epi8(c, a));
-        const __m256i second = _mm256_maddubs_epi16(b_size, _mm256_sign_epi8(c, b));
-        low[m] = _mm256_add_epi32(low[m], _mm256_madd_epi16(first, ones));
-        high[m] = _mm256_add_epi32(high[m], _mm256_madd_epi16(second, ones));
-      }
-    }
-    for (int m = 0; m < M; m++) sums[m] = {low[m], high[m]};
-  }
-}
-
-#else
-
-template <int kBits>
-constexpr bool kSigned = false;
-
-#if defined(__AVX512VNNI__)
-typedef __m512i codes64;
-inline codes64 load_codes(const uint8_t* p) { return _mm512_loadu_si512(p); }
-inline codes64 low_nibbles(codes64 v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
-inline codes64 high_nibbles(codes64 v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
-inline i16 dot4(i16 sums, codes64 weights, const int8_t* activations) {
+inline bytes low_nibbles(bytes v) { return _mm256_and_si256(v, all_bytes(15)); }
+inline bytes high_nibbles(bytes v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), all_bytes(15)); }
+inline bytes from_the_middle(bytes v) { return _mm256_xor_si256(v, all_bytes(128)); }
+inline bytes add16(bytes x, bytes y) { return _mm256_add_epi16(x, y); }
+inline bytes add32(bytes x, bytes y) { return _mm256_add_epi32(x, y); }
+inline bytes pairs_of_bytes(bytes w, bytes c) { return _mm256_maddubs_epi16(w, c); }
+inline bytes pairs_of_words(bytes v) { return _mm256_madd_epi16(v, _mm256_set1_epi16(1)); }
+inline bytes size(bytes v) { return _mm256_abs_epi8(v); }
+inline bytes with_sign_of(bytes c, bytes w) { return _mm256_sign_epi8(c, w); }
+inline void keep(i16& sums, int, bytes x, bytes y) { sums = {x, y}; }
+#elif defined(__SSSE3__)
+typedef __m128i bytes;
+inline bytes load_bytes(const uint8_t* p) { return _mm_loadu_si128((const bytes*)p); }
+inline bytes all_bytes(int b) { return _mm_set1_epi8((char)b); }
+inline bytes no_bytes() { return _mm_setzero_si128(); }
+inline bytes four_codes(const int8_t* p) {
   int32_t four;
-  memcpy(&four, activations, 4);
-  return (i16)_mm512_dpbusd_epi32((__m512i)sums, weights, _mm512_set1_epi32(four));
+  memcpy(&four, p, 4);
+  return _mm_set1_epi32(four);
+}
+inline bytes low_nibbles(bytes v) { return _mm_and_si128(v, all_bytes(15)); }
+inline bytes high_nibbles(bytes v) { return _mm_and_si128(_mm_srli_epi16(v, 4), all_bytes(15)); }
+inline bytes from_the_middle(bytes v) { return _mm_xor_si128(v, all_bytes(128)); }
+inline bytes add16(bytes x, bytes y) { return _mm_add_epi16(x, y); }
+inline bytes add32(bytes x, bytes y) { return _mm_add_epi32(x, y); }
+inline bytes pairs_of_bytes(bytes w, bytes c) { return _mm_maddubs_epi16(w, c); }
+inline bytes pairs_of_words(bytes v) { return _mm_madd_epi16(v, _mm_set1_epi16(1)); }
+inline bytes size(bytes v) { return _mm_abs_epi8(v); }
+inline bytes with_sign_of(bytes c, bytes w) { return _mm_sign_epi8(c, w); }
+inline void keep(i16& sums, int pass, bytes x, bytes y) {
+  (pass ? sums.c : sums.a) = x;
+  (pass ? sums.d : sums.b) = y;
+}
+#elif defined(__ARM_NEON)
+typedef int8x16_t bytes;
+inline bytes load_bytes(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
+inline bytes no_bytes() { return vdupq_n_s8(0); }
+inline bytes four_codes(const int8_t* p) {
+  int32_t four;
+  memcpy(&four, p, 4);
+  return vreinterpretq_s8_s32(vdupq_n_s32(four));
+}
+inline bytes low_nibbles(bytes v) { return vandq_s8(v, vdupq_n_s8(15)); }
+inline bytes high_nibbles(bytes v) { return vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(v), 4)); }
+inline bytes from_the_middle(bytes v) { return veorq_s8(v, vdupq_n_s8((int8_t)0x80)); }
+inline void keep(i16& sums, int pass, bytes x, bytes y) {
+  (pass ? sums.c : sums.a) = vreinterpretq_s32_s8(x);
+  (pass ? sums.d : sums.b) = vreinterpretq_s32_s8(y);
 }
 #else
-struct codes64 { uint8_t v[64]; };
-inline codes64 load_codes(const uint8_t* p) { codes64 out; memcpy(out.v, p, 64); return out; }
-inline codes64 low_nibbles(codes64 c) { for (auto& b : c.v) b &= 15; return c; }
-inline codes64 high_nibbles(codes64 c) { for (auto& b : c.v) b >>= 4; return c; }
-inline i16 dot4(i16 sums, const codes64& weights, const int8_t* a) {
-  for (int lane = 0; lane < kLanes; lane++) {
-    const uint8_t* w = weights.v + 4 * lane;
-    sums[lane] += w[0] * a[0] + w[1] * a[1] + w[2] * a[2] + w[3] * a[3];
-  }
-  return sums;
+struct bytes { int8_t v[16]; int32_t sums[4]; };
+inline bytes load_bytes(const uint8_t* p) { bytes out = {}; memcpy(out.v, p, 16); return out; }
+inline bytes no_bytes() { return {}; }
+inline bytes four_codes(const int8_t* p) { bytes out = {}; for (int i = 0; i < 16; i++) out.v[i] = p[i % 4]; return out; }
+inline bytes low_nibbles(bytes v) { for (auto& b : v.v) b &= 15; return v; }
+inline bytes high_nibbles(bytes v) { for (auto& b : v.v) b = (uint8_t)b >> 4; return v; }
+inline bytes from_the_middle(bytes v) { for (auto& b : v.v) b ^= (int8_t)0x80; return v; }
+inline void keep(i16& sums, int pass, const bytes& x, const bytes& y) {
+  (pass ? sums.c : sums.a) = i4{x.sums[0], x.sums[1], x.sums[2], x.sums[3]};
+  (pass ? sums.d : sums.b) = i4{y.sums[0], y.sums[1], y.sums[2], y.sums[3]};
 }
 #endif
 
-// The 32 columns of a block of 16 rows, as 8 registers of 4 columns.
-template <int kBits>
-inline void load_block(const uint8_t* data, codes64* weights) {
-  if (kBits == 8) {
-    for (int part = 0; part < 8; part++) weights[part] = load_codes(data + 64 * part);
-  } else {
-    for (int part = 0; part < 4; part++) {
-      codes64 both = load_codes(data + 64 * part);
-      weights[2 * part] = low_nibbles(both);
-      weights[2 * part + 1] = high_nibbles(both);
+// Whether int8 weights are multiplied as signed ones.
+#if defined(__AVX2__) && defined(__AVXVNNI__)
+#define GLMBOT_DOT 1
+constexpr bool kSignedBytes = false;
+inline bytes dot(bytes sums, bytes weights, bytes codes) { return _mm256_dpbusd_avx_epi32(sums, weights, codes); }
+#elif defined(__ARM_NEON)
+#define GLMBOT_DOT 1
+constexpr bool kSignedBytes = true;
+inline bytes dot(bytes sums, bytes weights, bytes codes) {
+  const int32x4_t before = vreinterpretq_s32_s8(sums);
+#if defined(__ARM_FEATURE_DOTPROD)
+  return vreinterpretq_s8_s32(vdotq_s32(before, weights, codes));
+#else
+  const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(weights), vget_low_s8(codes)));
+  const int32x4_t high = vpaddlq_s16(vmull_high_s8(weights, codes));
+  return vreinterpretq_s8_s32(vaddq_s32(before, vpaddq_s32(low, high)));
+#endif
+}
+#elif !defined(__SSSE3__)
+#define GLMBOT_DOT 1
+constexpr bool kSignedBytes = true;
+inline bytes dot(bytes sums, const bytes& weights, const bytes& codes) {
+  for (int i = 0; i < 16; i++) sums.sums[i / 4] += weights.v[i] * codes.v[i];
+  return sums;
+}
+#else
+constexpr bool kSignedBytes = true;
+#endif
+
+#if defined(__SSSE3__)
+// The sum up to here, in a register: the compiler would add in another order, and keep more values than it has room
+// for.
+inline bytes in_place(bytes v) {
+  asm("" : "+x"(v));
+  return v;
+}
+#endif
+
+#if defined(__AVX2__)
+constexpr int kBytes = 32;
+#else
+constexpr int kBytes = 16;
+#endif
+
+// Sums over the 32 columns of a block, for each of its 16 rows with each of M tokens; two registers of rows at a time.
+template <int kBits, int M>
+inline __attribute__((always_inline)) void block_sums(const uint8_t* data, const int8_t* codes, int64_t width, i16* sums) {
+  for (int pass = 0; pass < 32 / kBytes; pass++) {
+    const uint8_t* at = data + 2 * kBytes * pass;
+    bytes x[M], y[M];
+    for (int m = 0; m < M; m++) x[m] = y[m] = no_bytes();
+    // Not unrolled: with all parts at once there are more values than registers.
+    if (kBits == 4) {
+#pragma GCC unroll 1
+      for (int part = 0; part < 4; part++) {
+        const uint8_t* here = at + 64 * part;
+        for (int half = 0; half < 2; half++) {
+          const bytes one = half ? high_nibbles(load_bytes(here)) : low_nibbles(load_bytes(here));
+          const bytes two = half ? high_nibbles(load_bytes(here + kBytes)) : low_nibbles(load_bytes(here + kBytes));
+          for (int m = 0; m < M; m++) {
+            const bytes c = four_codes(codes + m * width + 8 * part + 4 * half);
+#if defined(GLMBOT_DOT)
+            x[m] = dot(x[m], one, c);
+            y[m] = dot(y[m], two, c);
+#else
+            // Eight sums of two products are at most 8 * 2 * 15 * 127, which 16 bits hold.
+            x[m] = in_place(add16(x[m], pairs_of_bytes(one, c)));
+            y[m] = in_place(add16(y[m], pairs_of_bytes(two, c)));
+#endif
+          }
+        }
+      }
+#if !defined(GLMBOT_DOT)
+      for (int m = 0; m < M; m++) {
+        x[m] = pairs_of_words(x[m]);
+        y[m] = pairs_of_words(y[m]);
+      }
+#endif
+    } else {
+#pragma GCC unroll 2
+      for (int part = 0; part < 8; part++) {
+        bytes one = load_bytes(at + 64 * part), two = load_bytes(at + 64 * part + kBytes);
+        if (kSignedBytes) {
+          one = from_the_middle(one);
+          two = from_the_middle(two);
+        }
+#if !defined(GLMBOT_DOT)
+        const bytes one_size = size(one), two_size = size(two);
+#endif
+        for (int m = 0; m < M; m++) {
+          const bytes c = four_codes(codes + m * width + 4 * part);
+#if defined(GLMBOT_DOT)
+          x[m] = dot(x[m], one, c);
+          y[m] = dot(y[m], two, c);
+#else
+          // |weight| * (code with the weight's sign): at most 2 * 128 * 127, which 16 bits hold.
+          x[m] = in_place(add32(x[m], pairs_of_words(pairs_of_bytes(one_size, with_sign_of(c, one)))));
+          y[m] = in_place(add32(y[m], pairs_of_words(pairs_of_bytes(two_size, with_sign_of(c, two)))));
+#endif
+        }
+      }
     }
+    for (int m = 0; m < M; m++) keep(sums[m], pass, x[m], y[m]);
   }
 }
 
-template <int kBits, int M>
-inline void block_sums(const uint8_t* data, const int8_t* codes, int64_t width, i16* sums) {
-  codes64 weights[8];
-  load_block<kBits>(data, weights);
-  for (int m = 0; m < M; m++) {
-    const int8_t* a = codes + m * width;
-    i16 first = no_sums(), second = no_sums();
-    for (int part = 0; part < 8; part += 2) {
-      first = dot4(first, weights[part], a + 4 * part);
-      second = dot4(second, weights[part + 1], a + 4 * part + 4);
-    }
-    sums[m] = first + second;
-  }
-}
 #endif
 
 }  // namespace

@@ -22,4 +22,4 @@ API void glmbot_step(const Op* ops, int count, const Step* step, int threads) {
 }
 
 // What the compiler was allowed to use, in words.
-API const char* glmbot_features() { return kVectors; }
+API const char* glmbot_features() { return kInstructions; }

@@ -20,7 +20,7 @@ struct Phase {
   enum Kind { kRows, kProducts, kHeads } kind;
   int begin, end;      // operations
   int tokens;
-  int items, each;     // rows of tokens, blocks of 16 weight rows, or heads of tokens: all, and in a piece
+  int items, each;     // rows of tokens, blocks of 16 weight rows, or tokens with some heads: all, and in a piece
   const Op* prepared;  // the product whose activations these rows make ready, or null
 };
 
@@ -40,12 +40,6 @@ inline int64_t bytes_of_block(const Weight& w) {
   if (w.kind == kInt4) return numbers / 2;
   if (w.kind == kInt8) return numbers;
   return w.kind == kFloat32 || w.kind == kRowsFloat32 ? 4 * numbers : 2 * numbers;
-}
-
-// Query heads that are computed together: they share a key head.
-inline int heads_together(const Op& op) {
-  const int per_key = op.a / op.b;
-  return per_key % 4 == 0 ? 4 : per_key % 3 == 0 ? 3 : per_key % 2 == 0 ? 2 : 1;
 }
 
 Phases phases_of(const Op* ops, int count, const Step& step, int threads) {
@@ -72,8 +66,9 @@ Phases phases_of(const Op* ops, int count, const Step& step, int threads) {
       made.list.push_back({Phase::kProducts, i, i + 1, tokens, (int)all, at_least_one(each), nullptr});
     } else if (op.kind == kAttend) {
       rows(i).end = i + 1;
-      const int items = tokens * (op.a / heads_together(op));
-      made.list.push_back({Phase::kHeads, i, i + 1, tokens, items, at_least_one(items / (16 * threads)), nullptr});
+      // A piece is of some tokens: the rows that go together.
+      const int most = kMostRows / heads_together(op), each = at_least_one(tokens / (8 * threads));
+      made.list.push_back({Phase::kHeads, i, i + 1, tokens, tokens, each < most ? each : most, nullptr});
     } else {
       if (op.kind == kGather) {  // it reads rows of others
         tokens = step.drawing;
@@ -93,8 +88,8 @@ void prepare_row(const Op& op, const Step& step, int64_t token) {
     quantise(x, op.width, step.codes + token * op.width, step.code_scale + token * blocks,
              step.code_sum + token * blocks);
   } else {
-    uint16_t* pairs = (uint16_t*)step.code_scale + token * op.width;
-    for (int column = 0; column < op.width; column++) pairs[column] = to_bfloat16(x[column]);
+    narrow* rounded = (narrow*)step.code_scale + token * op.width;
+    for (int column = 0; column < op.width; column++) rounded[column] = to_narrow(x[column]);
   }
 }
 
@@ -121,7 +116,7 @@ void products(const Op& op, const Step& step, int tokens, int64_t begin, int64_t
     const int64_t first = begin > done ? begin - done : 0;
     const int64_t last = end - done < blocks(w) ? end - done : blocks(w);
     const Product product = {&w, step.buffers[op.src] + op.src_at, step.widths[op.src], step.codes, step.code_scale,
-                             step.code_sum, (const uint16_t*)step.code_scale, op.width,
+                             step.code_sum, step.code_scale, op.width,
                              step.buffers[op.dst] + column, step.widths[op.dst]};
     if (first < last) {
       if (by_row(w.kind)) rows_of(product, first, last, tokens, op.b);
@@ -133,24 +128,30 @@ void products(const Op& op, const Step& step, int tokens, int64_t begin, int64_t
 }
 
 int pieces(const void* of, int phase) {
-  const Phase& one = ((const Phases*)of)->list[phase];
-  return (one.items + one.each - 1) / one.each;
+  const Phases& all = *(const Phases*)of;
+  const Phase& one = all.list[phase];
+  const int cut = (one.items + one.each - 1) / one.each;
+  return one.kind == Phase::kHeads ? cut * (all.ops[one.begin].a / heads_together(all.ops[one.begin])) : cut;
 }
 
 void compute(const void* of, int phase, int piece) {
   const Phases& all = *(const Phases*)of;
   const Phase& one = all.list[phase];
   const Step& step = *all.step;
-  // Pieces are taken from the last one on; memory is read upwards.
-  const int begin = (pieces(of, phase) - 1 - piece) * one.each;
-  const int end = begin + one.each < one.items ? begin + one.each : one.items;
   const Op& op = all.ops[one.begin];
+  // Pieces are taken from the last one on; memory is read upwards.
+  int number = pieces(of, phase) - 1 - piece, head = 0;
+  if (one.kind == Phase::kHeads) {
+    const int groups = op.a / heads_together(op);
+    head = number % groups * heads_together(op);
+    number /= groups;
+  }
+  const int begin = number * one.each;
+  const int end = begin + one.each < one.items ? begin + one.each : one.items;
   if (one.kind == Phase::kProducts) {
     products(op, step, one.tokens, begin, end);
   } else if (one.kind == Phase::kHeads) {
-    const int together = heads_together(op), heads = op.a / together;
-    for (int item = begin; item < end; item++)
-      attend_token(op, step, item / heads, item % heads * together, together);
+    attend_tokens(op, step, begin, end, head);
   } else {
     for (int token = begin; token < end; token++) {
       for (int i = one.begin; i < one.end; i++) row(all.ops[i], step, token);

@@ -249,8 +249,8 @@ class Program:
         ]
         blocks = -(-self._widest // BLOCK)
         self._codes = torch.zeros(self._room, self._widest, dtype=torch.int8)
-        # bfloat16 activations, two bytes a column, take its place where weights are bfloat16.
-        self._code_scale = torch.zeros(self._room, max(blocks, -(-self._widest // 2)))
+        # Rounded activations take its place where weights are bfloat16.
+        self._code_scale = torch.zeros(self._room, self._widest)
         self._code_sum = torch.zeros(self._room, blocks)
         self._pointers = _pointers(self._buffers)
         arguments = self._arguments

@@ -12,10 +12,7 @@ void quantise(const float* x, int columns, int8_t* codes, float* scale, float* c
   for (int block = 0; block < columns / kBlock; block++) {
     const float* in = x + block * kBlock;
     f16 low = load(in), high = load(in + 16);
-    float part[kLanes];
-    store(part, larger(absolute(low), absolute(high)));
-    float largest = 0;
-    for (int lane = 0; lane < kLanes; lane++) largest = part[lane] > largest ? part[lane] : largest;
+    const float largest = greatest(larger(absolute(low), absolute(high)));
     float factor = largest / 127.0f;
     // NaN must not be lost on the way: it spoils the scale.
     const float check = sum(low) + sum(high);

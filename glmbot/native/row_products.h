@@ -16,7 +16,7 @@ inline void row_sums(const Product& p, int64_t first, int rows, int token, f16* 
   for (int row = 0; row < 4; row++) at[row] = (first + (row < rows ? row : 0)) * w.columns;
   for (int i = 0; i < 4 * M; i++) acc[i] = zeros();
   int column = 0;
-#if defined(__AVX512BF16__)
+#if defined(GLMBOT_AVX512) && defined(__AVX512BF16__)
   for (; !wide && column + 2 * kLanes <= w.columns; column += 2 * kLanes)
     for (int row = 0; row < 4; row++) {
       const uint16_t* weights = (const uint16_t*)w.data + at[row] + column;
@@ -25,7 +25,7 @@ inline void row_sums(const Product& p, int64_t first, int rows, int token, f16* 
       for (int m = 0; m < M; m++)
         acc[row * M + m] = (f16)_mm512_dpbf16_ps(
             (__m512)acc[row * M + m], loaded,
-            (__m512bh)_mm512_loadu_si512(p.pairs + (int64_t)(token + m) * p.width + column));
+            (__m512bh)_mm512_loadu_si512((const narrow*)p.narrow + (int64_t)(token + m) * p.width + column));
     }
 #endif
   for (; column < w.columns; column += kLanes)
