@@ -31,7 +31,8 @@ test: $(VENV)/.installed-dev
 	$(BIN)/glmbot pull
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-# The engine beside its peers; each peer gets an environment of its own under .glmbot/bench. About 20 minutes.
+# The engine beside its peers, with AVX2 and with the best that this processor has; each peer gets an environment of
+# its own under .glmbot/bench. About 15 minutes for each instruction set.
 bench: $(VENV)/.installed-dev
 	$(BIN)/glmbot pull
 	$(BIN)/python bench/suite.py

@@ -1,91 +1,190 @@
-"""The table and the chart of docs/performance.md, from bench/results/latest.json. Called by `make bench`."""
+"""The tables and the chart of docs/performance.md, and a sentence of the READMEs, from bench/results/latest.json.
+
+Called by `make bench`. What stands between the marks <!-- bench --> and <!-- /bench --> is written anew.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 
 matplotlib.use("svg")
+from figures import OURS
 from matplotlib import pyplot
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "latest.json"
-PAGE = ROOT / "docs" / "performance.md"
 CHART = ROOT / "docs" / "images" / "performance.svg"
-_MARKS = re.compile(r"(<!-- bench -->\n).*?(<!-- /bench -->)", re.DOTALL)
+_MARKS = re.compile(r"(<!-- bench -->\n?).*?(<!-- /bench -->)", re.DOTALL)
+Report = dict[str, Any]
+
+_FIGURES = {
+    "decoding_1": "decoding, one conversation",
+    "total_8": "eight conversations, tok/s in all",
+    "first_token_1": "first token, one conversation",
+}
+_FIGURES_ZH = {
+    "decoding_1": "一个会话的逐字生成",
+    "total_8": "八个会话的总速度",
+    "first_token_1": "一个会话的首字时间",
+}
 
 
-def table(report: dict[str, Any]) -> str:
+def page(report: Report) -> str:
     machine = report["machine"]
+    names = list(report["runs"])
+    native = (
+        "its best instruction set" if len(names) > 1 else "its best instruction set, too: one run is both"
+    )
     lines = [
-        f"{report['date']}, {machine['processor']}, {machine['threads']} threads, torch {machine['torch']};"
-        f" {machine['read_gb_s']} GB/s of read bandwidth. Prompts of {report['prompt_tokens']} tokens, new to"
-        f" every engine, and {report['new_tokens']} new tokens.",
-        "The last column is what a step reads of memory, weights alone, as a share of that.",
+        f"{report['date']}, {machine['processor']}, {machine['threads']} threads, torch {machine['torch']}."
+        f" Prompts of {report['prompt_tokens']} tokens, new to every engine, {report['new_tokens']} new ones."
+        f" Kernels for {' and for '.join(f'`{name}`' for name in names)}; `{names[-1]}` is {native}.",
+        "The last column but one is what a step reads of memory, weights alone, as a share of the bandwidth."
+        " The last is what remains of the speed when another process keeps one of the cores busy.",
         "",
         "![Tokens a second by number of conversations](images/performance.svg)",
-        "",
-        "| engine | together | tok/s in all | first token, median (p99) | a token, median (p99) | of bandwidth |",
-        "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, runs in report["together"].items():
-        for count, run in runs.items():
-            first = gap = share = "–"
-            if "first_token_s" in run:
-                first = f"{run['first_token_s']:.2f} s ({run['first_token_p99_s']:.2f})"
-                gap = f"{run['per_token_ms']:.1f} ms ({run['per_token_p99_ms']:.0f})"
-            if "share_of_bandwidth" in run:
-                share = f"{run['share_of_bandwidth']:.0%}"
-            lines.append(f"| {name} | {count} | {run['tokens_per_second']:.1f} | {first} | {gap} | {share} |")
-    lines += ["", "| ratio of this run | |", "| --- | --- |"]
-    lines += [f"| `{name}` | {value} |" for name, value in report["ratios"].items()]
+    for name, run in report["runs"].items():
+        lines += ["", f"#### Kernels for `{name}`, {run['read_gb_s']} GB/s of read bandwidth", "", *_run(run)]
+    return "\n".join(lines) + "\n"
+
+
+def _run(run: Report) -> list[str]:
+    lines = ["| engine | release | instructions |", "| --- | --- | --- |"]
+    lines += [
+        f"| {name} | {about['version']} | {about['instructions']} |" for name, about in run["engines"].items()
+    ]
+    lines += [f"| {name} | does not run here | |" for name in run["failed"]]
+    lines += [
+        "",
+        "| engine | together | tok/s in all | decoding, each | first token, median (p99) | a token, median (p99)"
+        " | of bandwidth | one core busy |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, measured in run["together"].items():
+        for count, one in measured.items():
+            lines.append(
+                f"| {name} | {count} | {_row(one, run['beside_a_busy_core'].get(name, {}).get(count))} |"
+            )
+    lines += [
+        "",
+        "| of ours, against the best peer | quiet | one core busy |",
+        "| --- | --- | --- |",
+    ]
+    for name, figures in run["ratios"].items():
+        for figure, words in _FIGURES.items():
+            quiet, busy = figures.get(figure), run["ratios_beside_a_busy_core"].get(name, {}).get(figure)
+            lines.append(f"| {name}, {words} | {_ratio(quiet)} | {_ratio(busy)} |")
     lines += [
         "",
         "| engine | first turn | second turn | replay: first token (p99) | peak memory |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, turns in report["second_turn"].items():
-        replay = report["replay"][name]
+    for name, turns in run["second_turn"].items():
+        replay = run["replay"][name]
         lines.append(
             f"| {name} | {turns['first_turn_s']:.3f} s | {turns['second_turn_s']:.3f} s"
-            f" | {replay['first_token_s']:.2f} s ({replay['first_token_p99_s']:.2f})"
-            f" | {report['peak_mb'][name]} MB |"
+            f" | {replay['first_token_s']:.2f} s ({replay['first_token_p99_s']:.2f}) | {run['peak_mb'][name]} MB |"
         )
-    lines += [f"| {name} | does not run here | | | |" for name in report["failed"]]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def chart(report: dict[str, Any]) -> None:
+def _row(one: Report, busy: Report | None) -> str:
+    decoding = first = gap = share = beside = "–"
+    if "first_token_s" in one:
+        decoding = f"{one['decode_per_stream']:.1f}"
+        first = f"{one['first_token_s']:.2f} s ({one['first_token_p99_s']:.2f})"
+        gap = f"{one['per_token_ms']:.1f} ms ({one['per_token_p99_ms']:.0f})"
+    if "share_of_bandwidth" in one:
+        share = f"{one['share_of_bandwidth']:.0%}"
+    if busy is not None:
+        speed = busy["tokens_per_second"]
+        beside = f"{speed:.1f} tok/s, {speed / one['tokens_per_second']:.0%}"
+    return f"{one['tokens_per_second']:.1f} | {decoding} | {first} | {gap} | {share} | {beside}"
+
+
+def _ratio(found: Report | None) -> str:
+    if found is None:
+        return "–"
+    return f"{found['ratio']:.2f} ({found['ours']:g} and {found['theirs']:g}, {found['peer']})"
+
+
+def sentence(report: Report) -> str:
+    """English, of the default precision and the instruction set that most machines have."""
+    name, run = next(iter(report["runs"].items()))
+    found = run["ratios"][f"{OURS}int4"]
+    parts = [
+        f"{_FIGURES[figure]} {one['ratio']:.2f} × that of {one['peer']}" for figure, one in found.items()
+    ]
+    return (
+        f"measured on {report['date']} on {report['machine']['threads']} cores of {_model(report)} with {name}"
+        f" kernels, the demo model in int4, each figure against the best of {_peers(run)}: {'; '.join(parts)}"
+    )
+
+
+def sentence_zh(report: Report) -> str:
+    name, run = next(iter(report["runs"].items()))
+    found = run["ratios"][f"{OURS}int4"]
+    parts = [
+        f"{_FIGURES_ZH[figure]}是 {one['peer']} 的 {one['ratio']:.2f} 倍" for figure, one in found.items()
+    ]
+    return (
+        f"{report['date']} 在 {_model(report)} 的 {report['machine']['threads']} 个核上用 {name} 内核实测演示模型"
+        f"（int4），每一项都与 {_peers(run)} 中最好的一个比：{'，'.join(parts)}"
+    )
+
+
+def _peers(run: Report) -> str:
+    return ", ".join(name for name in run["together"] if not name.startswith(OURS))
+
+
+def _model(report: Report) -> str:
+    return str(report["machine"]["processor"]).partition(" (")[0]
+
+
+PAGES: dict[Path, Callable[[Report], str]] = {
+    ROOT / "docs" / "performance.md": page,
+    ROOT / "README.md": sentence,
+    ROOT / "README.zh.md": sentence_zh,
+}
+
+
+def chart(report: Report) -> None:
+    """Of the first run, which most machines can repeat."""
+    name, run = next(iter(report["runs"].items()))
     figure, axes = pyplot.subplots(figsize=(8, 4.2))
-    for name, runs in report["together"].items():
+    for engine, runs in run["together"].items():
         counts = [int(count) for count in runs]
-        speeds = [run["tokens_per_second"] for run in runs.values()]
-        axes.plot(
-            counts, speeds, marker="o", linestyle="-" if name.startswith("glmbot") else "--", label=name
-        )
+        speeds = [one["tokens_per_second"] for one in runs.values()]
+        style = "-" if engine.startswith(OURS) else "--"
+        axes.plot(counts, speeds, marker="o", linestyle=style, label=engine)
     axes.set_xscale("log", base=2)
-    axes.set_xticks([1, 4, 8, 16, 32], ["1", "4", "8", "16", "32"])
-    axes.set_xlabel("conversations together")
+    axes.set_xticks([1, 4, 8, 16], ["1", "4", "8", "16"])
+    axes.set_xlabel(f"conversations together ({name})")
     axes.set_ylabel("new tokens a second, prompts included")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(CHART, metadata={"Date": None})
+    pyplot.close(figure)
 
 
 def main() -> None:
-    report = json.loads(RESULTS.read_text("utf-8"))
+    report: Report = json.loads(RESULTS.read_text("utf-8"))
     chart(report)
-    page = PAGE.read_text("utf-8")
-    if not _MARKS.search(page):
-        raise SystemExit(f"{PAGE} has no <!-- bench --> marks to write between")
-    made = table(report)
-    PAGE.write_text(_MARKS.sub(lambda marks: marks[1] + made + marks[2], page), "utf-8")
+    for path, write in PAGES.items():
+        text = path.read_text("utf-8")
+        if not _MARKS.search(text):
+            raise SystemExit(f"{path} has no <!-- bench --> marks to write between")
+        made = write(report)
+        path.write_text(_MARKS.sub(lambda marks, made=made: marks[1] + made + marks[2], text), "utf-8")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from protocol import Answer, measured, serve
 
+from glmbot import __version__
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.native.library import loaded
 
 
 async def start(folder: str, precision: str) -> LocalEngine:
@@ -54,7 +57,8 @@ def main() -> None:
     # A float head is the table of embeddings; beside a head of its own the table is not read in a step.
     if engine.precision in (Precision.INT4, Precision.INT8):
         weights -= embeddings.weight.nbytes
-    ready = {"step_bytes": weights, "native": runner.native}
+    words = str(loaded()) if runner.native else f"torch, {torch.backends.cpu.get_cpu_capability()}"
+    ready = {"step_bytes": weights, "instructions": words, "version": __version__}
     serve(ready, lambda order: loop.run_until_complete(run(engine, order)))
 
 

@@ -60,8 +60,15 @@ def run(address: str, order: dict[str, Any]) -> Answer:
 
 def main() -> None:
     server = start(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    # "CPU : SSE3 = 1 | … | AVX2 = 1 | …": the build's, of which the processor has all.
+    built = [word.split(" = ")[0].strip() for word in xllamacpp.get_system_info().split("|")]
+    wide = [name for name in built if name.startswith(("AVX", "AMX", "NEON", "DOTPROD", "MATMUL"))]
     # A step reads all of the file's tensors: this model's output head is its table of embeddings.
-    ready = {"version": xllamacpp.__version__, "step_bytes": Path(sys.argv[1]).stat().st_size}
+    ready = {
+        "version": xllamacpp.__version__,
+        "step_bytes": Path(sys.argv[1]).stat().st_size,
+        "instructions": ", ".join(wide),
+    }
     serve(ready, lambda order: run(server.listening_address, order))
 
 

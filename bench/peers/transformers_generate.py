@@ -46,7 +46,9 @@ def run(model: Any, kind: str, order: dict[str, Any]) -> Answer:
 def main() -> None:
     folder, dtype, kind = sys.argv[1:4]
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
-    serve({"version": transformers.__version__}, lambda order: run(model.eval(), kind, order))
+    ready = {"version": transformers.__version__}
+    ready["instructions"] = f"torch, {torch.backends.cpu.get_cpu_capability()}"
+    serve(ready, lambda order: run(model.eval(), kind, order))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from conftest import REPOSITORY
 from glmbot.engine.base import Precision
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
@@ -63,18 +61,3 @@ async def test_a_short_replay_of_a_busy_chat_accounts_for_everything(tiny_model:
     assert report["ends"]["cancelled"] > 0
     assert report["ends"]["refused"] > 0
     assert sum(report["ends"].values()) == report["asked"]
-
-
-def test_the_page_is_written_from_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = module("report")
-    page = tmp_path / "performance.md"
-    page.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n", "utf-8")
-    monkeypatch.setattr(report, "PAGE", page)
-    monkeypatch.setattr(report, "CHART", tmp_path / "chart.svg")
-    report.main()
-    text = page.read_text("utf-8")
-    assert text.startswith("before\n<!-- bench -->\n")
-    assert "old" not in text
-    assert "llama.cpp Q4_1" in text
-    assert "throughput_vs_llama_cpp_8" in text
-    assert (tmp_path / "chart.svg").read_text("utf-8").lstrip().startswith("<?xml")

@@ -1,0 +1,27 @@
+"""llama.cpp's own quantiser (cyllama), from one GGUF to another: quantise.py GGUF Q4_0|Q4_K_M TARGET"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from cyllama.llama import llama_cpp  # pyright: ignore[reportMissingImports]
+
+# enum llama_ftype of llama.h
+_TYPES = {"Q4_0": 2, "Q4_K_M": 15}
+
+
+def main() -> None:
+    source, kind, target = sys.argv[1:]
+    parameters: Any = llama_cpp.LlamaModelQuantizeParams()
+    parameters.ftype = _TYPES[kind]
+    # The source is Q4_1: it is widened first.
+    parameters.allow_requantize = True
+    made = Path(target).with_suffix(".part")
+    llama_cpp.model_quantize(source, str(made), parameters)
+    made.replace(target)
+
+
+if __name__ == "__main__":
+    main()
