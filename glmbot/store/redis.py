@@ -71,6 +71,8 @@ class RedisStore:
         self.owner = owner_name()
         self._prefix = prefix
         self._update_ids_kept_s = update_ids_kept_s
+        # How long what is left of a conversation without turns is kept.
+        self._left_s = str(int(update_ids_kept_s) + 1)
         self._turns_kept_s = turns_kept_s
         self._connection = RedisConnection(url, timeout_s)
         self._redis = self._connection.client
@@ -121,11 +123,8 @@ class RedisStore:
     # ---- inbox ------------------------------------------------------------------------------------------------
 
     async def accept(self, message: Message, at: float, *, announce: bool = True) -> bool:
-        conversation = str(message.conversation)
-        index = self._redis.pipeline(transaction=False)
-        index.sadd(self._keys.named("platforms"), message.user.platform)
-        index.zadd(self._keys.owner(message.user, "places"), {conversation: at}, nx=True)
-        await self._ask(index.execute())
+        await self._ask(self._redis.sadd(self._keys.named("platforms"), message.user.platform))
+        await self._place(message, at)
         await self._claims.open(message.conversation)
         accepted = int(
             await self._script(
@@ -136,24 +135,28 @@ class RedisStore:
                 json.dumps(message_to_json(message)),
                 repr(at),
                 repr(at - self._update_ids_kept_s),
-                str(int(self._update_ids_kept_s) + 1),
+                self._left_s,
             )
         )
         if accepted:
             # Whoever was forgotten meanwhile is mentioned nowhere, and has asked this.
-            places = self._keys.owner(message.user, "places")
-            await self._ask(self._redis.zadd(places, {conversation: at}, nx=True))
+            await self._place(message, at)
         if announce and accepted:
             # Also for one that came before: whoever accepted it may have died right here.
             await self._claims.announce(message.conversation)
         return accepted == 1
+
+    async def _place(self, message: Message, at: float) -> None:
+        places = [self._keys.owner(message.user, "places")]
+        await self._connection.run("place", places, str(message.conversation), repr(at), self._left_s)
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         pairs = [part for pair in marks.items() for part in pair]
         await self._change("mark", message, (), *pairs)
 
     async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
-        moved = await self._change("delivered", message, ("tree", "anchors", "refs", "queue", "meta"), *shown)
+        parts = ("tree", "anchors", "refs", "queue", "meta")
+        moved = await self._change("delivered", message, parts, self._left_s, *shown)
         if isinstance(moved, str):
             new, shift, *_, turn = moved.split(" ")
             keys = self._keys.all_of(new, ("tree", "anchors", "refs"))

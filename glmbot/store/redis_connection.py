@@ -56,6 +56,7 @@ _SCRIPTS = (
     "last_turns",
     "lease",
     "mark",
+    "place",
     "release",
     "remove",
     "rename",

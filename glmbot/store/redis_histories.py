@@ -79,6 +79,8 @@ class RedisHistories:
         index = self._redis.pipeline(transaction=False)
         index.zadd(self._keys.named(f"recent:{conversation.platform}"), {str(conversation): at}, gt=later)
         index.zadd(self._keys.owner(user, "places"), {str(conversation): at}, gt=later)
+        # Until now they may have only written.
+        index.persist(self._keys.owner(user, "places"))
         index.sadd(self._keys.named("platforms"), conversation.platform)
         # Also where turns are kept for ever: that may change.
         index.zadd(self._keys.named("ages"), {str(conversation): at}, nx=True)
@@ -207,6 +209,7 @@ class RedisHistories:
             self.write_turn(write, conversation, turn)
         meta = self._keys.of(conversation, "meta")
         write.hincrby(meta, "epoch", 1)
+        write.persist(meta)
         write.hset(meta, mapping={"last_id": max(turn.id for turn in stored.turns), "head": stored.head})
         await self._ask(write.execute())
         return True

@@ -15,7 +15,7 @@ pointer to nothing.
     PREFIX:{conversation}:people    set of who has turns
     PREFIX:{conversation}:turns:USER  sorted set: a person's turn ids by time
     PREFIX:{conversation}:meta      hash: epoch, last_id, head; "moved": where it went; "from C": what came
-    PREFIX:{user}:places            sorted set: where they have written, by time
+    PREFIX:{user}:places            sorted set: where they have written, by time; with an end until there is a turn
     PREFIX:{user or chat}:settings  hash
     PREFIX:{user}:chats             set: private chats with settings
     PREFIX:everyone PREFIX:persons  sorted sets of names: all who have settings, the people among them

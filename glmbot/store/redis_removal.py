@@ -28,6 +28,8 @@ _CONVERSATIONS_AT_ONCE = 10
 _INBOX_PARTS = ("inbox", "queue", "seen", "claim")
 # Longer than a move holds a page that it has read.
 _NOTED_S = 3600
+# Longer than an answer takes that was begun before.
+_RESETS_KEPT_S = 7 * 86400
 
 
 class RedisRemoval:
@@ -102,7 +104,9 @@ class RedisRemoval:
         turns = 0
         for each in Ways(await self._moves.under_way()).of_conversation(conversation):
             keys = self._keys.all_of(each, TURN_PARTS)
-            turns += int(await self._connection.run("reset", keys, self._keys.of(each, "turns:")))
+            turns += int(
+                await self._connection.run("reset", keys, self._keys.of(each, "turns:"), str(_RESETS_KEPT_S))
+            )
             for index in (f"recent:{each.platform}", "ages"):
                 await self._ask(self._redis.zrem(self._keys.named(index), str(each)))
             if each != conversation:

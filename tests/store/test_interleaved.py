@@ -80,7 +80,8 @@ async def test_turns_that_are_to_be_kept_for_ever_have_no_end_left_from_before(
     await turn(short, "1")
     await turn(redis, "2")
     keys = await keys_of(redis, str(HERE))
-    ends = {key.rpartition("}")[2]: await redis._redis.ttl(key) for key in keys if not key.endswith(":seen")}
+    passing = (":seen", ":inbox")
+    ends = {key.rpartition("}")[2]: await redis._redis.ttl(key) for key in keys if not key.endswith(passing)}
     assert set(ends.values()) == {-1}, ends
     await short.close()
 
@@ -352,3 +353,27 @@ async def test_a_history_of_any_length_moves_whole(redis: Any) -> None:
     await redis.move(OLD, NEW, 10.0)
     assert len(await redis.last_turns(THERE, 3000)) == 2000
     assert await redis.last_turns(HERE, 10) == []
+
+
+async def test_who_only_writes_leaves_nothing_for_ever(redis: Any) -> None:
+    stranger = UserKey("telegram", 77)
+    alone = ConversationKey("telegram", 77)
+    for number, conversation in enumerate((alone, ConversationKey("telegram", -5, 77), alone), 1):
+        await redis.accept(asked(f"s{number}", conversation, stranger), float(number))
+        await redis.delivered(asked(f"s{number}", conversation, stranger))
+    await redis.accept(asked("s9", alone, stranger), 9.0)
+    open_now = [each for each in await keys_of(redis, ":77") if await redis._redis.ttl(each) == -1]
+    assert sorted(key.rpartition(":")[2] for key in open_now) == ["inbox", "queue"]
+    await redis.delivered(asked("s9", alone, stranger))
+    await redis.reset(alone)
+    assert [each for each in await keys_of(redis, ":77") if await redis._redis.ttl(each) == -1] == []
+    # And is kept as long as there is a turn.
+    await turn(redis, "1", HERE)
+    await redis.accept(asked("2"), 2.0)
+    kept = {key.rpartition(":")[2]: await redis._redis.ttl(key) for key in await keys_of(redis, ":11")}
+    assert kept.pop("seen") > 0
+    assert set(kept.values()) == {-1}, kept
+    await redis.reset(HERE)
+    await redis.delivered(asked("2"))
+    assert await redis.forget(ANN) == 0
+    assert await keys_of(redis, ":11") == []

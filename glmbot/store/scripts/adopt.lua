@@ -5,6 +5,7 @@ local from = 'from ' .. ARGV[1]
 if redis.call('HGET', KEYS[1], from) == ARGV[2] then return -1 end
 local last = tonumber(redis.call('HGET', KEYS[1], 'last_id') or '0')
 if last ~= tonumber(ARGV[2]) then return last end
+redis.call('PERSIST', KEYS[1])
 redis.call('HSET', KEYS[1], from, ARGV[2])
 redis.call('HSET', KEYS[1], 'last_id', ARGV[2] + ARGV[3])
 if tonumber(ARGV[5]) > tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0') then

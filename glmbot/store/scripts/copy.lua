@@ -5,6 +5,7 @@
 -- Returns 0, and writes nothing, when something was removed since: it may be one of these.
 local meta = redis.call('HMGET', KEYS[2], 'epoch', 'removed')
 if (meta[1] or '0') .. ' ' .. (meta[2] or '0') ~= ARGV[1] then return 0 end
+redis.call('PERSIST', KEYS[2])
 local i = 4
 while i <= #ARGV do
   local id, parent, user, at, body, ref = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
