@@ -37,7 +37,7 @@ from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import TelegramOutlet
 from glmbot_telegram.normalize import PLATFORM, ForeignPress, Moved, Press, ShutOut, normalize
 from glmbot_telegram.request import BotApiRequest
-from glmbot_telegram.webhook import Webhook
+from glmbot_telegram.webhook import Webhook, check_port
 
 __all__ = ["TelegramAdapter", "TelegramSettings"]
 
@@ -99,6 +99,14 @@ class TelegramAdapter:
         self._receiving: list[asyncio.Task[None]] = []
         self.webhook: Webhook | None = None
         self._bot: Bot
+
+    @staticmethod
+    def check(settings: TelegramSettings, running: TelegramSettings | None) -> None:
+        """See `glmbot.messages.Adapter`. Raises AdapterError."""
+        if not settings.webhook_url or not settings.webhook_port:
+            return
+        if running is None or not running.webhook_url or running.webhook_port != settings.webhook_port:
+            check_port(settings.webhook_host, settings.webhook_port)
 
     async def start(self) -> None:
         settings = self._settings

@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import json
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from aiohttp import web
 
 from glmbot.errors import AdapterError, StoreError
 
-__all__ = ["Webhook"]
+__all__ = ["Webhook", "check_port"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +32,15 @@ _IDLE_S = 15.0
 _protocol_log = logging.getLogger(f"{__name__}.protocol")
 # What is no HTTP is answered 400 by aiohttp; a line with a traceback for each would fill the log.
 _protocol_log.setLevel(logging.CRITICAL + 1)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises AdapterError when it can't be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise _not_listening(host, port, error) from error
 
 
 class Webhook:
@@ -62,10 +72,7 @@ class Webhook:
             self._listening = await asyncio.get_running_loop().create_server(self._connection, host, port)
         except OSError as error:
             await self._runner.cleanup()
-            raise AdapterError(
-                f"[telegram] webhook: {host}:{port} can't be listened on: {error.strerror or error};"
-                " set webhook_port to another number"
-            ) from error
+            raise _not_listening(host, port, error) from error
         self.address = "http://{}:{}".format(*self._listening.sockets[0].getsockname()[:2])
 
     async def stop(self) -> None:
@@ -116,6 +123,13 @@ class Webhook:
             _log.warning("Telegram: %s; it will send the update again", error)
             return web.Response(status=503, text="try again")
         return web.Response(text="ok")
+
+
+def _not_listening(host: str, port: int, error: OSError) -> AdapterError:
+    return AdapterError(
+        f"[telegram] webhook: {host}:{port} can't be listened on: {error.strerror or error};"
+        " set webhook_port to another number"
+    )
 
 
 def _refused(status: int, words: str) -> web.Response:

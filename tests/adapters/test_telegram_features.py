@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +17,10 @@ from conftest import GREEDY, free_port, until
 from glmbot.dialogue.access import Access
 from glmbot.engine.base import Sampling
 from glmbot.engine.local import LocalEngine
+from glmbot.errors import AdapterError
 from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.base import Store
+from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
 from platforms.telegram_server import TelegramServer
 
 GROUP = -100
@@ -363,6 +366,23 @@ async def raw_status(port: int, *headers: bytes, body: bytes = b"") -> int:
         answer = await reader.readline()
     writer.close()
     return int(answer.split()[1])
+
+
+def test_a_port_that_is_taken_is_said_before_the_model_is_loaded() -> None:
+    url = "https://bot.example.org/hook"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        there = TelegramSettings(webhook_url=url, webhook_port=port)
+        polling = there.model_copy(update={"webhook_url": ""})
+        for running in (None, polling, there.model_copy(update={"webhook_port": 1})):
+            with pytest.raises(
+                AdapterError, match=rf"127\.0\.0\.1:{port} can't be listened on.*webhook_port"
+            ):
+                TelegramAdapter.check(there, running)
+        # It is this bot that listens there, or nobody will.
+        TelegramAdapter.check(there, there)
+        TelegramAdapter.check(polling, None)
+    TelegramAdapter.check(there, None)
 
 
 async def test_a_webhook_takes_only_what_carries_the_secret_and_confirms_only_what_is_stored(
