@@ -1,17 +1,21 @@
-"""The model's Markdown for Discord, which reads most of it: only what Discord lacks or misreads is rewritten.
+"""The model's Markdown in Discord's dialect, written anew from what it means.
 
-https://support.discord.com/hc/en-us/articles/210298617: no tables, rules, pictures or mathematics, three levels of
-headings; "-# " is small print and two bars hide what is between them.
+https://support.discord.com/hc/en-us/articles/210298617: no tables, rules, pictures, mathematics, entities,
+indented code or fences of tildes; three levels of headings; "-# " is small print and two bars hide what is between
+them. Stars mean emphasis wherever they stand, so those that are words are escaped.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from markdown_it.token import Token
 
-from glmbot.delivery.markdown import closing, layout_table, make_parser, may_link, with_dollars
+from glmbot.delivery.emphasis import ADDRESS
+from glmbot.delivery.markdown import ItemNumbers, closing, fence_heading, make_parser, may_link
+from glmbot.delivery.tables import layout_table
 
 __all__ = ["NOTICE_ROOM", "fits", "render"]
 
@@ -19,11 +23,20 @@ _LONGEST_CONTENT = 2000
 NOTICE_ROOM = 250
 """Characters kept free under an answer for the bot's own line."""
 _PARSER = make_parser()
-_RULE = re.compile(r" {0,3}([-*_])( *\1){2,} *")
-_DEEP_HEADING = re.compile(r"^(?P<indent> {0,3})#{4,6} +(?P<words>.+?)(?: +#+)? *$")
-_SPAN = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
+_LEVELS = 3
+_MARKS = {"strong": "**", "em": "*", "s": "~~"}
+_LANGUAGE = re.compile(r"[A-Za-z0-9_+.#-]+")
+# What Discord reads at the beginning of a line.
+_LINE_BEGINS = re.compile(
+    r"(?P<indent> *)(?:(?P<sign>#{1,3}|-#|>{1,3}|[-*+])(?= )|(?P<number>\d{1,9})(?P<dot>\.)(?= ))"
+)
+# What Discord reads within one. A star or an underscore between spaces is none of it, nor an underscore in a word.
+_SIGNS = re.compile(
+    r"\\(?=[^0-9A-Za-z\s])|\*+|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9_])|__+|~~+|`|\|\|+", re.ASCII
+)
+_SPACED = re.compile(r"(?:^|(?<=\s))[*_]+(?=\s|$)")
 # What Discord's client makes of an answer's text, in the order in which it looks: an escaped sign, code, a link
-# with words, one in angle brackets, an address alone. It knows neither other fences nor indented code.
+# with words, one in angle brackets, an address alone.
 _READ_BY_DISCORD = re.compile(
     r"(?P<plain>\\[^0-9A-Za-z\s]|```.+?```|(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`))"
     r"|\]\s*\(\s*(?P<target>[^()\s]*(?:\([^()]*\)[^()\s]*)*)"
@@ -33,47 +46,205 @@ _READ_BY_DISCORD = re.compile(
 )
 _SCHEME = re.compile(r"[\s<]*(?P<address>[a-zA-Z][a-zA-Z0-9+.-]*:[^\s>]*)")
 _UNESCAPED = re.compile(r"\\([^0-9A-Za-z\s])")
-_PICTURE = re.compile(r"!(\[[^\]\n]*\]\([^)\n]*\))")
 
 
 def render(markdown: str, notice: str = "") -> str:
     """One message's content; `notice` stands under the answer in small print.
 
-    Markdown that shows nothing (a link's definition, say) is an ellipsis, as Discord takes no empty message.
+    Markdown that shows nothing (an empty fence, say) is an ellipsis, as Discord takes no empty message.
     """
-    markdown = with_dollars(markdown)
-    lines = markdown.split("\n")
-    replaced: dict[int, tuple[int, list[str]]] = {}
-    tokens = _PARSER.parse(markdown)
-    for index, token in enumerate(tokens):
-        if token.map is None:
-            continue
-        start, end = token.map
-        while end > start and not lines[end - 1].strip():
-            end -= 1
-        if token.type == "table_open" and not token.level:
-            table = layout_table(tokens[index : closing(tokens, index)])
-            replaced[start] = (end, ["```", *table.split("\n"), "```"])
-        elif token.type == "hr" and not token.level and _RULE.fullmatch(lines[start]):
-            replaced[start] = (end, ["———"])
-        elif token.type in ("math_block", "math_block_label") and not token.level:
-            replaced[start] = (end, ["```latex", *token.content.strip("\n").split("\n"), "```"])
-        elif token.type in ("fence", "code_block"):
-            replaced.setdefault(start, (end, lines[start:end]))
-        elif token.type == "inline" and start not in replaced:
-            replaced[start] = (end, _inline("\n".join(lines[start:end]), token).split("\n"))
-    out: list[str] = []
-    index = 0
-    while index < len(lines):
-        end, new = replaced.get(index, (index + 1, lines[index : index + 1]))
-        out += new
-        index = max(end, index + 1)
-    content = "\n".join(out).strip("\n")
+    lines = _blocks(_PARSER.parse(markdown), in_list=False)
+    content = "\n".join(lines).strip("\n")
     small = "\n".join(f"-# {line}" for line in notice.split("\n") if line.strip())
     if not content.strip():
         return notice or "…"
     content = _READ_BY_DISCORD.sub(_checked, content)
     return f"{content}\n{small[: NOTICE_ROOM - 1]}" if small else content
+
+
+@lru_cache(maxsize=256)
+def fits(markdown: str) -> bool:
+    """Whether Discord takes this piece as one message with a notice under it."""
+    return len(render(markdown)) <= _LONGEST_CONTENT - NOTICE_ROOM
+
+
+def _blocks(tokens: Sequence[Token], *, in_list: bool, tight: bool = False) -> list[str]:
+    """The lines of some blocks."""
+    out: list[str] = []
+    index = 0
+    while index < len(tokens):
+        token = tokens[index]
+        end = closing(tokens, index) if token.nesting == 1 else index
+        inside = tokens[index + 1 : end]
+        match token.type:
+            case "paragraph_open":
+                lines = _begun_lines(_inline(inside[0].children or []))
+            case "heading_open":
+                lines = _heading(token, inside[0], in_list=in_list)
+            case "bullet_list_open" | "ordered_list_open":
+                lines = _items(inside, numbers=ItemNumbers() if token.type[0] == "o" else None)
+            case "blockquote_open":
+                lines = [f"> {line}" for line in _blocks(inside, in_list=False)]
+            case "fence" | "code_block":
+                language, beside = fence_heading(token.info)
+                lines = [*([_escaped(beside)] if beside else []), *_fenced(token.content, language)]
+            case "table_open":
+                lines = _fenced(layout_table(inside), "")
+            case "math_block":
+                lines = _fenced(token.content.strip("\n"), "latex")
+            case "hr":
+                lines = ["———"]
+            case _:
+                lines = token.content.rstrip("\n").split("\n")
+        if out and lines and not tight:
+            out.append("")
+        out += lines
+        index = end + 1
+    return out
+
+
+def _items(tokens: Sequence[Token], numbers: ItemNumbers | None) -> list[str]:
+    out: list[str] = []
+    index = 0
+    while index < len(tokens):
+        item = tokens[index]
+        end = closing(tokens, index)
+        inside = tokens[index + 1 : end]
+        own = [each for each in inside if each.type == "paragraph_open" and each.level == item.level + 1]
+        tight = all(each.hidden for each in own)
+        sign = f"{numbers.next(item)}{item.markup}" if numbers else "-"
+        lines = _blocks(inside, in_list=True, tight=tight)
+        out += _item(sign, lines)
+        index = end + 1
+    return out
+
+
+def _item(sign: str, lines: Sequence[str]) -> Iterator[str]:
+    """Fenced code begins where the message does: its indentation would be shown."""
+    indent = " " * (len(sign) + 1)
+    in_code = False
+    for number, line in enumerate(lines or [""]):
+        fence = line.startswith("```")
+        if number == 0:
+            yield f"{sign} {line}" if not fence else sign
+        if number or fence:
+            yield line if fence or in_code or not line else indent + line
+        in_code ^= fence
+
+
+def _heading(token: Token, inline: Token, *, in_list: bool) -> list[str]:
+    level = int(token.tag[1:])
+    words = _inline(inline.children or [], bold=level > _LEVELS or in_list).replace("\n", " ")
+    if not words:
+        return []
+    return [f"**{words}**"] if level > _LEVELS or in_list else [f"{'#' * level} {words}"]
+
+
+def _fenced(content: str, language: str) -> list[str]:
+    """Nothing ends Discord's code but three ticks, which within it are therefore held apart by no width."""
+    lines = content.removesuffix("\n").replace("```", "``\u200b`").split("\n")
+    if not any(line.strip() for line in lines):
+        return []
+    head = language if _LANGUAGE.fullmatch(language) else ""
+    return [f"```{head}", *lines, "```"] if head == language else [_escaped(language), "```", *lines, "```"]
+
+
+def _begun_lines(text: str) -> list[str]:
+    return [
+        _LINE_BEGINS.sub(_escaped_beginning, line, count=1) if line else line for line in text.split("\n")
+    ]
+
+
+def _escaped_beginning(match: re.Match[str]) -> str:
+    if match.start():
+        return match[0]
+    if match["sign"] is not None:
+        return f"{match['indent']}\\{match['sign']}"
+    return f"{match['indent']}{match['number']}\\{match['dot']}"
+
+
+def _inline(tokens: Sequence[Token], *, bold: bool = False) -> str:
+    """`bold`: within what is bold already."""
+    out: list[str] = []
+    depth = {"strong": int(bold), "em": 0, "s": 0}
+    links: list[tuple[Token, int]] = []
+    for token in tokens:
+        name = token.type.removesuffix("_open").removesuffix("_close")
+        match token.type:
+            case "text":
+                out.append(_escaped(token.content))
+            case "softbreak" | "hardbreak":
+                out.append("\n")
+            case "code_inline":
+                out.append(_code(token.content))
+            case "math_inline" | "math_inline_double":
+                # In a code span underscores and stars are nobody's emphasis.
+                out.append(_code(f"{token.markup}{token.content.strip()}{token.markup}"))
+            case "image":
+                out.append(_link(_escaped(token.content), str(token.attrGet("src") or ""), ""))
+            case "link_open":
+                links.append((token, len(out)))
+            case "link_close":
+                link, begin = links.pop()
+                words = "".join(out[begin:])
+                del out[begin:]
+                href = str(link.attrGet("href") or "")
+                if link.markup == "autolink":
+                    out.append(f"<{href}>" if may_link(href) else _code(href))
+                else:
+                    out.append(_link(words, href, str(link.attrGet("title") or "")))
+            case kind if name in _MARKS:
+                depth[name] += token.nesting
+                if depth[name] == (1 if kind.endswith("_open") else 0):
+                    out.append(_MARKS[name])
+            case _:
+                out.append(_escaped(token.content))
+    return "".join(out)
+
+
+def _link(words: str, href: str, title: str) -> str:
+    if not words or words in (href, href.partition("://")[2]):
+        # Discord makes no link of words that are an address.
+        return href if _web(href) else _code(href) if href else ""
+    if not href:
+        return words
+    if _UNESCAPED.sub(r"\1", words) == href and _web(href):
+        return href
+    beside = ' "{}"'.format(title.replace('"', "'").replace("\n", " ")) if title else ""
+    return f"[{words}]({href}{beside})"
+
+
+def _escaped(text: str) -> str:
+    """Words as words, save addresses: in those a backslash would be one of their own."""
+    out: list[str] = []
+    end = 0
+    for match in ADDRESS.finditer(text):
+        out += [_outside_addresses(text[end : match.start()]), match[0]]
+        end = match.end()
+    return "".join([*out, _outside_addresses(text[end:])])
+
+
+def _outside_addresses(text: str) -> str:
+    out: list[str] = []
+    end = 0
+    spaced = {match.start() for match in _SPACED.finditer(text)}
+    for match in _SIGNS.finditer(text):
+        if match.start() in spaced:
+            continue
+        out += [text[end : match.start()], *(f"\\{sign}" for sign in match[0])]
+        end = match.end()
+    return "".join([*out, text[end:]])
+
+
+def _code(content: str) -> str:
+    """A span that holds whatever ticks there are."""
+    longest = max((len(run) for run in re.findall("`+", content)), default=0)
+    ticks = "`" * (longest + 1) if longest != 1 else "``"
+    if longest >= len("``"):
+        # Three are a fence to Discord.
+        content, ticks = content.replace("``", "`\u200b`"), "``"
+    space = " " if content.startswith("`") or content.endswith("`") or not content.strip() else ""
+    return f"{ticks}{space}{content}{space}{ticks}"
 
 
 def _checked(match: re.Match[str]) -> str:
@@ -85,13 +256,13 @@ def _checked(match: re.Match[str]) -> str:
         target = _SCHEME.match(_UNESCAPED.sub(r"\1", match["target"]))
         if target is None or may_link(target["address"]):
             return match[0]
-        return f"] ({_code(match['target'], match)}"
+        return f"] ({_code_apart(match['target'], match)}"
     address = match["bracketed"] or match["bare"]
     known = may_link(address) if match["bracketed"] is not None else _web(address)
-    return match[0] if known else _code(address, match)
+    return match[0] if known else _code_apart(address, match)
 
 
-def _code(address: str, match: re.Match[str]) -> str:
+def _code_apart(address: str, match: re.Match[str]) -> str:
     """Other code that touches it stays apart."""
     before = " " if match.string[: match.start()].endswith("`") else ""
     after = " " if match.string[match.end() :].startswith("`") else ""
@@ -101,41 +272,3 @@ def _code(address: str, match: re.Match[str]) -> str:
 def _web(address: str) -> bool:
     """Only so far as it goes: what ends the address in running text is not known."""
     return address.lower().startswith(("http://", "https://"))
-
-
-@lru_cache(maxsize=256)
-def fits(markdown: str) -> bool:
-    """Whether Discord takes this piece as one message with a notice under it."""
-    return len(render(markdown)) <= _LONGEST_CONTENT - NOTICE_ROOM
-
-
-def _inline(source: str, token: Token) -> str:
-    """The lines of one paragraph, heading or cell. What stands in code spans stays as it is."""
-    math = [child for child in token.children or [] if child.type.startswith("math_inline")]
-    heading = _DEEP_HEADING.match(source)
-    if heading is not None:
-        source = f"{heading['indent']}**{heading['words']}**"
-    parts: list[str] = []
-    place = 0
-    for span in _SPAN.finditer(source):
-        parts += [_outside_code(source[place : span.start()], math), span[0]]
-        place = span.end()
-    return "".join([*parts, _outside_code(source[place:], math)])
-
-
-def _outside_code(text: str, math: list[Token]) -> str:
-    out = ""
-    for each in list(math):
-        written = f"{each.markup}{each.content}{each.markup}"
-        before, found, after = text.partition(written)
-        if not found:
-            break
-        # In a code span underscores and stars are nobody's emphasis.
-        out += _plain(before) + (f"`{written}`" if "`" not in written else written)
-        text = after
-        math.remove(each)
-    return out + _plain(text)
-
-
-def _plain(text: str) -> str:
-    return _PICTURE.sub(r"\1", text).replace("||", r"\|\|")

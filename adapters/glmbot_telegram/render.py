@@ -15,8 +15,9 @@ from typing import Any
 from markdown_it.token import Token
 from telegram import MessageEntity
 
-from glmbot.delivery.markdown import closing, layout_table, make_parser, may_link, with_dollars
+from glmbot.delivery.markdown import ItemNumbers, closing, fence_heading, make_parser, may_link
 from glmbot.delivery.split import utf16_length
+from glmbot.delivery.tables import layout_table
 
 __all__ = ["NOTICE_ROOM", "fits", "render"]
 
@@ -32,7 +33,10 @@ _INLINE = {
     "s": MessageEntity.STRIKETHROUGH,
     "link": MessageEntity.TEXT_LINK,
 }
-_WEB = re.compile("https?:", re.IGNORECASE)
+# What Telegram makes a link of: a host with a dot, or an IPv6 address. Another's entity is dropped without a word.
+_WEB = re.compile(r"https?://(?:[^/?#]*\.[^/?#.]|\[)", re.IGNORECASE)
+# Telegram makes one space of a tab.
+_TAB = 4
 # tdlib's find_tg_urls.
 _OWN_SCHEMES = re.compile(r"(?:tg|ton|tonsite)://\S*", re.IGNORECASE)
 
@@ -40,7 +44,7 @@ _OWN_SCHEMES = re.compile(r"(?:tg|ton|tonsite)://\S*", re.IGNORECASE)
 def render(markdown: str, notice: str = "") -> tuple[str, Sequence[MessageEntity]]:
     """Text and entities of one message; `notice` stands under the answer in italics."""
     canvas = _Canvas()
-    _blocks(_PARSER.parse(with_dollars(markdown)), canvas)
+    _blocks(_PARSER.parse(markdown), canvas)
     canvas.trim()
     if not canvas.text.strip() and not notice:
         # Telegram takes no empty message, and Markdown can show nothing: a link's definition, say.
@@ -100,7 +104,7 @@ def _entity(kind: str, offset: int, length: int, like: MessageEntity | None = No
 
 
 def _blocks(tokens: Sequence[Token], canvas: _Canvas) -> None:
-    lists: list[int | None] = []
+    lists: list[ItemNumbers | None] = []
     quotes: list[int] = []
     fresh_item = False
     index = 0
@@ -123,15 +127,14 @@ def _blocks(tokens: Sequence[Token], canvas: _Canvas) -> None:
                 lists.append(None)
             case "ordered_list_open":
                 canvas.gap(1 if lists else 2)
-                lists.append(int(token.attrGet("start") or 1))
+                lists.append(ItemNumbers())
             case "bullet_list_close" | "ordered_list_close":
                 lists.pop()
             case "list_item_open":
                 canvas.gap(1)
-                number = lists[-1]
-                canvas.write("  " * (len(lists) - 1) + ("• " if number is None else f"{number}. "))
-                if number is not None:
-                    lists[-1] = number + 1
+                numbers = lists[-1]
+                sign = "•" if numbers is None else f"{numbers.next(token)}{token.markup}"
+                canvas.write("  " * (len(lists) - 1) + f"{sign} ")
                 fresh_item = True
             case "list_item_close":
                 fresh_item = False
@@ -144,16 +147,21 @@ def _blocks(tokens: Sequence[Token], canvas: _Canvas) -> None:
                     canvas.entities.append(_entity("blockquote", start, canvas.length - start))
             case "fence" | "code_block":
                 canvas.gap(1 if fresh_item or tight else 2)
-                _code(token.content.rstrip("\n"), token.info.strip().split(" ")[0], canvas)
+                language, beside = fence_heading(token.info)
+                if beside:
+                    _text(beside, canvas)
+                    canvas.gap(1)
+                _code(token.content.rstrip("\n").expandtabs(_TAB), language, canvas)
                 fresh_item = False
             case "hr":
                 canvas.gap(2)
                 canvas.write("———")
             case "table_open":
                 end = closing(tokens, index)
-                canvas.gap(2)
+                canvas.gap(1 if fresh_item or tight else 2)
                 _code(layout_table(tokens[index:end]), "", canvas)
                 index = end
+                fresh_item = False
             case "math_block" | "math_block_label":
                 canvas.gap(1 if fresh_item or tight else 2)
                 _code(token.content.strip("\n"), "latex", canvas)
@@ -191,9 +199,9 @@ def _inline(tokens: Sequence[Token], canvas: _Canvas) -> None:
             case "code_inline":
                 _code_inline(token.content, canvas)
             case "math_inline" | "math_inline_double":
-                canvas.write(f"{token.markup}{token.content}{token.markup}")
+                canvas.write(f"{token.markup}{token.content.strip()}{token.markup}")
             case "image":
-                _text(token.content or str(token.attrGet("src") or ""), canvas)
+                _picture(token.content, str(token.attrGet("src") or ""), canvas)
             case kind if kind.endswith("_open"):
                 opened.append((kind.removesuffix("_open"), canvas.length, str(token.attrGet("href") or "")))
             case kind if kind.endswith("_close") and opened:
@@ -209,6 +217,17 @@ def _inline(tokens: Sequence[Token], canvas: _Canvas) -> None:
                 canvas.write(token.content)
 
 
+def _picture(words: str, address: str, canvas: _Canvas) -> None:
+    """A link, as an answer has no pictures."""
+    start = canvas.length
+    _text(words or address, canvas)
+    if may_link(address) and _WEB.match(address):
+        length = canvas.length - start
+        canvas.entities.append(MessageEntity(MessageEntity.TEXT_LINK, start, length, url=address))
+    elif words not in ("", address):
+        _address(address, canvas)
+
+
 def _text(text: str, canvas: _Canvas) -> None:
     """Words. Telegram itself makes links of its own schemes, also of those that a model wrote: not in code."""
     end = 0
@@ -221,7 +240,7 @@ def _text(text: str, canvas: _Canvas) -> None:
 
 def _address(href: str, canvas: _Canvas) -> None:
     """An address that is no link. Telegram takes mailto: for a host, but knows an a@b.c by itself."""
-    if may_link(href):
+    if may_link(href) and href[:5].lower() == "mailt":
         canvas.write(f" ({href.partition(':')[2]})")
     elif href:
         canvas.write(" (")

@@ -1,26 +1,26 @@
 """The model's Markdown as every platform reads it: CommonMark with tables, strikethrough and mathematics.
 
-One parser for all, so that an answer means the same everywhere. Raw HTML is text. Mathematics is kept as the LaTeX
-that the model wrote: emphasis and escapes inside it are not Markdown's business.
+One parser for all, so that an answer means the same everywhere. Raw HTML is text, save a line break. Mathematics
+is kept as the LaTeX that the model wrote. No word is lost: links to be looked up elsewhere ("[1]: https://…") stay
+lines, so that each block also means the same by itself, and a row has all of its cells.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
-from mdit_py_plugins.dollarmath import dollarmath_plugin
-from wcwidth import wcswidth
 
-__all__ = ["closing", "layout_table", "make_parser", "may_link", "with_dollars"]
+from glmbot.delivery.emphasis import InlineParser
+from glmbot.delivery.mathematics import read_mathematics
+from glmbot.delivery.tables import keep_all_cells
 
-# Wider than this and a phone wraps the lines of a table into nonsense.
-_WIDEST_TABLE = 64
+__all__ = ["ItemNumbers", "closing", "fence_heading", "make_parser", "may_link"]
+
 # Browsers and platforms cut or refuse longer ones.
 _LONGEST_ADDRESS = 2048
 # What parsers read differently: "\\" is "/" to browsers, others are skipped, or turn the order of what is read.
@@ -29,75 +29,58 @@ _NOT_IN_ADDRESSES = re.compile(
 )
 _HOST = re.compile(r"(?:[\w-]+(?:\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _MAIL = re.compile(r"mailto:[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)*", re.IGNORECASE)
-# Where code or mathematics may begin; a fence's line as a whole.
-_OPENING = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})[^\n]*|(?P<ticks>`+)|\\(?P<bracket>[\[(])", re.MULTILINE)
-_TICKS = re.compile("`+")
+_BREAK = re.compile(r"<br\s{0,3}/?>", re.IGNORECASE)
+_NO_ADDRESS = re.compile(r"<(?!mailto:)[A-Za-z][A-Za-z0-9+.-]{1,31}:(?!//)[^<>\s]{0,200}>", re.IGNORECASE)
+_LANGUAGE = re.compile(r"[\w+#.-]{1,20}")
 
 
 def make_parser() -> MarkdownIt:
-    """A parser of `with_dollars(markdown)`. math_inline, math_inline_double and math_block tokens hold LaTeX."""
+    """A parser whose math_inline, math_inline_double and math_block tokens hold LaTeX."""
     parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    # Without spaces and digits at its borders, "$5 and $10" is money.
-    return parser.use(dollarmath_plugin, allow_space=False, allow_digits=False, double_inline=True)
+    inline = InlineParser()
+    inline.ruler, inline.ruler2 = parser.inline.ruler, parser.inline.ruler2
+    parser.inline = inline
+    # What is defined elsewhere would change blocks that were shown, and what nobody uses would vanish.
+    parser.block.ruler.disable("reference")
+    parser.inline.ruler.before("autolink", "angle_brackets", _angle_brackets)
+    keep_all_cells(parser)
+    read_mathematics(parser)
+    return parser
 
 
-def with_dollars(markdown: str) -> str:
-    r"""Mathematics between \( and \) or \[ and \] between dollars instead, but not in code.
-
-    Lines stay lines, and end in \n alone, as the parser's own do.
-    """
-
-    markdown = markdown.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(_rewritten(markdown)) if "\\" in markdown else markdown
-
-
-def _rewritten(markdown: str) -> Iterator[str]:
-    """In one pass: whatever is not closed is looked for once, or 40 kB of brackets would take seconds."""
-    runs: defaultdict[int, list[int]] = defaultdict(list)
-    for run in _TICKS.finditer(markdown):
-        runs[len(run[0])].append(run.start())
-    find = _Ahead(markdown)
-    done = position = 0
-    while match := _OPENING.search(markdown, position):
-        start, position = match.span()
-        if match["fence"]:
-            marker = re.escape(match["fence"])
-            end = re.compile(rf"^ {{0,3}}{marker}[`~]*[ \t]*$", re.MULTILINE).search(markdown, position)
-            position = len(markdown) if end is None else end.end()
-        elif match["ticks"]:
-            same = runs[len(match["ticks"])]
-            behind = bisect_left(same, position)
-            if behind < len(same):
-                position = same[behind] + len(match["ticks"])
+def _angle_brackets(state: StateInline, silent: bool) -> bool:
+    """The one element of HTML that models write into tables, and what is no address: `<std::string>`."""
+    if state.src[state.pos] != "<":
+        return False
+    match = _BREAK.match(state.src, state.pos) or _NO_ADDRESS.match(state.src, state.pos)
+    if match is None:
+        return False
+    if not silent:
+        if match.re is _BREAK:
+            state.push("hardbreak", "br", 0)
         else:
-            block = match["bracket"] == "["
-            end_at = find.ahead("\\]" if block else "\\)", position + 1)
-            if end_at < 0 or (not block and 0 <= find.ahead("\n", position) < end_at):
-                continue
-            inside = markdown[position:end_at]
-            position = end_at + 2
-            dollars = "$$" if block else "$"
-            if block or inside.strip():
-                yield markdown[done:start]
-                yield f"{dollars}{inside if chr(10) in inside else inside.strip()}{dollars}"
-                done = position
-    yield markdown[done:]
+            state.append_pending(match[0])
+    state.pos = match.end()
+    return True
 
 
-class _Ahead:
-    """The next place of a few texts, each looked for once on the way."""
+class ItemNumbers:
+    """The numbers of one ordered list's items as they were written, or counted where they repeat themselves."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._known: dict[str, int] = {}
+    def __init__(self) -> None:
+        self._written = self._shown = -1
 
-    def ahead(self, wanted: str, start: int) -> int:
-        """-1: it comes no more. Call with rising `start`."""
-        known = self._known.get(wanted, -2)
-        if known == -1 or known >= start:
-            return known
-        self._known[wanted] = self._text.find(wanted, start)
-        return self._known[wanted]
+    def next(self, item: Token) -> int:
+        written = int(item.info or 1)
+        self._shown = self._shown + 1 if written == self._written else written
+        self._written = written
+        return self._shown
+
+
+def fence_heading(info: str) -> tuple[str, str]:
+    """The language that a fence names, and what else stands beside it: a file's name, say."""
+    first, _, rest = info.strip().partition(" ")
+    return (first, rest.strip()) if _LANGUAGE.fullmatch(first) else ("", info.strip())
 
 
 def may_link(address: str) -> bool:
@@ -119,46 +102,9 @@ def may_link(address: str) -> bool:
 
 def closing(tokens: Sequence[Token], start: int) -> int:
     """The index of the token that closes the one at `start`."""
-    kind = tokens[start].type.replace("_open", "_close")
-    return next(index for index in range(start, len(tokens)) if tokens[index].type == kind)
-
-
-def layout_table(tokens: Sequence[Token]) -> str:
-    """The tokens of one table as plain text: aligned columns, or where they are too wide a record for each row."""
-    rows: list[list[str]] = []
-    for token in tokens:
-        if token.type == "tr_open":
-            rows.append([])
-        elif token.type == "inline":
-            rows[-1].append("".join(_plain(child) for child in token.children or []))
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=False)]
-    if sum(widths) + 3 * (len(widths) - 1) > _WIDEST_TABLE:
-        return _records(rows)
-    lines = [
-        " | ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=False))
-        for row in rows
-    ]
-    lines.insert(1, "-+-".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _records(rows: Sequence[Sequence[str]]) -> str:
-    heads = rows[0]
-    if len(rows) == 1:
-        return "\n".join(heads)
-    records = [
-        "\n".join(f"{head}: {cell}".strip(": ") for head, cell in zip(heads, row, strict=False) if cell)
-        for row in rows[1:]
-    ]
-    return "\n\n".join(records)
-
-
-def _width(text: str) -> int:
-    """Columns of a terminal; a Chinese character takes two."""
-    return max(wcswidth(text), 0) or len(text)
-
-
-def _plain(token: Token) -> str:
-    if token.type.startswith("math_inline"):
-        return f"{token.markup}{token.content}{token.markup}"
-    return " " if token.type in ("softbreak", "hardbreak") else token.content
+    level = tokens[start].level
+    return next(
+        index
+        for index in range(start + 1, len(tokens))
+        if tokens[index].level == level and tokens[index].nesting < 0
+    )

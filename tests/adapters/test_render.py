@@ -13,7 +13,7 @@ from markdown_it.token import Token
 from telegram import MessageEntity
 
 from glmbot.delivery.code_files import code_files
-from glmbot.delivery.markdown import make_parser, with_dollars
+from glmbot.delivery.markdown import make_parser
 from glmbot.delivery.split import utf16_length
 from glmbot.messages import Action, Reply, ReplyState
 from glmbot_console.render import growth, printable
@@ -138,7 +138,7 @@ def letters_of(markdown: str, *, math: bool = True) -> str:
             elif token.content:
                 yield token.content
 
-    return only_letters("".join(of(parser.parse(with_dollars(markdown)))))
+    return only_letters("".join(of(parser.parse(markdown))))
 
 
 def only_letters(text: str) -> str:

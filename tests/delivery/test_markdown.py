@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmbot.delivery.code_files import code_files
-from glmbot.delivery.markdown import make_parser, may_link, with_dollars
+from glmbot.delivery.markdown import make_parser, may_link
 from glmbot.delivery.split import split_markdown, utf16_length
 from glmbot_telegram.render import fits
 
@@ -93,7 +93,7 @@ def test_no_markdown_takes_more_than_its_length_to_read(name: str) -> None:
     def cut(text: str) -> None:
         split_markdown(text, 3600, utf16_length, fits)
 
-    for work in (with_dollars, parser.parse, cut, code_files):
+    for work in (parser.parse, cut, code_files):
         short, long = HOSTILE[name](2_000), HOSTILE[name](8_000)
         fits.cache_clear()
         before = spent(lambda work=work, text=short: work(text))
@@ -103,4 +103,4 @@ def test_no_markdown_takes_more_than_its_length_to_read(name: str) -> None:
 
 
 def test_forty_kilobytes_of_open_brackets_are_read_at_once() -> None:
-    assert spent(lambda: with_dollars("\\[" * 20_000)) < 0.5
+    assert spent(lambda: make_parser().parse("\\[" * 20_000)) < 0.5

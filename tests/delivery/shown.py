@@ -1,0 +1,78 @@
+"""What a reader sees of a Markdown answer on each platform, as plain text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+from glmbot.messages import Reply, ReplyState
+from glmbot_console.render import printable
+from glmbot_discord.delivery import ChannelOutlet
+from glmbot_discord.render import render as to_discord
+from glmbot_telegram.delivery import TelegramOutlet
+from glmbot_telegram.render import render as to_telegram
+from glmbot_web.render import to_html
+
+__all__ = ["SHOWN", "cut_for", "is_within", "letters"]
+
+_CODE = re.compile(
+    r"```[^\n]*\n(?P<block>.*?)\n(?:> )*```|(?P<ticks>`{1,2})(?!`)(?P<span>.+?)(?<!`)(?P=ticks)(?!`)",
+    re.DOTALL,
+)
+
+
+class _Text(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("start", "value"):
+                self.text += f" {value} "
+
+
+def cut_for(outlet: type[TelegramOutlet | ChannelOutlet], markdown: str) -> list[str]:
+    """The pieces that one answer makes there."""
+    return [piece.text for piece in object.__new__(outlet).cut(Reply(markdown, ReplyState.FINAL))]
+
+
+def _discord(markdown: str) -> str:
+    """As the client shows it: escapes undone, save in code."""
+    out: list[str] = []
+    end = 0
+    content = to_discord(markdown)
+    for match in _CODE.finditer(content):
+        out += [_unescaped(content[end : match.start()]), match["block"] or match["span"] or ""]
+        end = match.end()
+    return "".join([*out, _unescaped(content[end:])])
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([^0-9A-Za-z\s])", r"\1", text)
+
+
+SHOWN: dict[str, Callable[[str], str]] = {
+    "telegram": lambda markdown: to_telegram(markdown)[0],
+    "discord": _discord,
+    "page": lambda markdown: _Text(to_html(markdown)).text,
+    "terminal": printable,
+}
+
+
+def letters(text: str) -> str:
+    """What words are made of, however it is drawn: a formula's 𝑥 is an x."""
+    return "".join(char for char in unicodedata.normalize("NFKC", text) if char.isalnum())
+
+
+def is_within(words: str, shown: str) -> bool:
+    """Whether all of it stands there, in its order."""
+    rest = iter(shown)
+    return all(char in rest for char in words)
