@@ -122,8 +122,8 @@ inline bytes low_nibbles(bytes v) { for (auto& b : v.v) b &= 15; return v; }
 inline bytes high_nibbles(bytes v) { for (auto& b : v.v) b = (uint8_t)b >> 4; return v; }
 inline bytes from_the_middle(bytes v) { for (auto& b : v.v) b ^= (int8_t)0x80; return v; }
 inline void keep(i16& sums, int pass, const bytes& x, const bytes& y) {
-  (pass ? sums.c : sums.a) = i4{x.sums[0], x.sums[1], x.sums[2], x.sums[3]};
-  (pass ? sums.d : sums.b) = i4{y.sums[0], y.sums[1], y.sums[2], y.sums[3]};
+  (pass ? sums.c : sums.a) = load_int4(x.sums);
+  (pass ? sums.d : sums.b) = load_int4(y.sums);
 }
 #endif
 

@@ -26,7 +26,7 @@ inline f16 from_int(i16 v) { return __builtin_convertvector(v, f16); }
 inline i16 to_int(f16 v) { return __builtin_convertvector(v, i16); }
 inline int sum(i16 v) {
   int total = 0;
-  for (int lane = 0; lane < kLanes; lane++) total += v[lane];
+  for (int lane = 0; lane < 16; lane++) total += v[lane];
   return total;
 }
 // 2^n of whole numbers.
