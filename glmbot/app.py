@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points, version
-from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
 from glmbot.config import CORE_SECTIONS, Configuration, StoreSection, TracingSection, secrets_in
 from glmbot.dialogue.access import Access
@@ -20,9 +19,7 @@ from glmbot.dialogue.administration import Reloaded
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
 from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.words import read_words
-from glmbot.engine.base import Engine, Precision, Sampling
-from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.engine.remote import RemoteEngine, RemoteEngineSettings
+from glmbot.engine.base import Engine, Sampling
 from glmbot.errors import ConfigError, GlmbotError
 from glmbot.logs import set_up_logging
 from glmbot.messages import Adapter, UserKey
@@ -30,17 +27,17 @@ from glmbot.platforms import Platforms, check, keep_running
 from glmbot.store.base import Store
 from glmbot.store.sealed import sealed
 from glmbot.store.sqlite import SqliteStore
+from glmbot.tokens import read_secret
 from glmbot.tracing import start_tracing
 from glmbot.watchdog import Watchdog
 
 __all__ = [
     "adapter_settings",
+    "adapters",
     "dialogue_for",
-    "engine_settings",
+    "moderation",
     "open_store",
-    "remote_settings",
     "run",
-    "start_engine",
 ]
 
 _log = logging.getLogger(__name__)
@@ -53,13 +50,13 @@ _NEED_A_RESTART = ("model", "remote", "store", "tracing")
 
 def adapter_settings() -> dict[str, type[BaseModel]]:
     """The settings model of every adapter whose library is installed, by entry-point name."""
-    return {name: adapter.Settings for name, adapter in _adapters().items()}
+    return {name: adapter.Settings for name, adapter in adapters().items()}
 
 
 def open_store(configuration: Configuration) -> Store:
     """The configured store, not yet opened. Raises ConfigError when its library is missing or a key is none."""
     section = configuration.store
-    keys = _secret("store", "encryption_key", section.encryption_key, section.encryption_key_file).split()
+    keys = read_secret("store", "encryption_key", section.encryption_key, section.encryption_key_file).split()
     try:
         return sealed(_bare_store(section), keys)
     except ValueError as error:
@@ -84,71 +81,6 @@ def _bare_store(section: StoreSection) -> Store:
         )
     except ValueError as error:
         raise ConfigError(f"[store] url: {error}") from error
-
-
-def engine_settings(configuration: Configuration) -> LocalEngineSettings:
-    section = configuration.model
-    return LocalEngineSettings(
-        folder=section.path,
-        device=section.device,
-        precision=None if section.precision == "auto" else Precision(section.precision),
-        context_length=section.context_length,
-        cache_tokens=section.cache_tokens,
-        max_batch=section.max_batch,
-        queue_limit=section.queue_limit,
-        prefill_tokens=section.prefill_tokens,
-        threads=section.threads,
-        prefix_folder=section.prefix_path,
-    )
-
-
-def remote_settings(configuration: Configuration) -> RemoteEngineSettings:
-    """Raises ConfigError."""
-    section, model = configuration.remote, configuration.model
-    if section.interface == "completions" and section.tokenizer is None:
-        raise ConfigError(
-            '[remote] tokenizer is missing: name a folder of the served model, or set interface = "chat"'
-        )
-    return RemoteEngineSettings(
-        servers=section.servers,
-        tokenizer=section.tokenizer if section.interface == "completions" else None,
-        model=section.model,
-        api_key=_secret("remote", "api_key", section.api_key, section.api_key_file),
-        context_length=model.context_length,
-        parallel=section.parallel,
-        queue_limit=model.queue_limit,
-        connect_s=section.connect_s,
-        first_token_s=section.first_token_s,
-        next_token_s=section.next_token_s,
-        patience_s=section.patience_s,
-    )
-
-
-def _secret(section: str, name: str, value: SecretStr | None, file: Path | None) -> str:
-    """A secret that may also stand in a file of its own. Raises ConfigError when that can't be read."""
-    if value is not None and value.get_secret_value():
-        return value.get_secret_value()
-    if file is None:
-        return ""
-    try:
-        return file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"[{section}] {name}_file {file}: {error}") from error
-
-
-async def start_engine(
-    configuration: Configuration, on_progress: Callable[[float], None] | None = None
-) -> Engine:
-    """The local engine, or with servers in [remote] the remote one.
-
-    Raises ConfigError, ModelFileError or PrecisionError.
-    """
-    if not configuration.remote.servers:
-        return await LocalEngine.start(engine_settings(configuration), on_progress)
-    engine = await RemoteEngine.start(remote_settings(configuration))
-    if on_progress is not None:
-        on_progress(1.0)
-    return engine
 
 
 def dialogue_for(
@@ -245,10 +177,10 @@ class _Running:
 
         Returns what must last as long as the process.
         """
-        makers = _adapters()
+        makers = adapters()
         # What can be known now is not said after minutes of loading.
         check(makers, self.configuration.adapters)
-        _moderation(self.configuration)
+        moderation(self.configuration)
         if self.configuration.tracing.endpoint:
             end = _start_tracing(self.configuration.tracing)
             stack.push_async_callback(asyncio.to_thread, end)
@@ -258,6 +190,9 @@ class _Running:
         await store.check()
         for warning in await store.warnings():
             _log.warning("%s", warning)
+        # Importing torch takes seconds, and what is refused above needs none of it.
+        from glmbot.engines import start_engine
+
         self._engine = await start_engine(self.configuration, on_progress)
         stack.push_async_callback(self._engine.close)
         reload = self.reload if self._read_again is not None else None
@@ -289,7 +224,7 @@ class _Running:
             # What runs is still the old one, and the next comparison must say so again.
             new = replace(new, **{name: getattr(old, name) for name in waiting})
             parts = _dialogue_parts(new, self._engine)
-            check(_adapters(), new.adapters, old.adapters)
+            check(adapters(), new.adapters, old.adapters)
             self._dialogue.reconfigure(parts.access, parts.settings, parts.moderation)
         except (GlmbotError, ValueError) as error:
             return Reloaded(error=str(error))
@@ -352,11 +287,12 @@ def _dialogue_parts(configuration: Configuration, engine: Engine) -> _DialoguePa
             source_per_hour=limits.source_per_hour,
             strangers_per_hour=limits.strangers_per_hour,
         ),
-        _moderation(configuration),
+        moderation(configuration),
     )
 
 
-def _moderation(configuration: Configuration) -> Moderation:
+def moderation(configuration: Configuration) -> Moderation:
+    """Raises ConfigError for a word list that can't be read."""
     section = configuration.moderation
     words: list[str] = []
     if section.words_file is not None:
@@ -367,7 +303,8 @@ def _moderation(configuration: Configuration) -> Moderation:
     return Moderation(words, section.command, section.timeout_s, section.refuse_on_failure)
 
 
-def _adapters() -> Mapping[str, Any]:
+def adapters() -> Mapping[str, Any]:
+    """The class of every adapter whose library is installed, by entry-point name."""
     found: dict[str, Any] = {}
     for entry in entry_points(group=_GROUP):
         try:

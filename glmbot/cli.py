@@ -189,8 +189,12 @@ def models(
 
 @app.command()
 def check(config: Annotated[Path, typer.Argument(help="Configuration file.")] = _CONFIG) -> None:
-    """Read the configuration and say what is wrong with it."""
+    """Read the configuration and say what is wrong with it, without starting anything."""
     configuration = _load(config)
+    from glmbot.preflight import complaints
+
+    if found := complaints(configuration):
+        raise ConfigError("\n".join([f"{config}:", *found]))
     names = ", ".join(configuration.adapters) or "none yet"
     _err.print(f"{config}: in order. Platforms: {names}", style="green", markup=False, soft_wrap=True)
 

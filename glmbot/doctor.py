@@ -8,17 +8,19 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glmbot.app import engine_settings, open_store, remote_settings
+from glmbot.app import open_store
 from glmbot.config import Configuration
 from glmbot.dialogue.words import read_words
 from glmbot.engine.placement import free_memory, parse_devices
 from glmbot.engine.precision import checkpoint_precision, default_precision
 from glmbot.engine.remote import RemoteEngine
 from glmbot.engine.runner import LEAST_CACHE_TOKENS
+from glmbot.engines import engine_settings, remote_settings
 from glmbot.errors import GlmbotError, StoreError
 from glmbot.memory import memory_needed
 from glmbot.models.registry import load
 from glmbot.native.library import VARIABLE, loaded
+from glmbot.preflight import complaints
 
 __all__ = ["Finding", "examine"]
 
@@ -34,6 +36,7 @@ class Finding:
 
 async def examine(configuration: Configuration) -> Sequence[Finding]:
     """Look at everything without starting anything; nothing here raises."""
+    refused = await asyncio.to_thread(complaints, configuration)
     findings = [await _store(configuration)]
     if configuration.remote.servers:
         findings += await _servers(configuration)
@@ -44,7 +47,9 @@ async def examine(configuration: Configuration) -> Sequence[Finding]:
     findings += _tokens(configuration)
     findings += _advice(configuration)
     findings += _moderation(configuration)
-    return findings
+    # What the configuration alone shows is said once, with its key.
+    findings = [each for each in findings if each.ok or not any(each.words in line for line in refused)]
+    return [*(Finding("configuration", False, line) for line in refused), *findings]
 
 
 async def _store(configuration: Configuration) -> Finding:
@@ -173,7 +178,4 @@ def _tokens(configuration: Configuration) -> list[Finding]:
                 f"the token file can be read by others: chmod 600 {file}" if loose else "a token file is set"
             )
             findings.append(Finding(name, not loose, words))
-        else:
-            words = f"no token: set GLMBOT_{name.upper()}__TOKEN or [{name}] token_file"
-            findings.append(Finding(name, False, words))
     return findings

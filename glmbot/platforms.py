@@ -19,7 +19,7 @@ from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.messages import Adapter, Dialogue
 from glmbot.tokens import TokenSettings
 
-__all__ = ["Platforms", "check", "keep_running"]
+__all__ = ["Platforms", "check", "check_settings", "keep_running"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,13 +40,21 @@ def check(
     Raises AdapterError.
     """
     for name, settings in wanted.items():
-        if running is not None and running.get(name) == settings:
-            continue
-        if isinstance(settings, TokenSettings):
-            settings.read_token(name)
-        look = getattr(makers[name], "check", None)
-        if look is not None:
-            look(settings, None if running is None else running.get(name))
+        if running is None or running.get(name) != settings:
+            _check(makers, name, settings, None if running is None else running.get(name))
+
+
+def check_settings(makers: Makers, name: str, settings: BaseModel) -> None:
+    """The same of one platform, but for what it takes from the machine (a port), which it may have already."""
+    _check(makers, name, settings, settings)
+
+
+def _check(makers: Makers, name: str, settings: BaseModel, running: BaseModel | None) -> None:
+    if isinstance(settings, TokenSettings):
+        settings.read_token(name)
+    look = getattr(makers[name], "check", None)
+    if look is not None:
+        look(settings, running)
 
 
 async def keep_running(

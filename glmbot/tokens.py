@@ -1,4 +1,4 @@
-"""Where a platform's token comes from: the environment or the configuration, or a file of its own."""
+"""Where tokens and keys come from: the environment or the configuration, or files of their own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from glmbot.errors import PlatformRefused
+from glmbot.errors import ConfigError, PlatformRefused
 
-__all__ = ["TokenSettings"]
+__all__ = ["TokenSettings", "read_secret"]
 
 _LONGEST = 1000
 
@@ -40,6 +40,18 @@ class TokenSettings(BaseModel):
         except ValueError as error:
             raise PlatformRefused(f"[{section}] token_file {self.token_file} is no text") from error
         return _only(text, f"[{section}] token_file {self.token_file}")
+
+
+def read_secret(section: str, name: str, value: SecretStr | None, file: Path | None) -> str:
+    """A secret that may also stand in a file of its own. Raises ConfigError when that can't be read."""
+    if value is not None and value.get_secret_value():
+        return value.get_secret_value()
+    if file is None:
+        return ""
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"[{section}] {name}_file {file}: {error}") from error
 
 
 def _only(text: str, place: str) -> str:

@@ -39,7 +39,16 @@ from glmbot.models.glm.family import register_glm
 from glmbot.models.positions import CausalPositions, PositionScheme
 from glmbot.models.text_growth import refuse_growing_tokenizer
 
-__all__ = ["LoadedModel", "ModelShape", "empty_module", "load", "load_tokenizer", "model_shape", "opening"]
+__all__ = [
+    "LoadedModel",
+    "ModelShape",
+    "check_folder",
+    "empty_module",
+    "load",
+    "load_tokenizer",
+    "model_shape",
+    "opening",
+]
 
 
 _log = logging.getLogger(__name__)
@@ -131,6 +140,12 @@ def _load(folder: Path, attention: str, prefix: Path | None) -> LoadedModel:
         stop_tokens=talk.stop_tokens,
         generation_defaults=talk.generation_defaults,
     )
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ModelFileError for what its config.json alone shows."""
+    with opening(folder):
+        _read_config(folder)
 
 
 def load_tokenizer(folder: Path) -> FamilyTokenizer:

@@ -212,10 +212,12 @@ def test_what_is_wrong_is_said_in_one_paragraph(
 def test_check_and_doctor_say_what_is_in_order_and_what_is_not(tiny_model: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(f"[telegram]\n[web]\n[model]\npath = '{tiny_model}'\n")
-    assert glmbot("check", str(config), cwd=tmp_path).returncode == 0
+    refused = glmbot("check", str(config), cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "no token; set GLMBOT_TELEGRAM__TOKEN" in refused.stderr
     sick = glmbot("doctor", "--config", str(config), cwd=tmp_path)
     assert sick.returncode == 1
-    assert "FAIL telegram: no token" in sick.stderr
+    assert "FAIL configuration: [telegram] no token" in sick.stderr
     assert "FAIL access: nobody is named on telegram" in sick.stderr
     assert "glmbot pair CODE --admin" in sick.stderr
     assert "ok   memory" in sick.stderr

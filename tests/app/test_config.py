@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import REPOSITORY
-from glmbot.app import adapter_settings, remote_settings
+from glmbot.app import adapter_settings
 from glmbot.config import CORE_SECTIONS, Configuration, load_configuration, secrets_of
 from glmbot.config_example import example_toml
+from glmbot.engines import remote_settings
 from glmbot.errors import ConfigError
 from glmbot.setup import ask_configuration
 

@@ -11,15 +11,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from glmbot.app import (
-    adapter_settings,
-    dialogue_for,
-    engine_settings,
-    open_store,
-    remote_settings,
-    start_engine,
-)
+from glmbot.app import adapter_settings, dialogue_for, open_store
 from glmbot.config import CORE_SECTIONS, Configuration, load_configuration
+from glmbot.engines import engine_settings, remote_settings, start_engine
 from glmbot.errors import GlmbotError
 from glmbot.messages import Completion, UserKey
 from glmbot.store.base import Store

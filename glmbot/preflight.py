@@ -1,0 +1,74 @@
+"""What is wrong with a configuration, as far as that can be known without starting anything or asking a network.
+
+For `glmbot check`, which names all of it at once. What starts refuses the same things, one at a time, by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from glmbot.app import adapters, moderation, open_store
+from glmbot.config import Configuration
+from glmbot.errors import GlmbotError
+from glmbot.platforms import check_settings
+
+__all__ = ["complaints"]
+
+
+def complaints(configuration: Configuration) -> list[str]:
+    """One line for each fault; none when all is well. A port that is taken is none: the bot itself may have it."""
+    return list(dict.fromkeys(_complaints(configuration)))
+
+
+def _complaints(configuration: Configuration) -> Iterator[str]:
+    makers = adapters()
+    for name, settings in configuration.adapters.items():
+        yield from _said(partial(check_settings, makers, name, settings))
+    yield from _engine(configuration)
+    yield from _said(lambda: open_store(configuration))
+    if configuration.store.kind == "sqlite":
+        yield from _unwritable("[store] path", configuration.store.path)
+    else:
+        yield from _unwritable("[store] journal_path", configuration.store.journal_path)
+    yield from _said(lambda: moderation(configuration))
+
+
+def _engine(configuration: Configuration) -> Iterator[str]:
+    from glmbot.engines import remote_settings
+    from glmbot.models.registry import check_folder
+
+    section = configuration.model
+    if section.max_answer_tokens >= section.context_length:
+        yield (
+            f"[model] max_answer_tokens is {section.max_answer_tokens}, and context_length"
+            f" {section.context_length}; leave room for the question"
+        )
+    if configuration.remote.servers:
+        yield from _said(lambda: remote_settings(configuration))
+        folder = configuration.remote.tokenizer if configuration.remote.interface == "completions" else None
+        if folder is not None:
+            yield from (f"[remote] tokenizer: {words}" for words in _said(lambda: check_folder(folder)))
+        return
+    yield from (f"[model] path: {words}" for words in _said(lambda: check_folder(section.path)))
+    prefix = section.prefix_path
+    if prefix is not None and not prefix.is_dir():
+        yield f"[model] prefix_path: {prefix}: there is no such folder"
+
+
+def _said(ask: Callable[[], object]) -> Iterator[str]:
+    try:
+        ask()
+    except GlmbotError as error:
+        yield str(error)
+
+
+def _unwritable(key: str, path: Path) -> Iterator[str]:
+    """The file may be there, or be made in its folder, or that in the nearest folder that is there."""
+    place = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
+    if path.is_dir():
+        yield f"{key}: {path} is a folder, and must be a file"
+    elif not os.access(place, os.W_OK) or (place != path and not place.is_dir()):
+        yield f"{key}: {path} can't be written: {place} does not let us"
