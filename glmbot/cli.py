@@ -216,25 +216,57 @@ def doctor(config: _ConfigOption = None) -> None:
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = _CONFIG,
     example: Annotated[bool, typer.Option(help="Print the commented example of everything.")] = False,
+    language: Annotated[str, typer.Option(help="en or zh; else that of this terminal.")] = "",
 ) -> None:
     """Ask a few questions and write a configuration."""
     from glmbot.app import adapter_settings
     from glmbot.config_example import example_toml
-    from glmbot.setup import ask_configuration
 
     if example:
         typer.echo(example_toml(adapter_settings()), nl=False)
         return
-    if path.exists() and not typer.confirm(f"{path} exists. Replace it?"):
+    from glmbot import i18n
+    from glmbot.setup import ask_configuration
+    from glmbot.setup_checks import Network
+
+    _refuse_unwritable(path)
+    spoken = i18n.choose_language(language, *(os.environ.get(name, "") for name in _LOCALES))
+    if path.exists() and not typer.confirm(i18n.text(spoken, "setup.replace", file=path)):
         raise typer.Exit(1)
-    answers = ask_configuration(typer.prompt, typer.confirm)
+    answers = ask_configuration(_Terminal(), Network(), path, spoken)
     for file, secret in answers.secrets.items():
         _write_private(path.parent / file, secret)
     _write_private(path, answers.toml)
     _load(path)
-    _err.print(f"Wrote {path}. Start with: glmbot run --config {path}", style="green", markup=False)
+    _err.print(i18n.text(spoken, "setup.wrote", file=path), style="green", markup=False, soft_wrap=True)
     for line in answers.next_steps:
         _err.print(line, markup=False, soft_wrap=True)
+
+
+_LOCALES = ("LC_ALL", "LC_MESSAGES", "LANG")
+
+
+class _Terminal:
+    """See `glmbot.setup.Terminal`."""
+
+    def ask(self, question: str, default: str = "", *, hidden: bool = False) -> str:
+        return str(typer.prompt(question, default=default, hide_input=hidden, show_default=bool(default)))
+
+    def confirm(self, question: str, *, default: bool) -> bool:
+        return typer.confirm(question, default=default)
+
+    def say(self, words: str) -> None:
+        typer.echo(words)
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Before all questions, not after them."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.absolute().parent}; make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(f"{path} can't be written: {path.absolute().parent} does not let us")
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -509,6 +509,9 @@ class Adapter(Protocol):
     An adapter may have a static method `check(settings, running)` that raises AdapterError for what can be known
     without any network: a port that is taken, a setting that contradicts another. It is called before the model is
     loaded, and again when the configuration is read again; `running` are the settings that hold then, else None.
+
+    And a static method `async identify(settings)` that returns the name of the bot whose token it is, and raises
+    AdapterError; `glmbot init` asks it.
     """
 
     Settings: ClassVar[type[BaseModel]]

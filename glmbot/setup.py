@@ -1,31 +1,64 @@
-"""The questions of `glmbot init`, and the configuration that their answers make."""
+"""The questions of `glmbot init`, and the configuration that their answers make.
+
+Nothing is taken that could not be run: what is wrong with an answer is said, and it is asked for again. What only
+a network can tell (a token, a server) may be kept although nobody answers.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
+from glmbot import i18n
+from glmbot.errors import AdapterError, ConfigError, GlmbotError, PlatformRefused
 from glmbot.messages import UserKey
 
-__all__ = ["Answers", "ask_configuration"]
+__all__ = ["Answers", "Outside", "Terminal", "ask_configuration"]
 
 _TOKENS = {
-    "telegram": ("from @BotFather", re.compile(r"\d{6,}:[A-Za-z0-9_-]{30,}")),
-    "discord": (
-        "from https://discord.com/developers/applications",
-        re.compile(r"[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{20,}"),
-    ),
+    "telegram": re.compile(r"\d{6,}:[A-Za-z0-9_-]{30,}"),
+    "discord": re.compile(r"[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{20,}"),
 }
-_DEMO_MODEL = ".glmbot/models/smollm2-135m-instruct"
-_STEPS = {
-    "telegram": "Then send your Telegram bot /start: it tells you a code, and `glmbot pair CODE --admin` makes you"
-    " its administrator.",
-    "discord": "On Discord, write to the bot directly: it tells you a code for `glmbot pair CODE --admin`.",
-}
+_TITLES = {"telegram": "Telegram", "discord": "Discord"}
+_DEMO_MODEL = Path(".glmbot/models/smollm2-135m-instruct")
+_REDIS = "redis://127.0.0.1:6379/0"
+_KEY_FILE = "remote.key"
+
+
+class Terminal(Protocol):
+    def ask(self, question: str, default: str = "", *, hidden: bool = False) -> str: ...
+
+    def confirm(self, question: str, *, default: bool) -> bool: ...
+
+    def say(self, words: str) -> None: ...
+
+
+class Outside(Protocol):
+    """What the answers are held against."""
+
+    def taken(self, port: int) -> str:
+        """Why this port can't be listened on; "" when it can."""
+        ...
+
+    def servers(self) -> Sequence[str]:
+        """Addresses of model servers that answer on this machine."""
+        ...
+
+    def served(self, server: str, key: str) -> Sequence[str]:
+        """Names of the server's models. Raises ConfigError."""
+        ...
+
+    def bot(self, platform: str, token: str, proxy: str) -> str:
+        """Whose token it is. Raises PlatformRefused for a wrong one, AdapterError when nobody answers."""
+        ...
+
+    def store(self, url: str) -> None:
+        """Raises ConfigError for what is no address, StoreError when nobody answers."""
+        ...
 
 
 @dataclass(slots=True)
@@ -37,76 +70,184 @@ class Answers:
     next_steps: list[str] = field(default_factory=list[str])
 
 
-def ask_configuration(ask: Callable[..., Any], confirm: Callable[..., bool]) -> Answers:
-    """`ask` takes a question, `default=` and `hide_input=`; `confirm` a question and `default=`."""
-    answers = Answers()
-    model = _ask_model(ask)
-    sections = [f"[model]\npath = {_toml(model)}\n"]
-    admins: list[str] = []
-    platforms: list[str] = []
-    if confirm("A web page on this machine?", default=True):
-        port = _ask_port(ask)
-        platforms.append(f"[web]\nport = {port}\nadmin = true\n")
-        answers.next_steps.append(
-            f"The page will be at http://127.0.0.1:{port}, the operator's at http://127.0.0.1:{port}/admin"
-        )
-    for name, title in (("telegram", "Telegram"), ("discord", "Discord")):
-        if confirm(f"A {title} bot?", default=False):
-            file = f"{name}.token"
-            token = _ask_token(ask, name, title)
-            if token:
-                answers.secrets[file] = token
+def ask_configuration(terminal: Terminal, outside: Outside, file: Path, language: str) -> Answers:
+    """`file` is where the configuration will stand. Raises whatever the terminal raises when it ends."""
+    return _Asking(terminal, outside, file, language).ask()
+
+
+class _Asking:
+    def __init__(self, terminal: Terminal, outside: Outside, file: Path, language: str) -> None:
+        self._terminal = terminal
+        self._outside = outside
+        self._folder = file.absolute().parent
+        self._language = language
+        self._answers = Answers()
+        self._option = "" if file == Path("config.toml") else f" --config {file}"
+
+    def ask(self) -> Answers:
+        self._say("setup.intro")
+        sections = [self._model()]
+        platforms: list[str] = []
+        admins: list[str] = []
+        self._next("setup.then_run", option=self._option)
+        if self._confirm("setup.web", default=True):
+            port = self._port()
+            platforms.append(f"[web]\nport = {port}\nadmin = true\n")
+            self._next("setup.then_page", port=port)
+        for platform in _TOKENS:
+            if self._confirm("setup.platform", default=False, platform=_TITLES[platform]):
+                platforms.append(self._platform(platform))
+                admin = self._admin(platform)
+                admins += admin
+                if not admin:
+                    self._next(f"setup.then_{platform}", option=self._option)
+        if self._confirm("setup.redis", default=False):
+            sections.append(f'[store]\nkind = "redis"\nurl = {_toml(self._redis())}\n')
+        sections.append(f"[access]\nadmins = {json.dumps(admins)}\n")
+        self._answers.toml = "\n".join([*sections, *platforms])
+        return self._answers
+
+    # ---- the model ---------------------------------------------------------------------------------------------
+
+    def _model(self) -> str:
+        found = self._outside.servers()
+        if found:
+            self._say("setup.servers_found", servers=", ".join(found))
+        if self._confirm("setup.remote", default=False):
+            return self._remote(found[0] if found else "http://127.0.0.1:11434/v1")
+        folder = self._model_folder()
+        return f"[model]\npath = {_toml(str(folder))}\n"
+
+    def _model_folder(self) -> Path:
+        while True:
+            given = Path(self._ask("setup.model", str(_DEMO_MODEL))).expanduser()
+            if (given / "config.json").is_file():
+                break
+            if given == _DEMO_MODEL and not given.exists():
+                self._answers.next_steps.append(self._text("setup.then_pull"))
+                break
+            self._say("setup.no_folder" if not given.exists() else "setup.no_model", folder=given)
+        # A relative path in the file counts from its folder, not from where this is asked.
+        return given if self._folder == Path.cwd() else given.absolute()
+
+    def _remote(self, proposed: str) -> str:
+        while True:
+            server = self._ask("setup.server", proposed).rstrip("/")
+            if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", server):
+                self._say("setup.no_server", given=server)
+                continue
+            key = self._ask("setup.key", "", hidden=True)
+            try:
+                names = self._outside.served(server, key)
+            except ConfigError as error:
+                self._say("setup.no_answer", words=error)
+                if not self._confirm("setup.keep", default=False):
+                    continue
+                names = []
+            break
+        if names:
+            self._say("setup.served", models=", ".join(names))
+        model = self._ask("setup.which", names[0] if names else "")
+        lines = ["[remote]", f"servers = [{_toml(server)}]", 'interface = "chat"', f"model = {_toml(model)}"]
+        if key:
+            self._answers.secrets[_KEY_FILE] = key
+            lines.append(f"api_key_file = {_toml(_KEY_FILE)}")
+        return "\n".join(lines) + "\n"
+
+    # ---- the platforms -----------------------------------------------------------------------------------------
+
+    def _port(self) -> int:
+        while True:
+            given = self._ask("setup.port", "8080")
+            if not (given.isascii() and given.isdigit() and 0 < int(given[:6]) < 65536):
+                self._say("setup.no_port", given=given)
+            elif words := self._outside.taken(int(given)):
+                self._say("setup.taken", port=given, words=words)
             else:
-                answers.next_steps.append(f"Put the {title} token into {file} (chmod 600).")
-            platforms.append(f"[{name}]\ntoken_file = {_toml(file)}\n")
-            admin = _ask_admin(ask, name, title)
-            admins += admin
-            if not admin:
-                answers.next_steps.append(_STEPS[name])
-    if confirm("Keep the histories in a Redis server? (Otherwise they go into a file.)", default=False):
-        url = str(ask("Its address", default="redis://127.0.0.1:6379/0"))
-        sections.append(f'[store]\nkind = "redis"\nurl = {_toml(url)}\n')
-    sections.append(f"[access]\nadmins = {json.dumps(admins)}\n")
-    answers.toml = "\n".join([*sections, *platforms])
-    return answers
+                return int(given)
 
+    def _platform(self, platform: str) -> str:
+        name = f"{platform}.token"
+        lines = [f"[{platform}]", f"token_file = {_toml(name)}"]
+        token, proxy = self._token(platform)
+        if token:
+            self._answers.secrets[name] = token
+        else:
+            self._next("setup.then_token", platform=_TITLES[platform], file=self._folder / name)
+        if proxy:
+            lines.append(f"proxy = {_toml(proxy)}")
+        return "\n".join(lines) + "\n"
 
-def _ask_model(ask: Callable[..., Any]) -> str:
-    while True:
-        question = "Model folder (the default is the demo model)"
-        folder = Path(str(ask(question, default=_DEMO_MODEL))).expanduser()
-        if not folder.exists() or (folder / "config.json").is_file():
-            return str(folder)
-        ask(f"{folder} has no config.json, so it is no model folder. Enter: try again", default="")
+    def _token(self, platform: str) -> tuple[str, str]:
+        """The token and the proxy that it is used through. An empty token leaves it for later."""
+        proxy = ""
+        while True:
+            token = self._ask(f"setup.token_{platform}", "", hidden=True)
+            if not token:
+                return "", proxy
+            if not _TOKENS[platform].fullmatch(token):
+                self._say("setup.no_token", platform=_TITLES[platform])
+                continue
+            while True:
+                try:
+                    self._say("setup.bot", name=self._outside.bot(platform, token, proxy))
+                    return token, proxy
+                except PlatformRefused as error:
+                    self._say("setup.refused", words=error)
+                    break
+                except AdapterError as error:
+                    self._say("setup.no_answer", words=error)
+                    given = self._proxy()
+                    if not given:
+                        return token, proxy
+                    proxy = given
 
+    def _proxy(self) -> str:
+        while True:
+            given = self._ask("setup.proxy", "")
+            if not given or re.fullmatch(r"https?://[^\s/@]+/?", given):
+                return given
+            self._say("setup.no_proxy", given=given)
 
-def _ask_port(ask: Callable[..., Any]) -> int:
-    while True:
-        given = str(ask("Its port", default=8080))
-        if given.isascii() and given.isdigit() and int(given) < 65536:
-            return int(given)
+    def _admin(self, platform: str) -> list[str]:
+        while True:
+            given = self._ask("setup.admin", "", platform=_TITLES[platform])
+            if not given:
+                return []
+            try:
+                return [str(UserKey.parse(f"{platform}:{given}"))]
+            except ValueError:
+                self._say("setup.no_id", given=given)
 
+    def _redis(self) -> str:
+        while True:
+            url = self._ask("setup.redis_url", _REDIS)
+            try:
+                self._outside.store(url)
+                return url
+            except ConfigError as error:
+                self._say("setup.no_answer", words=error)
+            except GlmbotError as error:
+                self._say("setup.no_answer", words=error)
+                if self._confirm("setup.keep", default=False):
+                    return url
 
-def _ask_token(ask: Callable[..., Any], platform: str, title: str) -> str:
-    """What has not the form of a token is asked for again; empty leaves it for later."""
-    where, form = _TOKENS[platform]
-    while True:
-        given = str(ask(f"The {title} token, {where} (empty: later)", default="", hide_input=True)).strip()
-        if not given or form.fullmatch(given):
-            return given
+    # ---- words -------------------------------------------------------------------------------------------------
 
+    def _ask(self, key: str, default: str, *, hidden: bool = False, **values: object) -> str:
+        return self._terminal.ask(self._text(key, **values), default, hidden=hidden).strip()
 
-def _ask_admin(ask: Callable[..., Any], platform: str, title: str) -> list[str]:
-    while True:
-        given = str(
-            ask(f"Your numeric {title} id (empty: pair yourself later with a code)", default="")
-        ).strip()
-        if not given:
-            return []
-        try:
-            return [str(UserKey.parse(f"{platform}:{given}"))]
-        except ValueError:
-            continue
+    def _confirm(self, key: str, *, default: bool, **values: object) -> bool:
+        return self._terminal.confirm(self._text(key, **values), default=default)
+
+    def _say(self, key: str, **values: object) -> None:
+        self._terminal.say(self._text(key, **values))
+
+    def _next(self, key: str, **values: object) -> None:
+        self._answers.next_steps.append(self._text(key, **values))
+
+    def _text(self, key: str, **values: object) -> str:
+        return i18n.text(self._language, key, **values)
 
 
 def _toml(text: str) -> str:

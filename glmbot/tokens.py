@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from glmbot.errors import ConfigError, PlatformRefused
 
 __all__ = ["TokenSettings", "read_secret"]
 
 _LONGEST = 1000
+
+
+def _check_proxy(proxy: SecretStr | None) -> SecretStr | None:
+    address = "" if proxy is None else proxy.get_secret_value()
+    if address and (urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname):
+        raise ValueError("a proxy is an address such as http://127.0.0.1:7890")
+    return proxy
 
 
 class TokenSettings(BaseModel):
@@ -22,6 +34,23 @@ class TokenSettings(BaseModel):
         default=None, description="Better in the environment (GLMBOT_SECTION__TOKEN), or in token_file."
     )
     token_file: Path | None = Field(default=None, description="A file with the token alone in it.")
+    proxy: Annotated[SecretStr | None, AfterValidator(_check_proxy)] = Field(
+        default=None,
+        description="An HTTP proxy on the way to the platform, such as http://127.0.0.1:7890. None: that of"
+        " HTTPS_PROXY in the environment, if any.",
+    )
+
+    def proxy_for(self, url: str) -> str | None:
+        """The proxy for requests to this address; loopback and NO_PROXY need none of the environment's."""
+        if self.proxy is not None:
+            return self.proxy.get_secret_value() or None
+        parts = urlsplit(url)
+        if not parts.hostname or parts.hostname == "localhost" or proxy_bypass(parts.hostname):
+            return None
+        with suppress(ValueError):
+            if ip_address(parts.hostname).is_loopback:
+                return None
+        return getproxies().get(parts.scheme)
 
     def read_token(self, section: str) -> str:
         """Raises PlatformRefused that says where a token may come from."""

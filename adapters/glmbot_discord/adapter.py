@@ -87,22 +87,22 @@ class DiscordAdapter:
         self._closing = False
         self._client: _Client
 
+    @staticmethod
+    async def identify(settings: DiscordSettings) -> str:
+        """See `glmbot.messages.Adapter`. Raises AdapterError."""
+        _set_addresses(settings)
+        client = discord.Client(intents=discord.Intents.none(), proxy=settings.proxy_for(Route.BASE))
+        await _log_in(client, settings)
+        try:
+            return str(client.user)
+        finally:
+            await client.close()
+
     async def start(self) -> None:
         settings = self._settings
-        if settings.api_base_url:
-            # discord.py knows one REST base and one gateway a process, as class attributes.
-            Route.BASE = settings.api_base_url.rstrip("/")
-        if settings.gateway_url:
-            DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway_url)
+        _set_addresses(settings)
         self._client = (_ShardedClient if settings.shards > 1 else _Client)(self, settings)
-        try:
-            await self._client.login(settings.read_token(PLATFORM))
-        except discord.LoginFailure as error:
-            await self._client.close()
-            raise PlatformRefused("[discord] token: Discord does not know it") from error
-        except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
-            await self._client.close()
-            raise AdapterError(f"Discord: {error}"[:500]) from error
+        await _log_in(self._client, settings)
 
     async def run(self) -> None:
         """Both what hears and what answers end with whichever of them fails, so that both are started again."""
@@ -261,6 +261,28 @@ class DiscordAdapter:
         return "\n".join(dict.fromkeys(self._dialogue.text(each, key) for each in languages))
 
 
+def _set_addresses(settings: DiscordSettings) -> None:
+    """discord.py knows one REST base and one gateway a process, as class attributes."""
+    if settings.api_base_url:
+        Route.BASE = settings.api_base_url.rstrip("/")
+    if settings.gateway_url:
+        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway_url)
+
+
+async def _log_in(client: discord.Client, settings: DiscordSettings) -> None:
+    try:
+        await client.login(settings.read_token(PLATFORM))
+    except discord.LoginFailure as error:
+        await client.close()
+        raise PlatformRefused("[discord] token: Discord does not know it") from error
+    except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
+        await client.close()
+        words = f"Discord: {error}"[:500]
+        if not isinstance(error, discord.DiscordException):
+            words += "; a proxy goes into [discord] proxy, or into HTTPS_PROXY"
+        raise AdapterError(words) from error
+
+
 async def _acknowledged(answer: Awaitable[Any]) -> bool:
     """False when there is nothing to be answered any more. When another process of this bot was quicker there is,
     for that one may have died since; the store takes only one of both."""
@@ -284,6 +306,7 @@ class _Client(discord.Client):
             intents=intents,
             allowed_mentions=discord.AllowedMentions.none(),
             max_ratelimit_timeout=_LONGEST_QUIET_WAIT_S,
+            proxy=settings.proxy_for(Route.BASE),
             **options,
         )
         self.closing = False

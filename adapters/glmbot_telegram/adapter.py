@@ -26,7 +26,7 @@ from telegram import (
     BotCommandScopeChat,
     Update,
 )
-from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
+from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
 
 from glmbot.background import Background
 from glmbot.delivery.deliveries import Deliveries
@@ -108,14 +108,22 @@ class TelegramAdapter:
         if running is None or not running.webhook_url or running.webhook_port != settings.webhook_port:
             check_port(settings.webhook_host, settings.webhook_port)
 
+    @staticmethod
+    async def identify(settings: TelegramSettings) -> str:
+        """See `glmbot.messages.Adapter`. Raises AdapterError."""
+        bot = _bot(settings)
+        try:
+            await bot.initialize()
+            return f"@{bot.username}"
+        except TelegramError as error:
+            raise _refusal(settings, error) from error
+        finally:
+            with suppress(TelegramError):
+                await bot.shutdown()
+
     async def start(self) -> None:
         settings = self._settings
-        self._bot = Bot(
-            settings.read_token(PLATFORM),
-            base_url=f"{settings.api_base_url.rstrip('/')}/bot",
-            base_file_url=f"{settings.api_base_url.rstrip('/')}/file/bot",
-            request=BotApiRequest(),
-        )
+        self._bot = _bot(settings)
         try:
             await self._bot.initialize()
             if settings.webhook_url:
@@ -123,10 +131,8 @@ class TelegramAdapter:
             else:
                 await self._bot.delete_webhook(drop_pending_updates=False)
             await self._publish_commands()
-        except InvalidToken as error:
-            raise PlatformRefused("[telegram] token: Telegram does not know it; ask @BotFather") from error
         except TelegramError as error:
-            raise AdapterError(f"Telegram at {settings.api_base_url}: {error}") from error
+            raise _refusal(settings, error) from error
         _log.info("Telegram: @%s is listening", self._bot.username)
 
     async def run(self) -> None:
@@ -305,6 +311,25 @@ class TelegramAdapter:
                     # An administrator who has not spoken to the bot yet has no chat with it; and not every Bot
                     # API server has menus (the library takes its 404 for a wrong token).
                     _log.debug("Telegram: no menu for %s: %s", scope, error)
+
+
+def _bot(settings: TelegramSettings) -> Bot:
+    base = settings.api_base_url.rstrip("/")
+    return Bot(
+        settings.read_token(PLATFORM),
+        base_url=f"{base}/bot",
+        base_file_url=f"{base}/file/bot",
+        request=BotApiRequest(settings.proxy_for(base)),
+    )
+
+
+def _refusal(settings: TelegramSettings, error: TelegramError) -> AdapterError:
+    if isinstance(error, InvalidToken):
+        return PlatformRefused("[telegram] token: Telegram does not know it; ask @BotFather")
+    words = f"Telegram at {settings.api_base_url}: {error}"
+    if isinstance(error, NetworkError) and not isinstance(error, BadRequest):
+        words += "; a proxy goes into [telegram] proxy, or into HTTPS_PROXY"
+    return AdapterError(words)
 
 
 async def _endless(name: str, work: Coroutine[None, None, None]) -> None:

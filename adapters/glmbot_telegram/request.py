@@ -26,9 +26,15 @@ _LONGEST_REQUEST_S = 120.0
 
 
 class BotApiRequest(HTTPXRequest):
-    def __init__(self) -> None:
-        options = {"event_hooks": {"response": [_bound]}, "headers": {"Accept-Encoding": "identity"}}
-        super().__init__(connection_pool_size=32, pool_timeout=30, httpx_kwargs=options)
+    def __init__(self, proxy: str | None = None) -> None:
+        """proxy: http:// or https://, or none."""
+        # Which proxy is for this address was decided by whoever gives it.
+        options = {
+            "event_hooks": {"response": [_bound]},
+            "headers": {"Accept-Encoding": "identity"},
+            "trust_env": False,
+        }
+        super().__init__(connection_pool_size=32, pool_timeout=30, proxy=proxy, httpx_kwargs=options)
 
     async def do_request(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
         """Raises NetworkError for what is no answer of the Bot API, BadRequest for a file that is too large."""

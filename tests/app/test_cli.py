@@ -227,19 +227,28 @@ def test_check_and_doctor_say_what_is_in_order_and_what_is_not(tiny_model: Path,
     assert TOKEN not in well.stderr
 
 
-def test_init_asks_and_writes_what_can_be_run(tmp_path: Path) -> None:
+def test_init_asks_and_writes_what_can_be_run(tiny_model: Path, tmp_path: Path) -> None:
     token = "123456789:" + "A" * 35
-    stdin = f"models/x\ny\n99999\n8099\ny\nno token\n{token}\nAda\n777\nn\nn\n"
-    done = glmbot("init", cwd=tmp_path, stdin=stdin)
+    port = free_port()
+    stdin = f"n\n{tmp_path}\n{tiny_model}\ny\n99999\n{port}\ny\nno token\n{token}\n\nAda\n777\nn\nn\n"
+    away = {"GLMBOT_TELEGRAM__API_BASE_URL": f"http://127.0.0.1:{free_port()}", "LANG": "C.UTF-8"}
+    done = glmbot("init", cwd=tmp_path, stdin=stdin, **away)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "config.toml").read_text()
-    assert "port = 8099" in text
+    assert f"port = {port}" in text
     assert 'admins = ["telegram:777"]' in text
     assert (tmp_path / "telegram.token").read_text() == token
     for file in ("config.toml", "telegram.token"):
         assert (tmp_path / file).stat().st_mode & 0o777 == 0o600
     assert token not in text + done.stdout + done.stderr
     assert glmbot("check", cwd=tmp_path).returncode == 0
+
+
+def test_init_says_at_once_that_it_can_write_nothing_there(tmp_path: Path) -> None:
+    done = glmbot("init", str(tmp_path / "gone" / "config.toml"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "there is no folder" in done.stderr
+    assert not done.stdout
 
 
 async def test_people_and_histories_are_managed_from_a_terminal(tmp_path: Path) -> None:

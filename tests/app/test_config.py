@@ -14,7 +14,6 @@ from glmbot.config import CORE_SECTIONS, Configuration, load_configuration, secr
 from glmbot.config_example import example_toml
 from glmbot.engines import remote_settings
 from glmbot.errors import ConfigError
-from glmbot.setup import ask_configuration
 
 
 def load(tmp_path: Path, text: str, environment: dict[str, str] | None = None) -> Configuration:
@@ -115,18 +114,6 @@ def test_the_example_is_what_the_models_say_and_is_valid(tmp_path: Path) -> None
         for line in text.splitlines()
     )
     assert set(load(tmp_path, everything).adapters) == set(adapter_settings())
-
-
-def test_init_writes_what_check_accepts(tmp_path: Path) -> None:
-    answers = iter(["models/glm", 8081, "", "not a number", "123456", "redis://127.0.0.1/1"])
-    yes = iter([True, True, False, True])
-    written = ask_configuration(lambda *_, **__: next(answers), lambda *_, **__: next(yes))
-    configuration = load(tmp_path, written.toml)
-    assert written.secrets == {}
-    assert any("telegram.token" in step for step in written.next_steps)
-    assert configuration.store.kind == "redis"
-    assert configuration.access.admins == ["telegram:123456"]
-    assert set(configuration.adapters) == {"web", "telegram"}
 
 
 @given(st.text(max_size=200))

@@ -1,0 +1,109 @@
+"""What `glmbot init` holds the answers against: this machine's ports and servers, and the platforms themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, cast
+
+import aiohttp
+
+from glmbot.app import adapters, open_store
+from glmbot.config import load_configuration
+from glmbot.errors import AdapterError, ConfigError
+
+__all__ = ["Network"]
+
+# The ports that Ollama, llama.cpp's server, vLLM and LM Studio listen on unless told otherwise.
+_USUAL_PORTS = (11434, 8080, 8000, 1234)
+_LOOK_S = 1.0
+_WAIT_S = 10.0
+_IDENTIFY_S = 20.0
+_LARGEST_LIST = 1 << 20
+_MOST_NAMES = 20
+_LONGEST_NAME = 200
+
+
+class Network:
+    """See `glmbot.setup.Outside`."""
+
+    def __init__(self, usual_ports: Sequence[int] = _USUAL_PORTS) -> None:
+        self._usual_ports = usual_ports
+
+    def taken(self, port: int) -> str:
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
+
+    def servers(self) -> Sequence[str]:
+        addresses = [f"http://127.0.0.1:{port}/v1" for port in self._usual_ports]
+        answers = asyncio.run(_look(addresses))
+        return [address for address, well in zip(addresses, answers, strict=True) if well]
+
+    def served(self, server: str, key: str) -> Sequence[str]:
+        return asyncio.run(_models(server, key, _WAIT_S))
+
+    def bot(self, platform: str, token: str, proxy: str) -> str:
+        makers = adapters()
+        if platform not in makers:
+            raise AdapterError(f"its library is missing: pip install 'glmbot[{platform}]'")
+        wanted = {platform: {"token": token, **({"proxy": proxy} if proxy else {})}}
+        settings = load_configuration(None, {platform: makers[platform].Settings}, overrides=wanted)
+
+        async def identify() -> str:
+            try:
+                async with asyncio.timeout(_IDENTIFY_S):
+                    return await makers[platform].identify(settings.adapters[platform])
+            except TimeoutError as error:
+                raise AdapterError(f"nothing came within {_IDENTIFY_S:.0f} seconds") from error
+
+        return asyncio.run(identify())
+
+    def store(self, url: str) -> None:
+        wanted = {"store": {"kind": "redis", "url": url}}
+        opened = open_store(load_configuration(None, {}, {}, wanted))
+
+        async def look() -> None:
+            try:
+                await opened.open()
+            finally:
+                await opened.close()
+
+        asyncio.run(look())
+
+
+async def _look(addresses: Sequence[str]) -> list[bool]:
+    async def is_server(address: str) -> bool:
+        try:
+            return bool(await _models(address, "", _LOOK_S))
+        except ConfigError:
+            return False
+
+    return await asyncio.gather(*map(is_server, addresses))
+
+
+async def _models(server: str, key: str, timeout_s: float) -> list[str]:
+    """https://platform.openai.com/docs/api-reference/models/list"""
+    url = f"{server}/models"
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    timeout = aiohttp.ClientTimeout(timeout_s)
+    try:
+        # A redirect would carry the key to wherever it leads.
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, headers=headers, allow_redirects=False) as answer,
+        ):
+            if answer.status != HTTPStatus.OK:
+                raise ConfigError(f"{url} answered {answer.status}")
+            content: Any = json.loads(await answer.content.read(_LARGEST_LIST))
+        names = [str(entry["id"]) for entry in cast(list[Any], content["data"])[:_MOST_NAMES]]
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise ConfigError(f"{server}: {error or 'nothing came'}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigError(f"{url} gave no list of models") from error
+    return [name for name in names if name.isprintable() and len(name) < _LONGEST_NAME]

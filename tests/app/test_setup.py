@@ -1,0 +1,155 @@
+"""The questions of `glmbot init`: what is wrong is said and asked again, and what is written can be run."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from glmbot import i18n
+from glmbot.app import adapter_settings
+from glmbot.config import load_configuration
+from glmbot.errors import AdapterError, ConfigError, PlatformRefused, StoreError
+from glmbot.setup import Answers, ask_configuration
+
+TOKEN = "123456789:" + "A" * 35
+OTHER_TOKEN = "123456789:" + "B" * 35
+
+
+class Person:
+    """Answers to questions, of platforms those about Telegram, each answer once; else the default."""
+
+    def __init__(self, language: str = "en", **answers: str | bool | list[str]) -> None:
+        self._answers: dict[str, list[str | bool]] = {}
+        for key, given in answers.items():
+            question = i18n.catalogue(language)[f"setup.{key}"].format(platform="Telegram")
+            self._answers[question] = [*given] if isinstance(given, list) else [given]
+        self.told: list[str] = []
+
+    def ask(self, question: str, default: str = "", *, hidden: bool = False) -> str:
+        return str(self._next(question, default))
+
+    def confirm(self, question: str, *, default: bool) -> bool:
+        return bool(self._next(question, default))
+
+    def say(self, words: str) -> None:
+        self.told.append(words)
+
+    def done(self) -> bool:
+        return not any(self._answers.values())
+
+    def _next(self, question: str, default: str | bool) -> str | bool:
+        given = self._answers.get(question)
+        return given.pop(0) if given else default
+
+
+class World:
+    """Where port 80 is taken, only TOKEN is known, and Telegram is reached through a proxy alone."""
+
+    def taken(self, port: int) -> str:
+        return "Permission denied" if port == 80 else ""
+
+    def servers(self) -> Sequence[str]:
+        return ["http://127.0.0.1:11434/v1"]
+
+    def served(self, server: str, key: str) -> Sequence[str]:
+        if "11434" not in server:
+            raise ConfigError("connection refused")
+        return ["qwen3:4b", "glm4:9b"]
+
+    def bot(self, platform: str, token: str, proxy: str) -> str:
+        if not proxy:
+            raise AdapterError("nothing came within 20 seconds")
+        if token != TOKEN:
+            raise PlatformRefused("Telegram does not know it")
+        return "@glm_of_ada_bot"
+
+    def store(self, url: str) -> None:
+        if not url.startswith("redis://"):
+            raise ConfigError("Redis URL must specify one of the following schemes")
+        raise StoreError("connection refused")
+
+
+def answered(person: Person, file: Path, language: str = "en") -> Answers:
+    answers = ask_configuration(person, World(), file, language)
+    assert person.done()
+    file.write_text(answers.toml, "utf-8")
+    for name, secret in answers.secrets.items():
+        (file.parent / name).write_text(secret)
+    load_configuration(file, adapter_settings(), {})
+    return answers
+
+
+def test_everything_wrong_is_said_and_asked_again(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_model.parent)
+    person = Person(
+        model=["nonsense", str(tmp_path), tiny_model.name],
+        port=["http", "-1", "70000", "80", "8099"],
+        platform=True,
+        token_telegram=["no token", OTHER_TOKEN, TOKEN],
+        proxy=["nonsense", "http://127.0.0.1:7890"],
+        admin=["Ada", "777"],
+        redis=True,
+        redis_url=["localhost", "redis://127.0.0.1:6379/0"],
+        keep=True,
+    )
+    answers = answered(person, tmp_path / "bot.toml")
+    told = "\n".join(person.told)
+    for words in (
+        "There is no folder nonsense", "has no config.json", "http is no port", "-1 is no port", "70000 is no port",
+        "Port 80 can't be listened on: Permission denied", "has not the form of a Telegram token",
+        "Telegram does not know it", "nonsense is no address", "@glm_of_ada_bot", "Ada is no id",
+        "Redis URL must specify",
+    ):  # fmt: skip
+        assert words in told
+    assert tomllib.loads(answers.toml) == {
+        # A relative path would count from the folder of the file.
+        "model": {"path": str(tiny_model)},
+        "store": {"kind": "redis", "url": "redis://127.0.0.1:6379/0"},
+        "access": {"admins": ["telegram:777"]},
+        "web": {"port": 8099, "admin": True},
+        "telegram": {"token_file": "telegram.token", "proxy": "http://127.0.0.1:7890"},
+    }
+    assert answers.secrets == {"telegram.token": TOKEN}
+    assert f"glmbot run --config {tmp_path / 'bot.toml'}" in "\n".join(answers.next_steps)
+
+
+def test_a_server_that_runs_already_is_found_and_asked_for_its_models(tmp_path: Path) -> None:
+    person = Person(
+        remote=True,
+        server=["nonsense", "http://127.0.0.1:9/v1", "http://127.0.0.1:11434/v1"],
+        key=["", "sk-secret"],
+    )
+    answers = answered(person, tmp_path / "config.toml")
+    assert person.told[1] == "These model servers answer on this machine: http://127.0.0.1:11434/v1"
+    assert "That does not answer: connection refused" in person.told
+    assert tomllib.loads(answers.toml)["remote"] == {
+        "servers": ["http://127.0.0.1:11434/v1"],
+        "interface": "chat",
+        "model": "qwen3:4b",
+        "api_key_file": "remote.key",
+    }
+    assert answers.secrets == {"remote.key": "sk-secret"}
+
+
+def test_enter_alone_makes_a_page_with_the_demo_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answers = answered(Person(), Path("config.toml"))
+    assert answers.next_steps[:2] == ["Get the demo model: glmbot pull", "Start the bot: glmbot run"]
+    assert not answers.secrets
+
+
+def test_chinese_is_spoken_where_the_terminal_does(tmp_path: Path) -> None:
+    person = Person("zh", port=["八千", "8090"])
+    answers = answered(person, tmp_path / "config.toml", "zh")
+    assert "八千 不是端口号，应为 1 到 65535 的数字。" in person.told
+    assert "启动机器人" in "\n".join(answers.next_steps)
+    assert not any(
+        words.isascii() for words in (*person.told, *answers.next_steps) if not words.startswith("/")
+    )
