@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, TypeVar, cast
 
-from glmbot.errors import ClaimLost, StoreError
+from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.messages import ChatKey, ConversationKey, ConversationSummary, Message, Unfinished, UserKey
 from glmbot.store.base import (
     CLAIMED_AT_ONCE,
@@ -34,7 +34,7 @@ from glmbot.store.base import (
 from glmbot.store.ownership import is_gone, owner_name
 from glmbot.store.redis_claims import RedisClaims
 from glmbot.store.redis_connection import RedisConnection
-from glmbot.store.redis_histories import RedisHistories, conversation_of, turn_body
+from glmbot.store.redis_histories import RedisHistories, conversation_of, moved_of, number_of, turn_body
 from glmbot.store.redis_inbox import Entry, dead_letter, entries
 from glmbot.store.redis_keys import RedisKeys
 from glmbot.store.redis_moves import RedisMoves
@@ -158,9 +158,11 @@ class RedisStore:
         parts = ("tree", "anchors", "refs", "queue", "meta")
         moved = await self._change("delivered", message, parts, self._left_s, *shown)
         if isinstance(moved, str):
-            new, shift, *_, turn = moved.split(" ")
-            keys = self._keys.all_of(new, ("tree", "anchors", "refs"))
-            await self._connection.run("anchor", keys, str(int(turn) + int(shift)), *shown)
+            way, _, turn = moved.rpartition(" ")
+            if (there := moved_of(way)) is not None:
+                new, shift, *_ = there
+                keys = self._keys.all_of(new, ("tree", "anchors", "refs"))
+                await self._connection.run("anchor", keys, str(number_of(turn) + shift), *shown)
         letter = f"{message.conversation} {message.update_id}"
         await self._ask(self._redis.zrem(self._keys.named("letters"), letter))
 
@@ -320,7 +322,7 @@ class RedisStore:
     # ---- histories --------------------------------------------------------------------------------------------
 
     async def epoch(self, conversation: ConversationKey) -> int:
-        return int(await self._ask(self._redis.hget(self._keys.of(conversation, "meta"), "epoch")) or 0)
+        return number_of(await self._ask(self._redis.hget(self._keys.of(conversation, "meta"), "epoch")))
 
     async def last_turns(
         self, conversation: ConversationKey, limit: int, *, upto: int | None = None
@@ -432,11 +434,23 @@ class RedisStore:
     async def tidy(self, now: float) -> bool:
         user = await self._removal.pending()
         if user is not None:
-            await self.forget(user)
+            await self._unless_damaged(self.forget(user))
         for old, new in await self._moves.pending(now):
-            await self._move(old, new)
-            await self._moves.followed(old, now)
+            await self._unless_damaged(self._move_late(old, new, now))
         return bool(self._turns_kept_s) and await self._removal.expire(now - self._turns_kept_s)
+
+    async def _move_late(self, old: UserKey | ChatKey, new: UserKey | ChatKey, now: float) -> None:
+        await self._move(old, new)
+        await self._moves.followed(old, now)
+
+    async def _unless_damaged(self, work: Awaitable[object]) -> None:
+        """What can't be done for one keeps nothing else from being tidied."""
+        try:
+            await work
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            _log.error("something in the store can't be tidied: %s", error)
 
     async def recent(self, since: float) -> Sequence[ConversationKey]:
         return await self._histories.recent(since)

@@ -136,6 +136,8 @@ def _connect(url: str, timeout_s: float, connected: Callable[[Any], Awaitable[No
     transport, _, kind = scheme.partition("+")
     options: dict[str, Any] = {
         "decode_responses": True,
+        # Bytes that are no text are damage in one field, and not in all that is read with it.
+        "encoding_errors": "replace",
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
     }

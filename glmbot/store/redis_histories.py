@@ -12,11 +12,12 @@ from glmbot.store.base import ExportedConversation, StoredConversation, Turn, ke
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_keys import TURN_PARTS, RedisKeys
 
-__all__ = ["RedisHistories", "conversation_of", "turn_body", "turns_of"]
+__all__ = ["RedisHistories", "conversation_of", "moved_of", "number_of", "turn_body", "turns_of"]
 
 _log = logging.getLogger(__name__)
 
 _PAGE = 200
+_LONGEST_NUMBER = 16
 
 
 class RedisHistories:
@@ -48,7 +49,7 @@ class RedisHistories:
             (int(place), ref)
             for ref, anchor in zip(refs, anchors, strict=True)
             for _, _, place in ((anchor or "").partition(" "),)
-            if place.isdigit() and place != "0"
+            if number_of(place)
         ]
         return [ref for _, ref in sorted(places)]
 
@@ -190,7 +191,7 @@ class RedisHistories:
             head = await self._ask(self._redis.hget(self._keys.of(conversation, "meta"), "head"))
             if turns:
                 yield StoredConversation(
-                    conversation, [turns[number] for number in sorted(turns)], int(head or 0)
+                    conversation, [turns[number] for number in sorted(turns)], number_of(head)
                 )
 
     async def put(self, stored: StoredConversation) -> bool:
@@ -252,6 +253,21 @@ def turns_of(stored: Iterable[tuple[str, str]]) -> list[Turn]:
         except (ValueError, TypeError, KeyError) as error:
             _log.error("turn %.40r in the store is damaged and is left out: %s", number, type(error).__name__)
     return found
+
+
+def number_of(text: str | None) -> int:
+    """0 for what is none, or damaged."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER else 0
+
+
+def moved_of(text: str | None) -> tuple[ConversationKey, int, int, int] | None:
+    """Where a conversation went, what is added to its ids, the last id with room there, and its head."""
+    name, *numbers = (text or "").split(" ")
+    conversation = conversation_of(name) if len(numbers) == 3 else None
+    if conversation is None:
+        return None
+    shift, upto, head = map(number_of, numbers)
+    return conversation, shift, upto, head
 
 
 def conversation_of(text: str) -> ConversationKey | None:

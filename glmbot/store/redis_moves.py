@@ -22,7 +22,14 @@ from glmbot.store.base import (
     owner_from,
 )
 from glmbot.store.redis_connection import RedisConnection
-from glmbot.store.redis_histories import RedisHistories, conversation_of, turn_body, turns_of
+from glmbot.store.redis_histories import (
+    RedisHistories,
+    conversation_of,
+    moved_of,
+    number_of,
+    turn_body,
+    turns_of,
+)
 from glmbot.store.redis_inbox import user_of
 from glmbot.store.redis_keys import RedisKeys
 from glmbot.store.ways import Move
@@ -94,6 +101,7 @@ class RedisMoves:
         """It was looked at; after a while nothing more is expected of the old one, and nothing tells of it."""
         moves = self._keys.named("moves")
         value: str | None = await self._ask(self._redis.hget(moves, str(old)))
+        # `pending` has read it.
         if value is not None and abs(now - float(value.split(" ")[1])) > _FOLLOWED_S:
             await self._ask(self._redis.hdel(moves, str(old)))
 
@@ -177,18 +185,17 @@ class RedisMoves:
     async def _make_room(self, old: ConversationKey, new: ConversationKey) -> int | None:
         """The shift of turn ids; None when there have never been any to be moved."""
         meta: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.of(old, "meta")))
-        last, head, epoch = (int(meta.get(name, "0")) for name in ("last_id", "head", "epoch"))
-        target, _, rest = meta.get("moved", "").partition(" ")
+        last, head, epoch = (number_of(meta.get(name)) for name in ("last_id", "head", "epoch"))
+        moved = moved_of(meta.get("moved"))
+        if moved is not None and moved[0] != new:
+            moved = None
         if not await self._ask(self._redis.exists(self._keys.of(old, "tree"))):
             # They were moved already, and what waits may still name them.
-            return int(rest.split(" ")[0]) if target == str(new) else None
-        if target == str(new):
-            shift, upto, head = (int(each) for each in rest.split(" "))
-            if last <= upto:
-                return await self._adopt(old, new, shift, upto, head, epoch)
-            head = int(meta.get("head", "0"))
+            return None if moved is None else moved[1]
+        if moved is not None and last <= moved[2]:
+            return await self._adopt(old, new, *moved[1:], epoch)
         now = await self._ask(self._redis.hget(self._keys.of(new, "meta"), "last_id"))
-        return await self._adopt(old, new, int(now or 0), last + _LATE, head, epoch)
+        return await self._adopt(old, new, number_of(now), last + _LATE, head, epoch)
 
     async def _adopt(
         self, old: ConversationKey, new: ConversationKey, shift: int, upto: int, head: int, epoch: int
@@ -243,8 +250,8 @@ class RedisMoves:
         """False when nothing was written, since something was removed from the new conversation after `state`."""
         if not turns:
             return True
-        words = str(await self._ask(self._redis.hget(self._keys.of(old, "meta"), "moved")) or f"{new} 0 0 0")
-        begun = int(words.split(" ")[2]) - _LATE
+        moved = moved_of(await self._ask(self._redis.hget(self._keys.of(old, "meta"), "moved")))
+        begun = (moved[2] if moved is not None else 0) - _LATE
         given = [state, str(begun + shift), self._keys.turns_of(new, "")]
         people: set[UserKey] = set()
         for turn in sorted(turns, key=lambda turn: turn.id):
@@ -313,7 +320,7 @@ class RedisMoves:
         found = await self._ask(self._redis.hmget(inbox, fields))
         values: dict[str, Any] = dict(zip(kinds, found, strict=True))
         if values["turn"]:
-            values["turn"] = str(int(values["turn"]) + shift)
+            values["turn"] = str(number_of(values["turn"]) + shift)
         user = after if isinstance(after, UserKey) else None
         for kind in ("message", "dead"):
             if values[kind]:

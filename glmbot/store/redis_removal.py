@@ -11,7 +11,7 @@ from glmbot.store.base import moved_conversation
 from glmbot.store.private_chats import is_alone
 from glmbot.store.redis_claims import RedisClaims
 from glmbot.store.redis_connection import RedisConnection
-from glmbot.store.redis_histories import RedisHistories, conversation_of
+from glmbot.store.redis_histories import RedisHistories, conversation_of, moved_of
 from glmbot.store.redis_inbox import user_of
 from glmbot.store.redis_keys import TURN_PARTS, RedisKeys
 from glmbot.store.redis_moves import RedisMoves
@@ -118,13 +118,12 @@ class RedisRemoval:
         for each in found:
             await self._histories.remove(conversation, str(each.user), [str(turn)])
             await self._histories.renote(conversation, str(each.user))
-        moved = await self._ask(self._redis.hget(self._keys.of(conversation, "meta"), "moved"))
-        if moved:
-            name, shift, *_ = moved.split(" ")
-            if (target := conversation_of(name)) is not None and target != conversation:
-                there = await self._histories.turns(target, [str(turn + int(shift))])
-                for each in there or found:
-                    await self._histories.remove(target, str(each.user), [str(turn + int(shift))])
+        moved = moved_of(await self._ask(self._redis.hget(self._keys.of(conversation, "meta"), "moved")))
+        if moved is not None and moved[0] != conversation:
+            target, shift, *_ = moved
+            there = await self._histories.turns(target, [str(turn + shift)])
+            for each in there or found:
+                await self._histories.remove(target, str(each.user), [str(turn + shift)])
 
     async def _refuse_what_was_read(self, conversation: ConversationKey) -> None:
         """A move may have read some of what was removed here, and is about to write it."""

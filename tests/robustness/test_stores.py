@@ -7,25 +7,22 @@ import asyncio
 import json
 import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from glmbot.errors import StoreError
 from glmbot.messages import UserKey
-from glmbot.store.base import StoredAnswer
 from glmbot.store.sqlite import SqliteStore
+from robustness.stored import fill_store, look_everywhere
 from robustness.talk import PLATFORM, said_by, talking
 from robustness.values import TEXTS, Case, cases, sampled
-from robustness.watch import Watch, watching
+from robustness.watch import watching
 
 _AT_ONCE = 20
-_FORGOTTEN = 2
 _VALUES: dict[str, Any] = {
     "nothing": None, "0": 0, "-1": -1, "2**63 - 1": 2**63 - 1, "-2**63": -(2**63), "infinite": float("inf"),
     "1e308": 1e308, "bytes": b"\xff\x00\xed\xa0\x80", "no bytes": b"", "many bytes": b"\x00" * 3_000_000,
@@ -34,30 +31,9 @@ _VALUES: dict[str, Any] = {
 
 
 async def fill(path: Path, people: Iterable[int]) -> None:
-    """For each of them one row at least in each table, as a person leaves them."""
     store = SqliteStore(path)
     await store.open()
-    for person in people:
-        user = UserKey(PLATFORM, person)
-        for number in (1, 2):
-            asked = said_by(person, f"{person}-{number}", "why?")
-            await store.accept(asked, 1.0)
-            await store.finish(
-                asked, StoredAnswer("blue", "final", ""), question="why?", at=1.0, ref=f"{number}"
-            )
-            await store.delivered(asked, [f"m{number}"])
-        answered = said_by(person, f"{person}-3", "and?", origin={"query": "9"}, quoted="x")
-        await store.accept(answered, 2.0)
-        await store.mark(answered, {"sent": "5", "tries": "1"})
-        await store.finish(
-            answered, StoredAnswer("green", "final", "a notice"), question="and?", at=2.0, ref="3"
-        )
-        dead = said_by(person, f"{person}-4", "that one")
-        await store.accept(dead, 3.0)
-        await store.set_aside(dead, "it broke", 3.0)
-        await store.accept(said_by(person, f"{person}-5", "not yet"), 4.0)
-        await store.set_setting(user, "limit", "5")
-        await store.count(f"{PLATFORM}:{person}-3", {str(user): 5}, 1.0)
+    await fill_store(store, people)
     await store.close()
 
 
@@ -107,36 +83,6 @@ def damage(db: sqlite3.Connection, each: _Damage, person: int) -> None:
         db.execute(f"INSERT OR REPLACE INTO {each.table} VALUES ({', '.join('?' * len(made))})", made)
     with suppress(sqlite3.Error, UnicodeEncodeError, OverflowError):
         db.execute(f"UPDATE OR REPLACE {each.table} SET {each.column} = ? WHERE {theirs}", (each.written,))
-
-
-async def look_everywhere(store: SqliteStore, watch: Watch, people: Iterable[int]) -> None:
-    """Everything that reads; each may refuse in words."""
-
-    async def everything() -> None:
-        async for _ in store.everything():
-            pass
-
-    reads: list[Callable[[], Awaitable[Any]]] = [
-        lambda: store.unfinished(PLATFORM), store.dead_letters, store.backlog, lambda: store.recent(0.0), store.all_settings,
-        everything,
-    ]  # fmt: skip
-    for person in people:
-        user, message = UserKey(PLATFORM, person), said_by(person, f"{person}-5", "not yet")
-        reads += [
-            partial(store.conversations, user), partial(store.export, user), partial(store.settings, user),
-            partial(store.last_turns, message.conversation, 10), partial(store.turn_of, message.conversation, "m1"),
-            partial(store.answer, message), partial(store.counted, str(user), 5.0),
-        ]  # fmt: skip
-    # Each waits several times for the disk.
-    reads += [partial(store.forget, UserKey(PLATFORM, person)) for person in sorted(people)[:_FORGOTTEN]]
-    for read in reads:
-        try:
-            await read()
-        except StoreError as error:
-            if "Traceback" in str(error) or len(str(error)) > 2000:
-                watch.blame(f"words: {error}")
-        except Exception as error:
-            watch.blame(f"{read}: {type(error).__name__}: {error}")
 
 
 def damages(path: Path) -> list[_Damage]:

@@ -1,0 +1,72 @@
+"""A store as people leave it, and everything that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any
+
+from glmbot.errors import StoreError
+from glmbot.messages import UserKey
+from glmbot.store.base import Store, StoredAnswer
+from robustness.talk import PLATFORM, said_by
+from robustness.watch import Watch
+
+__all__ = ["fill_store", "look_everywhere"]
+
+_FORGOTTEN = 2
+
+
+async def fill_store(store: Store, people: Iterable[int]) -> None:
+    """For each of them one row at least in each table, as a person leaves them."""
+    for person in people:
+        user = UserKey(PLATFORM, person)
+        for number in (1, 2):
+            asked = said_by(person, f"{person}-{number}", "why?")
+            await store.accept(asked, 1.0)
+            await store.finish(
+                asked, StoredAnswer("blue", "final", ""), question="why?", at=1.0, ref=f"{number}"
+            )
+            await store.delivered(asked, [f"m{number}"])
+        answered = said_by(person, f"{person}-3", "and?", origin={"query": "9"}, quoted="x")
+        await store.accept(answered, 2.0)
+        await store.mark(answered, {"sent": "5", "tries": "1"})
+        await store.finish(
+            answered, StoredAnswer("green", "final", "a notice"), question="and?", at=2.0, ref="3"
+        )
+        dead = said_by(person, f"{person}-4", "that one")
+        await store.accept(dead, 3.0)
+        await store.set_aside(dead, "it broke", 3.0)
+        await store.accept(said_by(person, f"{person}-5", "not yet"), 4.0)
+        await store.set_setting(user, "limit", "5")
+        await store.count(f"{PLATFORM}:{person}-3", {str(user): 5}, 1.0)
+
+
+async def look_everywhere(store: Store, watch: Watch, people: Iterable[int]) -> None:
+    """Everything that reads; each may refuse in words."""
+
+    async def everything() -> None:
+        async for _ in store.everything():
+            pass
+
+    reads: list[Callable[[], Awaitable[Any]]] = [
+        lambda: store.unfinished(PLATFORM), store.dead_letters, store.backlog, lambda: store.recent(0.0), store.all_settings,
+        everything,
+    ]  # fmt: skip
+    for person in people:
+        user, message = UserKey(PLATFORM, person), said_by(person, f"{person}-5", "not yet")
+        reads += [
+            partial(store.conversations, user), partial(store.export, user), partial(store.settings, user),
+            partial(store.last_turns, message.conversation, 10), partial(store.turn_of, message.conversation, "m1"),
+            partial(store.answer, message), partial(store.counted, str(user), 5.0),
+        ]  # fmt: skip
+    # Each waits several times for the disk.
+    reads += [partial(store.forget, UserKey(PLATFORM, person)) for person in sorted(people)[:_FORGOTTEN]]
+    for read in reads:
+        try:
+            await read()
+        except StoreError as error:
+            if "Traceback" in str(error) or len(str(error)) > 2000:
+                watch.blame(f"words: {error}")
+        except Exception as error:
+            watch.blame(f"{read}: {type(error).__name__}: {error}")
