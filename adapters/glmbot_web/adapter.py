@@ -54,10 +54,10 @@ _ROOM_FOR_BODIES = 16 * LARGEST_BODY
 # Between two lines of the log about the same kind of fault.
 _QUIET_S = 5.0
 _PAGES = {"/": "index.html", "/admin": "admin.html"}
-_STATIC = ("app.js", "admin.js", "kept.js", "words.js", "style.css", "icon.svg")
+_STATIC = ("app.js", "admin.js", "blocks.js", "kept.js", "words.js", "style.css", "icon.svg", "math.woff2")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
-    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    " font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -351,13 +351,21 @@ def _content(name: str) -> tuple[bytes, str]:
 def _file(request: web.Request, name: str) -> web.Response:
     content, etag = _content(name)
     known = [each.value for each in request.if_none_match or ()]
-    kind = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+    kind = {
+        "html": "text/html",
+        "js": "text/javascript",
+        "css": "text/css",
+        "svg": "image/svg+xml",
+        "woff2": "font/woff2",
+    }
     response = web.Response(
         body=None if etag in known else content,
         status=304 if etag in known else 200,
         headers={"Cache-Control": "no-cache"},
     )
     if etag not in known:
-        response.content_type, response.charset = kind[name.rpartition(".")[2]], "utf-8"
+        response.content_type = kind[name.rpartition(".")[2]]
+        if response.content_type != "font/woff2":
+            response.charset = "utf-8"
     response.etag = etag
     return response

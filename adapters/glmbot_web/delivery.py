@@ -1,7 +1,7 @@
 """Answers in progress, kept here so that a page that lost its connection finds them again.
 
-A page asks, gets the stream's name, and reads Server-Sent Events (events.py). Each event is the whole state so
-far, so a page that reconnects needs only the newest.
+A page asks, gets the stream's name, and reads Server-Sent Events (events.py). A connection's first event is
+the whole state so far, so a page that reconnects needs nothing else.
 """
 
 from __future__ import annotations

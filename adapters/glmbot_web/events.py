@@ -1,8 +1,9 @@
 """Snapshots as Server-Sent Events, as slowly as it takes to make them.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html. Each event is the whole answer so far, so that a
-page needs only the newest. It is made once for all who listen, beside the event loop where it is long, and the
-longer it takes and gets, the longer until the next: a long answer's snapshots take a bounded share of the time.
+https://html.spec.whatwg.org/multipage/server-sent-events.html. A connection's first event is the whole answer so
+far, each later one what changed since: the blocks from the first other one on, and the text that was added. It is
+made once for all who have seen the same, beside the event loop where it is long, and the longer it takes and gets,
+the longer until the next: a long answer's snapshots take a bounded share of the time.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from glmbot.delivery.split import utf16_length
 from glmbot.messages import Reply
 from glmbot_web.delivery import Stream
-from glmbot_web.render import to_html
+from glmbot_web.render import Growing
 
 __all__ = ["Listeners", "Renderer", "sse", "with_pings"]
 
@@ -109,35 +112,55 @@ class Renderer:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """One snapshot: `blocks` is the HTML of its text, block by block."""
+
+    version: int
+    reply: Reply
+    blocks: Sequence[str]
+
+
 class _Frames:
-    """The newest event of one stream. `next_at`: the loop's time before which no other is made."""
+    """The newest snapshot of one stream. `next_at`: the loop's time before which no other is made."""
 
     def __init__(self, renderer: Renderer, stream: Stream) -> None:
         self._renderer = renderer
         self._stream = stream
         self._lock = asyncio.Lock()
-        self._made = b""
-        self.version = -1
-        self.ended = False
+        self._growing = Growing()
+        self._newest: _Frame | None = None
+        # Those who listen have mostly seen the same: what it was, what it is, and the event between them.
+        self._made: tuple[_Frame | None, _Frame, bytes] | None = None
         self.next_at = 0.0
 
-    async def newest(self) -> bytes:
+    async def newest(self) -> _Frame:
         async with self._lock:
             loop = asyncio.get_running_loop()
             stream = self._stream
-            if self.version == stream.version:
-                return self._made
+            if self._newest is not None and self._newest.version == stream.version:
+                return self._newest
             if not stream.reply.state.ended:
                 await asyncio.sleep(max(0.0, self.next_at - loop.time()))
             version, reply = stream.version, stream.reply
-            size = len(reply.text) + (len(reply.attachment.content) if reply.attachment else 0)
-            made, took = await self._renderer.off_loop(
-                lambda: _timed(f"{stream.nonce}-{version}", reply), size
+            blocks, took = await self._renderer.off_loop(
+                lambda: _timed(lambda: self._growing.blocks(reply.text)), len(reply.text)
             )
-            self._made, self.version, self.ended = made, version, reply.state.ended
-            pause = max(_FRAME_S, took * _REST_OF_TIME, len(made) / _BYTES_PER_S)
-            self.next_at = loop.time() + pause
-            return made
+            self._newest = _Frame(version, reply, blocks)
+            self.next_at = loop.time() + max(_FRAME_S, took * _REST_OF_TIME)
+            return self._newest
+
+    async def event(self, seen: _Frame | None, frame: _Frame) -> bytes:
+        """What leads from one snapshot to another."""
+        async with self._lock:
+            if self._made is None or self._made[0] is not seen or self._made[1] is not frame:
+                made, took = await self._renderer.off_loop(
+                    lambda: _timed(lambda: _encoded(self._stream.nonce, seen, frame)), _size(seen, frame)
+                )
+                self._made = seen, frame, made
+                pause = max(took * _REST_OF_TIME, len(made) / _BYTES_PER_S)
+                self.next_at = max(self.next_at, asyncio.get_running_loop().time() + pause)
+            return self._made[2]
 
 
 class Listeners:
@@ -183,6 +206,7 @@ class Listeners:
 
 
 async def _write(response: web.StreamResponse, stream: Stream, frames: _Frames, sent: int) -> None:
+    seen: _Frame | None = None
     while True:
         news = False
         async with stream.changed:
@@ -193,11 +217,11 @@ async def _write(response: web.StreamResponse, stream: Stream, frames: _Frames, 
         if not news:
             await response.write(PING)
             continue
-        event = await frames.newest()
-        if frames.version != sent:
-            await response.write(event)
-        sent, ended = frames.version, frames.ended
-        if ended:
+        frame = await frames.newest()
+        if frame.version != sent:
+            await response.write(await frames.event(seen, frame))
+        sent, seen = frame.version, frame
+        if frame.reply.state.ended:
             return
 
 
@@ -211,17 +235,41 @@ def _last_seen(request: web.Request, stream: Stream) -> int:
     )
 
 
-def _timed(event_id: str, reply: Reply) -> tuple[bytes, float]:
+def _timed(work: Callable[[], _T]) -> tuple[_T, float]:
     began = time.perf_counter()
-    made = f"id: {event_id}\ndata: {json.dumps(_event(reply))}\n\n".encode()
+    made = work()
     return made, time.perf_counter() - began
 
 
-def _event(reply: Reply) -> dict[str, object]:
+def _size(seen: _Frame | None, frame: _Frame) -> int:
+    attachment = frame.reply.attachment
+    new = len(frame.reply.text) - (len(seen.reply.text) if seen is not None else 0)
+    return max(new, 0) + (len(attachment.content) if attachment else 0)
+
+
+def _encoded(nonce: str, seen: _Frame | None, frame: _Frame) -> bytes:
+    event = json.dumps(_event(seen, frame), ensure_ascii=False)
+    return f"id: {nonce}-{frame.version}\ndata: {event}\n\n".encode("utf-8", "backslashreplace")
+
+
+def _event(seen: _Frame | None, frame: _Frame) -> dict[str, object]:
+    """`blocks` replace those from the `from`-th on, `text` what stands behind the first `at` UTF-16 units.
+
+    The last event has the text whole.
+    """
+    reply = frame.reply
+    same, at = 0, 0
+    if seen is not None:
+        pairs = zip(seen.blocks, frame.blocks, strict=False)
+        same = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(seen.blocks), len(frame.blocks)))
+        if not reply.state.ended and reply.text.startswith(seen.reply.text):
+            at = len(seen.reply.text)
     event: dict[str, object] = {
         "state": reply.state,
-        "text": reply.text,
-        "html": to_html(reply.text),
+        "from": same,
+        "blocks": frame.blocks[same:],
+        "at": utf16_length(reply.text[:at]),
+        "text": reply.text[at:],
         "notice": reply.notice,
         "actions": [action.command for action in reply.actions],
     }

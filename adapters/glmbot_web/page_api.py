@@ -13,7 +13,7 @@ from glmbot_web.guard import ROLE, Guard
 from glmbot_web.normalize import PLATFORM, BadRequest, Login, PageMessage, page_message, parse, parsed
 from glmbot_web.openai_api import openai_error
 from glmbot_web.persons import Persons
-from glmbot_web.render import to_html
+from glmbot_web.render import to_blocks
 
 __all__ = ["PageApi"]
 
@@ -98,7 +98,7 @@ class PageApi:
         kept = await self._dialogue.history(conversation)
         turns = await self._listeners.renderer.off_loop(
             lambda: [
-                {"ref": ref, "question": question, "text": answer, "html": to_html(answer)}
+                {"ref": ref, "question": question, "text": answer, "blocks": to_blocks(answer)}
                 for ref, question, answer in kept
             ],
             sum(len(answer) for _, _, answer in kept),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -57,7 +59,16 @@ _CLASSES = {
     "th": {"center", "left", "right", "short"},
 }
 # Of a text in Arabic or Hebrew the first letter says so.
-_DIRECTED = _names("blockquote h1 h2 h3 h4 h5 h6 ol p table td th ul")
+_DIRECTED = _names("blockquote h1 h2 h3 h4 h5 h6 ol p table ul")
+# `\\[2pt]`: the converter takes the space between two rows for words.
+_ROW_SPACE = re.compile(r"\\\\\s{0,3}\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in|mu|px|bp|pc)\s*\]")
+# What a formula says by its looks: commands, environments, lengths, colours.
+_UNDRAWN = re.compile(
+    r"\\(?:begin|end)\s*\{[^{}]*\}(?:\s*\{[lcr|\s]*\})?"
+    r"|\\(?:color|textcolor|colorbox|hspace|vspace|label|href|class|style|kern|hskip|mskip|mkern|phantom|hphantom"
+    r"|vphantom)\*?\s*(?:\{[^{}]*\}|-?[\d.]+\s*[a-z]{2})?"
+    r"|\\[A-Za-z]+|&[#\w]+;"
+)
 _MATH_VALUE = re.compile(r"[A-Za-z0-9#.%+ :/-]{0,64}")
 
 
@@ -142,7 +153,9 @@ def _read(markdown: str) -> list[tuple[int, str]]:
 
 
 def _directed(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-    tokens[index].attrSet("dir", "auto")
+    """The outermost alone: of what has its own direction, the elements around it would not take theirs."""
+    if tokens[index].level == 0:
+        tokens[index].attrSet("dir", "auto")
     return renderer.renderToken(tokens, index, options, env)
 
 
@@ -175,8 +188,9 @@ def _fence(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> st
     return f'<div class="code"><div class="bar">{label}</div>{code}</div>\n'
 
 
-def _table_open(_: RendererHTML, __: Sequence[Token], ___: int, *____: Any) -> str:
-    return '<div class="table"><table dir="auto">\n'
+def _table_open(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> str:
+    direction = "" if tokens[index].level else ' dir="auto"'
+    return f'<div class="table"><table{direction}>\n'
 
 
 def _table_close(_: RendererHTML, __: Sequence[Token], ___: int, *____: Any) -> str:
@@ -209,7 +223,7 @@ def _cell_open(renderer: RendererHTML, tokens: Sequence[Token], index: int, opti
         classes.append("short")
     if classes:
         tokens[index].attrSet("class", " ".join(classes))
-    return _directed(renderer, tokens, index, options, env)
+    return renderer.renderToken(tokens, index, options, env)
 
 
 def _math_inline(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> str:
@@ -224,9 +238,18 @@ def _math_block(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) 
     return f'<div class="math">{_mathml(tokens[index], "block")}</div>\n'
 
 
+def _says_all(formula: str, shown: str) -> bool:
+    """Whether each letter and digit of a formula is drawn: the converter passes over what it does not know."""
+    return _signs(_UNDRAWN.sub(" ", formula)) <= _signs(shown)
+
+
+def _signs(text: str) -> Counter[str]:
+    return Counter(char for char in unicodedata.normalize("NFKC", text) if char.isalnum())
+
+
 def _mathml(token: Token, display: str) -> str:
     """What is no LaTeX that the converter knows stays as it was written."""
-    formula = token.content.strip()
+    formula = _ROW_SPACE.sub(r"\\\\", token.content.strip())
     try:
         if len(formula) > _LONGEST_FORMULA:
             raise ValueError("too long")
@@ -234,6 +257,8 @@ def _mathml(token: Token, display: str) -> str:
         for each in element.iter():
             # The converter writes signs as "&#x0003D;" and undoes all escapes in the end, \text{<form>} included.
             each.text = html.unescape(each.text) if each.text else each.text
+        if not _says_all(formula, "".join(element.itertext())):
+            raise ValueError("something was left out")
         return ElementTree.tostring(element, encoding="unicode")
     except Exception:  # the converter raises whatever it stumbles over
         return f"<code>{escape(token.markup + token.content + token.markup)}</code>"

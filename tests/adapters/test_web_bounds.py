@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 import glmbot_web.adapter
 import glmbot_web.events
+import glmbot_web.render
 from adapters.web_site import ScriptedDialogue, browser, scripted_site
 from conftest import until
 from glmbot.errors import EngineError, EngineStopped, PromptInvalid, PromptTooLong
@@ -24,6 +25,7 @@ from glmbot_web.delivery import Streams
 from glmbot_web.events import with_pings
 from glmbot_web.normalize import BadRequest, ChatCompletionRequest, PageMessage, parse
 from glmbot_web.openai_api import failure
+from glmbot_web.render import to_html
 from virtual_time import run_in_virtual_time
 
 HUGE, DEEP = "9" * 5000, "[" * 100_000 + "]" * 100_000
@@ -247,22 +249,24 @@ async def test_with_pings_ends_and_closes_what_it_reads() -> None:
     assert closed == ["closed", "closed"]
 
 
-async def test_a_long_growing_answer_is_rendered_now_and_then_and_not_for_each_word(
+async def test_a_long_growing_answer_is_rendered_now_and_then_and_each_block_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rendered: list[int] = []
+    rendered: list[str] = []
+    read = glmbot_web.render._read
 
-    def count(text: str) -> str:
-        rendered.append(len(text))
-        return text
+    def count(text: str) -> list[tuple[int, str]]:
+        rendered.append(text)
+        return read(text)
 
-    monkeypatch.setattr(glmbot_web.events, "to_html", count)
+    monkeypatch.setattr(glmbot_web.render, "_read", count)
+    paragraphs = [f"Paragraph **{number}** of some words." for number in range(500)]
 
     async def grows(_: Message | Completion) -> AsyncGenerator[Reply, None]:
-        for length in range(0, 100_000, 100):
+        for length in range(len(paragraphs)):
             await asyncio.sleep(0)
-            yield Reply("x" * length, ReplyState.STREAMING)
-        yield Reply("x" * 100_000, ReplyState.FINAL)
+            yield Reply("\n\n".join(paragraphs[:length]), ReplyState.STREAMING)
+        yield Reply("\n\n".join(paragraphs), ReplyState.FINAL)
 
     async with scripted_site(ScriptedDialogue(grows)) as site, browser() as session:
         await session.get(site.url)
@@ -272,8 +276,18 @@ async def test_a_long_growing_answer_is_rendered_now_and_then_and_not_for_each_w
         answers = await asyncio.gather(*(session.get(url) for _ in range(5)))
         whole = [await answer.read() for answer in answers]
     assert all(b'"final"' in each for each in whole)
-    assert rendered[-1] == 100_000
     assert len(rendered) < 100
+    said = len("\n\n".join(paragraphs))
+    assert sum(map(len, rendered)) < 3 * said
+    # The text twice, and its HTML once.
+    assert all(len(each) < 5 * said for each in whole)
+    blocks, shown = [], ""
+    for line in whole[0].decode().splitlines():
+        event = json.loads(line.removeprefix("data: ")) if line.startswith('data: {"') else None
+        if event is not None:
+            blocks[event["from"] :] = event["blocks"]
+            shown = shown[: event["at"]] + event["text"]
+    assert ("".join(blocks), shown) == (to_html("\n\n".join(paragraphs)), "\n\n".join(paragraphs))
 
 
 async def test_static_files_are_read_once_and_not_sent_again_unchanged() -> None:

@@ -1,6 +1,7 @@
 // The chat page. What it shows comes from the server, which keeps the histories and goes on answering while nobody looks.
 
 import { $, ask, button, copy, element, patiently, say, setUp } from "/static/words.js";
+import { grown, show } from "/static/blocks.js";
 import { drop, forget as forgetTurns, forgetAll, remember, remembered, unknown } from "/static/kept.js";
 
 const log = $("log"), question = $("question");
@@ -35,6 +36,8 @@ function drawChats() {
     const item = element("li");
     const open = element("button", "chat-title", chat.title || say("new"));
     open.type = "button";
+    open.dir = "auto";
+    open.title = chat.title || "";
     if (chat.id === conversation) open.setAttribute("aria-current", "true");
     open.addEventListener("click", () => { go(chat.id); drawer(false); });
     const remove = element("button", "icon", "✕");
@@ -76,7 +79,7 @@ async function go(id) {
   for (const entry of ends.values()) if (!known.has(entry.ref)) turns.push(unanswered(entry));
   for (const open of kept.running) {
     const place = turns.findIndex((turn) => turn.ref === open.ref);
-    const turn = { ref: open.ref, question: place < 0 ? open.question : turns[place].question, stream: open.stream, state: "queued", html: "", text: "" };
+    const turn = { ref: open.ref, question: place < 0 ? open.question : turns[place].question, stream: open.stream, state: "queued", blocks: [], text: "" };
     if (place < 0) turns.push(turn); else turns.splice(place, turns.length, turn);
   }
   draw();
@@ -95,7 +98,7 @@ function ended(entry) {
 
 // A question that the history does not have.
 function unanswered(entry) {
-  const turn = { ...entry, html: "", text: "", actions: [] };
+  const turn = { ...entry, blocks: [], text: "", actions: [] };
   if (entry.state === "unsent") return turn;
   return { ...turn, state: "failed", notice: entry.state === "failed" && entry.notice ? entry.notice : say("unanswered") };
 }
@@ -124,6 +127,7 @@ function drawTurn(turn) {
   const asked = element("div", "question", turn.question);
   asked.setAttribute("aria-label", say("you"));
   asked.setAttribute("role", "group");
+  asked.dir = "auto";
   const answer = element("div", "answer");
   answer.setAttribute("role", "group");
   answer.setAttribute("aria-label", say("bot"));
@@ -137,13 +141,9 @@ function fill(article, turn) {
   article.classList.toggle("failed", ["failed", "unsent"].includes(turn.state));
   article.setAttribute("aria-busy", String(!ended));
   const answer = article.querySelector(".answer");
-  // The server renders the Markdown and lets no HTML of the model's through.
-  answer.innerHTML = turn.html || "";
+  show(answer, turn.blocks ?? [], addCopyButtons);
   answer.classList.toggle("growing", !ended);
-  for (const bar of answer.querySelectorAll(".code .bar")) {
-    bar.append(button("copyCode", (made) => copy(bar.nextElementSibling.textContent, made)));
-  }
-  article.querySelector(".notice").textContent = turn.notice || (!turn.html && !ended ? say("waiting") : "");
+  article.querySelector(".notice").textContent = turn.notice || (!turn.blocks?.length && !ended ? say("waiting") : "");
   const tools = article.querySelector(".tools");
   tools.replaceChildren();
   if (!ended) return;
@@ -154,11 +154,18 @@ function fill(article, turn) {
   if (turn.attachment) tools.append(button("download", () => download(turn.attachment)));
 }
 
+function addCopyButtons(made) {
+  for (const bar of made.querySelectorAll(".code .bar")) {
+    bar.append(button("copyCode", (pressed) => copy(pressed.closest(".code").querySelector("pre").textContent, pressed)));
+  }
+}
+
 function edit(article, turn) {
   const asked = article.querySelector(".question");
   const form = element("form", "edit");
   const area = element("textarea");
   area.value = turn.question;
+  area.dir = "auto";
   area.setAttribute("aria-label", say("edit"));
   const save = element("button", "primary", say("save"));
   const close = () => form.replaceWith(asked);
@@ -223,7 +230,7 @@ async function begin(turn, text, more) {
   if (running()) return;
   const mine = conversation;
   more = { id: newId(), ...more };
-  turn = { ...turn, state: "queued", html: "", text: "", notice: "", actions: [], sent: { text, more } };
+  turn = { ...turn, state: "queued", blocks: [], text: "", notice: "", actions: [], sent: { text, more } };
   const place = turns.findIndex((each) => each.ref === turn.ref);
   for (const gone of turns.splice(place < 0 ? turns.length : place, turns.length, turn)) drop(mine, gone.ref);
   const isQuestion = !text.startsWith("/");
@@ -285,7 +292,7 @@ function keep(turn) {
 
 function update(turn, snapshot) {
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
-  Object.assign(turn, snapshot);
+  Object.assign(turn, grown(turn, snapshot));
   const article = $(`turn-${turn.ref}`);
   if (article) fill(article, turn);
   if (atEnd) log.scrollTop = log.scrollHeight;
