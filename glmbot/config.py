@@ -111,7 +111,9 @@ class ModelSection(_Section):
         le=_MOST_TOKENS,
         description="Prompt tokens read in one step beside decoding; 0: 128 on a CPU, 512 on a GPU.",
     )
-    threads: int = Field(default=0, ge=0, le=1024, description="CPU threads; 0 is torch's own choice.")
+    threads: int = Field(
+        default=0, ge=0, le=1024, description="CPU threads; 0: one for each core it may use."
+    )
 
 
 class RemoteSection(_Section):

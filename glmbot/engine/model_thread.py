@@ -18,6 +18,7 @@ import torch
 
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import EngineStats, FinishReason, Precision, PrecisionChange, Progress
+from glmbot.engine.cores import usable_cores
 from glmbot.engine.counters import Counters
 from glmbot.engine.detokenizer import Detokenizer
 from glmbot.engine.lookup import PromptLookup
@@ -44,7 +45,8 @@ _LONGEST_REASON = 300
 
 @dataclass(frozen=True, slots=True)
 class LocalEngineSettings:
-    """Sizes in tokens. `precision` None is the device's default; `threads` 0 is torch's own choice."""
+    """Sizes in tokens. `precision` None is the device's default; `threads` 0 is the cores that
+    the process may use."""
 
     folder: Path
     device: str = "auto"
@@ -208,8 +210,7 @@ class ModelThread:
     def _load(self) -> None:
         settings = self.settings
         devices = parse_devices(settings.device)
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
+        torch.set_num_threads(settings.threads or min(torch.get_num_threads(), usable_cores()))
         register_attention()
         self.model = load(settings.folder, ATTENTION_NAME, settings.prefix_folder)
         model = self.model
