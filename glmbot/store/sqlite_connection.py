@@ -35,6 +35,8 @@ _PASSING = frozenset({
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
 })  # fmt: skip
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_WHAT_TO_DO = "move the file away and put a backup in its place with `glmbot restore`"
 
 
 class SqliteConnection:
@@ -223,21 +225,33 @@ class SqliteConnection:
             # Shielded: a caller that goes away must not leave a transaction half awaited.
             return await asyncio.shield(asyncio.get_running_loop().run_in_executor(executor, work))
         except sqlite3.Error as error:
-            passing = getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING
-            raise (StoreUnavailable if passing else StoreError)(f"{self.path}: {error}") from error
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            words = f"{self.path}: {error}"
+            if code in _DAMAGED:
+                words += f"; {_WHAT_TO_DO}"
+            raise (StoreUnavailable if code in _PASSING else StoreError)(words) from error
         except OSError as error:
             raise StoreUnavailable(f"{self.path}: {error}") from error
+        except UnicodeDecodeError as error:
+            # Of SQLite's own words, which name what is damaged.
+            raise StoreError(f"{self.path}: the database is malformed; {_WHAT_TO_DO}") from error
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise StoreError(f"{self.path}: {error}") from error
 
 
 def _connected(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    # Bytes that are no text are damage in one row, and not in all that is read with it.
+    db.text_factory = _text
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA secure_delete = ON")
     db.execute("PRAGMA busy_timeout = 5000")
     return db
+
+
+def _text(data: bytes) -> str:
+    return str(data, "utf-8", "replace")
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,49 @@ async def test_a_disk_that_is_full_is_away_and_says_so(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="full"):
         await store.accept(Message("u1", HOME, ANN, "x" * 1_000_000), 1.0)
     await store.close()
+
+
+async def test_bytes_that_are_no_text_are_damage_in_one_row_alone(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite3")
+    await store.open()
+    other = ConversationKey("telegram", 12)
+    await store.accept(Message("u1", HOME, ANN, "hi"), 1.0)
+    await store.accept(Message("u2", other, UserKey("telegram", 12), "hi"), 2.0)
+    with sqlite3.connect(tmp_path / "s.sqlite3") as db:
+        db.execute("UPDATE inbox SET message = CAST(x'ff7b80' AS TEXT) WHERE update_id = 'u1'")
+    assert [entry.message.update_id for entry in await store.unfinished("telegram")] == ["u2"]
+    (letter,) = await store.dead_letters()
+    assert "damaged" in letter.reason
+    await store.close()
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_a_file_with_flipped_bits_is_read_or_refused_with_what_to_do(tmp_path: Path, seed: int) -> None:
+    path, lots = tmp_path / "s.sqlite3", random.Random(seed)
+    store = SqliteStore(path)
+    await store.open()
+    for number in range(20):
+        await store.accept(Message(f"u{number}", HOME, ANN, "hi " * 50), 1.0)
+    await store.close()
+    data = bytearray(path.read_bytes())
+    for _ in range((1, 20, 200, 3000)[seed % 4]):
+        data[lots.randrange(100, len(data))] ^= 1 << lots.randrange(8)
+    path.write_bytes(data)
+    store = SqliteStore(path)
+    steps: list[Callable[[], Awaitable[Any]]] = [
+        store.open, store.check, lambda: store.unfinished("telegram"), lambda: store.claim(HOME, 5),
+        lambda: store.tidy(1e9), lambda: store.forget(ANN),
+    ]  # fmt: skip
+    refusals: list[str] = []
+    for step in steps:
+        try:
+            await step()
+        except StoreError as error:
+            refusals.append(str(error))
+        if refusals and step == store.open:
+            break
+    await store.close()
+    assert all(str(path) in words and "glmbot restore" in words for words in refusals), refusals
 
 
 async def test_a_disk_with_room_for_little_is_full_until_an_answer_finds_room(tmp_path: Path) -> None:
