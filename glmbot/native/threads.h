@@ -83,7 +83,7 @@ class Crew {
     for (;;) {
       const uint64_t seen = take(turn);
       if ((uint32_t)(seen >> 32) == last) return;
-      wait(seen, turn);
+      wait(seen, turn, kSpin);
     }
   }
 
@@ -95,7 +95,7 @@ class Crew {
     for (;;) {
       const bool wanted = self.number < crew.helpers_.load(std::memory_order_relaxed);
       const uint64_t seen = wanted ? crew.take(turn) : crew.word_.load();
-      crew.wait(seen, turn);
+      crew.wait(seen, turn, wanted ? kSpin : 0);
     }
   }
 
@@ -135,9 +135,9 @@ class Crew {
     pthread_cond_broadcast(&changed_);
   }
 
-  // Until the word is another: watch it for a moment, then sleep.
-  void wait(uint64_t seen, int64_t& turn) {
-    const int64_t until = now() + kSpin;
+  // Until the word is another: watch it for `spin` ns, then sleep.
+  void wait(uint64_t seen, int64_t& turn, int64_t spin) {
+    const int64_t until = now() + spin;
     do {
       for (int i = 0; i < 16; i++) {
         if (word_.load(std::memory_order_acquire) != seen) return;

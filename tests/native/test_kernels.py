@@ -16,7 +16,7 @@ from glmbot.native.library import choose
 from glmbot.native.linear import NativeLinear
 from glmbot.native.program import ProgramBuilder, Rows
 from glmbot.native.weights import WeightKind
-from glmbot.quantization.formats import dequantize, dequantize_groups, quantize_groups, quantize_rows
+from glmbot.quantization.formats import dequantize_groups, quantize_groups, quantize_rows
 from glmbot.quantization.native import native_float, native_groups, native_rows
 
 FORMATS = ("fp32", "bf16", "int8", "int4", "int4 in groups", "rows bf16", "rows fp32")
@@ -53,7 +53,7 @@ def layer(kind: str, weight: Tensor, bias: Tensor | None) -> tuple[NativeLinear,
     else:
         bits = int(kind[3])
         quantized, scale = quantize_rows(weight, bits)
-        made, wide = native_rows(quantized, scale, bits, bias), dequantize(quantized, scale).float()
+        made, wide = native_rows(quantized, scale, bits, bias), quantized.float() * scale.float()[:, None]
     assert made is not None
     return made, wide
 
@@ -81,6 +81,29 @@ def test_a_product_is_torchs(
     assert float((made(x) - expected).abs().max()) <= noise * spread
 
 
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind.startswith("int")])
+@given(
+    tokens=st.integers(1, 9),
+    blocks=st.integers(1, 5),
+    seed=st.integers(0, 999),
+    extreme=st.booleans(),
+)
+def test_sums_of_integers_are_exact(kind: str, tokens: int, blocks: int, seed: int, extreme: bool) -> None:
+    """Activations that are whole lose nothing when they are quantised; at their extremes nothing overflows."""
+    generator = torch.Generator().manual_seed(seed)
+    columns = 32 * blocks
+    weight = torch.randn(20, columns, generator=generator)
+    x = torch.randint(-127, 128, (tokens, columns), generator=generator).float()
+    if extreme:
+        weight, x = weight.sign(), x.sign() * 127
+    x[:, ::32] = 127.0
+    made, wide = layer(kind, weight, None)
+    expected = torch.nn.functional.linear(x.double(), wide.double())
+    size = torch.nn.functional.linear(x.double().abs(), wide.double().abs())
+    # Scales are rounded to float16 alike on both sides; what is left are float32 sums of blocks.
+    assert bool(((made(x).double() - expected).abs() <= 2e-6 * size).all())
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 @given(tokens=st.integers(2, 21), seed=st.integers(0, 999))
 def test_a_row_is_the_same_in_any_company_bit_for_bit(kind: str, tokens: int, seed: int) -> None:
@@ -90,6 +113,13 @@ def test_a_row_is_the_same_in_any_company_bit_for_bit(kind: str, tokens: int, se
     together = made(x)
     alone = torch.cat([made(row[None]) for row in x])
     assert torch.equal(together, alone)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            assert torch.equal(made(x), together)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -143,7 +173,7 @@ def test_attention_is_torchs(
     )
     program = builder.build(native_linear.kernels(), out)
     drawn = torch.zeros(tokens, dtype=torch.int32)
-    result = program.run(Rows(mixed, where, starts, seen_keys, drawn, None), [keys], [values], 2)
+    result = program.run(Rows(mixed, where, starts, seen_keys, drawn, None), [keys], [values], 2).clone()
     query, new_keys, new_values = mixed.split((width, kv_width, kv_width), dim=1)
     for place, row in zip(places, range(tokens), strict=True):
         assert torch.equal(keys[:, place], new_keys[row].view(kv_heads, head_dim).to(dtype))
@@ -157,6 +187,13 @@ def test_attention_is_torchs(
             enable_gqa=True,
         )
         torch.testing.assert_close(result[row], expected.reshape(-1), atol=2e-5 if wide else 3e-2, rtol=0)
+    for count in (1, 3):
+        again = program.run(Rows(mixed, where, starts, seen_keys, drawn, None), [keys], [values], count)
+        assert torch.equal(again[:tokens], result)
+    for row in range(tokens):
+        own = slice(row, row + 1)
+        rows = Rows(mixed[own], where[own], starts[own], seen_keys[own], drawn[own], None)
+        assert torch.equal(program.run(rows, [keys], [values], 2)[0], result[row]), "alone as in company"
 
 
 @given(seed=st.integers(0, 99), gate=st.booleans())
