@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from glmbot.models.demo import NAME, fetch_gguf
+from glmbot.native.instruction_sets import features
 
 __all__ = ["HELD", "HOME", "MODEL", "NEW_TOKENS", "THREADS", "Engine", "engines"]
 
@@ -97,7 +98,9 @@ def engines(native: str, only: Sequence[str] = (), *, vllm: bool = False) -> lis
     """
     limits = AVX2 if native == HELD else {}
     ours = [sys.executable, str(PEERS / "glmbot_engine.py"), str(MODEL)]
-    theirs = [sys.executable, str(PEERS / "transformers_generate.py"), str(MODEL), "bfloat16"]
+    # Without the instructions for it torch computes bfloat16 several times slower than float32.
+    dtype = "bfloat16" if "avx512_bf16" in features() and native != HELD else "float32"
+    theirs = [sys.executable, str(PEERS / "transformers_generate.py"), str(MODEL), dtype]
     made = [
         Engine(f"glmbot {name}", [*ours, name], {"GLMBOT_NATIVE": native, **limits})
         for name in ("int4", "int8", "bf16")

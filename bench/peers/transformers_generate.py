@@ -47,7 +47,7 @@ def main() -> None:
     folder, dtype, kind = sys.argv[1:4]
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
     ready = {"version": transformers.__version__}
-    ready["instructions"] = f"torch, {torch.backends.cpu.get_cpu_capability()}"
+    ready["instructions"] = f"torch, {torch.backends.cpu.get_cpu_capability()}, {dtype}"
     serve(ready, lambda order: run(model.eval(), kind, order))
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
+from glmbot.native import compiling
+from glmbot.native.instruction_sets import SETS, InstructionSet, family
 from glmbot.native.library import loaded
 
 _SHOW = "from glmbot.native import library; print(library.__file__); print(library.loaded())"
@@ -78,6 +80,30 @@ def test_what_is_installed_from_a_wheel_runs_without_a_compiler(tree: Path, tmp_
     assert Path(shown[0]).is_relative_to(tmp_path / "installed")
     assert ", prebuilt (" in shown[1]
     assert not (tmp_path / "cache").exists(), "nothing was compiled"
+
+
+COMPILERS = {
+    "x86-64": "g++" if family() == "x86-64" else "x86_64-linux-gnu-g++",
+    "aarch64": "g++" if family() == "aarch64" else "aarch64-linux-gnu-g++",
+}
+
+
+@pytest.mark.parametrize(
+    ("of", "wanted"),
+    [(of, one) for of, sets in SETS.items() for one in sets],
+    ids=lambda one: getattr(one, "name", one),
+)
+def test_the_kernels_compile_for_every_set(of: str, wanted: InstructionSet) -> None:
+    """A build says so of a set that it can't make, and goes on."""
+    if of == family() and compiling.prebuilt(wanted) is not None:
+        return
+    compiler = shutil.which(COMPILERS[of])
+    if compiler is None:
+        pytest.skip(f"no compiler for {of} here")
+    files = [str(path) for path in compiling.sources() if path.suffix == ".cpp"]
+    command = [compiler, *compiling.flags(wanted.flags), "-fsyntax-only", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_build_without_a_compiler_goes_on_and_says_so(tree: Path) -> None:
