@@ -18,4 +18,4 @@ def growth(shown: str, text: str) -> str:
 
 def printable(text: str) -> str:
     """Without control characters: a model must not be able to send escape sequences to a terminal."""
-    return _CONTROL.sub("\ufffd", text)
+    return _CONTROL.sub("\ufffd", text.replace("\r\n", "\n"))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glmbot.delivery.mathematics import OPENING_LINE, closes_math
+from glmbot.delivery.mathematics import OPENING_LINE, closes_math, math_end
 from glmbot.delivery.tables import cells_of
 
 __all__ = ["QUOTE", "Block", "Place", "reopened", "step", "stripped"]
@@ -25,7 +25,7 @@ _ITEM = re.compile(r"(?P<marker>[-*+]|\d{1,9}[.)])(?P<space>[ \t]+|$)")
 _RULE = re.compile(r"(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
 _DELIMITERS = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
 _HEADING = re.compile(r"#{1,6}(?:[ \t]|$)")
-_MOST_CONTAINERS = 20
+_MOST_CONTAINERS = 30
 _TAB = 4
 
 
@@ -148,7 +148,7 @@ def _block(following: Block, rest: str) -> Block:
             return Block("")
         return Block("fence", fence["marker"], (fence["info"].strip(),), _indentation(rest))
     math = OPENING_LINE.fullmatch(bare)
-    if math and ("$$" if math["open"] == "$$" else r"\]") not in math["rest"]:
+    if math and math_end(math["open"]) not in math["rest"]:
         return Block("math", math["open"])
     if following.kind == "table":
         return following if not _begins(rest) else Block("")

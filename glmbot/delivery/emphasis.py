@@ -39,7 +39,16 @@ _SPECIAL_NAMES = regex.compile(
     r"|and|or|xor|neg|pos|abs|invert|matmul|i?add|r?sub|slots|all|version|author|module|qualname|annotations|bases"
     r"|mro|subclasses|init_subclass|post_init|set_name|get|set|import|builtins|pycache|future|debug|package|path"
     r"|loader|spec|wrapped|bytes|format|dir|sizeof|reduce|reduce_ex|copy|deepcopy|missing|reversed|round|proto"
-    r"|dirname|filename|typename|FILE|LINE|func|FUNCTION)__(?![A-Za-z0-9_]))"
+    r"|dirname|filename|typename|FILE|LINE|DATE|TIME|VA_ARGS|GNUC|STDC|COUNTER|func|FUNCTION|attribute|asm|declspec"
+    r"|typeof)__(?![A-Za-z0-9_]))"
+)
+# `*.py` and `*.*` are names of files.
+_GLOB = regex.compile(r"(?<![A-Za-z0-9*.])\*\.(?:\*(?!\*)|[A-Za-z0-9]{1,8}(?![A-Za-z0-9]))\*?")
+_WINDOWS_PATH = regex.compile(
+    r"(?<![A-Za-z0-9])[A-Za-z]:\\(?:[^\s<>\"`|*\u2018-\u201f\u2026\u3000-\u303f\uff00-\uffef]|\\\*)*"
+)
+_ENCLOSED = frozenset(
+    ["()", "[]", "{}", '""', "''", "“”", "‘’", "「」", "『』", "（）", "【】", "<>", "//", "、、"]
 )
 # No words apart by spaces there, or prefixes that stand before a quotation without one.
 _JOINED = regex.compile(
@@ -84,7 +93,7 @@ class InlineState(StateInline):
     def scanDelims(self, start: int, canSplitWord: bool) -> Scanned:
         length = super().scanDelims(start, canSplitWord).length
         end = start + length
-        if self._is_literal(start):
+        if self.is_literal(start):
             return Scanned(False, False, length)
         before = self.src[start - 1] if start > 0 else " "
         after = self.src[end] if end < self.posMax else " "
@@ -99,16 +108,19 @@ class InlineState(StateInline):
         self, start: int, length: int, before: str, after: str, left: bool, right: bool
     ) -> tuple[bool, bool]:
         """Whether a run of stars may open and close."""
-        if (before, after) == ("(", ")") or (before == "/" and after == "/"):
+        if before + after in _ENCLOSED or (length == 1 and "/" in (before, after)):
             return False, False
-        if length == 1 and "/" in (before, after):
-            return False, False
+        if length == 1 and before == ".":
+            return False, right and self._opened("*", 1)
         if length > 2 or not (_ends_operand(before) and _begins_operand(after)):
             return left, right
         joined = _is_joined(before) or _is_joined(after)
         if length == 1:
+            if joined and self._in_sum(start):
+                return False, False
             if joined:
-                return (False, False) if self._in_sum(start) else (left, right)
+                # "A*算法" is a name.
+                return left and _is_joined(before), right and (_is_joined(before) or self._opened("*", 1))
             letters = before.isalpha() and after.isalpha()
             return False, right and letters and not self._in_sum(start) and self._opened("*", 1)
         if joined or not (before.isdigit() or after.isdigit() or (before in ")]" and after in "([")):
@@ -121,15 +133,14 @@ class InlineState(StateInline):
             for each in self.delimiters[-_DELIMITERS_BACK:]
         )
 
-    def _is_literal(self, position: int) -> bool:
-        """Whether it stands in an address or in a name that is written with underscores."""
+    def is_literal(self, position: int) -> bool:
+        """Whether it stands in an address, a path or a name that is written with such signs."""
         if self._literal is None:
-            addresses = [
-                (match.start(), address_end(self.src, match.start(), match.end()))
-                for match in ADDRESS.finditer(self.src)
-            ]
-            names = [match.span() for match in _SPECIAL_NAMES.finditer(self.src)] if "__" in self.src else []
-            self._literal = sorted([*addresses, *names])
+            addresses = [*ADDRESS.finditer(self.src), *_WINDOWS_PATH.finditer(self.src)]
+            spans = [(each.start(), address_end(self.src, each.start(), each.end())) for each in addresses]
+            for pattern, sign in ((_SPECIAL_NAMES, "__"), (_GLOB, "*.")):
+                spans += [each.span() for each in pattern.finditer(self.src)] if sign in self.src else []
+            self._literal = sorted(spans)
         index = bisect_right(self._literal, (position, len(self.src))) - 1
         return index >= 0 and self._literal[index][0] <= position < self._literal[index][1]
 

@@ -8,10 +8,11 @@ lines, so that each block also means the same by itself, and a row has all of it
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock, blockquote, list_block
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
@@ -21,6 +22,7 @@ from glmbot.delivery.tables import keep_all_cells
 
 __all__ = ["ItemNumbers", "closing", "fence_heading", "make_parser", "may_link"]
 
+_BlockRule = Callable[[StateBlock, int, int, bool], bool]
 # Browsers and platforms cut or refuse longer ones.
 _LONGEST_ADDRESS = 2048
 # What parsers read differently: "\\" is "/" to browsers, others are skipped, or turn the order of what is read.
@@ -31,6 +33,8 @@ _HOST = re.compile(r"(?:[\w-]+(?:\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5}
 _MAIL = re.compile(r"mailto:[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)*", re.IGNORECASE)
 _BREAK = re.compile(r"<br\s{0,3}/?>", re.IGNORECASE)
 _NO_ADDRESS = re.compile(r"<(?!mailto:)[A-Za-z][A-Za-z0-9+.-]{1,31}:(?!//)[^<>\s]{0,200}>", re.IGNORECASE)
+# Deeper quotes and lists are words of the innermost one: markdown-it leaves out what is deeper than its own limit.
+_DEEPEST = 40
 _LANGUAGE = re.compile(r"[\w+#.-]{1,20}")
 
 
@@ -43,9 +47,19 @@ def make_parser() -> MarkdownIt:
     # What is defined elsewhere would change blocks that were shown, and what nobody uses would vanish.
     parser.block.ruler.disable("reference")
     parser.inline.ruler.before("autolink", "angle_brackets", _angle_brackets)
+    parser.options["maxNesting"] = 2 * _DEEPEST
+    for name, rule, alternatives in (
+        ("blockquote", blockquote, ["paragraph", "reference", "blockquote", "list"]),
+        ("list", list_block, ["paragraph", "reference", "blockquote"]),
+    ):
+        parser.block.ruler.at(name, _unless_deep(rule), {"alt": alternatives})
     keep_all_cells(parser)
     read_mathematics(parser)
     return parser
+
+
+def _unless_deep(rule: _BlockRule) -> _BlockRule:
+    return lambda state, start, end, silent: state.level < _DEEPEST and rule(state, start, end, silent)
 
 
 def _angle_brackets(state: StateInline, silent: bool) -> bool:
@@ -95,9 +109,10 @@ def may_link(address: str) -> bool:
         return True
     try:
         parts = urlsplit(address)
+        known_port = parts.port != 0
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and _HOST.fullmatch(parts.netloc) is not None
+    return parts.scheme in ("http", "https") and known_port and _HOST.fullmatch(parts.netloc) is not None
 
 
 def closing(tokens: Sequence[Token], start: int) -> int:

@@ -15,12 +15,16 @@ from markdown_it.rules_inline import StateInline
 
 from glmbot.delivery.emphasis import InlineState
 
-__all__ = ["OPENING_LINE", "closes_math", "read_mathematics"]
+__all__ = ["OPENING_LINE", "closes_math", "math_end", "read_mathematics"]
 
 # Nobody writes longer formulas; whoever leaves one open has it looked for no further.
 _MOST_LINES = 200
 _LONGEST_INLINE = 2000
-OPENING_LINE = re.compile(r"(?P<open>\$\$|\\\[)(?P<rest>.*)", re.DOTALL)
+OPENING_LINE = re.compile(
+    r"(?P<open>\$\$|\\\[|\\begin\{(?:equation|align|aligned|alignat|gather|gathered|multline|eqnarray|split|cases|array"
+    r"|[bpvBV]?matrix|smallmatrix)\*?\})(?P<rest>.*)",
+    re.DOTALL,
+)
 """What a line begins with that begins a block of mathematics, its indentation left out."""
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORDING = re.compile(
@@ -30,7 +34,11 @@ _FUNCTIONS = re.compile(
     r"\b(?:sin|cos|tan|cot|sec|csc|log|exp|max|min|lim|det|sup|inf|arg|deg|gcd|lcm|mod|dim|ker)\b"
 )
 _OPERATOR = re.compile(r"[=+^_<>|*/\u2200-\u22ff\u00d7\u00f7\u00b1\u2190-\u21ff~!']|-(?=\S)|(?<=\s)-")
-_LONG_WORD = re.compile(r"[A-Za-z]{4,}|[A-Za-z]{3,}(?=[ ,:;]|$)")
+# Where no spaces say so: not `[a-z]`, `[y/N]`, `[2023-01-01]`, `[my_name]`.
+_SURE_OPERATOR = re.compile(
+    r"[=^\u2200-\u22ff\u00d7\u00f7\u00b1]|(?<![A-Za-z])[A-Za-z]_|[\w)]\s*[+<>]\s*[\w(]|\)[(/*]"
+)
+_LONG_WORD = re.compile(r"[A-Za-z]{3,}")
 _PROSE = re.compile(r"[A-Za-z]{3,}[ ,]+[A-Za-z]{2,}|[A-Za-z]{2,}[ ,]+[A-Za-z]{3,}")
 # What no formula ends with.
 _UNFINISHED = re.compile(r"[/:,.&|(\[{=\"\u3002\uff0c\uff1a\uff1b\u3001]\Z")
@@ -41,13 +49,26 @@ _SUFFIX = re.compile(r"(?:th|st|nd|rd|ths|s|'s)\b")
 
 def read_mathematics(parser: MarkdownIt) -> None:
     """Teach a parser mathematics."""
+    parser.inline.ruler.before("escape", "path", _path)
     parser.inline.ruler.before("escape", "math_inline", _inline)
     parser.block.ruler.before(
         "fence", "math_block", _block, {"alt": ["paragraph", "reference", "blockquote", "list"]}
     )
 
 
+def _path(state: StateInline, silent: bool) -> bool:
+    r"""A backslash of a path, as in `C:\_new\*`, escapes nothing."""
+    if state.src[state.pos] != "\\" or not isinstance(state, InlineState) or not state.is_literal(state.pos):
+        return False
+    if not silent:
+        state.append_pending("\\")
+    state.pos += 1
+    return True
+
+
 def _inline(state: StateInline, silent: bool) -> bool:
+    if state.src[state.pos] == "$" and isinstance(state, InlineState) and state.is_literal(state.pos):
+        return False
     match state.src[state.pos]:
         case "$":
             return _dollars(state, silent)
@@ -159,7 +180,7 @@ def _is_formula(content: str, *, spaced: bool) -> bool:
     if _COMMAND.search(content):
         return True
     bare = _without_commands(content)
-    if not _OPERATOR.search(bare):
+    if not (_OPERATOR if spaced else _SURE_OPERATOR).search(bare):
         return spaced and re.fullmatch(r"\s*[A-Za-z0-9]\s*|\s*[\d.]+\s*", bare) is not None
     return not _PROSE.search(bare) if spaced else not _LONG_WORD.search(bare)
 
@@ -174,10 +195,15 @@ def _is_inline_formula(content: str) -> bool:
     return bool(_OPERATOR.search(bare)) or not re.search(r"[a-z]{4,}|[A-Za-z]{6,}", bare)
 
 
+def math_end(opener: str) -> str:
+    """What ends a block that `opener` began."""
+    return {"$$": "$$", r"\[": r"\]"}.get(opener, opener.replace(r"\begin", r"\end"))
+
+
 def closes_math(line: str, opener: str) -> bool:
     """Whether a line of a block that `opener` began is its last one."""
     stripped = line.rstrip()
-    mark = "$$" if opener == "$$" else r"\]"
+    mark = math_end(opener)
     return stripped.endswith(mark) and not stripped.endswith("\\" + mark)
 
 
@@ -189,7 +215,7 @@ def _block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> b
     if match is None:
         return False
     opener = match["open"]
-    mark = "$$" if opener == "$$" else r"\]"
+    mark = math_end(opener)
     first = match["rest"]
     last = start_line
     if mark in first:
@@ -207,6 +233,8 @@ def _block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> b
             return False
     if not content.strip():
         return False
+    if opener.startswith(r"\begin"):
+        content = f"{opener}{content}{mark}"
     if not silent:
         token = state.push("math_block", "math", 0)
         token.block = True
@@ -218,6 +246,8 @@ def _block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> b
 
 
 def _stands_alone(content: str, opener: str) -> bool:
+    if opener.startswith(r"\begin"):
+        return bool(content.strip())
     if opener == "$$":
         return bool(content.strip()) and not _PROSE.search(_without_commands(content))
     return _is_formula(content, spaced=content[:1].isspace() and content[-1:].isspace())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import regex
 
 from glmbot.delivery.blocks import Block, Place, reopened, step, stripped
+from glmbot.delivery.mathematics import math_end
 from glmbot.delivery.tables import cells_of
 
 __all__ = ["split_markdown", "utf16_length"]
@@ -177,7 +178,7 @@ def _closing(place: Place, own: int) -> str:
         case "fence":
             return f"\n{prefix}{block.marker}"
         case "math":
-            return f"\n{prefix}{'$$' if block.marker == '$$' else chr(92) + ']'}"
+            return f"\n{prefix}{math_end(block.marker)}"
         case _:
             return ""
 

@@ -56,6 +56,11 @@ def mathematics(markdown: str) -> list[str]:
         ("COUNT(*), SUM(*)", []),
         ("src/*/test/*, **/*.py and lib/**/x", []),
         ("*x = 2*3*", [("em", "x = 2*3")]),
+        ("rm *.txt *.*, a.*, b.* and (.*)x(.*)", []),
+        ('"*" and "*", （*）和（*）', []),
+        ("A*算法和D*算法", []),
+        ("*It leans.* And", [("em", "It leans.")]),
+        ("是**`code`**吗，**[x](http://a.b)**是，***重要！***请", [("strong", "code"), ("strong", "x"), ("strong", "重要！"), ("em", "重要！")]),
         ("https://e.org/__init__.py and www.e.org/_next/_x_/a", []),
         ("lib/__init__.py, __init__ and __main__.py", []),
         ("**https://e.org/_a_**：说明", [("strong", "https://e.org/_a_")]),
@@ -82,6 +87,9 @@ def test_what_is_emphasis_and_what_is_a_sign_of_the_text(
         ("$DONE/$TOTAL, $BTC/$ETH, $A:$B, ${A}/${B}, $HOME and $PATH, \"$HOME\"/\"$USER\"", []),
         ("from $5 to $10, US$5 and US$7, $5 (or A$ 8), echo $$ and $$, Outer$Inner$1", []),
         ("`\\(x\\)` and `$x$`", []),
+        ("\\[a-z\\] \\[y/N\\] \\[2023-01-01\\] \\[1, 2\\] \\[Alt+F4\\] \\[my_name\\]", []),
+        ("https://e.org/$a$/b", []),
+        ("\\begin{align}\na &= b \\\\[2pt]\nc_1 &= d\n\\end{align}", ["\\begin{align}\na &= b \\\\[2pt]\nc_1 &= d\n\\end{align}"]),
     ],
 )  # fmt: skip
 def test_what_is_mathematics_and_what_only_has_its_signs(markdown: str, expected: list[str]) -> None:
@@ -187,6 +195,26 @@ def test_no_cut_is_inside_of_a_grapheme(one: str) -> None:
         for outlet in (TelegramOutlet, ChannelOutlet):
             pieces = cut_for(outlet, "x" * shift + one * 2000)
             assert all(piece.startswith(one) and piece.endswith(one) for piece in pieces[1:])
+
+
+@pytest.mark.parametrize(
+    "markdown",
+    [
+        ">" * 200 + " deep",
+        "- " * 150 + "deep",
+        "\n".join("  " * level + f"- w{level}" for level in range(99)),
+    ],
+)
+def test_nothing_is_too_deep_to_be_said(markdown: str) -> None:
+    last = markdown.split()[-1]
+    for shown in (to_telegram(markdown)[0], to_discord(markdown), to_html(markdown)):
+        assert last in shown
+
+
+def test_paths_keep_their_backslashes() -> None:
+    for path in ("C:\\_new\\_old\\*x", "D:\\a\\[b]\\"):
+        assert to_telegram(f"see {path}\nnext")[0] == f"see {path}\nnext"
+    assert to_telegram("snake\\_case")[0] == "snake_case"
 
 
 def test_tabs_of_code_are_seen_on_telegram() -> None:

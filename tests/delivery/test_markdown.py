@@ -35,7 +35,7 @@ def test_links_of_the_web_and_of_mail_stay_links(address: str) -> None:
      "https://bank.com@other.org", "https://bank.com:443@other.org/", "https://bank.com%40other.org",
      "https://bank.com\\@other.org", "https:\\\\other.org", "https://e.org\\..\\x", "https://e.org/a b", "https://e.org/\x00",
      "https://e.org/\r\nSet-Cookie:x", "\x01https://e.org", "https://e.org/\u202egpj.exe", "https://e\u200b.org",
-     "https://e.org/\ud800", "https://[::1", "https://e.org:99999999", "https://e..org", "https://e.org/" + "a" * 5000,
+     "https://e.org/\ud800", "https://[::1", "https://e.org:99999999", "https://e.org:65536", "https://e.org:0/", "https://e..org", "https://e.org/" + "a" * 5000,
      "mailto:", "mailto:a@e.org?bcc=b@e.org", "mailto:a@e.org,b@e.org", "mailto:a%0ab@e.org", "https://e.org/<b>"],
 )  # fmt: skip
 def test_everything_else_stays_text(address: str) -> None:
