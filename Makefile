@@ -1,4 +1,5 @@
-# Two commands do everything on a machine with Python 3.11 and make: `make demo` and `make test`.
+# Two commands do everything on a machine with Python 3.11 and make: `make demo` (PORT=8081 for another port than
+# 8080) and `make test`.
 PYTHON ?= python3.11
 VENV := .venv
 TOOLS := .glmbot/tools
@@ -20,7 +21,7 @@ COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11
 .PHONY: demo test bench rig chaos soak fuzz pictures docs lock audit clean
 
 demo: $(VENV)/.installed
-	exec $(BIN)/glmbot demo
+	exec $(BIN)/glmbot demo $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/.installed-dev
 	sh tests/install_programs.sh

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.metadata import entry_points, version
 from typing import Any
 
@@ -190,7 +191,8 @@ class _Running:
         await store.check()
         for warning in await store.warnings():
             _log.warning("%s", warning)
-        # Importing torch takes seconds, and what is refused above needs none of it.
+        # This imports torch for seconds, in which the loop still hears of signals. Nothing above needs it.
+        await asyncio.to_thread(import_module, "glmbot.engines")
         from glmbot.engines import start_engine
 
         self._engine = await start_engine(self.configuration, on_progress)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from glmbot import __version__
-from glmbot.config import Configuration, load_configuration, secrets_in
+from glmbot.config import Configuration, StoreSection, load_configuration, secrets_in
 from glmbot.errors import ConfigError, GlmbotError
 from glmbot.logs import for_terminal, set_up_logging
 from glmbot.store_commands import store_commands
@@ -37,41 +40,21 @@ _ConfigOption = Annotated[
 
 
 def main() -> None:
-    """Entry point: an error of ours is one clear paragraph on stderr and exit status 1, never a traceback."""
+    """An error of ours is one clear paragraph on stderr and exit status 1, never a traceback."""
     # Models are read from folders only; nothing of the libraries may reach for a network.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Until the loop has its own handlers (importing torch takes seconds), a stop is simply an end.
-    signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGINT, _end)
     try:
         app()
     except GlmbotError as error:
         _err.print(f"glmbot: {for_terminal(str(error))}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception:
-        # Who imports lazily makes an import error of whatever comes in the middle of it.
-        _leave_if_ended()
-        raise
 
 
-_END_STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130}
-_ended: list[int] = []
-
-
-def _end(number: int, _frame: object) -> None:
-    _ended.append(_END_STATUS[signal.Signals(number)])
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    sys.exit(0)
-
-
-def _leave_if_ended() -> None:
-    """End as a signal has asked for, should its exception have been caught on the way."""
-    if _ended:
-        sys.exit(_ended[0])
+def _import(module: str) -> None:
+    """An exception in the middle of torch's own import, such as that of Ctrl-C, would abort the process."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(import_module, module).result()
 
 
 @app.callback(invoke_without_command=True)
@@ -139,7 +122,28 @@ def chat(
     configuration = _only(_load(_existing(config), overrides, demo_model=model is None), "console")
     # Who sits here sees for themselves that a slow machine takes its time.
     logging.getLogger("glmbot.watchdog").setLevel(logging.ERROR)
-    _run(configuration)
+    with _own_store(configuration, forgetful=bool(once)) as store:
+        _run(replace(configuration, store=store))
+
+
+@contextmanager
+def _own_store(configuration: Configuration, *, forgetful: bool) -> Generator[StoreSection]:
+    """A single question is remembered by nobody. A chat beside a bot that runs keeps a file of its own."""
+    from glmbot.store.sqlite_connection import has_owner
+
+    section = configuration.store
+    if forgetful:
+        with TemporaryDirectory(prefix="glmbot-") as folder:
+            path = Path(folder) / "once.sqlite3"
+            yield section.model_copy(update={"kind": "sqlite", "path": path, "journal_path": path})
+        return
+    if section.kind == "sqlite" and has_owner(section.path):
+        beside = section.path.with_name(f"{section.path.stem}-chat{section.path.suffix}")
+        logging.getLogger(__name__).info(
+            "a bot answers from %s, so this chat is kept in %s", section.path, beside
+        )
+        section = section.model_copy(update={"path": beside})
+    yield section
 
 
 @app.command()
@@ -152,6 +156,7 @@ def pull(
     if not model:
         _err.print(f"The demo model is in {_demo_model(home, force=force)}", soft_wrap=True)
         return
+    _import("glmbot.models.hub")
     from glmbot.models.hub import pull_model
 
     folder = pull_model(model, home.resolve() / "models" / model.rpartition("/")[2])
@@ -168,6 +173,7 @@ def models(
     """List the models this is made for, their memory at each precision, and whether it fits here."""
     from rich.table import Table
 
+    _import("glmbot.memory")
     from glmbot.memory import machine_memory, model_memory
 
     place, free = machine_memory()
@@ -191,6 +197,7 @@ def models(
 def check(config: Annotated[Path, typer.Argument(help="Configuration file.")] = _CONFIG) -> None:
     """Read the configuration and say what is wrong with it, without starting anything."""
     configuration = _load(config)
+    _import("glmbot.models.registry")
     from glmbot.preflight import complaints
 
     if found := complaints(configuration):
@@ -202,6 +209,7 @@ def check(config: Annotated[Path, typer.Argument(help="Configuration file.")] = 
 @app.command()
 def doctor(config: _ConfigOption = None) -> None:
     """Examine model, store, tokens and memory, and say how to mend what is wrong."""
+    _import("glmbot.doctor")
     from glmbot.doctor import examine
 
     findings = asyncio.run(examine(_load(_existing(config))))
@@ -278,7 +286,6 @@ def _write_private(path: Path, text: str) -> None:
 def _run(configuration: Configuration, read_again: Callable[[], Configuration] | None = None) -> None:
     from glmbot.app import run as run_app
 
-    _leave_if_ended()
     with _progress() as bar:
         task = bar.add_task("loading the model", total=1.0)
 
@@ -316,8 +323,6 @@ def _read(path: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None =
 
 
 def _only(configuration: Configuration, adapter: str) -> Configuration:
-    from dataclasses import replace
-
     return replace(configuration, adapters={adapter: configuration.adapters[adapter]})
 
 

@@ -311,6 +311,10 @@ class TelegramAdapter:
                     # An administrator who has not spoken to the bot yet has no chat with it; and not every Bot
                     # API server has menus (the library takes its 404 for a wrong token).
                     _log.debug("Telegram: no menu for %s: %s", scope, error)
+                except TelegramError as error:
+                    # Those that were published before still stand, and people can type.
+                    _log.warning("Telegram: the menus of commands could not be published: %s", error)
+                    return
 
 
 def _bot(settings: TelegramSettings) -> Bot:

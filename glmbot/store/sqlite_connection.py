@@ -20,7 +20,7 @@ from glmbot.errors import StoreError, StoreUnavailable
 from glmbot.store.private_files import keep_private, make_private
 from glmbot.store.sqlite_schema import bring_up_to_date
 
-__all__ = ["SqliteConnection"]
+__all__ = ["SqliteConnection", "has_owner"]
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -37,6 +37,18 @@ _PASSING = frozenset({
 })  # fmt: skip
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _WHAT_TO_DO = "move the file away and put a backup in its place with `glmbot restore`"
+
+
+def has_owner(path: Path) -> bool:
+    """Whether another process answers from this file at the moment."""
+    try:
+        with path.with_name(f"{path.name}.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False
 
 
 class SqliteConnection:

@@ -21,7 +21,7 @@ from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot.store.sqlite import SqliteStore
 from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
-from platforms.telegram_server import TelegramServer
+from platforms.telegram_server import Refusal, TelegramServer
 
 
 async def test_a_conversation_of_several_turns_streams_and_remembers(
@@ -111,6 +111,23 @@ async def test_an_answer_in_a_group_quotes_its_question_although_the_first_try_w
         assert telegram.floods
         (answer,) = telegram.messages[-5].values()
         assert answer["replies_to"] == asked
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refusal("setMyCommands", 404, page=True),
+        Refusal("setMyCommands", 502, page=True),
+        Refusal("setMyCommands", 429, "Too Many Requests: retry after 3600"),
+    ],
+)
+async def test_a_bot_without_menus_answers_all_the_same(
+    telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store, refusal: Refusal
+) -> None:
+    telegram.refusals.append(refusal)
+    async with bot(telegram, engine, sqlite_store):
+        await telegram.say("hello")
+        await answered(telegram, sqlite_store, 1)
 
 
 async def test_real_flood_limits_are_survived(engine: LocalEngine, sqlite_store: Store) -> None:

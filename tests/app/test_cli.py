@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gzip
 import json
 import os
@@ -108,13 +109,22 @@ def test_once_prints_the_models_answer_and_nothing_else(demo_model: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "Paris" in done.stdout
     assert done.stderr == ""
+    assert not (tmp_path / ".glmbot").exists(), "a single question is remembered by nobody"
 
 
-def test_questions_come_through_a_pipe_a_line_each(tiny_model: Path, tmp_path: Path) -> None:
-    done = glmbot(
-        "chat", "--model", str(tiny_model), cwd=tmp_path, stdin="hello\n\n/whoami\nstop\nnever read\n"
-    )
+def test_questions_come_through_a_pipe_a_line_each_also_beside_a_bot(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / ".glmbot" / "glmbot.sqlite3"
+    store.parent.mkdir()
+    with store.with_name(f"{store.name}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stdin = "hello\n\n/whoami\nstop\nnever read\n"
+        done = glmbot("chat", "--model", str(tiny_model), cwd=tmp_path, stdin=stdin)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("a bot answers from") == 1
+    assert store.with_name("glmbot-chat.sqlite3").exists()
+    assert not store.exists()
     assert "console:" in done.stdout
     assert len(done.stdout.strip().splitlines()) >= 2
 
