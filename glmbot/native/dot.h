@@ -208,24 +208,22 @@ inline __attribute__((always_inline)) void block_sums(const uint8_t* data, const
     } else {
 #pragma GCC unroll 2
       for (int part = 0; part < 8; part++) {
-        bytes one = load_bytes(at + 64 * part), two = load_bytes(at + 64 * part + kBytes);
-        if (kSignedBytes) {
-          one = from_the_middle(one);
-          two = from_the_middle(two);
-        }
+        for (int which = 0; which < 2; which++) {
+          bytes* sums_of = which ? y : x;
+          bytes one = load_bytes(at + 64 * part + which * kBytes);
+          if (kSignedBytes) one = from_the_middle(one);
 #if !defined(GLMBOT_DOT)
-        const bytes one_size = size(one), two_size = size(two);
+          const bytes one_size = size(one);
 #endif
-        for (int m = 0; m < M; m++) {
-          const bytes c = four_codes(codes + m * width + 4 * part);
+          for (int m = 0; m < M; m++) {
+            const bytes c = four_codes(codes + m * width + 4 * part);
 #if defined(GLMBOT_DOT)
-          x[m] = dot(x[m], one, c);
-          y[m] = dot(y[m], two, c);
+            sums_of[m] = dot(sums_of[m], one, c);
 #else
-          // |weight| * (code with the weight's sign): at most 2 * 128 * 127, which 16 bits hold.
-          x[m] = in_place(add32(x[m], pairs_of_words(pairs_of_bytes(one_size, with_sign_of(c, one)))));
-          y[m] = in_place(add32(y[m], pairs_of_words(pairs_of_bytes(two_size, with_sign_of(c, two)))));
+            // |weight| * (code with the weight's sign): at most 2 * 128 * 127, which 16 bits hold.
+            sums_of[m] = in_place(add32(sums_of[m], pairs_of_words(pairs_of_bytes(one_size, with_sign_of(c, one)))));
 #endif
+          }
         }
       }
     }
