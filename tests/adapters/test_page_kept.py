@@ -105,6 +105,6 @@ async def test_no_answer_becomes_a_part_of_the_page_or_leads_away_from_it(page: 
             "meta, h1, form, input, svg, script, style, iframe, img, base, a, [href], [onload], [src], [id]"
         )
         assert await page.locator(f".answer :is({names})").count() == 0
-        assert await page.title() == "glmbot"
+        assert await page.title() == "go · glmbot"
         assert page.url.startswith(site.url)
         assert "static" not in page.url

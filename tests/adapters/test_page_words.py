@@ -74,3 +74,34 @@ async def test_what_is_selected_stays_selected_while_the_answer_grows(page: Page
         assert await page.evaluate("getComputedStyle(document.getElementById('log')).overflowY") == "visible"
         await expect(page.locator("#ask")).to_be_hidden()
         await expect(page.locator("nav")).to_be_hidden()
+
+
+async def test_the_page_is_named_after_its_question_and_shows_what_another_page_asked(page: Page) -> None:
+    async def says(message: Message | Completion) -> AsyncGenerator[Reply, None]:
+        yield Reply("\n\n".join(["an answer"] * 60), ReplyState.FINAL)
+
+    dialogue = ScriptedDialogue(says)
+    async with scripted_site(dialogue) as site:
+        await page.goto(site.url)
+        await page.locator("#question").fill("why blue?")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".answer")).to_contain_text("an answer")
+        await expect(page).to_have_title("why blue? · glmbot")
+        await expect(page.get_by_role("log", name="Messages")).to_be_visible()
+        await expect(page.locator("#end")).to_be_hidden()
+        await page.locator("#log").evaluate("each => { each.scrollTop = 0 }")
+        await page.get_by_role("button", name="To the end").click()
+        await expect(page.locator("#end")).to_be_hidden()
+
+        conversation = dialogue.accepted[0].conversation
+        dialogue.kept[conversation] = [
+            (dialogue.accepted[0].ref, "why blue?", "an answer"),
+            ("another", "and from the other page?", "seen"),
+        ]
+        await page.evaluate("dispatchEvent(new Event('focus'))")
+        await expect(page.locator(".question")).to_have_text(["why blue?", "and from the other page?"])
+
+        await page.get_by_role("button", name="Edit", exact=True).last.click()
+        await page.get_by_role("button", name="Ask again").click()
+        await expect(page.locator(".turn[aria-busy=true]")).to_have_count(0)
+        assert [message.text for message in dialogue.accepted] == ["why blue?", "and from the other page?"]

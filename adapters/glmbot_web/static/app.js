@@ -32,6 +32,8 @@ async function list() {
 function drawChats() {
   const shown = chats.some((chat) => chat.id === conversation) || !turns.length
     ? chats : [{ id: conversation, title: turns[0].question }, ...chats];
+  const title = turns[0]?.question || chats.find((chat) => chat.id === conversation)?.title;
+  document.title = title ? `${title.slice(0, 60)} · glmbot` : "glmbot";
   $("chats").replaceChildren(...shown.map((chat) => {
     const item = element("li");
     const open = element("button", "chat-title", chat.title || say("new"));
@@ -48,6 +50,7 @@ function drawChats() {
     item.append(open, remove);
     return item;
   }));
+  $("chats").querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
 }
 
 async function forget(chat) {
@@ -131,7 +134,7 @@ function drawTurn(turn) {
   const answer = element("div", "answer");
   answer.setAttribute("role", "group");
   answer.setAttribute("aria-label", say("bot"));
-  article.append(asked, answer, element("p", "notice"), element("div", "tools"));
+  article.append(asked, element("div", "tools asked"), answer, element("p", "notice"), element("div", "tools answered"));
   fill(article, turn);
   return article;
 }
@@ -144,13 +147,14 @@ function fill(article, turn) {
   show(answer, turn.blocks ?? [], addCopyButtons);
   answer.classList.toggle("growing", !ended);
   article.querySelector(".notice").textContent = turn.notice || (!turn.blocks?.length && !ended ? say("waiting") : "");
-  const tools = article.querySelector(".tools");
+  const [own, tools] = article.querySelectorAll(".tools");
+  own.replaceChildren();
   tools.replaceChildren();
   if (!ended) return;
   if (turn.text) tools.append(button("copy", (made) => copy(turn.text, made)));
   if (["failed", "unsent"].includes(turn.state) && turn.sent && !turn.actions?.includes("retry")) tools.append(button("retry", () => resend(turn)));
   for (const action of turn.actions ?? []) tools.append(button(action, () => again(turn, action)));
-  if (!turn.question.startsWith("/")) tools.append(button("edit", () => edit(article, turn)));
+  if (!turn.question.startsWith("/")) own.append(button("edit", () => edit(article, turn)));
   if (turn.attachment) tools.append(button("download", () => download(turn.attachment)));
 }
 
@@ -174,7 +178,7 @@ function edit(article, turn) {
     event.preventDefault();
     const text = area.value.trim();
     close();
-    if (text && text !== turn.question) begin({ ref: turn.ref, question: text }, text, { edits: turn.ref });
+    if (text) begin({ ref: turn.ref, question: text }, text, { edits: turn.ref });
   });
   area.addEventListener("keydown", (event) => {
     if (event.key === "Escape") { event.stopPropagation(); close(); }
@@ -298,6 +302,20 @@ function update(turn, snapshot) {
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
+// What another page of this person asked meanwhile.
+async function look() {
+  if (document.hidden || running() || !turns.length || document.querySelector(".edit")) return;
+  const mine = conversation;
+  await list();
+  const kept = await ask(`/api/conversations/${mine}`).catch(() => null);
+  if (kept === null || conversation !== mine || running()) return;
+  const there = [...kept.turns, ...kept.running].map((turn) => turn.ref);
+  const shown = new Set(turns.map((turn) => turn.ref));
+  if (there.some((ref) => !shown.has(ref))) await go(mine);
+}
+
+function toEnd() { log.scrollTop = log.scrollHeight; }
+
 function busy(is) {
   $("stop").hidden = !is;
   $("send").hidden = is;
@@ -342,6 +360,10 @@ document.addEventListener("keydown", (event) => {
   if (event.key.toLowerCase() === "o" && event.shiftKey && (event.ctrlKey || event.metaKey)) { event.preventDefault(); go(fresh()); }
 });
 $("stop").addEventListener("click", stop);
+$("end").addEventListener("click", toEnd);
+log.addEventListener("scroll", () => { $("end").hidden = log.scrollHeight - log.scrollTop - log.clientHeight < 200; });
+document.addEventListener("visibilitychange", look);
+addEventListener("focus", look);
 $("new").addEventListener("click", () => { go(fresh()); drawer(false); question.focus(); });
 $("menu").addEventListener("click", () => drawer(!document.body.classList.contains("drawer")));
 $("veil").addEventListener("click", () => drawer(false));

@@ -10,7 +10,7 @@ const WORDS = {
     token: "Token", enter: "Enter", wrong: "Wrong token.", language: "中文", theme: "Light or dark", menu: "Menu",
     welcome: "Ask anything.", hint: "/help shows what I can do. Enter sends, Shift+Enter makes a new line, Esc stops.",
     answering: "The answer is being written.", answered: "The answer is complete.", you: "You", bot: "Answer",
-    operator: "Operator", back: "Chat", skip: "To the question",
+    operator: "Operator", back: "Chat", skip: "To the question", log: "Messages", end: "To the end",
     // the operator's page
     running: "Answering", queue: "Waiting", finished: "Answers so far", refused: "Refused", dead: "Set aside (/dead)", speed: "Tokens/s",
     memory: "Memory", weights: "Weights", precision: "Precision", switching: "Switching", streams: "Streams",
@@ -30,7 +30,7 @@ const WORDS = {
     token: "口令", enter: "进入", wrong: "口令不对。", language: "English", theme: "浅色或深色", menu: "菜单",
     welcome: "有问题直接问我。", hint: "/help 查看我会做什么。回车发送，Shift+回车换行，Esc 停止。",
     answering: "正在写回答。", answered: "回答完成。", you: "你", bot: "回答",
-    operator: "管理", back: "聊天", skip: "跳到提问框",
+    operator: "管理", back: "聊天", skip: "跳到提问框", log: "消息", end: "到最后",
     running: "正在回答", queue: "排队", finished: "已完成回答", refused: "已拒绝", dead: "已搁置（/dead）", speed: "token/秒",
     memory: "内存", weights: "权重", precision: "精度", switching: "切换中", streams: "进行中的回答",
     users: "用户", errors: "最近的警告和错误", nobody: "还没有人。", none: "没有。",
