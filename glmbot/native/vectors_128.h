@@ -33,6 +33,9 @@ inline i4 all_int4(int x) { return _mm_set1_epi32(x); }
 inline f4 as_float4(i4 v) { return _mm_castsi128_ps(v); }
 inline i4 shifted4(i4 v, int bits) { return _mm_slli_epi32(v, bits); }
 inline i4 and4(i4 x, i4 y) { return _mm_and_si128(x, y); }
+inline i4 or4(i4 x, i4 y) { return _mm_or_si128(x, y); }
+inline i4 greater4(i4 x, i4 y) { return _mm_cmpgt_epi32(x, y); }
+inline i4 as_int4(f4 v) { return _mm_castps_si128(v); }
 inline i4 widened4(const uint16_t* p) {
   const i4 half = _mm_loadl_epi64((const i4*)p);
   return _mm_unpacklo_epi16(half, _mm_setzero_si128());
@@ -83,6 +86,9 @@ inline i4 all_int4(int x) { return i4{x, x, x, x}; }
 inline f4 as_float4(i4 v) { return (f4)v; }
 inline i4 shifted4(i4 v, int bits) { return v << bits; }
 inline i4 and4(i4 x, i4 y) { return x & y; }
+inline i4 or4(i4 x, i4 y) { return x | y; }
+inline i4 greater4(i4 x, i4 y) { return (i4)(x > y); }
+inline i4 as_int4(f4 v) { return (i4)v; }
 inline i4 widened4(const uint16_t* p) { return i4{p[0], p[1], p[2], p[3]}; }
 inline f4 sums4(f4 a, f4 b, f4 c, f4 d) {
   return f4{(a[0] + a[1]) + (a[2] + a[3]), (b[0] + b[1]) + (b[2] + b[3]), (c[0] + c[1]) + (c[2] + c[3]),
@@ -95,17 +101,10 @@ inline f4 halves4(const uint16_t* p) {
 #if defined(__aarch64__)
   return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 #else
-  const i4 bits = widened4(p);
-  const f4 size = as_float4(shifted4(and4(bits, all_int4(0x7fff)), 13)) * all4(0x1p112f);
-  float value[4];
-  int32_t raw[4];
-  store4(value, size);
-  store_int4(raw, bits);
-  for (int i = 0; i < 4; i++) {
-    if ((raw[i] & 0x7c00) == 0x7c00) value[i] = raw[i] & 0x3ff ? __builtin_nanf("") : __builtin_inff();
-    if (raw[i] & 0x8000) value[i] = -value[i];
-  }
-  return load4(value);
+  const i4 bits = widened4(p), size = and4(bits, all_int4(0x7fff));
+  const f4 value = as_float4(shifted4(size, 13)) * all4(0x1p112f);
+  const i4 endless = and4(greater4(size, all_int4(0x7bff)), all_int4(0x7f800000));
+  return as_float4(or4(or4(as_int4(value), endless), shifted4(and4(bits, all_int4(0x8000)), 16)));
 #endif
 }
 
