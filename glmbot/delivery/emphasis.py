@@ -102,6 +102,8 @@ class InlineState(StateInline):
         left, right = _flanks(before, after)
         if self.src[start] == "*":
             left, right = self._stars(start, length, before, after, left, right)
+        elif _is_word(before) and _is_word(after):
+            left = False
         return Scanned(left, right, length)
 
     def _stars(
@@ -123,9 +125,19 @@ class InlineState(StateInline):
                 return left and _is_joined(before), right and (_is_joined(before) or self._opened("*", 1))
             letters = before.isalpha() and after.isalpha()
             return False, right and letters and not self._in_sum(start) and self._opened("*", 1)
-        if joined or not (before.isdigit() or after.isdigit() or (before in ")]" and after in "([")):
+        if joined or not (self._is_power(start, start + length) or (before in ")]" and after in "([")):
             return left, right
         return False, right and self._opened("*", 2)
+
+    def _is_power(self, start: int, end: int) -> bool:
+        """`x**2`, `a**b`: a digit or a single letter at either side."""
+        first, second = self.src[max(0, start - 2) : start], self.src[end : end + 2]
+        return (
+            first[-1].isdigit()
+            or second[0].isdigit()
+            or not (first.isalpha() and len(first) == 2)
+            or (not (second.isalpha() and len(second) == 2))
+        )
 
     def _opened(self, marker: str, length: int) -> bool:
         return any(
@@ -172,7 +184,7 @@ def _flanks(before: str, after: str) -> tuple[bool, bool]:
 
 def _underscores(before: str, after: str, length: int) -> Scanned:
     """Never within a word or a path; beside wide punctuation where they are doubled."""
-    if "/" in (before, after):
+    if "/" in (before, after) or (before in ")]}" and after in "([{"):
         return Scanned(False, False, length)
     if length > 1 and (_is_wide_sign(before) or _is_wide_sign(after)):
         left, right = _flanks(before, after)
@@ -202,6 +214,10 @@ def _is_wide_sign(char: str) -> bool:
 
 def _ends_operand(char: str) -> bool:
     return char.isalnum() or char in _OPERAND_ENDS or unicodedata.category(char)[0] == "M"
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() and not _is_joined(char)
 
 
 def _begins_operand(char: str) -> bool:

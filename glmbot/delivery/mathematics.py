@@ -42,6 +42,8 @@ _LONG_WORD = re.compile(r"[A-Za-z]{3,}")
 _PROSE = re.compile(r"[A-Za-z]{3,}[ ,]+[A-Za-z]{2,}|[A-Za-z]{2,}[ ,]+[A-Za-z]{3,}")
 # What no formula ends with.
 _UNFINISHED = re.compile(r"[/:,.&|(\[{=\"\u3002\uff0c\uff1a\uff1b\u3001]\Z")
+# And what none begins with.
+_UNBEGUN = re.compile(r"[,;:.!?)\]}\u3002\uff0c\uff1a\uff1b\u3001]")
 # An amount of money up to the name of a currency.
 _AMOUNTS = re.compile(r"\d[\d.,]*\s.*\b(?:US|A|C|HK|NT|S|R|NZ|CA|AU)\Z", re.DOTALL)
 _SUFFIX = re.compile(r"(?:th|st|nd|rd|ths|s|'s)\b")
@@ -110,6 +112,7 @@ def _may_be_between_dollars(content: str, after: str, double: bool) -> bool:
         or content[-1].isspace()
         or _UNFINISHED.search(content)
         or _AMOUNTS.match(content)
+        or _UNBEGUN.match(content)
     ):
         return False
     following = after[:1]

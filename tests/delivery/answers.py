@@ -29,7 +29,10 @@ WORDS = (
 )  # fmt: skip
 AS_WRITTEN = (
     "2*3*4", "a*b*c", "(x+1)*(y-1)*z", "2**10", "snake_case_name", "__init__.py", "https://e.org/_a_/__b__.py", "[1]", "$5",
-    "$HOME/$USER", "COUNT(*)", "src/*/test/*", "R&D", "a||b", "#tag", "<T>", "vector<std::string>", "C:\\Users", "50%",
+    "$HOME/$USER", "COUNT(*)", "src/*/test/*", "R&D", "a||b", "#tag", "<T>", "vector<std::string>", "C:\\Users", "50%", "*.py",
+    "A*算法", "_leading", "trailing_", "~/a", "a~~b", "$PATH", "US$5", "[x]", "f(*args)", "^.*$", "#1", "@you", "&c", "a|b",
+    "C:\\_new\\*x", "x^2^", "5*", "{a}_{b}", "-1", "n/a", "3/4", "a->b", "i++", "!important", "x[0]*y[1]*z", "√2*√3*5", "1_000_000",
+    "__LINE__", "~", "^",  "a**b", "price*qty", "«a»", "…", "2024-01-01", "12:30", "wow!!!", "(a)", "{}", "|",
 )  # fmt: skip
 """What looks like Markdown and is none; shown as it stands."""
 LATEX = {r"a_1 + b": "a1b", r"\frac{p}{q}": "pq", r"x^2 * y * z": "x2yz", r"\text{if } n > 0": "ifn0"}

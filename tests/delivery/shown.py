@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable
 from html.parser import HTMLParser
 
+from delivery.discord_client import shown_by_discord
 from glmbot.messages import Reply, ReplyState
 from glmbot_console.render import printable
 from glmbot_discord.delivery import ChannelOutlet
@@ -16,11 +16,6 @@ from glmbot_telegram.render import render as to_telegram
 from glmbot_web.render import to_html
 
 __all__ = ["SHOWN", "cut_for", "is_within", "letters"]
-
-_CODE = re.compile(
-    r"```[^\n]*\n(?P<block>.*?)\n(?:> )*```|(?P<ticks>`{1,2})(?!`)(?P<span>.+?)(?<!`)(?P=ticks)(?!`)",
-    re.DOTALL,
-)
 
 
 class _Text(HTMLParser):
@@ -44,24 +39,9 @@ def cut_for(outlet: type[TelegramOutlet | ChannelOutlet], markdown: str) -> list
     return [piece.text for piece in object.__new__(outlet).cut(Reply(markdown, ReplyState.FINAL))]
 
 
-def _discord(markdown: str) -> str:
-    """As the client shows it: escapes undone, save in code."""
-    out: list[str] = []
-    end = 0
-    content = to_discord(markdown)
-    for match in _CODE.finditer(content):
-        out += [_unescaped(content[end : match.start()]), match["block"] or match["span"] or ""]
-        end = match.end()
-    return "".join([*out, _unescaped(content[end:])])
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\([^0-9A-Za-z\s])", r"\1", text)
-
-
 SHOWN: dict[str, Callable[[str], str]] = {
     "telegram": lambda markdown: to_telegram(markdown)[0],
-    "discord": _discord,
+    "discord": lambda markdown: shown_by_discord(to_discord(markdown)),
     "page": lambda markdown: _Text(to_html(markdown)).text,
     "terminal": printable,
 }
