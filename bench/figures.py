@@ -43,7 +43,8 @@ def put_shares(together: dict[str, Any], step_bytes: dict[str, int], read_gb_s: 
     """Put into each measurement what its steps read of memory, weights alone, as a share of what can be read."""
     for name, size in step_bytes.items():
         for run in together.get(name, {}).values():
-            if "per_token_ms" in run:
+            # On a machine too busy to measure on tokens come in pairs, and the median between them is nothing.
+            if run.get("per_token_ms"):
                 run["share_of_bandwidth"] = round(size / (run["per_token_ms"] / 1000) / (read_gb_s * 1e9), 3)
 
 

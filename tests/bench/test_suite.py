@@ -70,7 +70,9 @@ def test_what_remains_beside_a_busy_core_is_a_share_of_the_quiet_speed() -> None
 
 def test_shares_of_the_bandwidth_come_from_the_time_of_a_token() -> None:
     together = {"glmbot int4": {"1": measured(30, 100, 0.5)}, "transformers generate": {"1": measured(10)}}
-    figures.put_shares(together, {"glmbot int4": 100_000_000, "of nobody": 1}, 20.0)
+    together["glmbot int8"] = {"1": measured(30, 100, 0.5) | {"per_token_ms": 0.0}}
+    figures.put_shares(together, dict.fromkeys((*together, "nobody"), 100_000_000), 20.0)
+    assert "share_of_bandwidth" not in together["glmbot int8"]["1"], "in pairs: the median of the gaps is 0"
     assert together["glmbot int4"]["1"]["share_of_bandwidth"] == 0.5, "0.1 GB in 10 ms are 10 of 20 GB/s"
     assert "share_of_bandwidth" not in together["transformers generate"]["1"]
 
