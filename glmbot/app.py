@@ -71,7 +71,9 @@ def _bare_store(section: StoreSection) -> Store:
     try:
         from glmbot.store.journal import JournaledRedisStore
     except ImportError as error:
-        raise ConfigError("[store] kind is redis: install it with pip install 'glmbot[redis]'") from error
+        raise ConfigError(
+            "[store] kind is redis: install it with pip install '.[redis]' in glmbot's folder"
+        ) from error
     try:
         return JournaledRedisStore(
             section.url.get_secret_value(),
@@ -249,7 +251,7 @@ def _start_tracing(section: TracingSection) -> Callable[[], None]:
     try:
         return start_tracing(section.endpoint, section.share, version("glmbot"))
     except ImportError as error:
-        raise ConfigError("[tracing] endpoint: install it with pip install 'glmbot[tracing]'") from error
+        raise ConfigError("[tracing] endpoint: pip install '.[tracing]' in glmbot's folder") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ def models(
     from rich.table import Table
 
     _import("glmbot.memory")
-    from glmbot.memory import machine_memory, model_memory
+    from glmbot.memory import machine_memory, model_memory, suggestions
 
     place, free = machine_memory()
     table = Table(
@@ -190,7 +190,11 @@ def models(
         ]
         table.add_row(row.name, row.made_by, *cells)
     Console().print(table)
-    Console().print("✗ does not fit here. `glmbot pull OWNER/NAME` gets a model where there is a network.")
+    typer.echo("✗ does not fit here. `glmbot pull OWNER/NAME` gets a model where there is a network.")
+    if model is None and (suggested := suggestions(rows, free)):
+        typer.echo("Everyday models for this machine, the best first:")
+        for row, precision in suggested:
+            typer.echo(f"  glmbot pull {row.name}    # {row.speaks}, at {precision}")
 
 
 @app.command()

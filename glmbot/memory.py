@@ -16,7 +16,7 @@ from glmbot.engine.sizes import expected_weight_bytes
 from glmbot.models.catalogue import CATALOGUE
 from glmbot.models.registry import ModelShape, load
 
-__all__ = ["ModelMemory", "machine_memory", "memory_needed", "model_memory"]
+__all__ = ["ModelMemory", "machine_memory", "memory_needed", "model_memory", "suggestions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,23 @@ class ModelMemory:
     made_by: str
     needs: Mapping[str, int]
     """Precision -> bytes of weights and KV cache."""
+    speaks: str = ""
+
+
+# What else runs on a machine wants some too.
+_SHARE_TAKEN = 0.7
+_SUGGESTED = 3
+_LEAST_GOOD = ("bf16", "fp16", "int8", "int4")
+
+
+def suggestions(rows: Sequence[ModelMemory], free: int) -> list[tuple[ModelMemory, str]]:
+    """The largest everyday models that fit into `free` bytes, each with the finest precision that does."""
+    found: list[tuple[ModelMemory, str]] = []
+    for row in sorted(rows, key=lambda row: -max(row.needs.values())):
+        fits = [name for name in _LEAST_GOOD if row.needs.get(name, free) <= _SHARE_TAKEN * free]
+        if row.speaks and fits:
+            found.append((row, fits[0]))
+    return found[:_SUGGESTED]
 
 
 def machine_memory() -> tuple[str, int]:
@@ -41,8 +58,11 @@ def model_memory(context: int, folder: Path | None = None) -> Sequence[ModelMemo
     """
     if folder is not None:
         model = load(folder, "sdpa")
-        return [_needs(model.name, "-", model.module, model.shape, context)]
-    return [_needs(each.repository, each.made_by, *each.open(), context) for each in CATALOGUE]
+        return [ModelMemory(model.name, "-", _needs(model.module, model.shape, context))]
+    return [
+        ModelMemory(each.repository, each.made_by, _needs(*each.open(), context), each.speaks)
+        for each in CATALOGUE
+    ]
 
 
 def memory_needed(module: nn.Module, shape: ModelShape, device: torch.device, context: int) -> dict[str, int]:
@@ -65,5 +85,5 @@ def memory_needed(module: nn.Module, shape: ModelShape, device: torch.device, co
     }
 
 
-def _needs(name: str, made_by: str, module: nn.Module, shape: ModelShape, context: int) -> ModelMemory:
-    return ModelMemory(name, made_by, memory_needed(module, shape, parse_devices("auto")[0], context))
+def _needs(module: nn.Module, shape: ModelShape, context: int) -> Mapping[str, int]:
+    return memory_needed(module, shape, parse_devices("auto")[0], context)

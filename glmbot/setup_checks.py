@@ -51,7 +51,7 @@ class Network:
     def bot(self, platform: str, token: str, proxy: str) -> str:
         makers = adapters()
         if platform not in makers:
-            raise AdapterError(f"its library is missing: pip install 'glmbot[{platform}]'")
+            raise AdapterError(f"its library is missing: pip install '.[{platform}]' in glmbot's folder")
         wanted = {platform: {"token": token, **({"proxy": proxy} if proxy else {})}}
         settings = load_configuration(None, {platform: makers[platform].Settings}, overrides=wanted)
 

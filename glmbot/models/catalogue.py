@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from glmbot.models.chatglm.configuration import ChatGLMConfig
 from glmbot.models.chatglm.family import register_chatglm
@@ -27,17 +27,39 @@ class PublishedModel:
     """Whose classes run it: ours or Transformers'."""
     config: PreTrainedConfig
 
+    speaks: str = ""
+    """For models of 0.5 to 4 billion weights, which any machine can run: the languages that they are good at."""
+
     def open(self) -> tuple[nn.Module, ModelShape]:
         """The model without weights, and what its KV cache needs."""
         register_chatglm()
         register_glm()
         module = empty_module(self.config, "sdpa", self.repository)
+        if self.config.tie_word_embeddings:
+            cast(PreTrainedModel, module).tie_weights()
         return module, model_shape(self.config, module)
 
 
 def _glm(kind: str, **sizes: Any) -> PreTrainedConfig:
     return AutoConfig.for_model(kind, tie_word_embeddings=False, **sizes)
 
+
+def _small(
+    kind: str, hidden: int, layers: int, heads: int, kv_heads: int, inner: int, **more: Any
+) -> PreTrainedConfig:
+    return AutoConfig.for_model(
+        kind,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        intermediate_size=inner,
+        tie_word_embeddings=True,
+        **{"vocab_size": 151936, "max_position_embeddings": 32768, **more},
+    )
+
+
+_BOTH = "Chinese and English"
 
 # Sizes as in each repository's config.json.
 CATALOGUE: Sequence[PublishedModel] = (
@@ -77,5 +99,26 @@ CATALOGUE: Sequence[PublishedModel] = (
             max_position_embeddings=32768,
             attention_bias=True,
         ),
+    ),
+    PublishedModel(
+        "Qwen/Qwen2.5-0.5B-Instruct", "transformers", _small("qwen2", 896, 24, 14, 2, 4864), _BOTH
+    ),
+    PublishedModel(
+        "Qwen/Qwen2.5-1.5B-Instruct", "transformers", _small("qwen2", 1536, 28, 12, 2, 8960), _BOTH
+    ),
+    PublishedModel(
+        "HuggingFaceTB/SmolLM2-1.7B-Instruct",
+        "transformers",
+        _small("llama", 2048, 24, 32, 32, 8192, vocab_size=49152),
+        "English",
+    ),
+    PublishedModel(
+        "Qwen/Qwen2.5-3B-Instruct", "transformers", _small("qwen2", 2048, 36, 16, 2, 11008), _BOTH
+    ),
+    PublishedModel(
+        "Qwen/Qwen3-4B-Instruct-2507",
+        "transformers",
+        _small("qwen3", 2560, 36, 32, 8, 9728, head_dim=128),
+        _BOTH,
     ),
 )

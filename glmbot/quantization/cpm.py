@@ -77,7 +77,7 @@ def kernels() -> Any | None:
     except Exception as error:
         # It looks for CUDA's libraries while it is imported, and raises whatever they say.
         _log.warning(
-            "int8 and int4 are widened by torch on this card, and faster with `pip install 'glmbot[cuda]'` and"
+            "int8 and int4 are widened by torch on this card, and faster with `pip install '.[cuda]'` and"
             " the CUDA toolkit (%s)",
             error,
         )

@@ -15,7 +15,7 @@ from glmbot.engine.base import Precision
 from glmbot.engine.placement import Placement
 from glmbot.engine.precision import fill
 from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
-from glmbot.memory import model_memory
+from glmbot.memory import model_memory, suggestions
 from glmbot.models.catalogue import CATALOGUE
 from glmbot.models.registry import load
 
@@ -39,6 +39,7 @@ def test_the_whole_catalogue_is_listed_with_its_memory(tmp_path: Path) -> None:
     for model in CATALOGUE:
         assert model.repository in done.stdout
     assert "int4" in done.stdout
+    assert "glmbot pull Qwen/Qwen2.5-" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,11 @@ def test_the_whole_catalogue_is_listed_with_its_memory(tmp_path: Path) -> None:
         ("chatglm3-6b", 6.24e9),
         ("glm-4-9b-chat-hf", 9.40e9),
         ("glm-10b", 9.88e9),
+        ("Qwen2.5-0.5B-Instruct", 0.494e9),
+        ("Qwen2.5-1.5B-Instruct", 1.54e9),
+        ("Qwen2.5-3B-Instruct", 3.09e9),
+        ("Qwen3-4B-Instruct-2507", 4.02e9),
+        ("SmolLM2-1.7B-Instruct", 1.71e9),
     ],
 )
 def test_published_models_have_their_published_size(name: str, parameters: float) -> None:
@@ -56,6 +62,19 @@ def test_published_models_have_their_published_size(name: str, parameters: float
     model = next(each for each in CATALOGUE if each.repository.endswith(f"/{name}"))
     module, _ = model.open()
     assert sum(each.numel() for each in module.parameters()) == pytest.approx(parameters, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "suggested"),
+    [
+        (0.3, []),
+        (3, ["SmolLM2-1.7B-Instruct int4", "Qwen2.5-1.5B-Instruct int4", "Qwen2.5-0.5B-Instruct bf16"]),
+        (24, ["Qwen3-4B-Instruct-2507 bf16", "Qwen2.5-3B-Instruct bf16", "SmolLM2-1.7B-Instruct bf16"]),
+    ],
+)
+def test_everyday_models_are_suggested_by_what_is_free(gigabytes: float, suggested: list[str]) -> None:
+    found = suggestions(model_memory(2048), int(gigabytes * 1e9))
+    assert [f"{row.name.rpartition('/')[2]} {precision}" for row, precision in found] == suggested
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16, Precision.INT8, Precision.INT4])
