@@ -64,7 +64,7 @@ piece = (
     | link
 )
 piece |= code_span | formula | bracketed
-sentence = st.lists(piece, min_size=1, max_size=14).map(
+sentence = st.lists(piece, min_size=1, max_size=9).map(
     lambda pieces: (" ".join(each for each, _ in pieces), tuple(each for _, each in pieces))
 )
 cell = st.lists(word.map(lambda each: (each, each)) | emphasised | link, min_size=1, max_size=3).map(
@@ -119,9 +119,9 @@ leaf = st.one_of(
     sentence.map(lambda drawn: Written((drawn[0],), drawn[1])),
     st.tuples(st.integers(1, 6), sentence).map(lambda drawn: Written(("#" * drawn[0] + " " + drawn[1][0],), drawn[1][1])),
     st.tuples(
-        st.sampled_from(["```", "~~~", "````"]), st.sampled_from(["", "python"]), st.lists(st.sampled_from(CODE), min_size=1, max_size=30).map(tuple)
+        st.sampled_from(["```", "~~~", "````"]), st.sampled_from(["", "python"]), st.lists(st.sampled_from(CODE), min_size=1, max_size=12).map(tuple)
     ).map(_fence),
-    st.lists(st.tuples(cell, cell), min_size=2, max_size=30).map(_table),
+    st.lists(st.tuples(cell, cell), min_size=2, max_size=9).map(_table),
     st.tuples(st.sampled_from(["$$", r"\["]), st.sampled_from(list(LATEX.items()))).map(_math),
 )  # fmt: skip
 block = st.recursive(
@@ -132,4 +132,4 @@ block = st.recursive(
     ),
     max_leaves=5,
 )
-answers = st.lists(block, min_size=1, max_size=8).map(_joined)
+answers = st.lists(block, min_size=1, max_size=5).map(_joined)

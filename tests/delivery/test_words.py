@@ -43,7 +43,7 @@ def test_what_only_looks_like_markdown_is_shown_as_it_stands(platform: str, form
 
 
 @thorough
-@given(answer=answers, times=st.integers(1, 6))
+@given(answer=answers, times=st.integers(1, 4))
 def test_no_word_is_lost_by_cutting(answer: Written, times: int) -> None:
     long = Written(("\n\n".join([answer.markdown] * times),), answer.words * times, answer.table)
     for outlet, platform in ((TelegramOutlet, "telegram"), (ChannelOutlet, "discord")):
@@ -51,7 +51,7 @@ def test_no_word_is_lost_by_cutting(answer: Written, times: int) -> None:
 
 
 @thorough
-@given(answer=answers, cuts=st.lists(st.integers(0, 3000), max_size=12))
+@given(answer=answers, cuts=st.lists(st.integers(0, 2000), max_size=6))
 def test_a_growing_page_shows_at_each_moment_what_its_text_says(answer: Written, cuts: list[int]) -> None:
     growing = Growing()
     for length in [*sorted(cuts), 10**6, *cuts[:2]]:
