@@ -61,6 +61,7 @@ class ModelRunner:
         self.placement = placement
         self.device = placement.device
         self.precision = self._loaded_precision = precision
+        self._threads = torch.get_num_threads()
         with weights_apart():
             fill(model.module, model.checkpoint, precision, placement, on_progress)
         align(model.module, model.shape, placement)
@@ -174,6 +175,7 @@ class ModelRunner:
     def _fill(self, precision: Precision, on_progress: Callable[[float], None] | None) -> None:
         # A program points into the weights; it must not outlive them.
         self.lowered = None
+        torch.set_num_threads(self._threads)
         with weights_apart():
             fill(self.model.module, self.model.checkpoint, precision, self.placement, on_progress)
         self.lowered = self._lower()
@@ -218,7 +220,12 @@ class ModelRunner:
         return lower(self.model.module) if able else None
 
     def _forward(self, step: _Step) -> Tensor:
-        return self._by_torch(step) if self.lowered is None else self._by_program(self.lowered, step)
+        if self.lowered is None:
+            return self._by_torch(step)
+        # The program has threads of its own. Torch's would spin on their cores after each small operation between
+        # two steps; torch keeps the number for this thread alone.
+        torch.set_num_threads(1)
+        return self._by_program(self.lowered, step)
 
     def _by_program(self, lowered: LoweredModel, step: _Step) -> Tensor:
         positions = torch.tensor(step.positions)
@@ -230,9 +237,10 @@ class ModelRunner:
             drawn=torch.tensor(step.drawing, dtype=torch.int32),
             rotation=None if lowered.rotation is None else lowered.rotation(positions),
         )
-        return lowered.program.run(rows, self._arena.keys, self._arena.values, torch.get_num_threads())
+        return lowered.program.run(rows, self._arena.keys, self._arena.values, self._threads)
 
     def _by_torch(self, step: _Step) -> Tensor:
+        torch.set_num_threads(self._threads)
         places = torch.tensor(step.places, device=self.device)
         layout = StepLayout(self._arena, tuple(step.segments), places)
         positions = torch.tensor([step.positions], device=self.device)

@@ -18,6 +18,7 @@ from glmbot.engine import runner as runner_module
 from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.errors import EngineStopped, NumericalFault, PrecisionError, PromptTooLong, QueueFull
+from glmbot.native.program import Program
 
 QUESTIONS = [
     "What is the capital of France?",
@@ -72,6 +73,37 @@ async def test_a_long_prompt_read_in_chunks_gives_the_same_answer(
         texts.append((await ask(engine, "the lazy dog " * 100)).text)
         await engine.close()
     assert texts[0] == texts[1]
+
+
+async def test_beside_a_program_of_our_own_threads_torch_has_one(
+    engine_settings: LocalEngineSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch's threads go on spinning after each small operation, on the cores that the program needs."""
+    given: list[int] = []
+    run = Program.run
+
+    def watched(self: Program, *arguments: Any) -> torch.Tensor:
+        given.append(arguments[-1])
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Program, "run", watched)
+    engine = await LocalEngine.start(replace(engine_settings, threads=2))
+    try:
+        if not engine.thread.runner.native:
+            pytest.skip("no kernels here")
+        given.clear()
+        await ask(engine, QUESTIONS[0])
+        assert set(given) == {2}
+        loop = asyncio.get_running_loop()
+        counted: asyncio.Future[int] = loop.create_future()
+
+        def count() -> None:
+            loop.call_soon_threadsafe(counted.set_result, torch.get_num_threads())
+
+        engine.thread.do(count)
+        assert await counted == 1
+    finally:
+        await engine.close()
 
 
 async def test_a_seed_repeats_an_answer_in_whatever_company(engine: LocalEngine) -> None:
