@@ -43,9 +43,10 @@ _QUIET = (
     "telegram",
     "transformers",
 )
-# Tokens of the platforms, wherever they come from: Telegram's and Discord's published forms.
+# Tokens of the platforms, wherever they come from: Telegram's and Discord's published forms. And who an address
+# says that one is, with the password.
 _SHAPES = re.compile(
-    r"(?<!\d)\d{6,}:[A-Za-z0-9_-]{30,}|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}"
+    r"(?<=://)[^\s/?#\"'<>]+(?=@)|(?<!\d)\d{6,}:[A-Za-z0-9_-]{30,}|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}"
 )
 _SHORTEST = 4
 _LONGEST_MESSAGE = 4000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -53,7 +54,15 @@ class Network:
         if platform not in makers:
             raise AdapterError(f"its library is missing: pip install '.[{platform}]' in glmbot's folder")
         wanted = {platform: {"token": token, **({"proxy": proxy} if proxy else {})}}
-        settings = load_configuration(None, {platform: makers[platform].Settings}, overrides=wanted)
+        # The environment comes before what was answered here, and has sections of its own.
+        own = f"GLMBOT_{platform.upper()}__"
+        asked = {f"{own}{key.upper()}" for key in wanted[platform]}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name.upper().startswith(own) and name.upper() not in asked
+        }
+        settings = load_configuration(None, {platform: makers[platform].Settings}, environment, wanted)
 
         async def identify() -> str:
             try:
@@ -100,10 +109,20 @@ async def _models(server: str, key: str, timeout_s: float) -> list[str]:
         ):
             if answer.status != HTTPStatus.OK:
                 raise ConfigError(f"{url} answered {answer.status}")
-            content: Any = json.loads(await answer.content.read(_LARGEST_LIST))
+            content: Any = json.loads(await _whole(answer.content))
         names = [str(entry["id"]) for entry in cast(list[Any], content["data"])[:_MOST_NAMES]]
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise ConfigError(f"{server}: {error or 'nothing came'}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{url} gave no list of models") from error
     return [name for name in names if name.isprintable() and len(name) < _LONGEST_NAME]
+
+
+async def _whole(stream: aiohttp.StreamReader) -> bytes:
+    """Raises ValueError for more than a list of models is long."""
+    content = bytearray()
+    async for part in stream.iter_any():
+        content += part
+        if len(content) > _LARGEST_LIST:
+            raise ValueError("too long")
+    return bytes(content)

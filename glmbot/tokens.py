@@ -11,7 +11,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from glmbot.errors import ConfigError, PlatformRefused
+from glmbot.errors import AdapterError, ConfigError, PlatformRefused
 
 __all__ = ["TokenSettings", "read_secret"]
 
@@ -20,9 +20,18 @@ _LONGEST = 1000
 
 def _check_proxy(proxy: SecretStr | None) -> SecretStr | None:
     address = "" if proxy is None else proxy.get_secret_value()
-    if address and (urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname):
+    if address and not _is_proxy(address):
         raise ValueError("a proxy is an address such as http://127.0.0.1:7890")
     return proxy
+
+
+def _is_proxy(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        # Reading it is what refuses one that is none.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 class TokenSettings(BaseModel):
@@ -41,7 +50,10 @@ class TokenSettings(BaseModel):
     )
 
     def proxy_for(self, url: str) -> str | None:
-        """The proxy for requests to this address; loopback and NO_PROXY need none of the environment's."""
+        """The proxy for requests to this address; loopback and NO_PROXY need none of the environment's.
+
+        Raises AdapterError for one of the environment's that can't be used.
+        """
         if self.proxy is not None:
             return self.proxy.get_secret_value() or None
         parts = urlsplit(url)
@@ -50,7 +62,18 @@ class TokenSettings(BaseModel):
         with suppress(ValueError):
             if ip_address(parts.hostname).is_loopback:
                 return None
-        return getproxies().get(parts.scheme)
+        given = getproxies().get(parts.scheme)
+        if not given:
+            return None
+        # Curl, too, takes a host alone for one of HTTP.
+        proxy = given if "://" in given else f"http://{given}"
+        if not _is_proxy(proxy):
+            name = f"{parts.scheme.upper()}_PROXY"
+            raise AdapterError(
+                f"{name} in the environment is no HTTP proxy such as http://127.0.0.1:7890; set another one as"
+                " proxy in the platform's section"
+            )
+        return proxy
 
     def read_token(self, section: str) -> str:
         """Raises PlatformRefused that says where a token may come from."""

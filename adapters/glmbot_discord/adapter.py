@@ -277,7 +277,9 @@ async def _log_in(client: discord.Client, settings: DiscordSettings) -> None:
         raise PlatformRefused("[discord] token: Discord does not know it") from error
     except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
         await client.close()
-        words = f"Discord: {error}"[:500]
+        # Its own words hold the proxy's password.
+        refused = isinstance(error, aiohttp.ClientHttpProxyError)
+        words = f"Discord: the proxy answered {error.status}" if refused else f"Discord: {error}"[:500]
         if not isinstance(error, discord.DiscordException):
             words += "; a proxy goes into [discord] proxy, or into HTTPS_PROXY"
         raise AdapterError(words) from error

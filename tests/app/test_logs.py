@@ -42,6 +42,26 @@ def test_secrets_are_masked_in_messages_arguments_and_tracebacks(capfd: pytest.C
     assert "RuntimeError" in written
 
 
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("url='http://ann:pass%20word@10.0.0.1:7890'", "url='http://[secret]@10.0.0.1:7890'"),
+        ("redis://:p@ss@store:6379/0 is away", "redis://[secret]@store:6379/0 is away"),
+        (
+            "see https://example.org/@ann, or ask ann@example.org",
+            "see https://example.org/@ann, or ask ann@example.org",
+        ),
+    ],
+)
+def test_the_password_of_an_address_is_masked_wherever_it_comes_from(
+    capfd: pytest.CaptureFixture[str], said: str, written: str
+) -> None:
+    # One of the environment is in no section of the configuration, and libraries write theirs in another form.
+    set_up_logging("INFO", [])
+    logging.getLogger("glmbot.test").warning("%s", said)
+    assert written in capfd.readouterr().err
+
+
 async def test_the_http_clients_do_not_write_urls(capfd: pytest.CaptureFixture[str]) -> None:
     set_up_logging("INFO", [])
     async with httpx.AsyncClient() as client:
