@@ -44,7 +44,8 @@ class KernelsHook(BuildHookInterface[Any]):
                 failed = {"any set": str(error)}
             for name, why in failed.items():
                 self.app.display_warning(f"no kernels for {name}: {why}")
-        made = [path for one in sets if (path := compiling.prebuilt(one)) is not None]
+        found = [path for one in sets if (path := compiling.prebuilt(one)) is not None]
+        made = [path for path in found if compiling.is_whole(path)]
         if made:
             build_data["artifacts"] += [f"/{path.relative_to(ROOT).as_posix()}" for path in made]
             build_data["pure_python"] = False

@@ -17,7 +17,17 @@ from pathlib import Path
 
 from glmbot.native.instruction_sets import InstructionSet
 
-__all__ = ["PREBUILT", "compile_to", "compiler", "flags", "is_whole", "prebuild", "prebuilt", "sources"]
+__all__ = [
+    "PREBUILT",
+    "compile_to",
+    "compiler",
+    "digest",
+    "flags",
+    "is_whole",
+    "prebuild",
+    "prebuilt",
+    "sources",
+]
 
 _HERE = Path(__file__).parent
 PREBUILT = _HERE / "prebuilt"
@@ -55,9 +65,14 @@ def prebuilt(wanted: InstructionSet, folder: Path = PREBUILT) -> Path | None:
     return next(iter(sorted(folder.glob(f"{wanted.name}.{_made_of(wanted)}.*.so"))), None)
 
 
+def digest(path: Path) -> str:
+    """The beginning of that of a file's content. Raises OSError."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
 def is_whole(path: Path) -> bool:
-    """Whether a prebuilt library has the content that its name says. Raises OSError."""
-    return hashlib.sha256(path.read_bytes()).hexdigest().startswith(path.name.split(".")[-2])
+    """Whether a library has the content that its name says. Raises OSError."""
+    return digest(path) == path.name.split(".")[-2]
 
 
 def prebuild(sets: Sequence[InstructionSet], compiler: str, folder: Path = PREBUILT) -> dict[str, str]:
@@ -76,10 +91,11 @@ def prebuild(sets: Sequence[InstructionSet], compiler: str, folder: Path = PREBU
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 made = Path(scratch) / "made.so"
                 compile_to(made, compiler, wanted.flags)
-                content = hashlib.sha256(made.read_bytes()).hexdigest()[:16]
                 for old in folder.glob(f"{wanted.name}.*.so"):
-                    old.unlink(missing_ok=True)
-                made.replace(folder / f"{wanted.name}.{_made_of(wanted)}.{content}.so")
+                    # "armv8" is also how "armv8.2-dotprod" begins.
+                    if old.name.rsplit(".", 3)[0] == wanted.name:
+                        old.unlink(missing_ok=True)
+                made.replace(folder / f"{wanted.name}.{_made_of(wanted)}.{digest(made)}.so")
         except (OSError, subprocess.SubprocessError) as error:
             failed[wanted.name] = str(getattr(error, "stderr", None) or error).strip()[-600:]
 

@@ -128,17 +128,21 @@ def compile_kernels(compiler: str, folder: Path, architecture: str) -> Path:
         _processor().encode(),
     )
     name = hashlib.sha256(b"\0".join(depends)).hexdigest()[:24]
-    target = folder / f"kernels-{name}.so"
-    if target.is_symlink() or target.exists():
-        if _is_ours(target.lstat(), stat.S_IFREG):
-            return target
-        _log.warning("%s can be written by others, so it is not loaded, and made anew", target)
-        target.unlink()
+    for kept in sorted(folder.glob(f"kernels-{name}.*.so")):
+        if not _is_ours(kept.lstat(), stat.S_IFREG):
+            _log.warning("%s can be written by others, so it is not loaded, and made anew", kept)
+        elif compiling.is_whole(kept):
+            return kept
+        else:
+            # A power cut may leave a name without its content.
+            _log.warning("%s is damaged, so it is not loaded, and made anew", kept)
+        kept.unlink(missing_ok=True)
     _log.info("compiling the kernels for this processor, once (about ten seconds) ...")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        made = Path(scratch) / target.name
+        made = Path(scratch) / "made.so"
         compiling.compile_to(made, compiler, flags)
         made.chmod(0o700)
+        target = folder / f"kernels-{name}.{compiling.digest(made)}.so"
         # Another process that compiles the same at once finds one or the other, and never a half.
         made.replace(target)
     return target

@@ -201,6 +201,17 @@ def test_a_set_that_the_compiler_does_not_know_stops_no_other(tmp_path: Path) ->
     assert compiling.is_whole(path)
 
 
+def test_sets_whose_names_begin_alike_stay_beside_each_other(tmp_path: Path) -> None:
+    compiler = tmp_path / "compiler"
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho made > "$2"\n')
+    compiler.chmod(0o700)
+    for sets in SETS.values():
+        folder = tmp_path / sets[0].name
+        for wanted in sets:
+            compiling.prebuild([wanted], str(compiler), folder)
+        assert [one.name for one in sets if prebuilt(one, folder) is None] == []
+
+
 def test_what_is_prebuilt_is_built_again_only_when_it_is_not_whole(tmp_path: Path) -> None:
     compiler = tmp_path / "compiler"
     compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho made > "$2"\n')

@@ -85,6 +85,15 @@ def test_what_is_kept_is_found_again(compiler: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["compiler", made.name], "nothing half is left"
 
 
+@pytest.mark.parametrize("content", ["", "comp", "another"])
+def test_a_kept_file_that_is_damaged_is_made_anew(compiler: str, tmp_path: Path, content: str) -> None:
+    # A power cut may leave a name without its content, and the process that opens half a library may die of it.
+    made = library.compile_kernels(compiler, tmp_path, "native")
+    made.write_text(content)
+    assert library.compile_kernels(compiler, tmp_path, "native").read_text() == "compiled\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compiler", made.name], "nothing half is left"
+
+
 @pytest.mark.parametrize("how", ["written by others", "a link"])
 def test_a_planted_file_is_not_loaded_but_made_anew(
     compiler: str, tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
