@@ -201,7 +201,11 @@ class WebAdapter:
             if not login and not _is_open_to_all(request):
                 role = await self._guard.role(request)
                 if role is None:
-                    words = "a token is needed: Authorization: Bearer …"
+                    words = (
+                        "this token is wrong, or holds no longer"
+                        if request.get(STALE, False)
+                        else "a token is needed: Authorization: Bearer …"
+                    )
                     return openai_error(401, words, code="invalid_api_key")
                 request[ROLE] = role
             if not request.can_read_body:

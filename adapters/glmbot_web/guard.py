@@ -90,7 +90,10 @@ class Guard:
         host = _parsed(f"//{named}").hostname or ""
         # A browser always sends a name; a probe may not.
         if self._open and named and not is_loopback(host):
-            raise web.HTTPForbidden(text=f"{host[:100]!r} is not this server's name")
+            raise web.HTTPForbidden(
+                text=f"{host[:100]!r} is not this server's name; names other than this machine's own need a"
+                " token: set [web] token (GLMBOT_WEB__TOKEN)"
+            )
         if self._open and self.peers.unknown_proxy(request):
             raise web.HTTPForbidden(
                 text="this came through a proxy, and no token is set: set [web] token (GLMBOT_WEB__TOKEN),"

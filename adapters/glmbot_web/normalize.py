@@ -7,6 +7,7 @@ import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from glmbot.messages import Completion, ConversationKey, Message, Role, UserKey
 
@@ -52,6 +53,18 @@ def _at_most(most: int) -> BeforeValidator:
         if isinstance(given, list) and len(given) > most:
             raise ValueError(f"at most {most}, not {len(given)}")
         return given
+
+    return BeforeValidator(check)
+
+
+def _only(*values: object) -> BeforeValidator:
+    """For what a text model can't do: the values that ask for nothing of it. None always does."""
+
+    def check(given: object) -> object:
+        # JSON's true is no 1.
+        if given is None or any(given == value and type(given) is type(value) for value in values):
+            return None
+        raise PydanticCustomError("not_supported", "not supported here")
 
     return BeforeValidator(check)
 
@@ -104,6 +117,11 @@ class _Part(_Body):
 
 
 class _ChatMessage(_Body):
+    """Clients send an answer back with all that it came with, so what else stands here is let be."""
+
+    audio: Annotated[None, _only()] = None
+    tool_calls: Annotated[None, _only([])] = None
+    function_call: Annotated[None, _only()] = None
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[_Part], _at_most(_MOST_PARTS)]
 
@@ -119,13 +137,16 @@ _Stop = Annotated[str, Field(min_length=1, max_length=_LONGEST_STOP)]
 
 class _StreamOptions(_Body):
     include_usage: bool = False
+    include_obfuscation: Any = None
 
 
 class ChatCompletionRequest(_Body):
     """https://platform.openai.com/docs/api-reference/chat/create, as far as a text model can answer it.
 
-    Fields that ask for something else must be absent or at the value that asks for nothing.
+    What asks for something else is refused by its name, and so is what is not known.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     model: str = Field(default="", max_length=512)
     messages: Annotated[list[_ChatMessage], _at_most(_MOST_MESSAGES)] = Field(min_length=1)
@@ -139,22 +160,46 @@ class ChatCompletionRequest(_Body):
     repetition_penalty: float | None = Field(default=None, gt=0, le=10)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stop: _Stop | Annotated[list[_Stop], _at_most(_MOST_STOPS)] | None = None
-    n: Literal[1] | None = None
-    logprobs: Literal[False] | None = None
-    presence_penalty: Literal[0] | None = None
-    frequency_penalty: Literal[0] | None = None
-    tools: list[Any] | None = Field(default=None, max_length=0)
+    n: Annotated[None, _only(1)] = None
+    logprobs: Annotated[None, _only(False)] = None
+    top_logprobs: Annotated[None, _only(0)] = None
+    logit_bias: Annotated[None, _only({})] = None
+    presence_penalty: Annotated[None, _only(0, 0.0)] = None
+    frequency_penalty: Annotated[None, _only(0, 0.0)] = None
+    min_p: Annotated[None, _only(0, 0.0)] = None
+    response_format: Annotated[None, _only({"type": "text"})] = None
+    tools: Annotated[None, _only([])] = None
+    tool_choice: Annotated[None, _only("none", "auto")] = None
+    functions: Annotated[None, _only([])] = None
+    function_call: Annotated[None, _only("none", "auto")] = None
+    modalities: Annotated[None, _only(["text"])] = None
+    audio: Annotated[None, _only()] = None
+    prediction: Annotated[None, _only()] = None
+    web_search_options: Annotated[None, _only()] = None
+    reasoning_effort: Annotated[None, _only("none")] = None
+    verbosity: Annotated[None, _only("medium")] = None
+    # What changes no answer.
+    metadata: Any = None
+    parallel_tool_calls: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_retention: Any = None
+    safety_identifier: Any = None
+    service_tier: Any = None
+    store: Any = None
     user: str | None = Field(default=None, max_length=512)
 
 
 class ChatGlmRequest(_Body):
-    """The ChatGLM-6B projects' api.py."""
+    """The ChatGLM-6B projects' api.py, which takes its defaults for null and for 0, too.
+
+    https://github.com/zai-org/ChatGLM-6B/blob/main/api.py
+    """
 
     prompt: str
-    history: Annotated[list[tuple[str, str]], _at_most(_MOST_MESSAGES // 2)] = []
-    max_length: int = Field(default=2048, ge=1, le=_LARGEST_COUNT)
-    top_p: float = Field(default=0.7, gt=0, le=1)
-    temperature: float = Field(default=0.95, ge=0, le=5)
+    history: Annotated[list[tuple[str, str]] | None, _at_most(_MOST_MESSAGES // 2)] = None
+    max_length: int | None = Field(default=None, ge=0, le=_LARGEST_COUNT)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    temperature: float | None = Field(default=None, ge=0, le=5)
 
 
 async def parsed(model: type[_M], body: bytes) -> _M:
@@ -173,7 +218,8 @@ def parse(model: type[_M], body: bytes) -> _M:
         # Without the names that pydantic gives to the branches of a union.
         named = [part for part in first["loc"] if isinstance(part, int) or _FIELD.fullmatch(part)]
         field = ".".join(str(part) for part in named[:8])
-        words = f"{field}: {first['msg']}" if field else first["msg"]
+        complaint = "not supported here" if first["type"] == "extra_forbidden" else first["msg"]
+        words = f"{field}: {complaint}" if field else complaint
         raise BadRequest(words[:_LONGEST_COMPLAINT], field) from None
 
 
@@ -230,16 +276,16 @@ def chatglm_completion(
 ) -> tuple[Completion, str, list[tuple[str, str]]]:
     """The completion, and the prompt and history that the response repeats."""
     prompt = _valid(request.prompt)
-    history = [(_valid(question), _valid(answer)) for question, answer in request.history]
+    history = [(_valid(question), _valid(answer)) for question, answer in request.history or ()]
     turns = [pair for question, answer in history for pair in (("user", question), ("assistant", answer))]
     completion = Completion(
         turns=[*turns, ("user", prompt)],
         user=user,
         source=source,
         trim=True,
-        max_total_tokens=request.max_length,
-        temperature=request.temperature,
-        top_p=request.top_p,
+        max_total_tokens=request.max_length or 2048,
+        temperature=request.temperature or 0.95,
+        top_p=request.top_p or 0.7,
     )
     return completion, prompt, history
 

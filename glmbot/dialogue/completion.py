@@ -20,6 +20,7 @@ from glmbot.messages import Completion, Reply, ReplyState
 __all__ = ["complete", "sampling_for", "split_turns"]
 
 _MOST_MESSAGES = 2000
+_ANSWERS_SHARE = 4
 # A template's work for a message, in the time that tokenising takes for so many characters.
 _MESSAGE_CHARACTERS = 100
 
@@ -40,7 +41,8 @@ async def _complete(request: Completion, answering: Answering, quotas: Quotas) -
     limit = engine.context_length
     sampling = sampling_for(request, settings.sampling, limit)
     total = min(limit, request.max_total_tokens or limit)
-    room = max(1, total - sampling.max_tokens if request.trim else total - 1)
+    # Whose history may be cut has a part of the context kept for the answer, which gets what is left.
+    room = max(1, total - (min(sampling.max_tokens, total // _ANSWERS_SHARE) if request.trim else 1))
     _check_size(request)
     system, turns, question = split_turns(request.turns)
     await quotas.admit(request, settings)

@@ -387,6 +387,21 @@ async def test_the_chatglm_interface_answers_in_its_form(site: WebAdapter) -> No
         assert "prompt" in (await wrong.json())["response"]
 
 
+async def test_the_chatglm_interface_answers_although_answers_may_be_as_long_as_its_context(
+    engine: LocalEngine, sqlite_store: Store
+) -> None:
+    long = Sampling(max_tokens=1900, temperature=0)
+    async with (
+        web(engine, sqlite_store, sampling=long, system_prompt="You are kind to everybody.") as site,
+        aiohttp.ClientSession() as session,
+    ):
+        for length in (200, None):
+            body = {"prompt": "你好", "history": [["hi", "hello"]], "max_length": length}
+            answer = await session.post(site.url, json=body)
+            assert answer.status == 200, await answer.text()
+            assert (await answer.json())["response"]
+
+
 # ---- bad input and strangers ---------------------------------------------------------------------------------
 
 

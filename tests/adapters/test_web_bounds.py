@@ -46,7 +46,7 @@ FIELDS: list[tuple[str, str, list[str]]] = [
     ("/v1/chat/completions", "n", ["2", "1" + "0" * 30]),
     ("/v1/chat/completions", "tools", ['[{"type": "function"}]']),
     ("/", "history", [json.dumps([["a", "b"]] * 1025), '[["a"]]', '[["a", "b", "c"]]', "5"]),
-    ("/", "max_length", ["1" + "0" * 30, "0", "NaN"]),
+    ("/", "max_length", ["1" + "0" * 30, "-1", "NaN"]),
     ("/", "temperature", ["NaN", "5.1"]),
     ("/", "prompt", ["null", "5", "[]"]),
     ("/api/messages", "id", ['"short"', json.dumps("x" * 65), '"a b c d e f"', json.dumps("é" * 10), "5"]),

@@ -46,6 +46,8 @@ def _example(schema: dict[str, Any], defined: dict[str, Any]) -> Any:
             return (schema.get("minimum", schema.get("exclusiveMinimum", 0)) + most) / 2
         case "boolean":
             return True
+        case "null":
+            return None
         case "string":
             text = _OF_PATTERN.get(schema.get("pattern", ""), "hello")
             return text[: schema.get("maxLength", len(text))]
