@@ -35,6 +35,7 @@ from glmbot_web.normalize import (
 )
 from glmbot_web.openai_api import OpenAiApi, Program, failure, openai_error
 from glmbot_web.operator_api import OperatorApi
+from glmbot_web.origins import Origins
 from glmbot_web.page_api import PageApi
 from glmbot_web.peers import Peers
 from glmbot_web.persons import Persons
@@ -76,7 +77,14 @@ class WebAdapter:
         token, admin_token = secret_of(settings.token), secret_of(settings.admin_token)
         # A source counts over all processes, so its key is what they have in common.
         peers = Peers(settings.trusted_proxies, (token or admin_token or "").encode())
-        self._guard = Guard(token, admin_token, peers, everybody_is_admin=settings.admin)
+        self._guard = Guard(
+            token,
+            admin_token,
+            peers,
+            origins=Origins(settings.allowed_origins),
+            hosts=settings.allowed_hosts,
+            everybody_is_admin=settings.admin,
+        )
         self._streams = Streams(dialogue)
         self._renderer = Renderer()
         self._listeners = Listeners(self._renderer)
@@ -106,6 +114,7 @@ class WebAdapter:
                 _log.warning("[web] %s", words)
         persons = Persons(self._guard, self._dialogue)
         app = web.Application(client_max_size=LARGEST_BODY, middlewares=[self._protect])
+        app.on_response_prepare.append(self._guard.origins.sign)
         app.add_routes(
             [
                 *(web.get(path, self._page) for path in _PAGES),
@@ -196,6 +205,8 @@ class WebAdapter:
         """From the cheapest question to the dearest: nothing of a body is read for who may not send one."""
         connections = cast(Connections, self._connections)
         with connections.busy(request, self._guard.peers.address(request)):
+            if (permission := self._guard.origins.preflight(request)) is not None:
+                return permission
             self._guard.check_site(request)
             login = request.path in ("/api/login", "/api/logout")
             if not login and not _is_open_to_all(request):

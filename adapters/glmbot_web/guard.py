@@ -13,12 +13,14 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import web
 
 from glmbot.messages import Role
 from glmbot_web.attempts import Attempts, TooManyAttempts
+from glmbot_web.origins import Origins
 from glmbot_web.peers import Peers, is_loopback
 
 __all__ = ["DERIVED_BELOW", "ROLE", "STALE", "Guard", "person_of"]
@@ -58,10 +60,19 @@ def _digest(credential: str) -> bytes:
 
 class Guard:
     def __init__(
-        self, token: str | None, admin_token: str | None, peers: Peers, *, everybody_is_admin: bool = False
+        self,
+        token: str | None,
+        admin_token: str | None,
+        peers: Peers,
+        *,
+        origins: Origins | None = None,
+        hosts: Collection[str] = (),
+        everybody_is_admin: bool = False,
     ) -> None:
         """everybody_is_admin: counts only while there is no token at all."""
         self.peers = peers
+        self.origins = origins or Origins(())
+        self._hosts = hosts
         self._open = token is None
         self._admin_by_token = admin_token is not None
         self._everybody = Role.ADMIN if everybody_is_admin and token is admin_token is None else Role.USER
@@ -89,10 +100,10 @@ class Guard:
         named = request.headers.get("Host", "")
         host = _parsed(f"//{named}").hostname or ""
         # A browser always sends a name; a probe may not.
-        if self._open and named and not is_loopback(host):
+        if self._open and named and not is_loopback(host) and host not in self._hosts:
             raise web.HTTPForbidden(
                 text=f"{host[:100]!r} is not this server's name; names other than this machine's own need a"
-                " token: set [web] token (GLMBOT_WEB__TOKEN)"
+                " token ([web] token, GLMBOT_WEB__TOKEN), or stand in [web] allowed_hosts"
             )
         if self._open and self.peers.unknown_proxy(request):
             raise web.HTTPForbidden(
@@ -100,8 +111,9 @@ class Guard:
                 " or name the proxy in trusted_proxies if it asks who somebody is"
             )
         origin = request.headers.get("Origin")
-        if request.method not in ("GET", "HEAD") and origin and _parsed(origin).netloc != named:
-            raise web.HTTPForbidden(text="requests from other sites are refused")
+        ours = not origin or _parsed(origin).netloc == named or self.origins.allows(request)
+        if request.method not in ("GET", "HEAD") and not ours:
+            raise self.origins.refusal(request)
 
     async def role(self, request: web.Request) -> Role | None:
         """What this request may do; None: nothing. Raises 429 after too many wrong tokens."""

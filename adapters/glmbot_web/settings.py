@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from glmbot.errors import PlatformRefused
+from glmbot_web.origins import check_host, check_origin
 from glmbot_web.peers import check_network, is_loopback
 
 __all__ = ["WebSettings", "refuse_what_is_open", "secret_of"]
@@ -40,6 +41,14 @@ class WebSettings(BaseModel):
         default=[],
         description='Addresses or networks of your proxies, like ["127.0.0.1"], whose X-Forwarded-For and'
         " X-Forwarded-Proto are believed.",
+    )
+    allowed_hosts: list[Annotated[str, AfterValidator(check_host)]] = Field(
+        default=[],
+        description='Other names of this server that are answered without a token, like ["host.docker.internal"].',
+    )
+    allowed_origins: list[Annotated[str, AfterValidator(check_origin)]] = Field(
+        default=[],
+        description='Sites whose pages may call /v1 and POST / from a browser (CORS), like ["https://chat.example.org"].',
     )
     max_connections: int = Field(
         default=1000, ge=4, le=100_000, description="Open at the same time; idle ones make room for new ones."
