@@ -47,6 +47,8 @@ _PUBLIC_COMMANDS = frozenset({"ask", "retry", "continue"})
 _QUESTIONS_KEPT = 10_000
 _CHANNELS_KEPT = 10_000
 _CLOCKS_DIFFER_S = 600.0
+# https://discord.com/developers/docs/reference#snowflakes; the store's whole numbers have 63 bits.
+_SNOWFLAKES = 2**63
 
 
 class DiscordSettings(TokenSettings):
@@ -167,6 +169,8 @@ class DiscordAdapter:
 
     async def take_deletion(self, message_id: int, channel_id: int) -> None:
         """Who deletes a question wants its answer gone too."""
+        if not all(0 < each < _SNOWFLAKES for each in (message_id, channel_id)):
+            return
         ref = str(message_id)
         try:
             conversation = self._questions.take(message_id) or await self._asked_in(channel_id, message_id)

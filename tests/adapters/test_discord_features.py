@@ -9,6 +9,7 @@ import time
 import pytest
 
 from adapters.discord_bot import IN_CHANNEL, MENTION, USER, answered, bot
+from adapters.scripted import ScriptedEngine
 from adapters.waiting import letters, until_async
 from conftest import until
 from glmbot.dialogue.access import Access
@@ -125,6 +126,16 @@ async def test_a_deleted_question_takes_its_answer_with_it(
         await discord.delete(first)
         await until(lambda: discord.texts() == [kept])
         assert await questions(sqlite_store) == ["two"]
+
+
+async def test_numbers_that_are_no_messages_are_never_deleted(
+    discord: DiscordServer, sqlite_store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bot(discord, ScriptedEngine(), sqlite_store) as adapter:
+        for number in (10**30, 2**63, int(1e308), 0, -1):
+            await adapter.take_deletion(number, CHANNEL_ID)
+            await adapter.take_deletion(CHANNEL_ID, number)
+    assert not caplog.records or max(record.levelno for record in caplog.records) < logging.WARNING
 
 
 @pytest.mark.usefixtures("unhurried")
