@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 _PAGE = 200
 _LONGEST_NUMBER = 16
+_COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 class RedisHistories:
@@ -70,7 +73,15 @@ class RedisHistories:
         """Another one after each removal. Who reads turns, or a message, to write them into this conversation asks
         before, and the scripts `copy` and `bring` write nothing after a removal."""
         meta = self._keys.of(conversation, "meta")
-        epoch, removed = await self._ask(self._redis.hmget(meta, ["epoch", "removed"]))
+        counts = ["epoch", "removed"]
+        found = await self._ask(self._redis.hmget(meta, counts))
+        for place, (name, count) in enumerate(zip(counts, found, strict=True)):
+            if count is not None and not _COUNT.fullmatch(count):
+                # No script would find it equal to what it has, or could count on.
+                _log.error("%s of %s in the store is damaged and begins anew", name, conversation)
+                found[place] = str(time.time_ns() // 1000)
+                await self._ask(self._redis.hset(meta, name, found[place]))
+        epoch, removed = found
         return f"{epoch or 0} {removed or 0}"
 
     async def note(

@@ -73,9 +73,9 @@ class RedisRemoval:
         places = await self._histories.places(user)
         for old, new in await self._moves.under_way():
             for place in places:
-                if moved_conversation(place, old, new) != place and not is_alone(place, user):
-                    if await self._ask(self._redis.exists(self._keys.of(place, "tree"))):
-                        found.append((old, new))
+                common = moved_conversation(place, old, new) != place and not is_alone(place, user)
+                if common and await self._ask(self._redis.exists(self._keys.of(place, "tree"))):
+                    found.append((old, new))
                     break
         return found
 
@@ -96,6 +96,7 @@ class RedisRemoval:
                 key = self._keys.owner(user, "places")
                 await self._ask(self._redis.zrem(key, str(conversation)))
             await self._claims.erase({each for each in places if is_alone(each, user)})
+        await self._remove_letters(user)
         await self._remove_settings(user)
         return removed
 
@@ -179,7 +180,7 @@ class RedisRemoval:
         turns = int(await self._ask(self._redis.hlen(self._keys.of(conversation, "tree"))))
         parts = self._keys.all_of(conversation, (*TURN_PARTS, *_INBOX_PARTS))
         persons = {str(user), *await self._people(str(conversation))}
-        await self._remove_letters(conversation, user)
+        await self._remove_letters(user, conversation)
         await self._ask(
             self._redis.unlink(*parts, *(self._keys.turns_of(conversation, person) for person in persons))
         )
@@ -203,22 +204,21 @@ class RedisRemoval:
             kind, _, update_id = field.partition(" ")
             if kind in ("message", "dead") and user_of(value) == str(user):
                 await self._remove_message(conversation, update_id)
-        await self._remove_letters(conversation, user)
+        await self._remove_letters(user, conversation)
 
-    async def _remove_letters(self, conversation: ConversationKey, user: UserKey) -> None:
+    async def _remove_letters(self, user: UserKey, conversation: ConversationKey | None = None) -> None:
+        """Theirs in this conversation, or in all: where they have only written is not known for ever, and what was
+        set aside is kept until somebody looks at it."""
         letters = self._keys.named("letters")
-        async for name, _ in self._each(
-            self._redis.zscan_iter(letters, match=f"{conversation} *", count=1000)
-        ):
-            update_id = name.partition(" ")[2]
-            dead = await self._ask(
-                self._redis.hget(self._keys.of(conversation, "inbox"), f"dead {update_id}")
-            )
-            if dead is None or user_of(dead) == str(user):
-                await self._remove_message(conversation, update_id)
+        match = "*" if conversation is None else f"{conversation} *"
+        async for name, _ in self._each(self._redis.zscan_iter(letters, match=match, count=1000)):
+            where, _, update_id = name.partition(" ")
+            dead = await self._ask(self._redis.hget(self._keys.of(where, "inbox"), f"dead {update_id}"))
+            if (dead is None and conversation is not None) or (dead and user_of(dead) == str(user)):
+                await self._remove_message(where, update_id)
                 await self._ask(self._redis.zrem(letters, name))
 
-    async def _remove_message(self, conversation: ConversationKey, update_id: str) -> None:
+    async def _remove_message(self, conversation: ConversationKey | str, update_id: str) -> None:
         kinds = ("message", "dead", "answer", "turn", "marks")
         write = self._redis.pipeline(transaction=False)
         write.hdel(self._keys.of(conversation, "inbox"), *(f"{kind} {update_id}" for kind in kinds))

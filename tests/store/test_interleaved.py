@@ -6,13 +6,14 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from glmbot.errors import StoreUnavailable
+from glmbot.errors import StoreError, StoreUnavailable
 from glmbot.messages import ChatKey, ConversationKey, Message, UserKey
 from glmbot.store.base import Store, StoredAnswer, StoredConversation, Turn
 from glmbot.store.redis import RedisStore
@@ -377,3 +378,44 @@ async def test_who_only_writes_leaves_nothing_for_ever(redis: Any) -> None:
     await redis.delivered(asked("2"))
     assert await redis.forget(ANN) == 0
     assert await keys_of(redis, ":11") == []
+
+
+async def test_what_was_set_aside_is_forgotten_however_long_ago_it_was_written(redis: Any) -> None:
+    group = ConversationKey("telegram", -7)
+    for number, user in (("1", ANN), ("2", UserKey("telegram", 12))):
+        await redis.accept(asked(number, group, user), 1.0)
+        await redis.set_aside(asked(number, group, user), "refused", 2.0)
+    # As it ends where nothing came of what was written.
+    await redis._redis.delete(redis._keys.owner(ANN, "places"))
+    await redis.accept(asked("3", HERE), 3.0)
+    await redis.forget(ANN)
+    assert [letter.message.user.id for letter in await redis.dead_letters()] == [12]
+    inbox = await redis._redis.hgetall(redis._keys.of(group, "inbox"))
+    assert not [value for value in inbox.values() if str(ANN) in value]
+
+
+async def test_a_common_history_halfway_is_found_behind_one_that_has_arrived(redis: Any) -> None:
+    threads = [ConversationKey("telegram", OLD.id, 0, thread) for thread in (1, 2)]
+    for thread in threads:
+        await redis.accept(asked(f"{thread.thread}", thread), 1.0)
+    turns = [Turn(1, ANN, "question 1", "a", 1.0)]
+    await redis.put(StoredConversation(threads[1], turns, 1))
+    await redis._moves.begin(OLD, NEW, 1.0)
+    assert await redis._removal.halfway(ANN) == [(OLD, NEW)]
+
+
+@pytest.mark.parametrize("field", ["removed", "epoch"])
+@pytest.mark.parametrize("worst", [b"\xff", b"", b"x", b"1e400", b"9" * 30])
+async def test_a_damaged_count_holds_up_no_move_for_ever_and_keeps_nobody_remembered(
+    redis: Any, field: str, worst: bytes
+) -> None:
+    await turn(redis, "1", THERE)
+    await turn(redis, "2")
+    await redis._redis.hset(redis._keys.of(THERE, "meta"), field, worst)
+    async with asyncio.timeout(5):
+        with suppress(StoreError):
+            await redis.move(OLD, NEW, 10.0)
+        await redis.forget(ANN)
+    assert await said(redis, HERE) == await said(redis, THERE) == []
+    async with asyncio.timeout(5):
+        await redis.tidy(1e9)

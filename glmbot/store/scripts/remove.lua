@@ -2,7 +2,12 @@
 -- What followed a turn that goes follows its parent. Returns how many went.
 local removed = 0
 -- Who has read turns that they are about to write must not bring these back.
-redis.call('HINCRBY', KEYS[2], 'removed', 1)
+local counted = redis.pcall('HINCRBY', KEYS[2], 'removed', 1)
+-- A damaged count begins anew, with a number that it never had.
+if type(counted) ~= 'number' then
+  local now = redis.call('TIME')
+  redis.call('HSET', KEYS[2], 'removed', now[1] .. string.format('%06d', now[2]))
+end
 for i = 2, #ARGV do
   local id = ARGV[i]
   local turn = redis.call('HGET', KEYS[1], id)
