@@ -54,7 +54,7 @@ def _engine(configuration: Configuration) -> Iterator[str]:
         return
     yield from (f"[model] path: {words}" for words in _said(lambda: check_folder(section.path)))
     prefix = section.prefix_path
-    if prefix is not None and not prefix.is_dir():
+    if prefix is not None and not _is_folder(prefix):
         yield f"[model] prefix_path: {prefix}: there is no such folder"
 
 
@@ -65,10 +65,23 @@ def _said(ask: Callable[[], object]) -> Iterator[str]:
         yield str(error)
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def _unwritable(key: str, path: Path) -> Iterator[str]:
     """The file may be there, or be made in its folder, or that in the nearest folder that is there."""
-    place = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
-    if path.is_dir():
+    try:
+        place = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
+        is_folder = path.is_dir()
+    except OSError as error:
+        # A name that is too long, or a folder that lets nobody look.
+        yield f"{key}: {path}: {error.strerror or error}"
+        return
+    if is_folder:
         yield f"{key}: {path} is a folder, and must be a file"
     elif not os.access(place, os.W_OK) or (place != path and not place.is_dir()):
         yield f"{key}: {path} can't be written: {place} does not let us"

@@ -159,7 +159,7 @@ class _Asking:
     def _port(self) -> int:
         while True:
             given = self._ask("setup.port", "8080")
-            if not (given.isascii() and given.isdigit() and 0 < int(given[:6]) < 65536):
+            if not (re.fullmatch(r"[0-9]{1,5}", given) and 0 < int(given) < 65536):
                 self._say("setup.no_port", given=given)
             elif words := self._outside.taken(int(given)):
                 self._say("setup.taken", port=given, words=words)

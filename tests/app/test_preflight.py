@@ -37,6 +37,11 @@ def said(folder: Path, text: str) -> list[str]:
         ("[store]\nencryption_key_file = 'gone.key'\n", "[store] encryption_key_file"),
         ("[store]\npath = 'empty'\n", "is a folder, and must be a file"),
         ("[store]\npath = 'config.toml/store.sqlite3'\n", "can't be written"),
+        (f"[store]\npath = '{300 * 'a'}/store.sqlite3'\n", "[store] path: "),
+        (
+            f"[store]\npath = 'store.sqlite3'\n[model]\nprefix_path = '{300 * 'a'}'\npath = '{{model}}'\n",
+            "[model] prefix_path",
+        ),
         ("[remote]\nservers = ['http://127.0.0.1:9/v1']\n", "[remote] tokenizer is missing"),
         (
             "[remote]\nservers = ['http://127.0.0.1:9/v1']\ntokenizer = 'nowhere'\n",

@@ -49,6 +49,7 @@ class World:
     """Where port 80 is taken, only TOKEN is known, and Telegram is reached through a proxy alone."""
 
     def taken(self, port: int) -> str:
+        assert 0 < port < 65536
         return "Permission denied" if port == 80 else ""
 
     def servers(self) -> Sequence[str]:
@@ -88,7 +89,7 @@ def test_everything_wrong_is_said_and_asked_again(
     monkeypatch.chdir(tiny_model.parent)
     person = Person(
         model=["nonsense", str(tmp_path), tiny_model.name],
-        port=["http", "-1", "70000", "80", "8099"],
+        port=["http", "-1", "70000", "0080801", "80", "8099"],
         platform=True,
         token_telegram=["no token", OTHER_TOKEN, TOKEN],
         proxy=["nonsense", "http://127.0.0.1:7890"],
@@ -101,6 +102,7 @@ def test_everything_wrong_is_said_and_asked_again(
     told = "\n".join(person.told)
     for words in (
         "There is no folder nonsense", "has no config.json", "http is no port", "-1 is no port", "70000 is no port",
+        "0080801 is no port",
         "Port 80 can't be listened on: Permission denied", "has not the form of a Telegram token",
         "Telegram does not know it", "nonsense is no address", "@glm_of_ada_bot", "Ada is no id",
         "Redis URL must specify",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -244,6 +245,14 @@ async def test_a_disk_with_room_for_little_is_full_until_an_answer_finds_room(tm
     db.execute("PRAGMA max_page_count = 1000000")
     await store.check()
     assert db.execute("SELECT 1 FROM sqlite_master WHERE name = 'trial'").fetchone() is None
+    await store.close()
+
+
+async def test_several_who_ask_after_a_failed_write_hinder_each_other_in_nothing(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "asked.sqlite3")
+    await store.open()
+    store._connection._in_doubt = True
+    await asyncio.gather(*(store.check() for _ in range(4)))
     await store.close()
 
 
