@@ -46,6 +46,8 @@ _log = logging.getLogger(__name__)
 _GROUP = "glmbot.adapters"
 # For who drives a single adapter, without a whole bot.
 _keep_running = keep_running
+# What ends at once, or not at all.
+_ENDS_S = 10.0
 _NEED_A_RESTART = ("model", "remote", "store", "tracing")
 
 
@@ -244,7 +246,9 @@ class _Running:
 async def _end(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    _, pending = await asyncio.wait(tasks, timeout=_ENDS_S)
+    if pending:
+        _log.error("a task does not end: %s", ", ".join(str(task.get_coro()) for task in pending))
 
 
 def _start_tracing(section: TracingSection) -> Callable[[], None]:

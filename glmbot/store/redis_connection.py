@@ -9,6 +9,7 @@ TLS options stand behind a question mark, as redis-py names them: ?ssl_ca_certs=
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -100,6 +101,8 @@ class RedisConnection:
 
     async def ask(self, answer: Awaitable[_T]) -> _T:
         """Raises StoreError, StoreUnavailable where it will pass."""
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task else 0
         try:
             return await answer
         except _PASSING as error:
@@ -108,6 +111,11 @@ class RedisConnection:
             kind = str(error).partition(" ")[0]
             passing = kind in _PASSING_KINDS or "-OOM" in str(error)
             raise (StoreUnavailable if passing else StoreError)(f"{self.name}: {error}") from error
+        finally:
+            if task and task.cancelling() > cancelled_before:
+                # The client writes within asyncio.wait_for, which before Python 3.12 loses a cancellation that
+                # comes in the moment when the write is done: https://bugs.python.org/issue42130
+                raise asyncio.CancelledError
 
     async def each(self, found: AsyncIterator[_T]) -> AsyncGenerator[_T, None]:
         """What an iterator over something large finds, a page at a time. Raises StoreError as `ask`."""

@@ -85,7 +85,7 @@ class Zygote:
 
     async def start(self) -> None:
         root = HERE.parent.parent
-        paths = os.pathsep.join([str(root / "tests"), str(root / "adapters")])
+        paths = os.pathsep.join(map(str, (root, root / "tests", root / "adapters")))
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, str(HERE / "zygote.py"),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=tempfile.gettempdir(),
@@ -277,6 +277,9 @@ async def _one(
         os.kill(process, signal.SIGTERM)
         if (code := await zygote.ended(20)) != 0:
             wrong.append(f"the second life ended with {code}: {_log_of(folder)}")
+        if code is None:
+            os.kill(process, signal.SIGKILL)
+            await zygote.ended(20)
         counts.add(name, wrong)
     await telegram.stop()
 
