@@ -46,6 +46,7 @@ class Stream:
     reply: Reply = field(default_factory=lambda: Reply("", ReplyState.QUEUED))
     version: int = 0
     begun: bool = False
+    tries: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def publish(self, reply: Reply) -> None:
@@ -96,6 +97,7 @@ class Streams:
         stream = self._streams.get(message.update_id) or self._add(message)
         if not stream.begun:
             stream.begun = True
+            stream.tries += 1
             self._background.begin(self._run(message, stream))
 
     async def find(self, name: str, owner: int) -> Stream | None:
@@ -162,13 +164,13 @@ class Streams:
             loop.call_later(_KEPT_S, self._let_go, stream)
         elif tried_again:
             # Who is told that it failed asks again, and it would be answered twice.
-            loop.call_later(_TRIED_AGAIN_S, self._give_up, stream)
+            loop.call_later(_TRIED_AGAIN_S, self._give_up, stream, stream.tries)
         else:
             await self._fail(stream)
 
-    def _give_up(self, stream: Stream) -> None:
-        """Nobody here has taken it up: another process has it."""
-        if not stream.begun and not stream.reply.state.ended:
+    def _give_up(self, stream: Stream, tries: int) -> None:
+        """Nobody here has taken it up since: another process has it."""
+        if stream.tries == tries and not stream.begun and not stream.reply.state.ended:
             self._background.begin(self._fail(stream))
 
     async def _fail(self, stream: Stream) -> None:

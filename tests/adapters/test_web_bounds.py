@@ -386,6 +386,35 @@ def test_nobody_waits_for_ever_for_another_try_that_is_made_elsewhere() -> None:
     run_in_virtual_time(main())
 
 
+def test_an_early_failure_does_not_end_the_wait_for_a_later_try() -> None:
+    async def main() -> None:
+        asked = Message("1", ConversationKey("web", 5, 7), UserKey("web", 7), "hello")
+
+        async def fails_late(message: Message | Completion) -> AsyncGenerator[Reply, None]:
+            if len(dialogue.answered) == 1:
+                raise ValueError("at once")
+            if len(dialogue.answered) == 2:
+                await asyncio.sleep(88)
+                raise ValueError("late")
+            yield Reply("so far", ReplyState.FINAL)
+
+        class Patient(ScriptedDialogue):
+            async def again(self, message: Message, reason: str = "") -> bool:
+                asyncio.get_running_loop().call_later(
+                    1 if len(self.answered) == 1 else 4, streams.begin, message
+                )
+                return False
+
+        dialogue = Patient(fails_late)
+        streams = Streams(cast(Dialogue, dialogue))
+        stream, _ = streams.expect(asked)
+        streams.begin(asked)
+        async with asyncio.timeout(600):
+            assert (await stream.ended()).state is ReplyState.FINAL
+
+    run_in_virtual_time(main())
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [
