@@ -8,6 +8,8 @@ import os
 import socket
 from collections.abc import Sequence
 from http import HTTPStatus
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import aiohttp
@@ -15,6 +17,7 @@ import aiohttp
 from glmbot.app import adapters, open_store
 from glmbot.config import load_configuration
 from glmbot.errors import AdapterError, ConfigError
+from glmbot.store.base import Store
 
 __all__ = ["Network"]
 
@@ -74,16 +77,17 @@ class Network:
         return asyncio.run(identify())
 
     def store(self, url: str) -> None:
-        wanted = {"store": {"kind": "redis", "url": url}}
-        opened = open_store(load_configuration(None, {}, {}, wanted))
-
-        async def look() -> None:
+        async def look(opened: Store) -> None:
             try:
                 await opened.open()
             finally:
                 await opened.close()
 
-        asyncio.run(look())
+        with TemporaryDirectory(prefix="glmbot-") as folder:
+            # Where the bot keeps its journal is not known yet.
+            journal = Path(folder) / "journal.sqlite3"
+            wanted = {"store": {"kind": "redis", "url": url, "journal_path": journal}}
+            asyncio.run(look(open_store(load_configuration(None, {}, {}, wanted))))
 
 
 async def _look(addresses: Sequence[str]) -> list[bool]:

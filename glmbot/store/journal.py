@@ -121,8 +121,9 @@ class JournaledRedisStore(RedisStore):
 
     async def close(self) -> None:
         await super().close()
-        self._db.close()
         if self._lock_file is not None:
+            # It was opened.
+            self._db.close()
             self._lock_file.close()
 
     async def accept(self, message: Message, at: float, *, announce: bool = True) -> bool:

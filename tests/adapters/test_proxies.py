@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 
 from conftest import free_port
 from dialogue.scripted_engine import ScriptedEngine
-from glmbot.errors import AdapterError, PlatformRefused
+from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.setup_checks import Network
 from glmbot.tokens import TokenSettings
 from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
@@ -232,3 +233,18 @@ async def test_a_model_server_that_runs_here_is_found(telegram: TelegramServer) 
         assert await asyncio.to_thread(Network().served, server.url, "any key") == ["scripted"]
     finally:
         await server.stop()
+
+
+async def test_a_redis_that_is_away_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match=r"127\.0\.0\.1"):
+        await asyncio.to_thread(Network().store, f"redis://127.0.0.1:{free_port()}/0")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_redis_that_answers_leaves_nothing_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await asyncio.to_thread(Network().store, redis_url)
+    assert list(tmp_path.iterdir()) == []
