@@ -26,7 +26,6 @@ _TOKENS = {
 _TITLES = {"telegram": "Telegram", "discord": "Discord"}
 _DEMO_MODEL = Path(".glmbot/models/smollm2-135m-instruct")
 _REDIS = "redis://127.0.0.1:6379/0"
-_KEY_FILE = "remote.key"
 
 
 class Terminal(Protocol):
@@ -82,6 +81,8 @@ class _Asking:
         self._folder = file.absolute().parent
         self._language = language
         self._answers = Answers()
+        # Another bot's configuration in the same folder has its secrets in files of its own.
+        self._beside = "" if file.stem == "config" else f"{file.stem}-"
         self._option = "" if file == Path("config.toml") else f" --config {file}"
 
     def ask(self) -> Answers:
@@ -150,8 +151,9 @@ class _Asking:
         model = self._ask("setup.which", names[0] if names else "")
         lines = ["[remote]", f"servers = [{_toml(server)}]", 'interface = "chat"', f"model = {_toml(model)}"]
         if key:
-            self._answers.secrets[_KEY_FILE] = key
-            lines.append(f"api_key_file = {_toml(_KEY_FILE)}")
+            name = f"{self._beside}remote.key"
+            self._answers.secrets[name] = key
+            lines.append(f"api_key_file = {_toml(name)}")
         return "\n".join(lines) + "\n"
 
     # ---- the platforms -----------------------------------------------------------------------------------------
@@ -167,7 +169,7 @@ class _Asking:
                 return int(given)
 
     def _platform(self, platform: str) -> str:
-        name = f"{platform}.token"
+        name = f"{self._beside}{platform}.token"
         lines = [f"[{platform}]", f"token_file = {_toml(name)}"]
         token, proxy = self._token(platform)
         if token:

@@ -114,9 +114,9 @@ def test_everything_wrong_is_said_and_asked_again(
         "store": {"kind": "redis", "url": "redis://127.0.0.1:6379/0"},
         "access": {"admins": ["telegram:777"]},
         "web": {"port": 8099, "admin": True},
-        "telegram": {"token_file": "telegram.token", "proxy": "http://127.0.0.1:7890"},
+        "telegram": {"token_file": "bot-telegram.token", "proxy": "http://127.0.0.1:7890"},
     }
-    assert answers.secrets == {"telegram.token": TOKEN}
+    assert answers.secrets == {"bot-telegram.token": TOKEN}
     assert f"glmbot run --config {tmp_path / 'bot.toml'}" in "\n".join(answers.next_steps)
 
 
