@@ -24,6 +24,8 @@ __all__ = ["SEEN", "Seen"]
 OURS = ("glmbot", "glmbot_console", "glmbot_discord", "glmbot_telegram", "glmbot_web")
 # What a test takes for a secret that it looks for; shorter ones would be found in anything.
 _SECRET = re.compile(r"[\w:.\-]{12,}", re.ASCII)
+# A worst value such as twenty nines is tried in a secret's place, too, and stands in complaints about other fields.
+_LEAST_VARIED = 6
 _PASSWORD = re.compile(r"//[^/@:]*:([^/@]+)@")
 
 
@@ -39,7 +41,7 @@ class Seen:
         password = _PASSWORD.search(value)
         if "://" in value:
             value = password[1] if password else ""
-        if _SECRET.fullmatch(value):
+        if _SECRET.fullmatch(value) and len(set(value)) >= _LEAST_VARIED:
             self.secrets.add(value)
 
     def leaks(self, texts: Iterable[str]) -> list[str]:

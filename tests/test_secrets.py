@@ -20,7 +20,7 @@ from glmbot.store.sealed import new_key
 from platforms.discord_server import TOKEN as DISCORD_TOKEN
 from platforms.openai_server import KEY
 from platforms.telegram_server import TOKEN, TelegramServer
-from secret_scan import SEEN
+from secret_scan import SEEN, Seen
 
 SECRETS = {
     "GLMBOT_TELEGRAM__TOKEN": TOKEN,
@@ -33,6 +33,16 @@ SECRETS = {
 }
 PASSWORD = "the-password-of-redis"
 SEEN.secrets.update(SECRETS.values(), [PASSWORD])
+
+
+def test_secrets_are_looked_for_and_worst_values_are_none() -> None:
+    seen = Seen()
+    for value in (TOKEN, f"redis://user:{PASSWORD}@127.0.0.1:6379/0", "9" * 20, "1" + "0" * 30, "short"):
+        seen.secret(value)
+    assert seen.secrets == {TOKEN, PASSWORD}
+    assert seen.leaks([f"refused: {TOKEN}", "refused: " + "9" * 100, PASSWORD.upper()]) == [
+        f"refused: {TOKEN}"
+    ]
 
 
 async def test_a_bot_with_every_secret_there_is_tells_none(tmp_path: Path, tiny_model: Path) -> None:
