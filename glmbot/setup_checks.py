@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -17,6 +16,7 @@ import aiohttp
 from glmbot.app import adapters, open_store
 from glmbot.config import load_configuration
 from glmbot.errors import AdapterError, ConfigError
+from glmbot.ports import listening_error
 from glmbot.store.base import Store
 
 __all__ = ["Network"]
@@ -38,11 +38,8 @@ class Network:
         self._usual_ports = usual_ports
 
     def taken(self, port: int) -> str:
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError as error:
-            return error.strerror or str(error)
-        return ""
+        error = listening_error("127.0.0.1", port)
+        return "" if error is None else error.strerror or str(error)
 
     def servers(self) -> Sequence[str]:
         addresses = [f"http://127.0.0.1:{port}/v1" for port in self._usual_ports]

@@ -11,13 +11,13 @@ import asyncio
 import hmac
 import json
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from aiohttp import web
 
 from glmbot.errors import AdapterError, StoreError
+from glmbot.ports import listening_error
 
 __all__ = ["Webhook", "check_port"]
 
@@ -36,10 +36,7 @@ _protocol_log.setLevel(logging.CRITICAL + 1)
 
 def check_port(host: str, port: int) -> None:
     """Raises AdapterError when it can't be listened on."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host, port), family=family).close()
-    except OSError as error:
+    if (error := listening_error(host, port)) is not None:
         raise _not_listening(host, port, error) from error
 
 

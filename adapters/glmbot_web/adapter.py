@@ -7,7 +7,6 @@ import asyncio
 import functools
 import hashlib
 import logging
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -21,6 +20,7 @@ from pydantic import BaseModel
 
 from glmbot.errors import AdapterError, StoreError
 from glmbot.messages import Dialogue, UserKey
+from glmbot.ports import listening_error
 from glmbot_web.connections import BodyRoom, Connections, affordable
 from glmbot_web.delivery import Streams
 from glmbot_web.events import Listeners, Renderer
@@ -100,10 +100,8 @@ class WebAdapter:
         """See `glmbot.messages.Adapter`. Raises AdapterError."""
         refuse_what_is_open(settings)
         if settings.port and (running is None or running.port != settings.port):
-            try:
-                family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-                socket.create_server((settings.host.strip("[]"), settings.port), family=family).close()
-            except OSError as error:
+            error = listening_error(settings.host.strip("[]"), settings.port)
+            if error is not None:
                 raise _not_listening(settings, error) from error
 
     async def start(self) -> None:

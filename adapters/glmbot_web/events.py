@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
-from glmbot.delivery.split import utf16_length
+from glmbot.delivery.split import common_beginning, utf16_length
 from glmbot.messages import Reply
 from glmbot_web.delivery import Stream
 from glmbot_web.render import Growing
@@ -260,8 +260,7 @@ def _event(seen: _Frame | None, frame: _Frame) -> dict[str, object]:
     reply = frame.reply
     same, at = 0, 0
     if seen is not None:
-        pairs = zip(seen.blocks, frame.blocks, strict=False)
-        same = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(seen.blocks), len(frame.blocks)))
+        same = common_beginning(seen.blocks, frame.blocks)
         if not reply.state.ended and reply.text.startswith(seen.reply.text):
             at = len(seen.reply.text)
     event: dict[str, object] = {

@@ -15,7 +15,7 @@ from glmbot.delivery.blocks import Block, Place, reopened, step, stripped
 from glmbot.delivery.mathematics import math_end
 from glmbot.delivery.tables import cells_of
 
-__all__ = ["split_markdown", "utf16_length"]
+__all__ = ["common_beginning", "split_markdown", "utf16_length"]
 
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|[。！？；…]")
 _GRAPHEME = regex.compile(r"\X")
@@ -143,7 +143,7 @@ class _Start:
             said.append(line)
             place = after
             if number or not self.within:
-                own = min(own, _common(before.containers, after.containers))
+                own = min(own, common_beginning(before.containers, after.containers))
         words = "\n".join(said)
         code = place.block.kind in ("fence", "math")
         words = words.rstrip("\n") if code else words.rstrip()
@@ -165,7 +165,8 @@ class _Start:
         return _Start(place, True, self.cells + cells if self.within and at == 0 else cells), left
 
 
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
+def common_beginning(first: Sequence[object], second: Sequence[object]) -> int:
+    """How many of their items, from the first on, are the same."""
     both = zip(first, second, strict=False)
     return next((number for number, (a, b) in enumerate(both) if a != b), min(len(first), len(second)))
 

@@ -39,10 +39,13 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _WHAT_TO_DO = "move the file away and put a backup in its place with `glmbot restore`"
 
 
+_LOCK = ".lock"
+
+
 def has_owner(path: Path) -> bool:
     """Whether another process answers from this file at the moment."""
     try:
-        with path.with_name(f"{path.name}.lock").open("rb") as lock:
+        with _beside(path, _LOCK).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -75,9 +78,7 @@ class SqliteConnection:
                 bring_up_to_date(self._db)
                 return
             make_private(self.path)
-            found = [
-                keep_private(path) for path in (self.path, *map(self._beside, ("-wal", "-shm", ".lock")))
-            ]
+            found = [keep_private(path) for path in (self.path, *map(self._beside, ("-wal", "-shm", _LOCK)))]
             self.warnings = [words for words in found if words]
             self._db = _connected(self.path)
             # The keeper does that, without holding anybody up.
@@ -159,7 +160,7 @@ class SqliteConnection:
         """Two processes that answer from one file would answer everything twice. Raises StoreError."""
         if self._lock is not None or self.path == _MEMORY:
             return
-        path = self._beside(".lock")
+        path = self._beside(_LOCK)
         try:
             make_private(path)
             lock = path.open("ab")
@@ -193,7 +194,7 @@ class SqliteConnection:
             self._in_doubt = False
 
     def _beside(self, ending: str) -> Path:
-        return self.path.with_name(f"{self.path.name}{ending}")
+        return _beside(self.path, ending)
 
     def _look_at_files(self) -> None:
         """What is written into a file that was deleted or replaced is lost. Raises StoreUnavailable."""
@@ -273,3 +274,7 @@ def _identity(path: Path) -> tuple[int, int]:
     except FileNotFoundError:
         return (0, 0)
     return found.st_dev, found.st_ino
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(f"{path.name}{ending}")

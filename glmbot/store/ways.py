@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from glmbot.messages import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import moved_conversation
@@ -10,6 +11,7 @@ from glmbot.store.base import moved_conversation
 __all__ = ["Move", "Ways"]
 
 Move = tuple[UserKey | ChatKey, UserKey | ChatKey]
+_K = TypeVar("_K")
 _Names = Mapping[UserKey | ChatKey, Sequence[UserKey | ChatKey]]
 
 
@@ -26,26 +28,26 @@ class Ways:
         self._after, self._before = after, before
 
     def of_conversation(self, conversation: ConversationKey) -> list[ConversationKey]:
-        way = [conversation]
-        for at in way:
-            way += [each for each in _renamed(at, self._after) if each not in way]
-        earlier = [conversation]
-        for at in earlier:
-            earlier += [each for each in _renamed(at, self._before) if each not in (*way, *earlier)]
-        return [*reversed(earlier[1:]), *way]
+        return _way(conversation, lambda at: _renamed(at, self._after), lambda at: _renamed(at, self._before))
 
     def of_person(self, user: UserKey) -> list[UserKey]:
-        way = [user]
-        for at in way:
-            way += [each for each in self._after.get(at, ()) if isinstance(each, UserKey) and each not in way]
-        earlier = [user]
-        for at in earlier:
-            earlier += [
-                each
-                for each in self._before.get(at, ())
-                if isinstance(each, UserKey) and each not in (*way, *earlier)
-            ]
-        return [*reversed(earlier[1:]), *way]
+        return _way(
+            user, lambda at: _people(self._after.get(at, ())), lambda at: _people(self._before.get(at, ()))
+        )
+
+
+def _way(start: _K, after: Callable[[_K], Sequence[_K]], before: Callable[[_K], Sequence[_K]]) -> list[_K]:
+    way = [start]
+    for at in way:
+        way += [each for each in after(at) if each not in way]
+    earlier = [start]
+    for at in earlier:
+        earlier += [each for each in before(at) if each not in (*way, *earlier)]
+    return [*reversed(earlier[1:]), *way]
+
+
+def _people(names: Sequence[UserKey | ChatKey]) -> list[UserKey]:
+    return [each for each in names if isinstance(each, UserKey)]
 
 
 def _renamed(conversation: ConversationKey, names: _Names) -> list[ConversationKey]:

@@ -57,22 +57,6 @@ async def proxy() -> AsyncGenerator[Proxy]:
     server.close()
 
 
-@pytest.fixture
-async def telegram() -> AsyncGenerator[TelegramServer]:
-    server = TelegramServer()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def discord() -> AsyncGenerator[DiscordServer]:
-    server = DiscordServer()
-    await server.start()
-    yield server
-    await server.stop()
-
-
 async def test_telegram_is_reached_through_a_proxy(telegram: TelegramServer, proxy: Proxy) -> None:
     settings = TelegramSettings(
         token=SecretStr(telegram_server.TOKEN), api_base_url=telegram.url, proxy=SecretStr(proxy.url)

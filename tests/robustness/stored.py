@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 from glmbot.errors import StoreError
 from glmbot.messages import UserKey
 from glmbot.store.base import Store, StoredAnswer
-from robustness.talk import PLATFORM, said_by
-from robustness.watch import Watch
+from robustness.talk import PLATFORM, said_by, talking
+from robustness.watch import Watch, watching
 
-__all__ = ["fill_store", "look_everywhere"]
+__all__ = ["fill_store", "look_beside_somebody_else", "look_everywhere"]
 
 _FORGOTTEN = 2
+_LONGEST_LOOK_S = 300
 
 
 async def fill_store(store: Store, people: Iterable[int]) -> None:
@@ -40,6 +42,14 @@ async def fill_store(store: Store, people: Iterable[int]) -> None:
         await store.accept(said_by(person, f"{person}-5", "not yet"), 4.0)
         await store.set_setting(user, "limit", "5")
         await store.count(f"{PLATFORM}:{person}-3", {str(user): 5}, 1.0)
+
+
+async def look_beside_somebody_else(store: Store, people: Iterable[int], what: str) -> None:
+    """Everything that reads a store with `what` in it, while another person is answered from it."""
+    async with talking(store) as talk, watching(talk.somebody_else) as watch:
+        with watch.trying(what):
+            async with asyncio.timeout(_LONGEST_LOOK_S):
+                await look_everywhere(store, watch, people)
 
 
 async def look_everywhere(store: Store, watch: Watch, people: Iterable[int]) -> None:

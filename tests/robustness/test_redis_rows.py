@@ -3,7 +3,6 @@ beside somebody else's answer. Who did that may have lost it; everybody else is 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -17,10 +16,9 @@ from redis.exceptions import RedisError
 
 from glmbot.messages import UserKey
 from glmbot.store.redis import RedisStore
-from robustness.stored import fill_store, look_everywhere
-from robustness.talk import PLATFORM, talking
+from robustness.stored import fill_store, look_beside_somebody_else
+from robustness.talk import PLATFORM
 from robustness.values import TEXTS, Case, cases, sampled
-from robustness.watch import watching
 
 _AT_ONCE = 20
 _TEMPLATE = 7000
@@ -164,10 +162,6 @@ async def test_the_worst_rows_in_redis_harm_nobody_else(redis: Any, redis_url: s
         await fill_store(store, people)
         for person, each in together:
             await damage(redis, prefix, each, person)
-        async with talking(store) as talk, watching(talk.somebody_else) as watch:
-            with watch.trying(
-                " | ".join(f"{person}: {each.place} = {each.what}" for person, each in together)
-            ):
-                async with asyncio.timeout(300):
-                    await look_everywhere(store, watch, people)
+        what = " | ".join(f"{person}: {each.place} = {each.what}" for person, each in together)
+        await look_beside_somebody_else(store, people, what)
         await store.close()

@@ -3,7 +3,6 @@ else's answer. Who did that may have lost it; everybody else is answered, and no
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import sqlite3
@@ -17,10 +16,9 @@ import pytest
 
 from glmbot.messages import UserKey
 from glmbot.store.sqlite import SqliteStore
-from robustness.stored import fill_store, look_everywhere
-from robustness.talk import PLATFORM, said_by, talking
+from robustness.stored import fill_store, look_beside_somebody_else
+from robustness.talk import PLATFORM, said_by
 from robustness.values import TEXTS, Case, cases, sampled
-from robustness.watch import watching
 
 _AT_ONCE = 20
 _VALUES: dict[str, Any] = {
@@ -115,11 +113,7 @@ async def test_the_worst_rows_harm_nobody_else(tmp_path: Path) -> None:
             db.commit()
         store = SqliteStore(path)
         await store.open()
-        async with talking(store) as talk, watching(talk.somebody_else) as watch:
-            with watch.trying(
-                " | ".join(f"{person}: {each.place} = {each.what}" for person, each in together)
-            ):
-                async with asyncio.timeout(300):
-                    await look_everywhere(store, watch, people)
+        what = " | ".join(f"{person}: {each.place} = {each.what}" for person, each in together)
+        await look_beside_somebody_else(store, people, what)
         await store.close()
         path.unlink()
