@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bandwidth import THREADS
+
 from glmbot.models.demo import NAME, fetch_gguf
 from glmbot.native.instruction_sets import features
 
-__all__ = ["HELD", "HOME", "MODEL", "NEW_TOKENS", "THREADS", "Engine", "engines"]
+__all__ = ["HELD", "HOME", "MODEL", "NEW_TOKENS", "Engine", "engines"]
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".glmbot"
@@ -23,7 +25,6 @@ MODEL = HOME / "models" / NAME
 PEERS = Path(__file__).parent / "peers"
 NEW_TOKENS = 64
 SLOTS = 8
-THREADS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 HELD = "x86-64-v3"
 # What holds an engine to AVX2, if it has more to choose from: torch, oneDNN and OpenVINO read these. llama.cpp's
 # wheel is built for AVX2, so that it never uses more.

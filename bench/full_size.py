@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bandwidth import read_gb_s
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -32,7 +33,6 @@ _NEW_TOKENS = 24
 _FULL = {"hidden_size": 4096, "num_layers": 28, "num_attention_heads": 32, "inner_hidden_size": 16384,
          "vocab_size": 130528}  # fmt: skip
 _SMALL = {"hidden_size": 128, "num_layers": 4, "num_attention_heads": 4, "inner_hidden_size": 512}
-_READ_BYTES = 1 << 29
 
 
 def write(folder: Path, small: bool) -> None:
@@ -116,24 +116,6 @@ async def run(
     figures["peak_gb"] = _peak_gb()
     await engine.close()
     return figures
-
-
-def read_gb_s(device: torch.device) -> float:
-    """What this device reads of its memory in a second, at best of several passes."""
-    data = torch.ones(_READ_BYTES // 8, dtype=torch.int64, device=device)
-    best = 0.0
-    for _ in range(8):
-        _wait(device)
-        began = time.perf_counter()
-        data.sum()
-        _wait(device)
-        best = max(best, _READ_BYTES / (time.perf_counter() - began) / 1e9)
-    return best
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _step_bytes(engine: Any) -> int:

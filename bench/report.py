@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,16 @@ _FIGURES = {
     "total_8": "eight conversations, tok/s in all",
     "first_token_1": "first token, one conversation",
 }
-_FIGURES_ZH = {
-    "decoding_1": "一个会话的逐字生成",
-    "total_8": "八个会话的总速度",
-    "first_token_1": "一个会话的首字时间",
+# The same in the READMEs, as parts of a sentence.
+_SAID = {
+    "decoding_1": "one conversation is decoded {ratio:.2f} × as fast as by {peer}",
+    "total_8": "eight together {ratio:.2f} × as fast as by {peer}",
+    "first_token_1": "the first token takes {ratio:.2f} × the time of {peer}",
+}
+_SAID_ZH = {
+    "decoding_1": "单个会话的生成速度是 {peer} 的 {ratio:.2f} 倍",
+    "total_8": "八个会话的总速度是 {peer} 的 {ratio:.2f} 倍",
+    "first_token_1": "首字所需时间是 {peer} 的 {ratio:.2f} 倍",
 }
 
 
@@ -117,31 +123,37 @@ def _ratio(found: Report | None) -> str:
 
 def sentence(report: Report) -> str:
     """English, of the default precision and the instruction set that most machines have."""
-    name, run = next(iter(report["runs"].items()))
-    found = run["ratios"][f"{OURS}int4"]
-    parts = [
-        f"{_FIGURES[figure]} {one['ratio']:.2f} × that of {one['peer']}" for figure, one in found.items()
-    ]
+    name, run, ratios = _first(report)
+    said = [words.format_map(ratios[figure]) for figure, words in _SAID.items() if figure in ratios]
+    machine = f"{_model(report)}, {report['machine']['threads']} cores, {name} kernels, {report['date']}"
     return (
-        f"measured on {report['date']} on {report['machine']['threads']} cores of {_model(report)} with {name}"
-        f" kernels, the demo model in int4, each figure against the best of {_peers(run)}: {'; '.join(parts)}"
+        f"measured on {machine}, with the demo model in int4: {_listed(said, ', ', ' and ')}; the rival is"
+        f" the best of {_listed(_peers(run), ', ', ' and ')}"
     )
 
 
 def sentence_zh(report: Report) -> str:
-    name, run = next(iter(report["runs"].items()))
-    found = run["ratios"][f"{OURS}int4"]
-    parts = [
-        f"{_FIGURES_ZH[figure]}是 {one['peer']} 的 {one['ratio']:.2f} 倍" for figure, one in found.items()
-    ]
+    name, run, ratios = _first(report)
+    said = [words.format_map(ratios[figure]) for figure, words in _SAID_ZH.items() if figure in ratios]
+    machine = f"{_model(report)} 的 {report['machine']['threads']} 个核"
     return (
-        f"{report['date']} 在 {_model(report)} 的 {report['machine']['threads']} 个核上用 {name} 内核实测演示模型"
-        f"（int4），每一项都与 {_peers(run)} 中最好的一个比：{'，'.join(parts)}"
+        f"{report['date']} 在 {machine}上用 {name} 内核实测演示模型（int4）：{'，'.join(said)}；"
+        f"对手都取 {_listed(_peers(run), '、', ' 和 ')} 中最快的一个"
     )
 
 
-def _peers(run: Report) -> str:
-    return ", ".join(name for name in run["together"] if not name.startswith(OURS))
+def _first(report: Report) -> tuple[str, Report, Report]:
+    """The first run's instruction set, its figures, and its ratios at the default precision."""
+    name, run = next(iter(report["runs"].items()))
+    return name, run, run["ratios"][f"{OURS}int4"]
+
+
+def _peers(run: Report) -> list[str]:
+    return [name for name in run["together"] if not name.startswith(OURS)]
+
+
+def _listed(items: Sequence[str], comma: str, conjunction: str) -> str:
+    return conjunction.join(part for part in (comma.join(items[:-1]), *items[-1:]) if part)
 
 
 def _model(report: Report) -> str:

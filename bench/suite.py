@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engines import HELD, HOME, MODEL, NEW_TOKENS, THREADS, Engine, engines
+from bandwidth import THREADS, read_gb_s
+from engines import HELD, HOME, MODEL, NEW_TOKENS, Engine, engines
 from figures import busy_to_quiet, put_shares, ratios, summary
 from neighbour import busy_core
 
@@ -65,17 +66,6 @@ class Prompts:
     def sized(self, words: int) -> list[int]:
         (question,) = self.questions(1)
         return self._chat.encode_chat("", (), " ".join(question.split()[:words]))
-
-
-def bandwidth_gb_s() -> float:
-    """Reading memory with all threads: the best of several passes over 512 MB."""
-    data = torch.ones(1 << 26, dtype=torch.int64)
-    best = 0.0
-    for _ in range(8):
-        began = time.perf_counter()
-        data.sum()
-        best = max(best, data.nbytes / (time.perf_counter() - began) / 1e9)
-    return best
 
 
 def concurrency(
@@ -155,7 +145,7 @@ def measure(
             failed[engine.name] = str(error)
             print(f"{engine.name} does not run here: {error}", file=sys.stderr)
     streaming = [engine for engine in running if engine.streams]
-    gb_s = bandwidth_gb_s()
+    gb_s = read_gb_s()
     together = concurrency(running, prompts, counts, rounds)
     compared = [count for count in counts if count in COMPARED]
     # Each round of it takes twice as long; Transformers, which is far behind by itself, is spared it.

@@ -199,6 +199,9 @@ def test_where_avx2_is_the_best_there_is_the_page_says_that_one_run_is_both() ->
     assert "one run is both" in report.page(results())
 
 
-def test_every_page_has_the_marks_that_it_is_written_between() -> None:
-    for path in report.PAGES:
-        assert report._MARKS.search(path.read_text("utf-8")), path
+def test_every_page_says_what_the_last_results_say() -> None:
+    last = json.loads(report.RESULTS.read_text("utf-8"))
+    for path, write in report.PAGES.items():
+        text = path.read_text("utf-8")
+        assert (found := report._MARKS.search(text)), path
+        assert found[0] == found[1] + write(last) + found[2], f"{path}: run bench/report.py"
