@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 _MEMORY = Path(":memory:")
-_FOLD_IN_FROM = 16 * 2**20
+_FOLD_IN_FROM = 4 * 2**20
 _LOG_AT_MOST = 64 * 2**20
 # As much as a long answer takes with all that is written beside it.
 _TRIAL_BYTES = 256 * 1024
