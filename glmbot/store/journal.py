@@ -18,6 +18,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
 from types import NoneType
@@ -64,6 +65,10 @@ _TURN: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
+# Whether what is asked now is part of what a new server is told.
+_TELLING: ContextVar[bool] = ContextVar("telling", default=False)
+
+
 class JournaledRedisStore(RedisStore):
     """See `glmbot.store.base.Store`."""
 
@@ -92,6 +97,8 @@ class JournaledRedisStore(RedisStore):
         """Tells what earlier processes left. Raises StoreError when Redis or the file can't be used."""
         await super().open()
         self._told_to = self._connection.server
+        # Between a look at the server and a step another one may have taken its place.
+        self._connection.admits = lambda server: server == self._told_to or _TELLING.get()
         mine: Path | None = None
         try:
             for number in range(_PROCESSES):
@@ -218,15 +225,19 @@ class JournaledRedisStore(RedisStore):
         if server == self._told_to:
             return
         lately = [step for at, step in self._told if at > since]
-        for step in lately:
-            if step["do"] == "forget":
-                await super().forget(UserKey.parse(step["user"]))
-            else:
-                await self._repeat(step, announce=False)
-        for conversation in {
-            ConversationKey.parse(step["message"]["conversation"]) for step in lately if "message" in step
-        }:
-            await self._claims.announce(conversation)
+        telling = _TELLING.set(True)
+        try:
+            for step in lately:
+                if step["do"] == "forget":
+                    await super().forget(UserKey.parse(step["user"]))
+                else:
+                    await self._repeat(step, announce=False)
+            for conversation in {
+                ConversationKey.parse(step["message"]["conversation"]) for step in lately if "message" in step
+            }:
+                await self._claims.announce(conversation)
+        finally:
+            _TELLING.reset(telling)
         self._told_to = server
         if lately:
             _log.warning("%s is a new server; told it the last %d steps again", self._name, len(lately))

@@ -44,6 +44,12 @@ _PASSING = (
 )
 # https://redis.io/docs/latest/develop/reference/protocol-spec/: the first word of an error is its kind.
 _PASSING_KINDS = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED")
+
+
+class _NewServer(exceptions.RedisError):
+    """No ConnectionError, after which the client would try again by itself and go on."""
+
+
 _SCRIPTS = (
     "accept",
     "adopt",
@@ -76,6 +82,9 @@ class RedisConnection:
     def __init__(self, url: str, timeout_s: float) -> None:
         """Raises ValueError for an address that is none."""
         self._run_id = ""
+        self.admits: Callable[[str], bool] = lambda _: True
+        """Whether a server, by the name that `server` has for it, may be asked yet: a question that would be the
+        first one to a server that must be told something before is refused as one to a server that is away."""
         self.client: Any
         self.client, self.name = _connect(url, timeout_s, self._connected)
         self.fails_over = "+sentinel:" in url
@@ -105,7 +114,7 @@ class RedisConnection:
         cancelled_before = task.cancelling() if task else 0
         try:
             return await answer
-        except _PASSING as error:
+        except (*_PASSING, _NewServer) as error:
             raise StoreUnavailable(f"{self.name}: {error}") from error
         except exceptions.RedisError as error:
             kind = str(error).partition(" ")[0]
@@ -137,6 +146,8 @@ class RedisConnection:
         except exceptions.NoPermissionError:
             return
         self._run_id = next((line for line in info.splitlines() if line.startswith("run_id:")), "")
+        if not self.admits(self._run_id):
+            raise _NewServer("a server that has to be told first what the one before it knew")
 
 
 def _connect(url: str, timeout_s: float, connected: Callable[[Any], Awaitable[None]]) -> tuple[Any, str]:

@@ -115,11 +115,39 @@ async def test_a_server_that_lacks_what_the_one_before_confirmed_is_told_it_agai
     await server.kill()
     shutil.rmtree(server.folder)
     await server.start()
-    assert await eventually(lambda: store.waiting("telegram", 0.05)) == []
-    assert await store.waiting("telegram", 0.05) == [CHAT]
+    assert await eventually(lambda: store.waiting("telegram", 0.05)) == [CHAT]
     assert [turn.question for turn in await store.last_turns(CHAT, 9)] == ["question 1", "question 2"]
     assert (await store.turn_of(CHAT, "m1")) is not None
     assert [entry.message.update_id for entry in await store.unfinished("telegram")] == ["2", "3"]
+    await store.close()
+    await server.stop()
+
+
+async def test_nothing_new_comes_before_what_a_new_server_is_told_again(tmp_path: Path) -> None:
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian package redis-server)")
+    server = Server(tmp_path / "redis")
+    await server.start()
+    store = await opened(server, tmp_path)
+    chats = [ConversationKey("telegram", number) for number in range(7, 12)]
+
+    def said(number: int) -> list[Message]:
+        return [
+            Message(f"{chat.chat}-{number}", chat, UserKey("telegram", chat.chat), f"question {number}")
+            for chat in chats
+        ]
+
+    for message in said(1):
+        await store.accept(message, 1.0)
+    await server.kill()
+    shutil.rmtree(server.folder)
+    await server.start()
+    # Nobody has looked at the server since.
+    await asyncio.gather(*(store.accept(message, 2.0) for message in said(2)))
+    await eventually(lambda: store.waiting("telegram", 0.05))
+    for chat in chats:
+        found = [entry.message.update_id for entry in (await store.claim(chat, 5)).open]
+        assert found == [f"{chat.chat}-1", f"{chat.chat}-2"]
     await store.close()
     await server.stop()
 
