@@ -123,7 +123,8 @@ class QueueFull(EngineError):
 
 class PromptTooLong(EngineError):
     def __init__(self, tokens: int, limit: int) -> None:
-        super().__init__(f"the prompt has {tokens} tokens, and {limit} fit")
+        """tokens: at least so many; a prompt that is far too long is not counted to its end."""
+        super().__init__(f"the prompt has at least {tokens} tokens, and {limit} fit")
         self.tokens = tokens
         self.limit = limit
 

@@ -66,7 +66,9 @@ def failure(error: Exception) -> Failure | None:
         case ContentRefused():
             return Failure(400, str(error), "content_filter")
         case PromptTooLong():
-            return Failure(400, f"too long for the context: {error}", "context_length_exceeded")
+            # OpenAI's own words, by which clients (litellm, crewAI) know to shorten what they send.
+            words = f"This model's maximum context length is {error.limit} tokens. However, {error}."
+            return Failure(400, words, "context_length_exceeded")
         case PromptInvalid():
             return Failure(400, str(error), "invalid_prompt")
         case QueueFull():

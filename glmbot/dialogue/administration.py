@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from glmbot import i18n
@@ -112,14 +113,15 @@ class Administration:
         who, _, given = command.argument.partition(" ")
         owner = message.chat if who == "here" else user_from(who, message)
         number = given.strip()
-        if owner is None or not (
-            number in ("off", "none") or number_from(number, _LARGEST_LIMIT) is not None
-        ):
+        if owner is None and number:
+            return bad_user(who, message, language)
+        limit = {"off": -1, "none": 0}.get(number, number_from(number, _LARGEST_LIMIT))
+        if owner is None or limit is None:
             return notice(language, "limit.usage")
-        # "off" takes the special limit away, so that the configured one holds; "none" is no limit at all.
-        value = {"off": "", "none": "0"}.get(number, number.lstrip("0") or "0")
-        await self._store.set_setting(owner, "limit", value)
-        return notice(language, "limit.done", owner=owner, limit=number)
+        # "off" takes the special limit away, so that the configured one holds; 0 is no limit, as it is there.
+        await self._store.set_setting(owner, "limit", "" if limit < 0 else str(limit))
+        words = "limit.off" if limit < 0 else "limit.done" if limit else "limit.none"
+        return notice(language, words, owner=owner, limit=limit)
 
     async def _mode(self, command: Command, message: Message, language: str) -> Reply:
         if message.chat_kind is not ChatKind.GROUP:
@@ -221,6 +223,10 @@ def number_from(text: str, most: int) -> int | None:
 
 
 def bad_user(argument: str, message: Message, language: str) -> Reply:
+    with suppress(ValueError):
+        platform = UserKey.parse(argument).platform
+        known = ", ".join(sorted({*_PLATFORMS, message.user.platform}))
+        return notice(language, "reset.bad_platform", platform=echo(platform), known=known)
     return notice(language, "reset.bad_user", given=echo(argument) or "–", platform=message.user.platform)
 
 

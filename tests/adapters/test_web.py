@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -310,6 +311,10 @@ async def test_errors_have_the_openai_form(site: WebAdapter) -> None:
             model="m", messages=[{"role": "user", "content": "word " * 5000}]
         )
     assert long.value.code == "context_length_exceeded"
+    # By these words litellm and crewAI know that less must be sent, and by none of these that they must wait.
+    said = str(long.value).lower()
+    assert "this model's maximum context length is" in said
+    assert not re.search(r"rate[\s_-]*limit", said)
     with pytest.raises(openai.BadRequestError, match="temperature"):
         await client.chat.completions.create(
             model="m", messages=[{"role": "user", "content": "hi"}], temperature=9

@@ -187,6 +187,14 @@ async def test_limits_hold_for_people_and_chats_but_not_for_administrators(
     assert (await answer(dialogue, message("hello", **in_group))).state is ReplyState.FINAL
     assert "limit" in (await answer(dialogue, message("hello", **in_group))).notice
     assert "Use /limit" in (await answer(dialogue, message("/limit 2 many", ADMIN))).notice
+    for nothing in ("none", "0", "00"):
+        said = await answer(dialogue, message(f"/limit 2 {nothing}", ADMIN))
+        assert said.notice == "telegram:2 has no limit now."
+    assert (await answer(dialogue, message("hello"))).state is ReplyState.FINAL
+    assert "the configured limit holds" in (await answer(dialogue, message("/limit 2 off", ADMIN))).notice
+    for command in ("/limit foo:12 5", "/allow foo:12", "/block foo:12", "/reset foo:12"):
+        said = await answer(dialogue, message(command, ADMIN))
+        assert said.notice == "There is no platform foo; known are: console, discord, telegram, web."
     now[0] += 3601
     assert (await answer(dialogue, message("hello", **in_group))).state is ReplyState.FINAL
 
