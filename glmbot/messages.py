@@ -37,6 +37,7 @@ __all__ = [
     "Health",
     "Message",
     "Obstacle",
+    "PastTurn",
     "Reply",
     "ReplyState",
     "Role",
@@ -352,6 +353,18 @@ class ConversationSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class PastTurn:
+    """A turn of the current branch. `branches`: the numbers of all turns that stand in its place (the question in
+    other words, another answer), its own among them, in the order in which they were asked."""
+
+    ref: str
+    question: str
+    answer: str
+    number: int = 0
+    branches: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     ok: bool
     model: str
@@ -471,8 +484,14 @@ class Dialogue(Protocol):
         """
         ...
 
-    async def history(self, conversation: ConversationKey) -> Sequence[tuple[str, str, str]]:
-        """The (ref, question, answer) of each turn of the current branch, oldest first."""
+    async def history(self, conversation: ConversationKey) -> Sequence[PastTurn]:
+        """The newest thousand turns of the current branch, oldest first."""
+        ...
+
+    async def choose_branch(self, conversation: ConversationKey, turn: int) -> bool:
+        """Go on in the branch of the turn of that number, after the newest that follows it. False while something
+        is being answered there, and when there is no such turn.
+        """
         ...
 
     def commands(

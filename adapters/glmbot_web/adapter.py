@@ -55,7 +55,11 @@ _ROOM_FOR_BODIES = 16 * LARGEST_BODY
 # Between two lines of the log about the same kind of fault.
 _QUIET_S = 5.0
 _PAGES = {"/": "index.html", "/admin": "admin.html"}
-_STATIC = ("app.js", "admin.js", "blocks.js", "kept.js", "words.js", "style.css", "icon.svg", "math.woff2")
+_STATIC = (
+    *("app.js", "blocks.js", "branches.js", "chats.js", "editing.js", "keys.js", "kept.js", "words.js"),
+    "admin.js",
+    *("style.css", "icon.svg", "math.woff2"),
+)
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
     " font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

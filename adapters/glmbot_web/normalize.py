@@ -15,6 +15,7 @@ __all__ = [
     "LARGEST_BODY",
     "PLATFORM",
     "BadRequest",
+    "BranchChoice",
     "ChatCompletionRequest",
     "ChatGlmRequest",
     "Login",
@@ -99,6 +100,13 @@ class PageMessage(_Body):
         pattern=r"^[A-Za-z0-9-]{0,64}$",
         description="The question whose answer a button is under.",
     )
+
+
+class BranchChoice(_Body):
+    model_config = ConfigDict(extra="forbid")
+
+    conversation: int = Field(ge=1, lt=2**53)
+    turn: int = Field(ge=1, lt=2**53)
 
 
 class OperatorCommand(_Body):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import isfinite
 
 from aiohttp import web
 
@@ -10,14 +11,24 @@ from glmbot.messages import ConversationKey, Dialogue, Role, UserKey
 from glmbot_web.delivery import Streams, TooManyStreams
 from glmbot_web.events import Listeners
 from glmbot_web.guard import ROLE, Guard
-from glmbot_web.normalize import PLATFORM, BadRequest, Login, PageMessage, page_message, parse, parsed
+from glmbot_web.normalize import (
+    PLATFORM,
+    BadRequest,
+    BranchChoice,
+    Login,
+    PageMessage,
+    page_message,
+    parse,
+    parsed,
+)
 from glmbot_web.openai_api import openai_error
 from glmbot_web.persons import Persons
 from glmbot_web.render import to_blocks
 
 __all__ = ["PageApi"]
 
-_LONGEST_TITLE = 80
+_LONGEST_TITLE = 200
+_LONGEST_NUMBER = 30
 
 
 class PageApi:
@@ -37,6 +48,7 @@ class PageApi:
             web.post("/api/logout", self._log_out),
             web.get("/api/conversations", self._conversations),
             web.get("/api/conversations/{id:[0-9]{1,16}}", self._history),
+            web.post("/api/branch", self._choose),
             web.post("/api/messages", self._take_message),
             web.get("/api/streams/{name}", self._events),
         ]
@@ -77,10 +89,16 @@ class PageApi:
 
     async def _conversations(self, request: web.Request) -> web.Response:
         user = UserKey(PLATFORM, await self._persons.of(request))
+        try:
+            before = _page_before(request, user)
+        except ValueError:
+            return openai_error(400, "before is a time, and id a conversation's number", param="before")
         kept = [
             {"id": summary.conversation.chat, "title": summary.title[:_LONGEST_TITLE], "at": summary.at}
-            for summary in await self._dialogue.conversations(user)
+            for summary in await self._dialogue.conversations(user, before=before)
         ]
+        if before is not None:
+            return web.json_response(kept)
         # One whose first answer is still being written has no turn yet.
         known = {entry["id"] for entry in kept}
         begun = {
@@ -98,16 +116,37 @@ class PageApi:
         kept = await self._dialogue.history(conversation)
         turns = await self._listeners.renderer.off_loop(
             lambda: [
-                {"ref": ref, "question": question, "text": answer, "blocks": to_blocks(answer)}
-                for ref, question, answer in kept
+                {
+                    "ref": turn.ref,
+                    "question": turn.question,
+                    "text": turn.answer,
+                    "blocks": to_blocks(turn.answer),
+                    "number": turn.number,
+                    "branches": list(turn.branches),
+                }
+                for turn in kept
             ],
-            sum(len(answer) for _, _, answer in kept),
+            sum(len(turn.answer) for turn in kept),
         )
         running = [
             {"ref": message.ref or message.replies_to, "question": message.text, "stream": message.update_id}
             for message in self._streams.running_of(user, conversation)
         ]
         return web.json_response({"turns": turns, "running": running})
+
+    async def _choose(self, request: web.Request) -> web.Response:
+        session = await self._persons.of(request)
+        if request.content_type != "application/json":
+            raise web.HTTPUnsupportedMediaType(text="send application/json")
+        try:
+            choice = parse(BranchChoice, await request.read())
+        except BadRequest as error:
+            return openai_error(400, str(error), param=error.field or None)
+        conversation = ConversationKey(PLATFORM, choice.conversation, session)
+        if not await self._dialogue.choose_branch(conversation, choice.turn):
+            words = self._dialogue.text(request.query.get("language", ""), "branch.refused")
+            return openai_error(409, words)
+        return web.json_response({"ok": True})
 
     async def _take_message(self, request: web.Request) -> web.Response:
         if request.content_type != "application/json":
@@ -143,3 +182,14 @@ class PageApi:
         if stream is None:
             raise web.HTTPNotFound(text="no such stream; it ended a while ago")
         return await self._listeners.send(request, stream)
+
+
+def _page_before(request: web.Request, user: UserKey) -> tuple[float, str] | None:
+    """Where the page of conversations before ended; None for the first one. Raises ValueError."""
+    if "before" not in request.query:
+        return None
+    at = float(request.query["before"][:_LONGEST_NUMBER])
+    if not isfinite(at):
+        raise ValueError
+    number = int(request.query.get("id", "")[:_LONGEST_NUMBER])
+    return at, str(ConversationKey(PLATFORM, number, user.id))

@@ -84,6 +84,9 @@ class Lanes:
         else:
             del self._lanes[ticket.conversation]
 
+    def busy(self, conversation: ConversationKey) -> bool:
+        return conversation in self._lanes
+
     def stop(self, conversation: ConversationKey, ref: str | None = None) -> int:
         """Ask everyone in the lane (with this question's ref) to end early. Returns how many there were."""
         lane = self._lanes.get(conversation, ())

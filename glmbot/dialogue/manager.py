@@ -13,7 +13,7 @@ from math import ceil
 
 from glmbot import i18n
 from glmbot.background import Background, Troubles, keep_going
-from glmbot.dialogue import commands
+from glmbot.dialogue import branches, commands
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.actions import CommandActions
 from glmbot.dialogue.administration import Administration, Reloaded
@@ -50,6 +50,7 @@ from glmbot.messages import (
     Health,
     Message,
     Obstacle,
+    PastTurn,
     Reply,
     ReplyState,
     Role,
@@ -274,9 +275,14 @@ class DialogueManager:
     ) -> Sequence[ConversationSummary]:
         return await self._store.conversation_summaries(user, limit, before)
 
-    async def history(self, conversation: ConversationKey) -> Sequence[tuple[str, str, str]]:
-        turns = await self._store.last_turns(conversation, 1000)
-        return [(turn.ref, turn.question, turn.answer) for turn in turns]
+    async def history(self, conversation: ConversationKey) -> Sequence[PastTurn]:
+        return await branches.history(self._store, conversation)
+
+    async def choose_branch(self, conversation: ConversationKey, turn: int) -> bool:
+        # What is being answered follows the head that there was.
+        if self._lanes.busy(conversation):
+            return False
+        return await branches.choose_branch(self._store, conversation, turn)
 
     def commands(
         self, language: str, role: Role = Role.USER, chat_kind: ChatKind = ChatKind.PRIVATE

@@ -275,6 +275,19 @@ class Store(Protocol):
         """The last `limit` turns of the branch that ends in turn `upto`, or in the head; oldest first."""
         ...
 
+    async def followers(
+        self, conversation: ConversationKey, turns: Sequence[int]
+    ) -> Mapping[int, Sequence[int]]:
+        """By the id of each of these turns (0: the beginning), the ids of those that follow it, in order. What
+        nothing follows is left out, and so is what goes beyond some thousands."""
+        ...
+
+    async def lead(self, conversation: ConversationKey, head: int, refs: Mapping[str, int]) -> bool:
+        """Go back to a branch: the next turn follows `head`, and the messages `refs` find the turns of these ids
+        again. False, and nothing changed, when there is no turn `head`.
+        """
+        ...
+
     async def turn_of(self, conversation: ConversationKey, ref: str) -> Turn | None:
         """The turn whose question is the message `ref`, or whose answer stands in it."""
         ...

@@ -329,6 +329,14 @@ class RedisStore:
     ) -> Sequence[Turn]:
         return await self._histories.last_turns(conversation, limit, upto)
 
+    async def followers(
+        self, conversation: ConversationKey, turns: Sequence[int]
+    ) -> Mapping[int, Sequence[int]]:
+        return await self._histories.followers(conversation, turns)
+
+    async def lead(self, conversation: ConversationKey, head: int, refs: Mapping[str, int]) -> bool:
+        return await self._histories.lead(conversation, head, refs)
+
     async def turn_of(self, conversation: ConversationKey, ref: str) -> Turn | None:
         return await self._histories.turn_of(conversation, ref)
 

@@ -61,6 +61,7 @@ _SCRIPTS = (
     "delivered",
     "finish",
     "last_turns",
+    "lead",
     "lease",
     "mark",
     "place",

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any
 
 from glmbot.messages import ConversationKey, ConversationSummary, UserKey
@@ -19,6 +19,7 @@ __all__ = ["RedisHistories", "conversation_of", "moved_of", "number_of", "turn_b
 _log = logging.getLogger(__name__)
 
 _PAGE = 200
+_MOST_FOLLOWERS = 5000
 _LONGEST_NUMBER = 16
 _COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
 
@@ -35,6 +36,25 @@ class RedisHistories:
         keys = self._keys.all_of(conversation, ("tree", "meta"))
         found: list[str] = await self._connection.run("last_turns", keys, str(limit), end)
         return turns_of(zip(found[::2], found[1::2], strict=True))[::-1]
+
+    async def followers(self, conversation: ConversationKey, turns: Sequence[int]) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        key = self._keys.of(conversation, "children")
+        for start in range(0, len(turns), _PAGE):
+            page = turns[start : start + _PAGE]
+            ask = self._redis.pipeline(transaction=False)
+            for turn in page:
+                ask.zrangebyscore(key, turn, turn, start=0, num=_MOST_FOLLOWERS)
+            for turn, children in zip(page, await self._ask(ask.execute()), strict=True):
+                # Of one score they stand in the order of their letters.
+                if numbers := sorted(number for child in children if (number := number_of(child))):
+                    found[turn] = numbers
+        return found
+
+    async def lead(self, conversation: ConversationKey, head: int, refs: Mapping[str, int]) -> bool:
+        keys = self._keys.all_of(conversation, ("tree", "meta", "anchors", "refs"))
+        pairs = [text for ref, turn in refs.items() for text in (ref, str(turn))]
+        return await self._connection.run("lead", keys, str(head), *pairs) == 1
 
     async def turn_of(self, conversation: ConversationKey, ref: str) -> Turn | None:
         anchor: str | None = await self._ask(self._redis.hget(self._keys.of(conversation, "anchors"), ref))

@@ -331,6 +331,16 @@ class SqliteStore:
 
         return turns_of(await self._read(read)) if limit > 0 else []
 
+    async def followers(
+        self, conversation: ConversationKey, turns: Sequence[int]
+    ) -> Mapping[int, Sequence[int]]:
+        name = str(conversation)
+        return await self._read(lambda db: histories.followers(db, name, turns))
+
+    async def lead(self, conversation: ConversationKey, head: int, refs: Mapping[str, int]) -> bool:
+        name = str(conversation)
+        return await self._run(lambda db: histories.lead(db, name, head, refs))
+
     async def turn_of(self, conversation: ConversationKey, ref: str) -> Turn | None:
         query = (
             f"SELECT {TURN} FROM turns WHERE conversation = ?1"

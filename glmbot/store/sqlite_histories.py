@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from glmbot.messages import ConversationKey, UserKey
@@ -15,7 +16,9 @@ __all__ = [
     "anchor",
     "conversation_of",
     "counters",
+    "followers",
     "insert_turn",
+    "lead",
     "note_place",
     "places",
     "remove_turn",
@@ -24,6 +27,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+_MOST_FOLLOWERS = 5000
 
 TURN = "id, user, question, answer, at, parent, ref"
 
@@ -51,6 +56,34 @@ def insert_turn(db: sqlite3.Connection, conversation: str, turn: Turn) -> None:
 
 def anchor(db: sqlite3.Connection, conversation: str, ref: str, turn: int, place: int) -> None:
     db.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?, ?, ?)", (conversation, ref, turn, place))
+
+
+def followers(db: sqlite3.Connection, conversation: str, turns: Sequence[int]) -> dict[int, list[int]]:
+    """Ids by the id of what they follow, in order; without those that a reset is about to remove."""
+    rows = db.execute(
+        "SELECT parent, id FROM turns WHERE conversation = ?1 AND parent IN (SELECT value FROM json_each(?2))"
+        " AND id > COALESCE((SELECT upto FROM resetting WHERE conversation = ?1), 0) ORDER BY id DESC LIMIT ?3",
+        (conversation, json.dumps(list(turns)), _MOST_FOLLOWERS),
+    )
+    found: dict[int, list[int]] = {}
+    for parent, turn in reversed(rows.fetchall()):
+        found.setdefault(parent, []).append(turn)
+    return found
+
+
+def lead(db: sqlite3.Connection, conversation: str, head: int, refs: Mapping[str, int]) -> bool:
+    """See `Store.lead`."""
+    moved = db.execute(
+        "UPDATE epochs SET head = ?2 WHERE conversation = ?1"
+        " AND EXISTS (SELECT 1 FROM turns WHERE conversation = ?1 AND id = ?2"
+        " AND id > COALESCE((SELECT upto FROM resetting WHERE conversation = ?1), 0))",
+        (conversation, head),
+    )
+    if moved.rowcount != 1:
+        return False
+    for ref, turn in refs.items():
+        anchor(db, conversation, ref, turn, 0)
+    return True
 
 
 def remove_turn(db: sqlite3.Connection, conversation: str, turn: int) -> None:

@@ -157,7 +157,17 @@ async def test_a_question_is_edited_from_the_keyboard_and_asked_again(
     await page.keyboard.press("Enter")
     await ended(page, 1)
     await expect(page.locator(".question")).to_have_text(["what is red?"])
+    await expect(page.locator(".branches .count")).to_have_text("2 / 2")
     await page.reload()
+    await expect(page.locator(".question")).to_have_text(["what is red?"])
+    await page.get_by_role("button", name="Earlier version").click()
+    await expect(page.locator(".question")).to_have_text(["what is blue?", "and green?"])
+    await expect(page.get_by_role("button", name="Earlier version")).to_be_disabled()
+    await expect(page.get_by_role("button", name="Later version")).to_be_focused()
+    await page.get_by_role("button", name="Retry", exact=True).first.click()
+    await ended(page, 1)
+    await expect(page.locator(".branches .count")).to_have_text("3 / 3")
+    await page.get_by_role("button", name="Earlier version").click()
     await expect(page.locator(".question")).to_have_text(["what is red?"])
 
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import cast
 
-from playwright.async_api import Page, ViewportSize, expect
+from playwright.async_api import Browser, Page, ViewportSize, expect
 
 from adapters.web_site import ScriptedDialogue, scripted_site
-from glmbot.messages import Completion, Message, Reply, ReplyState
+from glmbot.messages import (
+    Completion,
+    ConversationKey,
+    ConversationSummary,
+    Message,
+    Reply,
+    ReplyState,
+)
+
+PHONE = ViewportSize(width=390, height=740)
 
 ANSWER = r"""This **first** paragraph stays.
 
@@ -77,10 +87,16 @@ async def test_what_is_selected_stays_selected_while_the_answer_grows(page: Page
 
 
 async def test_the_page_is_named_after_its_question_and_shows_what_another_page_asked(page: Page) -> None:
-    async def says(message: Message | Completion) -> AsyncGenerator[Reply, None]:
-        yield Reply("\n\n".join(["an answer"] * 60), ReplyState.FINAL)
+    dialogue = ScriptedDialogue()
 
-    dialogue = ScriptedDialogue(says)
+    async def says(message: Message | Completion) -> AsyncGenerator[Reply, None]:
+        assert isinstance(message, Message)
+        answer = "\n\n".join(["an answer"] * 60)
+        if message.text == "what else?":
+            dialogue.kept[message.conversation].append((message.ref, message.text, answer))
+        yield Reply(answer, ReplyState.FINAL)
+
+    dialogue.script = says
     async with scripted_site(dialogue) as site:
         await page.goto(site.url)
         await page.locator("#question").fill("why blue?")
@@ -101,7 +117,77 @@ async def test_the_page_is_named_after_its_question_and_shows_what_another_page_
         await page.evaluate("dispatchEvent(new Event('focus'))")
         await expect(page.locator(".question")).to_have_text(["why blue?", "and from the other page?"])
 
+        # Asked again in the same words, it is given another answer.
         await page.get_by_role("button", name="Edit", exact=True).last.click()
         await page.get_by_role("button", name="Ask again").click()
         await expect(page.locator(".turn[aria-busy=true]")).to_have_count(0)
-        assert [message.text for message in dialogue.accepted] == ["why blue?", "and from the other page?"]
+        assert [message.text for message in dialogue.accepted] == ["why blue?", "/retry"]
+        assert dialogue.accepted[1].replies_to == "another"
+
+        # What one page asks another one of the same browser shows at once, and lists.
+        other = await page.context.new_page()
+        await other.goto(page.url)
+        await expect(other.locator(".question")).to_have_count(2)
+        await page.locator("#question").fill("what else?")
+        await page.keyboard.press("Enter")
+        await expect(other.locator(".question").last).to_have_text("what else?")
+
+
+async def test_enter_belongs_to_an_input_method_first_and_makes_a_line_on_a_telephone(page: Page) -> None:
+    """Safari tells of the Enter that ends a composition after its end, by the number 229 alone."""
+    press = """(each, init) => each.dispatchEvent(
+        new KeyboardEvent('keydown', {key: 'Enter', bubbles: true, cancelable: true, ...init}))"""
+    dialogue = ScriptedDialogue()
+    async with scripted_site(dialogue) as site:
+        await page.goto(site.url)
+        question = page.locator("#question")
+        await question.fill("nihao")
+        for keys in ({"isComposing": True}, {"keyCode": 229}, {"shiftKey": True}):
+            assert await question.evaluate(press, keys), "nothing of the page's took the key"
+        await expect(question).to_have_value("nihao")
+        await question.press("Enter")
+        await expect(page.locator(".answer")).to_contain_text("nihao")
+        await page.get_by_role("button", name="Edit", exact=True).click()
+        words = page.locator(".edit textarea")
+        await words.evaluate(press, {"keyCode": 229})
+        await words.evaluate(press, {"key": "Escape", "keyCode": 229})
+        await expect(words).to_be_visible()
+
+        context = await cast(Browser, page.context.browser).new_context(
+            viewport=PHONE, has_touch=True, is_mobile=True
+        )
+        phone = await context.new_page()
+        await phone.goto(site.url)
+        await phone.locator("#question").fill("one")
+        await phone.keyboard.press("Enter")
+        await phone.keyboard.type("two")
+        await expect(phone.locator("#question")).to_have_value("one\ntwo")
+        await phone.locator("#send").tap()
+        await expect(phone.locator(".question")).to_have_text("one\ntwo")
+        await phone.locator("#menu").tap()
+        small = await phone.evaluate(
+            """() => [...document.querySelectorAll('button, textarea, a')].filter(each => each.checkVisibility()
+            && !each.matches('.skip') && (each.offsetHeight < 44 || each.offsetWidth < 44)).map(each => each.outerHTML)"""
+        )
+        assert small == []
+        await context.close()
+    assert [message.text for message in dialogue.accepted] == ["nihao", "one\ntwo"]
+
+
+async def test_a_long_list_of_conversations_shows_the_current_one_and_brings_more(page: Page) -> None:
+    summaries = [
+        ConversationSummary(
+            ConversationKey("web", 2 + number, 1), f"question {number} " + "x" * 70, 1, 1e9 - number
+        )
+        for number in range(130)
+    ]
+    async with scripted_site(ScriptedDialogue(summaries=summaries)) as site:
+        await page.goto(f"{site.url}/#{2 + 90}")
+        chats = page.locator(".chat-title")
+        await expect(chats).to_have_count(101)
+        await expect(page.locator(".chat-title[aria-current]")).to_be_in_viewport()
+        await expect(page.locator("#new")).to_be_in_viewport()
+        await expect(chats.first).to_have_attribute("title", summaries[0].title)
+        await page.get_by_role("button", name="Older conversations").click()
+        await expect(chats).to_have_count(130)
+        await expect(chats.last).to_contain_text("question 129 ")

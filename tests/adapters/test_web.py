@@ -151,10 +151,19 @@ async def test_conversations_and_their_histories_are_for_their_own_browser(site:
         assert [(entry["id"], entry["title"]) for entry in listed] == [(6, "two"), (5, "one")]
         kept = await (await session.get(f"{site.url}/api/conversations/5")).json()
         assert [(turn["ref"], turn["question"]) for turn in kept["turns"]] == [("question-one", "one")]
+        (number,) = kept["turns"][0]["branches"]
+        choice = {"conversation": 5, "turn": number}
+        assert (await session.post(f"{site.url}/api/branch", json=choice)).status == 200
+        later = f"{site.url}/api/conversations?before={listed[0]['at']}&id=6"
+        assert [entry["id"] for entry in await (await session.get(later)).json()] == [5]
+        for wrong in ("before=soon&id=6", "before=nan&id=6", "before=1", "before=1&id=x"):
+            assert (await session.get(f"{site.url}/api/conversations?{wrong}")).status == 400
     async with browser() as other:
         await other.get(site.url)
         assert await (await other.get(f"{site.url}/api/conversations")).json() == []
         assert (await (await other.get(f"{site.url}/api/conversations/5")).json())["turns"] == []
+        assert await (await other.get(later)).json() == []
+        assert (await other.post(f"{site.url}/api/branch", json=choice)).status == 409
 
 
 async def test_who_has_a_cookie_of_an_earlier_release_keeps_the_conversations(

@@ -18,6 +18,7 @@ from glmbot.messages import (
     Dialogue,
     Health,
     Message,
+    PastTurn,
     Reply,
     ReplyState,
     Unfinished,
@@ -47,6 +48,7 @@ class ScriptedDialogue:
     kept: dict[ConversationKey, list[tuple[str, str, str]]] = field(
         default_factory=dict[ConversationKey, list[tuple[str, str, str]]]
     )
+    summaries: Sequence[ConversationSummary] = ()
     moves: list[tuple[UserKey, UserKey]] = field(default_factory=list[tuple[UserKey, UserKey]])
     _assigned: asyncio.Queue[Message] = field(default_factory=asyncio.Queue[Message])
 
@@ -80,13 +82,17 @@ class ScriptedDialogue:
     async def conversations(
         self, user: UserKey, limit: int = 100, before: tuple[float, str] | None = None
     ) -> Sequence[ConversationSummary]:
-        return []
+        at = float("inf") if before is None else before[0]
+        return [each for each in self.summaries if each.at < at][:limit]
 
     async def moved(self, old: UserKey, new: UserKey) -> None:
         self.moves.append((old, new))
 
-    async def history(self, conversation: ConversationKey) -> Sequence[tuple[str, str, str]]:
-        return self.kept.get(conversation, [])
+    async def history(self, conversation: ConversationKey) -> Sequence[PastTurn]:
+        return [PastTurn(*turn) for turn in self.kept.get(conversation, [])]
+
+    async def choose_branch(self, conversation: ConversationKey, turn: int) -> bool:
+        return False
 
     def commands(self, *_: object) -> Sequence[object]:
         return []

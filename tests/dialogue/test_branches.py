@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,71 @@ async def test_an_edit_takes_the_place_of_the_question_and_leaves_what_came_befo
     assert not await dialogue.accept(message("/new", ref=asked.ref, edits=True)), "no command twice"
     await answer(dialogue, message("back to three", replies_to="a3"))
     assert await questions(store) == ["one", "two", "three", "back to three"]
+
+
+async def test_a_page_shows_the_branches_and_goes_back_to_one_of_them(
+    dialogue: DialogueManager, store: Store
+) -> None:
+    async def shown() -> list[tuple[str, int, Sequence[int]]]:
+        return [(turn.question, turn.number, turn.branches) for turn in await dialogue.history(HOME)]
+
+    one, two = message("one"), message("two")
+    for asked in (one, two, message("three")):
+        await answer(dialogue, asked)
+    assert await shown() == [("one", 1, (1,)), ("two", 2, (2,)), ("three", 3, (3,))]
+    await answer(dialogue, message("one, better", ref=one.ref, edits=True))
+    await answer(dialogue, message("four"))
+    assert await shown() == [("one, better", 4, (1, 4)), ("four", 5, (5,))]
+
+    assert await dialogue.choose_branch(HOME, 1)
+    assert await shown() == [("one", 1, (1, 4)), ("two", 2, (2,)), ("three", 3, (3,))]
+    # A button under the answer means what is seen, not what was asked last under that message.
+    await answer(dialogue, message("/retry", ref="", replies_to=two.ref, in_place=True))
+    assert await shown() == [("one", 1, (1, 4)), ("two", 6, (2, 6))]
+    await answer(dialogue, message("five"))
+    assert await dialogue.choose_branch(HOME, 4)
+    assert await dialogue.choose_branch(HOME, 1)
+    assert await shown() == [("one", 1, (1, 4)), ("two", 6, (2, 6)), ("five", 7, (7,))], (
+        "where it was left last"
+    )
+    await answer(dialogue, message("one, best", ref=one.ref, edits=True))
+    assert await shown() == [("one, best", 8, (1, 4, 8))]
+
+    assert not await dialogue.choose_branch(HOME, 99)
+    assert not await dialogue.choose_branch(ConversationKey("telegram", 3), 1)
+
+
+async def test_nobody_leaves_a_branch_in_which_an_answer_is_written(
+    dialogue: DialogueManager, store: Store
+) -> None:
+    one = message("one")
+    await answer(dialogue, one)
+    await answer(dialogue, message("one, better", ref=one.ref, edits=True))
+    asked = message("two")
+    assert await dialogue.accept(asked)
+    async with aclosing(dialogue.respond(asked)) as replies:
+        await anext(replies)
+        assert not await dialogue.choose_branch(HOME, 1)
+        async for _ in replies:
+            pass
+    assert await questions(store) == ["one, better", "two"]
+    assert await dialogue.choose_branch(HOME, 1)
+
+
+async def test_an_answer_that_goes_on_is_no_branch_beside_its_beginning(
+    engine: LocalEngine, store: Store
+) -> None:
+    dialogue = make_dialogue(engine, store, access=ACCESS, sampling=replace(GREEDY, max_tokens=5))
+    asked = message("on and on")
+    await answer(dialogue, asked)
+    await answer(dialogue, message("/continue", ref="", replies_to=asked.ref, in_place=True))
+    (turn,) = await dialogue.history(HOME)
+    assert (turn.number, turn.branches) == (2, (2,))
+    assert await dialogue.choose_branch(HOME, 1)
+    await answer(dialogue, message("and now?"))
+    assert await dialogue.choose_branch(HOME, 2)
+    (turn,) = await dialogue.history(HOME)
+    assert turn.branches == (1, 2), "what follows it keeps it in sight"
 
 
 async def test_what_somebody_else_said_comes_along_as_a_quotation(

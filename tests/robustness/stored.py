@@ -68,6 +68,7 @@ async def look_everywhere(store: Store, watch: Watch, people: Iterable[int]) -> 
         reads += [
             partial(store.conversations, user), partial(store.export, user), partial(store.settings, user),
             partial(store.last_turns, message.conversation, 10), partial(store.turn_of, message.conversation, "m1"),
+            partial(store.followers, message.conversation, [0, 1]), partial(store.lead, message.conversation, 1, {"m1": 1}),
             partial(store.answer, message), partial(store.counted, str(user), 5.0),
         ]  # fmt: skip
     # Each waits several times for the disk.

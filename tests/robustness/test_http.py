@@ -24,7 +24,14 @@ from glmbot.engine.base import Sampling
 from glmbot.engine.local import LocalEngine
 from glmbot.store.base import Store
 from glmbot_web.adapter import WebAdapter, WebSettings
-from glmbot_web.normalize import ChatCompletionRequest, ChatGlmRequest, Login, OperatorCommand, PageMessage
+from glmbot_web.normalize import (
+    BranchChoice,
+    ChatCompletionRequest,
+    ChatGlmRequest,
+    Login,
+    OperatorCommand,
+    PageMessage,
+)
 from robustness.raw_http import Answer, request
 from robustness.schemas import example_of
 from robustness.values import TEXTS, Case, cases, sampled, some
@@ -34,6 +41,7 @@ BODIES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "/": (ChatGlmRequest, {}),
     "/api/login": (Login, {}),
     "/api/messages": (PageMessage, {}),
+    "/api/branch": (BranchChoice, {}),
     "/api/admin/command": (OperatorCommand, {}),
     "/v1/chat/completions": (
         ChatCompletionRequest,

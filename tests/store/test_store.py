@@ -117,6 +117,40 @@ async def test_a_turn_that_follows_an_older_one_is_a_branch_and_the_other_branch
     assert await questions(store) == ["1", "2 again", "5"]
 
 
+async def test_a_branch_that_was_left_can_be_gone_back_to(store: Store) -> None:
+    async def say(update: str, ref: str, parent: int | None = None) -> None:
+        asked = message(update)
+        await store.accept(asked, float(update))
+        await store.finish(asked, DONE, question=update, epoch=0, at=float(update), parent=parent, ref=ref)
+        await store.delivered(asked)
+
+    await say("1", "q1")
+    await say("2", "q2")
+    await say("3", "q3")
+    for number in range(4, 14):
+        # The same question in other words; more than nine, so that ids do not stand in the order of their letters.
+        await say(str(number), "q2", parent=1)
+    assert await store.followers(PRIVATE, [0, 1, 2, 3, 99]) == {0: [1], 1: [2, *range(4, 14)], 2: [3]}
+    assert await store.followers(PRIVATE, []) == {}
+    found = await store.turn_of(PRIVATE, "q2")
+    assert found is not None
+    assert found.question == "13"
+
+    assert await store.lead(PRIVATE, 3, {"q2": 2})
+    assert await questions(store) == ["1", "2", "3"]
+    found = await store.turn_of(PRIVATE, "q2")
+    assert found is not None
+    assert found.question == "2"
+    await say("14", "q14")
+    assert await questions(store) == ["1", "2", "3", "14"]
+    assert not await store.lead(PRIVATE, 99, {"q2": 13})
+    assert await questions(store) == ["1", "2", "3", "14"]
+    await store.reset(PRIVATE)
+    assert not await store.lead(PRIVATE, 3, {})
+    assert await store.followers(PRIVATE, [0, 1]) == {}
+    assert await questions(store) == []
+
+
 async def test_a_turn_is_found_by_the_messages_it_stands_in(store: Store) -> None:
     asked = message("1")
     await store.accept(asked, 1.0)

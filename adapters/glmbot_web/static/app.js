@@ -1,17 +1,26 @@
 // The chat page. What it shows comes from the server, which keeps the histories and goes on answering while nobody looks.
 
-import { $, ask, button, copy, element, patiently, say, setUp } from "/static/words.js";
+import { $, ask, button, copy, download, element, patiently, say, setUp } from "/static/words.js";
 import { grown, show } from "/static/blocks.js";
+import { switcher } from "/static/branches.js";
+import { showChats } from "/static/chats.js";
+import { editForm } from "/static/editing.js";
+import { composing, sends, touch } from "/static/keys.js";
 import { drop, forget as forgetTurns, forgetAll, remember, remembered, unknown } from "/static/kept.js";
 
 const log = $("log"), question = $("question");
 const ENDED = new Set(["final", "stopped", "failed", "unsent"]);
 const RESEND_MS = 3000;
+// Of conversations, as the server sends them.
+const PAGE = 100;
 let conversation = fresh();
 let turns = [];
-let chats = [];
+let chats = [], older = [], hasMore;
 let source = null;
 let administrator = false;
+// This person's other pages in this browser, which are told where something was asked or answered.
+const pages = window.BroadcastChannel ? new BroadcastChannel("glmbot") : null;
+pages?.addEventListener("message", (event) => look(event.data));
 
 function fresh() { return 2 + Math.floor(Math.random() * (Number.MAX_SAFE_INTEGER - 4)); }
 
@@ -23,10 +32,23 @@ const post = (text, more = {}) => ask("/api/messages", { id: newId(), conversati
 
 async function list() {
   try {
-    chats = (await ask("/api/conversations")) ?? [];
-    chats.unshift(...unknown(chats));
+    const newest = await ask("/api/conversations");
+    if (newest === null) return;
+    const known = new Set(newest.map((chat) => chat.id));
+    chats = [...unknown([...newest, ...older]), ...newest, ...older.filter((chat) => !known.has(chat.id))];
+    hasMore ??= newest.length >= PAGE;
   } catch { return; /* the list stays as it was; the next answer brings it again */ }
   drawChats();
+}
+
+async function more() {
+  const last = chats.at(-1);
+  try {
+    const page = (await ask(`/api/conversations?before=${last.at}&id=${last.id}`)) ?? [];
+    older.push(...page);
+    hasMore = page.length >= PAGE;
+  } catch (error) { return complain(error); }
+  await list();
 }
 
 function drawChats() {
@@ -34,38 +56,33 @@ function drawChats() {
     ? chats : [{ id: conversation, title: turns[0].question }, ...chats];
   const title = turns[0]?.question || chats.find((chat) => chat.id === conversation)?.title;
   document.title = title ? `${title.slice(0, 60)} · glmbot` : "glmbot";
-  $("chats").replaceChildren(...shown.map((chat) => {
-    const item = element("li");
-    const open = element("button", "chat-title", chat.title || say("new"));
-    open.type = "button";
-    open.dir = "auto";
-    open.title = chat.title || "";
-    if (chat.id === conversation) open.setAttribute("aria-current", "true");
-    open.addEventListener("click", () => { go(chat.id); drawer(false); });
-    const remove = element("button", "icon", "✕");
-    remove.type = "button";
-    remove.title = say("delete");
-    remove.setAttribute("aria-label", `${say("delete")}: ${chat.title}`);
-    remove.addEventListener("click", () => forget(chat));
-    item.append(open, remove);
-    return item;
-  }));
-  $("chats").querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
+  showChats($("chats"), shown, conversation, (chat) => { go(chat.id); drawer(false); }, forget);
+  if (!hasMore) return;
+  const item = element("li");
+  item.append(button("more", more, "chat-title"));
+  $("chats").append(item);
 }
 
 async function forget(chat) {
   if (!confirm(say("sure"))) return;
   try {
-    await ask("/api/messages", { id: newId(), conversation: chat.id, text: "/new" });
+    const answer = await ask("/api/messages", { id: newId(), conversation: chat.id, text: "/new" });
+    if (answer === null) return;
+    await end(answer.stream);
   } catch (error) {
-    $("status").textContent = `${say("failed")} ${error.message}`;
-    return;
+    return complain(error);
   }
   forgetTurns(chat.id);
+  older = older.filter((each) => each.id !== chat.id);
   if (chat.id === conversation) go(fresh());
-  await new Promise((done) => setTimeout(done, 300));
+  pages?.postMessage(chat.id);
   await list();
 }
+
+const end = (stream) => new Promise((done) => {
+  const events = new EventSource(`/api/streams/${stream}`);
+  for (const name of ["end", "error"]) events.addEventListener(name, () => { events.close(); done(); });
+});
 
 async function go(id) {
   conversation = id;
@@ -77,12 +94,14 @@ async function go(id) {
     ? await patiently(() => ask(`/api/conversations/${id}`), () => conversation === id, lost) : { turns: [], running: [] };
   if (kept === null || conversation !== id) return;
   const ends = new Map(remembered(id).map((entry) => [entry.ref, entry]));
-  turns = kept.turns.map((turn) => ({ ...turn, state: "final", notice: "", actions: ["retry"], ...ended(ends.get(turn.ref)) }));
+  turns = kept.turns.map((turn) => ({ ...turn, state: "final", notice: "", actions: ["retry"], ...ended(ends.get(turn.ref), turn) }));
   const known = new Set([...turns, ...kept.running].map((turn) => turn.ref));
   for (const entry of ends.values()) if (!known.has(entry.ref)) turns.push(unanswered(entry));
   for (const open of kept.running) {
     const place = turns.findIndex((turn) => turn.ref === open.ref);
-    const turn = { ref: open.ref, question: place < 0 ? open.question : turns[place].question, stream: open.stream, state: "queued", blocks: [], text: "" };
+    // A button's command stands in for the question that it is about.
+    const asked = place < 0 || !open.question.startsWith("/") ? open.question : turns[place].question;
+    const turn = { ref: open.ref, question: asked, stream: open.stream, state: "queued", blocks: [], text: "", replaces: place >= 0 };
     if (place < 0) turns.push(turn); else turns.splice(place, turns.length, turn);
   }
   draw();
@@ -93,9 +112,10 @@ async function go(id) {
   if (innerWidth > 800) question.focus();
 }
 
-// How an answer of the history ended, as this browser saw it.
-function ended(entry) {
+// How an answer of the history ended, as this browser saw it; another version of it may have ended otherwise.
+function ended(entry, turn) {
   if (!entry || !["stopped", "final"].includes(entry.state)) return {};
+  if (entry.length !== undefined && entry.length !== turn.text.length) return {};
   return { state: entry.state, notice: entry.notice, actions: entry.actions };
 }
 
@@ -117,7 +137,7 @@ function draw() {
   log.replaceChildren();
   if (!turns.length) {
     const welcome = element("div", "welcome");
-    welcome.append(element("p", "big", say("welcome")), element("p", "", say("hint")));
+    welcome.append(element("p", "big", say("welcome")), element("p", "", say(touch.matches ? "hintTouch" : "hint")));
     log.append(welcome);
   }
   for (const turn of turns) log.append(drawTurn(turn));
@@ -154,6 +174,7 @@ function fill(article, turn) {
   if (turn.text) tools.append(button("copy", (made) => copy(turn.text, made)));
   if (["failed", "unsent"].includes(turn.state) && turn.sent && !turn.actions?.includes("retry")) tools.append(button("retry", () => resend(turn)));
   for (const action of turn.actions ?? []) tools.append(button(action, () => again(turn, action)));
+  if (turn.branches?.length > 1) own.append(switcher(turn, (number) => choose(turn, number)));
   if (!turn.question.startsWith("/")) own.append(button("edit", () => edit(article, turn)));
   if (turn.attachment) tools.append(button("download", () => download(turn.attachment)));
 }
@@ -165,37 +186,11 @@ function addCopyButtons(made) {
 }
 
 function edit(article, turn) {
-  const asked = article.querySelector(".question");
-  const form = element("form", "edit");
-  const area = element("textarea");
-  area.value = turn.question;
-  area.dir = "auto";
-  area.setAttribute("aria-label", say("edit"));
-  const save = element("button", "primary", say("save"));
-  const close = () => form.replaceWith(asked);
-  form.append(area, save, button("cancel", close));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const text = area.value.trim();
-    close();
+  editForm(article.querySelector(".question"), turn.question, (text) => {
+    // The server takes the same words for no edit; who presses the button wants another answer.
+    if (text === turn.question) return turn.text ? again(turn, "retry") : turn.sent && resend(turn);
     if (text) begin({ ref: turn.ref, question: text }, text, { edits: turn.ref });
   });
-  area.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") { event.stopPropagation(); close(); }
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); form.requestSubmit(); }
-  });
-  asked.replaceWith(form);
-  area.focus();
-  area.style.height = `${area.scrollHeight}px`;
-}
-
-function download(attachment) {
-  const bytes = Uint8Array.from(atob(attachment.content), (char) => char.charCodeAt(0));
-  const link = element("a");
-  link.href = URL.createObjectURL(new Blob([bytes], { type: attachment.type }));
-  link.download = attachment.name;
-  link.click();
-  URL.revokeObjectURL(link.href);
 }
 
 // ---- asking
@@ -229,6 +224,33 @@ function resendSoon() {
   }, RESEND_MS);
 }
 
+// To another version of a turn, and to what followed that one.
+async function choose(turn, number) {
+  if (running()) return;
+  const mine = conversation;
+  try {
+    if (await ask("/api/branch", { conversation: mine, turn: number }) === null) return;
+  } catch (error) {
+    return complain(error);
+  }
+  for (const each of turns.slice(turns.indexOf(turn))) if (["final", "stopped"].includes(each.state)) drop(mine, each.ref);
+  await go(mine);
+  pages?.postMessage(mine);
+  const article = $(`turn-${turn.ref}`);
+  article?.scrollIntoView({ block: "nearest" });
+  article?.querySelector(".branches button:enabled")?.focus();
+}
+
+// After an answer that took the place of another one: which versions there are now.
+async function count(mine) {
+  const kept = await ask(`/api/conversations/${mine}`).catch(() => null);
+  if (kept === null || conversation !== mine || running()) return;
+  for (const { ref, number, branches } of kept.turns) {
+    const turn = turns.find((each) => each.ref === ref), article = turn && $(`turn-${ref}`);
+    if (article && branches.length > 1) { Object.assign(turn, { number, branches }); fill(article, turn); }
+  }
+}
+
 // A turn that takes the place of an earlier one begins a branch there: what followed is out of sight.
 async function begin(turn, text, more) {
   if (running()) return;
@@ -246,6 +268,7 @@ async function begin(turn, text, more) {
     if (answer === null) throw new Error(say("token"));
     if (isQuestion) remember(mine, { ...turn, state: "sent" });
     turn.stream = answer.stream;
+    pages?.postMessage(mine);
     if (conversation !== mine) return;
     follow(turn);
     drawChats();
@@ -281,7 +304,9 @@ function follow(turn) {
     source = null;
     busy(false);
     $("status").textContent = say("answered");
+    pages?.postMessage(conversation);
     list();
+    if (turn.replaces || turn.sent?.more.edits || turn.sent?.more.answers) count(conversation);
   }
 }
 
@@ -302,16 +327,17 @@ function update(turn, snapshot) {
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
-// What another page of this person asked meanwhile.
-async function look() {
-  if (document.hidden || running() || !turns.length || document.querySelector(".edit")) return;
-  const mine = conversation;
+// What another page of this person did meanwhile, in the conversation `where`, or anywhere.
+async function look(where) {
   await list();
+  const mine = conversation;
+  if (running() || document.querySelector(".edit") || ![mine, undefined].includes(where)) return;
+  if (!turns.length && where === undefined) return;
   const kept = await ask(`/api/conversations/${mine}`).catch(() => null);
   if (kept === null || conversation !== mine || running()) return;
-  const there = [...kept.turns, ...kept.running].map((turn) => turn.ref);
-  const shown = new Set(turns.map((turn) => turn.ref));
-  if (there.some((ref) => !shown.has(ref))) await go(mine);
+  const words = (turn) => `${turn.ref} ${turn.text ?? ""}`;
+  const shown = new Set(turns.map(words)), there = [...kept.turns, ...kept.running];
+  if (there.some((turn) => !shown.has(words(turn))) || turns.some((turn) => turn.number && !kept.turns.some((each) => each.ref === turn.ref))) await go(mine);
 }
 
 function toEnd() { log.scrollTop = log.scrollHeight; }
@@ -321,7 +347,15 @@ function busy(is) {
   $("send").hidden = is;
 }
 
-const stop = () => post("/stop").catch((error) => { $("status").textContent = `${say("lost")} ${error.message}`; });
+// What was asked of the server could not be done, and nothing else on the page would show it.
+function complain(error) {
+  $("trouble").textContent = error.status ? error.message : `${say("away")} ${error.message}`;
+  $("trouble").hidden = false;
+  clearTimeout(complain.ends);
+  complain.ends = setTimeout(() => { $("trouble").hidden = true; }, 8000);
+}
+
+const stop = () => post("/stop").catch(complain);
 
 // ---- keys and buttons
 
@@ -345,7 +379,8 @@ $("ask").addEventListener("submit", (event) => {
 });
 question.addEventListener("input", grow);
 question.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+  if (composing(event)) return;
+  if (sends(event)) {
     event.preventDefault();
     $("ask").requestSubmit();
   }
@@ -355,6 +390,7 @@ question.addEventListener("keydown", (event) => {
   }
 });
 document.addEventListener("keydown", (event) => {
+  if (composing(event)) return;
   if (event.key === "Escape" && document.body.classList.contains("drawer")) drawer(false);
   else if (event.key === "Escape" && running()) stop();
   if (event.key.toLowerCase() === "o" && event.shiftKey && (event.ctrlKey || event.metaKey)) { event.preventDefault(); go(fresh()); }
@@ -362,15 +398,15 @@ document.addEventListener("keydown", (event) => {
 $("stop").addEventListener("click", stop);
 $("end").addEventListener("click", toEnd);
 log.addEventListener("scroll", () => { $("end").hidden = log.scrollHeight - log.scrollTop - log.clientHeight < 200; });
-document.addEventListener("visibilitychange", look);
-addEventListener("focus", look);
+document.addEventListener("visibilitychange", () => document.hidden || look());
+addEventListener("focus", () => look());
 $("new").addEventListener("click", () => { go(fresh()); drawer(false); question.focus(); });
 $("menu").addEventListener("click", () => drawer(!document.body.classList.contains("drawer")));
 $("veil").addEventListener("click", () => drawer(false));
 $("logout").addEventListener("click", async () => {
   if (!confirm(say("sureLogout"))) return;
   const answer = await fetch("/api/logout", { method: "POST" }).catch(() => null);
-  if (!answer?.ok) { $("status").textContent = say("lost"); return; }
+  if (!answer?.ok) return complain(new Error(answer?.statusText ?? ""));
   forgetAll();
   location.replace("/");
 });

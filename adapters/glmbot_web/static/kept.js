@@ -19,8 +19,8 @@ export function unknown(chats) {
 export function remember(conversation, turn) {
   // Another page of this browser may have written meanwhile.
   const rest = read().filter((entry) => entry.conversation !== conversation || entry.ref !== turn.ref);
-  const { ref, question, state, notice, actions, sent } = turn;
-  write([...rest, { conversation, ref, question, state, notice, actions, sent }]);
+  const { ref, question, state, notice, actions, sent, text } = turn;
+  write([...rest, { conversation, ref, question, state, notice, actions, sent, length: text?.length }]);
 }
 
 export function drop(conversation, ref) {

@@ -9,6 +9,8 @@ const WORDS = {
     unsent: "Not sent yet; I try again by myself.", unanswered: "This question was not answered.", logout: "Log out", sureLogout: "Log out? This browser then no longer opens these conversations. Delete first what should not be kept.", slow: "Too many wrong tokens. Please wait.",
     token: "Token", enter: "Enter", wrong: "Wrong token.", language: "中文", theme: "Light or dark", menu: "Menu",
     welcome: "Ask anything.", hint: "/help shows what I can do. Enter sends, Shift+Enter makes a new line, Esc stops.",
+    hintTouch: "/help shows what I can do.", away: "The server could not be reached. Please try again.",
+    more: "Older conversations…", versions: "Versions", earlier: "Earlier version", later: "Later version",
     answering: "The answer is being written.", answered: "The answer is complete.", you: "You", bot: "Answer",
     operator: "Operator", back: "Chat", skip: "To the question", log: "Messages", end: "To the end",
     // the operator's page
@@ -29,6 +31,8 @@ const WORDS = {
     unsent: "还没有发出去，会自动重发。", unanswered: "这个问题没有得到回答。", logout: "退出", sureLogout: "确定退出吗？退出后，本浏览器将无法再打开这些对话；不想保留的请先删除。", slow: "口令错得太多，请稍等。",
     token: "口令", enter: "进入", wrong: "口令不对。", language: "English", theme: "浅色或深色", menu: "菜单",
     welcome: "有问题直接问我。", hint: "/help 查看我会做什么。回车发送，Shift+回车换行，Esc 停止。",
+    hintTouch: "/help 查看我会做什么。", away: "连不上服务器，请再试一次。",
+    more: "更早的对话…", versions: "版本", earlier: "上一个版本", later: "下一个版本",
     answering: "正在写回答。", answered: "回答完成。", you: "你", bot: "回答",
     operator: "管理", back: "聊天", skip: "跳到提问框", log: "消息", end: "到最后",
     running: "正在回答", queue: "排队", finished: "已完成回答", refused: "已拒绝", dead: "已搁置（/dead）", speed: "token/秒",
@@ -133,6 +137,15 @@ export async function patiently(work, wanted, lost) {
     await new Promise((done) => setTimeout(done, 2000));
   }
   return null;
+}
+
+export function download(attachment) {
+  const bytes = Uint8Array.from(atob(attachment.content), (char) => char.charCodeAt(0));
+  const link = element("a");
+  link.href = URL.createObjectURL(new Blob([bytes], { type: attachment.type }));
+  link.download = attachment.name;
+  link.click();
+  URL.revokeObjectURL(link.href);
 }
 
 export async function copy(text, made) {
