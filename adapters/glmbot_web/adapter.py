@@ -57,7 +57,7 @@ _QUIET_S = 5.0
 _PAGES = {"/": "index.html", "/admin": "admin.html"}
 _STATIC = (
     *("app.js", "blocks.js", "branches.js", "chats.js", "editing.js", "keys.js", "kept.js", "words.js"),
-    "admin.js",
+    *("admin.js", "plot.js"),
     *("style.css", "icon.svg", "math.woff2"),
 )
 _HEADERS = {

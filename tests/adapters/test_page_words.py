@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import cast
+from typing import Any, cast
 
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
@@ -17,6 +17,7 @@ from glmbot.messages import (
     Reply,
     ReplyState,
 )
+from glmbot.overview import Sample
 
 PHONE = ViewportSize(width=390, height=740)
 
@@ -131,6 +132,31 @@ async def test_the_page_is_named_after_its_question_and_shows_what_another_page_
         await page.locator("#question").fill("what else?")
         await page.keyboard.press("Enter")
         await expect(other.locator(".question").last).to_have_text("what else?")
+
+
+async def test_the_operators_charts_have_axes_and_say_that_they_gather(page: Page) -> None:
+    def samples(count: int) -> list[Sample]:
+        return [Sample(1e9 + 5 * n, 900_000_000, 30.0 * (n % 2), 0, 0, 0.0) for n in range(count)]
+
+    lists: dict[str, Any] = dict.fromkeys(("streams", "users", "errors", "waiting_users"), ())
+    dialogue = ScriptedDialogue()
+    dialogue.seen = {
+        **lists, "precisions": ("fp32", "int8"), "precision": "fp32", "switching": 1.0, "next_users": "",
+        "samples": samples(3),
+    }  # fmt: skip
+    async with scripted_site(dialogue, admin=True) as site:
+        await page.goto(f"{site.url}/admin")
+        await expect(page.locator("#memory")).to_contain_text("Gathering the first minute")
+        await expect(page.locator("#switching")).to_have_text("Trying the new weights…")
+        assert await page.locator("#share").get_attribute("value") is None
+        await expect(page.locator("#streams")).to_have_text("No answer is being written.")
+        dialogue.seen = {**dialogue.seen, "switching": None, "samples": samples(100)}
+        await expect(page.locator("#memory .scale span")).to_have_text(["1000 MB", "500 MB", "0 MB"])
+        await expect(page.locator("#speed .scale span")).to_have_text(
+            ["50 tokens/s", "25 tokens/s", "0 tokens/s"]
+        )
+        await expect(page.locator("#speed time")).to_have_count(2)
+        await expect(page.locator("#switching")).to_be_hidden()
 
 
 async def test_enter_belongs_to_an_input_method_first_and_makes_a_line_on_a_telephone(page: Page) -> None:

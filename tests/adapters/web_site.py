@@ -49,6 +49,7 @@ class ScriptedDialogue:
         default_factory=dict[ConversationKey, list[tuple[str, str, str]]]
     )
     summaries: Sequence[ConversationSummary] = ()
+    seen: Mapping[str, Any] = field(default_factory=dict[str, Any])
     moves: list[tuple[UserKey, UserKey]] = field(default_factory=list[tuple[UserKey, UserKey]])
     _assigned: asyncio.Queue[Message] = field(default_factory=asyncio.Queue[Message])
 
@@ -108,7 +109,7 @@ class ScriptedDialogue:
 
     async def overview(self, after: str = "") -> Overview:
         empty: Mapping[str, Any] = dict.fromkeys(Overview.__dataclass_fields__, 0)
-        return Overview(**empty)
+        return Overview(**{**empty, **self.seen})
 
     def metrics(self) -> bytes:
         return b"glmbot_up 1\n"

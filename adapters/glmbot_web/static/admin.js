@@ -1,12 +1,15 @@
 // The operator's page: looks every two seconds at what runs, and acts by the bot's own commands.
 
+import { plot } from "/static/plot.js";
 import { $, ask, button, element, say, sayState, setUp } from "/static/words.js";
 
 const EVERY_MS = 2000;
+const SAID_MS = 20_000;
 const MB = 1e6;
 let seen = null;
 // Where the page of people that is shown begins; "" is the first.
 let after = "";
+let lost = false;
 
 const overviewOf = () => ask(`/api/admin/overview?after=${encodeURIComponent(after)}`);
 
@@ -15,20 +18,31 @@ async function look() {
     const overview = await overviewOf();
     if (overview === null) return;
     seen = overview;
+    if (lost) tell("");
+    lost = false;
     draw();
   } catch (error) {
-    $("message").textContent = error.status === 403 ? say("forbidden") : `${say("lost")} ${error.message}`;
+    tell(error.status === 403 ? say("forbidden") : `${say("lost")} ${error.message}`);
     if (error.status === 403) return;
+    lost = true;
   }
   setTimeout(look, EVERY_MS);
 }
 
+// `passes`: the words are of a moment, and do not stay.
+function tell(words, passes = false) {
+  $("message").textContent = words;
+  clearTimeout(tell.ends);
+  if (passes) tell.ends = setTimeout(() => tell(""), SAID_MS);
+}
+
 async function command(text) {
+  tell(say("underWay"));
   try {
     const answer = await ask("/api/admin/command", { text });
-    if (answer !== null) $("message").textContent = answer.notice;
+    if (answer !== null) tell(answer.notice, true);
   } catch (error) {
-    $("message").textContent = error.message;
+    tell(error.message, true);
   }
 }
 
@@ -41,16 +55,14 @@ function draw() {
     tile("speed", speed.toFixed(0)), tile("weights", `${(seen.weight_bytes / MB).toFixed(0)} MB`),
     tile("finished", seen.finished), tile("refused", seen.refused), tile("dead", seen.dead_letters),
   );
-  plot("memory", seen.samples.map((sample) => [sample.at, sample.memory / MB]), "MB");
-  plot("speed", seen.samples.map((sample) => [sample.at, sample.tokens_per_second]), say("speed"));
-  $("precisions").replaceChildren(...seen.precisions.map((precision) => {
-    const made = button(precision, () => command(`/precision ${precision}`), precision === seen.precision ? "primary" : "");
-    made.setAttribute("aria-pressed", String(precision === seen.precision));
-    made.disabled = seen.switching !== null;
-    return made;
-  }));
+  plot($("memory"), "memory", seen.samples.map((sample) => [sample.at, sample.memory / MB]), "MB");
+  plot($("speed"), "pace", seen.samples.map((sample) => [sample.at, sample.tokens_per_second]), say("perSecond"));
+  drawPrecisions();
   $("switching").hidden = seen.switching === null;
-  $("switching").value = seen.switching ?? 0;
+  const tested = seen.switching >= 1;
+  $("switched").textContent = tested ? say("testing") : `${say("switching")} ${((seen.switching ?? 0) * 100).toFixed(0)} %`;
+  // How long the new weights are tried is not known.
+  if (tested) $("share").removeAttribute("value"); else $("share").value = seen.switching ?? 0;
   rows("streams", seen.streams, (stream) => [
     stream.user, stream.conversation, sayState(stream.state), stream.characters, `${stream.age_s.toFixed(0)} s`,
   ]);
@@ -67,6 +79,20 @@ function draw() {
   if (!seen.errors.length) $("errors").append(element("li", "none", say("none")));
 }
 
+// Buttons that are made anew lose the focus of who goes by keyboard.
+function drawPrecisions() {
+  const { precisions, precision: current, switching } = seen;
+  const drawn = JSON.stringify([precisions, current, switching !== null]);
+  if ($("precisions").dataset.drawn === drawn) return;
+  $("precisions").dataset.drawn = drawn;
+  $("precisions").replaceChildren(...precisions.map((precision) => {
+    const made = button(precision, () => command(`/precision ${precision}`).then(look1), precision === current ? "primary" : "");
+    made.setAttribute("aria-pressed", String(precision === current));
+    made.disabled = switching !== null;
+    return made;
+  }));
+}
+
 function tile(key, value) {
   const made = element("div", "tile");
   made.append(element("span", "value", String(value)), element("span", "label", say(key)));
@@ -78,6 +104,8 @@ function userRow(user) {
   limit.type = "number";
   limit.min = "0";
   limit.value = user.hourly_limit ?? "";
+  limit.placeholder = "–";
+  limit.title = say("limitHint");
   limit.setAttribute("aria-label", `${say("limit")} ${user.user}`);
   const set = button("setLimit", () => { limit.blur(); command(`/limit ${user.user} ${limit.value || "off"}`).then(look1); });
   const limits = element("span", "row");
@@ -85,7 +113,8 @@ function userRow(user) {
   const actions = element("span", "row");
   if (user.access !== "user" && user.access !== "admin") actions.append(button("allow", () => command(`/allow ${user.user}`).then(look1)));
   if (user.access !== "blocked") actions.append(button("block", () => command(`/block ${user.user}`).then(look1)));
-  const access = user.code ? `${user.access} (${say("code")} ${user.code})` : user.access;
+  const standing = user.access && say(`access-${user.access}`);
+  const access = user.code ? `${standing} (${say("code")} ${user.code})` : standing;
   return [user.user, user.name, access, user.asked_this_hour, limits, actions];
 }
 
@@ -106,28 +135,15 @@ function rows(id, entries, cells) {
     return row;
   }));
   if (!entries.length) {
-    const cell = element("td", "none", say("nobody"));
-    cell.colSpan = 6;
+    const cell = element("td", "none", say(id === "streams" ? "quiet" : "nobody"));
+    cell.colSpan = $(id).parentElement.tHead.rows[0].cells.length;
     const row = element("tr");
     row.append(cell);
     $(id).append(row);
   }
 }
 
-function plot(id, points, unit) {
-  const svg = $(id), last = points.at(-1)?.[1] ?? 0;
-  const most = Math.max(...points.map(([, value]) => value), 1);
-  const title = `${say(id)} (${say("hour")}): ${last.toFixed(0)} ${unit}`;
-  $(`${id}-title`).textContent = title;
-  svg.setAttribute("aria-label", title);
-  const from = points[0]?.[0] ?? 0, span = Math.max((points.at(-1)?.[0] ?? 1) - from, 1);
-  const place = ([at, value]) => `${((at - from) / span * 600).toFixed(1)},${(135 - value / most * 125).toFixed(1)}`;
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
-  path.setAttribute("points", points.map(place).join(" "));
-  svg.replaceChildren(path);
-}
-
-const turn = (to) => { after = to; look1().catch((error) => { $("message").textContent = error.message; }); };
+const turn = (to) => { after = to; look1().catch((error) => tell(error.message, true)); };
 $("first").addEventListener("click", () => turn(""));
 $("next").addEventListener("click", () => turn(seen.next_users));
 $("add").addEventListener("submit", (event) => {

@@ -24,6 +24,8 @@ pages?.addEventListener("message", (event) => look(event.data));
 
 function fresh() { return 2 + Math.floor(Math.random() * (Number.MAX_SAFE_INTEGER - 4)); }
 
+if (!touch.matches) question.focus();
+
 const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 const running = () => turns.find((turn) => !ENDED.has(turn.state));
 const post = (text, more = {}) => ask("/api/messages", { id: newId(), conversation, text, ...more });
@@ -109,7 +111,7 @@ async function go(id) {
   const open = running();
   if (open) follow(open); else busy(false);
   if (turns.some((turn) => turn.state === "unsent")) resendSoon();
-  if (innerWidth > 800) question.focus();
+  if (!touch.matches) question.focus();
 }
 
 // How an answer of the history ended, as this browser saw it; another version of it may have ended otherwise.
