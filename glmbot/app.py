@@ -33,6 +33,7 @@ from glmbot.tracing import start_tracing
 from glmbot.watchdog import Watchdog
 
 __all__ = [
+    "NEED_A_RESTART",
     "adapter_settings",
     "adapters",
     "dialogue_for",
@@ -48,7 +49,7 @@ _GROUP = "glmbot.adapters"
 _keep_running = keep_running
 # What ends at once, or not at all.
 _ENDS_S = 10.0
-_NEED_A_RESTART = ("model", "remote", "store", "tracing")
+NEED_A_RESTART = ("model", "remote", "store", "tracing")
 
 
 def adapter_settings() -> dict[str, type[BaseModel]]:
@@ -226,7 +227,7 @@ class _Running:
         try:
             new = self._read_again()
             changed = [name for name in CORE_SECTIONS if getattr(new, name) != getattr(old, name)]
-            waiting = [name for name in changed if name in _NEED_A_RESTART]
+            waiting = [name for name in changed if name in NEED_A_RESTART]
             # What runs is still the old one, and the next comparison must say so again.
             new = replace(new, **{name: getattr(old, name) for name in waiting})
             parts = _dialogue_parts(new, self._engine)

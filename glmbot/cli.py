@@ -231,18 +231,18 @@ def init(
     language: Annotated[str, typer.Option(help="en or zh; else that of this terminal.")] = "",
 ) -> None:
     """Ask a few questions and write a configuration."""
+    from glmbot import i18n
     from glmbot.app import adapter_settings
     from glmbot.config_example import example_toml
 
+    spoken = i18n.choose_language(language, *(os.environ.get(name, "") for name in _LOCALES))
     if example:
-        typer.echo(example_toml(adapter_settings()), nl=False)
+        typer.echo(example_toml(adapter_settings(), spoken), nl=False)
         return
-    from glmbot import i18n
     from glmbot.setup import ask_configuration
     from glmbot.setup_checks import Network
 
     _refuse_unwritable(path)
-    spoken = i18n.choose_language(language, *(os.environ.get(name, "") for name in _LOCALES))
     if path.exists() and not typer.confirm(i18n.text(spoken, "setup.replace", file=path)):
         raise typer.Exit(1)
     answers = ask_configuration(_Terminal(), Network(), path, spoken)

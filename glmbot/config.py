@@ -31,7 +31,15 @@ from pydantic_settings import (
 from glmbot.errors import ConfigError
 from glmbot.messages import UserKey
 
-__all__ = ["CORE_SECTIONS", "Configuration", "load_configuration", "secrets_in", "secrets_of"]
+__all__ = [
+    "CORE_SECTIONS",
+    "Configuration",
+    "load_configuration",
+    "meaning_of",
+    "secrets_in",
+    "secrets_of",
+    "unit_of",
+]
 
 _PREFIX = "GLMBOT_"
 _MOST_TOKENS = 2**20
@@ -591,7 +599,7 @@ def _explain(
         location = [str(part) for part in problem["loc"]]
         section, key = location[0], location[1] if len(location) > 1 else ""
         field = models[section].model_fields.get(key) if section in models else None
-        hint = f" ({_first_sentence(field)})" if field is not None and field.description else ""
+        hint = f" ({_first_sentence(section, field)})" if field is not None and field.description else ""
         variable = _variable(section, key)
         place = f"environment variable {variable}" if variable in from_environment else where.at(section, key)
         lines.append(f"{place}: [{section}] {key}: {_complaint(problem, key)}{hint}")
@@ -607,8 +615,7 @@ def _complaint(problem: Mapping[str, Any], key: str) -> str:
     if bound is None:
         return str(problem["msg"])
     number = f"{bound:g}" if isinstance(bound, float) and abs(bound) < 1e6 else f"{bound:.0f}"
-    unit = next((unit for end, unit in _UNITS.items() if key.endswith(end)), "")
-    return f"must be {words} {number}{unit}"
+    return f"must be {words} {number} {unit_of(key)}".rstrip()
 
 
 _BOUNDS = {
@@ -617,7 +624,35 @@ _BOUNDS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
-_UNITS = {"_s": " seconds", "_days": " days", "_tokens": " tokens", "_length": " tokens"}
+# By the ends of their names. What is not here is a plain number, such as a port or a temperature.
+_UNITS = {
+    "_s": "seconds",
+    "_days": "days",
+    "_tokens": "tokens",
+    "_length": "tokens",
+    "_per_hour": "questions an hour",
+    "pending_per_user": "questions",
+    "pending_per_source": "questions",
+    "turn_limit": "turns",
+    "queue_limit": "requests",
+    "max_batch": "answers",
+    "parallel": "answers",
+    "tries": "attempts",
+    "journal_limit": "steps",
+    "threads": "threads",
+    "shards": "connections",
+    "max_connections": "connections",
+}
+
+
+def unit_of(key: str) -> str:
+    """What a number of this name counts; "" for a plain one."""
+    return next((unit for end, unit in _UNITS.items() if key.endswith(end)), "")
+
+
+def meaning_of(section: str, field: FieldInfo) -> str:
+    """The English words for a key; settings that several platforms share do not know their section's name."""
+    return (field.description or "").replace("GLMBOT_SECTION__", _variable(section, "") + "__")
 
 
 def _not_json(environment: Mapping[str, str], models: Mapping[str, type[BaseModel]]) -> str:
@@ -645,8 +680,8 @@ def _variable(section: str, key: str) -> str:
     return f"{_PREFIX}{section}{f'__{key}' if key else ''}".upper()
 
 
-def _first_sentence(field: FieldInfo) -> str:
-    return (field.description or "").split(". ")[0].rstrip(".")
+def _first_sentence(section: str, field: FieldInfo) -> str:
+    return meaning_of(section, field).split(". ")[0].rstrip(".")
 
 
 def _rooted(section: BaseModel, base: Path) -> BaseModel:

@@ -9,43 +9,57 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from glmbot.config import CORE_SECTIONS
+from glmbot.config import CORE_SECTIONS, meaning_of
+from glmbot.i18n import settings_words
 
-__all__ = ["example_toml"]
+__all__ = ["about_key", "about_section", "default_of", "example_toml", "sections"]
 
-_HEAD = """\
+_HEAD = {
+    "en": """\
 # glmbot's configuration, with every key at its default. Lines that begin with "# " explain; keys that are
 # commented out are off or have no default. `glmbot check FILE` reads a file and says what is wrong with it.
 # Each key can be set in the environment too, which wins: GLMBOT_TELEGRAM__TOKEN is [telegram] token.
 # A platform runs when its section is here: take the "#" from [telegram] or [discord].
-"""
+""",
+    "zh": """\
+# glmbot 的配置，所有配置项都是默认值。以“# ”开头的行是说明；注释掉的配置项没有启用，或者没有默认值。
+# `glmbot check FILE` 读取配置文件，并指出哪里写错了。
+# 每一项也可以写在环境变量里，环境变量优先：GLMBOT_TELEGRAM__TOKEN 就是 [telegram] token。
+# 写了某个平台的小节，它就会运行：去掉 [telegram] 或 [discord] 前面的“#”。
+""",
+}
 # Sections that the example leaves switched off.
 _OFF = ("telegram", "discord", "console")
 
 
-def example_toml(adapters: Mapping[str, type[BaseModel]]) -> str:
+def example_toml(adapters: Mapping[str, type[BaseModel]], language: str = "en") -> str:
     """TOML text that is valid as it is, whatever adapters are installed."""
-    parts = [_HEAD]
-    for name, model in {**CORE_SECTIONS, **dict(sorted(adapters.items()))}.items():
-        parts.append(_section(name, model, "#" if name in _OFF else ""))
+    parts = [_HEAD[language]]
+    for name, model in sections(adapters).items():
+        parts.append(_section(name, model, "#" if name in _OFF else "", language))
     return "\n".join(parts)
 
 
-def _section(name: str, model: type[BaseModel], off: str) -> str:
-    lines = [f"# {line}" for line in (inspect.getdoc(model) or "").splitlines()]
-    lines.append(f"{off}[{name}]")
-    for key, field in model.model_fields.items():
-        lines.append(f"# {field.description}")
-        default = field.get_default(call_default_factory=True)
-        value = _toml(default)
-        lines.append(f"{off}{key} = {value}" if value else f"#{key} =")
-    return "\n".join(lines) + "\n"
+def sections(adapters: Mapping[str, type[BaseModel]]) -> dict[str, type[BaseModel]]:
+    return {**CORE_SECTIONS, **dict(sorted(adapters.items()))}
 
 
-def _toml(value: Any) -> str:
-    """ "" for what TOML has no word for: no value, and secrets."""
+def about_section(name: str, model: type[BaseModel], language: str) -> str:
+    """What a section is for; in English where nobody has translated it, as for an adapter of others."""
+    words = settings_words(language).get(name, {})
+    return words.get("_") or inspect.getdoc(model) or ""
+
+
+def about_key(section: str, key: str, field: FieldInfo, language: str) -> str:
+    return settings_words(language).get(section, {}).get(key) or meaning_of(section, field)
+
+
+def default_of(field: FieldInfo) -> str:
+    """As TOML; "" for what TOML has no word for: no value."""
+    value: Any = field.get_default(call_default_factory=True)
     if value is None or value is PydanticUndefined:
         return ""
     if isinstance(value, SecretStr):
@@ -53,3 +67,13 @@ def _toml(value: Any) -> str:
     if isinstance(value, Path):
         value = value.as_posix()
     return json.dumps(value, ensure_ascii=False)
+
+
+def _section(name: str, model: type[BaseModel], off: str, language: str) -> str:
+    lines = [f"# {line}" for line in about_section(name, model, language).splitlines()]
+    lines.append(f"{off}[{name}]")
+    for key, field in model.model_fields.items():
+        lines.append(f"# {about_key(name, key, field, language)}")
+        value = default_of(field)
+        lines.append(f"{off}{key} = {value}" if value else f"#{key} =")
+    return "\n".join(lines) + "\n"

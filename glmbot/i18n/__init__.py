@@ -1,12 +1,16 @@
-"""The bot's own words, in English and Chinese, from en.toml and zh.toml."""
+"""The bot's own words, in English and Chinese, from en.toml and zh.toml.
+
+settings.zh.toml says in Chinese what each key of the configuration is for.
+"""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["LANGUAGES", "catalogue", "choose_language", "text"]
+__all__ = ["LANGUAGES", "catalogue", "choose_language", "settings_words", "text"]
 
 LANGUAGES = ("en", "zh")
 
@@ -23,6 +27,15 @@ def choose_language(*wishes: str) -> str:
 @cache
 def catalogue(language: str) -> dict[str, str]:
     return tomllib.loads((files("glmbot.i18n") / f"{language}.toml").read_text("utf-8"))
+
+
+@cache
+def settings_words(language: str) -> Mapping[str, Mapping[str, str]]:
+    """What settings are for, by section and key ("_": the section itself). Nothing in English, which stands in the
+    settings models."""
+    if language == LANGUAGES[0]:
+        return {}
+    return tomllib.loads((files("glmbot.i18n") / f"settings.{language}.toml").read_text("utf-8"))
 
 
 def text(language: str, key: str, **values: object) -> str:

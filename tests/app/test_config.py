@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from conftest import REPOSITORY
 from glmbot.app import adapter_settings
 from glmbot.config import CORE_SECTIONS, Configuration, load_configuration, secrets_of
-from glmbot.config_example import example_toml
+from glmbot.config_example import example_toml, sections
+from glmbot.config_reference import PAGES, reference_markdown
 from glmbot.engines import remote_settings
 from glmbot.errors import ConfigError
+from glmbot.i18n import settings_words
 
 
 def load(tmp_path: Path, text: str, environment: dict[str, str] | None = None) -> Configuration:
@@ -107,13 +110,54 @@ def test_a_model_server_needs_a_tokenizer_or_takes_messages(tmp_path: Path) -> N
 
 def test_the_example_is_what_the_models_say_and_is_valid(tmp_path: Path) -> None:
     text = (REPOSITORY / "config.example.toml").read_text("utf-8")
-    assert text == example_toml(adapter_settings()), "run: glmbot init --example > config.example.toml"
+    assert text == example_toml(adapter_settings()), (
+        "run: glmbot init --example --language en > config.example.toml"
+    )
     assert list(load(tmp_path, text).adapters) == ["web"]
     everything = "\n".join(
         line[1:] if line.startswith("#") and not line.startswith("# ") and not line.endswith("=") else line
         for line in text.splitlines()
     )
     assert set(load(tmp_path, everything).adapters) == set(adapter_settings())
+
+
+def test_the_example_in_chinese_is_the_same_configuration(tmp_path: Path) -> None:
+    def assigned(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line and not line.startswith("# ")]
+
+    text = example_toml(adapter_settings(), "zh")
+    assert assigned(text) == assigned(example_toml(adapter_settings()))
+    assert load(tmp_path, text) == load(tmp_path, example_toml(adapter_settings()))
+
+
+def test_every_key_is_explained_in_chinese_and_none_that_is_gone() -> None:
+    keys = {name: {"_", *model.model_fields} for name, model in sections(adapter_settings()).items()}
+    words = settings_words("zh")
+    assert {name: set(explained) for name, explained in words.items()} == keys
+    assert all(re.search("[\u4e00-\u9fff]", text) for section in words.values() for text in section.values())
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_the_page_of_all_keys_is_what_the_code_says(language: str) -> None:
+    page = (REPOSITORY / "docs" / PAGES[language]).read_text("utf-8")
+    assert page == reference_markdown(adapter_settings(), language), "run: python -m glmbot.config_reference"
+    for name, model in sections(adapter_settings()).items():
+        table = page.partition(f"## [{name}]")[2].partition("\n## ")[0]
+        for key, field in model.model_fields.items():
+            row = next(line for line in table.splitlines() if line.startswith(f"| `{key}` |"))
+            cells = [cell.strip() for cell in row.strip("|").split("|")]
+            assert len(cells) == 6
+            assert cells[5] not in ("", "–")
+            for bound in field.metadata:
+                for value in filter(None, (getattr(bound, sign, None) for sign in ("ge", "gt", "le", "lt"))):
+                    assert f"{value:,}" in cells[4]
+
+
+def test_a_hint_names_the_variable_of_its_own_section(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="GLMBOT_DISCORD__TOKEN") as caught:
+        load(tmp_path, "[discord]\ntoken = 5\n")
+    assert "SECTION__" not in str(caught.value)
+    assert "SECTION__" not in example_toml(adapter_settings())
 
 
 @given(st.text(max_size=200))
