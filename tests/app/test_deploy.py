@@ -6,13 +6,14 @@ import configparser
 import json
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from conftest import REPOSITORY
 from glmbot.app import adapter_settings
-from glmbot.config import CORE_SECTIONS
+from glmbot.config import CORE_SECTIONS, load_configuration
 from glmbot.engine.base import EngineStats, Precision, Waits
 from glmbot.metrics import DialogueStats, exposition
 
@@ -74,6 +75,35 @@ def test_the_unit_reloads_by_hangup_and_runs_as_nobody_in_particular() -> None:
     assert unit["Service"]["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert unit["Service"]["DynamicUser"] == "yes"
     assert unit["Service"]["CapabilityBoundingSet"] == ""
+
+
+def test_what_is_written_goes_where_the_root_is_not_read_only(tmp_path: Path) -> None:
+    """Paths count from the configuration's folder, which none of the three lets the bot write into."""
+    compose: Any = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["glmbot"]
+    config, deployment, _ = yaml.safe_load_all((DEPLOY / "kubernetes" / "glmbot.yaml").read_text())
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    unit = dict(
+        re.findall(r"^Environment=(\w+)=(.*)$", (DEPLOY / "glmbot.service").read_text(), re.MULTILINE)
+    )
+    ours = {name: value for name, value in unit.items() if name.startswith("GLMBOT_")}
+    volumes = [volume.split(":") for volume in compose["volumes"]]
+    shipped = {
+        "compose": ("[web]\n", compose["environment"], [to for _, to, *ro in volumes if not ro]),
+        "kubernetes": (
+            config["data"]["config.toml"],
+            {},
+            [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")],
+        ),
+        "systemd": ("[web]\n", ours, ["/var/lib/glmbot"]),
+    }
+    for name, (text, environment, writable) in shipped.items():
+        path = tmp_path / name / "config.toml"
+        path.parent.mkdir()
+        path.write_text(text)
+        store = load_configuration(path, adapter_settings(), environment).store
+        needed = {"sqlite": [store.path, store.journal_path], "redis": [store.journal_path]}[store.kind]
+        for file in needed:
+            assert any(file.is_relative_to(folder) for folder in writable), (name, file)
 
 
 def models() -> dict[str, Any]:
