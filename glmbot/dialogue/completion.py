@@ -19,7 +19,8 @@ from glmbot.messages import Completion, Reply, ReplyState
 
 __all__ = ["complete", "sampling_for", "split_turns"]
 
-_MOST_MESSAGES = 2000
+# As many as the HTTP interfaces take: 1024 pairs of ChatGLM's and the question.
+_MOST_MESSAGES = 2049
 _ANSWERS_SHARE = 4
 # A template's work for a message, in the time that tokenising takes for so many characters.
 _MESSAGE_CHARACTERS = 100

@@ -9,8 +9,8 @@ from glmbot.errors import ModelFileError
 
 __all__ = ["pull_model"]
 
-# Weights, configuration, vocabulary: never code.
-_WANTED = ["*.json", "*.model", "*.safetensors", "*.bin", "*.txt"]
+# Weights, configuration, vocabulary, chat template: never code.
+_WANTED = ["*.json", "*.model", "*.safetensors", "*.bin", "*.txt", "*.jinja"]
 # Weights twice over, in formats that are not read here.
 _UNWANTED = ["*.msgpack", "*.h5", "original/*", "onnx/*", "*.gguf"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 
 from chatglm_folder import write_chatglm_folder
 from glmbot.engine.base import Precision
@@ -17,6 +18,7 @@ from glmbot.engine.precision import fill
 from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
 from glmbot.memory import model_memory, suggestions
 from glmbot.models.catalogue import CATALOGUE
+from glmbot.models.hub import pull_model
 from glmbot.models.registry import load
 
 GLMBOT = str(Path(sys.executable).parent / "glmbot")
@@ -31,6 +33,38 @@ def glmbot(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
         text=True,
         check=False,
     )
+
+
+def test_all_that_a_model_needs_is_pulled_and_no_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    published = [
+        "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+        "tokenizer.model", "ice_text.model", "merges.txt", "model-00001-of-00002.safetensors",
+        "model.safetensors.index.json", "pytorch_model-00001-of-00008.bin",
+    ]  # fmt: skip
+    others = [
+        "modeling_chatglm.py",
+        "quantization.py",
+        "onnx/model.onnx",
+        "original/params.json",
+        "m.gguf",
+        "tf_model.h5",
+    ]
+
+    def snapshot(
+        repository: str, local_dir: Path, allow_patterns: list[str], ignore_patterns: list[str]
+    ) -> None:
+        kept = filter_repo_objects(
+            [*published, *others], allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
+        )
+        assert list(kept) == published
+        local_dir.mkdir()
+        (local_dir / "config.json").touch()
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert pull_model("owner/name", tmp_path / "name") == tmp_path / "name"
 
 
 def test_the_whole_catalogue_is_listed_with_its_memory(tmp_path: Path) -> None:

@@ -173,10 +173,10 @@ def test_what_a_message_says_is_kept_as_far_as_a_model_could_read_it() -> None:
 
 
 async def test_a_completion_of_too_many_messages_is_refused_by_name(dialogue: DialogueManager) -> None:
-    request = Completion([("user", "a")] * 2001, ANN)
-    with pytest.raises(ValueError, match="messages: 2,001 came, and at most 2,000"):
+    request = Completion([("user", "a")] * 2050, ANN)
+    with pytest.raises(ValueError, match="messages: 2,050 came, and at most 2,049"):
         await anext(dialogue.complete(request))
-    assert (await anext(dialogue.complete(Completion([("user", "a")] * 2000, ANN, trim=True)))).text
+    assert (await anext(dialogue.complete(Completion([("user", "a")] * 2049, ANN, trim=True)))).text
 
 
 class Panic(BaseException):
