@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import cast
 
 from playwright.async_api import Page, expect
@@ -10,7 +11,15 @@ from playwright.async_api import Page, expect
 from adapters.waiting import running
 from adapters.web_site import ScriptedDialogue, scripted_site
 from conftest import free_port
-from glmbot.messages import Action, Completion, Dialogue, Message, Reply, ReplyState
+from glmbot.messages import (
+    Action,
+    Completion,
+    ConversationSummary,
+    Dialogue,
+    Message,
+    Reply,
+    ReplyState,
+)
 from glmbot_web.adapter import WebAdapter, WebSettings
 
 MORE = (Action("retry", "Retry"), Action("continue", "Continue"))
@@ -64,6 +73,30 @@ async def test_a_question_to_a_server_that_is_away_is_asked_once_when_it_is_back
         await expect(page.locator(".answer")).to_contain_text("are you there?", timeout=20_000)
         await expect(page.locator(".failed")).to_have_count(0)
     assert [message.text for message in dialogue.accepted] == ["are you there?"]
+
+
+async def test_a_conversation_that_is_opened_while_the_server_is_away_comes_when_it_is_back(
+    page: Page,
+) -> None:
+    settings = WebSettings(port=free_port())
+    dialogue = ScriptedDialogue()
+    address = f"http://127.0.0.1:{settings.port}"
+    async with running(WebAdapter(settings, cast(Dialogue, dialogue))):
+        await page.goto(address)
+        await ask(page, "one")
+        await expect(page.locator(".answer")).to_contain_text("one")
+        here = dialogue.accepted[0].conversation
+        dialogue.summaries = [ConversationSummary(replace(here, chat=7), "the other one", 1, 1e9)]
+        dialogue.kept[replace(here, chat=7)] = [("r", "the other one", "its answer")]
+        await page.evaluate("dispatchEvent(new Event('focus'))")
+        await expect(page.get_by_role("button", name="the other one", exact=True)).to_be_visible()
+    await page.get_by_role("button", name="the other one", exact=True).click()
+    await expect(page.locator("#log")).to_contain_text("Connection lost; trying again")
+    page.on("dialog", lambda dialog: dialog.accept())
+    await page.get_by_role("button", name="Delete conversation: the other one").click()
+    await expect(page.get_by_role("alert")).to_contain_text("The server could not be reached")
+    async with running(WebAdapter(settings, cast(Dialogue, dialogue))):
+        await expect(page.locator(".answer")).to_contain_text("its answer", timeout=20_000)
 
 
 async def test_how_an_answer_ended_is_there_after_a_reload(page: Page) -> None:

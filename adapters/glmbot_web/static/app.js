@@ -174,10 +174,10 @@ function fill(article, turn) {
   tools.replaceChildren();
   if (!ended) return;
   if (turn.text) tools.append(button("copy", (made) => copy(turn.text, made)));
-  if (["failed", "unsent"].includes(turn.state) && turn.sent && !turn.actions?.includes("retry")) tools.append(button("retry", () => resend(turn)));
-  for (const action of turn.actions ?? []) tools.append(button(action, () => again(turn, action)));
+  if (["failed", "unsent"].includes(turn.state) && turn.sent && !turn.actions?.includes("retry")) tools.append(button("retry", () => resend(turn), "asks"));
+  for (const action of turn.actions ?? []) tools.append(button(action, () => again(turn, action), "asks"));
   if (turn.branches?.length > 1) own.append(switcher(turn, (number) => choose(turn, number)));
-  if (!turn.question.startsWith("/")) own.append(button("edit", () => edit(article, turn)));
+  if (!turn.question.startsWith("/")) own.append(button("edit", () => edit(article, turn), "asks"));
   if (turn.attachment) tools.append(button("download", () => download(turn.attachment)));
 }
 
@@ -189,9 +189,15 @@ function addCopyButtons(made) {
 
 function edit(article, turn) {
   editForm(article.querySelector(".question"), turn.question, (text) => {
+    if (running()) {
+      complain(say("busy"));
+      return false;
+    }
     // The server takes the same words for no edit; who presses the button wants another answer.
-    if (text === turn.question) return turn.text ? again(turn, "retry") : turn.sent && resend(turn);
-    if (text) begin({ ref: turn.ref, question: text }, text, { edits: turn.ref });
+    if (text === turn.question && turn.text) again(turn, "retry");
+    else if (text === turn.question && turn.sent) resend(turn);
+    else if (text) begin({ ref: turn.ref, question: text }, text, { edits: turn.ref });
+    return true;
   });
 }
 
@@ -345,13 +351,15 @@ async function look(where) {
 function toEnd() { log.scrollTop = log.scrollHeight; }
 
 function busy(is) {
+  document.body.classList.toggle("busy", is);
   $("stop").hidden = !is;
   $("send").hidden = is;
 }
 
-// What was asked of the server could not be done, and nothing else on the page would show it.
+// What was wanted could not be done, and nothing else on the page would show it.
 function complain(error) {
-  $("trouble").textContent = error.status ? error.message : `${say("away")} ${error.message}`;
+  const words = typeof error === "string" ? error : error.status && error.message;
+  $("trouble").textContent = words || `${say("away")} ${error.message}`;
   $("trouble").hidden = false;
   clearTimeout(complain.ends);
   complain.ends = setTimeout(() => { $("trouble").hidden = true; }, 8000);
@@ -387,7 +395,7 @@ question.addEventListener("keydown", (event) => {
     $("ask").requestSubmit();
   }
   if (event.key === "ArrowUp" && !question.value) {
-    const last = turns.findLast((turn) => ENDED.has(turn.state) && !turn.question.startsWith("/"));
+    const last = !running() && turns.findLast((turn) => ENDED.has(turn.state) && !turn.question.startsWith("/"));
     if (last) { event.preventDefault(); edit($(`turn-${last.ref}`), last); }
   }
 });

@@ -3,7 +3,7 @@
 import { composing, sends } from "/static/keys.js";
 import { button, element, say } from "/static/words.js";
 
-// `save` is told the new words once; the question stands there again before.
+// `save` is told the new words, and the question stands there again unless it returns false.
 export function editForm(question, text, save) {
   const form = element("form", "edit"), area = element("textarea");
   area.value = text;
@@ -13,8 +13,7 @@ export function editForm(question, text, save) {
   form.append(area, element("button", "primary", say("save")), button("cancel", close));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    close();
-    save(area.value.trim());
+    if (save(area.value.trim()) !== false) close();
   });
   area.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && !composing(event)) { event.stopPropagation(); close(); }

@@ -10,7 +10,7 @@ const WORDS = {
     token: "Token", enter: "Enter", wrong: "Wrong token.", language: "中文", theme: "Light or dark", menu: "Menu",
     welcome: "Ask anything.", hint: "/help shows what I can do. Enter sends, Shift+Enter makes a new line, Esc stops.",
     hintTouch: "/help shows what I can do.", away: "The server could not be reached. Please try again.",
-    more: "Older conversations…", versions: "Versions", earlier: "Earlier version", later: "Later version",
+    busy: "An answer is being written; wait for its end, or stop it.", more: "Older conversations…", versions: "Versions", earlier: "Earlier version", later: "Later version",
     answering: "The answer is being written.", answered: "The answer is complete.", you: "You", bot: "Answer",
     operator: "Operator", back: "Chat", skip: "To the question", log: "Messages", end: "To the end",
     // the operator's page
@@ -33,7 +33,7 @@ const WORDS = {
     token: "口令", enter: "进入", wrong: "口令不对。", language: "English", theme: "浅色或深色", menu: "菜单",
     welcome: "有问题直接问我。", hint: "/help 查看我会做什么。回车发送，Shift+回车换行，Esc 停止。",
     hintTouch: "/help 查看我会做什么。", away: "连不上服务器，请再试一次。",
-    more: "更早的对话…", versions: "版本", earlier: "上一个版本", later: "下一个版本",
+    busy: "正在写回答，请等它写完，或先停止。", more: "更早的对话…", versions: "版本", earlier: "上一个版本", later: "下一个版本",
     answering: "正在写回答。", answered: "回答完成。", you: "你", bot: "回答",
     operator: "管理", back: "聊天", skip: "跳到提问框", log: "消息", end: "到最后",
     running: "正在回答", queue: "排队", finished: "已完成回答", refused: "已拒绝", dead: "已搁置（/dead）", speed: "token/秒",
