@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from glmbot.overview import Overview
 
 __all__ = [
+    "HIDDEN",
     "Action",
     "Adapter",
     "Addressed",
@@ -47,11 +48,13 @@ __all__ = [
     "Visibility",
 ]
 
+HIDDEN = "hidden"
+
 # What every store can keep of a number.
 _LARGEST_ID = 2**63 - 1
 # Characters that are kept of what a message says, and that its names and notes may have: more than platforms send.
 _LONGEST_TEXT = 1_000_000
-_KEPT = {"quoted": 10_000, "user_name": 256, "language": 64, "media": 256}
+_KEPT = {"quoted": 10_000, "quoted_from": 256, "user_name": 256, "language": 64, "media": 256}
 _LONGEST_ID = 512
 _IDS = ("update_id", "ref", "replies_to", "source")
 _MOST_NOTES, _LONGEST_NOTE = 32, 4096
@@ -170,10 +173,14 @@ class Message:
     `ref` is the platform's id of this very message in its chat, "" where there is none. With `edits` the message
     is a new wording of an earlier one with the same ref: accepting it stops the earlier one's answer, and its own
     takes that one's place.
-    `replies_to` is the ref of the message that this one answers, `quoted` that one's text. `in_place`: a button
-    under the answer `replies_to` was pressed, and what comes belongs into that message.
+    `replies_to` is the ref of the message that this one answers, `quoted` that one's text, or a text that was
+    forwarded; where `text` says nothing, it is the question. It is never a command. `quoted_from` is the name of
+    whose words a forwarded text is, "" where it is not known. `in_place`: a button under the answer `replies_to`
+    was pressed, and what comes belongs into that message.
     `visibility`: on some platforms the answer to a command in a group is shown to the one who gave it alone.
-    `media` names what came along and can't be read ("photo"). `own`: nobody asked; `text` is the bot's own words.
+    `media` names what came along and can't be read ("photo"); HIDDEN is text that the platform keeps back.
+    `anonymous`: said in the name of a chat, `user` (a group's administrators, a channel), and nobody can know by
+    whom. `own`: nobody asked; `text` is the bot's own words.
     `source` is what a person can't choose, where the platform's ids can be chosen: a network address or a token,
     hashed by the adapter. Limits hold for it too; "" where a person is known by the platform.
     Text is made valid Unicode: JSON can carry half a surrogate pair, which no store and no socket takes; and it is
@@ -194,12 +201,14 @@ class Message:
     edits: bool = False
     replies_to: str = ""
     quoted: str = ""
+    quoted_from: str = ""
     in_place: bool = False
     addressed: Addressed = Addressed.DIRECTLY
     media: str = ""
     own: bool = False
     source: str = ""
     visibility: Visibility = Visibility.EVERYONE
+    anonymous: bool = False
 
     @property
     def chat(self) -> ChatKey:

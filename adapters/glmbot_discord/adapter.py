@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 from pydantic import BaseModel, Field
 
+from glmbot.background import Background
 from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
@@ -28,7 +29,14 @@ from glmbot.messages import ChatKey, CommandInfo, ConversationKey, Dialogue, Mes
 from glmbot.tokens import TokenSettings
 from glmbot_discord.delivery import ChannelOutlet, InteractionOutlet, remove_answer
 from glmbot_discord.events import forgiving, read
-from glmbot_discord.normalize import PLATFORM, carried_over, from_interaction, from_message, from_press
+from glmbot_discord.normalize import (
+    PLATFORM,
+    Self,
+    carried_over,
+    from_interaction,
+    from_message,
+    from_press,
+)
 from glmbot_discord.recent import Recent
 from glmbot_discord.slash import CommandTree, add_commands
 
@@ -84,6 +92,8 @@ class DiscordAdapter:
         self._deliveries = Deliveries(dialogue)
         self._paces = Recent[int, Pace](_CHANNELS_KEPT)
         self._questions = Recent[int, ConversationKey](_QUESTIONS_KEPT)
+        self._deleted = Recent[int, None](_QUESTIONS_KEPT)
+        self._leaving = Background()
         self._ready = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._closing = False
@@ -149,7 +159,7 @@ class DiscordAdapter:
         self._closing = self._client.closing = True
         if self._serving is not None:
             self._serving.cancel()
-        await self._deliveries.drain(_DRAIN_S)
+        await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._leaving.drain(_DRAIN_S))
         await self._client.close()
 
     # ---- what the client hears --------------------------------------------------------------------------------
@@ -158,9 +168,16 @@ class DiscordAdapter:
         """Connected."""
         self._ready.set()
 
-    async def take_message(self, received: discord.Message, bot_id: int, *, edits: bool = False) -> None:
+    async def take_message(
+        self, received: discord.Message, bot: discord.ClientUser, *, edits: bool = False
+    ) -> None:
         threads = self._settings.threads
-        message = read("message", lambda: from_message(received, bot_id, edits=edits, threads=threads))
+
+        def said() -> Message | None:
+            me = Self(bot.id, bot.name, _roles(received.guild, bot), self._settings.message_content)
+            return from_message(received, me, edits=edits, threads=threads)
+
+        message = read("message", said)
         if message is not None:
             await self._accept(
                 message,
@@ -172,8 +189,14 @@ class DiscordAdapter:
         if not all(0 < each < _SNOWFLAKES for each in (message_id, channel_id)):
             return
         ref = str(message_id)
+        # It may be a question that is assigned to this process only later, or while the store is asked.
+        self._deleted.put(message_id, None)
         try:
-            conversation = self._questions.take(message_id) or await self._asked_in(channel_id, message_id)
+            conversation = (
+                self._questions.take(message_id)
+                or await self._asked_in(channel_id, message_id)
+                or self._questions.take(message_id)
+            )
             if conversation is None:
                 return
             shown = {*await self._dialogue.withdraw(conversation, ref)}
@@ -183,13 +206,28 @@ class DiscordAdapter:
         except (StoreError, ValueError) as error:
             _log.error("Discord: a deleted question could not be taken back: %s", error)
             return
+        await self._remove(conversation, shown)
+
+    async def _leave_unanswered(self, message: Message, sent: Sequence[str]) -> None:
+        """It was deleted before its turn came to be answered, or to be answered again after a restart."""
+        try:
+            await self._dialogue.delivered(message)
+        except StoreError as error:
+            _log.warning("Discord: that a deleted question needs no answer could not be recorded: %s", error)
+        await self._remove(message.conversation, sent)
+
+    async def _remove(self, conversation: ConversationKey, message_ids: Iterable[str]) -> None:
         places = dict.fromkeys((conversation.thread or conversation.chat, conversation.chat))
         channels = [self._client.get_partial_messageable(place) for place in places]
-        await remove_answer(channels, sorted(shown))
+        await remove_answer(channels, sorted(message_ids))
 
     async def _asked_in(self, channel_id: int, message_id: int) -> ConversationKey | None:
         """What an earlier run, or another process, has answered. Discord does not say whose message is gone."""
         channel = self._client.get_channel(channel_id)
+        if channel is None:
+            # A thread that rests is not among those that Discord tells of at the start.
+            with suppress(discord.DiscordException, aiohttp.ClientError, OSError):
+                channel = await self._client.fetch_channel(channel_id)
         chat = channel.parent_id if isinstance(channel, discord.Thread) else channel_id
         asked_at = discord.utils.snowflake_time(message_id).timestamp()
         found = await self._dialogue.asked_in(
@@ -244,6 +282,9 @@ class DiscordAdapter:
 
     def _begin(self, message: Message, sent: Sequence[str]) -> None:
         message = carried_over(message)
+        if message.ref and int(message.ref) in self._deleted:
+            self._leaving.begin(self._leave_unanswered(message, sent))
+            return
         if message.ref:
             self._questions.put(int(message.ref), message.conversation)
 
@@ -263,6 +304,17 @@ class DiscordAdapter:
         """In both languages where Discord does not say which one its author reads."""
         languages = (message.language,) if message.language else ("en", "zh")
         return "\n".join(dict.fromkeys(self._dialogue.text(each, key) for each in languages))
+
+
+def _roles(guild: discord.Guild | None, bot: discord.ClientUser) -> frozenset[int]:
+    """The roles by which the bot can be mentioned there: that of its integration, and those that it was given. All
+    have that of everybody."""
+    if not isinstance(guild, discord.Guild):
+        return frozenset()
+    own = {role.id for role in guild.roles if role.tags is not None and role.tags.bot_id == bot.id}
+    member = guild.get_member(bot.id)
+    given = {role.id for role in member.roles} if member is not None else set[int]()
+    return frozenset((own | given) - {guild.id})
 
 
 def _set_addresses(settings: DiscordSettings) -> None:
@@ -339,12 +391,12 @@ class _Client(discord.Client):
 
     async def on_message(self, message: discord.Message) -> None:
         if self.user is not None and not self.closing:
-            await self._adapter.take_message(message, self.user.id)
+            await self._adapter.take_message(message, self.user)
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         # Discord also reports link previews that it adds; those leave edited_timestamp as it was.
         if self.user is not None and not self.closing and payload.message.edited_at is not None:
-            await self._adapter.take_message(payload.message, self.user.id, edits=True)
+            await self._adapter.take_message(payload.message, self.user, edits=True)
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
         await self._adapter.take_deletion(payload.message_id, payload.channel_id)

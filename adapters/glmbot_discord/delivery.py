@@ -18,7 +18,7 @@ import discord
 from glmbot.delivery.pieces import cut_reply
 from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Refused, Unreachable
 from glmbot.messages import Attachment, Message, Reply
-from glmbot_discord.normalize import button_id, is_thread_of
+from glmbot_discord.normalize import CHANNEL, button_id, is_thread_of
 from glmbot_discord.refusals import Closed, Expired, Partly, ask, code_of, reason_of
 from glmbot_discord.render import NOTICE_ROOM, fits, render
 
@@ -54,6 +54,7 @@ class _Outlet:
 
     def __init__(self, message: Message, words: Words) -> None:
         self._asker = message.conversation.user or message.user.id
+        self._thread = message.conversation.thread
         self._words = words
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
@@ -64,7 +65,7 @@ class _Outlet:
             return None
         view = _Buttons(timeout=None)
         for action in piece.actions:
-            custom_id = button_id(action.command, self._asker)
+            custom_id = button_id(action.command, self._asker, self._thread)
             button: discord.ui.Button[_Buttons] = discord.ui.Button(label=action.label, custom_id=custom_id)
             view.add_item(button)
         return view
@@ -92,7 +93,8 @@ class ChannelOutlet(_Outlet):
         self._message = message
         conversation = message.conversation
         self._opens_thread = is_thread_of(message)
-        self._channel = client.get_partial_messageable(conversation.thread or conversation.chat)
+        stands_in = int(message.origin.get(CHANNEL, "0"))
+        self._channel = client.get_partial_messageable(stands_in or conversation.thread or conversation.chat)
         in_group = bool(conversation.user) and bool(message.ref) and not self._opens_thread
         self._reference = _reference(int(message.ref), self._channel.id) if in_group else None
         # With a nonce Discord itself drops a send that is repeated after a lost answer, or by the next process.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import discord
 
-from glmbot.messages import Addressed, ChatKind, ConversationKey, Message, UserKey, Visibility
+from glmbot.messages import HIDDEN, Addressed, ChatKind, ConversationKey, Message, UserKey, Visibility
+from glmbot.openings import has_prefix, slash_command, without
 
 __all__ = [
+    "CHANNEL",
     "PLATFORM",
     "Press",
+    "Self",
     "button_id",
     "carried_over",
     "from_interaction",
@@ -22,6 +26,8 @@ __all__ = [
 ]
 
 PLATFORM = "discord"
+# A note of where the answer stands whose button was pressed.
+CHANNEL = "channel"
 
 # Discord's own largest are 6000 characters (a slash command's value) and 32 (a display name); a real token has
 # about 230.
@@ -30,8 +36,13 @@ _LONGEST_QUOTED = 8000
 _LONGEST_NAME = 64
 _LARGEST_SNOWFLAKE = 2**63 - 1
 
-_BUTTON = re.compile(r"glmbot:(?P<command>[a-z]{1,20}):(?P<asker>[0-9]{1,19})")
+# Buttons of earlier releases say nothing of the thread.
+_BUTTON = re.compile(r"glmbot:(?P<command>[a-z]{1,20}):(?P<asker>[0-9]{1,19})(?::(?P<thread>[0-9]{1,19}))?")
+# A mention in these is somebody else's, or none: https://discord.com/developers/docs/reference#message-formatting
+_CODE = re.compile(r"```.*?```|``.+?``|`[^`]+`", re.DOTALL)
+_QUOTE = re.compile(r"^>>> .*\Z|^> [^\n]*", re.DOTALL | re.MULTILINE)
 _TOKEN = re.compile(r"[!-~]{1,1000}")
+_Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +70,25 @@ class _Place:
         return ConversationKey(PLATFORM, self.chat, 0 if self.private else user, self.thread)
 
 
-def button_id(command: str, asker: int) -> str:
-    """At most 100 characters (https://discord.com/developers/docs/components/reference#button)."""
-    return f"glmbot:{command}:{asker}"
+@dataclass(frozen=True, slots=True)
+class Self:
+    """The bot as it is where something is said. `roles`: those that it has there, its integration's own included.
+    `reads_all`: it has the message-content intent."""
+
+    id: int
+    name: str
+    roles: Collection[int] = ()
+    reads_all: bool = False
+
+
+def button_id(command: str, asker: int, thread: int) -> str:
+    """At most 100 characters (https://discord.com/developers/docs/components/reference#button). The thread is that
+    of the conversation: an answer may stand outside of it, where it could not be opened."""
+    return f"glmbot:{command}:{asker}:{thread}"
 
 
 def from_message(
-    received: discord.Message, bot_id: int, *, edits: bool = False, threads: bool = False
+    received: discord.Message, me: Self, *, edits: bool = False, threads: bool = False
 ) -> Message | None:
     """Direct messages always count. Elsewhere Discord hides what does not mention the bot, unless the bot has the
     message-content intent; what is left is handed on with how it turns to the bot.
@@ -73,37 +96,56 @@ def from_message(
     `threads`: a question in a channel is answered in a thread of its own, which has the question's id. Raises
     ValueError for what Discord never sends.
     """
-    if received.author.bot or received.type not in (discord.MessageType.default, discord.MessageType.reply):
+    if (
+        received.author.bot
+        or received.webhook_id is not None
+        or received.type not in (discord.MessageType.default, discord.MessageType.reply)
+    ):
         return None
     place = _place_of_message(received)
-    mentioned = any(user.id == bot_id for user in received.mentions)
-    media = next((_kind(attachment) for attachment in received.attachments), "")
-    if not received.content and not (media and (place.private or mentioned)):
-        return None
-    in_own_thread = isinstance(received.channel, discord.Thread) and received.channel.owner_id == bot_id
-    addressed = Addressed.NOT
-    if place.private:
-        addressed = Addressed.DIRECTLY
-    elif mentioned:
-        addressed = Addressed.BY_MENTION
-    elif in_own_thread:
-        addressed = Addressed.BY_REPLY
-    if threads and not place.thread and not place.private:
-        place = replace(place, thread=received.id)
+    said, forwarded = _bounded(received.content), _forwarded(received)
     answered = received.reference if received.type is discord.MessageType.reply else None
-    quoted = answered.resolved if answered is not None else None
+    about = answered.resolved if answered is not None else None
+    about = about if isinstance(about, discord.Message) else None
+    mentions = _mentions(received, said, me)
+    addressed = Addressed.DIRECTLY if place.private else _addressed(received, said, about, mentions, me)
+    if addressed is None:
+        return None
+    media = _media(received)
+    if not place.private and not said and forwarded is None:
+        if not _pings(received, me) and any(role.id in me.roles for role in received.role_mentions):
+            addressed = Addressed.BY_MENTION
+        if addressed is Addressed.NOT:
+            return None
+        if _is_hidden(received, me):
+            if addressed is Addressed.BY_REPLY and not _is_by(about, me):
+                # Said by the way in a thread of ours.
+                return None
+            media = HIDDEN
+        elif media in ("", "sticker"):
+            return None
+    text = without(said, mentions)
+    quoted, quoted_media = _quoted(received, about, text, me, private=place.private)
+    if forwarded is not None:
+        # The words of somebody else: a question, and never a command.
+        quoted, quoted_media = forwarded
+    media = media or quoted_media
+    if not (said or quoted or media):
+        return None
+    if threads and not place.thread and not place.private and media != HIDDEN:
+        place = replace(place, thread=received.id)
     return Message(
         # An edit is an update of its own, and the time makes each edit another.
         update_id=f"message {received.id}" + (f" {received.edited_at}" if edits else ""),
         conversation=place.conversation(received.author.id),
         user=UserKey(PLATFORM, received.author.id),
-        text=re.sub(rf"<@!?{bot_id}>", "", _bounded(received.content)).strip(),
+        text=text,
         chat_kind=place.kind,
         user_name=received.author.display_name[:_LONGEST_NAME],
         ref=str(_snowflake(received.id)),
         edits=edits,
         replies_to=str(_snowflake(answered.message_id)) if answered and answered.message_id else "",
-        quoted=quoted.content[:_LONGEST_QUOTED] if isinstance(quoted, discord.Message) else "",
+        quoted=quoted,
         addressed=addressed,
         media=media,
     )
@@ -141,6 +183,9 @@ def from_press(interaction: discord.Interaction[Any]) -> Press | None:
     if pressed is None or interaction.message is None:
         return None
     place = _place_of_interaction(interaction)
+    channel = place.thread or place.chat
+    if pressed["thread"] is not None:
+        place = replace(place, thread=int(pressed["thread"]))
     asker = int(pressed["asker"])
     message = Message(
         update_id=f"interaction {_snowflake(interaction.id)}",
@@ -152,6 +197,7 @@ def from_press(interaction: discord.Interaction[Any]) -> Press | None:
         language=_language(interaction),
         replies_to=str(_snowflake(interaction.message.id)),
         in_place=True,
+        origin={CHANNEL: str(_snowflake(channel))},
     )
     return Press(asker, message)
 
@@ -190,6 +236,95 @@ def _place_of_interaction(interaction: discord.Interaction[Any]) -> _Place:
     )
     private = interaction.guild_id is None and isinstance(channel, discord.DMChannel) and alone
     return _Place(channel_id, 0, private=private)
+
+
+def _addressed(
+    received: discord.Message, said: str, about: discord.Message | None, mentions: Sequence[_Span], me: Self
+) -> Addressed | None:
+    """None: a command for another bot. A command's argument may mention us ("/ban @us"), and so may what follows
+    another bot's prefix: that is not said to us."""
+    if (command := slash_command(said)) is not None:
+        ours = not command.to or command.to.lower() == me.name.lower()
+        return Addressed.BY_COMMAND if ours else None
+    if has_prefix(said) or _forwarded(received) is not None:
+        return Addressed.NOT
+    if mentions:
+        return Addressed.BY_MENTION
+    in_own_thread = isinstance(received.channel, discord.Thread) and received.channel.owner_id == me.id
+    return Addressed.BY_REPLY if in_own_thread or _replies_to(received, said, about, me) else Addressed.NOT
+
+
+def _replies_to(received: discord.Message, said: str, about: discord.Message | None, me: Self) -> bool:
+    """Also without a ping, and also where Discord does not say what is answered but pings for it."""
+    if received.type is not discord.MessageType.reply:
+        return False
+    if about is not None:
+        return _is_by(about, me)
+    return _pings(received, me) and not _markup(me, roles=False).search(said)
+
+
+def _mentions(received: discord.Message, said: str, me: Self) -> list[_Span]:
+    """Where in the text the bot, or a role of its own, is mentioned by whoever says it, as indices.
+
+    Everybody (@everyone, @here) is nobody in particular.
+    """
+    heard = said
+    for kind in (_CODE, _QUOTE):
+        heard = kind.sub(lambda quiet: " " * len(quiet[0]), heard)
+    pinged = _pings(received, me)
+    return [match.span() for match in _markup(me).finditer(heard) if pinged or match["role"]]
+
+
+def _markup(me: Self, *, roles: bool = True) -> re.Pattern[str]:
+    owned = "|".join(str(role) for role in me.roles) if roles else ""
+    return re.compile(rf"<@!?{me.id}>|<@&(?P<role>{owned or '(?!)'})>")
+
+
+def _pings(received: discord.Message, me: Self) -> bool:
+    return any(user.id == me.id for user in received.mentions)
+
+
+def _is_by(said: discord.Message | None, me: Self) -> bool:
+    return said is not None and said.author.id == me.id
+
+
+def _is_hidden(received: discord.Message, me: Self) -> bool:
+    """Whether Discord keeps back what is said: neither text nor files come without the intent.
+    https://discord.com/developers/docs/events/gateway#message-content-intent
+    """
+    bare = not (received.content or received.attachments or received.stickers)
+    return bare and not me.reads_all and not _pings(received, me)
+
+
+def _forwarded(received: discord.Message) -> tuple[str, str] | None:
+    """The text that was forwarded, and the name of what can't be read there. Discord does not say whose it is."""
+    if not received.message_snapshots:
+        return None
+    snapshot = received.message_snapshots[0]
+    return _bounded(snapshot.content), next((_kind(attachment) for attachment in snapshot.attachments), "")
+
+
+def _quoted(
+    received: discord.Message, about: discord.Message | None, text: str, me: Self, *, private: bool
+) -> tuple[str, str]:
+    """The words that this message is about, and the name of what can't be read there."""
+    if about is None:
+        return "", ""
+    if _is_by(about, me):
+        # Its words are in the history; a mention that adds none asks nothing about them.
+        return (about.content[:_LONGEST_QUOTED] if text else ""), ""
+    if not private and not (about.content or about.attachments or about.stickers or me.reads_all):
+        return "", HIDDEN
+    return about.content[:_LONGEST_QUOTED], _media(about)
+
+
+def _media(said: discord.Message) -> str:
+    """What can't be read of it."""
+    if said.attachments:
+        return _kind(said.attachments[0])
+    if said.stickers:
+        return "sticker"
+    return "poll" if said.poll is not None else ""
 
 
 def _bounded(text: object) -> str:

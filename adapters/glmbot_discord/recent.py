@@ -19,6 +19,9 @@ class Recent(Generic[_K, _V]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._kept
+
     def put(self, key: _K, value: _V) -> None:
         """What was put longest ago gives way."""
         self._kept[key] = value

@@ -26,6 +26,7 @@ from telegram import (
     BotCommandScopeChat,
     Update,
 )
+from telegram.constants import ChatMemberStatus
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
 
 from glmbot.background import Background
@@ -35,7 +36,15 @@ from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.messages import ChatKey, ChatKind, CommandInfo, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import TelegramOutlet
-from glmbot_telegram.normalize import PLATFORM, ForeignPress, Moved, Press, ShutOut, normalize
+from glmbot_telegram.normalize import (
+    PLATFORM,
+    ForeignPress,
+    Moved,
+    Press,
+    ShutOut,
+    in_the_name_of,
+    normalize,
+)
 from glmbot_telegram.request import BotApiRequest
 from glmbot_telegram.webhook import Webhook, check_port
 
@@ -49,6 +58,7 @@ _PAUSE_S = 3.0
 _MOST_MOVED = 1000
 _FEW_PACES = 1000
 _PACE_IDLE_S = 900.0
+_ADMINISTRATORS = frozenset({ChatMemberStatus.OWNER, ChatMemberStatus.ADMINISTRATOR})
 _UPDATES = [Update.MESSAGE, Update.EDITED_MESSAGE, Update.CALLBACK_QUERY, Update.MY_CHAT_MEMBER]
 
 
@@ -235,13 +245,37 @@ class TelegramAdapter:
                 _log.info("Telegram: chat %s has shut the bot out", taken.chat)
             case ForeignPress():
                 self._presses.begin(self._answer_press(taken.query_id))
-            case Press() if taken.asker != taken.message.user.id:
-                words = self._dialogue.text(taken.message.language, "button.not_yours")
-                self._presses.begin(self._answer_press(taken.query_id, words))
+            case Press() if taken.asker == taken.message.user.id:
+                await self._obey_press(taken)
+            case Press() if taken.asker < 0:
+                self._presses.begin(self._press_in_the_name_of_a_chat(taken))
             case Press():
-                await self._dialogue.accept(self._where_it_is_now(taken.message))
-                if taken.message.text != "/stop":
-                    self._presses.begin(self._answer_press(taken.query_id))
+                self._presses.begin(self._refuse_press(taken, "button.not_yours"))
+
+    async def _obey_press(self, press: Press) -> None:
+        """Raises StoreError."""
+        await self._dialogue.accept(self._where_it_is_now(press.message))
+        if press.message.text != "/stop":
+            self._presses.begin(self._answer_press(press.query_id))
+
+    async def _press_in_the_name_of_a_chat(self, press: Press) -> None:
+        """The answer was to a group's anonymous administrators, or to a channel: any of its administrators may
+        press. Telegram says who presses by name."""
+        try:
+            member = await self._bot.get_chat_member(press.asker, press.message.user.id)
+            if member.status in _ADMINISTRATORS:
+                await self._obey_press(in_the_name_of(press))
+                return
+        except TelegramError as error:
+            _log.info("Telegram: whether a button's presser is an administrator is not known: %s", error)
+        except StoreError as error:
+            _log.error("Telegram: a pressed button could not be stored: %s", error)
+            await self._refuse_press(press, "answer.store_failed")
+            return
+        await self._refuse_press(press, "button.not_yours")
+
+    async def _refuse_press(self, press: Press, key: str) -> None:
+        await self._answer_press(press.query_id, self._dialogue.text(press.message.language, key))
 
     async def _move(self, old: int, new: int) -> None:
         """Raises StoreError."""
@@ -301,6 +335,7 @@ class TelegramAdapter:
         admins: list[tuple[BotCommandScope | None, Role, ChatKind]] = [
             (BotCommandScopeChat(admin.id), Role.ADMIN, ChatKind.PRIVATE)
             for admin in self._dialogue.administrators(PLATFORM)
+            if admin.id > 0
         ]
         for scope, role, kind in [*everybody, *admins]:
             for language in ("", "zh"):

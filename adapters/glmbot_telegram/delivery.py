@@ -24,7 +24,7 @@ from glmbot.delivery.split import utf16_length
 from glmbot.delivery.stream import Closed, Flooded, Gone, Missing, Piece, Reduced, Refused, Unreachable
 from glmbot.errors import StoreError
 from glmbot.messages import Attachment, ChatKind, Message, Reply
-from glmbot_telegram.normalize import button_data
+from glmbot_telegram.normalize import THREAD, button_data
 from glmbot_telegram.refusals import Meaning, meaning
 from glmbot_telegram.render import NOTICE_ROOM, fits, render
 
@@ -62,9 +62,14 @@ class TelegramOutlet:
         self._bot = bot
         self._chat = message.conversation.chat
         self._asker = message.conversation.user or message.user.id
-        self._thread = message.conversation.thread or None
-        quoted = int(message.ref) if message.ref and not private else None
-        self._reply = ReplyParameters(quoted, allow_sending_without_reply=True) if quoted else None
+        self._topic = message.conversation.thread
+        self._thread = self._topic or None
+        # In a thread of comments or replies nothing but what it quotes puts a message there.
+        self._root = int(message.origin.get(THREAD, "0"))
+        self._quotes_always = not private and (bool(self._root) or message.in_place)
+        about = message.ref or (message.replies_to if message.in_place else "")
+        quoted = int(about) if about and not private else None
+        self._reply = ReplyParameters(quoted, allow_sending_without_reply=not self._root) if quoted else None
         self._on_moved = on_moved
         # What was sent since the chat moved; None: it has not. Ids of before are other messages' there.
         self._sent_here: set[str] | None = None
@@ -80,7 +85,7 @@ class TelegramOutlet:
     async def send(self, item: Piece | Attachment, place: str) -> str:
         if isinstance(item, Attachment):
             raise TypeError("a file replaces a message that was sent before")
-        reply = self._reply if self._first else None
+        reply = self._reply if self._first or self._quotes_always else None
         sent = await self._write(
             item,
             lambda text, entities, buttons: self._bot.send_message(
@@ -153,7 +158,9 @@ class TelegramOutlet:
         if piece in self._plain:
             entities = ()
         buttons = [
-            InlineKeyboardButton(action.label, callback_data=button_data(action.command, self._asker))
+            InlineKeyboardButton(
+                action.label, callback_data=button_data(action.command, self._asker, self._topic)
+            )
             for action in piece.actions
         ]
         keyboard = InlineKeyboardMarkup([buttons]) if buttons and not self._bare else None
@@ -217,6 +224,11 @@ class TelegramOutlet:
                 return Missing(words)
             case Meaning.QUOTE if self._reply is not None and self._reply.allow_sending_without_reply:
                 self._reply = None
+                return Reduced(words)
+            case Meaning.QUOTE if self._reply is not None and self._root:
+                # The question is gone, and its thread is not; where that is gone too, the words still arrive.
+                at_root = self._reply.message_id == self._root
+                self._reply = ReplyParameters(self._root, allow_sending_without_reply=at_root)
                 return Reduced(words)
             case Meaning.QUOTE if self._reply is not None:
                 return Gone(f"{words}, nor its topic")

@@ -3,29 +3,66 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from telegram import CallbackQuery, MaybeInaccessibleMessage, MessageEntity, Update, User
+from telegram import (
+    CallbackQuery,
+    MaybeInaccessibleMessage,
+    MessageEntity,
+    MessageOriginChannel,
+    MessageOriginChat,
+    MessageOriginHiddenUser,
+    MessageOriginUser,
+    Update,
+    User,
+)
 from telegram import Message as TelegramMessage
 
 from glmbot.messages import Addressed, ChatKind, ConversationKey, Message, UserKey
+from glmbot.openings import has_prefix, slash_command, without
 
-__all__ = ["PLATFORM", "ForeignPress", "Moved", "Press", "ShutOut", "button_data", "normalize"]
+__all__ = [
+    "PLATFORM",
+    "THREAD",
+    "ForeignPress",
+    "Moved",
+    "Press",
+    "ShutOut",
+    "button_data",
+    "in_the_name_of",
+    "normalize",
+]
 
 PLATFORM = "telegram"
+# A note of where to answer: the message that the comments or replies stand under, in a group without topics.
+THREAD = "thread"
 
 # What else can be in a message (https://core.telegram.org/bots/api#message), by the field's name.
 _MEDIA = (
     "photo", "video", "voice", "audio", "document", "sticker", "animation", "video_note", "location", "contact",
-    "poll", "dice", "venue", "story", "paid_media",
+    "poll", "dice", "venue", "story", "paid_media", "game", "invoice", "checklist", "giveaway",
 )  # fmt: skip
-_BUTTON = re.compile(r"(?P<command>[a-z]{1,20}):(?P<asker>\d{1,20})")
+# What people say to each other in a group without a word.
+_GESTURES = frozenset({"sticker", "animation", "dice"})
+# A mention in these is somebody else's, or no mention.
+_QUIET = frozenset(
+    {
+        MessageEntity.BLOCKQUOTE,
+        MessageEntity.EXPANDABLE_BLOCKQUOTE,
+        MessageEntity.CODE,
+        MessageEntity.PRE,
+    }
+)
+# Buttons of earlier releases say nothing of the topic.
+_BUTTON = re.compile(r"(?P<command>[a-z]{1,20}):(?P<asker>-?[0-9]{1,19})(?::(?P<thread>[0-9]{1,19}))?")
+_Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """Somebody pressed a button under an answer. `asker` is whose answer it is. The message's origin has the id of
-    the callback query."""
+    """Somebody pressed a button under an answer. `asker` is whose answer it is: a person, or a chat where it was
+    asked in a chat's name. The message's origin has the id of the callback query."""
 
     query_id: str
     asker: int
@@ -54,9 +91,24 @@ class Moved:
     new: int
 
 
-def button_data(command: str, asker: int) -> str:
-    """At most 64 bytes (https://core.telegram.org/bots/api#inlinekeyboardbutton)."""
-    return f"{command}:{asker}"
+@dataclass(frozen=True, slots=True)
+class _Author:
+    id: int
+    name: str
+    language: str
+    anonymous: bool
+
+
+def button_data(command: str, asker: int, thread: int) -> str:
+    """At most 64 bytes (https://core.telegram.org/bots/api#inlinekeyboardbutton). Of an old message Telegram no
+    longer tells the topic, so the button does."""
+    return f"{command}:{asker}:{thread}"
+
+
+def in_the_name_of(press: Press) -> Press:
+    """The press of somebody who may speak for the chat that asked, as that chat's."""
+    asker = UserKey(PLATFORM, press.asker)
+    return replace(press, message=replace(press.message, user=asker, user_name="", anonymous=True))
 
 
 def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | ShutOut | Moved | None:
@@ -69,33 +121,45 @@ def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | Shu
     if (member := update.my_chat_member) is not None:
         return ShutOut(member.chat.id) if member.new_chat_member.status in ("kicked", "left") else None
     received = update.message or update.edited_message
-    if received is None or received.from_user is None or received.from_user.is_bot or received.sender_chat:
+    if received is None or (author := _author(received)) is None:
         return None
     private = received.chat.type == "private"
-    text = received.text or received.caption or ""
-    media = next((kind for kind in _MEDIA if getattr(received, kind, None)), "")
-    if not text and not media:
+    said = received.text or received.caption or ""
+    media = _media(received)
+    if not said and (not media or (not private and media in _GESTURES)):
         return None
     answered = _answered(received)
-    addressed = Addressed.DIRECTLY if private else _addressed(received, answered, bot)
-    if addressed is None or (addressed is Addressed.NOT and not text):
+    mentions = _mentions(received, said, bot)
+    foreign = received.forward_origin is not None or received.via_bot is not None
+    addressed = Addressed.DIRECTLY if private else _addressed(said, answered, mentions, bot)
+    if foreign and not private:
+        addressed = Addressed.NOT
+    if addressed is None or (addressed is Addressed.NOT and (not said or received.via_bot is not None)):
         return None
-    thread = _thread(received)
-    quote = received.quote.text if received.quote is not None else ""
+    text, quoted, quoted_from = without(said, mentions), "", ""
+    if foreign:
+        # The words of somebody else: a question, and never a command.
+        text, quoted, quoted_from = "", said, _origin(received)
+    elif answered is not None or received.quote is not None:
+        quoted, quoted_media = _quoted(received, answered, text, bot)
+        media = media or quoted_media
     return Message(
         update_id=str(update.update_id),
-        conversation=_conversation(received.chat.id, received.from_user.id, thread, private=private),
-        user=UserKey(PLATFORM, received.from_user.id),
-        text=_without_mention(text, bot),
+        conversation=_conversation(received.chat.id, author.id, _topic(received), private=private),
+        user=UserKey(PLATFORM, author.id),
+        text=text,
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
-        user_name=received.from_user.full_name,
-        language=received.from_user.language_code or "",
+        user_name=author.name,
+        language=author.language,
+        origin=_where(received, private=private),
         ref=_ref(received),
         edits=update.edited_message is not None,
         replies_to=_ref(answered) if answered is not None else "",
-        quoted=quote or ((answered.text or answered.caption or "") if answered is not None else ""),
+        quoted=quoted,
+        quoted_from=quoted_from,
         addressed=addressed,
         media=media,
+        anonymous=author.anonymous,
     )
 
 
@@ -117,10 +181,13 @@ def _press(update_id: int, query: CallbackQuery) -> Press | None:
         return None
     chat, asker = query.message.chat, int(data["asker"])
     private = chat.type == "private"
-    thread = _thread(query.message) if isinstance(query.message, TelegramMessage) else 0
+    if data["thread"] is not None:
+        topic = int(data["thread"])
+    else:
+        topic = _topic(query.message) if isinstance(query.message, TelegramMessage) else 0
     message = Message(
         update_id=str(update_id),
-        conversation=_conversation(chat.id, asker, thread, private=private),
+        conversation=_conversation(chat.id, asker, topic, private=private),
         user=UserKey(PLATFORM, query.from_user.id),
         text=f"/{data['command']}",
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
@@ -144,8 +211,80 @@ def _ref(received: MaybeInaccessibleMessage) -> str:
     return str(received.message_id)
 
 
-def _thread(received: TelegramMessage) -> int:
+# ---- who, and where ---------------------------------------------------------------------------------------------
+
+
+def _author(received: TelegramMessage) -> _Author | None:
+    """None: no person. A group's anonymous administrators and who sends as a channel speak in a chat's name; a
+    channel's post that Telegram itself copies into the discussion group is said to nobody."""
+    if received.is_automatic_forward:
+        return None
+    if (chat := received.sender_chat) is not None:
+        return _Author(chat.id, chat.title or "", "", anonymous=True)
+    person = received.from_user
+    if person is None or person.is_bot:
+        return None
+    return _Author(person.id, person.full_name, person.language_code or "", anonymous=False)
+
+
+def _topic(received: TelegramMessage) -> int:
     return (received.message_thread_id or 0) if received.is_topic_message else 0
+
+
+def _where(received: TelegramMessage, *, private: bool) -> dict[str, str]:
+    """Where there are no topics, a thread is that of the comments under a post, or of the replies to a message."""
+    if private or received.is_topic_message or received.chat.is_forum or not received.message_thread_id:
+        return {}
+    return {THREAD: str(int(received.message_thread_id))}
+
+
+# ---- to whom ----------------------------------------------------------------------------------------------------
+
+
+def _addressed(
+    said: str, answered: TelegramMessage | None, mentions: Sequence[_Span], bot: User
+) -> Addressed | None:
+    """None: a command for another bot. A command's argument may mention us ("/ban @us"), and so may what follows
+    another bot's prefix: that is not said to us."""
+    if (command := slash_command(said)) is not None:
+        ours = not command.to or command.to.lower() == str(bot.username).lower()
+        return Addressed.BY_COMMAND if ours else None
+    if has_prefix(said):
+        return Addressed.NOT
+    if mentions:
+        return Addressed.BY_MENTION
+    return Addressed.BY_REPLY if answered is not None and _is_by(answered, bot) else Addressed.NOT
+
+
+def _mentions(received: TelegramMessage, said: str, bot: User) -> list[_Span]:
+    """Where in the text the bot is mentioned by whoever says it, as indices."""
+    entities = received.entities if received.text else received.caption_entities
+    quiet = [_span(entity) for entity in entities if entity.type in _QUIET]
+    units = said.encode("utf-16-le")
+    found: list[_Span] = []
+    for entity in entities:
+        if entity.type not in (MessageEntity.MENTION, MessageEntity.TEXT_MENTION):
+            continue
+        start, end = _span(entity)
+        covered = units[2 * start : 2 * end].decode("utf-16-le")
+        named = entity.user is not None and entity.user.id == bot.id
+        if entity.type == MessageEntity.MENTION:
+            named = covered.lower() == f"@{bot.username}".lower()
+        if named and not _within(start, quiet):
+            index = len(units[: 2 * start].decode("utf-16-le"))
+            found.append((index, index + len(covered)))
+    return found
+
+
+def _span(entity: MessageEntity) -> _Span:
+    """In UTF-16 units. Raises ValueError."""
+    if not all(type(number) is int and number >= 0 for number in (entity.offset, entity.length)):
+        raise ValueError("an entity's place is a number")
+    return entity.offset, entity.offset + entity.length
+
+
+def _within(place: int, spans: Iterable[_Span]) -> bool:
+    return any(start <= place < end for start, end in spans)
 
 
 def _answered(received: TelegramMessage) -> TelegramMessage | None:
@@ -156,23 +295,38 @@ def _answered(received: TelegramMessage) -> TelegramMessage | None:
     return answered
 
 
-def _addressed(received: TelegramMessage, answered: TelegramMessage | None, bot: User) -> Addressed | None:
-    """None: a command for another bot."""
-    entities = {**received.parse_entities(), **received.parse_caption_entities()}
-    mentioned = False
-    for entity, covered in entities.items():
-        if entity.type == MessageEntity.BOT_COMMAND and entity.offset == 0:
-            _, at, name = covered.partition("@")
-            return Addressed.BY_COMMAND if not at or name.lower() == str(bot.username).lower() else None
-        if entity.type == MessageEntity.MENTION:
-            mentioned = mentioned or covered.lower() == f"@{bot.username}".lower()
-        if entity.type == MessageEntity.TEXT_MENTION:
-            mentioned = mentioned or (entity.user is not None and entity.user.id == bot.id)
-    if mentioned:
-        return Addressed.BY_MENTION
-    replied = answered is not None and answered.from_user is not None and answered.from_user.id == bot.id
-    return Addressed.BY_REPLY if replied else Addressed.NOT
+def _is_by(said: TelegramMessage, bot: User) -> bool:
+    return said.from_user is not None and said.from_user.id == bot.id
 
 
-def _without_mention(text: str, bot: User) -> str:
-    return re.sub(rf"(?<!\w)(/\w+)?@{re.escape(str(bot.username))}\b", r"\1", text, flags=re.I).strip()
+# ---- what comes along -------------------------------------------------------------------------------------------
+
+
+def _media(received: TelegramMessage) -> str:
+    return next((kind for kind in _MEDIA if getattr(received, kind, None)), "")
+
+
+def _quoted(
+    received: TelegramMessage, answered: TelegramMessage | None, text: str, bot: User
+) -> tuple[str, str]:
+    """The words that this message is about, and the name of what can't be read there."""
+    chosen = received.quote.text if received.quote is not None else ""
+    if answered is None:
+        return chosen, ""
+    if _is_by(answered, bot):
+        # Its words are in the history; a mention that adds none asks nothing about them.
+        return chosen or (answered.text or answered.caption or "" if text else ""), ""
+    return chosen or answered.text or answered.caption or "", _media(answered)
+
+
+def _origin(received: TelegramMessage) -> str:
+    """Whose words were forwarded, by name."""
+    match received.forward_origin:
+        case MessageOriginUser(sender_user=user):
+            return user.full_name
+        case MessageOriginHiddenUser(sender_user_name=name):
+            return name
+        case MessageOriginChat(sender_chat=chat) | MessageOriginChannel(chat=chat):
+            return chat.title or ""
+        case _:
+            return ""

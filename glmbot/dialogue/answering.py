@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import unicodedata
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from glmbot.dialogue.prompt import Prompt, fit
 from glmbot.dialogue.words import Finding
 from glmbot.engine.base import ChatTurn, Engine, FinishReason, Progress, Sampling
 from glmbot.errors import EngineError, EngineStopped, QueueFull
-from glmbot.messages import Action, Message, Reply, ReplyState, Usage
+from glmbot.messages import HIDDEN, Action, Message, Reply, ReplyState, Usage
 from glmbot.store.base import Store, StoredAnswer, Turn
 from glmbot.tracing import Span, span
 
@@ -25,6 +26,7 @@ __all__ = [
     "DialogueSettings",
     "asked_text",
     "failed",
+    "is_blank",
     "notice",
     "snapshot",
     "stored_reply",
@@ -152,7 +154,7 @@ class Answering:
             traced.set_attribute("glmbot.turns", len(task.history))
         hints = [i18n.text(language, "answer.question_cut")] if prompt.question_cut else []
         if message.media and wish == "ask":
-            hints.append(i18n.text(language, "answer.media"))
+            hints.append(i18n.text(language, "answer.hidden" if message.media == HIDDEN else "answer.media"))
         last = Reply("", ReplyState.QUEUED)
         try:
             with span("chat", {"gen_ai.operation.name": "chat"}, ticket.span) as traced:
@@ -217,9 +219,11 @@ class Answering:
         after, question = None, message.text.strip()
         if message.edits and (earlier := await self._store.turn_of(conversation, message.ref)):
             after = earlier.parent
-            question = asked_text(message) if earlier.question.startswith("> ") else question
+            if earlier.question.startswith("> ") or earlier.question == message.quoted.strip():
+                question = asked_text(message)
         elif message.replies_to and (answered := await self._store.turn_of(conversation, message.replies_to)):
             after = answered.id
+            question = asked_text(message) if is_blank(question) else question
         else:
             question = asked_text(message)
         history = await self._store.last_turns(conversation, limit, upto=after)
@@ -293,9 +297,20 @@ class Answering:
 
 
 def asked_text(message: Message) -> str:
-    """The question with what it quotes in front, as Markdown."""
-    quoted = message.quoted.strip()[:_LONGEST_QUOTE].replace("\n", "\n> ")
-    return f"> {quoted}\n\n{message.text.strip()}" if quoted else message.text.strip()
+    """The question with what it quotes in front, as Markdown; where it says nothing else, what it quotes."""
+    said, quoted = message.text.strip(), message.quoted.strip()
+    if not quoted:
+        return said
+    whose = f"{message.quoted_from.strip()}:\n" if message.quoted_from.strip() else ""
+    if is_blank(said):
+        return whose + quoted
+    quoted = (whose + quoted[:_LONGEST_QUOTE]).replace("\n", "\n> ")
+    return f"> {quoted}\n\n{said}"
+
+
+def is_blank(text: str) -> bool:
+    """Nothing but white space and invisible format characters (zero-width space, direction marks)."""
+    return all(char.isspace() or unicodedata.category(char) in ("Cf", "Cc") for char in text)
 
 
 def notice(language: str, key: str, **values: object) -> Reply:

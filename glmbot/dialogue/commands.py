@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glmbot.i18n import text
 from glmbot.messages import ChatKind, CommandInfo, Role, Visibility
+from glmbot.openings import slash_command
 
 __all__ = ["Command", "listing", "obstacle", "parse"]
 
@@ -43,13 +43,14 @@ _COMMANDS: dict[str, tuple[Role, str]] = {
 # What they answer with is nobody else's business.
 _PRIVATE = frozenset({"export"})
 
-_FORM = re.compile(r"/(?P<name>[a-z_]{1,32})(?:@\w+)?(?:\s+(?P<argument>.*))?", re.DOTALL | re.IGNORECASE)
-
 
 @dataclass(frozen=True, slots=True)
 class Command:
+    """`to`: the bot that it names ("/help@OurBot"), "" where it names none."""
+
     name: str
     argument: str
+    to: str = ""
 
     @property
     def known(self) -> bool:
@@ -57,11 +58,10 @@ class Command:
 
 
 def parse(message_text: str) -> Command | None:
-    """ "/reset@OurBot now" -> Command("reset", "now"); None for everything that is a question ("/usr/bin?")."""
-    match = _FORM.fullmatch(message_text.strip())
-    if match is None:
-        return None
-    return Command(match["name"].lower(), (match["argument"] or "").strip())
+    """ "/reset@OurBot now" -> Command("reset", "now", "OurBot"); None for everything that is a question
+    ("/usr/bin?")."""
+    found = slash_command(message_text)
+    return None if found is None else Command(found.name, found.argument, found.to)
 
 
 def obstacle(

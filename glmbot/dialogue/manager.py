@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import unicodedata
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -22,6 +21,7 @@ from glmbot.dialogue.answering import (
     DialogueSettings,
     asked_text,
     failed,
+    is_blank,
     notice,
     stored_reply,
     with_actions,
@@ -32,6 +32,7 @@ from glmbot.dialogue.housekeeping import Housekeeping
 from glmbot.dialogue.inbox import Inbox
 from glmbot.dialogue.lanes import Lanes, Ticket
 from glmbot.dialogue.moderation import Moderation
+from glmbot.dialogue.modes import is_answered
 from glmbot.dialogue.monitor import Monitor
 from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.people import People, Standing
@@ -40,6 +41,7 @@ from glmbot.dialogue.readiness import Readiness, engine_trouble
 from glmbot.engine.base import Engine
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.messages import (
+    HIDDEN,
     Addressed,
     ChatKey,
     ChatKind,
@@ -69,12 +71,6 @@ _log = logging.getLogger(__name__)
 
 _STORE_PAUSE_S = 0.5
 _ASKING = {"retry": "retry", "continue": "continue"}
-# What each mode of a group answers beside commands.
-_MODES: Mapping[str, frozenset[Addressed]] = {
-    "all": frozenset(Addressed),
-    "mention": frozenset(Addressed) - {Addressed.NOT},
-    "command": frozenset({Addressed.DIRECTLY, Addressed.BY_COMMAND}),
-}
 
 
 class DialogueManager:
@@ -166,9 +162,7 @@ class DialogueManager:
     async def accept(self, message: Message, *, here: bool = False) -> bool:
         if message.chat_kind is ChatKind.GROUP and message.addressed is not Addressed.DIRECTLY:
             mode = (await self._store.settings(message.chat)).get("mode", "mention")
-            given = commands.parse(message.text)
-            is_command = given is not None and given.known
-            if message.addressed not in _MODES.get(mode, _MODES["mention"]) and not is_command:
+            if not is_answered(message, mode):
                 return False
         if message.edits:
             command = commands.parse(message.text)
@@ -397,8 +391,8 @@ class DialogueManager:
         most = most_pending(settings, self._engine.stats().queue_limit)
         if standing.role is not Role.ADMIN and self._pending.of(message.source) > most:
             return failed(language, "answer.too_many_here", count=most)
-        if _is_blank(message.text):
-            return notice(language, "answer.no_text" if message.media else "answer.empty")
+        if is_blank(asked_text(message)):
+            return notice(language, _nothing_said(message))
         if standing.role is Role.ADMIN:
             return None
         wait = await self._quotas.wait_of(message, standing, settings)
@@ -420,12 +414,12 @@ class DialogueManager:
             if standing.role is None:
                 replies = self._denied(message, standing, language, greets=command.name == "start")
             elif not command.known:
-                if not _alone(message):
-                    return
                 replies = _one(notice(language, "command.unknown", name=command.name))
             elif (
                 obstacle := commands.obstacle(command, standing.role, message.chat_kind, message.visibility)
             ) is not None:
+                if message.anonymous and obstacle == "command.admin_only":
+                    obstacle = "command.admin_anonymous"
                 replies = _one(notice(language, obstacle, name=command.name))
             else:
                 system = standing.chat.get("prompt", "")
@@ -446,8 +440,14 @@ class DialogueManager:
         self, message: Message, standing: Standing, language: str, *, greets: bool = False
     ) -> AsyncGenerator[Reply, None]:
         """Strangers are told how to get in, where nobody else sees it or when they say /start; the blocked
-        nothing."""
-        if standing.blocked or not (greets or _alone(message)):
+        nothing. Who speaks in a chat's name may be on the list, and is told why that does not help."""
+        if standing.blocked:
+            return
+        if message.anonymous:
+            if message.addressed is not Addressed.NOT:
+                yield notice(language, "access.anonymous", user=message.user)
+            return
+        if not (greets or _alone(message)):
             return
         code = await self._people.code_for(message)
         words = i18n.text(language, "access.denied", user=message.user)
@@ -478,6 +478,10 @@ def _alone(message: Message) -> bool:
     return message.chat_kind is ChatKind.PRIVATE or message.visibility is Visibility.ASKER
 
 
-def _is_blank(text: str) -> bool:
-    """Nothing but white space and invisible format characters (zero-width space, direction marks)."""
-    return all(char.isspace() or unicodedata.category(char) in ("Cf", "Cc") for char in text)
+def _nothing_said(message: Message) -> str:
+    """What to say to whom said nothing that can be read, as the name of a line."""
+    if message.media == HIDDEN:
+        return "answer.hidden"
+    if message.media:
+        return "answer.no_text"
+    return "answer.mentioned" if message.addressed is Addressed.BY_MENTION else "answer.empty"

@@ -50,6 +50,12 @@ _SOURCE = "glmbot.source"
 CLAIMED_AT_ONCE = 100
 _ENDED = frozenset(str(state) for state in ReplyState if state.ended)
 _MESSAGE_FIELDS = frozenset(each.name for each in fields(Message))
+# Earlier releases refuse a field that they do not know, so these are written only where they say something.
+_LATER_FIELDS: Mapping[str, object] = {
+    "visibility": Visibility.EVERYONE,
+    "quoted_from": "",
+    "anonymous": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,10 +434,10 @@ def message_to_json(message: Message) -> dict[str, Any]:
     written = asdict(message)
     written["conversation"] = str(message.conversation)
     written["user"] = str(message.user)
-    # Earlier releases refuse a field that they do not know.
     source = written.pop("source")
-    if message.visibility is Visibility.EVERYONE:
-        del written["visibility"]
+    for name, usual in _LATER_FIELDS.items():
+        if written[name] == usual:
+            del written[name]
     written["origin"] = {**message.origin, _SOURCE: source} if source else dict(message.origin)
     return written
 
@@ -446,7 +452,7 @@ def message_from_json(written: object) -> Message:
     missing = {"update_id", "conversation", "user", "text"} - found.keys()
     if missing:
         raise ValueError(f"a message has {', '.join(sorted(missing))}")
-    for name in ("edits", "in_place", "own"):
+    for name in ("edits", "in_place", "own", "anonymous"):
         if not isinstance(found.get(name, False), bool):
             raise ValueError(f"{name} must be true or false")
     for name in ("conversation", "user"):

@@ -228,6 +228,7 @@ class _SealedStore:
             message,
             text=self._seal(message.text),
             quoted=self._seal(message.quoted),
+            quoted_from=self._seal(message.quoted_from),
             user_name=self._seal(message.user_name),
         )
 
@@ -236,6 +237,7 @@ class _SealedStore:
             message,
             text=self._opened(message.text),
             quoted=self._opened(message.quoted),
+            quoted_from=self._opened(message.quoted_from),
             user_name=self._opened(message.user_name),
         )
 
@@ -251,7 +253,7 @@ class _SealedStore:
 
 def _wordless(message: Message) -> Message:
     """To say which message is meant: its words were sealed when it was accepted, and are not needed again."""
-    return replace(message, text="", quoted="", user_name="")
+    return replace(message, text="", quoted="", quoted_from="", user_name="")
 
 
 def _opens(cipher: Fernet, text: str) -> bool:

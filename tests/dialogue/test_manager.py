@@ -366,4 +366,4 @@ def test_both_languages_have_the_same_lines_with_the_same_fields() -> None:
 @given(st.text(max_size=40))
 def test_any_text_is_either_a_command_or_a_question(text: str) -> None:
     command = commands.parse(text)
-    assert (command is None) or text.strip().startswith("/")
+    assert (command is None) or text.strip().startswith(("/", "／"))
