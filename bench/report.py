@@ -1,4 +1,5 @@
-"""The tables and the chart of docs/performance.md, and a sentence of the READMEs, from bench/results/latest.json.
+"""The tables and the chart of docs/performance.md in both languages, and a sentence of the READMEs, from
+bench/results/latest.json.
 
 Called by `make bench`. What stands between the marks <!-- bench --> and <!-- /bench --> is written anew.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,7 @@ CHART = ROOT / "docs" / "images" / "performance.svg"
 _MARKS = re.compile(r"(<!-- bench -->\n?).*?(<!-- /bench -->)", re.DOTALL)
 Report = dict[str, Any]
 
-_FIGURES = {
-    "decoding_1": "decoding, one conversation",
-    "total_8": "eight conversations, tok/s in all",
-    "first_token_1": "first token, one conversation",
-}
+_FIGURES = ("decoding_1", "total_8", "first_token_1")
 # The same in the READMEs, as parts of a sentence.
 _SAID = {
     "decoding_1": "one conversation is decoded {ratio:.2f} × as fast as by {peer}",
@@ -41,57 +38,97 @@ _SAID_ZH = {
 }
 
 
+_Words = Mapping[str, str]
+_EN: _Words = {
+    "decoding_1": "decoding, one conversation",
+    "total_8": "eight conversations, tok/s in all",
+    "first_token_1": "first token, one conversation",
+    "best": "its best instruction set",
+    "both": "its best instruction set, too: one run is both",
+    "head": "{date}, {processor}, {threads} threads, torch {torch}. Prompts of {prompt_tokens} tokens, new to"
+    " every engine, {new_tokens} new ones. Kernels for {names}; `{last}` is {native}.",
+    "and": " and for ",
+    "columns": "The last column but one is what a step reads of memory, weights alone, as a share of the"
+    " bandwidth. The last is what remains of the speed when another process keeps one of the cores busy.",
+    "chart": "Tokens a second by number of conversations",
+    "kernels": "Kernels for `{name}`, {read_gb_s} GB/s of read bandwidth",
+    "engines": "engine | release | instructions",
+    "failed": "does not run here",
+    "together": "engine | together | tok/s in all | decoding, each | first token, median (p99)"
+    " | a token, median (p99) | of bandwidth | one core busy",
+    "ratios": "of ours, against the best peer | quiet | one core busy",
+    "turns": "engine | first turn | second turn | replay: first token (p99) | peak memory",
+}
+_ZH: _Words = {
+    "decoding_1": "一个会话的生成",
+    "total_8": "八个会话合计 tok/s",
+    "first_token_1": "一个会话的首字",
+    "best": "本机最好的指令集",
+    "both": "本机最好的指令集，一次测量兼作两者",
+    "head": "{date}，{processor}，{threads} 个线程，torch {torch}。提示 {prompt_tokens} 个 token，"
+    "对每个引擎都是新的，生成 {new_tokens} 个。内核为 {names}；`{last}` 就是{native}。",
+    "and": " 和 ",
+    "columns": "倒数第二列是一步读取的内存（只算权重）占带宽的几成，"
+    "最后一列是另一个进程占住一个核时还剩多少速度。",
+    "chart": "会话数与每秒 token 数",
+    "kernels": "`{name}` 内核，读带宽 {read_gb_s} GB/s",
+    "engines": "引擎 | 版本 | 指令集",
+    "failed": "在这里不能运行",
+    "together": "引擎 | 会话数 | 合计 tok/s | 每个会话的生成 | 首字，中位数 (p99) | 每个 token，中位数 (p99)"
+    " | 占带宽 | 一个核被占",
+    "ratios": "我们与最快的对手之比 | 空闲 | 一个核被占",
+    "turns": "引擎 | 第一轮 | 第二轮 | 回放：首字 (p99) | 内存峰值",
+}
+
+
 def page(report: Report) -> str:
-    machine = report["machine"]
+    return _page(report, _EN)
+
+
+def page_zh(report: Report) -> str:
+    return _page(report, _ZH)
+
+
+def _page(report: Report, words: _Words) -> str:
     names = list(report["runs"])
-    native = (
-        "its best instruction set" if len(names) > 1 else "its best instruction set, too: one run is both"
+    head = words["head"].format(
+        **report["machine"],
+        date=report["date"],
+        prompt_tokens=report["prompt_tokens"],
+        new_tokens=report["new_tokens"],
+        names=words["and"].join(f"`{name}`" for name in names),
+        last=names[-1],
+        native=words["best" if len(names) > 1 else "both"],
     )
-    lines = [
-        f"{report['date']}, {machine['processor']}, {machine['threads']} threads, torch {machine['torch']}."
-        f" Prompts of {report['prompt_tokens']} tokens, new to every engine, {report['new_tokens']} new ones."
-        f" Kernels for {' and for '.join(f'`{name}`' for name in names)}; `{names[-1]}` is {native}.",
-        "The last column but one is what a step reads of memory, weights alone, as a share of the bandwidth."
-        " The last is what remains of the speed when another process keeps one of the cores busy.",
-        "",
-        "![Tokens a second by number of conversations](images/performance.svg)",
-    ]
+    lines = [head, words["columns"], "", f"![{words['chart']}](images/performance.svg)"]
     for name, run in report["runs"].items():
-        lines += ["", f"#### Kernels for `{name}`, {run['read_gb_s']} GB/s of read bandwidth", "", *_run(run)]
+        title = words["kernels"].format(name=name, read_gb_s=run["read_gb_s"])
+        lines += ["", f"#### {title}", "", *_run(run, words)]
     return "\n".join(lines) + "\n"
 
 
-def _run(run: Report) -> list[str]:
-    lines = ["| engine | release | instructions |", "| --- | --- | --- |"]
+def _table(head: str) -> list[str]:
+    return [f"| {head} |", "| --- " * len(head.split(" | ")) + "|"]
+
+
+def _run(run: Report, words: _Words) -> list[str]:
+    lines = _table(words["engines"])
     lines += [
         f"| {name} | {about['version']} | {about['instructions']} |" for name, about in run["engines"].items()
     ]
-    lines += [f"| {name} | does not run here | |" for name in run["failed"]]
-    lines += [
-        "",
-        "| engine | together | tok/s in all | decoding, each | first token, median (p99) | a token, median (p99)"
-        " | of bandwidth | one core busy |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    lines += [f"| {name} | {words['failed']} | |" for name in run["failed"]]
+    lines += ["", *_table(words["together"])]
     for name, measured in run["together"].items():
         for count, one in measured.items():
             lines.append(
                 f"| {name} | {count} | {_row(one, run['beside_a_busy_core'].get(name, {}).get(count))} |"
             )
-    lines += [
-        "",
-        "| of ours, against the best peer | quiet | one core busy |",
-        "| --- | --- | --- |",
-    ]
+    lines += ["", *_table(words["ratios"])]
     for name, figures in run["ratios"].items():
-        for figure, words in _FIGURES.items():
+        for figure in _FIGURES:
             quiet, busy = figures.get(figure), run["ratios_beside_a_busy_core"].get(name, {}).get(figure)
-            lines.append(f"| {name}, {words} | {_ratio(quiet)} | {_ratio(busy)} |")
-    lines += [
-        "",
-        "| engine | first turn | second turn | replay: first token (p99) | peak memory |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+            lines.append(f"| {name}, {words[figure]} | {_ratio(quiet)} | {_ratio(busy)} |")
+    lines += ["", *_table(words["turns"])]
     for name, turns in run["second_turn"].items():
         replay = run["replay"][name]
         lines.append(
@@ -162,6 +199,7 @@ def _model(report: Report) -> str:
 
 PAGES: dict[Path, Callable[[Report], str]] = {
     ROOT / "docs" / "performance.md": page,
+    ROOT / "docs" / "performance.zh.md": page_zh,
     ROOT / "README.md": sentence,
     ROOT / "README.zh.md": sentence_zh,
 }
