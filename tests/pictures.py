@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -137,8 +138,11 @@ async def operator_page(browser: Browser, url: str, dialogue: DialogueManager) -
 
 
 async def sample(dialogue: DialogueManager) -> None:
+    """An hour within a minute, so that the charts have something to show."""
+    began, samples = time.time(), dialogue.monitor._samples  # pyright: ignore[reportPrivateUsage]
     while True:
         dialogue.monitor.sample()
+        samples[-1] = replace(samples[-1], at=began + 60 * (samples[-1].at - began))
         await asyncio.sleep(0.1)
 
 

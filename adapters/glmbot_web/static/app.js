@@ -332,7 +332,7 @@ function update(turn, snapshot) {
   Object.assign(turn, grown(turn, snapshot));
   const article = $(`turn-${turn.ref}`);
   if (article) fill(article, turn);
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  if (atEnd) toEnd(); else offerEnd();
 }
 
 // What another page of this person did meanwhile, in the conversation `where`, or anywhere.
@@ -348,7 +348,8 @@ async function look(where) {
   if (there.some((turn) => !shown.has(words(turn))) || turns.some((turn) => turn.number && !kept.turns.some((each) => each.ref === turn.ref))) await go(mine);
 }
 
-function toEnd() { log.scrollTop = log.scrollHeight; }
+const toEnd = () => { log.scrollTop = log.scrollHeight; };
+const offerEnd = () => { $("end").hidden = log.scrollHeight - log.scrollTop - log.clientHeight < 200; };
 
 function busy(is) {
   document.body.classList.toggle("busy", is);
@@ -407,7 +408,7 @@ document.addEventListener("keydown", (event) => {
 });
 $("stop").addEventListener("click", stop);
 $("end").addEventListener("click", toEnd);
-log.addEventListener("scroll", () => { $("end").hidden = log.scrollHeight - log.scrollTop - log.clientHeight < 200; });
+log.addEventListener("scroll", offerEnd);
 document.addEventListener("visibilitychange", () => document.hidden || look());
 addEventListener("focus", () => look());
 $("new").addEventListener("click", () => { go(fresh()); drawer(false); question.focus(); });
