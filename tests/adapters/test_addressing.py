@@ -7,125 +7,34 @@ group's mode says of that.
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
-from typing import Any, cast
-from unittest.mock import Mock
+from typing import Any
 
-import discord
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from telegram import Update, User
 
+from adapters.said import (
+    ME,
+    OTHER_ROLE,
+    OTHERS,
+    OURS,
+    PICTURE,
+    ROLE,
+    US,
+    answers,
+    entities_of,
+    on_discord,
+    on_telegram,
+    replying,
+    units,
+)
 from glmbot.dialogue import commands
-from glmbot.dialogue.answering import asked_text
-from glmbot.dialogue.modes import is_answered
-from glmbot.messages import HIDDEN, Addressed, ChatKind, Message, UserKey
+from glmbot.messages import Addressed, ChatKind
 from glmbot.openings import slash_command, without
-from glmbot_discord.normalize import Self, from_message
-from glmbot_telegram.normalize import normalize
+from glmbot_discord.normalize import Self
 from platforms.telegram_server import BOT
 
-GROUP, PERSON = -1001, 9
-ROLE, OTHER_ROLE = 555000000000000001, 555000000000000002
-ME = Self(100000000000000001, "glmbot", {ROLE}, reads_all=True)
-US, OTHERS = "glm_test_bot", "other_bot"
 SILENT, ANSWERED = False, True
-
-
-def entities_of(text: str) -> list[dict[str, Any]]:
-    """As Telegram's clients find them: https://github.com/tdlib/td/blob/master/td/telegram/MessageEntity.cpp"""
-    found = [
-        ("bot_command", match)
-        for match in re.finditer(
-            r"(?<![\w/<>])/[A-Za-z0-9_]{1,64}(?:@[A-Za-z0-9_]{3,32})?(?![\w/<>])", text, re.ASCII
-        )
-    ]
-    found += [("mention", match) for match in re.finditer(r"(?<![\w/@])@[A-Za-z0-9_]{3,32}\b", text)]
-    return [
-        {"type": kind, "offset": units(text[: match.start()]), "length": units(match[0])}
-        for kind, match in found
-    ]
-
-
-def units(text: str) -> int:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def spoken(text: str = "", *, private: bool = False, **fields: Any) -> dict[str, Any]:
-    """A message on Telegram, as an update has it."""
-    chat = (
-        {"id": PERSON, "type": "private", "first_name": "Ann"}
-        if private
-        else {"id": GROUP, "type": "supergroup", "title": "Friends"}
-    )
-    person = {"id": PERSON, "is_bot": False, "first_name": "Ann", "language_code": "en"}
-    said: dict[str, Any] = {"message_id": 5, "date": 1, "from": person, "chat": chat}
-    if text:
-        said |= {"text": text, "entities": entities_of(text)}
-    return said | fields
-
-
-def on_telegram(text: str = "", **fields: Any) -> Message | None:
-    update = Update.de_json({"update_id": 1, "message": spoken(text, **fields)}, None)
-    read = normalize(update, User(BOT["id"], "glmbot", is_bot=True, username=US))
-    assert read is None or isinstance(read, Message)
-    return read
-
-
-OURS = {
-    "from": BOT,
-    "message_id": 4,
-    "date": 1,
-    "chat": {"id": GROUP, "type": "supergroup"},
-    "text": "an answer",
-}
-THEIRS = OURS | {"from": {"id": 8, "is_bot": False, "first_name": "Bob"}, "text": "what is blue?"}
-
-
-def said_on_discord(text: str, **fields: Any) -> Mock:
-    """A message on Discord, as the library reads it."""
-    pings = fields.pop("pings", None)
-    said = Mock(spec=discord.Message)
-    given: dict[str, Any] = {
-        "author": SimpleNamespace(id=PERSON, bot=False, display_name="Ann"),
-        "webhook_id": None,
-        "type": discord.MessageType.default,
-        "content": text,
-        "message_snapshots": [],
-        "reference": None,
-        "channel": SimpleNamespace(id=700),
-        "guild": object(),
-        "mentions": [SimpleNamespace(id=ME.id)] if pings or (pings is None and f"<@{ME.id}>" in text) else [],
-        "role_mentions": [],
-        "attachments": [],
-        "stickers": [],
-        "poll": None,
-        "id": 5,
-        "edited_at": None,
-    }
-    for name, value in (given | fields).items():
-        setattr(said, name, value)
-    return said
-
-
-def on_discord(text: str = "", *, me: Self = ME, private: bool = False, **fields: Any) -> Message | None:
-    if private:
-        fields |= {"channel": Mock(spec=discord.DMChannel, id=700), "guild": None}
-    return from_message(said_on_discord(text, **fields), me)
-
-
-def replying(author: int, text: str = "", **fields: Any) -> dict[str, Any]:
-    """The fields of a Discord message that replies to what that author said."""
-    about = said_on_discord(
-        text, author=SimpleNamespace(id=author, bot=author == ME.id, display_name="B"), **fields
-    )
-    return {"type": discord.MessageType.reply, "reference": SimpleNamespace(message_id=4, resolved=about)}
-
-
-def answers(message: Message | None, mode: str = "mention") -> bool:
-    return message is not None and is_answered(message, mode)
-
 
 # ---- commands, paths, comments ----------------------------------------------------------------------------------
 
@@ -303,9 +212,8 @@ def test_a_mention_in_a_quote_or_in_code_is_none_to_us_on_discord(text: str) -> 
 
 
 def test_a_mention_in_a_caption_or_by_name_counts_on_telegram() -> None:
-    picture = [{"file_id": "a", "file_unique_id": "b", "width": 1, "height": 1}]
     caption = f"look @{US}"
-    said = on_telegram(photo=picture, caption=caption, caption_entities=entities_of(caption))
+    said = on_telegram(photo=PICTURE, caption=caption, caption_entities=entities_of(caption))
     assert said is not None
     assert (answers(said), said.text, said.media) == (True, "look", "photo")
     text = "𝔞 glmbot, look"
@@ -321,165 +229,6 @@ def test_a_role_of_ours_is_a_mention_on_discord_and_other_roles_and_everybody_ar
     assert not answers(on_discord(f"<@&{OTHER_ROLE}> hello"))
     assert not answers(on_discord(f"> <@&{ROLE}> hello\nno"))
     assert not answers(on_discord(f"<@&{ROLE}> hello", me=Self(ME.id, ME.name, reads_all=True)))
-
-
-# ---- replies, forwards, bare mentions ---------------------------------------------------------------------------
-
-
-def test_a_reply_to_us_counts_with_and_without_a_ping() -> None:
-    assert on_telegram("why?", reply_to_message=OURS).addressed is Addressed.BY_REPLY  # type: ignore[union-attr]
-    for pings in (False, True):
-        said = on_discord("why?", pings=pings, **replying(ME.id, "an answer"))
-        assert said is not None
-        assert said.addressed is Addressed.BY_REPLY
-    unresolved: dict[str, Any] = {
-        "type": discord.MessageType.reply,
-        "reference": SimpleNamespace(message_id=4, resolved=None),
-    }
-    assert answers(on_discord("why?", pings=True, **unresolved))
-    assert not answers(on_discord("why?", **unresolved))
-    assert not answers(on_discord("why?", **replying(8, "what is blue?")))
-    assert not answers(on_telegram("why?", reply_to_message=THEIRS))
-
-
-def test_a_bare_mention_asks_about_what_it_replies_to() -> None:
-    for said in (
-        on_telegram(f"@{US}", reply_to_message=THEIRS),
-        on_telegram(f"@{US}", reply_to_message=THEIRS, quote={"text": "what is blue?", "position": 0}),
-        on_discord(f"<@{ME.id}>", **replying(8, "what is blue?")),
-    ):
-        assert said is not None
-        assert (answers(said), asked_text(said)) == (True, "what is blue?")
-    picture = [{"file_id": "a", "file_unique_id": "b", "width": 1, "height": 1}]
-    photo = {name: value for name, value in THEIRS.items() if name != "text"} | {"photo": picture}
-    said = on_telegram(f"@{US}", reply_to_message=photo)
-    assert said is not None
-    assert (asked_text(said), said.media) == ("", "photo")
-    file = SimpleNamespace(content_type="image/png")
-    said = on_discord(f"<@{ME.id}>", **replying(8, attachments=[file]))
-    assert said is not None
-    assert (asked_text(said), said.media) == ("", "image")
-
-
-def test_a_bare_mention_alone_or_of_our_own_answer_asks_nothing() -> None:
-    for said in (
-        on_telegram(f"@{US}"),
-        on_telegram(f"@{US}", reply_to_message=OURS),
-        on_discord(f"<@{ME.id}>"),
-        on_discord(f"<@{ME.id}>", **replying(ME.id, "an answer")),
-    ):
-        assert said is not None
-        assert (said.addressed, asked_text(said), said.media) == (Addressed.BY_MENTION, "", "")
-
-
-FORWARDS = [
-    ({"type": "user", "date": 1, "sender_user": {"id": 8, "is_bot": False, "first_name": "Bob"}}, "Bob"),
-    ({"type": "hidden_user", "date": 1, "sender_user_name": "Someone"}, "Someone"),
-    ({"type": "chat", "date": 1, "sender_chat": {"id": -7, "type": "supergroup", "title": "Friends"}}, "Friends"),
-    ({"type": "channel", "date": 1, "message_id": 3, "chat": {"id": -8, "type": "channel", "title": "News"}}, "News"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("origin", "name"), FORWARDS)
-def test_what_is_forwarded_is_a_question_in_private_and_never_a_command(origin: Any, name: str) -> None:
-    for text in ("The sky is green.", "/forget yes", "/8ball"):
-        said = on_telegram(text, private=True, forward_origin=origin)
-        assert said is not None
-        assert asked_text(said) == f"{name}:\n{text}"
-        assert commands.parse(said.text) is None
-
-
-def test_what_is_forwarded_into_a_group_is_said_to_nobody() -> None:
-    for text in (f"@{US} hello", "/ask why", "/new", f"/ask@{US} why"):
-        assert not answers(on_telegram(text, forward_origin=FORWARDS[0][0]))
-        said = on_telegram(text, forward_origin=FORWARDS[0][0])
-        assert said is None or commands.parse(said.text) is None
-    snapshot = SimpleNamespace(content=f"<@{ME.id}> /new", attachments=[])
-    assert not answers(on_discord("", message_snapshots=[snapshot]))
-
-
-def test_what_is_forwarded_on_discord_is_a_question_in_private() -> None:
-    snapshot = SimpleNamespace(content="/forget yes", attachments=[])
-    said = on_discord("", private=True, message_snapshots=[snapshot])
-    assert said is not None
-    assert (said.text, asked_text(said)) == ("", "/forget yes")
-
-
-@pytest.mark.parametrize("kind", ["sticker", "voice", "photo"])
-def test_what_has_no_words_is_noticed_in_private_and_left_alone_in_a_group(kind: str) -> None:
-    fields: dict[str, Any] = {
-        "sticker": {"file_id": "a", "file_unique_id": "b", "type": "regular", "width": 1, "height": 1,
-                    "is_animated": False, "is_video": False},
-        "voice": {"file_id": "a", "file_unique_id": "b", "duration": 1},
-        "photo": [{"file_id": "a", "file_unique_id": "b", "width": 1, "height": 1}],
-    }  # fmt: skip
-    said = on_telegram(private=True, **{kind: fields[kind]})
-    assert said is not None
-    assert said.media == kind
-    assert on_telegram(**{kind: fields[kind]}) is None
-    assert (on_telegram(reply_to_message=OURS, **{kind: fields[kind]}) is None) is (kind == "sticker")
-    sticker = cast(Any, SimpleNamespace(name="hi"))
-    assert on_discord("", private=True, stickers=[sticker]).media == "sticker"  # type: ignore[union-attr]
-    assert on_discord("", stickers=[sticker], **replying(ME.id)) is None
-
-
-def test_where_discord_hides_the_words_only_who_turns_to_us_is_told() -> None:
-    blind = Self(ME.id, ME.name, ME.roles, reads_all=False)
-    said = on_discord("", me=blind, **replying(ME.id, "an answer"))
-    assert said is not None
-    assert (said.addressed, said.media) == (Addressed.BY_REPLY, HIDDEN)
-    said = on_discord("", me=blind, role_mentions=[SimpleNamespace(id=ROLE)])
-    assert said is not None
-    assert (said.addressed, said.media) == (Addressed.BY_MENTION, HIDDEN)
-    said = on_discord(f"<@{ME.id}>", me=blind, **replying(8, ""))
-    assert said is not None
-    assert said.media == HIDDEN, "what somebody else said, which is asked about"
-    assert on_discord("", me=blind) is None
-    assert on_discord("", me=blind, **replying(8, "")) is None
-
-
-# ---- in whose name ----------------------------------------------------------------------------------------------
-
-ANONYMOUS = {
-    "from": {"id": 1087968824, "is_bot": True, "first_name": "Group", "username": "GroupAnonymousBot"}
-}
-CHANNEL: dict[str, Any] = {"id": -1009, "type": "channel", "title": "News"}
-CHANNEL_BOT = {"id": 136817688, "is_bot": True, "first_name": "Channel", "username": "Channel_Bot"}
-
-
-def test_who_speaks_in_a_chats_name_is_that_chat() -> None:
-    group: dict[str, Any] = {"id": GROUP, "type": "supergroup", "title": "Friends"}
-    named: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        (group, ANONYMOUS),
-        (CHANNEL, {"from": CHANNEL_BOT}),
-    ]
-    for sender, fields in named:
-        said = on_telegram(f"@{US} hello", sender_chat=sender, **fields)
-        assert said is not None
-        assert (said.user, said.anonymous) == (UserKey("telegram", sender["id"]), True)
-        assert said.conversation.user == sender["id"], "each chat has a history of its own"
-        assert answers(said)
-
-
-def test_posts_of_the_linked_channel_other_bots_and_inline_results_are_said_to_nobody() -> None:
-    service = {"id": 777000, "is_bot": False, "first_name": "Telegram"}
-    text = f"@{US} hello"
-    post = {"from": service, "sender_chat": CHANNEL, "is_automatic_forward": True}
-    assert on_telegram(text, forward_origin=FORWARDS[3][0], **post) is None
-    bot = {"id": 99, "is_bot": True, "first_name": "Other", "username": OTHERS}
-    for private in (False, True):
-        assert on_telegram(text, private=private, **{"from": bot}) is None
-    for said in (text, "/ask why", "/new"):
-        assert on_telegram(said, via_bot=bot) is None
-        assert on_telegram(said, via_bot=bot, reply_to_message=OURS) is None
-        chosen = on_telegram(said, via_bot=bot, private=True)
-        assert chosen is not None
-        assert (chosen.text, asked_text(chosen)) == ("", said), (
-            "its author chose it, and its words are a bot's"
-        )
-    webhook = SimpleNamespace(id=PERSON, bot=False, display_name="Hook")
-    assert on_discord(f"<@{ME.id}> hi", author=webhook, webhook_id=3) is None
-    assert on_discord(f"<@{ME.id}> hi", author=SimpleNamespace(id=3, bot=True, display_name="B")) is None
 
 
 def test_an_unknown_command_is_answered_in_private_and_a_path_is_a_question() -> None:

@@ -14,7 +14,15 @@ from glmbot.dialogue.access import Access
 from glmbot.messages import ChatKey, ChatKind, ConversationKey, Message, UserKey, Visibility
 from glmbot.store.base import Store
 from glmbot_discord.normalize import carried_over
-from platforms.discord_server import BETWEEN_ID, CHANNEL_ID, GROUP_DM_ID, DiscordServer
+from platforms.discord_server import (
+    BETWEEN_ID,
+    BOT,
+    BOT_ID,
+    CHANNEL_ID,
+    GROUP_DM_ID,
+    GUILD_ID,
+    DiscordServer,
+)
 
 ADMIN, MEMBER, NEWCOMER = 1, 7, 9
 ACCESS = Access(admins={UserKey("discord", ADMIN)}, users={UserKey("discord", MEMBER)})
@@ -196,7 +204,7 @@ async def test_a_question_deleted_after_a_restart_takes_its_answer_with_it(
             await answered(sqlite_store, 2, key)
     async with bot(discord, ScriptedEngine(), sqlite_store, settings=settings):
         if threads:
-            await discord.dispatch("THREAD_CREATE", discord.threads[asked])
+            # The thread rests, so nobody has told this run of it.
             await discord.delete(follow)
             await until_async(lambda: sqlite_store.last_turns(key, 9), lambda turns: len(turns) == 1)
             await until(lambda: len(discord.texts(asked)) == 1)
@@ -205,3 +213,109 @@ async def test_a_question_deleted_after_a_restart_takes_its_answer_with_it(
         place = asked if threads else CHANNEL_ID
         await until(lambda: len(discord.texts(place)) == (0 if threads else 1))
     assert len(discord.texts(other if threads else CHANNEL_ID)) == 1, "somebody else's stays"
+
+
+@pytest.mark.parametrize("threads", [False, True])
+async def test_a_question_that_waits_or_streams_again_after_a_restart_can_be_deleted(
+    discord: DiscordServer, sqlite_store: Store, threads: bool
+) -> None:
+    engine = ScriptedEngine("a long answer")
+    engine.goes_on.clear()
+    settings = {"threads": threads, "message_content": True}
+    place, key = CHANNEL_ID, IN_CHANNEL
+    async with bot(discord, engine, sqlite_store, settings=settings):
+        first = await discord.say(f"{MENTION} the first")
+        if threads:
+            place, key = first, ConversationKey("discord", CHANNEL_ID, USER, first)
+            await until(lambda: first in discord.threads)
+        second = await discord.say(f"{MENTION} the second", thread=first if threads else None)
+        await until_async(lambda: sqlite_store.unfinished("discord"), lambda left: len(left) == 2)
+        await until(lambda: discord.texts(place))
+    engine.prompts.clear()
+    async with bot(discord, engine, sqlite_store, settings=settings):
+        await until(lambda: engine.prompts)
+        await discord.delete(second)
+        await discord.delete(first)
+        await until_async(lambda: sqlite_store.unfinished("discord"), lambda left: not left)
+        await until(lambda: not discord.texts(place))
+        assert await sqlite_store.last_turns(key, 9) == []
+        assert len(engine.prompts) == 1
+
+
+async def test_a_question_that_is_deleted_before_it_is_assigned_is_not_answered(
+    discord: DiscordServer, sqlite_store: Store
+) -> None:
+    """As at the start, or while another process had it."""
+    engine = ScriptedEngine()
+    async with bot(discord, engine, sqlite_store) as adapter:
+        asked = discord._new_id()
+        gone = {"id": str(asked), "channel_id": str(CHANNEL_ID), "guild_id": str(GUILD_ID)}
+        await discord.dispatch("MESSAGE_DELETE", gone)
+        await until(lambda: asked in adapter._deleted)
+        await discord.say(f"{MENTION} never mind", id=asked)
+        await discord.say(f"{MENTION} this one")
+        await answered(sqlite_store, 1)
+        assert engine.prompts == ["Q:this one\nA:"]
+        assert len(discord.texts()) == 1
+
+
+async def test_the_buttons_of_an_answer_that_could_not_have_its_thread_work_where_it_stands(
+    discord: DiscordServer, sqlite_store: Store
+) -> None:
+    discord.no_threads_in.add(CHANNEL_ID)
+    engine = ScriptedEngine()
+    async with bot(discord, engine, sqlite_store, settings={"threads": True}):
+        asked = await discord.say(f"{MENTION} hello")
+        key = ConversationKey("discord", CHANNEL_ID, USER, asked)
+        await answered(sqlite_store, 1, key)
+        (answer,) = discord.messages[CHANNEL_ID]
+        engine.answer = "another answer"
+        await discord.press(answer, "retry")
+        await until(lambda: discord.texts() == ["another answer"])
+        await answered(sqlite_store, 1, key)
+        assert (await sqlite_store.last_turns(key, 1))[0].answer == "another answer"
+
+
+async def test_a_role_of_the_bots_is_a_mention_and_where_discord_hides_the_words_that_is_said(
+    discord: DiscordServer, sqlite_store: Store
+) -> None:
+    managed, given = 555000000000000001, 555000000000000002
+    everybody = {"name": "r", "color": 0, "hoist": False, "position": 1, "permissions": "0", "managed": False,
+                 "mentionable": True, "flags": 0}  # fmt: skip
+    member = {"user": BOT, "roles": [str(given)], "joined_at": "2026-01-01T00:00:00+00:00", "deaf": False,
+              "mute": False, "flags": 0, "guild_id": str(GUILD_ID)}  # fmt: skip
+    for reads_all in (True, False):
+        engine = ScriptedEngine()
+        async with bot(discord, engine, sqlite_store, settings={"message_content": reads_all}):
+            for role, more in ((managed, {"tags": {"bot_id": str(BOT_ID)}}), (given, {})):
+                created = {"guild_id": str(GUILD_ID), "role": everybody | more | {"id": str(role)}}
+                await discord.dispatch("GUILD_ROLE_CREATE", created)
+            await discord.dispatch("GUILD_MEMBER_UPDATE", member)
+            for role in (managed, given):
+                said = discord.spoken(discord._new_id(), CHANNEL_ID, USER, f"<@&{role}> hi", direct=False)
+                before = len(discord.texts())
+                await discord._tell("MESSAGE_CREATE", said | {"mention_roles": [str(role)]})
+                await until(lambda before=before: len(discord.texts()) > before)
+                await until_async(lambda: sqlite_store.unfinished("discord"), lambda left: not left)
+            assert all(prompt.endswith("Q:hi\nA:") for prompt in engine.prompts)
+            assert len(engine.prompts) == (2 if reads_all else 0)
+            if not reads_all:
+                assert "message_content" in discord.texts()[-1]
+
+
+async def test_a_reply_without_a_ping_is_answered_or_told_that_it_can_not_be_read(
+    discord: DiscordServer, sqlite_store: Store
+) -> None:
+    for reads_all in (True, False):
+        engine = ScriptedEngine()
+        async with bot(discord, engine, sqlite_store, settings={"message_content": reads_all}):
+            await discord.say(f"{MENTION} hello")
+            await until(discord.texts)
+            await until_async(lambda: sqlite_store.unfinished("discord"), lambda left: not left)
+            answer, before = max(discord.messages[CHANNEL_ID]), len(discord.texts())
+            await discord.say("and more?", reply_to=answer)
+            await until(lambda before=before: len(discord.texts()) > before)
+            await until_async(lambda: sqlite_store.unfinished("discord"), lambda left: not left)
+            assert (len(engine.prompts), "message_content" in discord.texts()[-1]) == (
+                (2, False) if reads_all else (1, True)
+            )

@@ -88,6 +88,7 @@ class DiscordServer:
                 web.get(f"{api}/users/{{user}}", self._user),
                 web.post(f"{api}/users/@me/channels", self._open_direct),
                 web.post(f"{api}/channels/{{channel}}/typing", self._typing),
+                web.get(f"{api}/channels/{{channel}}", self._get_channel),
                 web.patch(f"{api}/channels/{{channel}}", self._patch_channel),
                 web.post(f"{api}/channels/{{channel}}/messages/{{message}}/threads", self._post_thread),
                 web.get(f"{api}/oauth2/applications/@me", self._application),
@@ -459,6 +460,10 @@ class DiscordServer:
                 return refusal(400, 50083)
             self.archived.discard(channel)
         return self.answers_instead(method, channel, fields, bool(files)) if self.answers_instead else None
+
+    async def _get_channel(self, request: web.Request) -> web.Response:
+        thread = self.threads.get(int(request.match_info["channel"]))
+        return _json(thread) if thread is not None else refusal(404, 10003)
 
     async def _patch_channel(self, request: web.Request) -> web.Response:
         channel = int(request.match_info["channel"])

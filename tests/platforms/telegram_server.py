@@ -71,6 +71,8 @@ class TelegramServer:
     edits: dict[tuple[int, int], list[str]] = field(default_factory=lambda: defaultdict(list))
     files: dict[tuple[int, int], tuple[str, bytes]] = field(default_factory=dict)
     blocked_by: set[int] = field(default_factory=set)
+    # Of each chat that the bot can look into.
+    administrators: dict[int, set[int]] = field(default_factory=dict)
     # Groups that became supergroups, which have another id.
     migrated: dict[int, int] = field(default_factory=dict)
     commands: dict[str, list[dict[str, str]]] = field(default_factory=dict)
@@ -168,8 +170,19 @@ class TelegramServer:
         self.said[user if chat is None else chat, message_id] = message
         await self.tell({"edited_message": message})
 
-    async def press(self, message_id: int, command: str, *, user: int = 7, chat: int | None = None) -> str:
-        """A person presses a button under a message of the bot's. Returns the callback query's id."""
+    async def press(
+        self,
+        message_id: int,
+        command: str,
+        *,
+        user: int = 7,
+        chat: int | None = None,
+        inaccessible: bool = False,
+    ) -> str:
+        """A person presses a button under a message of the bot's. Returns the callback query's id.
+
+        inaccessible: of an old message Telegram tells no more than where it is.
+        """
         message = self.messages[user if chat is None else chat][message_id]
         (data,) = [
             button["callback_data"]
@@ -178,6 +191,8 @@ class TelegramServer:
             if button["callback_data"].startswith(command)
         ]
         query = f"query{self._next_update}"
+        if inaccessible:
+            message = {"message_id": message_id, "chat": message["chat"], "date": 0}
         await self.tell(
             {"callback_query": {"id": query, "from": _person(user, "en"), "message": message,
                                 "chat_instance": "1", "data": data}}
@@ -467,6 +482,19 @@ class TelegramServer:
     async def _get_my_commands(self, fields: dict[str, Any]) -> list[dict[str, str]]:
         scope = json.loads(fields.get("scope", '{"type": "default"}'))
         return self.scoped_commands.get((scope["type"], fields.get("language_code", "")), [])
+
+    async def _get_chat_member(self, fields: dict[str, Any]) -> dict[str, Any]:
+        chat, user = int(fields["chat_id"]), int(fields["user_id"])
+        if chat not in self.administrators:
+            raise _Refused(400, "Bad Request: chat not found")
+        rights = (
+            "can_be_edited", "is_anonymous", "can_manage_chat", "can_delete_messages", "can_manage_video_chats",
+            "can_restrict_members", "can_promote_members", "can_change_info", "can_invite_users",
+            "can_post_stories", "can_edit_stories", "can_delete_stories",
+        )  # fmt: skip
+        if user in self.administrators[chat]:
+            return {"status": "administrator", "user": _person(user, "en"), **dict.fromkeys(rights, True)}
+        return {"status": "member", "user": _person(user, "en")}
 
     async def _set_my_commands(self, fields: dict[str, Any]) -> bool:
         commands = json.loads(fields["commands"])
