@@ -54,18 +54,24 @@ async def _complete(request: Completion, answering: Answering, quotas: Quotas) -
     everything = "\n\n".join(text for _, text in request.turns)
     if not await _allows(moderation, Direction.QUESTION, everything, request):
         raise ContentRefused("the operator of this server does not allow what stands in these messages")
-    prompt = await answering.off_loop.run(
-        program_of(request),
-        characters + _MESSAGE_CHARACTERS * len(request.turns),
-        lambda: fit(
-            engine.chat_format,
-            system=system or settings.system_prompt,
-            turns=turns,
-            question=question,
-            budget=room,
-            turn_limit=len(turns),
-        ),
-    )
+    try:
+        prompt = await answering.off_loop.run(
+            program_of(request),
+            characters + _MESSAGE_CHARACTERS * len(request.turns),
+            lambda: fit(
+                engine.chat_format,
+                system=system or settings.system_prompt,
+                turns=turns,
+                question=question,
+                budget=room,
+                turn_limit=len(turns),
+            ),
+        )
+    except ValueError as error:
+        # Not even an empty question fits.
+        if not request.trim:
+            raise PromptTooLong(limit + 1, limit) from error
+        raise ValueError(f"{error}: max_length is {total}, prompt and answer together") from error
     if not request.trim and (prompt.dropped or prompt.question_cut):
         raise PromptTooLong(limit + 1, limit)
     sampling = replace(sampling, max_tokens=min(sampling.max_tokens, total - len(prompt.tokens)))

@@ -124,7 +124,9 @@ def _most_turns(
 def _cut_question(chat_format: ChatFormat, system: str, question: str, budget: int) -> list[int]:
     overhead = len(chat_format.encode_chat(system, (), ""))
     if overhead > budget:
-        raise ValueError(f"the system prompt takes {overhead} tokens, and the budget is {budget}")
+        raise ValueError(
+            f"the system prompt takes {overhead} tokens with its template, and {budget} are left for a prompt"
+        )
     tokens = chat_format.encode_text(question)
     room = min(len(tokens), budget - overhead)
     attempts = 0

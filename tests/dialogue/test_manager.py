@@ -329,6 +329,10 @@ async def test_stateless_requests_keep_no_history_and_refuse_what_does_not_fit(
     long = "word " * 4000
     with pytest.raises(PromptTooLong):
         await anext(dialogue.complete(replace(request, turns=[("user", long)])))
+    with pytest.raises(PromptTooLong):
+        await anext(dialogue.complete(replace(request, turns=[("system", "word " * 2400), ("user", "hi")])))
+    with pytest.raises(ValueError, match="max_length is 2, prompt and answer together"):
+        await anext(dialogue.complete(replace(request, trim=True, max_total_tokens=2)))
     turns = [("user", "word " * 1500), ("assistant", "fine"), ("user", "hi")]
     trimmed = [reply async for reply in dialogue.complete(replace(request, turns=turns, trim=True))]
     assert trimmed[-1].usage is not None
