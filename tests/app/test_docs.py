@@ -18,6 +18,8 @@ from conftest import REPOSITORY
 from glmbot.app import adapter_settings
 from glmbot.cli import app
 from glmbot.config import load_configuration
+from glmbot.dialogue.commands import listing
+from glmbot.messages import Role
 
 DOCS = REPOSITORY / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), REPOSITORY / "README.md", REPOSITORY / "README.zh.md"])
@@ -155,3 +157,11 @@ def test_every_command_on_a_page_is_one(page: Path) -> None:
         assert name in commands, name
         known = {option for each in commands[name].params for option in each.opts}
         assert set(options) <= known, (name, options)
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+def test_the_table_of_commands_is_what_the_bot_knows(page: str) -> None:
+    text = (REPOSITORY / page).read_text("utf-8")
+    table = next(part for part in text.split("\n\n") if "| `/start`" in part)
+    named = re.findall(r"/([a-z]+)", " ".join(row.split("|")[1] for row in table.splitlines()))
+    assert set(named) == {info.name for info in listing("en", Role.ADMIN)}
