@@ -20,6 +20,7 @@ from glmbot.cli import app
 from glmbot.config import load_configuration
 from glmbot.dialogue.commands import listing
 from glmbot.messages import Role
+from mkdocs_words import unwrapped
 
 DOCS = REPOSITORY / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), REPOSITORY / "README.md", REPOSITORY / "README.zh.md"])
@@ -47,6 +48,17 @@ def test_the_site_builds_in_both_languages(site: Path) -> None:
     assert "开始" in (site / "zh/index.html").read_text("utf-8")
     for picture in ("page", "dark", "phone", "operator", "terminal"):
         assert (site / "images" / f"{picture}.png").stat().st_size > 10_000
+
+
+def test_no_line_ends_between_two_chinese_characters(site: Path) -> None:
+    """Where a browser would show a space. The README is shown as it is by others."""
+    readme = (REPOSITORY / "README.zh.md").read_text("utf-8")
+    assert unwrapped(readme) == readme
+    broken = re.compile("[\u4e00-\u9fff，。、；：]\n *[\u4e00-\u9fff]")
+    for page in (site / "zh").rglob("index.html"):
+        article = page.read_text("utf-8").partition("<article")[2].partition("</article>")[0]
+        shown = re.sub("<pre.*?</pre>", "", article, flags=re.DOTALL)
+        assert broken.findall(shown) == [], page
 
 
 SEARCHED = {
