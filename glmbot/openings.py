@@ -47,7 +47,7 @@ def slash_command(text: str) -> SlashCommand | None:
     said = _ARGUMENT.fullmatch(rest)
     if said is None:
         more, _, argument = rest.partition(" ")
-        return SlashCommand(_plain(name + more)[:_LONGEST_NAME], argument.strip(), match["to"] or "")
+        return SlashCommand(_plain(f"{name}{more}"[:_LONGEST_NAME]), argument.strip(), match["to"] or "")
     return SlashCommand(_plain(name), (said["argument"] or "").strip(), match["to"] or "")
 
 
@@ -59,8 +59,12 @@ def has_prefix(text: str) -> bool:
 def without(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """The text without what stands at those (start, end) indices, and without the gaps that it leaves.
 
-    At the beginning of a line the comma or colon after a name goes with it.
+    At the beginning of a line the comma or colon after a name goes with it. Where nothing is taken out, the text
+    stays as it is.
     """
+    spans = list(spans)
+    if not spans:
+        return text
     for start, end in sorted(spans, reverse=True):
         before, after = text[:start].rstrip(" \t"), text[end:]
         if not before or before.endswith("\n"):
