@@ -241,8 +241,8 @@ def _place_of_interaction(interaction: discord.Interaction[Any]) -> _Place:
 def _addressed(
     received: discord.Message, said: str, about: discord.Message | None, mentions: Sequence[_Span], me: Self
 ) -> Addressed | None:
-    """None: a command for another bot. A command's argument may mention us ("/ban @us"), and so may what follows
-    another bot's prefix: that is not said to us."""
+    """None: said to another bot, by a command or by its name in front. A command's argument may mention us
+    ("/ban @us"), and so may what follows another bot's prefix: that is not said to us."""
     if (command := slash_command(said)) is not None:
         ours = not command.to or command.to.lower() == me.name.lower()
         return Addressed.BY_COMMAND if ours else None
@@ -250,6 +250,9 @@ def _addressed(
         return Addressed.NOT
     if mentions:
         return Addressed.BY_MENTION
+    others = [user.id for user in received.mentions if user.bot and user.id != me.id]
+    if any(said.startswith((f"<@{bot}>", f"<@!{bot}>")) for bot in others):
+        return None
     in_own_thread = isinstance(received.channel, discord.Thread) and received.channel.owner_id == me.id
     return Addressed.BY_REPLY if in_own_thread or _replies_to(received, said, about, me) else Addressed.NOT
 

@@ -90,7 +90,9 @@ def said_on_discord(text: str, **fields: Any) -> Mock:
         "reference": None,
         "channel": SimpleNamespace(id=700),
         "guild": object(),
-        "mentions": [SimpleNamespace(id=ME.id)] if pings or (pings is None and f"<@{ME.id}>" in text) else [],
+        "mentions": [SimpleNamespace(id=ME.id, bot=True)]
+        if pings or (pings is None and f"<@{ME.id}>" in text)
+        else [],
         "role_mentions": [],
         "attachments": [],
         "stickers": [],

@@ -7,6 +7,7 @@ group's mode says of that.
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -102,6 +103,19 @@ def test_a_groups_mode_and_what_is_said_there_decide_together(
 def test_another_bots_command_is_no_reply_to_us(text: str) -> None:
     assert not answers(on_telegram(text, reply_to_message=OURS))
     assert not answers(on_discord(text, **replying(ME.id)))
+
+
+def test_what_begins_with_another_bots_name_is_said_to_that_one_in_any_mode() -> None:
+    other = SimpleNamespace(id=77, bot=True)
+    for text, answered in (
+        ("<@77> hello", SILENT),
+        (f"<@77> ask <@{ME.id}>", ANSWERED),
+        ("what is <@77>?", ANSWERED),
+    ):
+        mentions = [other, SimpleNamespace(id=ME.id, bot=True)] if str(ME.id) in text else [other]
+        assert answers(on_discord(text, mentions=mentions), "all") is answered
+    person = SimpleNamespace(id=77, bot=False)
+    assert answers(on_discord("<@77> hello", mentions=[person]), "all")
 
 
 ANY_TEXT = st.one_of(
