@@ -7,6 +7,7 @@ from math import isfinite
 
 from aiohttp import web
 
+from glmbot.delivery.split import utf16_length
 from glmbot.messages import ConversationKey, Dialogue, Role, UserKey
 from glmbot_web.delivery import Streams, TooManyStreams
 from glmbot_web.events import Listeners
@@ -48,6 +49,7 @@ class PageApi:
             web.post("/api/logout", self._log_out),
             web.get("/api/conversations", self._conversations),
             web.get("/api/conversations/{id:[0-9]{1,16}}", self._history),
+            web.get("/api/conversations/{id:[0-9]{1,16}}/outline", self._outline),
             web.post("/api/branch", self._choose),
             web.post("/api/messages", self._take_message),
             web.get("/api/streams/{name}", self._events),
@@ -109,10 +111,22 @@ class PageApi:
         new = [{"id": chat, "title": title, "at": time.time()} for chat, title in begun.items()]
         return web.json_response([*new, *kept])
 
+    async def _outline(self, request: web.Request) -> web.Response:
+        """What is there, without a word of it: whether a page shows it all costs little to know."""
+        conversation = await self._conversation(request)
+        turns = [
+            {
+                "ref": turn.ref,
+                "number": turn.number,
+                "branches": list(turn.branches),
+                "length": utf16_length(turn.answer),
+            }
+            for turn in await self._dialogue.history(conversation)
+        ]
+        return web.json_response({"turns": turns, "running": self._running(conversation)})
+
     async def _history(self, request: web.Request) -> web.Response:
-        session = await self._persons.of(request)
-        conversation = ConversationKey(PLATFORM, int(request.match_info["id"]), session)
-        user = UserKey(PLATFORM, session)
+        conversation = await self._conversation(request)
         kept = await self._dialogue.history(conversation)
         turns = await self._listeners.renderer.off_loop(
             lambda: [
@@ -128,11 +142,18 @@ class PageApi:
             ],
             sum(len(turn.answer) for turn in kept),
         )
-        running = [
+        return web.json_response({"turns": turns, "running": self._running(conversation)})
+
+    async def _conversation(self, request: web.Request) -> ConversationKey:
+        """That of this browser's person. Raises 403."""
+        return ConversationKey(PLATFORM, int(request.match_info["id"]), await self._persons.of(request))
+
+    def _running(self, conversation: ConversationKey) -> list[dict[str, str]]:
+        user = UserKey(PLATFORM, conversation.user)
+        return [
             {"ref": message.ref or message.replies_to, "question": message.text, "stream": message.update_id}
             for message in self._streams.running_of(user, conversation)
         ]
-        return web.json_response({"turns": turns, "running": running})
 
     async def _choose(self, request: web.Request) -> web.Response:
         session = await self._persons.of(request)

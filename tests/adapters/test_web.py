@@ -151,7 +151,16 @@ async def test_conversations_and_their_histories_are_for_their_own_browser(site:
         assert [(entry["id"], entry["title"]) for entry in listed] == [(6, "two"), (5, "one")]
         kept = await (await session.get(f"{site.url}/api/conversations/5")).json()
         assert [(turn["ref"], turn["question"]) for turn in kept["turns"]] == [("question-one", "one")]
+        outline = await (await session.get(f"{site.url}/api/conversations/5/outline")).json()
         (number,) = kept["turns"][0]["branches"]
+        assert outline["turns"] == [
+            {
+                "ref": "question-one",
+                "number": number,
+                "branches": [number],
+                "length": len(kept["turns"][0]["text"]),
+            }
+        ]
         choice = {"conversation": 5, "turn": number}
         assert (await session.post(f"{site.url}/api/branch", json=choice)).status == 200
         later = f"{site.url}/api/conversations?before={listed[0]['at']}&id=6"
@@ -162,6 +171,7 @@ async def test_conversations_and_their_histories_are_for_their_own_browser(site:
         await other.get(site.url)
         assert await (await other.get(f"{site.url}/api/conversations")).json() == []
         assert (await (await other.get(f"{site.url}/api/conversations/5")).json())["turns"] == []
+        assert (await (await other.get(f"{site.url}/api/conversations/5/outline")).json())["turns"] == []
         assert await (await other.get(later)).json() == []
         assert (await other.post(f"{site.url}/api/branch", json=choice)).status == 409
 

@@ -59,7 +59,7 @@ BODIES: list[tuple[str, Any]] = [
 ]  # fmt: skip
 PATHS = [
     "/", "/admin", "/healthz", "/readyz", "/metrics", "/static/app.js", "/static/../config.toml", "/static/%2e%2e/x", "/api/hello", "/api/hello?language=%00",
-    "/api/conversations", "/api/conversations?before=nan&id=1", "/api/conversations?before=1e9&id=-1", "/api/conversations/1", "/api/conversations/9999999999999999", "/api/conversations/99999999999999999999999", "/api/streams/x",
+    "/api/conversations", "/api/conversations?before=nan&id=1", "/api/conversations?before=1e9&id=-1", "/api/conversations/1", "/api/conversations/1/outline", "/api/conversations/9999999999999999", "/api/conversations/99999999999999999999999", "/api/streams/x",
     "/api/streams/%00", "/v1/models", "/v1/models/x", "/api/admin/overview", "/api/admin/events", "/nothing", "//", "/%ff",
 ]  # fmt: skip
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "BREW"]

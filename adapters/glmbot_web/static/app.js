@@ -1,12 +1,12 @@
 // The chat page. What it shows comes from the server, which keeps the histories and goes on answering while nobody looks.
 
 import { $, ask, button, copy, download, element, patiently, say, setUp } from "/static/words.js";
-import { grown, show } from "/static/blocks.js";
+import { frame, grown, show } from "/static/blocks.js";
 import { switcher } from "/static/branches.js";
 import { showChats } from "/static/chats.js";
 import { editForm } from "/static/editing.js";
 import { composing, sends, touch } from "/static/keys.js";
-import { drop, forget as forgetTurns, forgetAll, remember, remembered, unknown } from "/static/kept.js";
+import { drop, ended, forget as forgetTurns, forgetAll, remember, remembered, unanswered, unknown } from "/static/kept.js";
 
 const log = $("log"), question = $("question");
 const ENDED = new Set(["final", "stopped", "failed", "unsent"]);
@@ -114,20 +114,6 @@ async function go(id) {
   if (!touch.matches) question.focus();
 }
 
-// How an answer of the history ended, as this browser saw it; another version of it may have ended otherwise.
-function ended(entry, turn) {
-  if (!entry || !["stopped", "final"].includes(entry.state)) return {};
-  if (entry.length !== undefined && entry.length !== turn.text.length) return {};
-  return { state: entry.state, notice: entry.notice, actions: entry.actions };
-}
-
-// A question that the history does not have.
-function unanswered(entry) {
-  const turn = { ...entry, blocks: [], text: "", actions: [] };
-  if (entry.state === "unsent") return turn;
-  return { ...turn, state: "failed", notice: entry.state === "failed" && entry.notice ? entry.notice : say("unanswered") };
-}
-
 function lost(error) {
   $("status").textContent = `${say("lost")} ${error.message}`;
   if (!turns.length) log.replaceChildren(element("p", "notice", say("lost")));
@@ -147,16 +133,7 @@ function draw() {
 }
 
 function drawTurn(turn) {
-  const article = element("article", "turn");
-  article.id = `turn-${turn.ref}`;
-  const asked = element("div", "question", turn.question);
-  asked.setAttribute("aria-label", say("you"));
-  asked.setAttribute("role", "group");
-  asked.dir = "auto";
-  const answer = element("div", "answer");
-  answer.setAttribute("role", "group");
-  answer.setAttribute("aria-label", say("bot"));
-  article.append(asked, element("div", "tools asked"), answer, element("p", "notice"), element("div", "tools answered"));
+  const article = frame(turn);
   fill(article, turn);
   return article;
 }
@@ -251,7 +228,7 @@ async function choose(turn, number) {
 
 // After an answer that took the place of another one: which versions there are now.
 async function count(mine) {
-  const kept = await ask(`/api/conversations/${mine}`).catch(() => null);
+  const kept = await ask(`/api/conversations/${mine}/outline`).catch(() => null);
   if (kept === null || conversation !== mine || running()) return;
   for (const { ref, number, branches } of kept.turns) {
     const turn = turns.find((each) => each.ref === ref), article = turn && $(`turn-${ref}`);
@@ -341,11 +318,13 @@ async function look(where) {
   const mine = conversation;
   if (running() || document.querySelector(".edit") || ![mine, undefined].includes(where)) return;
   if (!turns.length && where === undefined) return;
-  const kept = await ask(`/api/conversations/${mine}`).catch(() => null);
-  if (kept === null || conversation !== mine || running()) return;
-  const words = (turn) => `${turn.ref} ${turn.text ?? ""}`;
-  const shown = new Set(turns.map(words)), there = [...kept.turns, ...kept.running];
-  if (there.some((turn) => !shown.has(words(turn))) || turns.some((turn) => turn.number && !kept.turns.some((each) => each.ref === turn.ref))) await go(mine);
+  const there = await ask(`/api/conversations/${mine}/outline`).catch(() => null);
+  if (there === null || conversation !== mine || running()) return;
+  const shown = new Map(turns.map((turn) => [turn.ref, turn.text?.length ?? 0]));
+  const kept = new Set(there.turns.map((turn) => turn.ref));
+  const differs = there.turns.some((turn) => shown.get(turn.ref) !== turn.length) || there.running.length
+    || turns.some((turn) => turn.number && !kept.has(turn.ref));
+  if (differs) await go(mine);
 }
 
 const toEnd = () => { log.scrollTop = log.scrollHeight; };

@@ -1,5 +1,7 @@
 // An answer's blocks in the page, changed only where they changed: what somebody has selected stays selected.
 
+import { element, say } from "/static/words.js";
+
 export function show(answer, blocks, decorate) {
   blocks.forEach((html, index) => {
     let block = answer.children[index];
@@ -42,4 +44,17 @@ export function grown(turn, snapshot) {
   if (!snapshot.blocks) return snapshot;
   const { from = 0, at = 0, blocks, text, ...rest } = snapshot;
   return { ...rest, blocks: [...(turn.blocks ?? []).slice(0, from), ...blocks], text: (turn.text ?? "").slice(0, at) + text };
+}
+
+// A turn's place in the page, where everything in it has yet to be filled in.
+export function frame(turn) {
+  const article = element("article", "turn"), asked = element("div", "question", turn.question), answer = element("div", "answer");
+  article.id = `turn-${turn.ref}`;
+  for (const [part, name] of [[asked, "you"], [answer, "bot"]]) {
+    part.setAttribute("role", "group");
+    part.setAttribute("aria-label", say(name));
+  }
+  asked.dir = "auto";
+  article.append(asked, element("div", "tools asked"), answer, element("p", "notice"), element("div", "tools answered"));
+  return article;
 }

@@ -1,6 +1,8 @@
 // What this browser remembers of its questions beside the server's history: those that were not sent or not answered,
 // and how an answer ended where there is more to say than that it did.
 
+import { say } from "/static/words.js";
+
 const KEY = "questions", MOST = 200;
 const read = () => { try { return JSON.parse(localStorage.getItem(KEY)) ?? []; } catch { return []; } };
 const write = (entries) => { try { localStorage.setItem(KEY, JSON.stringify(entries.slice(-MOST))); } catch { /* private window, or full */ } };
@@ -29,3 +31,17 @@ export function drop(conversation, ref) {
 
 export const forget = (conversation) => write(read().filter((entry) => entry.conversation !== conversation));
 export const forgetAll = () => write([]);
+
+// How an answer of the history ended, as this browser saw it; another version of it may have ended otherwise.
+export function ended(entry, turn) {
+  if (!entry || !["stopped", "final"].includes(entry.state)) return {};
+  if (entry.length !== undefined && entry.length !== turn.text.length) return {};
+  return { state: entry.state, notice: entry.notice, actions: entry.actions };
+}
+
+// A question that the history does not have.
+export function unanswered(entry) {
+  const turn = { ...entry, blocks: [], text: "", actions: [] };
+  if (entry.state === "unsent") return turn;
+  return { ...turn, state: "failed", notice: entry.state === "failed" && entry.notice ? entry.notice : say("unanswered") };
+}
