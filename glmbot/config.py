@@ -107,11 +107,14 @@ class ModelSection(_Section):
         ge=0,
         le=2**26,
         description="Size of the KV cache in tokens, for all conversations together."
-        " 0: 16384, or as many as memory has room for.",
+        " 0: 16384, or fewer where memory has no room for them.",
     )
     max_batch: int = Field(default=16, ge=1, le=1024, description="Answers generated at the same time.")
     queue_limit: int = Field(
-        default=64, ge=0, le=100_000, description="Requests that may wait; one more is told when to return."
+        default=64,
+        ge=0,
+        le=100_000,
+        description="Requests that may wait; the next one is told when to come back.",
     )
     prefill_tokens: int = Field(
         default=0,
@@ -126,7 +129,7 @@ class ModelSection(_Section):
 
 class RemoteSection(_Section):
     """The model on other machines: OpenAI-compatible servers (vLLM, SGLang, llama.cpp's, hosted services).
-    Nothing is loaded here then; of [model] context_length, max_answer_tokens and queue_limit count."""
+    Then no model is loaded here, and of [model] only context_length, max_answer_tokens and queue_limit count."""
 
     servers: list[Annotated[str, AfterValidator(_check_server)]] = Field(
         default=[],
@@ -147,7 +150,8 @@ class RemoteSection(_Section):
         default="", description="The model's name there. Empty: the first that the server lists."
     )
     api_key: SecretStr | None = Field(
-        default=None, description="Better in the environment (GLMBOT_REMOTE__API_KEY), or in api_key_file."
+        default=None,
+        description="The servers' key; better in the environment (GLMBOT_REMOTE__API_KEY), or in api_key_file.",
     )
     api_key_file: Path | None = Field(default=None, description="A file with the key alone in it.")
     parallel: int = Field(
@@ -155,14 +159,16 @@ class RemoteSection(_Section):
     )
     connect_s: float = Field(default=5.0, gt=0, le=3600, description="Seconds that connecting may take.")
     first_token_s: float = Field(
-        default=90.0, gt=0, le=86400, description="Seconds until the first word of an answer."
+        default=90.0, gt=0, le=86400, description="Seconds that the first word of an answer may take."
     )
-    next_token_s: float = Field(default=30.0, gt=0, le=86400, description="Seconds without another word.")
+    next_token_s: float = Field(
+        default=30.0, gt=0, le=86400, description="Seconds that each next word may take."
+    )
     patience_s: float = Field(
         default=60.0,
         ge=0,
         le=86400,
-        description="Seconds without any working server, after which an answer fails.",
+        description="Seconds that an answer waits for a working server before it fails.",
     )
 
 
@@ -184,7 +190,7 @@ class DialogueSection(_Section):
 
     system_prompt: str = Field(default="", description="Told to the model before every conversation.")
     turn_limit: int = Field(
-        default=20, ge=0, le=10_000, description="Past turns that the model is shown at most."
+        default=20, ge=0, le=10_000, description="Past turns that the model is shown, at most."
     )
     language: Literal["auto", "en", "zh"] = Field(
         default="auto", description="Language of the bot's own words; auto follows each user's app."
@@ -196,8 +202,8 @@ class DialogueSection(_Section):
         default=16,
         ge=1,
         le=1000,
-        description="Questions from one network address or token in progress, of programs as of visitors of the"
-        " page; at most half of [model] queue_limit.",
+        description="Questions that one network address or token may have in progress, of programs and of visitors"
+        " of the page; at most half of [model] queue_limit.",
     )
     deadline_s: float = Field(
         default=300.0, gt=0, le=86400, description="Seconds after which an answer is ended."
@@ -220,15 +226,16 @@ _UserId = Annotated[str, AfterValidator(_check_user)]
 
 
 class AccessSection(_Section):
-    """Who may talk to the bot. Nobody on Telegram and Discord until someone is named here."""
+    """Who may talk to the bot. On Telegram and Discord nobody may, until somebody is named here or paired."""
 
     admins: list[_UserId] = Field(default=[], description='Like ["telegram:123456789", "discord:987654321"].')
     users: list[_UserId] = Field(default=[], description="People who may talk to the bot.")
     chats: list[_UserId] = Field(
-        default=[], description='Groups or channels whose every member may: ["telegram:-1001234567890"].'
+        default=[],
+        description='Groups or channels whose members may all talk to the bot: ["telegram:-1001234567890"].',
     )
     open_platforms: list[str] = Field(
-        default=[], description='Platforms open to the whole world: ["discord"].'
+        default=[], description='Platforms that are open to everybody: ["discord"].'
     )
 
 
@@ -239,30 +246,30 @@ class LimitsSection(_Section):
         default=0,
         ge=0,
         le=_MOST_QUESTIONS,
-        description="Questions of one person or program in an hour; 0: any.",
+        description="Questions of one person or program in an hour; 0: no limit.",
     )
     chat_per_hour: int = Field(
-        default=0, ge=0, le=_MOST_QUESTIONS, description="Questions in one group in an hour; 0: any."
+        default=0, ge=0, le=_MOST_QUESTIONS, description="Questions in one group in an hour; 0: no limit."
     )
     total_per_hour: int = Field(
         default=0,
         ge=0,
         le=_MOST_QUESTIONS,
-        description="Questions of all together in an hour, programs included; 0: any. Administrators may ask on.",
+        description="Questions of all together in an hour, programs included; 0: no limit. Administrators may"
+        " always ask.",
     )
     source_per_hour: int = Field(
         default=0,
         ge=0,
         le=_MOST_QUESTIONS,
-        description="Questions from one network address or token in an hour, of programs as of visitors of the"
+        description="Questions from one network address or token in an hour, of programs and of visitors of the"
         " page; 0: half of total_per_hour.",
     )
     strangers_per_hour: int = Field(
         default=60,
         ge=0,
         le=_MOST_QUESTIONS,
-        description="Visitors of the page from one network address who ask for the first time within an hour;"
-        " 0: any.",
+        description="New visitors of the page from one network address in an hour; 0: no limit.",
     )
 
 
@@ -270,7 +277,8 @@ class ModerationSection(_Section):
     """What may not be asked or said. Local models can say harmful things."""
 
     words_file: Path | None = Field(
-        default=None, description="A text file, one word or phrase a line, refused in questions and answers."
+        default=None,
+        description="A text file with a word or phrase on each line; they are refused in questions and answers.",
     )
     command: list[str] = Field(
         default=[],
@@ -296,13 +304,13 @@ class StoreSection(_Section):
     prefix: str = Field(default="glmbot", description="First part of every Redis key.")
     journal_path: Path = Field(
         default=Path(".glmbot/journal.sqlite3"),
-        description="What happens while Redis is away; a file for each process.",
+        description="Where a process keeps what comes while Redis is away; each process needs a file of its own.",
     )
     journal_limit: int = Field(
         default=10_000,
         ge=0,
         le=10_000_000,
-        description="Steps kept there; one more message is then not accepted.",
+        description="Steps kept there at most; beyond them no message is accepted.",
     )
     claim_s: float = Field(
         default=20.0,
@@ -324,21 +332,23 @@ class StoreSection(_Section):
 
 
 class LogSection(_Section):
-    """What the operator sees."""
+    """The log."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="DEBUG to ERROR.")
-    format: Literal["text", "json"] = Field(default="text", description="json: one object a line.")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Lines below this level are left out."
+    )
+    format: Literal["text", "json"] = Field(default="text", description="json writes one object a line.")
 
 
 class TracingSection(_Section):
-    """Where the way of single messages is reported to (OpenTelemetry). No text of anybody's is."""
+    """Traces of single messages (OpenTelemetry). They hold no text of anybody."""
 
     endpoint: Annotated[str, AfterValidator(_check_endpoint)] = Field(
         default="",
-        description="An OTLP/HTTP collector, such as http://127.0.0.1:4318/v1/traces. Empty: none. Headers that it"
-        " wants stand in the environment (OTEL_EXPORTER_OTLP_HEADERS).",
+        description="An OTLP/HTTP collector, such as http://127.0.0.1:4318/v1/traces. Empty: no traces."
+        " Headers that it needs stand in the environment (OTEL_EXPORTER_OTLP_HEADERS).",
     )
-    share: float = Field(default=1.0, ge=0, le=1, description="How many of all messages.")
+    share: float = Field(default=1.0, ge=0, le=1, description="Share of messages that are traced.")
 
 
 CORE_SECTIONS: dict[str, type[BaseModel]] = {

@@ -40,13 +40,14 @@ class TokenSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     token: SecretStr | None = Field(
-        default=None, description="Better in the environment (GLMBOT_SECTION__TOKEN), or in token_file."
+        default=None,
+        description="The bot's token; better in the environment (GLMBOT_SECTION__TOKEN), or in token_file.",
     )
     token_file: Path | None = Field(default=None, description="A file with the token alone in it.")
     proxy: Annotated[SecretStr | None, AfterValidator(_check_proxy)] = Field(
         default=None,
-        description="An HTTP proxy on the way to the platform, such as http://127.0.0.1:7890. None: that of"
-        " HTTPS_PROXY in the environment, if any.",
+        description="An HTTP proxy on the way to the platform, such as http://127.0.0.1:7890. Without one,"
+        " HTTPS_PROXY in the environment counts.",
     )
 
     def proxy_for(self, url: str) -> str | None:

@@ -67,7 +67,7 @@ class TelegramSettings(TokenSettings):
 
     api_base_url: str = Field(
         default="https://api.telegram.org",
-        description="Or your own Bot API server, such as http://127.0.0.1:8081.",
+        description="Address of the Bot API; your own server's may be http://127.0.0.1:8081.",
     )
     edit_interval_s: float = Field(
         default=1.0, gt=0, le=3600, description="Seconds between edits in a private chat."
@@ -84,12 +84,13 @@ class TelegramSettings(TokenSettings):
         description="Public https:// address of this bot; Telegram then posts updates instead of being polled.",
     )
     webhook_host: str = Field(
-        default="127.0.0.1", description="Where your HTTPS proxy reaches the webhook on this machine."
+        default="127.0.0.1", description="Address on this machine where your HTTPS proxy reaches the webhook."
     )
     webhook_port: int = Field(default=8443, ge=0, le=65535, description="Its port; 0 takes any free one.")
     webhook_secret: SecretStr | None = Field(
         default=None,
-        description="Sent by Telegram with each update; made anew at each start unless set. Letters, digits, _ -.",
+        description="Telegram sends it with each update. Made anew at each start unless set. Letters, digits, _"
+        " and -.",
     )
 
 

@@ -22,7 +22,8 @@ class WebSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     host: str = Field(
-        default="127.0.0.1", description="127.0.0.1 is this machine alone; others need a token."
+        default="127.0.0.1",
+        description="127.0.0.1 can be reached from this machine alone; others need a token.",
     )
     port: int = Field(default=8080, ge=0, le=65535, description="0 takes any free port.")
     token: SecretStr | None = Field(
@@ -30,8 +31,8 @@ class WebSettings(BaseModel):
     )
     admin_token: SecretStr | None = Field(
         default=None,
-        description="For administrators: who logs in with it has the operator's page too. Another one than token;"
-        " better in GLMBOT_WEB__ADMIN_TOKEN.",
+        description="For administrators: whoever logs in with it has the operator's page too. It must differ from"
+        " token; better in GLMBOT_WEB__ADMIN_TOKEN.",
     )
     admin: bool = Field(
         default=False,
@@ -51,7 +52,10 @@ class WebSettings(BaseModel):
         description='Sites whose pages may call /v1 and POST / from a browser (CORS), like ["https://chat.example.org"].',
     )
     max_connections: int = Field(
-        default=1000, ge=4, le=100_000, description="Open at the same time; idle ones make room for new ones."
+        default=1000,
+        ge=4,
+        le=100_000,
+        description="Connections open at the same time; idle ones make room for new ones.",
     )
 
     def advice(self) -> Sequence[tuple[bool, str]]:
