@@ -132,7 +132,8 @@ def from_message(
     media = media or quoted_media
     if not (said or quoted or media):
         return None
-    if threads and not place.thread and not place.private and media != HIDDEN:
+    # Where nothing was asked there is nothing to go on with in a thread.
+    if threads and not place.thread and not place.private and (text or quoted):
         place = replace(place, thread=received.id)
     return Message(
         # An edit is an update of its own, and the time makes each edit another.

@@ -133,7 +133,7 @@ class Answering:
         with span("history", parent=ticket.span):
             task = await self._task(message, wish)
         if task is None:
-            yield notice(language, f"{wish}.nothing")
+            yield notice(language, "button.gone" if message.in_place else f"{wish}.nothing")
             return
         if self.moderation.has_word(system):
             # It was allowed when it was set, and the list has grown since.

@@ -190,6 +190,24 @@ async def test_a_button_of_an_earlier_release_says_no_topic_and_its_message_does
         await silence(telegram, sqlite_store)
 
 
+async def test_a_button_whose_answer_is_not_kept_any_more_says_so_beside_it(
+    telegram: TelegramServer, sqlite_store: Store
+) -> None:
+    async with bot(telegram, ScriptedEngine(), sqlite_store):
+        asked = await say(telegram, "@glm_test_bot hello")
+        await silence(telegram, sqlite_store)
+        key = ConversationKey("telegram", GROUP, USER)
+        turn = await sqlite_store.turn_of(key, str(asked))
+        assert turn is not None
+        await sqlite_store.remove_turn(key, turn.id)
+        (answer,) = telegram.messages[GROUP]
+        await telegram.press(answer, "retry", chat=GROUP, inaccessible=True)
+        await until(lambda: len(telegram.texts(GROUP)) == 2)
+        await silence(telegram, sqlite_store)
+        assert telegram.texts(GROUP) == ["ok", "That answer can't be found any more."]
+        assert telegram.messages[GROUP][max(telegram.messages[GROUP])]["replies_to"] == answer
+
+
 # ---- what is said to a mention that asks nothing ----------------------------------------------------------------
 
 

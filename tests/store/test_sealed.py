@@ -24,7 +24,9 @@ SECRET = "a word that nobody else may read"
 
 
 def asked(number: int) -> Message:
-    return Message(str(number), HOME, ANN, f"{SECRET} {number}", user_name=SECRET, quoted=SECRET)
+    return Message(
+        str(number), HOME, ANN, f"{SECRET} {number}", user_name=SECRET, quoted=SECRET, quoted_from=SECRET
+    )
 
 
 async def talk(store: Store) -> None:

@@ -63,7 +63,7 @@ async def test_what_is_unfinished_comes_back_whole_and_in_order(store: Store) ->
     first = Message(
         "9", GROUP, BOB, "héllo 你好 🙂 \u200f", ChatKind.GROUP, "Bob", "zh-hans", Role.ADMIN, {"chat": "-5"},
         ref="17", edits=True, replies_to="16", quoted="so", in_place=True, addressed=Addressed.BY_REPLY,
-        media="photo",
+        media="photo", quoted_from="Anna", anonymous=True,
     )  # fmt: skip
     await store.accept(first, 1.0)
     for number in range(8, 2, -1):
