@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from glmbot.store.sealed import new_key
 from platforms.discord_server import TOKEN as DISCORD_TOKEN
 from platforms.openai_server import KEY
 from platforms.telegram_server import TOKEN, TelegramServer
+from program import glmbot, running
 from secret_scan import SEEN, Seen
 
 SECRETS = {
@@ -69,24 +69,19 @@ async def test_a_bot_with_every_secret_there_is_tells_none(tmp_path: Path, tiny_
         config.write_text(text)
         said.append(await asyncio.to_thread(told, command, config))
     config.write_text(base.partition("[discord]")[0] + "[web]" + base.partition("[web]")[2] + on_server)
-    bot = await asyncio.create_subprocess_exec(
-        *program("run", config),
-        env=environment(discord=False),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hello"}]}).encode()
-    pages = [
-        await asyncio.to_thread(asked, port, path, sent)
-        for path, sent in (
-            ("/readyz", None),
-            ("/v1/chat/completions", body),
-            ("/metrics", None),
-            ("/api/admin/overview", None),
-        )
-    ]
-    bot.send_signal(signal.SIGTERM)
-    said.append((await asyncio.wait_for(bot.communicate(), 60))[0].decode())
+    with running(*command_line("run", config), cwd=tmp_path, **secrets(discord=False)) as bot:
+        pages = [
+            await asyncio.to_thread(asked, port, path, sent)
+            for path, sent in (
+                ("/readyz", None),
+                ("/v1/chat/completions", body),
+                ("/metrics", None),
+                ("/api/admin/overview", None),
+            )
+        ]
+        bot.terminate()
+        said.append("".join(await asyncio.to_thread(bot.communicate)))
     await telegram.stop()
     everything = [*said, *pages]
     for secret in (*SECRETS.values(), PASSWORD):
@@ -97,27 +92,17 @@ async def test_a_bot_with_every_secret_there_is_tells_none(tmp_path: Path, tiny_
     assert '"errors"' in pages[3]
 
 
-def environment(*, discord: bool = True) -> dict[str, str]:
-    left_out = () if discord else ("GLMBOT_DISCORD__TOKEN",)
-    return {**os.environ, **{name: value for name, value in SECRETS.items() if name not in left_out}}
+def secrets(*, discord: bool = True) -> dict[str, str]:
+    return {name: value for name, value in SECRETS.items() if discord or name != "GLMBOT_DISCORD__TOKEN"}
 
 
-def program(command: str, config: Path) -> list[str]:
-    option = [str(config)] if command == "check" else ["--config", str(config)]
-    return [str(Path(sys.executable).with_name("glmbot")), command, *option]
+def command_line(command: str, config: Path) -> list[str]:
+    return [command, str(config)] if command == "check" else [command, "--config", str(config)]
 
 
 def told(command: str, config: Path) -> str:
-    outcome = subprocess.run(
-        program(command, config),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    return outcome.stdout
+    outcome = glmbot(*command_line(command, config), cwd=config.parent, **secrets())
+    return outcome.stdout + outcome.stderr
 
 
 def asked(port: int, path: str, body: bytes | None = None) -> str:

@@ -70,7 +70,7 @@ async def test_a_question_to_a_server_that_is_away_is_asked_once_when_it_is_back
     await expect(page.locator(".failed .notice")).to_contain_text("I try again by myself")
     assert dialogue.accepted == []
     async with running(WebAdapter(settings, cast(Dialogue, dialogue))):
-        await expect(page.locator(".answer")).to_contain_text("are you there?", timeout=20_000)
+        await expect(page.locator(".answer")).to_contain_text("are you there?")
         await expect(page.locator(".failed")).to_have_count(0)
     assert [message.text for message in dialogue.accepted] == ["are you there?"]
 

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +17,10 @@ from glmbot.models.base import ChatTurn
 from glmbot.models.chatglm.family import register_chatglm
 from glmbot.models.registry import load
 from platforms.telegram_server import TOKEN, TelegramServer
+from program import Program
 
-GLMBOT = str(Path(sys.executable).parent / "glmbot")
 ANSWER_TOKENS = 40
 QUESTIONS = ["你好，请介绍一下北京。", "什么是机器学习？\n\n谢谢！"]
-
-
-@asynccontextmanager
-async def glmbot_run(config: Path, log: Path) -> AsyncGenerator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(  # noqa: ASYNC220
-        [GLMBOT, "run", "--config", str(config)],
-        env={**os.environ, "GLMBOT_TELEGRAM__TOKEN": TOKEN},
-        stdin=subprocess.DEVNULL, stdout=log.open("a"), stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(process.wait)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -61,7 +42,16 @@ async def test_a_published_folder_is_served_to_a_telegram_conversation_in_chines
     def texts() -> list[str]:
         return telegram.texts(7)
 
-    async with glmbot_run(config, log) as process:
+    with log.open("w") as output:
+        process = Program(
+            "run",
+            "--config",
+            str(config),
+            cwd=tmp_path,
+            environment={"GLMBOT_TELEGRAM__TOKEN": TOKEN},
+            output=output,
+        )
+    try:
 
         async def until(holds: Callable[[], bool]) -> None:
             for _ in range(6000):
@@ -81,6 +71,9 @@ async def test_a_published_folder_is_served_to_a_telegram_conversation_in_chines
         await until(lambda: len(texts()) == 4 and f"达到了 {ANSWER_TOKENS} 个 token 的上限" in texts()[-1])
         await telegram.say("/context", language="zh-hans")
         await until(lambda: len(texts()) == 5 and "其中有 3 轮" in texts()[-1])
+    finally:
+        process.terminate()
+        assert await asyncio.to_thread(process.wait) == 0
     await telegram.stop()
     assert telegram.violations == []
     assert "Traceback" not in log.read_text()

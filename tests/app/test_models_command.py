@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,15 +19,15 @@ from glmbot.memory import model_memory, suggestions
 from glmbot.models.catalogue import CATALOGUE
 from glmbot.models.hub import pull_model
 from glmbot.models.registry import load
+from program import GLMBOT, glmbot
 
-GLMBOT = str(Path(sys.executable).parent / "glmbot")
 
-
-def glmbot(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def pulled(name: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The hub's address is read when its library is imported."""
     return subprocess.run(
-        [GLMBOT, *arguments],
+        [GLMBOT, "pull", name],
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"},
         capture_output=True,
         text=True,
         check=False,
@@ -130,7 +129,7 @@ def test_a_folder_of_ones_own_is_counted(tmp_path: Path) -> None:
 
 
 def test_without_a_network_pull_says_what_to_do(tmp_path: Path) -> None:
-    done = glmbot("pull", "zai-org/chatglm3-6b", cwd=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    done = pulled("zai-org/chatglm3-6b", tmp_path)
     assert done.returncode == 1
     assert "can't be reached" in done.stderr
     assert "[model] path" in done.stderr
@@ -138,6 +137,6 @@ def test_without_a_network_pull_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_models_name_is_refused(tmp_path: Path) -> None:
-    done = glmbot("pull", "a/b/c", cwd=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    done = pulled("a/b/c", tmp_path)
     assert done.returncode == 1
     assert "owner/name" in done.stderr

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from conftest import until
 from platforms.telegram_server import TOKEN, TelegramServer
+from program import running
 
 
 class Collector:
@@ -55,20 +53,17 @@ async def run_bot(folder: Path, model: Path, telegram: TelegramServer, endpoint:
         f"[model]\npath = '{model}'\nprecision = 'fp32'\nmax_answer_tokens = 20\n"
         f"[store]\npath = '{folder}/store.sqlite3'\n[tracing]\nendpoint = '{endpoint}'\n"
     )
-    bot = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).parent / "glmbot"), "run", "--config", str(config),
-        env={**os.environ, "GLMBOT_TELEGRAM__TOKEN": TOKEN}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    await telegram.say("a very private question", user=7)
-    try:
-        await until(lambda: any("reached its limit" in text for text in telegram.texts(7)))
-    except AssertionError as error:
-        bot.kill()
-        raise AssertionError((await bot.communicate())[0].decode()) from error
-    bot.send_signal(signal.SIGTERM)
-    output, _ = await bot.communicate()
-    assert bot.returncode is not None
-    return bot.returncode, output.decode()
+    token = {"GLMBOT_TELEGRAM__TOKEN": TOKEN}
+    with running("run", "--config", str(config), cwd=folder, **token) as bot:
+        await telegram.say("a very private question", user=7)
+        try:
+            await until(lambda: any("reached its limit" in text for text in telegram.texts(7)), 90)
+        except AssertionError as error:
+            bot.kill()
+            raise AssertionError(bot.communicate()[1]) from error
+        bot.terminate()
+        _, log = await asyncio.to_thread(bot.communicate)
+        return bot.wait(), log
 
 
 async def test_a_question_is_traced_from_its_arrival_to_its_last_word(
