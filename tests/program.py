@@ -117,10 +117,10 @@ class Program:
             os.close(self._said.pop())
 
 
-def glmbot(*arguments: str, cwd: Path, stdin: str = "", timeout: float = 120, **environment: str) -> Outcome:
+def glmbot(*arguments: str, cwd: Path, stdin: str = "", **environment: str) -> Outcome:
     """Run it to its end."""
     with running(*arguments, cwd=cwd, stdin=stdin, **environment) as program:
-        stdout, stderr = program.communicate(timeout)
+        stdout, stderr = program.communicate()
         return Outcome(program.wait(), stdout, stderr)
 
 

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import traceback
+from importlib import import_module
 from typing import Any
 
 MOST_BYTES = 1 << 20
@@ -51,14 +52,12 @@ def asked_for(requests: socket.socket) -> dict[str, Any] | None:
 
 def main() -> None:
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    import glmbot.app
-    import glmbot.cli
-    import glmbot.doctor
-    import glmbot.engines
-    import glmbot.store.journal
+    for module in ("glmbot.cli", "glmbot.doctor", "glmbot.engines", "glmbot.store.journal"):
+        import_module(module)
     from glmbot.__main__ import main as glmbot_main
+    from glmbot.app import adapters
 
-    glmbot.app.adapters()
+    adapters()
     # What is collected, or only looked at, would have to be copied first.
     gc.collect()
     gc.freeze()
@@ -78,7 +77,7 @@ def main() -> None:
         traceback.print_exc()
         status = 1
     # As any process ends, but that hundreds of modules, which are shared, are not taken apart one by one.
-    threading._shutdown()
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,6 +1,8 @@
 """A step of two sequences, one that reads its prompt and one in mid-decode, on a model spread over two devices.
 
-    python across_devices.py MODEL_FOLDER
+    python across_devices.py MODEL_FOLDER ...
+
+Prints a line for each model that came home.
 
 There are no GPUs here, so torch's fake tensors stand for them: they hold no numbers and refuse, as real ones do,
 every operation whose tensors are on different devices.
@@ -26,8 +28,7 @@ backend_registration._setup_privateuseone_for_python_backend("card")
 FIRST, SECOND = torch.device("card", 0), torch.device("card", 1)
 
 
-def main(folder: Path) -> None:
-    register_attention()
+def cross(folder: Path) -> None:
     model = load(folder, ATTENTION_NAME)
     shape = model.shape
     parts = host_parts(model.module, shape, FIRST)
@@ -66,8 +67,10 @@ def main(folder: Path) -> None:
         try:
             torch.add(torch.zeros(1, device=FIRST), torch.zeros(1, device=SECOND))
         except RuntimeError:
-            sys.stdout.write("home again\n")
+            sys.stdout.write(f"{folder.name} is home again\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    register_attention()
+    for each in sys.argv[1:]:
+        cross(Path(each))

@@ -68,13 +68,20 @@ def test_devices_are_read() -> None:
     assert parse_devices("auto") == [CPU], "no GPU here"
 
 
-@pytest.fixture(params=["chatglm-6b", "chatglm2-6b", "llama"])
+MODELS = ("chatglm-6b", "chatglm2-6b", "llama")
+
+
+def written(name: str, folder: Path) -> Path:
+    if name == "llama":
+        return write_tiny_model(folder)
+    generation: Generation = name  # pyright: ignore[reportAssignmentType]
+    return write_chatglm_folder(folder, generation, num_layers=4)
+
+
+@pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> LoadedModel:
     register_attention()
-    if request.param == "llama":
-        return load(write_tiny_model(tmp_path / "m"), ATTENTION_NAME)
-    generation: Generation = request.param
-    return load(write_chatglm_folder(tmp_path / "m", generation, num_layers=4), ATTENTION_NAME)
+    return load(written(request.param, tmp_path / "m"), ATTENTION_NAME)
 
 
 def test_a_model_that_fits_one_card_stays_there(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,14 +106,12 @@ def test_embeddings_stay_in_the_hosts_memory(model: LoadedModel) -> None:
     assert host_parts(model.module, model.shape, CPU) == {}
 
 
-def test_a_step_crosses_the_cards_and_comes_home(model: LoadedModel) -> None:
+def test_a_step_crosses_the_cards_and_comes_home(tmp_path: Path) -> None:
     """In a process of its own: a device of torch's that Python plays stays for as long as the process."""
     script = Path(__file__).parent / "across_devices.py"
+    folders = [str(written(name, tmp_path / name)) for name in MODELS]
     done = subprocess.run(
-        [sys.executable, str(script), str(model.checkpoint.folder)],
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, str(script), *folders], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "home again"
+    assert done.stdout.splitlines()[-3:] == [f"{name} is home again" for name in MODELS]
