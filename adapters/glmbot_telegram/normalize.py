@@ -130,6 +130,8 @@ def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | Shu
         return None
     answered = _answered(received)
     mentions = _mentions(received, said, bot)
+    if not private and not mentions and _calls_another_bot(received, said):
+        return None
     foreign = received.forward_origin is not None or received.via_bot is not None
     addressed = Addressed.DIRECTLY if private else _addressed(said, answered, mentions, bot)
     if foreign and not private:
@@ -274,6 +276,18 @@ def _mentions(received: TelegramMessage, said: str, bot: User) -> list[_Span]:
             index = len(units[: 2 * start].decode("utf-16-le"))
             found.append((index, index + len(covered)))
     return found
+
+
+def _calls_another_bot(received: TelegramMessage, said: str) -> bool:
+    """Whether it begins with the name of a bot, which ends in "bot" (https://core.telegram.org/bots/features)."""
+    for entity in received.entities if received.text else received.caption_entities:
+        if entity.offset != 0:
+            continue
+        if entity.type == MessageEntity.MENTION and said[: entity.length].lower().endswith("bot"):
+            return True
+        if entity.type == MessageEntity.TEXT_MENTION and entity.user is not None and entity.user.is_bot:
+            return True
+    return False
 
 
 def _span(entity: MessageEntity) -> _Span:

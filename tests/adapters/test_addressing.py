@@ -114,6 +114,13 @@ def test_what_begins_with_another_bots_name_is_said_to_that_one_in_any_mode() ->
     ):
         mentions = [other, SimpleNamespace(id=ME.id, bot=True)] if str(ME.id) in text else [other]
         assert answers(on_discord(text, mentions=mentions), "all") is answered
+    for text, answered in (
+        (f"@{OTHERS} hello", SILENT),
+        (f"@{OTHERS} ask @{US}", ANSWERED),
+        (f"what is @{OTHERS}?", ANSWERED),
+        ("@somebody hello", ANSWERED),
+    ):
+        assert answers(on_telegram(text), "all") is answered
     person = SimpleNamespace(id=77, bot=False)
     assert answers(on_discord("<@77> hello", mentions=[person]), "all")
 
