@@ -180,6 +180,27 @@ async def test_a_question_is_edited_from_the_keyboard_and_asked_again(
     await expect(page.locator(".question")).to_have_text(["what is red?"])
 
 
+async def test_how_an_answer_ended_is_known_of_its_branch_alone(page: Page, tiny_site: WebAdapter) -> None:
+    await page.goto(tiny_site.url)
+    for number, text in enumerate(("first", "second"), 1):
+        await ask(page, text)
+        await ended(page, number)
+    going_on = page.get_by_role("button", name="Continue", exact=True)
+    await expect(going_on).to_have_count(2)
+    await page.get_by_role("button", name="Edit", exact=True).first.click()
+    await page.locator(".edit textarea").fill("first, in other words")
+    await page.keyboard.press("Enter")
+    await ended(page, 1)
+    await page.reload()
+    await expect(page.locator(".question")).to_have_text(["first, in other words"])
+    await page.get_by_role("button", name="Earlier version").click()
+    await expect(page.locator(".question")).to_have_text(["first", "second"])
+    await expect(page.locator(".failed")).to_have_count(0)
+    await expect(
+        page.locator(".turn").last.get_by_role("button", name="Continue", exact=True)
+    ).to_be_visible()
+
+
 async def test_a_cut_answer_goes_on_in_its_place(page: Page, tiny_site: WebAdapter) -> None:
     await page.goto(tiny_site.url)
     await ask(page, "go on and on")

@@ -6,7 +6,7 @@ import { switcher } from "/static/branches.js";
 import { showChats } from "/static/chats.js";
 import { editForm } from "/static/editing.js";
 import { composing, sends, touch } from "/static/keys.js";
-import { drop, ended, forget as forgetTurns, forgetAll, remember, remembered, unanswered, unknown } from "/static/kept.js";
+import { drop, elsewhere, ended, forget as forgetTurns, forgetAll, remember, remembered, unanswered, unknown } from "/static/kept.js";
 
 const log = $("log"), question = $("question");
 const ENDED = new Set(["final", "stopped", "failed", "unsent"]);
@@ -98,7 +98,7 @@ async function go(id) {
   const ends = new Map(remembered(id).map((entry) => [entry.ref, entry]));
   turns = kept.turns.map((turn) => ({ ...turn, state: "final", notice: "", actions: ["retry"], ...ended(ends.get(turn.ref), turn) }));
   const known = new Set([...turns, ...kept.running].map((turn) => turn.ref));
-  for (const entry of ends.values()) if (!known.has(entry.ref)) turns.push(unanswered(entry));
+  for (const entry of ends.values()) if (!known.has(entry.ref) && !elsewhere(entry)) turns.push(unanswered(entry));
   for (const open of kept.running) {
     const place = turns.findIndex((turn) => turn.ref === open.ref);
     // A button's command stands in for the question that it is about.
@@ -218,7 +218,6 @@ async function choose(turn, number) {
   } catch (error) {
     return complain(error);
   }
-  for (const each of turns.slice(turns.indexOf(turn))) if (["final", "stopped"].includes(each.state)) drop(mine, each.ref);
   await go(mine);
   pages?.postMessage(mine);
   const article = $(`turn-${turn.ref}`);
@@ -243,7 +242,7 @@ async function begin(turn, text, more) {
   more = { id: newId(), ...more };
   turn = { ...turn, state: "queued", blocks: [], text: "", notice: "", actions: [], sent: { text, more } };
   const place = turns.findIndex((each) => each.ref === turn.ref);
-  for (const gone of turns.splice(place < 0 ? turns.length : place, turns.length, turn)) drop(mine, gone.ref);
+  for (const gone of turns.splice(place < 0 ? turns.length : place, turns.length, turn)) if (!elsewhere(gone)) drop(mine, gone.ref);
   const isQuestion = !text.startsWith("/");
   if (isQuestion) remember(mine, { ...turn, state: "unsent" });
   draw();

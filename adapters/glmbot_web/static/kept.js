@@ -39,6 +39,9 @@ export function ended(entry, turn) {
   return { state: entry.state, notice: entry.notice, actions: entry.actions };
 }
 
+// Whether the history has its answer, if not in the branch that is shown.
+export const elsewhere = ({ state, text, length }) => ["stopped", "final"].includes(state) && (length ?? text?.length ?? 0) > 0;
+
 // A question that the history does not have.
 export function unanswered(entry) {
   const turn = { ...entry, blocks: [], text: "", actions: [] };
