@@ -96,6 +96,10 @@ class ModelSection(_Section):
     prefix_path: Path | None = Field(
         default=None, description="Folder of a P-Tuning v2 checkpoint made for this ChatGLM model."
     )
+    chat_format: Literal["auto", "chatglm2", "chatglm3"] = Field(
+        default="auto",
+        description="For a ChatGLM2 or ChatGLM3 whose files do not say which of both it is.",
+    )
     context_length: int = Field(
         default=2048, ge=64, le=_MOST_TOKENS, description="Tokens of history, question and answer together."
     )

@@ -83,7 +83,7 @@ def _model_and_memory(configuration: Configuration) -> list[Finding]:
     settings = engine_settings(configuration)
     try:
         devices = parse_devices(settings.device)
-        model = load(settings.folder, "sdpa", settings.prefix_folder)
+        model = load(settings.folder, "sdpa", settings.prefix_folder, settings.chat_format)
     except GlmbotError as error:
         return [Finding("model", False, str(error))]
     device = devices[0]

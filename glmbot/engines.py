@@ -42,6 +42,7 @@ def engine_settings(configuration: Configuration) -> LocalEngineSettings:
         prefill_tokens=section.prefill_tokens,
         threads=section.threads,
         prefix_folder=section.prefix_path,
+        chat_format=section.chat_format,
     )
 
 

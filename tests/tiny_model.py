@@ -21,23 +21,30 @@ TEMPLATE = (
 )
 
 
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+
+def write_tiny_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator(TEXT, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", additional_special_tokens=SPECIAL
+    )
+    fast.chat_template = TEMPLATE
+    fast.save_pretrained(folder)
+    return fast
+
+
 def write_tiny_model(
     folder: Path, *, seed: int = 1, heads: int = 4, kv_heads: int = 2, hidden: int = 64, layers: int = 2
 ) -> Path:
     """Vocabulary about 500, 2048 positions."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=500, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    tokenizer.train_from_iterator(TEXT, trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", additional_special_tokens=special
-    )
-    fast.chat_template = TEMPLATE
-    fast.save_pretrained(folder)
+    fast = write_tiny_tokenizer(folder)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(fast),
@@ -54,9 +61,9 @@ def write_tiny_model(
     )
     model = LlamaForCausalLM(config)
     # Its greedy answers never end by themselves, so that tests decide how long they are.
-    for token in special:
+    for token in SPECIAL:
         model.lm_head.weight.data[fast.convert_tokens_to_ids(token)] = 0
     # And they are mostly words rather than loose bytes.
-    model.lm_head.weight.data[len(special) : len(special) + 256] *= 0.4
+    model.lm_head.weight.data[len(SPECIAL) : len(SPECIAL) + 256] *= 0.4
     model.save_pretrained(folder)
     return folder

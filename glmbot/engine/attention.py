@@ -8,6 +8,7 @@ https://huggingface.co/docs/transformers/attention_interface
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,12 @@ from glmbot.engine.kv_cache import Arena
 __all__ = ["ATTENTION_NAME", "Segment", "StepLayout", "register_attention"]
 
 ATTENTION_NAME = "glmbot_arena"
+# What models hand on beside, which the layout says already or which concerns only what is returned.
+_WITHOUT_EFFECT = frozenset({
+    "cache_position", "cu_seq_lens_k", "cu_seq_lens_q", "dropout", "is_causal", "logits_to_keep", "max_length_k",
+    "max_length_q", "num_items_in_batch", "output_attentions", "output_hidden_states", "output_router_logits",
+    "past_key_values", "position_embeddings", "position_ids", "return_dict", "use_cache",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +65,20 @@ def attend(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    layout: StepLayout,
+    layout: StepLayout | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """query: [1, heads, tokens, head_dim]; key, value: [1, kv_heads, tokens, head_dim].
 
-    Returns [1, tokens, heads, head_dim] and no weights.
+    Returns [1, tokens, heads, head_dim] and no weights. Raises NotImplementedError for an argument that would
+    change the result and is not known here.
     """
+    _refuse_unknown(attention_mask, others)
+    if layout is None:
+        raise NotImplementedError("its layers do not hand on whose tokens are whose")
     layer = int(module.layer_idx)  # pyright: ignore[reportArgumentType]
     arena = layout.arena
     arena.write(layer, layout.places, key[0], value[0])
@@ -81,6 +92,18 @@ def attend(
         mixed = _attend_one(query[0, :, new], keys, values, segment, scaling, sliding_window, softcap)
         out[0, new] = mixed.transpose(0, 1)
     return out, None
+
+
+def _refuse_unknown(mask: Tensor | None, others: Mapping[str, Any]) -> None:
+    unknown = [name for name, value in others.items() if name not in _WITHOUT_EFFECT and value is not None]
+    if mask is not None:
+        unknown.append("attention_mask")
+    if others.get("dropout"):
+        unknown.append("dropout")
+    if unknown:
+        raise NotImplementedError(
+            f"its attention takes {', '.join(sorted(unknown))}, which glmbot's does not know"
+        )
 
 
 def _attend_one(

@@ -98,8 +98,7 @@ class LocalEngine:
 
     @property
     def context_length(self) -> int:
-        cache = self._runner.allocator.capacity - self._runner.prefix_length
-        return min(self.settings.context_length, self._model.shape.positions, cache)
+        return self.thread.context_length
 
     @property
     def chat_format(self) -> ChatFormat:
@@ -146,6 +145,8 @@ class LocalEngine:
             arrival=now,
             deadline=None if deadline_s is None else now + deadline_s,
             whole_prefill=self._model.positions.context_length(prompt) > 0,
+            regime=self._model.positions.regime(prompt),
+            anew_after=self._model.positions.anew_after(prompt),
             prefix=self._runner.prefix_length,
             seen=set(prompt),
         )

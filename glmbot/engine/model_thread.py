@@ -61,6 +61,8 @@ class LocalEngineSettings:
     threads: int = 0
     prefix_folder: Path | None = None
     """A P-Tuning v2 checkpoint."""
+    chat_format: str = "auto"
+    """See `glmbot.models.chatglm.family.settle_generation`."""
 
 
 Update = tuple[int, Progress | EngineError]
@@ -212,7 +214,7 @@ class ModelThread:
         devices = parse_devices(settings.device)
         torch.set_num_threads(settings.threads or min(torch.get_num_threads(), usable_cores()))
         register_attention()
-        self.model = load(settings.folder, ATTENTION_NAME, settings.prefix_folder)
+        self.model = load(settings.folder, ATTENTION_NAME, settings.prefix_folder, settings.chat_format)
         model = self.model
         cached = settings.cache_tokens or LEAST_CACHE_TOKENS
         with opening(settings.folder):
@@ -226,13 +228,32 @@ class ModelThread:
                 placement=place(model.module, model.shape, devices, precision, cached),
                 precision=precision,
                 cache_tokens=settings.cache_tokens,
+                context_length=min(settings.context_length, model.shape.positions),
                 on_progress=self._loaded,
             )
+        self._say_what_is_served()
         self.scheduler = Scheduler(
             self.runner.allocator,
             max_batch=settings.max_batch,
             prefill_tokens=settings.prefill_tokens or _PREFILL_TOKENS[devices[0].type == "cpu"],
         )
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that one conversation can have here."""
+        cache = self.runner.allocator.capacity - self.runner.prefix_length
+        return min(self.settings.context_length, self.model.shape.positions, cache)
+
+    def _say_what_is_served(self) -> None:
+        asked, served = self.settings.context_length, self.context_length
+        if served == asked:
+            return
+        reason = "memory has no room for more"
+        if served == self.model.shape.positions:
+            reason = "the model has no more positions"
+        elif self.settings.cache_tokens:
+            reason = "[model] cache_tokens allows no more"
+        _log.warning("[model] context_length is %d, and %d are served: %s", asked, served, reason)
 
     def _loaded(self, share: float) -> None:
         if self._stopping:
@@ -383,6 +404,8 @@ class ModelThread:
             sequence = chunk.sequence
             # The last token that may be drawn is never computed.
             most = sequence.sampling.max_tokens - sequence.drawn - 1
+            if sequence.anew_after:
+                most = min(most, sequence.anew_after - len(sequence.tokens))
             guessed = self._jobs[sequence.id].lookup.guess(sequence.tokens, most) if most > 0 else ()
             guessing.append(Chunk(sequence, chunk.length, guessed))
         return guessing

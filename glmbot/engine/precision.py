@@ -93,11 +93,34 @@ def fill(
     _tie(module, checkpoint, missing)
     if precision in BITS and placement.activations is None and placement.device.type == "cpu":
         _quantise_head(module)
+    _fill_buffers(module, checkpoint)
     for name, buffer in module.named_buffers():
         device = placement.device_of(name)
         if buffer.device != device:
             owner_name, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(owner_name), leaf, buffer.to(device))
+
+
+def _fill_buffers(module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Buffers that belong to the weights, such as the correction of a router's scores. Raises ModelFileError."""
+    names = checkpoint.names()
+    kept = module.state_dict().keys() & names
+    for name, buffer in list(module.named_buffers()):
+        if name not in kept:
+            continue
+        prefix, _, leaf = name.rpartition(".")
+        owner = module.get_submodule(prefix)
+        if isinstance(owner, LINEAR):
+            # Its weight in a form of ours.
+            continue
+        stored = checkpoint.read(name)
+        if stored.shape != buffer.shape:
+            raise ModelFileError(
+                f"{checkpoint.file_of(name)}: tensor {name} has shape {list(stored.shape)}, the model needs"
+                f" {list(buffer.shape)}"
+            )
+        setattr(owner, leaf, stored.to(buffer.dtype, copy=True))
+        checkpoint.release(name)
 
 
 def _fill_linear(

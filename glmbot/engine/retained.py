@@ -22,6 +22,7 @@ class Retained:
     user: str
     tokens: list[int]
     place: Range
+    regime: int = 0
 
 
 class RetainedPrefixes:
@@ -36,22 +37,25 @@ class RetainedPrefixes:
         """Cache entries held."""
         return sum(entry.place.length for entry in self._entries)
 
-    def keep(self, user: str, tokens: list[int], place: Range, prefix: int) -> None:
-        """Take over a range whose first `prefix` + len(tokens) entries are computed; the rest is freed."""
+    def keep(self, user: str, tokens: list[int], place: Range, prefix: int, regime: int = 0) -> None:
+        """Take over a range whose first `prefix` + len(tokens) entries are computed; the rest is freed. Only a
+        prompt of the same `regime` (see `PositionScheme`) can begin with it."""
         if len(tokens) < LEAST_SHARED:
             self._allocator.give_back(place)
             return
         # The conversation's earlier state is a part of this one.
         for entry in self._entries[:]:
-            if tokens[: len(entry.tokens)] == entry.tokens:
+            if entry.regime == regime and tokens[: len(entry.tokens)] == entry.tokens:
                 self._drop(entry)
         kept = self._allocator.shrink(place, prefix + len(tokens))
-        self._entries.append(Retained(user, tokens, kept))
+        self._entries.append(Retained(user, tokens, kept, regime))
 
-    def best(self, prompt: list[int]) -> tuple[Retained, int] | None:
+    def best(self, prompt: list[int], regime: int = 0) -> tuple[Retained, int] | None:
         """The entry that shares most tokens with the beginning of `prompt`, and how many."""
         found: tuple[Retained, int] | None = None
         for entry in self._entries:
+            if entry.regime != regime:
+                continue
             shared = common_prefix(entry.tokens, prompt)
             if shared >= LEAST_SHARED and (found is None or shared > found[1]):
                 found = entry, shared

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from collections.abc import Sequence as PlainSequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -18,7 +21,10 @@ from glmbot.engine.placement import Placement, align, free_memory
 from glmbot.engine.precision import available_precisions, fill
 from glmbot.engine.scheduler import Chunk, Sequence
 from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
+from glmbot.engine.verification import Part, cached_heads, verify
 from glmbot.errors import EngineError, EngineStopped, PrecisionError
+from glmbot.models.causal_lm import GlmCausalLM
+from glmbot.models.long_rope import LongRope
 from glmbot.models.lowering import LoweredModel, lower
 from glmbot.models.positions import PositionScheme
 from glmbot.models.prefix import PrefixEncoder
@@ -55,8 +61,10 @@ class ModelRunner:
         placement: Placement,
         precision: Precision,
         cache_tokens: int,
+        context_length: int = 0,
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
+        """cache_tokens: 0 for what memory has room for, then at least `context_length` where it has."""
         self.model = model
         self.placement = placement
         self.device = placement.device
@@ -65,9 +73,15 @@ class ModelRunner:
         with weights_apart():
             fill(model.module, model.checkpoint, precision, placement, on_progress)
         align(model.module, model.shape, placement)
+        if not isinstance(model.module, GlmCausalLM):
+            heads = cached_heads(model.name, model.module, model.shape.layers)
+            model = self.model = replace(
+                model, shape=replace(model.shape, kv_heads=heads[0], head_dim=heads[1])
+            )
         self._trusted = True
+        self._long_rope = LongRope.of(model.module)
         self.lowered = self._lower()
-        cache_tokens = cache_tokens or self._affordable_cache()
+        cache_tokens = cache_tokens or self._affordable_cache(context_length)
         self.allocator = RangeAllocator(cache_tokens)
         self._prefix = self._read_prefix()
         self.prefix_length = 0 if self._prefix is None else int(self._prefix.shape[2])
@@ -81,6 +95,7 @@ class ModelRunner:
             devices=[placement.device_of(name) for name in model.shape.layer_names],
         )
         self.weight_bytes = weight_bytes(model.module)
+        self._verify()
         self._probe_logits, self._probe_speed = self._probe()
 
     @property
@@ -105,6 +120,7 @@ class ModelRunner:
                 start=sequence.computed,
                 end=sequence.computed + chunk.length + len(chunk.guessed),
                 place=sequence.place.start,
+                regime=sequence.regime,
                 drawing=1 + len(chunk.guessed) if chunk.draws else 0,
             )
         return self._forward(step)
@@ -189,7 +205,7 @@ class ModelRunner:
         )
         return None if encoder is None else encoder.keys_and_values()
 
-    def _affordable_cache(self) -> int:
+    def _affordable_cache(self, context_length: int) -> int:
         """Tokens of KV cache for half of the memory that is still free; a context of the usual length always."""
         shape = self.model.shape
         homes = [self.placement.device_of(name) for name in shape.layer_names]
@@ -204,7 +220,7 @@ class ModelRunner:
             )
             for device in set(homes)
         )
-        return max(LEAST_CACHE_TOKENS, min(MOST_CACHE_TOKENS, room))
+        return max(LEAST_CACHE_TOKENS, min(max(MOST_CACHE_TOKENS, context_length), room))
 
     def _check_room(self, precision: Precision) -> None:
         growth = expected_weight_bytes(self.model.module, precision) - self.weight_bytes
@@ -229,13 +245,15 @@ class ModelRunner:
 
     def _by_program(self, lowered: LoweredModel, step: _Step) -> Tensor:
         positions = torch.tensor(step.positions)
+        with self._told(step):
+            rotation = None if lowered.rotation is None else lowered.rotation(positions)
         rows = Rows(
             hidden=lowered.embed(torch.tensor(step.tokens), positions),
             places=torch.tensor(step.places, dtype=torch.int32),
             bases=torch.tensor(step.bases(), dtype=torch.int32),
             counts=torch.tensor(step.counts(), dtype=torch.int32),
             drawn=torch.tensor(step.drawing, dtype=torch.int32),
-            rotation=None if lowered.rotation is None else lowered.rotation(positions),
+            rotation=rotation,
         )
         return lowered.program.run(rows, self._arena.keys, self._arena.values, self._threads)
 
@@ -245,15 +263,42 @@ class ModelRunner:
         layout = StepLayout(self._arena, tuple(step.segments), places)
         positions = torch.tensor([step.positions], device=self.device)
         module: Any = self.model.module
-        out = module(
-            input_ids=torch.tensor([step.tokens], device=self.device),
-            position_ids=positions if len(step.positions) > 1 else positions[:, 0],
-            use_cache=False,
-            # No row to draw still needs a valid index; its logits are dropped below.
-            logits_to_keep=torch.tensor(step.drawing or [0], device=self.device),
-            layout=layout,
-        )
+        with self._told(step):
+            out = module(
+                input_ids=torch.tensor([step.tokens], device=self.device),
+                position_ids=positions if len(step.positions) > 1 else positions[:, 0],
+                use_cache=False,
+                # No row to draw still needs a valid index; its logits are dropped below.
+                logits_to_keep=torch.tensor(step.drawing or [0], device=self.device),
+                layout=layout,
+            )
         return cast(Tensor, out.logits)[0, : len(step.drawing)].float()
+
+    def _told(self, step: _Step) -> AbstractContextManager[None]:
+        return (
+            nullcontext()
+            if self._long_rope is None
+            else self._long_rope.told(step.regimes, step.positions[0])
+        )
+
+    @torch.inference_mode()
+    def _verify(self) -> None:
+        """Raises ModelFileError when the model can't share a step. Nobody has a place in the cache yet."""
+        if isinstance(self.model.module, GlmCausalLM):
+            # Our own classes, written for this engine: tests/conformance holds them.
+            return
+
+        def compute(sequences: PlainSequence[PlainSequence[int]], parts: PlainSequence[Part]) -> list[Tensor]:
+            step = _Step(self.model.positions, self.prefix_length)
+            for number, start, end in parts:
+                tokens = list(sequences[number])
+                place = sum(map(len, sequences[:number]))
+                regime = self.model.positions.regime(tokens)
+                step.add(tokens, len(tokens), start=start, end=end, place=place, drawing=1, regime=regime)
+            return list(self._by_torch(step).clone())
+
+        dtype = self.placement.dtype(self.precision)
+        verify(self.model.name, self.model.module, self._probe_prompt, dtype, compute)
 
     @torch.inference_mode()
     def _probe(self) -> tuple[Tensor, float]:
@@ -309,6 +354,7 @@ class _Step:
     def __init__(self, scheme: PositionScheme, prefix: int) -> None:
         self.tokens: list[int] = []
         self.positions: list[list[int]] = [[] for _ in range(scheme.rows)]
+        self.regimes: list[int] = []
         self.places: list[int] = []
         self.segments: list[Segment] = []
         self.drawing: list[int] = []
@@ -316,7 +362,15 @@ class _Step:
         self._prefix = prefix
 
     def add(
-        self, tokens: list[int], prompt_length: int, *, start: int, end: int, place: int, drawing: int
+        self,
+        tokens: list[int],
+        prompt_length: int,
+        *,
+        start: int,
+        end: int,
+        place: int,
+        drawing: int,
+        regime: int = 0,
     ) -> None:
         """Append tokens[start:end] of a sequence whose range in the arena begins at `place`; logits are wanted
         after the last `drawing` of them."""
@@ -329,6 +383,7 @@ class _Step:
         self._add_segment(place, max(start, context), end, causal=True)
         for row, added in zip(self.positions, self._scheme.positions(prompt, start, end), strict=True):
             row += added
+        self.regimes += [regime] * (end - start)
         first = place + self._prefix
         self.places += range(first + start, first + end)
         self.tokens += tokens[start:end]

@@ -28,6 +28,10 @@ class Sequence:
     deadline: float | None = None
     whole_prefill: bool = False
     """The prompt must be computed in one step: its tokens see each other in both directions."""
+    regime: int = 0
+    """Only those of the same one share a beginning: see `PositionScheme`."""
+    anew_after: int = 0
+    """With more tokens than this it is computed again from its first, in the next regime; 0: never."""
     prefix: int = 0
     """Cache entries in front of the tokens' own (P-Tuning)."""
     computed: int = 0
@@ -102,7 +106,7 @@ class Scheduler:
             # Entries of a context that sees itself in both directions depend on all of it.
             if retain and sequence.started and not sequence.whole_prefill:
                 computed = sequence.tokens[: sequence.computed]
-                self.retained.keep(sequence.user, computed, sequence.place, sequence.prefix)
+                self.retained.keep(sequence.user, computed, sequence.place, sequence.prefix, sequence.regime)
             else:
                 self.allocator.give_back(sequence.place)
             sequence.place = None
@@ -123,6 +127,8 @@ class Scheduler:
         decoding = any(len(sequence.tokens) - sequence.computed == 1 for sequence in self.running)
         budget = self._prefill_tokens if decoding else _ALONE * self._prefill_tokens
         for sequence in self.running:
+            if 0 < sequence.anew_after < len(sequence.tokens):
+                sequence.regime, sequence.anew_after, sequence.computed = sequence.regime + 1, 0, 0
             left = len(sequence.tokens) - sequence.computed
             if left == 1:
                 chunks.append(Chunk(sequence, 1))
@@ -150,12 +156,12 @@ class Scheduler:
         """Give it a cache range, with what can be shared of others' to be copied. False when there is no room."""
         if not self.retained.has_room(sequence.reserved):
             return False
-        best = None if sequence.whole_prefill else self.retained.best(sequence.tokens)
+        best = None if sequence.whole_prefill else self.retained.best(sequence.tokens, sequence.regime)
         sequence.place = self.retained.take(sequence.reserved, best[0] if best is not None else None)
         source, shared = (best[0].place.start, best[1]) if best is not None else (0, 0)
         if not sequence.whole_prefill:
             for other in self.running:
-                if other.place is None or other.whole_prefill:
+                if other.place is None or other.whole_prefill or other.regime != sequence.regime:
                     continue
                 common = common_prefix(other.tokens[: other.computed], sequence.tokens)
                 if common > max(shared, LEAST_SHARED - 1):

@@ -10,6 +10,9 @@ import ctypes
 import mmap
 import pickle
 import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -20,13 +23,14 @@ from torch import Tensor
 from glmbot.errors import ModelFileError
 from glmbot.models.family import read_json
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "Conversion"]
 
 # Only Linux drops clean pages of a mapped file in this way; elsewhere they go when memory is short.
 _libc: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 _MOST_INDEX_BYTES = 64 << 20
 _LAYOUTS = ("model.safetensors", "pytorch_model.bin")
+_SUFFIXES = (".safetensors", ".bin")
 
 
 class _Shard(Protocol):
@@ -50,7 +54,9 @@ class _PickledShard:
     """`weights_only` refuses every pickle that holds anything but tensors and plain containers."""
 
     def __init__(self, path: Path) -> None:
-        loaded: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        # torch before 1.6 wrote no zip files, and only those can be mapped.
+        mapped = zipfile.is_zipfile(path)
+        loaded: Any = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
         if not isinstance(loaded, dict) or not all(
             isinstance(name, str) and isinstance(value, Tensor)
             for name, value in cast(dict[object, object], loaded).items()
@@ -65,6 +71,14 @@ class _PickledShard:
         return self._tensors[name]
 
 
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A tensor that is made of stored ones, the `sources`. `make` is called with what reads one of those."""
+
+    sources: tuple[str, ...]
+    make: Callable[[Callable[[str], Tensor]], Tensor]
+
+
 class Checkpoint:
     """All tensors of a model folder by name. Every error names the file, and the tensor where there is one."""
 
@@ -73,6 +87,7 @@ class Checkpoint:
         self.folder = folder
         self._shards: dict[Path, _Shard] = {}
         self._file_of: dict[str, Path] = {}
+        self._conversions: dict[str, Conversion] = {}
         for file in _weight_files(folder):
             path = folder / file
             self._shards[path] = _open(path)
@@ -84,8 +99,12 @@ class Checkpoint:
         self._shards |= other._shards
         self._file_of |= {name: file for name, file in other._file_of.items() if part in name}
 
+    def convert(self, conversions: Mapping[str, Conversion]) -> None:
+        """From now on these tensors have names, too."""
+        self._conversions |= conversions
+
     def names(self) -> set[str]:
-        return set(self._file_of)
+        return {*self._file_of, *self._conversions}
 
     @property
     def bytes(self) -> int:
@@ -93,10 +112,27 @@ class Checkpoint:
         return sum(path.stat().st_size for path in self._shards)
 
     def file_of(self, name: str) -> Path:
-        return self._file_of[name]
+        return self._file_of[self._sources(name)[0]]
 
     def read(self, name: str) -> Tensor:
-        """The tensor as stored, on the CPU. Raises ModelFileError."""
+        """The tensor as stored, or as it is made of stored ones, on the CPU. Raises ModelFileError."""
+        conversion = self._conversions.get(name)
+        if conversion is None:
+            return self._read_stored(name)
+        try:
+            return conversion.make(self._read_stored)
+        except ModelFileError:
+            raise
+        except Exception as error:  # whatever Transformers' operations trip over in tensors of odd shapes
+            raise ModelFileError(
+                f"{self.file_of(name)}: {name} can't be made of {', '.join(conversion.sources[:3])}: {error}"
+            ) from error
+
+    def _sources(self, name: str) -> tuple[str, ...]:
+        conversion = self._conversions.get(name)
+        return (name,) if conversion is None else conversion.sources
+
+    def _read_stored(self, name: str) -> Tensor:
         file = self._file_of.get(name)
         if file is None:
             raise ModelFileError(f"{self.folder}: no file holds the tensor {name}")
@@ -111,9 +147,13 @@ class Checkpoint:
         Without this the pages of all shards stay with the process while a model is loaded. Nobody may still
         use what `read` returned for it.
         """
+        for source in self._sources(name):
+            self._release_stored(source)
+
+    def _release_stored(self, name: str) -> None:
         if _libc is None:
             return
-        tensor = self.read(name)
+        tensor = self._read_stored(name)
         first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
         last = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
         if last > first:
@@ -122,7 +162,9 @@ class Checkpoint:
     def _check_index(self) -> None:
         for layout in _LAYOUTS:
             index = self.folder / f"{layout}.index.json"
-            if index.exists() and any(file.suffix == Path(layout).suffix for file in self._shards):
+            if index.exists() and any(
+                file.suffix == Path(layout).suffix and file.name != layout for file in self._shards
+            ):
                 promised = _read_index(index)
                 for name, file in promised.items():
                     if name not in self._file_of:
@@ -136,6 +178,9 @@ def _weight_files(folder: Path) -> list[str]:
         index = folder / f"{layout}.index.json"
         if index.exists():
             files = sorted(set(_read_index(index).values()))
+            if (folder / layout).is_file() and not all((folder / file).is_file() for file in files):
+                # The shards were merged, and their index was left beside.
+                return [layout]
             for file in files:
                 if not (folder / file).is_file():
                     raise ModelFileError(f"{folder / file}: this shard is missing; {index.name} names it")
@@ -156,6 +201,8 @@ def _read_index(index: Path) -> dict[str, str]:
     for file in files.values():
         if Path(file).name != file:
             raise ModelFileError(f"{index}: {file!r} points outside the folder")
+        if Path(file).suffix not in _SUFFIXES:
+            raise ModelFileError(f"{index}: {file!r} is no weights file")
     return files
 
 

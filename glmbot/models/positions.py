@@ -24,6 +24,14 @@ class PositionScheme(Protocol):
         """Position ids of the tokens [start, end) of a sequence that began with `prompt`: [rows][end - start]."""
         ...
 
+    def regime(self, prompt: Sequence[int]) -> int:
+        """Prompts of different regimes compute the same beginning otherwise: they can share nothing."""
+        ...
+
+    def anew_after(self, prompt: Sequence[int]) -> int:
+        """With more tokens than this all of the sequence is computed again, in the next regime; 0: never."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class CausalPositions:
@@ -34,6 +42,12 @@ class CausalPositions:
 
     def positions(self, prompt: Sequence[int], start: int, end: int) -> list[list[int]]:
         return [list(range(start, end))]
+
+    def regime(self, prompt: Sequence[int]) -> int:
+        return 0
+
+    def anew_after(self, prompt: Sequence[int]) -> int:
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,12 @@ class BlockPositions:
             [place if place < context else mask for place in range(start, end)],
             [max(0, place - context + 1) for place in range(start, end)],
         ]
+
+    def regime(self, prompt: Sequence[int]) -> int:
+        return 0
+
+    def anew_after(self, prompt: Sequence[int]) -> int:
+        return 0
 
     def _mask_position(self, prompt: Sequence[int], context: int) -> int:
         for token in self.mask_tokens:

@@ -28,14 +28,22 @@ from transformers import (
 
 from glmbot.errors import GlmbotError, ModelFileError
 from glmbot.models.base import ChatFormat
+from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.chat_format import TemplateChatFormat
 from glmbot.models.chatglm.family import open_tokenizer as open_chatglm_tokenizer
-from glmbot.models.chatglm.family import register_chatglm
+from glmbot.models.chatglm.family import register_chatglm, settle_generation
 from glmbot.models.checkpoint import Checkpoint
+from glmbot.models.conversion import conversions
 from glmbot.models.family import FamilyTokenizer, read_json, refuse_odd_files
+from glmbot.models.foreign import (
+    refuse_foreign_folder,
+    refuse_foreign_tensors,
+    refuse_foreign_weights,
+)
 from glmbot.models.glm.configuration import BlankInfillingConfig, is_blank_infilling
 from glmbot.models.glm.family import open_tokenizer as open_glm_tokenizer
 from glmbot.models.glm.family import register_glm
+from glmbot.models.long_rope import LongRopePositions
 from glmbot.models.positions import CausalPositions, PositionScheme
 from glmbot.models.text_growth import refuse_growing_tokenizer
 
@@ -58,6 +66,8 @@ _MOST_PARTS = 2_000
 _COUNTS = ("num_hidden_layers", "num_layers", "num_attention_heads", "num_key_value_heads", "hidden_size",
            "head_dim", "vocab_size")  # fmt: skip
 _LARGEST_BUFFERS = 1 << 30
+# Those whose `prepare_inputs_for_generation` drops the cache at the boundary of LongRoPE.
+_BEGINNING_ANEW = ("phi3", "phimoe", "phi4_multimodal")
 # int4 puts two weights into a byte, tied weights are stored once, and a small model's files are mostly headers.
 _MOST_WEIGHTS_PER_BYTE = 3
 _FEW_WEIGHTS = 1 << 20
@@ -91,14 +101,14 @@ class LoadedModel:
     generation_defaults: dict[str, Any]
 
 
-def load(folder: Path, attention: str, prefix: Path | None = None) -> LoadedModel:
+def load(folder: Path, attention: str, prefix: Path | None = None, chat_format: str = "auto") -> LoadedModel:
     """Open the model in `folder`, with `attention` as its Transformers attention implementation.
 
-    `prefix` is the folder of a P-Tuning v2 checkpoint made for this model.
+    `prefix` is the folder of a P-Tuning v2 checkpoint made for this model. `chat_format`: see `settle_generation`.
     Raises ModelFileError that names the file and what is wrong with it.
     """
     with opening(folder):
-        return _load(folder, attention, prefix)
+        return _load(folder, attention, prefix, chat_format)
 
 
 @contextmanager
@@ -119,13 +129,18 @@ def opening(folder: Path) -> Generator[None]:
         raise ModelFileError(f"{folder}: can't be opened ({type(error).__name__}: {words})") from error
 
 
-def _load(folder: Path, attention: str, prefix: Path | None) -> LoadedModel:
+def _load(folder: Path, attention: str, prefix: Path | None, chat_format: str) -> LoadedModel:
     config = _read_config(folder)
+    settle_generation(folder, config, chat_format)
     checkpoint = Checkpoint(folder)
+    refuse_foreign_tensors(folder, checkpoint.names())
     if prefix is not None:
         _add_prefix(config, checkpoint, Checkpoint(prefix))
     _refuse_absurd_sizes(config, attention, folder / "config.json", checkpoint)
     module = empty_module(config, attention, folder / "config.json")
+    if not isinstance(module, GlmCausalLM):
+        # Ours have the published names.
+        checkpoint.convert(conversions(module, checkpoint.names()))
     shape = model_shape(config, module)
     talk = _read_talk(folder, config)
     if talk.positions is not None:
@@ -136,10 +151,18 @@ def _load(folder: Path, attention: str, prefix: Path | None) -> LoadedModel:
         checkpoint=checkpoint,
         chat_format=talk.chat_format,
         shape=shape,
-        positions=getattr(module, "position_scheme", None) or CausalPositions(),
+        positions=getattr(module, "position_scheme", None) or _positions(config),
         stop_tokens=talk.stop_tokens,
         generation_defaults=talk.generation_defaults,
     )
+
+
+def _positions(config: PreTrainedConfig) -> PositionScheme:
+    rope: Any = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return CausalPositions()
+    boundary = int(rope["original_max_position_embeddings"])
+    return LongRopePositions(boundary=boundary, begins_anew=config.model_type in _BEGINNING_ANEW)
 
 
 def check_folder(folder: Path) -> None:
@@ -148,13 +171,15 @@ def check_folder(folder: Path) -> None:
         _read_config(folder)
 
 
-def load_tokenizer(folder: Path) -> FamilyTokenizer:
+def load_tokenizer(folder: Path, chat_format: str = "auto") -> FamilyTokenizer:
     """The tokenizer and chat format of a model that runs elsewhere; no weights need be in `folder`.
 
     Raises ModelFileError.
     """
     with opening(folder):
-        return _read_talk(folder, _read_config(folder))
+        config = _read_config(folder)
+        settle_generation(folder, config, chat_format)
+        return _read_talk(folder, config)
 
 
 def _read_talk(folder: Path, config: Any) -> FamilyTokenizer:
@@ -174,14 +199,22 @@ def empty_module(config: PreTrainedConfig, attention: str, file: Path | str) -> 
             module: Any = AutoModelForCausalLM.from_config(
                 config, attn_implementation=attention, dtype=torch.float32, trust_remote_code=False
             )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except KeyError as error:
+        if error.args == (attention,):
+            raise _own_attention(file, str(config.model_type)) from error
+        raise ModelFileError(f"{file}: {_first_line(error)} is missing") from error
+    except (ValueError, TypeError, AttributeError) as error:
         raise ModelFileError(f"{file}: {_first_line(error)}") from error
     if not getattr(module, "_supports_attention_backend", False):
-        raise ModelFileError(
-            f"{file}: {type(module).__name__} brings its own attention, "
-            "which can't share one batch and KV cache; choose a model whose attention can be replaced"
-        )
+        raise _own_attention(file, type(module).__name__)
     return cast(nn.Module, module.eval())
+
+
+def _own_attention(file: Path | str, name: str) -> ModelFileError:
+    return ModelFileError(
+        f"{file}: {name} brings its own attention, which can't share one batch and KV cache; choose a model whose"
+        " attention can be replaced, or let a server that knows it run it ([remote] servers)"
+    )
 
 
 def _refuse_absurd_sizes(
@@ -247,6 +280,7 @@ def _read_config(folder: Path) -> PreTrainedConfig:
     register_chatglm()
     register_glm()
     path = folder / "config.json"
+    refuse_foreign_folder(folder)
     if not folder.is_dir():
         raise ModelFileError(f"{folder}: there is no such model folder; `glmbot pull` gets the demo model")
     refuse_odd_files(folder)
@@ -256,6 +290,7 @@ def _read_config(folder: Path) -> PreTrainedConfig:
     if not isinstance(fields.get("model_type"), str):
         raise ModelFileError(f'{path}: "model_type" is missing')
     _refuse_monsters(path, fields)
+    refuse_foreign_weights(path, fields)
     if is_blank_infilling(fields):
         try:
             return BlankInfillingConfig.from_dict(fields)
@@ -302,7 +337,7 @@ def model_shape(config: PreTrainedConfig, module: nn.Module) -> ModelShape:
 
 def _layer_names(module: nn.Module, layers: int) -> tuple[str, ...]:
     for name, part in module.named_modules():
-        if isinstance(part, nn.ModuleList) and name.endswith("layers") and len(part) == layers:
+        if isinstance(part, nn.ModuleList) and len(part) == layers:
             return tuple(f"{name}.{index}" for index in range(layers))
     raise ModelFileError(f"{type(module).__name__} has no list of {layers} layers")
 

@@ -10,6 +10,7 @@ from sentencepiece import SentencePieceProcessor
 
 from glmbot.errors import ModelFileError
 from glmbot.models.base import well_formed
+from glmbot.models.foreign import refuse_tiktoken
 
 __all__ = ["SentencePieceText"]
 
@@ -66,6 +67,7 @@ def _open(file: Path, overrides: bytes = b"") -> Any:
     try:
         processor.LoadFromSerializedProto(file.read_bytes() + overrides)
     except (OSError, RuntimeError) as error:
+        refuse_tiktoken(file)
         words = (str(error).strip().splitlines() or ["unreadable"])[0]
         raise ModelFileError(f"{file}: not a SentencePiece model ({words}); download it again") from error
     return processor

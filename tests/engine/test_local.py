@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from chatglm_folder import write_chatglm_folder
 from conftest import until
 from glmbot.engine import runner as runner_module
 from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
@@ -273,3 +274,27 @@ async def test_closing_the_engine_ends_running_streams_clearly(engine_settings: 
     with pytest.raises(EngineStopped):
         await ask(engine, "hello")
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("asked", "cache_tokens", "served", "reason"),
+    [
+        (20_000, 0, 20_000, ""),
+        (40_000, 0, 32_768, "the model has no more positions"),
+        (4096, 3000, 3000, "cache_tokens allows no more"),
+    ],
+)
+async def test_a_context_is_served_as_it_was_asked_for_or_the_reason_is_said(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    asked: int,
+    cache_tokens: int,
+    served: int,
+    reason: str,
+) -> None:
+    folder = write_chatglm_folder(tmp_path / "chatglm3-6b-32k", "chatglm3-6b", seq_length=32_768)
+    settings = LocalEngineSettings(folder, device="cpu", context_length=asked, cache_tokens=cache_tokens)
+    engine = await LocalEngine.start(settings)
+    assert engine.context_length == served
+    await engine.close()
+    assert (reason in caplog.text) if reason else ("are served" not in caplog.text)

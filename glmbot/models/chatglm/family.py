@@ -20,11 +20,15 @@ from glmbot.models.chatglm2.model import ChatGLM2ForCausalLM
 from glmbot.models.chatglm2.tokenizer import ChatGLM2Tokenizer
 from glmbot.models.family import FamilyTokenizer, read_json
 
-__all__ = ["open_tokenizer", "register_chatglm"]
+__all__ = ["CHAT_FORMATS", "open_tokenizer", "register_chatglm", "settle_generation"]
 
 _log = logging.getLogger(__name__)
 
-_THIRD = "chatglm3"
+CHAT_FORMATS = ("chatglm2", "chatglm3")
+_SECOND, _THIRD = CHAT_FORMATS
+# What ChatGLM3's published files have and ChatGLM2's have not, their code included, which is read and never run.
+_TRACES = ("<|assistant|>", "build_single_message")
+_MOST_TEXT = 1 << 20
 
 
 @lru_cache(maxsize=1)
@@ -39,6 +43,15 @@ def register_chatglm() -> None:
         AutoModel.register(config, model)
         AutoModelForCausalLM.register(config, model)
         AutoTokenizer.register(config, slow_tokenizer_class=tokenizer)
+
+
+def settle_generation(folder: Path, config: Any, chat_format: str = "auto") -> None:
+    """ChatGLM2 and ChatGLM3 have one layout and configuration, and differ in their format and, where they are made
+    for long contexts, in their positions. `chat_format`: one of CHAT_FORMATS, or "auto": what the folder says."""
+    if isinstance(config, ChatGLM2Config):
+        third = _is_third(folder) if chat_format == "auto" else chat_format == _THIRD
+        config.rope_divides = not third
+        config.chat_format = _THIRD if third else _SECOND
 
 
 def open_tokenizer(folder: Path, config: Any) -> FamilyTokenizer | None:
@@ -82,11 +95,10 @@ def _first_generation(folder: Path, config: ChatGLMConfig) -> FamilyTokenizer:
 def _later_generation(folder: Path, config: ChatGLM2Config) -> FamilyTokenizer:
     file = _vocabulary(folder, "tokenizer.model")
     tokenizer = ChatGLM2Tokenizer(str(file))
-    third = _is_third(folder)
+    third = config.chat_format == _THIRD
     # ChatGLM2's own tokenizer ends before the role tokens, and its model has rows to spare.
     _check_size(file, tokenizer.vocab_size, config.padded_vocab_size)
     kind = v2.ChatGLM3ChatFormat if third else v2.ChatGLM2ChatFormat
-    _log.info("%s: chat format of %s", folder.name, "ChatGLM3" if third else "ChatGLM2")
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     return FamilyTokenizer(
         kind(tokenizer),
@@ -96,15 +108,31 @@ def _later_generation(folder: Path, config: ChatGLM2Config) -> FamilyTokenizer:
 
 
 def _is_third(folder: Path) -> bool:
-    """ChatGLM2 and ChatGLM3 share layout and configuration; only names and role tokens tell them apart."""
-    if _THIRD in folder.resolve().name.lower().replace("-", "").replace("_", ""):
+    name = _plain(folder.resolve().name)
+    if _THIRD in name or _SECOND in name or "codegeex2" in name:
+        return _THIRD in name
+    files = [folder / name for name in ("config.json", "tokenizer_config.json", "special_tokens_map.json")]
+    texts = [_beginning(file) for file in (*files, *sorted(folder.glob("*_chatglm.py")))]
+    if any(_THIRD in _plain(text) or trace in text for text in texts for trace in _TRACES):
         return True
-    for name in ("config.json", "tokenizer_config.json", "special_tokens_map.json"):
-        file = folder / name
-        text = file.read_text("utf-8", "replace") if file.is_file() else ""
-        if _THIRD in text.lower() or "<|assistant|>" in text:
-            return True
+    if not any(_SECOND in _plain(text) for text in texts):
+        _log.warning(
+            "%s: nothing here says whether this is a ChatGLM2 or a ChatGLM3, and it is asked as a ChatGLM2; if"
+            ' that is wrong, set [model] chat_format = "chatglm3"',
+            folder.name,
+        )
     return False
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("-", "").replace("_", "")
+
+
+def _beginning(file: Path) -> str:
+    if not file.is_file():
+        return ""
+    with file.open("rb") as opened:
+        return opened.read(_MOST_TEXT).decode("utf-8", "replace")
 
 
 def _vocabulary(folder: Path, name: str) -> Path:

@@ -1,0 +1,122 @@
+"""Folders and files that people point us at and that hold something else than weights as they are published.
+
+Each is refused by its name, with what to do, before a library trips over it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Any, cast
+
+from glmbot.errors import ModelFileError
+from glmbot.models.family import read_json
+
+__all__ = [
+    "refuse_foreign_folder",
+    "refuse_foreign_tensors",
+    "refuse_foreign_weights",
+    "refuse_tiktoken",
+]
+
+_QUANTISERS = {
+    "aqlm": "AQLM", "awq": "AWQ", "bitnet": "BitNet", "bitsandbytes": "bitsandbytes",
+    "compressed-tensors": "compressed-tensors", "eetq": "EETQ", "fbgemm_fp8": "FBGEMM (FP8)",
+    "fp8": "FP8 with scales", "gptq": "GPTQ", "higgs": "HIGGS", "hqq": "HQQ",
+    "modelopt": "NVIDIA's Model Optimizer", "mxfp4": "MXFP4", "quanto": "Quanto", "quark": "Quark",
+    "spqr": "SpQR", "torchao": "torchao", "vptq": "VPTQ",
+}  # fmt: skip
+# Tensors that only quantised weights have beside them, by the end of their names.
+_TRACES = {
+    ".qweight": "GPTQ or AWQ", ".weight_scale_inv": "FP8 with scales", ".weight_packed": "compressed-tensors",
+    ".absmax": "bitsandbytes", ".weight_scale_2": "NVIDIA's Model Optimizer", "_blocks": "MXFP4",
+}  # fmt: skip
+_INSTEAD = (
+    'take the release in float16 or bfloat16, and let [model] precision = "int4" or "int8" quantise it while it is'
+    " loaded"
+)
+_REMOTE = "or let a server that reads it run it ([remote] servers)"
+
+
+def refuse_foreign_folder(folder: Path) -> None:
+    """Raises ModelFileError. A folder that is not there is somebody else's business."""
+    if folder.is_file():
+        if folder.suffix.lower() == ".gguf":
+            raise ModelFileError(f"{folder}: {_gguf()}")
+        raise ModelFileError(f"{folder}: a file; [model] path names the folder that the model's files are in")
+    if not folder.is_dir():
+        return
+    files = {file.name for file in folder.iterdir()}
+    weights = any(
+        name.endswith((".safetensors", ".bin")) and not name.startswith("adapter_") for name in files
+    )
+    if "adapter_config.json" in files:
+        _refuse_adapter(folder, beside_weights=weights and "config.json" in files)
+    if any(name.lower().endswith(".gguf") for name in files) and not weights:
+        raise ModelFileError(f"{folder}: {_gguf()}")
+
+
+def refuse_foreign_weights(file: Path, fields: Mapping[str, Any]) -> None:
+    """What config.json says of others' quantisation. Raises ModelFileError."""
+    for part in (fields, fields.get("text_config")):
+        if not isinstance(part, dict):
+            continue
+        found: Any = cast(dict[str, Any], part).get("quantization_config")
+        if isinstance(found, dict) and found:
+            method = str(cast(dict[str, Any], found).get("quant_method", "somebody else's program"))[:50]
+            name = _QUANTISERS.get(method.replace("_", "-"), _QUANTISERS.get(method, method))
+            raise ModelFileError(
+                f"{file}: the weights are quantised by {name}, which is not read here; {_INSTEAD}"
+            )
+        found = cast(dict[str, Any], part).get("quantization")
+        if isinstance(found, dict) and "bits" in found:
+            raise ModelFileError(
+                f"{file}: the weights are quantised for MLX, which is not read here; {_INSTEAD}"
+            )
+
+
+def refuse_foreign_tensors(folder: Path, names: Set[str]) -> None:
+    """What the tensors' names say of it where config.json is silent. Raises ModelFileError."""
+    for ending, name in _TRACES.items():
+        if (found := next((each for each in sorted(names) if each.endswith(ending)), None)) is not None:
+            raise ModelFileError(
+                f"{folder}: the tensor {found} says that the weights are quantised by {name}, which is not read"
+                f" here; {_INSTEAD}"
+            )
+
+
+def refuse_tiktoken(file: Path) -> None:
+    """glm-4-9b-chat's first release has words in base64 where a SentencePiece model is expected.
+
+    Raises ModelFileError.
+    """
+    with file.open("rb") as opened:
+        line = opened.readline(400)
+    if re.fullmatch(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n", line):
+        raise ModelFileError(
+            f"{file}: a tiktoken vocabulary, as of glm-4-9b-chat with code of its own, which is never run; take"
+            " the release for Transformers, zai-org/glm-4-9b-chat-hf"
+        )
+
+
+def _gguf() -> str:
+    return (
+        "GGUF is not read here; take the same model as a folder of safetensors files (`glmbot models` names some),"
+        f" {_REMOTE}"
+    )
+
+
+def _refuse_adapter(folder: Path, *, beside_weights: bool) -> None:
+    fields = read_json(folder / "adapter_config.json")
+    base = str(fields.get("base_model_name_or_path") or "its base model")[:200]
+    kind = str(fields.get("peft_type") or "LoRA")[:20]
+    if beside_weights:
+        raise ModelFileError(
+            f"{folder}: has a {kind} adapter beside the weights, which is not applied here; merge it into them"
+            " with peft (merge_and_unload), or move adapter_config.json away to answer without it"
+        )
+    raise ModelFileError(
+        f"{folder}: a {kind} adapter and no model; merge it into {base} with peft (merge_and_unload), and name the"
+        " folder of the result"
+    )

@@ -1,0 +1,125 @@
+"""Tiny random models of any of Transformers' architectures, and what both engines say: its own and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+from glmbot.engine.attention import ATTENTION_NAME, register_attention
+from glmbot.engine.base import Precision, Sampling
+from glmbot.engine.placement import Placement
+from glmbot.engine.runner import ModelRunner
+from glmbot.engine.scheduler import Scheduler
+from glmbot.engine.scheduler import Sequence as Running
+from glmbot.models.registry import load
+from tiny_model import write_tiny_tokenizer
+
+__all__ = ["by_the_engine", "by_transformers", "questions", "write_architecture"]
+
+# Sizes by the names that configurations have for them; each takes those that it knows.
+_SMALL: dict[str, Any] = {
+    "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 1024,
+    "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1,
+    "moe_intermediate_size": 32, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "moe_num_experts": 4,
+    "moe_k": 2, "moe_num_shared_experts": 1, "shared_expert_intermediate_size": 32, "shared_intermediate_size": 96,
+    "kv_lora_rank": 16, "q_lora_rank": 24, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16,
+    "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1, "mamba_chunk_size": 16,
+    "mamba_expand": 2, "lru_width": 64, "attention_window_size": 32, "conv_L_cache": 3, "block_ff_dim": 96,
+    "block_multiple_of": 16, "sliding_window": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+
+
+def write_architecture(kind: str, folder: Path, **fields: Any) -> Path:
+    """In Transformers' published layout. Each tensor is random, norms and buffers included."""
+    described: Any = CONFIG_MAPPING[kind]
+    known = described().to_dict()
+    names = {name: described.attribute_map.get(name, name) for name in _SMALL}
+    small = {
+        name: _SMALL[name] for name, stored in names.items() if known.get(stored) is not None or name in known
+    }
+    config = described(**{**small, **fields})
+    torch.manual_seed(1)
+    model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    stored = set(model.state_dict())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.copy_(torch.randn(parameter.shape) * 1.2 * parameter.shape[-1] ** -0.5)
+            else:
+                parameter.add_(torch.randn(parameter.shape) * 0.1)
+        for name, buffer in model.named_buffers():
+            if name in stored and buffer.is_floating_point():
+                buffer.add_(torch.randn(buffer.shape) * 0.3)
+    write_tiny_tokenizer(folder)
+    model.eval().save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    return folder
+
+
+def questions(*lengths: int) -> list[list[int]]:
+    dice = torch.Generator().manual_seed(3)
+    return [torch.randint(3, 430, (length,), generator=dice).tolist() for length in lengths]
+
+
+def by_transformers(folder: Path, asked: Sequence[Sequence[int]], new: int = 12) -> list[list[int]]:
+    """Greedy tokens of each prompt alone."""
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = 0
+    said: list[list[int]] = []
+    for prompt in asked:
+        ids = torch.tensor([prompt])
+        with torch.no_grad():
+            out = model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False
+            )
+        said.append(out[0, len(prompt) :].tolist())
+    return said
+
+
+def by_the_engine(
+    folder: Path, asked: Sequence[Sequence[int]], new: int = 12, *, prefill: int = 16
+) -> list[list[int]]:
+    """Greedy tokens of all prompts together, in chunks. Raises ModelFileError."""
+    register_attention()
+    model = load(folder, ATTENTION_NAME)
+    runner = ModelRunner(
+        model, placement=Placement(torch.device("cpu")), precision=Precision.FP32, cache_tokens=2048
+    )
+    scheduler = Scheduler(runner.allocator, max_batch=8, prefill_tokens=prefill)
+    running = [
+        Running(
+            id=number,
+            user=str(number),
+            prompt_length=len(prompt),
+            tokens=list(prompt),
+            sampling=Sampling(max_tokens=new, temperature=0),
+            arrival=float(number),
+            regime=model.positions.regime(list(prompt)),
+            anew_after=model.positions.anew_after(list(prompt)),
+        )
+        for number, prompt in enumerate(asked)
+    ]
+    for sequence in running:
+        scheduler.add(sequence)
+    while scheduler.running or scheduler.waiting:
+        chunks = scheduler.schedule()
+        for sequence in scheduler.running:
+            if not sequence.started:
+                runner.begin(sequence)
+        logits = runner.step(chunks)
+        row = 0
+        for chunk in chunks:
+            draws = chunk.draws
+            chunk.sequence.computed += chunk.length
+            if draws:
+                chunk.sequence.tokens.append(int(logits[row].argmax()))
+                row += 1
+                if chunk.sequence.drawn == new:
+                    scheduler.remove(chunk.sequence)
+    return [sequence.tokens[sequence.prompt_length :] for sequence in running]
