@@ -111,7 +111,7 @@ class ModelSection(_Section):
         ge=0,
         le=2**26,
         description="Size of the KV cache in tokens, for all conversations together."
-        " 0: 16384, or fewer where memory has no room for them.",
+        " 0: 16384, or context_length where that is more; fewer where memory has no room for them.",
     )
     max_batch: int = Field(default=16, ge=1, le=1024, description="Answers generated at the same time.")
     queue_limit: int = Field(
