@@ -118,8 +118,8 @@ def from_message(
         if addressed is Addressed.NOT:
             return None
         if _is_hidden(received, me):
-            if addressed is Addressed.BY_REPLY and not _is_by(about, me):
-                # Said by the way in a thread of ours.
+            if edits or (addressed is Addressed.BY_REPLY and not _is_by(about, me)):
+                # It has been told once; or it is said by the way in a thread of ours.
                 return None
             media = HIDDEN
         elif media in ("", "sticker"):

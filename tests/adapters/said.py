@@ -105,10 +105,12 @@ def said_on_discord(text: str, **fields: Any) -> Mock:
     return said
 
 
-def on_discord(text: str = "", *, me: Self = ME, private: bool = False, **fields: Any) -> Message | None:
+def on_discord(
+    text: str = "", *, me: Self = ME, private: bool = False, edits: bool = False, **fields: Any
+) -> Message | None:
     if private:
         fields |= {"channel": Mock(spec=discord.DMChannel, id=700), "guild": None}
-    return from_message(said_on_discord(text, **fields), me)
+    return from_message(said_on_discord(text, **fields), me, edits=edits)
 
 
 def replying(author: int, text: str = "", **fields: Any) -> dict[str, Any]:

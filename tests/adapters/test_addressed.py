@@ -138,6 +138,7 @@ def test_where_discord_hides_the_words_only_who_turns_to_us_is_told() -> None:
     said = on_discord(f"<@{ME.id}>", me=blind, **replying(8, ""))
     assert said is not None
     assert said.media == HIDDEN, "what somebody else said, which is asked about"
+    assert on_discord("", me=blind, edits=True, **replying(ME.id, "an answer")) is None
     assert on_discord("", me=blind) is None
     assert on_discord("", me=blind, **replying(8, "")) is None
 

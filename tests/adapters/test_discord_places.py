@@ -303,19 +303,17 @@ async def test_a_role_of_the_bots_is_a_mention_and_where_discord_hides_the_words
                 assert "message_content" in discord.texts()[-1]
 
 
+@pytest.mark.parametrize("reads_all", [True, False])
 async def test_a_reply_without_a_ping_is_answered_or_told_that_it_can_not_be_read(
-    discord: DiscordServer, sqlite_store: Store
+    discord: DiscordServer, sqlite_store: Store, reads_all: bool
 ) -> None:
-    for reads_all in (True, False):
-        engine = ScriptedEngine()
-        async with bot(discord, engine, sqlite_store, settings={"message_content": reads_all}):
-            await discord.say(f"{MENTION} hello")
-            await until(discord.texts)
-            await until_async(lambda: sqlite_store.unfinished("discord"), lambda left: not left)
-            answer, before = max(discord.messages[CHANNEL_ID]), len(discord.texts())
-            await discord.say("and more?", reply_to=answer)
-            await until(lambda before=before: len(discord.texts()) > before)
-            await until_async(lambda: sqlite_store.unfinished("discord"), lambda left: not left)
-            assert (len(engine.prompts), "message_content" in discord.texts()[-1]) == (
-                (2, False) if reads_all else (1, True)
-            )
+    engine = ScriptedEngine()
+    async with bot(discord, engine, sqlite_store, settings={"message_content": reads_all}):
+        await discord.say(f"{MENTION} hello")
+        await until(discord.texts)
+        await until_async(lambda: sqlite_store.unfinished("discord"), lambda left: not left)
+        await discord.say("and more?", reply_to=max(discord.messages[CHANNEL_ID]))
+        await until(lambda: len(discord.texts()) == 2)
+        await until_async(lambda: sqlite_store.unfinished("discord"), lambda left: not left)
+        told = "message_content" in discord.texts()[-1]
+        assert (len(engine.prompts), told) == ((2, False) if reads_all else (1, True))
