@@ -6,6 +6,7 @@
     ├── StoreError             history could not be read or written
     │   ├── StoreUnavailable   the server can't be reached, or can't write, for now
     │   └── ClaimLost          another process answers this conversation by now
+    │       └── Superseded     this message says something else by now, and is answered anew
     ├── ContentRefused         moderation does not allow a question
     ├── LimitReached           a program asked as much as it may for now; says how long to wait
     ├── BackupError            a backup that can't be written, or is none
@@ -49,6 +50,7 @@ __all__ = [
     "ServerUnavailable",
     "StoreError",
     "StoreUnavailable",
+    "Superseded",
 ]
 
 _TRY_AGAIN_S = 15
@@ -77,6 +79,13 @@ class StoreUnavailable(StoreError):
 class ClaimLost(StoreError):
     def __init__(self, conversation: object) -> None:
         super().__init__(f"{conversation} is answered by another process")
+
+
+class Superseded(ClaimLost):
+    """For who is answering it is as if another process had it: nothing more is written, and `again` is told."""
+
+    def __init__(self, conversation: object) -> None:
+        StoreError.__init__(self, f"a question in {conversation} says something else by now")
 
 
 class ContentRefused(GlmbotError):

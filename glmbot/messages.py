@@ -24,6 +24,8 @@ from glmbot.overview import Overview
 
 __all__ = [
     "HIDDEN",
+    "MOST_PIECES",
+    "Act",
     "Action",
     "Adapter",
     "Addressed",
@@ -54,10 +56,12 @@ HIDDEN = "hidden"
 _LARGEST_ID = 2**63 - 1
 # Characters that are kept of what a message says, and that its names and notes may have: more than platforms send.
 _LONGEST_TEXT = 1_000_000
-_KEPT = {"quoted": 10_000, "quoted_from": 256, "user_name": 256, "language": 64, "media": 256}
+_KEPT = {"quoted": 500_000, "quoted_from": 256, "user_name": 256, "language": 64, "media": 256}
 _LONGEST_ID = 512
 _IDS = ("update_id", "ref", "replies_to", "source")
 _MOST_NOTES, _LONGEST_NOTE = 32, 4096
+# Of one act: Telegram forwards at most 100 messages at once.
+MOST_PIECES = 100
 _SEALED = re.compile(r"sealed:gAAAAA[0-9A-Za-z_-]+={0,2}")
 _USER_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*):(?P<id>-?[0-9]{1,20})")
 _CHAT_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*)(:(?P<user>-?[0-9]{1,20}))?:chat:(?P<id>-?[0-9]{1,20})")
@@ -163,6 +167,34 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Act:
+    """What tells that several messages are one act of a person (see `glmbot.dialogue.acts`); by default nothing.
+
+    `at` is when the message was sent, in whole Unix seconds by the platform's own clock. `album` is what the
+    messages of an album have in common. `cut` is the length of a text, in UTF-16 units, that is so long that the
+    platform's client may have cut it there, and what follows at once is its rest. `forwarded`: said elsewhere.
+    `pieces`, of a message that holds a whole act: the refs of its later messages, in order, each with how many
+    characters of the text there are from where its own begin. Raises ValueError.
+    """
+
+    album: str = ""
+    at: int = 0
+    cut: int = 0
+    forwarded: bool = False
+    pieces: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def __post_init__(self) -> None:
+        _check_ids(self.at, self.cut, *self.pieces.values())
+        if min(self.at, self.cut, *self.pieces.values(), 0) < 0 or type(self.forwarded) is not bool:
+            raise ValueError("times and lengths of an act are no less than 0, and forwarded is true or false")
+        if len(self.pieces) > MOST_PIECES:
+            raise ValueError(f"an act has {len(self.pieces)} pieces, and at most {MOST_PIECES} are kept")
+        for ref in (self.album, *self.pieces):
+            if len(_valid("act", ref)) > _LONGEST_ID:
+                raise ValueError(f"an act's ids have at most {_LONGEST_ID} characters")
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One normalised message from a platform.
 
@@ -183,6 +215,7 @@ class Message:
     whom. `own`: nobody asked; `text` is the bot's own words.
     `source` is what a person can't choose, where the platform's ids can be chosen: a network address or a token,
     hashed by the adapter. Limits hold for it too; "" where a person is known by the platform.
+    `act` tells which other messages were sent with this one, so that all of them get one answer.
     Text is made valid Unicode: JSON can carry half a surrogate pair, which no store and no socket takes; and it is
     shortened where it is longer than platforms send it. Raises ValueError for what is no text, as a broken update
     may have it, and for ids and notes that are too long to be any.
@@ -209,6 +242,7 @@ class Message:
     source: str = ""
     visibility: Visibility = Visibility.EVERYONE
     anonymous: bool = False
+    act: Act = field(default_factory=Act)
 
     @property
     def chat(self) -> ChatKey:

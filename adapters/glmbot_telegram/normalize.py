@@ -19,7 +19,7 @@ from telegram import (
 )
 from telegram import Message as TelegramMessage
 
-from glmbot.messages import Addressed, ChatKind, ConversationKey, Message, UserKey
+from glmbot.messages import Act, Addressed, ChatKind, ConversationKey, Message, UserKey
 from glmbot.openings import has_prefix, slash_command, without
 
 __all__ = [
@@ -56,6 +56,9 @@ _QUIET = frozenset(
 )
 # Buttons of earlier releases say nothing of the topic.
 _BUTTON = re.compile(r"(?P<command>[a-z]{1,20}):(?P<asker>-?[0-9]{1,19})(?::(?P<thread>[0-9]{1,19}))?")
+# Where a text was too long, the desktop client cuts it anywhere in the second half of what one message takes, at
+# the best break that it finds there; others nearer to the end.
+_MAY_BE_CUT = 4096 // 2
 _Span = tuple[int, int]
 
 
@@ -126,7 +129,9 @@ def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | Shu
     private = received.chat.type == "private"
     said = received.text or received.caption or ""
     media = _media(received)
-    if not said and (not media or (not private and media in _GESTURES)):
+    # An edit without words says nothing new: a live location, another picture, buttons.
+    silent = update.edited_message is not None or (not private and media in _GESTURES)
+    if not said and (not media or silent):
         return None
     answered = _answered(received)
     mentions = _mentions(received, said, bot)
@@ -138,7 +143,8 @@ def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | Shu
         addressed = Addressed.NOT
     if addressed is None or (addressed is Addressed.NOT and (not said or received.via_bot is not None)):
         return None
-    text, quoted, quoted_from = without(said, mentions), "", ""
+    # What mentions nobody may be a piece of a longer text, whose white space counts.
+    text, quoted, quoted_from = without(said, mentions) if mentions else said, "", ""
     if foreign:
         # The words of somebody else: a question, and never a command.
         text, quoted, quoted_from = "", said, _origin(received)
@@ -162,6 +168,17 @@ def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | Shu
         addressed=addressed,
         media=media,
         anonymous=author.anonymous,
+        act=_act(received, foreign=foreign),
+    )
+
+
+def _act(received: TelegramMessage, *, foreign: bool) -> Act:
+    units = len((received.text or "").rstrip().encode("utf-16-le", "surrogatepass")) // 2
+    return Act(
+        album=received.media_group_id or "",
+        at=max(0, int(received.date.timestamp())),
+        cut=units if units > _MAY_BE_CUT and not foreign else 0,
+        forwarded=received.forward_origin is not None,
     )
 
 

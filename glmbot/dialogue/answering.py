@@ -166,7 +166,9 @@ class Answering:
                 self._trace(traced, last)
             # What goes on may end a word that the earlier answer began.
             whole = last.text if task.whole else task.begun + last.text
-            if last.text and not await self.allows(Direction.ANSWER, whole, message):
+            allowed = not last.text or await self.allows(Direction.ANSWER, whole, message)
+            ticket.check()
+            if not allowed:
                 yield await self._record(message, notice(language, "answer.refused"))
                 return
         except EngineStopped:
@@ -219,8 +221,8 @@ class Answering:
         after, question = None, message.text.strip()
         if message.edits and (earlier := await self._store.turn_of(conversation, message.ref)):
             after = earlier.parent
-            if earlier.question.startswith("> ") or earlier.question == message.quoted.strip():
-                question = asked_text(message)
+            quotes = earlier.question.startswith("> ") or earlier.question == message.quoted.strip()
+            question = asked_text(message) if quotes or is_blank(question) else question
         elif message.replies_to and (answered := await self._store.turn_of(conversation, message.replies_to)):
             after = answered.id
             question = asked_text(message) if is_blank(question) else question

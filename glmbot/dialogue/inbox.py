@@ -2,7 +2,7 @@
 
 Whoever has a conversation answers everything in it, in the order of arrival; so that order holds over any number
 of processes, and only one of them writes to a chat. A message that fails is tried again, ever more patiently, and
-set aside after the last try.
+set aside after the last try. What is one act of a person (acts.py) is given out as one message.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from glmbot.background import Background, Troubles, keep_going
-from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
+from glmbot.dialogue import acts
+from glmbot.dialogue.gathering import Gathering
+from glmbot.errors import ClaimLost, StoreError, StoreUnavailable, Superseded
 from glmbot.locks import Locks
 from glmbot.messages import ConversationKey, Message, Unfinished
 from glmbot.store.base import Store
@@ -41,11 +43,14 @@ def pause_before(attempt: int) -> float:
 @dataclass(slots=True)
 class _Held:
     """A conversation that this process has. `given`: what it is answering there, by update id, with the tries so
-    far; those in `begun` count the present one. Nothing is given out before `rests_until`."""
+    far; those in `begun` count the present one, and what is in `superseded` says something else by now. Nothing is
+    given out before `rests_until`."""
 
     given: dict[str, int] = field(default_factory=dict[str, int])
     begun: set[str] = field(default_factory=set[str])
+    superseded: set[str] = field(default_factory=set[str])
     rested: set[str] = field(default_factory=set[str])
+    gathering: Gathering = field(default_factory=Gathering)
     rests_until: float = 0.0
     renewed_at: float = 0.0
 
@@ -60,12 +65,14 @@ class Inbox:
         tries: int = 5,
         on_lost: Callable[[ConversationKey], None] = lambda _: None,
         on_signal: Callable[[str], None] = lambda _: None,
+        on_superseded: Callable[[Message], None] = lambda _: None,
         troubles: Troubles | None = None,
     ) -> None:
         """claim_s: how long a claim outlives its process. tries: attempts before a message is set aside.
 
         on_lost is told of a conversation that another process may have taken: nothing more may be written there.
-        In troubles stands what keeps messages from being given out.
+        on_superseded is told of a message that is being answered and says something else by now: its answer is to
+        end without a record. In troubles stands what keeps messages from being given out.
         """
         self._store = store
         self._clock = clock
@@ -73,6 +80,7 @@ class Inbox:
         self._tries = tries
         self._on_lost = on_lost
         self._on_signal = on_signal
+        self._on_superseded = on_superseded
         self._troubles = troubles or Troubles()
         self._held: dict[ConversationKey, _Held] = {}
         # What was given out of lost conversations and has not ended: it may still write there.
@@ -113,6 +121,7 @@ class Inbox:
         for conversation, held in list(self._held.items()):
             if conversation.platform == platform:
                 held.given.clear()
+                held.superseded.clear()
         for conversation in list(self._ending):
             if conversation.platform == platform:
                 del self._ending[conversation]
@@ -138,11 +147,13 @@ class Inbox:
     async def begin(self, message: Message) -> None:
         """Its turn has come: count the try, so that a message that kills the process is not tried for ever.
 
-        Raises StoreError.
+        Raises StoreError, and Superseded.
         """
         held = self._held.get(message.conversation)
         if held is None or message.update_id not in held.given or message.update_id in held.begun:
             return
+        if message.update_id in held.superseded:
+            raise Superseded(message.conversation)
         held.begun.add(message.update_id)
         tries = held.given[message.update_id] + 1
         await self._store.mark(message, {TRIES: str(tries)})
@@ -175,7 +186,8 @@ class Inbox:
         """Raises StoreError."""
         async with self._locks.of(message.conversation):
             try:
-                await self._store.delivered(message, shown)
+                if not self._is_superseded(message):
+                    await self._store.delivered(message, shown)
             except ClaimLost:
                 self.lose(message.conversation)
                 raise
@@ -202,6 +214,12 @@ class Inbox:
             with suppress(StoreError):
                 await self.begin(message)
         tries = held.given[message.update_id]
+        if self._is_superseded(message):
+            if message.update_id in held.begun:
+                await self._uncount(message, tries)
+            self._let_go(message)
+            self._later(message.conversation, 0)
+            return False
         if reason and tries >= self._tries:
             with suppress(StoreError):
                 async with self._locks.of(message.conversation):
@@ -218,9 +236,11 @@ class Inbox:
 
     def check(self, message: Message) -> None:
         """Raises ClaimLost when another process answers the conversation, or may by now: this one could not renew
-        its claim in time, or stood still for so long."""
+        its claim in time, or stood still for so long. Raises Superseded."""
         held = self._held.get(message.conversation)
         now = asyncio.get_running_loop().time()
+        if self._is_superseded(message):
+            raise Superseded(message.conversation)
         if message.update_id in self._ending.get(message.conversation, ()) or (
             held is not None and now - held.renewed_at > self._claim_s
         ):
@@ -393,13 +413,21 @@ class Inbox:
             return
         held = self._held.setdefault(conversation, _Held())
         held.renewed_at = now
-        for entry in claim.open:
-            update_id, tries = entry.message.update_id, int(entry.marks.get(TRIES, "0"))
+        groups = acts.grouped(await self._completed(held, claim.open))
+        for act in groups:
+            if act[0].message.update_id in held.given:
+                await self._amend(held, [each.message for each in act])
+        for act in groups:
+            entry, update_id = act[0], act[0].message.update_id
             if update_id in held.given:
                 continue
             if now < held.rests_until:
                 # What comes after a message that rests waits too, or the order would be lost.
                 return
+            if wait := held.gathering.wait_for([each.message for each in act], now):
+                self._later(conversation, wait)
+                return
+            tries = int(entry.marks.get(TRIES, "0"))
             if tries >= self._tries:
                 reason = f"the process ended {tries} times while this was being answered"
                 await self._store.set_aside(entry.message, reason, self._clock())
@@ -411,8 +439,61 @@ class Inbox:
                 held.rests_until = now + pause
                 self._later(conversation, pause)
                 return
+            message = await self._joined(held, act)
             held.given[update_id] = tries
-            self._queues[conversation.platform].put_nowait(entry)
+            self._queues[conversation.platform].put_nowait(Unfinished(message, entry.marks))
+
+    async def _completed(self, held: _Held, entries: Sequence[Unfinished]) -> Sequence[Unfinished]:
+        """Edits of one message of a question that was several, and was answered, become edits of all of it; those
+        that say nothing new are done with. Raises StoreError."""
+        found: list[Unfinished] = []
+        for entry in entries:
+            edit = entry.message
+            alone = edit.update_id not in held.given and acts.home_of(edit, found) is None
+            if edit.edits and edit.act.at and not edit.act.pieces and alone:
+                turn = await self._store.turn_of(edit.conversation, edit.ref)
+                tails = await self._store.pieces(edit.conversation, turn.id) if turn is not None else {}
+                if turn is not None and tails:
+                    edit = acts.edited(edit, turn.question, turn.ref, tails)
+                    if edit.text.strip() == turn.question.strip():
+                        await self._store.delivered(entry.message)
+                        continue
+                    await self._store.join(edit, ())
+            found.append(Unfinished(edit, entry.marks))
+        return found
+
+    async def _joined(self, held: _Held, act: Sequence[Unfinished]) -> Message:
+        """What the act says, which its first message says durably from now on. Raises StoreError."""
+        head, others = act[0].message, [each.message for each in act[1:]]
+        again = head.update_id in held.superseded
+        if not others and not again:
+            return head
+        message = acts.whole([head, *others])
+        if again or TRIES in act[0].marks:
+            # A turn of the old words may be in the history.
+            message = replace(message, edits=True)
+        await self._store.join(message, others)
+        held.superseded.discard(head.update_id)
+        return message
+
+    async def _amend(self, held: _Held, act: Sequence[Message]) -> None:
+        """Something belongs to an act that is being answered. Where it says anything new, the answer begins anew,
+        in the same place. Raises StoreError."""
+        head, others = act[0], act[1:]
+        if not others:
+            return
+        message = acts.whole(act)
+        if acts.same_words(message, head) or not acts.asks(head):
+            for other in others:
+                await self._store.delivered(other)
+            return
+        await self._store.join(replace(message, edits=True), others)
+        held.superseded.add(head.update_id)
+        self._on_superseded(head)
+
+    def _is_superseded(self, message: Message) -> bool:
+        held = self._held.get(message.conversation)
+        return held is not None and message.update_id in held.superseded
 
     def _let_go(self, message: Message) -> None:
         if (held := self._held.get(message.conversation)) is not None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from glmbot.dialogue.pending import Pending
-from glmbot.errors import ClaimLost
+from glmbot.errors import ClaimLost, Superseded
 from glmbot.messages import ConversationKey, Reply, ReplyState, UserKey
 from glmbot.tracing import Span
 
@@ -19,7 +19,8 @@ class Ticket:
     """A place in a conversation's lane. `stop` asks its holder to end early, wherever it is by then.
 
     `ref` is the question's message, `reply` what its answer looks like now. `lost`: another process answers, and
-    nothing more is to be said here. `span`: what its steps are traced under.
+    nothing more is to be said here; `superseded`: its question says something else by now, and is answered anew.
+    `span`: what its steps are traced under.
     """
 
     def __init__(self, conversation: ConversationKey, user: UserKey, ref: str, source: str) -> None:
@@ -32,6 +33,7 @@ class Ticket:
         self.reply = Reply("", ReplyState.QUEUED)
         self.stop = asyncio.Event()
         self.lost = False
+        self.superseded = False
         self._turn = asyncio.Event()
 
     async def wait(self) -> None:
@@ -42,6 +44,8 @@ class Ticket:
         """Raises ClaimLost."""
         if self.lost:
             raise ClaimLost(self.conversation)
+        if self.superseded:
+            raise Superseded(self.conversation)
 
     def advance(self) -> None:
         self._turn.set()
@@ -96,6 +100,14 @@ class Lanes:
         """Stop this question's answer wherever it is written."""
         if not self.stop(conversation, ref):
             self._tell(f"withdraw {conversation} {ref}")
+
+    def supersede(self, conversation: ConversationKey, ref: str) -> None:
+        """This question's words have changed: its answer ends at once, wherever it is, and is not recorded."""
+        for ticket in self._lanes.get(conversation, ()):
+            if ticket.ref == ref:
+                ticket.superseded = True
+                ticket.stop.set()
+                ticket.advance()
 
     def stop_user(self, user: UserKey) -> None:
         """Stop all of this person's answers, also those of other processes."""

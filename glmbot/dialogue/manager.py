@@ -12,7 +12,7 @@ from math import ceil
 
 from glmbot import i18n
 from glmbot.background import Background, Troubles, keep_going
-from glmbot.dialogue import branches, commands
+from glmbot.dialogue import acts, branches, commands
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.actions import CommandActions
 from glmbot.dialogue.administration import Administration, Reloaded
@@ -39,7 +39,7 @@ from glmbot.dialogue.people import People, Standing
 from glmbot.dialogue.quotas import Quotas, most_pending
 from glmbot.dialogue.readiness import Readiness, engine_trouble
 from glmbot.engine.base import Engine
-from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
+from glmbot.errors import ClaimLost, StoreError, StoreUnavailable, Superseded
 from glmbot.messages import (
     HIDDEN,
     Addressed,
@@ -110,6 +110,7 @@ class DialogueManager:
             tries=tries,
             on_lost=self._lanes.lose,
             on_signal=self._lanes.obey,
+            on_superseded=lambda message: self._lanes.supersede(message.conversation, message.ref),
             troubles=self.troubles,
         )
         self._people = People(store, access, clock)
@@ -163,7 +164,10 @@ class DialogueManager:
         if message.chat_kind is ChatKind.GROUP and message.addressed is not Addressed.DIRECTLY:
             mode = (await self._store.settings(message.chat)).get("mode", "mention")
             if not is_answered(message, mode):
-                return False
+                addressed = await self._addressed_before(message)
+                if addressed is None:
+                    return False
+                message = replace(message, addressed=addressed)
         if message.edits:
             command = commands.parse(message.text)
             earlier = await self._store.turn_of(message.conversation, message.ref)
@@ -179,6 +183,16 @@ class DialogueManager:
         except StoreError:
             self._readiness.doubt()
             raise
+
+    async def _addressed_before(self, message: Message) -> Addressed | None:
+        """How the act that it belongs to turned to the bot. Raises StoreError."""
+        if not message.act.at:
+            return None
+        begun = acts.home_of(message, await self._store.open_in(message.conversation))
+        if begun is not None:
+            return begun.addressed
+        asked = message.edits and await self._store.turn_of(message.conversation, message.ref) is not None
+        return Addressed.BY_REPLY if asked else None
 
     def assigned(self, platform: str) -> AsyncGenerator[Unfinished, None]:
         return self._inbox.assigned(platform)
@@ -358,6 +372,8 @@ class DialogueManager:
                         text = reply.text
                         yield reply
                 return
+            except Superseded:
+                raise
             except ClaimLost:
                 # Before this leaves its lane, so that what waits behind it does not begin.
                 self._inbox.lose(message.conversation)

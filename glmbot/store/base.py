@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol, cast
 
 from glmbot.messages import (
+    Act,
     Addressed,
     ChatKey,
     ChatKind,
@@ -44,12 +45,13 @@ __all__ = [
 ]
 
 HOUR_S = 3600.0
-# Among the adapter's notes, where a message's source is kept.
-_SOURCE = "glmbot.source"
+# Among the adapter's notes, where a message's source and act are kept.
+_SOURCE, _ACT = "glmbot.source", "glmbot.act"
 # A conversation with more than that waiting is given out a part at a time.
 CLAIMED_AT_ONCE = 100
 _ENDED = frozenset(str(state) for state in ReplyState if state.ended)
-_MESSAGE_FIELDS = frozenset(each.name for each in fields(Message))
+_MESSAGE_FIELDS = frozenset(each.name for each in fields(Message)) - {"act"}
+_NO_ACT = Act()
 # Earlier releases refuse a field that they do not know, so these are written only where they say something.
 _LATER_FIELDS: Mapping[str, object] = {
     "visibility": Visibility.EVERYONE,
@@ -135,7 +137,8 @@ class Store(Protocol):
     a message needs is one short atomic step. `forget`, `reset`, `move`, `tidy`, the exports and the backup are
     many, between which everybody else has a turn; what they had begun before a crash `tidy` ends.
 
-    `mark`, `finish`, `delivered` and `set_aside` raise ClaimLost when another process answers the conversation.
+    `mark`, `join`, `finish`, `delivered` and `set_aside` raise ClaimLost when another process answers the
+    conversation.
     """
 
     @property
@@ -194,6 +197,17 @@ class Store(Protocol):
 
     async def answer(self, message: Message) -> StoredAnswer | None:
         """The recorded end of this message's answer, if there is one."""
+        ...
+
+    async def open_in(self, conversation: ConversationKey) -> Sequence[Unfinished]:
+        """What is to be answered in this conversation, whoever answers it; of very much the oldest part."""
+        ...
+
+    async def join(self, message: Message, others: Sequence[Message]) -> None:
+        """`message`, which is to be answered, says this from now on, and `others` of its conversation are no
+        messages of their own any more: only their update ids stay. What was recorded as its answer is forgotten,
+        its marks and its place in the order of arrival stay. Harmless when it is no longer there.
+        """
         ...
 
     async def set_aside(self, message: Message, reason: str, at: float) -> None:
@@ -308,6 +322,10 @@ class Store(Protocol):
         """The ids of the messages that this turn's answer stands in, in order."""
         ...
 
+    async def pieces(self, conversation: ConversationKey, turn: int) -> Mapping[str, int]:
+        """Of a turn whose question was several messages: see `glmbot.messages.Act`."""
+        ...
+
     async def finish(
         self,
         message: Message,
@@ -323,8 +341,9 @@ class Store(Protocol):
         """Record a message's answer and, when `question` is given, append the turn, in one step.
 
         The turn follows `parent`, or the head, and becomes the head itself. `ref` is the platform's id of its
-        question, `turn_answer` its answer where that is not the recorded text. False, and no turn, when the epoch
-        has moved on or the message was answered before (the answer of the first time stands).
+        question, `turn_answer` its answer where that is not the recorded text; the pieces of the message's act
+        find the turn as well. False, and no turn, when the epoch has moved on or the message was answered before
+        (the answer of the first time stands).
         """
         ...
 
@@ -438,7 +457,15 @@ def message_to_json(message: Message) -> dict[str, Any]:
     for name, usual in _LATER_FIELDS.items():
         if written[name] == usual:
             del written[name]
-    written["origin"] = {**message.origin, _SOURCE: source} if source else dict(message.origin)
+    said = {
+        each.name: value
+        for each in fields(Act)
+        if (value := getattr(message.act, each.name)) != getattr(_NO_ACT, each.name)
+    }
+    act = json.dumps(said, default=dict) if said else ""
+    del written["act"]
+    notes = {name: note for name, note in ((_SOURCE, source), (_ACT, act)) if note}
+    written["origin"] = {**message.origin, **notes}
     return written
 
 
@@ -466,6 +493,7 @@ def message_from_json(written: object) -> Message:
     known: dict[str, Any] = {
         **found,
         "source": notes.pop(_SOURCE, ""),
+        "act": _act_from(notes.pop(_ACT, "{}")),
         "origin": notes,
         "conversation": ConversationKey.parse(found["conversation"]),
         "user": UserKey.parse(found["user"]),
@@ -483,6 +511,18 @@ def kept_json(written: str | bytes) -> Any:
         return json.loads(written)
     except RecursionError as error:
         raise ValueError("JSON of such a depth is none of ours") from error
+
+
+def _act_from(written: object) -> Act:
+    """Raises ValueError."""
+    found = kept_json(written) if isinstance(written, str) else None
+    if not isinstance(found, dict):
+        raise ValueError("an act is a JSON object")
+    known = {each.name for each in fields(Act)}
+    said = {name: value for name, value in cast(dict[str, Any], found).items() if name in known}
+    if not isinstance(said.get("pieces", {}), dict):
+        raise ValueError("an act's pieces are a JSON object")
+    return Act(**said)
 
 
 def marks_from_json(written: str) -> dict[str, str]:

@@ -148,6 +148,14 @@ class JournaledRedisStore(RedisStore):
             step, message, lambda: super(JournaledRedisStore, self).mark(message, marks), None
         )
 
+    async def join(self, message: Message, others: Sequence[Message]) -> None:
+        """Raises StoreUnavailable rather than being written here: nothing is given out while Redis is away."""
+        async with self._locks.of(message.conversation):
+            await self._tell_first()
+            await super().join(message, others)
+            written = [message_to_json(other) for other in others]
+            self._keep_in_mind({"do": "join", "message": message_to_json(message), "others": written})
+
     async def delivered(self, message: Message, shown: Sequence[str] = ()) -> None:
         step = {"do": "delivered", "message": message_to_json(message), "shown": list(shown)}
         await self._now_or_later(
@@ -314,6 +322,8 @@ class JournaledRedisStore(RedisStore):
                 await super().mark(message, step["marks"])
             case "delivered":
                 await super().delivered(message, step["shown"])
+            case "join":
+                await super().join(message, [message_from_json(other) for other in step["others"]])
             case _:
                 await super().finish(message, StoredAnswer(**step["answer"]), **step["turn"])
 

@@ -169,19 +169,30 @@ class RedisStore:
     async def unfinished(self, platform: str) -> Sequence[Unfinished]:
         found: list[Entry] = []
         for conversation in await self._claims.pending_conversations(platform):
-            ids = await self._ask(self._redis.zrange(self._keys.of(conversation, "queue"), 0, -1))
-            inbox = self._keys.of(conversation, "inbox")
-            fields: list[str] = []
-            for update_id in ids:
-                values = await self._ask(
-                    self._redis.hmget(inbox, [f"message {update_id}", f"marks {update_id}"])
-                )
-                # One without a message was delivered meanwhile.
-                fields += [update_id, values[0], values[1] or "{}"] if values[0] is not None else []
-            found += await self._whole(conversation, entries(conversation, fields))
+            found += await self._open_in(conversation, -1)
         return [
             entry.unfinished for entry in sorted(found, key=lambda entry: entry.order) if entry.unfinished
         ]
+
+    async def open_in(self, conversation: ConversationKey) -> Sequence[Unfinished]:
+        found = await self._open_in(conversation, CLAIMED_AT_ONCE)
+        return [entry.unfinished for entry in found if entry.unfinished]
+
+    async def _open_in(self, conversation: ConversationKey, limit: int) -> list[Entry]:
+        """In the order of arrival, at most `limit`; -1: all."""
+        last = limit - 1 if limit > 0 else -1
+        ids = await self._ask(self._redis.zrange(self._keys.of(conversation, "queue"), 0, last))
+        inbox = self._keys.of(conversation, "inbox")
+        fields: list[str] = []
+        for update_id in ids:
+            values = await self._ask(self._redis.hmget(inbox, [f"message {update_id}", f"marks {update_id}"]))
+            # One without a message was delivered meanwhile.
+            fields += [update_id, values[0], values[1] or "{}"] if values[0] is not None else []
+        return await self._whole(conversation, entries(conversation, fields))
+
+    async def join(self, message: Message, others: Sequence[Message]) -> None:
+        said = json.dumps(message_to_json(message))
+        await self._change("join", message, ("queue",), said, *(other.update_id for other in others))
 
     async def _whole(self, conversation: ConversationKey, found: Sequence[Entry]) -> list[Entry]:
         """Those that can be read; the others are set aside with the reason, and nobody waits for them."""
@@ -364,6 +375,9 @@ class RedisStore:
     async def shown(self, conversation: ConversationKey, turn: int) -> Sequence[str]:
         return await self._histories.shown(conversation, turn)
 
+    async def pieces(self, conversation: ConversationKey, turn: int) -> Mapping[str, int]:
+        return await self._histories.pieces(conversation, turn)
+
     async def finish(
         self,
         message: Message,
@@ -379,7 +393,9 @@ class RedisStore:
         conversation, turn = message.conversation, cast(tuple[str, ...], ())
         if question is not None:
             text = answer.text if turn_answer is None else turn_answer
-            turn = (str(message.user), repr(at), turn_body(question, text, ref), ref)
+            pieces = message.act.pieces if ref == message.ref else {}
+            places = [part for piece, tail in pieces.items() for part in (piece, str(-1 - tail))]
+            turn = (str(message.user), repr(at), turn_body(question, text, ref), ref, *places)
             await self._histories.note(conversation, message.user, at)
         keys = self._keys.all_of(
             conversation, ("inbox", "claim", "tree", "meta", "anchors", "refs", "children", "people")

@@ -60,6 +60,7 @@ _SCRIPTS = (
     "count",
     "delivered",
     "finish",
+    "join",
     "last_turns",
     "lead",
     "lease",

@@ -64,17 +64,25 @@ class RedisHistories:
         return found[0] if found else None
 
     async def shown(self, conversation: ConversationKey, turn: int) -> list[str]:
+        places = await self._places(conversation, turn)
+        return [ref for place, ref in places if place > 0]
+
+    async def pieces(self, conversation: ConversationKey, turn: int) -> dict[str, int]:
+        return {ref: -1 - place for place, ref in await self._places(conversation, turn) if place < 0}
+
+    async def _places(self, conversation: ConversationKey, turn: int) -> list[tuple[int, str]]:
+        """Of the messages that the turn's question and answer stand in, in order."""
         refs = await self._ask(self._redis.zrangebyscore(self._keys.of(conversation, "refs"), turn, turn))
         if not refs:
             return []
         anchors = await self._ask(self._redis.hmget(self._keys.of(conversation, "anchors"), refs))
-        places = [
-            (int(place), ref)
-            for ref, anchor in zip(refs, anchors, strict=True)
-            for _, _, place in ((anchor or "").partition(" "),)
-            if number_of(place)
-        ]
-        return [ref for _, ref in sorted(places)]
+        found: list[tuple[int, str]] = []
+        for ref, anchor in zip(refs, anchors, strict=True):
+            _, _, place = (anchor or "").partition(" ")
+            later = place.startswith("-")
+            number = number_of(place.removeprefix("-"))
+            found.append((-number if later else number, ref))
+        return sorted(found)
 
     async def turns(self, conversation: ConversationKey, ids: Sequence[str]) -> list[Turn]:
         if not ids:

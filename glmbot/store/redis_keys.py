@@ -10,7 +10,8 @@ pointer to nothing.
     PREFIX:{conversation}:seen      sorted set: update ids by time
     PREFIX:{conversation}:tree      hash: turn id -> "parent user time\\n{question, answer, ref}"
     PREFIX:{conversation}:children  sorted set: turn ids by their parent's
-    PREFIX:{conversation}:anchors   hash: a platform's message id -> "turn place"; the question's place is 0
+    PREFIX:{conversation}:anchors   hash: a platform's message id -> "turn place"; the question's place is 0,
+                                    that of its later pieces below it
     PREFIX:{conversation}:refs      sorted set: a platform's message ids by turn
     PREFIX:{conversation}:people    set of who has turns
     PREFIX:{conversation}:turns:USER  sorted set: a person's turn ids by time

@@ -91,6 +91,9 @@ class _SealedStore:
     async def accept(self, message: Message, at: float, *, announce: bool = True) -> bool:
         return await self._store.accept(self._sealed_message(message), at, announce=announce)
 
+    async def join(self, message: Message, others: Sequence[Message]) -> None:
+        await self._store.join(self._sealed_message(message), [_wordless(other) for other in others])
+
     async def finish(
         self,
         message: Message,
@@ -123,6 +126,9 @@ class _SealedStore:
 
     async def unfinished(self, platform: str) -> Sequence[Unfinished]:
         return [self._opened_entry(entry) for entry in await self._store.unfinished(platform)]
+
+    async def open_in(self, conversation: ConversationKey) -> Sequence[Unfinished]:
+        return [self._opened_entry(entry) for entry in await self._store.open_in(conversation)]
 
     async def claim(self, conversation: ConversationKey, lasts_s: float) -> Claim:
         claim = await self._store.claim(conversation, lasts_s)

@@ -147,6 +147,23 @@ class SqliteStore:
     async def unfinished(self, platform: str) -> Sequence[Unfinished]:
         return await self._entries("platform = ?", platform, -1)
 
+    async def open_in(self, conversation: ConversationKey) -> Sequence[Unfinished]:
+        return await self._entries("conversation = ?", str(conversation), CLAIMED_AT_ONCE)
+
+    async def join(self, message: Message, others: Sequence[Message]) -> None:
+        said = (json.dumps(message_to_json(message)), message.user.platform, message.update_id)
+
+        def write(db: sqlite3.Connection) -> None:
+            joined = db.execute(
+                "UPDATE inbox SET message = ?, answer = NULL, turn = NULL"
+                f" WHERE platform = ? AND update_id = ? AND {OPEN}",
+                said,
+            )
+            for other in others if joined.rowcount == 1 else ():
+                inbox.clear(db, other.user.platform, other.update_id)
+
+        await self._run(write)
+
     async def _entries(self, condition: str, value: str, limit: int) -> list[Unfinished]:
         query = f"SELECT {ENTRY} FROM inbox WHERE {condition} AND {OPEN} ORDER BY arrival LIMIT {limit}"
         found, damaged = await self._read(lambda db: inbox.entries(db.execute(query, (value,))))
@@ -363,6 +380,13 @@ class SqliteStore:
         rows = await self._read(lambda db: db.execute(query, (str(conversation), turn)).fetchall())
         return [str(row[0]) for row in rows]
 
+    async def pieces(self, conversation: ConversationKey, turn: int) -> Mapping[str, int]:
+        query = (
+            "SELECT ref, -1 - place FROM anchors WHERE conversation = ? AND turn = ? AND place < 0"
+            " ORDER BY place, ref"
+        )
+        return dict(await self._read(lambda db: db.execute(query, (str(conversation), turn)).fetchall()))
+
     async def finish(
         self,
         message: Message,
@@ -392,6 +416,8 @@ class SqliteStore:
             turn = Turn(last_id + 1, message.user, question, text, at, before, ref)
             histories.insert_turn(db, name, turn)
             histories.set_counters(db, name, epoch, turn.id, turn.id)
+            for piece, tail in message.act.pieces.items() if ref == message.ref else ():
+                histories.anchor(db, name, piece, turn.id, -1 - tail)
             db.execute("UPDATE inbox SET turn = ? WHERE platform = ? AND update_id = ?", (turn.id, *update))
             return True
 

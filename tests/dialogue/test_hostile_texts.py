@@ -164,12 +164,12 @@ def test_an_adapters_notes_are_bounded(origin: dict[str, str]) -> None:
 
 def test_what_a_message_says_is_kept_as_far_as_a_model_could_read_it() -> None:
     made = message(
-        "head" + "x" * 3_000_000 + "tail", user_name="n" * 999, quoted="q" * 99_999, media="m" * 999
+        "head" + "x" * 3_000_000 + "tail", user_name="n" * 999, quoted="q" * 999_999, media="m" * 999
     )
     assert made.text.startswith("headx")
     assert made.text.endswith("xtail")
     assert len(made.text) <= 1_000_000
-    assert (len(made.user_name), len(made.quoted), len(made.media)) == (256, 10_000, 256)
+    assert (len(made.user_name), len(made.quoted), len(made.media)) == (256, 500_000, 256)
 
 
 async def test_a_completion_of_too_many_messages_is_refused_by_name(dialogue: DialogueManager) -> None:

@@ -1,6 +1,6 @@
 -- KEYS: inbox, claim, tree, meta, anchors, refs, children, people, turns of the person
 -- ARGV: this process, update id, answer, epoch, parent or '' for the head, seconds that turns are kept (0: for ever),
--- then, when a turn is to be appended: user, time, turn, ref of its question
+-- then, when a turn is to be appended: user, time, turn, ref of its question, then ref and place of its later pieces
 -- Returns 1 when the turn was appended, -1 when another process has the conversation.
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[1] then return -1 end
@@ -20,6 +20,10 @@ redis.call('HSET', KEYS[1], 'turn ' .. ARGV[2], id)
 if ARGV[10] ~= '' then
   redis.call('HSET', KEYS[5], ARGV[10], id .. ' 0')
   redis.call('ZADD', KEYS[6], id, ARGV[10])
+end
+for i = 11, #ARGV, 2 do
+  redis.call('HSET', KEYS[5], ARGV[i], id .. ' ' .. ARGV[i + 1])
+  redis.call('ZADD', KEYS[6], id, ARGV[i])
 end
 for _, key in ipairs({KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]}) do
   if ARGV[6] == '0' then redis.call('PERSIST', key) else redis.call('EXPIRE', key, ARGV[6]) end
