@@ -26,6 +26,8 @@ _FALLBACK_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
 )
 _LONGEST_REASON = 200
+_SHORTEST_CONTROL = 2
+_LIKE_CONTROL = re.compile(r"<[|｜].*[|｜]>|\[/?[A-Z_]+\]", re.DOTALL)
 _CACHE_BYTES = 8 << 20
 _LARGEST_CACHED = 256 << 10
 # How often a template may repeat what was said.
@@ -46,8 +48,8 @@ class TemplateChatFormat:
         named = cast(dict[str, Any], self._tokenizer.special_tokens_map)
         special = {name: str(token) for name, token in named.items() if not isinstance(token, list)}
         added = cast(dict[str, int], self._tokenizer.get_added_vocab())
-        control = {*added, *(str(token) for token in self._tokenizer.all_special_tokens)}
-        control = {token for token in control if len(token.strip()) > 1}
+        control = {token for token in added if self._is_control(added[token], token, str(source))}
+        control |= {token for token in map(str, self._tokenizer.all_special_tokens) if len(token.strip()) > 1}
         self._control_ids = frozenset(int(self._tokenizer.convert_tokens_to_ids(token)) for token in control)
         longest_first = sorted(control, key=lambda token: (-len(token), token))
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
@@ -55,11 +57,13 @@ class TemplateChatFormat:
         self._texts = TextCache(self._encode_plain, most_bytes=_CACHE_BYTES, largest_bytes=_LARGEST_CACHED)
         try:
             self._template = ChatTemplate(str(source), special)
-            self._takes_system = self._accepts([("system", "x"), ("user", "y")])
-            if not self._accepts([("user", "x")]):
-                raise ModelFileError(f"{where} can't be rendered")
+            if not self._keeps([("user", "x")]):
+                self._template = ChatTemplate(str(source), special, parts=True)
+            if not self._keeps([("user", "x")]):
+                raise ModelFileError(f"{where} can't be rendered, or leaves out what is said")
+            self._takes_system = self._keeps([("system", "x"), ("user", "y")])
             for turns in _TRIED_TURNS:
-                self._accepts([*[("user", "x"), ("assistant", "y")] * turns, ("user", "z")])
+                self._keeps([*[("user", "x"), ("assistant", "y")] * turns, ("user", "z")])
         except TemplateExceeded as error:
             raise ModelFileError(f"{where} {error}") from error
 
@@ -124,12 +128,24 @@ class TemplateChatFormat:
         # Normalisation inside a tokenizer could still build one (full-width letters, say).
         return tuple(token for token in tokens if token not in self._control_ids)
 
-    def _accepts(self, messages: Sequence[tuple[str, str]]) -> bool:
+    def _keeps(self, messages: Sequence[tuple[str, str]]) -> bool:
+        """Whether the template takes such a conversation, and all that is said in it comes through."""
+        marked = [(role, _MARKER.format(number)) for number, (role, _) in enumerate(messages)]
         try:
-            self._template.render(messages)
+            rendered = self._template.render(marked)
         except TemplateRefused:
             return False
-        return True
+        return all(mark in rendered for _, mark in marked)
+
+    def _is_control(self, token_id: int, token: str, template: str) -> bool:
+        """Words may be added to a vocabulary, too (runs of spaces, tags, names): those people may write. But not
+        every token that directs a model is called special by its tokenizer."""
+        if len(token.replace("▁", " ").strip()) < _SHORTEST_CONTROL:
+            return False
+        described = self._tokenizer.added_tokens_decoder.get(token_id)
+        if described is None or described.special or _LIKE_CONTROL.fullmatch(token):
+            return True
+        return token in template and not token.isalnum()
 
 
 def _plain_encoder(tokenizer: Any) -> Callable[[str], list[int]]:

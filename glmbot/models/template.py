@@ -39,12 +39,14 @@ class ChatTemplate:
     """What is rendered depends on the roles alone, for each message's text is a mark; so it is kept for each shape
     that a conversation can have."""
 
-    def __init__(self, source: str, variables: Mapping[str, str]) -> None:
-        """variables: the tokenizer's special tokens by name. Raises TemplateExceeded."""
+    def __init__(self, source: str, variables: Mapping[str, str], *, parts: bool = False) -> None:
+        """variables: the tokenizer's special tokens by name. parts: it wants what is said as a list of parts, as
+        models that see pictures have it. Raises TemplateExceeded."""
         if len(source) > _LONGEST_TEMPLATE:
             raise TemplateExceeded(f"has {len(source)} characters, at most {_LONGEST_TEMPLATE} are read")
         self._source = source
         self._variables = dict(variables)
+        self._parts = parts
         self._shapes = lru_cache(maxsize=_SHAPES)(self._render)
 
     def render(self, messages: Sequence[tuple[str, str]]) -> str:
@@ -56,7 +58,7 @@ class ChatTemplate:
     def _render(self, messages: tuple[tuple[str, str], ...]) -> str:
         wish = {
             "template": self._source,
-            "messages": [{"role": role, "content": text} for role, text in messages],
+            "messages": [{"role": role, "content": self._content(text)} for role, text in messages],
             "variables": self._variables,
         }
         made = _process.ask(wish)
@@ -65,6 +67,9 @@ class ChatTemplate:
         if "exceeded" in made:
             raise TemplateExceeded(made["exceeded"])
         return str(made["text"])
+
+    def _content(self, text: str) -> str | list[dict[str, str]]:
+        return [{"type": "text", "text": text}] if self._parts else text
 
 
 class _Process:

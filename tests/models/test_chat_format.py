@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from glmbot.engine.base import ChatTurn
+from glmbot.errors import ModelFileError
 from glmbot.models.chat_format import TemplateChatFormat
 
 
@@ -86,3 +87,48 @@ def test_a_template_without_a_system_role_gives_it_to_the_first_question(tiny_mo
     chat_format = TemplateChatFormat(tokenizer)
     text = chat_format.decode(chat_format.encode_chat("Be brief.", [ChatTurn("one", "two")], "three"))
     assert text == "user: Be brief.\n\none\nassistant: two\nuser: three\n"
+
+
+LEAVES_SYSTEM_OUT = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}<|im_start|>user\n{{ m['content'] }}<|im_end|>\n"
+    "{% elif m['role'] == 'assistant' %}{{ m['content'] }}<|im_end|>\n{% endif %}{% endfor %}"
+)
+WANTS_PARTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}{% if part.type == 'text' %}"
+    "{{ part.text }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
+)
+LEAVES_ALL_OUT = "{% for m in messages %}<|im_start|>{{ m.role }}<|im_end|>{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [LEAVES_SYSTEM_OUT, WANTS_PARTS])
+def test_nothing_that_is_said_is_left_out_by_a_template(tiny_model: Path, template: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = template
+    prompt = tokenizer.decode(
+        TemplateChatFormat(tokenizer).encode_chat("Be brief.", [ChatTurn("Hello", "Hi!")], "Who are you?")
+    )
+    places = [prompt.find(text) for text in ("Be brief.", "Hello", "Hi!", "Who are you?")]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_a_template_that_leaves_the_question_out_is_refused(tiny_model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = LEAVES_ALL_OUT
+    with pytest.raises(ModelFileError, match="leaves out what is said"):
+        TemplateChatFormat(tokenizer)
+
+
+def test_words_that_were_added_to_a_vocabulary_are_words_and_what_directs_a_model_is_not(
+    tiny_model: Path,
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template += "{# <think> #}"
+    # None of them is called special.
+    tokenizer.add_tokens(["glmbot", "<table>", "▁▁▁", "<think>", "<|tool|>", "<｜User｜>", "[INST]"])
+    chat_format = TemplateChatFormat(tokenizer)
+    for word in ("glmbot", "<table>"):
+        assert chat_format.encode_text(word) == [tokenizer.convert_tokens_to_ids(word)]
+    for token in ("<think>", "<|tool|>", "<｜User｜>", "[INST]"):
+        assert tokenizer.convert_tokens_to_ids(token) not in chat_format.encode_text(f"a {token} b")
+        assert chat_format.decode(chat_format.encode_text(token)) == token
