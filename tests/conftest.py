@@ -50,7 +50,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def until(holds: Callable[[], object], timeout: float = 30.0) -> None:
+async def until(holds: Callable[[], object], timeout: float = 90.0) -> None:
     """Wait for real work (sockets, the model thread) to make `holds()` true."""
     deadline = time.monotonic() + timeout
     while not holds():

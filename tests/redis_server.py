@@ -224,7 +224,7 @@ async def serving(group: _Group) -> AsyncGenerator[_Group]:
         yield group
 
 
-async def eventually(work: Callable[[], Awaitable[Any]], within_s: float = 30) -> Any:
+async def eventually(work: Callable[[], Awaitable[Any]], within_s: float = 120) -> Any:
     """The result of `work` as soon as it has one."""
     async with asyncio.timeout(within_s):
         while True:

@@ -78,7 +78,7 @@ async def test_a_person_asks_and_sees_the_answer_stream(page: Page, demo_site: W
     )
     await question.press("Enter")
     await expect(page.locator("#stop")).to_be_visible()
-    await expect(page.locator("#send")).to_be_visible(timeout=60_000)
+    await expect(page.locator("#send")).to_be_visible()
     assert await page.evaluate("window.sizes.size") > 5, "the answer was seen growing"
     await expect(page.locator(".answer pre code").first).to_be_visible()
     await page.get_by_role("button", name="Copy code").first.click()

@@ -96,7 +96,7 @@ async def test_a_conversation_that_is_opened_while_the_server_is_away_comes_when
     await page.get_by_role("button", name="Delete conversation: the other one").click()
     await expect(page.get_by_role("alert")).to_contain_text("The server could not be reached")
     async with running(WebAdapter(settings, cast(Dialogue, dialogue))):
-        await expect(page.locator(".answer")).to_contain_text("its answer", timeout=20_000)
+        await expect(page.locator(".answer")).to_contain_text("its answer")
 
 
 async def test_how_an_answer_ended_is_there_after_a_reload(page: Page) -> None:

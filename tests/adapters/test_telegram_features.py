@@ -362,7 +362,7 @@ async def raw_status(port: int, *headers: bytes, body: bytes = b"") -> int:
     """What a webhook answers to such bytes, before the connection is closed."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /telegram/hook HTTP/1.1\r\nHost: x\r\n" + b"\r\n".join(headers) + b"\r\n\r\n" + body)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         answer = await reader.readline()
     writer.close()
     return int(answer.split()[1])

@@ -40,7 +40,7 @@ async def raw(site: WebAdapter, request: bytes) -> bytes:
     host, port = site.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request)
-    answer = await asyncio.wait_for(reader.read(), 20)
+    answer = await asyncio.wait_for(reader.read(), 90)
     writer.close()
     return answer
 

@@ -26,11 +26,11 @@ async def running(adapter: Adapter) -> AsyncGenerator[None]:
 
 
 async def until_async(ask: Callable[[], Awaitable[Any]], holds: Callable[[Any], bool]) -> None:
-    for _ in range(3000):
+    for _ in range(9000):
         if holds(await ask()):
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("still not true after 30 s")
+    raise AssertionError("still not true after 90 s")
 
 
 def letters(text: str) -> str:

@@ -120,7 +120,7 @@ def test_a_chat_in_a_terminal_streams_stops_and_ends(tiny_model: Path, tmp_path:
     # pexpect answers no cursor position requests, for which prompt_toolkit would wait.
     environment = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1"}
     chat = pexpect.spawn(str(GLMBOT), ["chat"], cwd=str(tmp_path), env=environment, encoding="utf-8",
-                         codec_errors="replace", timeout=60)  # fmt: skip
+                         codec_errors="replace", timeout=120)  # fmt: skip
     chat.expect(">")
     chat.send("hello\r")
     chat.expect("hello")

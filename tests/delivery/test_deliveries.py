@@ -45,7 +45,7 @@ async def test_a_message_that_cant_be_begun_is_set_aside_after_its_tries(
     serving = asyncio.create_task(deliveries.serve("telegram", begin, stopped))
     await dialogue.accept(message(1, 7))
     await dialogue.accept(message(2, 8))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not await store.dead_letters():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert failed == 2

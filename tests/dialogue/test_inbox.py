@@ -31,7 +31,7 @@ def asked(number: int, chat: ConversationKey = CHAT) -> Message:
 
 async def given(inbox: Inbox, count: int) -> list[Unfinished]:
     found: list[Unfinished] = []
-    async with asyncio.timeout(20), aclosing(inbox.assigned("telegram")) as assigned:
+    async with asyncio.timeout(90), aclosing(inbox.assigned("telegram")) as assigned:
         while len(found) < count:
             found.append(await anext(assigned))
     return found
@@ -193,7 +193,7 @@ async def test_after_a_loss_nothing_is_given_out_before_everything_given_has_end
         await inbox._look(CHAT)
         assert inbox.held == 0
         await inbox.again(asked(1))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             order += [(await anext(assigned)).message.update_id for _ in range(2)]
     assert order == ["1", "2", "1", "2"]
     await mine.close()
@@ -240,7 +240,7 @@ async def test_an_entry_that_cant_be_read_keeps_nobody_else_from_being_answered(
     inbox = Inbox(sqlite_store, time.time, claim_s=1.0, troubles=troubles)
     for number, chat in enumerate([bad, CHAT, bad, CHAT]):
         await inbox.accept(asked(number, chat))
-    async with asyncio.timeout(20), aclosing(inbox.assigned("telegram")) as assigned:
+    async with asyncio.timeout(90), aclosing(inbox.assigned("telegram")) as assigned:
         assert [(await anext(assigned)).message.update_id for _ in range(2)] == ["1", "3"]
         (trouble,) = troubles.now
         assert (trouble.part, trouble.partial) == ("telegram: a conversation", True)
@@ -263,7 +263,7 @@ async def test_a_feeder_that_fails_is_told_of_and_begins_again(
     setattr(sqlite_store, name, fails)
     troubles = Troubles()
     inbox = Inbox(sqlite_store, time.time, claim_s=1.0, troubles=troubles)
-    async with asyncio.timeout(30), aclosing(inbox.assigned("telegram")) as assigned:
+    async with asyncio.timeout(90), aclosing(inbox.assigned("telegram")) as assigned:
         next_one = asyncio.ensure_future(anext(assigned))
         await until(lambda: troubles.now)
         assert "TypeError" in str(troubles.now[0])
@@ -296,7 +296,7 @@ async def test_a_signal_that_cant_be_read_is_left_out(sqlite_store: Store, words
 
     inbox = Inbox(sqlite_store, time.time, on_signal=obey)
     running = asyncio.create_task(inbox.run())
-    await asyncio.wait_for(heard.wait(), 10)
+    await asyncio.wait_for(heard.wait(), 90)
     assert not running.done()
     running.cancel()
 
@@ -315,7 +315,7 @@ async def test_what_keeps_claims_goes_on_after_any_fault(
     sqlite_store.keep = keep
     inbox = Inbox(sqlite_store, time.time, claim_s=0.2)
     running = asyncio.create_task(inbox.run())
-    await asyncio.wait_for(kept.wait(), 20)
+    await asyncio.wait_for(kept.wait(), 90)
     assert not running.done()
     assert caplog.text.count("claims ended; beginning again") == 2
     running.cancel()

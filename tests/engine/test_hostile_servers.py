@@ -22,6 +22,7 @@ from glmbot.engine.openai_client import retry_after
 from glmbot.engine.openai_stream import StreamBroken, read_event, read_models, refusal
 from glmbot.engine.remote import RemoteEngine, RemoteEngineSettings
 from glmbot.errors import EngineError, ServerUnavailable
+from robustness.watch import RunQueue
 
 KEY = "sk-0123456789-of-the-bot"
 _Write = Callable[[bytes], Any]
@@ -120,21 +121,23 @@ async def read(engine: RemoteEngine, tokens: int = 32) -> Progress:
 
 @asynccontextmanager
 async def loop_stays_free(longest_s: float = 0.5) -> AsyncGenerator[None]:
-    loop = asyncio.get_running_loop()
+    """What others on this machine took from the loop does not count."""
+    loop, queue = asyncio.get_running_loop(), RunQueue()
     slowest = 0.0
 
     async def beat() -> None:
         nonlocal slowest
         while True:
-            before = loop.time()
+            before, waited = loop.time(), queue.waited_s()
             await asyncio.sleep(0.01)
-            slowest = max(slowest, loop.time() - before)
+            slowest = max(slowest, loop.time() - before - (queue.waited_s() - waited))
 
     task = asyncio.create_task(beat())
     try:
         yield
     finally:
         task.cancel()
+        queue.close()
     assert slowest < longest_s
 
 
@@ -178,7 +181,7 @@ async def test_a_server_at_fault_is_left_in_time_with_clear_words(
 ) -> None:
     talk, words = FAILS[name]
     async with hostile(talk) as (engine, asked), loop_stays_free():
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             with pytest.raises(ServerUnavailable, match=words) as raised:
                 await read(engine)
         assert engine.stats().running == 0
@@ -232,7 +235,7 @@ ENDS = {
 @pytest.mark.parametrize("name", ENDS)
 async def test_what_a_server_says_is_taken_as_far_as_it_makes_sense(name: str) -> None:
     talk, finish = ENDS[name]
-    async with hostile(talk) as (engine, _), loop_stays_free(), asyncio.timeout(15):
+    async with hostile(talk) as (engine, _), loop_stays_free(), asyncio.timeout(60):
         try:
             last = await read(engine)
         except ServerUnavailable:
@@ -265,7 +268,7 @@ LISTS = {
 
 @pytest.mark.parametrize("name", LISTS)
 async def test_a_list_of_models_that_is_none_is_said(name: str) -> None:
-    async with asyncio.timeout(15), loop_stays_free():
+    async with asyncio.timeout(60), loop_stays_free():
         async with hostile(say(STREAM + _said("fine") + DONE), LISTS[name]) as (engine, asked):
             with pytest.raises(ServerUnavailable, match=r"does not list its models|Timeout|too long"):
                 await read(engine)

@@ -132,7 +132,7 @@ async def test_another_server_goes_on_where_one_died(
 async def test_a_server_that_says_nothing_any_more_is_left(
     server: OpenAIServer, second: OpenAIServer
 ) -> None:
-    async with remote(server, second, next_token_s=0.3, first_token_s=0.3) as far:
+    async with remote(server, second, next_token_s=2) as far:
         server.stalls_after = 5
         assert (await read(far, question(far))).finish is FinishReason.LENGTH
         assert len(second.requests) == 1

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 __all__ = ["Answer", "request"]
 
-_LONGEST_S = 40.0
+_LONGEST_S = 90.0
 _MUCH = 2**20
 
 

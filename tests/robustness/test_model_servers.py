@@ -30,7 +30,7 @@ EVENTS: dict[str, Any] = {
     "completions": {"id": "c", "choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}], "usage": _USAGE},
     "error": {"error": {"message": "no", "code": 500, "type": "x", "param": None}},
 }  # fmt: skip
-_LONGEST_S = 20.0
+_LONGEST_S = 90.0
 
 
 class HostileServer:

@@ -18,7 +18,7 @@ from typing import Any
 __all__ = ["LONGEST_STAND_S", "Watch", "watching"]
 
 LONGEST_STAND_S = 0.5
-_LONGEST_ANSWER_S = 60.0
+_LONGEST_ANSWER_S = 120.0
 
 
 class Watch(logging.Handler):
@@ -33,7 +33,7 @@ class Watch(logging.Handler):
         self.answers = 0
         """Of somebody else, that came whole."""
         self._thread = threading.get_ident()
-        self._queue = _RunQueue()
+        self._queue = RunQueue()
         self._since = 0.0
         self._seen = ""
         self._over = threading.Event()
@@ -100,7 +100,7 @@ class Watch(logging.Handler):
         return timed_run
 
 
-class _RunQueue:
+class RunQueue:
     """How long this thread was ready and did not run (https://docs.kernel.org/scheduler/sched-stats.html)."""
 
     def __init__(self) -> None:
