@@ -375,6 +375,14 @@ class _Client(discord.Client):
         for name, parse in parsers.items():
             parsers[name] = forgiving(name, parse)
 
+    async def close(self) -> None:
+        await super().close()
+        # discord.py leaves those behind that say "ready" once no more servers come.
+        state: Any = self._connection
+        for task in (state._ready_task, *getattr(state, "_ready_tasks", {}).values()):
+            if task is not None:
+                task.cancel()
+
     async def setup_hook(self) -> None:
         if not self._publish:
             return

@@ -288,16 +288,33 @@ async def test_a_public_answer_goes_on_in_the_channel_when_the_interaction_has_e
 async def test_shards_share_the_servers_and_answer_once(
     discord: DiscordServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:
-    async with bot(discord, engine, sqlite_store, settings={"shards": 2}):
+    async with bot(discord, engine, sqlite_store, settings={"shards": 2}) as adapter:
         await until(lambda: len(discord.identified) == 2)
         assert sorted(each["shard"] for each in discord.identified) == [[0, 2], [1, 2]]
         await until(lambda: len(discord._sockets) == 2)
-        await asyncio.sleep(0.1)
+        await until(adapter._ready.is_set)
         await discord.say(f"{MENTION} hello")
         await answered(sqlite_store, 1)
         await discord.say("hello", direct=True)
         await answered(sqlite_store, 1, ConversationKey("discord", 400000000000000000 + USER))
     assert len(discord.texts()) == 1
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+async def test_a_client_that_is_closed_says_no_more_that_it_is_ready(
+    discord: DiscordServer, sqlite_store: Store, shards: int
+) -> None:
+    """It waits for its servers a while before it does; on a closed one that would pass for a new connection."""
+
+    def waiting() -> list[str]:
+        names = [repr(task.get_coro()) for task in asyncio.all_tasks()]
+        return [name for name in names if "_delay_" in name]
+
+    async with bot(discord, ScriptedEngine(), sqlite_store, settings={"shards": shards}) as adapter:
+        adapter._client._connection.guild_ready_timeout = 600
+        await until(waiting)
+    await asyncio.sleep(0)
+    assert waiting() == []
 
 
 async def test_two_processes_hear_everything_and_answer_once(
