@@ -42,6 +42,8 @@ __all__ = [
 ]
 
 _PREFIX = "GLMBOT_"
+# By the kernels, which are loaded without any configuration, and by the tests.
+_READ_ELSEWHERE = ("GLMBOT_NATIVE", "GLMBOT_FUZZ")
 _MOST_TOKENS = 2**20
 _MOST_QUESTIONS = 10_000_000
 _LARGEST_FILE = 1 << 20
@@ -574,6 +576,7 @@ def _refuse_unknown_environment(
     environment: Mapping[str, str], models: Mapping[str, type[BaseModel]]
 ) -> None:
     known = [_variable(section, key) for section, model in models.items() for key in model.model_fields]
+    known += _READ_ELSEWHERE
     sections = {_variable(section, "") for section in models}
     for name in environment:
         if not name.upper().startswith(_PREFIX):

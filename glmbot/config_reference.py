@@ -36,6 +36,7 @@ prints the same as a commented file.
 
 - **Environment.** Each key can also be set in the environment, which wins: `GLMBOT_TELEGRAM__TOKEN` is
   `[telegram] token`. A list is JSON there: `GLMBOT_ACCESS__ADMINS='["telegram:123456789"]'`.
+  `GLMBOT_NATIVE` chooses the kernels ([Operator](operator.md)).
 - **Platforms.** A platform runs when its section is in the file, or one of its keys in the environment. An empty
   section is enough.
 - **Paths** that are relative count from the folder of the file.
@@ -64,6 +65,7 @@ This page is made from the code: `python -m glmbot.config_reference` writes it.
 
 - **环境变量。** 每一项也可以写在环境变量里，环境变量优先：`GLMBOT_TELEGRAM__TOKEN` 就是
   `[telegram] token`。列表在环境变量里写成 JSON：`GLMBOT_ACCESS__ADMINS='["telegram:123456789"]'`。
+  `GLMBOT_NATIVE` 用来选择内核（见[管理](operator.md)）。
 - **平台。** 文件里有某个平台的小节，或者环境变量里有它的某一项，它就会运行。空的小节也可以。
 - **路径。** 相对路径从配置文件所在的文件夹算起。
 - **写错了。** `glmbot check FILE` 指出文件、行号、键名和最接近的正确写法。`glmbot doctor` 还会实际检查

@@ -153,6 +153,17 @@ def test_the_page_of_all_keys_is_what_the_code_says(language: str) -> None:
                     assert f"{value:,}" in cells[4]
 
 
+def test_variables_that_the_documentation_names_are_known(tmp_path: Path) -> None:
+    pages = "".join(page.read_text("utf-8") for page in (REPOSITORY / "docs").glob("*.md"))
+    named = set(re.findall(r"GLMBOT_[A-Z]+(?:__[A-Z_]+)?", pages))
+    assert {"GLMBOT_NATIVE", "GLMBOT_WEB__TOKEN"} <= named
+    for name in named:
+        value = "0" if "__" not in name else '["telegram:1"]' if name.endswith("ADMINS") else "some-text"
+        load(tmp_path, "", {name: value})
+    with pytest.raises(ConfigError, match="GLMBOT_NATVE is not known; did you mean 'GLMBOT_NATIVE'"):
+        load(tmp_path, "", {"GLMBOT_NATVE": "0"})
+
+
 def test_a_hint_names_the_variable_of_its_own_section(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="GLMBOT_DISCORD__TOKEN") as caught:
         load(tmp_path, "[discord]\ntoken = 5\n")
