@@ -9,7 +9,16 @@ from typing import Any
 
 import discord
 
-from glmbot.messages import HIDDEN, Addressed, ChatKind, ConversationKey, Message, UserKey, Visibility
+from glmbot.messages import (
+    HIDDEN,
+    Act,
+    Addressed,
+    ChatKind,
+    ConversationKey,
+    Message,
+    UserKey,
+    Visibility,
+)
 from glmbot.openings import has_prefix, slash_command, without
 
 __all__ = [
@@ -149,6 +158,7 @@ def from_message(
         quoted=quoted,
         addressed=addressed,
         media=media,
+        act=Act(at=int(received.created_at.timestamp())),
     )
 
 

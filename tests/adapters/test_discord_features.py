@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,24 @@ async def test_an_edited_question_is_answered_again_in_place_and_a_preview_is_no
         (turn,) = await sqlite_store.last_turns(IN_CHANNEL, 5)
         assert letters(turn.answer) in letters(discord.texts()[0])
         assert engine.stats().requests_finished == finished + 1
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_nothing_is_left_of_a_question_that_is_edited_at_once(
+    discord: DiscordServer, sqlite_store: Store, streams: bool
+) -> None:
+    scripted = ScriptedEngine(lambda prompt: "old words" if "blue" in prompt else "new words")
+    scripted.goes_on.clear()
+    engine: Any = scripted
+    async with bot(discord, engine, sqlite_store):
+        asked = await discord.say(f"{MENTION} what is blue?")
+        await until(lambda: discord.texts() if streams else scripted.prompts)
+        await discord.edit(asked, f"{MENTION} what is red?")
+        await until(lambda: "red" in "".join(scripted.prompts))
+        scripted.goes_on.set()
+        await answered(sqlite_store, 1)
+        assert discord.texts() == ["new words"]
+        assert await questions(sqlite_store) == ["what is red?"]
 
 
 async def test_a_deleted_question_takes_its_answer_with_it(
