@@ -42,6 +42,8 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 REPOSITORY = Path(__file__).parent.parent
 _STEP_S = 0.01
+# Before a command: the kernel ends it with the process that started it, however that ends.
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
 def free_port() -> int:
@@ -118,11 +120,9 @@ def redis_url() -> Generator[str]:
     if program is None:
         pytest.skip("redis-server is not installed (Debian package redis-server), so Redis is not tested")
     port = free_port()
-    server = subprocess.Popen(
-        [program, "--port", str(port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"],
-        stdout=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 10
+    command = [program, "--port", str(port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
+    server = subprocess.Popen([*DIES_WITH_US, *command], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from conftest import free_port
+from conftest import DIES_WITH_US, free_port
 from glmbot.errors import StoreUnavailable
 
 __all__ = ["Cluster", "Server", "Watched", "eventually", "serving"]
@@ -42,7 +42,9 @@ class Server:
 
     async def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        self._process = await asyncio.create_subprocess_exec(*self.command, stdout=asyncio.subprocess.DEVNULL)
+        self._process = await asyncio.create_subprocess_exec(
+            *DIES_WITH_US, *self.command, stdout=asyncio.subprocess.DEVNULL
+        )
         await eventually(lambda: self.ask("PING"))
 
     async def ask(self, *command: str, within_s: float = 10) -> Any:

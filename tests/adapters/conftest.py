@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 from playwright.async_api import Page, ViewportSize, async_playwright, expect
 
+from conftest import DIES_WITH_US
 from platforms.discord_server import DiscordServer
 from platforms.telegram_server import TelegramServer
 
@@ -52,8 +53,8 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     profile = tmp_path_factory.mktemp("chromium")
     told = profile / "DevToolsActivePort"
     with (profile / "log.txt").open("w") as log:
-        command = [program, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        wishes = [*FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
+        process = subprocess.Popen([*DIES_WITH_US, program, *wishes], stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 120
         while not told.exists() or len(lines := told.read_text().splitlines()) < 2:

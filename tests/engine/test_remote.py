@@ -139,12 +139,13 @@ async def test_a_server_that_says_nothing_any_more_is_left(
 
 
 async def test_the_only_server_is_waited_for_until_it_is_back(server: OpenAIServer) -> None:
-    async with remote(server, patience_s=20) as far:
-        server.dies_after = 5
+    async with remote(server, patience_s=90) as far:
+        server.dies_after, server.stays_down = 5, True
         answer = asyncio.create_task(read(far, question(far)))
         await until(lambda: server.dies_after is None)
         await server.stop()
         await until(lambda: not far.stats().servers[0][1])
+        server.refuses = None
         await server.start()
         assert (await answer).finish is FinishReason.LENGTH
         assert far.stats().servers[0][1]

@@ -19,14 +19,15 @@ KEY = "sk-0123456789abcdef-of-a-model-server"
 
 
 class OpenAIServer:
-    """`dies_after`: events, after which the connection breaks, once; `stalls_after` likewise, and nothing comes any
-    more. `refuses` is a status, given with `retry_after` until it is taken back."""
+    """`dies_after`: events, after which the connection breaks, once; with `stays_down` everybody is refused from then
+    on. `stalls_after` likewise, and nothing comes any more. `refuses` is a status, given with `retry_after` until it is taken back."""
 
     def __init__(self, engine: Engine, *, key: str = "") -> None:
         self.engine = engine
         self.requests: list[dict[str, Any]] = []
         self.chats: list[dict[str, Any]] = []
         self.dies_after: int | None = None
+        self.stays_down = False
         self.stalls_after: int | None = None
         self.refuses: int | None = None
         self.refusal = "we are closed"
@@ -54,6 +55,13 @@ class OpenAIServer:
 
     async def stop(self) -> None:
         await self._runner.cleanup()
+
+    def _die(self, request: web.Request) -> None:
+        self.dies_after = None
+        if self.stays_down:
+            self.refuses = 503
+        assert request.transport is not None
+        request.transport.abort()
 
     async def _models(self, request: web.Request) -> web.Response:
         if not self.lists_models:
@@ -87,9 +95,7 @@ class OpenAIServer:
                         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
                         await answer.prepare(request)
                     if number == self.dies_after:
-                        self.dies_after = None
-                        assert request.transport is not None
-                        request.transport.abort()
+                        self._die(request)
                         return answer
                     if number == self.stalls_after:
                         self.stalls_after = None
@@ -112,9 +118,7 @@ class OpenAIServer:
         words = fields["messages"][-1]["content"].split(" ")
         for number, word in enumerate(words):
             if number == self.dies_after:
-                self.dies_after = None
-                assert request.transport is not None
-                request.transport.abort()
+                self._die(request)
                 return answer
             delta: dict[str, Any] = {"content": word + " " * (number < len(words) - 1)}
             await answer.write(self._event({"choices": [{"delta": delta, "finish_reason": None}]}))
