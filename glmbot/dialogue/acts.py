@@ -163,16 +163,16 @@ def _home(message: Message, groups: Sequence[list[Unfinished]]) -> list[Unfinish
     mine = [group for group in groups if group[0].message.user == message.user]
     for group in reversed(mine):
         said = [entry.message for entry in group]
-        if message.edits:
-            if said[0].act.at and message.ref in _refs(said):
-                return group
-        elif message.ref and said[0].edits and message.ref == said[0].ref:
+        if message.edits and said[0].act.at and message.ref in _refs(said):
+            return group
+        if said[0].edits and message.ref and message.ref == said[0].ref:
             # It came later than its edit.
             return group
-        else:
-            last = next((each for each in reversed(said) if not each.edits), said[-1])
-            return group if _follows(last, message) and len(_refs(said)) < MOST_PIECES else None
-    return None
+    if message.edits or not mine:
+        return None
+    said = [entry.message for entry in mine[-1]]
+    last = next((each for each in reversed(said) if not each.edits), said[-1])
+    return mine[-1] if _follows(last, message) and len(_refs(said)) < MOST_PIECES else None
 
 
 def _refs(messages: Sequence[Message]) -> set[str]:

@@ -77,6 +77,12 @@ def test_what_is_not_sent_at_once_is_not(messages: Sequence[Message]) -> None:
     ]
 
 
+def test_words_that_come_after_their_edit_are_old() -> None:
+    later = [said(1, "newer words", edits=True), said(2, "another question"), said(1, "older words")]
+    assert together(*later) == [["1 edited newer words", "1"], ["2"]]
+    assert acts.whole([later[0], later[2]]).text == "newer words"
+
+
 def test_forwarded_words_are_a_question_and_never_a_command() -> None:
     first, second = (said(number, text, forwarded=True) for number, text in ((1, "/forget yes"), (2, "why?")))
     whole = acts.whole([replace(first, quoted_from="Ann"), second])
