@@ -164,7 +164,8 @@ def _home(message: Message, groups: Sequence[list[Unfinished]]) -> list[Unfinish
     for group in reversed(mine):
         said = [entry.message for entry in group]
         if message.edits and said[0].act.at and message.ref in _refs(said):
-            return group
+            # What was commanded is obeyed, whatever is asked in its place.
+            return group if asks(said[0]) else None
         if said[0].edits and message.ref and message.ref == said[0].ref:
             # It came later than its edit.
             return group

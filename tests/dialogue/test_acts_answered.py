@@ -178,6 +178,19 @@ def test_an_edit_of_one_piece_concerns_the_whole_act(answered: bool, encrypted: 
             assert len(here.chats[7].shown) == 1
 
 
+@pytest.mark.parametrize("after", [0.0, 0.05])
+def test_a_command_that_is_edited_into_a_question_is_obeyed_and_the_question_answered(after: float) -> None:
+    @run()
+    async def _(here: World) -> None:
+        async with here.bot():
+            here.tell(said(1, "/whoami"))
+            await asyncio.sleep(after)
+            here.tell(said(1, "who?", edits=True))
+            await here.settled()
+            assert await here.asked(7) == ["who?"]
+            assert "You said: who?" in here.chats[7].texts()
+
+
 def test_two_edits_of_different_pieces_of_an_answered_act_are_both_kept() -> None:
     @run()
     async def _(here: World) -> None:
