@@ -83,13 +83,18 @@ def by_transformers(folder: Path, asked: Sequence[Sequence[int]], new: int = 12)
 
 
 def by_the_engine(
-    folder: Path, asked: Sequence[Sequence[int]], new: int = 12, *, prefill: int = 16
+    folder: Path,
+    asked: Sequence[Sequence[int]],
+    new: int = 12,
+    *,
+    prefill: int = 16,
+    precision: Precision = Precision.FP32,
 ) -> list[list[int]]:
     """Greedy tokens of all prompts together, in chunks. Raises ModelFileError."""
     register_attention()
     model = load(folder, ATTENTION_NAME)
     runner = ModelRunner(
-        model, placement=Placement(torch.device("cpu")), precision=Precision.FP32, cache_tokens=2048
+        model, placement=Placement(torch.device("cpu")), precision=precision, cache_tokens=2048
     )
     scheduler = Scheduler(runner.allocator, max_batch=8, prefill_tokens=prefill)
     running = [

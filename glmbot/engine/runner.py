@@ -294,11 +294,19 @@ class ModelRunner:
                 tokens = list(sequences[number])
                 place = sum(map(len, sequences[:number]))
                 regime = self.model.positions.regime(tokens)
-                step.add(tokens, len(tokens), start=start, end=end, place=place, drawing=1, regime=regime)
-            return list(self._by_torch(step).clone())
+                step.add(
+                    tokens, len(tokens), start=start, end=end, place=place, drawing=end - start, regime=regime
+                )
+            return list(self._by_torch(step).clone().split([end - start for _, start, end in parts]))
 
-        dtype = self.placement.dtype(self.precision)
-        verify(self.model.name, self.model.module, self._probe_prompt, dtype, compute)
+        verify(
+            self.model.name,
+            self.model.module,
+            self._probe_prompt,
+            self.model.shape.layer_names,
+            exact=self.precision is Precision.FP32,
+            compute=compute,
+        )
 
     @torch.inference_mode()
     def _probe(self) -> tuple[Tensor, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from glmbot.engine import attention
+from glmbot.engine.base import Precision
 from glmbot.errors import ModelFileError
 from tiny_architectures import by_the_engine, by_transformers, questions, write_architecture
 
@@ -57,6 +60,26 @@ def test_what_transformers_renames_fuses_or_keeps_in_buffers_answers_as_its_own_
     folder = write_architecture(kind, tmp_path / kind)
     asked = questions(5, 40, 70)
     assert by_the_engine(folder, asked, 8) == by_transformers(folder, asked, 8)
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8, Precision.INT4])
+def test_rounding_is_not_taken_for_a_fault(tmp_path: Path, precision: Precision) -> None:
+    for kind in ("llama", "qwen3_moe"):
+        folder = write_architecture(kind, tmp_path / f"{kind}-{precision}")
+        assert by_the_engine(folder, questions(5), 2, precision=precision)
+
+
+def test_what_is_wrong_is_noticed_at_any_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = attention._attend_one
+
+    def blind(query: Any, keys: Any, values: Any, segment: Any, *rest: Any) -> Any:
+        return right(query, keys[:, -1:], values[:, -1:], replace(segment, cached=0, length=1), *rest)
+
+    folder = write_architecture("llama", tmp_path / "llama")
+    monkeypatch.setattr(attention, "_attend_one", blind)
+    for precision in (Precision.FP32, Precision.INT4):
+        with pytest.raises(ModelFileError, match="would say something else"):
+            by_the_engine(folder, questions(5), precision=precision)
 
 
 @pytest.mark.parametrize("kind", ["llama", "phi3"])
