@@ -259,10 +259,12 @@ async def test_a_groups_mode_needs_the_content_of_messages(
     access = Access(admins={UserKey("discord", USER)}, open_platforms={"discord"})
     settings = {"message_content": True}
     async with bot(discord, engine, sqlite_store, access=access, settings=settings):
+        await discord.say("among ourselves", user=9)
         await discord.say(f"{MENTION} /mode all")
         await until(lambda: "every message" in "".join(discord.texts()))
         await discord.say("just talking", user=8)
         await answered(sqlite_store, 1, ConversationKey("discord", CHANNEL_ID, 8))
+    assert await questions(sqlite_store, ConversationKey("discord", CHANNEL_ID, 9)) == []
 
 
 async def test_an_answer_for_one_persons_eyes_is_never_shown_to_others_after_a_restart(
