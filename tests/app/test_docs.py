@@ -162,6 +162,13 @@ def commands_of(text: str) -> Iterator[tuple[str, list[str]]]:
             yield found[1], re.findall(r"(?<=[ \[])--[a-z-]+", found[2].partition("#")[0])
 
 
+def test_commands_are_found_on_pages() -> None:
+    """Else none would be a wrong one."""
+    for name in ("README.md", "README.zh.md"):
+        found = {command for command, _ in commands_of((REPOSITORY / name).read_text("utf-8"))}
+        assert {"chat", "init", "check", "doctor"} <= found
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_on_a_page_is_one(page: Path) -> None:
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
