@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -98,6 +99,7 @@ def said_on_discord(text: str, **fields: Any) -> Mock:
         "stickers": [],
         "poll": None,
         "id": 5,
+        "created_at": datetime(2026, 11, 26, tzinfo=UTC),
         "edited_at": None,
     }
     for name, value in (given | fields).items():
