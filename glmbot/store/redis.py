@@ -509,6 +509,8 @@ class RedisStore:
         after = ""
         while names := await self._names("everyone", after, _OWNERS_AT_ONCE):
             found |= await self._settings_of(names)
+            if names[-1] == after:
+                break
             after = names[-1]
         return found
 
@@ -520,6 +522,8 @@ class RedisStore:
             if gone := [name for name in names if name not in page]:
                 await self._ask(self._redis.zrem(self._keys.named("persons"), *gone))
             found |= page
+            if names[-1] == after:
+                break
             after = names[-1]
         return found
 
@@ -529,6 +533,8 @@ class RedisStore:
         return {owner: settings for owner, settings in sorted(found.items()) if name in settings}
 
     async def _names(self, index: str, after: str, limit: int) -> list[str]:
+        """A page of an index. Where its last name is `after` the walk is at its end: what is no text is read as
+        something that stands before it."""
         start = f"({after}" if after else "-"
         key = self._keys.named(index)
         return list(await self._ask(self._redis.zrangebylex(key, start, "+", start=0, num=limit)))

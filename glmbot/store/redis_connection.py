@@ -10,7 +10,7 @@ TLS options stand behind a question mark, as redis-py names them: ?ssl_ca_certs=
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -50,6 +50,10 @@ class _NewServer(exceptions.RedisError):
     """No ConnectionError, after which the client would try again by itself and go on."""
 
 
+# Questions under way at once; more wait. The client has as many connections and some to spare, and would refuse
+# one more as if the server were away.
+_AT_ONCE = 80
+_CONNECTIONS = 100
 _SCRIPTS = (
     "accept",
     "adopt",
@@ -84,6 +88,7 @@ class RedisConnection:
     def __init__(self, url: str, timeout_s: float) -> None:
         """Raises ValueError for an address that is none."""
         self._run_id = ""
+        self._room = asyncio.Semaphore(_AT_ONCE)
         self.admits: Callable[[str], bool] = lambda _: True
         """Whether a server, by the name that `server` has for it, may be asked yet: a question that would be the
         first one to a server that must be told something before is refused as one to a server that is away."""
@@ -114,8 +119,11 @@ class RedisConnection:
         """Raises StoreError, StoreUnavailable where it will pass."""
         task = asyncio.current_task()
         cancelled_before = task.cancelling() if task else 0
+        asked = False
         try:
-            return await answer
+            async with self._room:
+                asked = True
+                return await answer
         except (*_PASSING, _NewServer) as error:
             raise StoreUnavailable(f"{self.name}: {error}") from error
         except exceptions.RedisError as error:
@@ -123,6 +131,8 @@ class RedisConnection:
             passing = kind in _PASSING_KINDS or "-OOM" in str(error)
             raise (StoreUnavailable if passing else StoreError)(f"{self.name}: {error}") from error
         finally:
+            if not asked and isinstance(answer, Coroutine):
+                answer.close()
             if task and task.cancelling() > cancelled_before:
                 # The client writes within asyncio.wait_for, which before Python 3.12 loses a cancellation that
                 # comes in the moment when the write is done: https://bugs.python.org/issue42130
@@ -159,6 +169,7 @@ def _connect(url: str, timeout_s: float, connected: Callable[[Any], Awaitable[No
         "decode_responses": True,
         # Bytes that are no text are damage in one field, and not in all that is read with it.
         "encoding_errors": "replace",
+        "max_connections": _CONNECTIONS,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
     }
