@@ -34,6 +34,10 @@ class SlashCommand:
     argument: str
     to: str = ""
 
+    def may_be_for(self, bot: str) -> bool:
+        """Whether it names that bot, or none."""
+        return not self.to or self.to.lower() == bot.lower()
+
 
 def slash_command(text: str) -> SlashCommand | None:
     """ "/Ask@OurBot why" -> SlashCommand("ask", "why", "OurBot"); None for what is no command of any bot's.

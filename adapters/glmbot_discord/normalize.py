@@ -255,8 +255,7 @@ def _addressed(
     """None: said to another bot, by a command or by its name in front. A command's argument may mention us
     ("/ban @us"), and so may what follows another bot's prefix: that is not said to us."""
     if (command := slash_command(said)) is not None:
-        ours = not command.to or command.to.lower() == me.name.lower()
-        return Addressed.BY_COMMAND if ours else None
+        return Addressed.BY_COMMAND if command.may_be_for(me.name) else None
     if has_prefix(said) or _forwarded(received) is not None:
         return Addressed.NOT
     if mentions:

@@ -19,6 +19,7 @@ from telegram import (
 )
 from telegram import Message as TelegramMessage
 
+from glmbot.delivery.split import utf16_length
 from glmbot.messages import Act, Addressed, ChatKind, ConversationKey, Message, UserKey
 from glmbot.openings import has_prefix, slash_command, without
 
@@ -173,7 +174,7 @@ def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | Shu
 
 
 def _act(received: TelegramMessage, *, foreign: bool) -> Act:
-    units = len((received.text or "").rstrip().encode("utf-16-le", "surrogatepass")) // 2
+    units = utf16_length((received.text or "").rstrip())
     return Act(
         album=received.media_group_id or "",
         at=max(0, int(received.date.timestamp())),
@@ -266,8 +267,7 @@ def _addressed(
     """None: a command for another bot. A command's argument may mention us ("/ban @us"), and so may what follows
     another bot's prefix: that is not said to us."""
     if (command := slash_command(said)) is not None:
-        ours = not command.to or command.to.lower() == str(bot.username).lower()
-        return Addressed.BY_COMMAND if ours else None
+        return Addressed.BY_COMMAND if command.may_be_for(str(bot.username)) else None
     if has_prefix(said):
         return Addressed.NOT
     if mentions:

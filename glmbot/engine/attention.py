@@ -18,7 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from glmbot.engine.kv_cache import Arena
 
-__all__ = ["ATTENTION_NAME", "Segment", "StepLayout", "register_attention"]
+__all__ = ["ATTENTION_NAME", "Segment", "StepLayout", "no_mask", "register_attention"]
 
 ATTENTION_NAME = "glmbot_arena"
 # What models hand on beside, which the layout says already or which concerns only what is returned.
@@ -51,11 +51,11 @@ class StepLayout:
 def register_attention() -> None:
     """Make ATTENTION_NAME known to Transformers. Models see no mask: the layout takes its place."""
     AttentionInterface.register(ATTENTION_NAME, attend)
-    AttentionMaskInterface.register(ATTENTION_NAME, _no_mask)
+    AttentionMaskInterface.register(ATTENTION_NAME, no_mask)
 
 
-def _no_mask(*_args: Any, **_kwargs: Any) -> None:
-    return None
+def no_mask(*_args: Any, **_kwargs: Any) -> None:
+    """For attention that needs none made."""
 
 
 def attend(

@@ -113,13 +113,7 @@ def _fill_buffers(module: nn.Module, checkpoint: Checkpoint) -> None:
         if isinstance(owner, LINEAR):
             # Its weight in a form of ours.
             continue
-        stored = checkpoint.read(name)
-        if stored.shape != buffer.shape:
-            raise ModelFileError(
-                f"{checkpoint.file_of(name)}: tensor {name} has shape {list(stored.shape)}, the model needs"
-                f" {list(buffer.shape)}"
-            )
-        setattr(owner, leaf, stored.to(buffer.dtype, copy=True))
+        setattr(owner, leaf, _shaped(checkpoint, name, buffer.shape).to(buffer.dtype, copy=True))
         checkpoint.release(name)
 
 
@@ -261,14 +255,20 @@ def _read_quantized(checkpoint: Checkpoint, name: str, shape: torch.Size) -> tup
 
 
 def _read(checkpoint: Checkpoint, name: str, shape: torch.Size, dtype: torch.dtype | None = None) -> Tensor:
-    tensor = checkpoint.read(name)
+    tensor = _shaped(checkpoint, name, shape)
     where = f"{checkpoint.file_of(name)}: tensor {name}"
-    if tensor.shape != shape:
-        raise ModelFileError(f"{where} has shape {list(tensor.shape)}, the model needs {list(shape)}")
     if dtype is not None and tensor.dtype != dtype:
         raise ModelFileError(f"{where} is {tensor.dtype}, {dtype} is needed")
     if dtype is None and not tensor.is_floating_point():
         raise ModelFileError(f"{where} is {tensor.dtype} and has no {name}_scale; it can't be weights")
+    return tensor
+
+
+def _shaped(checkpoint: Checkpoint, name: str, shape: torch.Size) -> Tensor:
+    tensor = checkpoint.read(name)
+    if tensor.shape != shape:
+        where = f"{checkpoint.file_of(name)}: tensor {name}"
+        raise ModelFileError(f"{where} has shape {list(tensor.shape)}, the model needs {list(shape)}")
     return tensor
 
 

@@ -24,7 +24,7 @@ from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
 from glmbot.engine.verification import Part, cached_heads, verify
 from glmbot.errors import EngineError, EngineStopped, PrecisionError
 from glmbot.models.causal_lm import GlmCausalLM
-from glmbot.models.long_rope import LongRope
+from glmbot.models.long_rope import LongRope, LongRopePositions
 from glmbot.models.lowering import LoweredModel, lower
 from glmbot.models.positions import PositionScheme
 from glmbot.models.prefix import PrefixEncoder
@@ -73,13 +73,17 @@ class ModelRunner:
         with weights_apart():
             fill(model.module, model.checkpoint, precision, placement, on_progress)
         align(model.module, model.shape, placement)
-        if not isinstance(model.module, GlmCausalLM):
+        # Ours are written for this engine, and tests/conformance holds them.
+        others = not isinstance(model.module, GlmCausalLM)
+        if others:
             heads = cached_heads(model.name, model.module, model.shape.layers)
             model = self.model = replace(
                 model, shape=replace(model.shape, kv_heads=heads[0], head_dim=heads[1])
             )
         self._trusted = True
-        self._long_rope = LongRope.of(model.module)
+        self._long_rope: LongRope | None = None
+        if isinstance(model.positions, LongRopePositions):
+            self._long_rope = LongRope(model.module, model.positions.boundary)
         self.lowered = self._lower()
         cache_tokens = cache_tokens or self._affordable_cache(context_length)
         self.allocator = RangeAllocator(cache_tokens)
@@ -95,7 +99,8 @@ class ModelRunner:
             devices=[placement.device_of(name) for name in model.shape.layer_names],
         )
         self.weight_bytes = weight_bytes(model.module)
-        self._verify()
+        if others:
+            self._verify()
         self._probe_logits, self._probe_speed = self._probe()
 
     @property
@@ -284,9 +289,6 @@ class ModelRunner:
     @torch.inference_mode()
     def _verify(self) -> None:
         """Raises ModelFileError when the model can't share a step. Nobody has a place in the cache yet."""
-        if isinstance(self.model.module, GlmCausalLM):
-            # Our own classes, written for this engine: tests/conformance holds them.
-            return
 
         def compute(sequences: PlainSequence[PlainSequence[int]], parts: PlainSequence[Part]) -> list[Tensor]:
             step = _Step(self.model.positions, self.prefix_length)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from glmbot.engine.attention import no_mask
 from glmbot.errors import ModelFileError
 
 __all__ = ["Part", "by_itself", "cached_heads", "verify"]
@@ -126,7 +127,7 @@ def cached_heads(name: str, module: nn.Module, layers: int) -> tuple[int, int]:
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[-1]), None
 
     AttentionInterface.register(_RECORDING, record)
-    AttentionMaskInterface.register(_RECORDING, _no_mask)
+    AttentionMaskInterface.register(_RECORDING, no_mask)
     owner: Any = module
     device = next(parameter.device for parameter in module.parameters())
     with _calling(name, module), _attention(owner.config, _RECORDING):
@@ -173,10 +174,6 @@ def _calling(name: str, module: nn.Module) -> Generator[None]:
 def _layers(numbers: Sequence[int]) -> str:
     shown = ", ".join(map(str, numbers[:4]))
     return f"layer{'s' if len(numbers) > 1 else ''} {shown}{' …' if len(numbers) > 4 else ''}"
-
-
-def _no_mask(*_args: Any, **_kwargs: Any) -> None:
-    return None
 
 
 def by_itself(module: nn.Module, tokens: Sequence[int]) -> Tensor:

@@ -38,20 +38,13 @@ class LongRopePositions(CausalPositions):
 class LongRope:
     """The rotary parts of a module. None of its tokens are told anything outside `told`."""
 
-    def __init__(self, parts: Sequence[nn.Module], boundary: int) -> None:
+    def __init__(self, module: nn.Module, boundary: int) -> None:
         self.boundary = boundary
         self._long: Tensor | None = None
-        for part in parts:
-            owner: Any = part
-            owner.forward = self._each_by_itself(part.forward)
-
-    @classmethod
-    def of(cls, module: nn.Module) -> LongRope | None:
-        parts = [part for part in module.modules() if getattr(part, "rope_type", None) == "longrope"]
-        if not parts:
-            return None
-        config: Any = parts[0].config
-        return cls(parts, int(config.rope_parameters["original_max_position_embeddings"]))
+        for part in module.modules():
+            if getattr(part, "rope_type", None) == "longrope":
+                owner: Any = part
+                owner.forward = self._each_by_itself(part.forward)
 
     @contextmanager
     def told(self, regimes: Sequence[int], positions: Sequence[int]) -> Generator[None]:

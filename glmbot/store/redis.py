@@ -175,12 +175,11 @@ class RedisStore:
         ]
 
     async def open_in(self, conversation: ConversationKey) -> Sequence[Unfinished]:
-        found = await self._open_in(conversation, CLAIMED_AT_ONCE)
+        found = await self._open_in(conversation, CLAIMED_AT_ONCE - 1)
         return [entry.unfinished for entry in found if entry.unfinished]
 
-    async def _open_in(self, conversation: ConversationKey, limit: int) -> list[Entry]:
-        """In the order of arrival, at most `limit`; -1: all."""
-        last = limit - 1 if limit > 0 else -1
+    async def _open_in(self, conversation: ConversationKey, last: int) -> list[Entry]:
+        """In the order of arrival, up to the one of that index; -1: all."""
         ids = await self._ask(self._redis.zrange(self._keys.of(conversation, "queue"), 0, last))
         inbox = self._keys.of(conversation, "inbox")
         fields: list[str] = []
@@ -509,8 +508,6 @@ class RedisStore:
         after = ""
         while names := await self._names("everyone", after, _OWNERS_AT_ONCE):
             found |= await self._settings_of(names)
-            if names[-1] == after:
-                break
             after = names[-1]
         return found
 
@@ -522,8 +519,6 @@ class RedisStore:
             if gone := [name for name in names if name not in page]:
                 await self._ask(self._redis.zrem(self._keys.named("persons"), *gone))
             found |= page
-            if names[-1] == after:
-                break
             after = names[-1]
         return found
 
@@ -533,11 +528,12 @@ class RedisStore:
         return {owner: settings for owner, settings in sorted(found.items()) if name in settings}
 
     async def _names(self, index: str, after: str, limit: int) -> list[str]:
-        """A page of an index. Where its last name is `after` the walk is at its end: what is no text is read as
-        something that stands before it."""
+        """A page of an index, and none at its end. What is no text is read as something that stands before it, so
+        that it would come for ever."""
         start = f"({after}" if after else "-"
         key = self._keys.named(index)
-        return list(await self._ask(self._redis.zrangebylex(key, start, "+", start=0, num=limit)))
+        names = list(await self._ask(self._redis.zrangebylex(key, start, "+", start=0, num=limit)))
+        return [] if names[-1:] == [after] else names
 
     async def _settings_of(self, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
         ask = self._redis.pipeline(transaction=False)

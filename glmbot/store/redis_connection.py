@@ -26,6 +26,11 @@ __all__ = ["RedisConnection"]
 
 _T = TypeVar("_T")
 
+
+class _NewServer(exceptions.RedisError):
+    """No ConnectionError, after which the client would try again by itself and go on."""
+
+
 # What passes by itself or by the operator's help, while the stored data is as it was.
 _PASSING = (
     exceptions.AuthenticationError,
@@ -40,16 +45,11 @@ _PASSING = (
     exceptions.RedisClusterException,
     exceptions.TimeoutError,
     exceptions.TryAgainError,
+    _NewServer,
     OSError,
 )
 # https://redis.io/docs/latest/develop/reference/protocol-spec/: the first word of an error is its kind.
 _PASSING_KINDS = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED")
-
-
-class _NewServer(exceptions.RedisError):
-    """No ConnectionError, after which the client would try again by itself and go on."""
-
-
 # Questions under way at once; more wait. The client has as many connections and some to spare, and would refuse
 # one more as if the server were away.
 _AT_ONCE = 80
@@ -124,7 +124,7 @@ class RedisConnection:
             async with self._room:
                 asked = True
                 return await answer
-        except (*_PASSING, _NewServer) as error:
+        except _PASSING as error:
             raise StoreUnavailable(f"{self.name}: {error}") from error
         except exceptions.RedisError as error:
             kind = str(error).partition(" ")[0]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -26,6 +27,17 @@ def asked(number: int) -> Message:
     return Message(str(number), CHAT, UserKey("telegram", 7), f"question {number}")
 
 
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncGenerator[Server]:
+    """A Redis of the test's own, which it may kill."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian package redis-server)")
+    own = Server(tmp_path / "redis")
+    await own.start()
+    yield own
+    await own.stop()
+
+
 async def opened(server: Server, folder: Path, limit: int = 100) -> JournaledRedisStore:
     journal = folder / "journal.sqlite3"
     store = JournaledRedisStore(server.url, journal, journal_limit=limit, timeout_s=1.0)
@@ -33,11 +45,9 @@ async def opened(server: Server, folder: Path, limit: int = 100) -> JournaledRed
     return store
 
 
-async def test_an_outage_is_carried_and_told_in_order_also_by_the_next_process(tmp_path: Path) -> None:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian package redis-server)")
-    server = Server(tmp_path)
-    await server.start()
+async def test_an_outage_is_carried_and_told_in_order_also_by_the_next_process(
+    server: Server, tmp_path: Path
+) -> None:
     store = await opened(server, tmp_path, limit=4)
     await store.accept(asked(1), 1.0)
     await store.claim(CHAT, 0.2)
@@ -61,7 +71,6 @@ async def test_an_outage_is_carried_and_told_in_order_also_by_the_next_process(t
     assert [turn.answer for turn in await again.last_turns(CHAT, 9)] == ["blue"]
     assert (await again.turn_of(CHAT, "m1")) is not None
     await again.close()
-    await server.stop()
 
 
 async def test_a_damaged_step_is_set_aside_and_the_next_ones_are_told(
@@ -96,11 +105,9 @@ async def test_a_damaged_step_is_set_aside_and_the_next_ones_are_told(
     await store.close()
 
 
-async def test_a_server_that_lacks_what_the_one_before_confirmed_is_told_it_again(tmp_path: Path) -> None:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian package redis-server)")
-    server = Server(tmp_path / "redis")
-    await server.start()
+async def test_a_server_that_lacks_what_the_one_before_confirmed_is_told_it_again(
+    server: Server, tmp_path: Path
+) -> None:
     store = await opened(server, tmp_path)
     for number in (1, 2, 3):
         await store.accept(asked(number), float(number))
@@ -120,14 +127,11 @@ async def test_a_server_that_lacks_what_the_one_before_confirmed_is_told_it_agai
     assert (await store.turn_of(CHAT, "m1")) is not None
     assert [entry.message.update_id for entry in await store.unfinished("telegram")] == ["2", "3"]
     await store.close()
-    await server.stop()
 
 
-async def test_nothing_new_comes_before_what_a_new_server_is_told_again(tmp_path: Path) -> None:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian package redis-server)")
-    server = Server(tmp_path / "redis")
-    await server.start()
+async def test_nothing_new_comes_before_what_a_new_server_is_told_again(
+    server: Server, tmp_path: Path
+) -> None:
     store = await opened(server, tmp_path)
     chats = [ConversationKey("telegram", number) for number in range(7, 12)]
 
@@ -149,14 +153,11 @@ async def test_nothing_new_comes_before_what_a_new_server_is_told_again(tmp_path
         found = [entry.message.update_id for entry in (await store.claim(chat, 5)).open]
         assert found == [f"{chat.chat}-1", f"{chat.chat}-2"]
     await store.close()
-    await server.stop()
 
 
-async def test_who_was_forgotten_is_forgotten_by_a_server_that_has_not_heard_of_it(tmp_path: Path) -> None:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian package redis-server)")
-    server = Server(tmp_path / "redis")
-    await server.start()
+async def test_who_was_forgotten_is_forgotten_by_a_server_that_has_not_heard_of_it(
+    server: Server, tmp_path: Path
+) -> None:
     store = await opened(server, tmp_path)
     await store.accept(asked(1), 1.0)
     await store.forget(asked(1).user)
@@ -172,4 +173,3 @@ async def test_who_was_forgotten_is_forgotten_by_a_server_that_has_not_heard_of_
     assert [entry.message.update_id for entry in await store.unfinished("telegram")] == ["2"]
     await store.close()
     await replica.close()
-    await server.stop()

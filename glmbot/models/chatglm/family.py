@@ -50,7 +50,6 @@ def settle_generation(folder: Path, config: Any, chat_format: str = "auto") -> N
     for long contexts, in their positions. `chat_format`: one of CHAT_FORMATS, or "auto": what the folder says."""
     if isinstance(config, ChatGLM2Config):
         third = _is_third(folder) if chat_format == "auto" else chat_format == _THIRD
-        config.rope_divides = not third
         config.chat_format = _THIRD if third else _SECOND
 
 

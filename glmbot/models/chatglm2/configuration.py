@@ -40,10 +40,9 @@ class ChatGLM2Config(PreTrainedConfig):
         apply_residual_connection_post_layernorm: bool = False,
         layernorm_epsilon: float = 1e-5,
         rope_ratio: float = 1.0,
-        rope_divides: bool = False,
         eos_token_id: int | list[int] = 2,
         pad_token_id: int = 0,
-        chat_format: str = "chatglm2",
+        chat_format: str = "chatglm3",
         pre_seq_len: int | None = None,
         prefix_projection: bool = False,
         use_cache: bool = True,
@@ -67,9 +66,7 @@ class ChatGLM2Config(PreTrainedConfig):
         self.apply_residual_connection_post_layernorm = apply_residual_connection_post_layernorm
         self.layernorm_epsilon = layernorm_epsilon
         self.rope_ratio = rope_ratio
-        # ChatGLM2-6B-32K divides positions by the ratio; later releases multiply the base by it. No published file
-        # says which: the family does, once it knows the generation.
-        self.rope_divides = rope_divides
+        # No published file says it: the family does, once it knows the generation.
         self.chat_format = chat_format
         self.pre_seq_len = pre_seq_len
         self.prefix_projection = prefix_projection

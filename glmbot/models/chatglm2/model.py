@@ -78,7 +78,8 @@ class ChatGLM2Transformer(PrefixedTransformer):
 def _frequencies(config: ChatGLM2Config) -> Tensor:
     half = config.kv_channels // 2
     exponents = torch.arange(0, half, 2, dtype=torch.float32) / half
-    if config.rope_divides:
+    if config.chat_format == "chatglm2":
+        # ChatGLM2-6B-32K divides positions by the ratio; later releases multiply the base by it.
         return _ROTARY_BASE**-exponents / config.rope_ratio
     return (_ROTARY_BASE * config.rope_ratio) ** -exponents
 
