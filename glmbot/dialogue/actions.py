@@ -10,11 +10,11 @@ from dataclasses import replace
 from glmbot import i18n
 from glmbot.dialogue import commands
 from glmbot.dialogue.administration import Administration, bad_user, echo, user_from
-from glmbot.dialogue.answering import failed
 from glmbot.dialogue.commands import Command
 from glmbot.dialogue.export import export_of
+from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.lanes import Lanes
-from glmbot.dialogue.prompt import Prompt
+from glmbot.dialogue.replies import failed
 from glmbot.engine.base import Engine
 from glmbot.errors import EngineError, PrecisionError
 from glmbot.messages import Message, Reply, ReplyState, Role
@@ -34,15 +34,13 @@ class CommandActions:
         store: Store,
         engine: Engine,
         lanes: Lanes,
-        measure: Callable[[Message, str], Awaitable[tuple[Prompt, int]]],
+        fitting: Fitting,
         administration: Administration,
     ) -> None:
-        """measure: the prompt of a message's conversation as it stands, under a system prompt, and the tokens kept
-        for an answer."""
         self._store = store
         self._engine = engine
         self._lanes = lanes
-        self._measure = measure
+        self._fitting = fitting
         self._administration = administration.commands
 
     async def run(
@@ -108,7 +106,7 @@ class CommandActions:
 
     async def _context(self, message: Message, language: str, system: str) -> Reply:
         try:
-            prompt, answer = await self._measure(message, system)
+            prompt, answer = await self._fitting.measure(message, system)
         except (EngineError, ValueError) as error:
             _log.error("%s: no prompt can be made: %s", message.conversation, str(error)[:500])
             return failed(language, "answer.failed")

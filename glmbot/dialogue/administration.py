@@ -7,12 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from glmbot import i18n
-from glmbot.dialogue.answering import Answering, notice
 from glmbot.dialogue.commands import Command
+from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.moderation import Direction
 from glmbot.dialogue.outbox import broadcast
 from glmbot.dialogue.people import pair
+from glmbot.dialogue.replies import notice
+from glmbot.dialogue.settings import InForce
 from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role, UserKey
 from glmbot.store.base import Store
 
@@ -55,13 +57,15 @@ class Administration:
         self,
         *,
         store: Store,
-        answering: Answering,
+        in_force: InForce,
+        fitting: Fitting,
         lanes: Lanes,
         reload: Callable[[], Reloaded] | None,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
-        self._answering = answering
+        self._in_force = in_force
+        self._fitting = fitting
         self._lanes = lanes
         self._reload = reload
         self._clock = clock
@@ -137,7 +141,7 @@ class Administration:
         words = command.argument
         if not words:
             now = (await self._store.settings(message.chat)).get("prompt", "")
-            now = now or self._answering.settings.system_prompt or "–"
+            now = now or self._in_force.settings.system_prompt or "–"
             return notice(language, "prompt.now", prompt=now[:_LONGEST_PROMPT])
         if words == "off":
             await self._store.set_setting(message.chat, "prompt", "")
@@ -145,10 +149,12 @@ class Administration:
         try:
             if len(words) > _LONGEST_PROMPT:
                 raise ValueError
-            await self._answering.fit_apart(message, (), "", words)
+            await self._fitting.fit(message, (), "", words)
         except ValueError:
             return notice(language, "prompt.too_long")
-        if not await self._answering.allows(Direction.QUESTION, words, message):
+        if not await self._in_force.moderation.allows(
+            Direction.QUESTION, words, user=str(message.user), conversation=str(message.conversation)
+        ):
             return notice(language, "prompt.refused")
         await self._store.set_setting(message.chat, "prompt", words)
         return notice(language, "prompt.done")

@@ -7,13 +7,15 @@ from contextlib import aclosing
 from dataclasses import replace
 from math import ceil
 
-from glmbot.dialogue.answering import Answering, snapshot
+from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.moderation import Direction, Moderation
 from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.prompt import fit, longest_text
 from glmbot.dialogue.quotas import Quotas, check_pending, most_pending, program_of
+from glmbot.dialogue.replies import snapshot
+from glmbot.dialogue.settings import InForce
 from glmbot.dialogue.words import Finding
-from glmbot.engine.base import ChatTurn, Sampling
+from glmbot.engine.base import ChatTurn, Engine, Sampling
 from glmbot.errors import ContentRefused, PromptTooLong
 from glmbot.messages import Completion, Reply, ReplyState
 
@@ -27,18 +29,25 @@ _MESSAGE_CHARACTERS = 100
 
 
 async def complete(
-    request: Completion, answering: Answering, quotas: Quotas, pending: Pending
+    request: Completion,
+    engine: Engine,
+    in_force: InForce,
+    fitting: Fitting,
+    quotas: Quotas,
+    pending: Pending,
 ) -> AsyncGenerator[Reply, None]:
     """See `glmbot.messages.Dialogue.complete`."""
-    check_pending(pending, request, most_pending(answering.settings, answering.engine.stats().queue_limit))
+    check_pending(pending, request, most_pending(in_force.settings, engine.stats().queue_limit))
     with pending.hold(program_of(request), request.source):
-        async with aclosing(_complete(request, answering, quotas)) as replies:
+        async with aclosing(_complete(request, engine, in_force, fitting, quotas)) as replies:
             async for reply in replies:
                 yield reply
 
 
-async def _complete(request: Completion, answering: Answering, quotas: Quotas) -> AsyncGenerator[Reply, None]:
-    engine, settings, moderation = answering.engine, answering.settings, answering.moderation
+async def _complete(
+    request: Completion, engine: Engine, in_force: InForce, fitting: Fitting, quotas: Quotas
+) -> AsyncGenerator[Reply, None]:
+    settings, moderation = in_force.settings, in_force.moderation
     limit = engine.context_length
     sampling = sampling_for(request, settings.sampling, limit)
     total = min(limit, request.max_total_tokens or limit)
@@ -55,7 +64,7 @@ async def _complete(request: Completion, answering: Answering, quotas: Quotas) -
     if not await _allows(moderation, Direction.QUESTION, everything, request):
         raise ContentRefused("the operator of this server does not allow what stands in these messages")
     try:
-        prompt = await answering.off_loop.run(
+        prompt = await fitting.off_loop.run(
             program_of(request),
             characters + _MESSAGE_CHARACTERS * len(request.turns),
             lambda: fit(

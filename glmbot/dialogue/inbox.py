@@ -144,7 +144,7 @@ class Inbox:
             feeding.cancel()
             await asyncio.wait({feeding})
 
-    async def begin(self, message: Message) -> None:
+    async def count_try(self, message: Message) -> None:
         """Its turn has come: count the try, so that a message that kills the process is not tried for ever.
 
         Raises StoreError, and Superseded.
@@ -212,7 +212,7 @@ class Inbox:
         if reason and message.update_id not in held.begun:
             # It failed before its turn came, which must not go on for ever either.
             with suppress(StoreError):
-                await self.begin(message)
+                await self.count_try(message)
         tries = held.given[message.update_id]
         if self._is_superseded(message):
             if message.update_id in held.begun:

@@ -1,48 +1,49 @@
-"""The dialogue manager: one for all platforms. What happens to a message, in order, is `respond`."""
+"""The dialogue manager: one for all platforms. What happens to a message, in order, is the list of its steps."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
-from math import ceil
+from functools import partial
 
 from glmbot import i18n
 from glmbot.background import Background, Troubles, keep_going
-from glmbot.dialogue import acts, branches, commands
+from glmbot.dialogue import branches, commands
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.actions import CommandActions
 from glmbot.dialogue.administration import Administration, Reloaded
-from glmbot.dialogue.answering import (
-    Answering,
-    DialogueSettings,
-    asked_text,
-    failed,
-    is_blank,
-    notice,
-    stored_reply,
-    with_actions,
-)
-from glmbot.dialogue.commands import Command
 from glmbot.dialogue.completion import complete
+from glmbot.dialogue.exchange import Exchange, Step, chained
+from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.housekeeping import Housekeeping
 from glmbot.dialogue.inbox import Inbox
-from glmbot.dialogue.lanes import Lanes, Ticket
+from glmbot.dialogue.intake import taken_in
+from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.moderation import Moderation
-from glmbot.dialogue.modes import is_answered
 from glmbot.dialogue.monitor import Monitor
 from glmbot.dialogue.pending import Pending
-from glmbot.dialogue.people import People, Standing
-from glmbot.dialogue.quotas import Quotas, most_pending
+from glmbot.dialogue.people import People
+from glmbot.dialogue.quotas import Quotas
 from glmbot.dialogue.readiness import Readiness, engine_trouble
+from glmbot.dialogue.settings import DialogueSettings, InForce
+from glmbot.dialogue.steps.admit import admit
+from glmbot.dialogue.steps.answer import answer
+from glmbot.dialogue.steps.approve import approve
+from glmbot.dialogue.steps.arrive import arrive
+from glmbot.dialogue.steps.await_turn import await_turn
+from glmbot.dialogue.steps.command import command
+from glmbot.dialogue.steps.moderate import moderate
+from glmbot.dialogue.steps.persevere import persevere
+from glmbot.dialogue.steps.quota import quota
+from glmbot.dialogue.steps.recall import recall
+from glmbot.dialogue.steps.record import record
+from glmbot.dialogue.steps.task import task
+from glmbot.dialogue.steps.transform import transform
 from glmbot.engine.base import Engine
-from glmbot.errors import ClaimLost, StoreError, StoreUnavailable, Superseded
+from glmbot.errors import ClaimLost, StoreError
 from glmbot.messages import (
-    HIDDEN,
-    Addressed,
     ChatKey,
     ChatKind,
     CommandInfo,
@@ -54,23 +55,16 @@ from glmbot.messages import (
     Obstacle,
     PastTurn,
     Reply,
-    ReplyState,
     Role,
     Unfinished,
     UserKey,
-    Visibility,
 )
 from glmbot.metrics import exposition
 from glmbot.overview import Overview
-from glmbot.store.base import Store, StoredAnswer
-from glmbot.tracing import Span, span
+from glmbot.store.base import Store
+from glmbot.tracing import span
 
 __all__ = ["DialogueManager", "DialogueSettings"]
-
-_log = logging.getLogger(__name__)
-
-_STORE_PAUSE_S = 0.5
-_ASKING = {"retry": "retry", "continue": "continue"}
 
 
 class DialogueManager:
@@ -114,22 +108,44 @@ class DialogueManager:
             troubles=self.troubles,
         )
         self._people = People(store, access, clock)
-        self._answering = Answering(store, engine, settings, moderation or Moderation(), clock)
+        self._in_force = InForce(settings, moderation or Moderation())
+        self._fitting = Fitting(store, engine, self._in_force)
         self._housekeeping = Housekeeping(store, clock)
         self.monitor = Monitor(engine, self._lanes, self._people, store, clock)
         self._actions = CommandActions(
             store=store,
             engine=engine,
             lanes=self._lanes,
-            measure=self._answering.measure,
+            fitting=self._fitting,
             administration=Administration(
                 store=store,
-                answering=self._answering,
+                in_force=self._in_force,
+                fitting=self._fitting,
                 reload=reload,
                 lanes=self._lanes,
                 clock=clock,
             ),
         )
+        self._exchange = chained(self._steps())
+
+    def _steps(self) -> Sequence[Step]:
+        """What happens to a message, in order."""
+        store, inbox, in_force = self._store, self._inbox, self._in_force
+        return [
+            partial(arrive, self._lanes, store),
+            partial(persevere, inbox, self._readiness),
+            partial(admit, self._people, store, inbox),
+            transform,
+            partial(command, self._actions, store),
+            partial(quota, self._quotas, self._pending, self._engine),
+            partial(await_turn, inbox, store, in_force),
+            partial(task, store),
+            partial(moderate, in_force, store),
+            partial(recall, store, self._fitting),
+            partial(answer, self._engine),
+            partial(approve, in_force),
+            partial(record, store, self._clock),
+        ]
 
     async def run(self) -> None:
         """Keep what this process has claimed, and take samples for the operator, until cancelled."""
@@ -155,44 +171,19 @@ class DialogueManager:
     def reconfigure(self, access: Access, settings: DialogueSettings, moderation: Moderation) -> None:
         """Take other settings for whatever begins from now on. Raises ValueError, and changes nothing, as at the
         start."""
-        Answering(self._store, self._engine, settings, moderation, self._clock)
+        self._fitting.check(settings)
         self._people.access = access
-        self._answering.settings = settings
-        self._answering.moderation = moderation
+        self._in_force.settings, self._in_force.moderation = settings, moderation
 
     async def accept(self, message: Message, *, here: bool = False) -> bool:
-        if message.chat_kind is ChatKind.GROUP and message.addressed is not Addressed.DIRECTLY:
-            mode = (await self._store.settings(message.chat)).get("mode", "mention")
-            if not is_answered(message, mode):
-                addressed = await self._addressed_before(message)
-                if addressed is None:
-                    return False
-                message = replace(message, addressed=addressed)
-        if message.edits:
-            command = commands.parse(message.text)
-            earlier = await self._store.turn_of(message.conversation, message.ref)
-            unchanged = earlier is not None and earlier.question in (
-                message.text.strip(),
-                asked_text(message),
-            )
-            # Telegram also reports edits that leave the text alone; and a command is not given twice.
-            if unchanged or (command is not None and command.name != "ask"):
-                return False
+        taken = await taken_in(self._store, message)
+        if taken is None:
+            return False
         try:
-            return await self._inbox.accept(message, here=here)
+            return await self._inbox.accept(taken, here=here)
         except StoreError:
             self._readiness.doubt()
             raise
-
-    async def _addressed_before(self, message: Message) -> Addressed | None:
-        """How the act that it belongs to turned to the bot. Raises StoreError."""
-        if not message.act.at:
-            return None
-        begun = acts.home_of(message, await self._store.open_in(message.conversation))
-        if begun is not None:
-            return begun.addressed
-        asked = message.edits and await self._store.turn_of(message.conversation, message.ref) is not None
-        return Addressed.BY_REPLY if asked else None
 
     def assigned(self, platform: str) -> AsyncGenerator[Unfinished, None]:
         return self._inbox.assigned(platform)
@@ -204,44 +195,18 @@ class DialogueManager:
         return await self._inbox.leads(name)
 
     async def respond(self, message: Message) -> AsyncGenerator[Reply, None]:
-        # Nothing may be awaited before the lane is joined, so that the order of arrival is the order of answers.
+        # Nothing may be awaited before the first step, so that the order of arrival is the order of answers.
+        settings = self._in_force.settings
         with span("respond", _traced(message)) as under:
-            async with aclosing(self._respond(message, under)) as replies:
+            exchange = Exchange(message, settings, _language_of(settings, message.language), under)
+            async with aclosing(self._exchange(exchange)) as replies:
                 async for reply in replies:
                     if reply.state.ended:
                         under.set_attribute("glmbot.state", str(reply.state))
                     yield reply
 
-    async def _respond(self, message: Message, under: Span) -> AsyncGenerator[Reply, None]:
-        if message.own:
-            yield Reply("", ReplyState.FINAL, message.text)
-            return
-        if message.edits:
-            self._lanes.stop(message.conversation, message.ref)
-        command = commands.parse(message.text)
-        if command is not None and command.name == "ask":
-            message, command = replace(message, text=command.argument), None
-        if command is not None and command.name not in _ASKING:
-            async with aclosing(self._patiently(message, lambda: self._obey(message, command))) as replies:
-                async for reply in replies:
-                    yield reply
-            return
-        ticket = self._lanes.join(
-            message.conversation, message.user, message.ref, first=message.in_place, source=message.source
-        )
-        ticket.span = under
-        try:
-            wish = "ask" if command is None else _ASKING[command.name]
-            answer = self._patiently(message, lambda: self._answer(message, ticket, wish), ticket)
-            async with aclosing(answer) as replies:
-                async for reply in replies:
-                    ticket.reply = await self._beside_earlier(message, reply)
-                    yield ticket.reply
-        finally:
-            self._lanes.leave(ticket)
-
     def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
-        return complete(request, self._answering, self._quotas, self._pending)
+        return complete(request, self._engine, self._in_force, self._fitting, self._quotas, self._pending)
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         try:
@@ -301,7 +266,7 @@ class DialogueManager:
         return sorted((user for user in self._people.access.admins if user.platform == platform), key=str)
 
     def text(self, language: str, key: str, **values: object) -> str:
-        return i18n.text(self._preferred(language), key, **values)
+        return i18n.text(_language_of(self._in_force.settings, language), key, **values)
 
     def health(self) -> Health:
         stats = self._engine.stats()
@@ -317,187 +282,10 @@ class DialogueManager:
     def metrics(self) -> bytes:
         return exposition(self._engine.stats(), self.monitor.stats(self._inbox.held))
 
-    # ---- questions -------------------------------------------------------------------------------------------
-
-    async def _answer(self, message: Message, ticket: Ticket, wish: str) -> AsyncGenerator[Reply, None]:
-        language = self._preferred(message.language)
-        try:
-            standing = await self._people.standing(message)
-            language = self._language(message, standing)
-            if standing.role is None:
-                async with aclosing(self._denied(message, standing, language)) as replies:
-                    async for reply in replies:
-                        yield reply
-                return
-            # What was answered before a restart is shown again whatever the limits are by now.
-            stored = await self._store.answer(message)
-            if stored is not None:
-                await self._inbox.begin(message)
-                yield with_actions(stored_reply(stored), language)
-                return
-            if (refusal := await self._refusal(message, standing, language)) is not None:
-                yield refusal
-                return
-            yield with_actions(Reply("", ReplyState.QUEUED), language)
-            with span("wait", parent=ticket.span):
-                await ticket.wait()
-            ticket.check()
-            await self._inbox.begin(message)
-            if ticket.stop.is_set():
-                yield await self._answering.stopped(message, language)
-                return
-            system = standing.chat.get("prompt", "")
-            answer = self._answering.answer(message, ticket, language, system, wish)
-            async with aclosing(answer) as replies:
-                async for reply in replies:
-                    yield with_actions(reply, language)
-        except (ClaimLost, StoreUnavailable):
-            raise
-        except StoreError as error:
-            _log.error("%s: %s", message.conversation, error)
-            yield failed(language, "answer.store_failed")
-
-    async def _patiently(
-        self, message: Message, work: Callable[[], AsyncGenerator[Reply, None]], ticket: Ticket | None = None
-    ) -> AsyncGenerator[Reply, None]:
-        """Begin again as long as the store is away. Raises ClaimLost.
-
-        The place in the lane is kept meanwhile, so that what was asked later is not answered sooner.
-        """
-        text, waits = "", False
-        while True:
-            try:
-                async with aclosing(work()) as replies:
-                    async for reply in replies:
-                        text = reply.text
-                        yield reply
-                return
-            except Superseded:
-                raise
-            except ClaimLost:
-                # Before this leaves its lane, so that what waits behind it does not begin.
-                self._inbox.lose(message.conversation)
-                raise
-            except StoreUnavailable as error:
-                self._readiness.doubt()
-                if not waits:
-                    _log.error("%s waits for the store: %s", message.conversation, error)
-                waits = True
-                words = i18n.text(self._preferred(message.language), "answer.store_away")
-                yield Reply(text, ReplyState.STREAMING if text else ReplyState.QUEUED, words)
-            await asyncio.sleep(_STORE_PAUSE_S)
-            if ticket is not None:
-                ticket.check()
-
-    async def _beside_earlier(self, message: Message, reply: Reply) -> Reply:
-        """A button that fails must not wipe out the answer that it stands under."""
-        if not message.in_place or reply.text or reply.state is not ReplyState.FAILED:
-            return reply
-        try:
-            turn = await self._store.turn_of(message.conversation, message.replies_to)
-        except StoreError:
-            return reply
-        return reply if turn is None else replace(reply, text=turn.answer)
-
-    async def _refusal(self, message: Message, standing: Standing, language: str) -> Reply | None:
-        """What keeps a question from being answered at all."""
-        settings = self._answering.settings
-        if self._pending.of(str(message.user)) > settings.pending_per_user:
-            return failed(language, "answer.too_many", count=settings.pending_per_user)
-        most = most_pending(settings, self._engine.stats().queue_limit)
-        if standing.role is not Role.ADMIN and self._pending.of(message.source) > most:
-            return failed(language, "answer.too_many_here", count=most)
-        if is_blank(asked_text(message)):
-            return notice(language, _nothing_said(message))
-        if standing.role is Role.ADMIN:
-            return None
-        wait = await self._quotas.wait_of(message, standing, settings)
-        return failed(language, "answer.quota", minutes=ceil(wait / 60)) if wait else None
-
-    # ---- commands --------------------------------------------------------------------------------------------
-
-    async def _obey(self, message: Message, command: Command) -> AsyncGenerator[Reply, None]:
-        language = self._preferred(message.language)
-        try:
-            await self._inbox.begin(message)
-            # A command that was obeyed before a restart is not given a second time.
-            stored = await self._store.answer(message)
-            if stored is not None:
-                yield stored_reply(stored)
-                return
-            standing = await self._people.standing(message)
-            language = self._language(message, standing)
-            if standing.role is None:
-                replies = self._denied(message, standing, language, greets=command.name == "start")
-            elif not command.known:
-                replies = _one(notice(language, "command.unknown", name=command.name))
-            elif (
-                obstacle := commands.obstacle(command, standing.role, message.chat_kind, message.visibility)
-            ) is not None:
-                if message.anonymous and obstacle == "command.admin_only":
-                    obstacle = "command.admin_anonymous"
-                replies = _one(notice(language, obstacle, name=command.name))
-            else:
-                system = standing.chat.get("prompt", "")
-                replies = self._actions.run(command, message, standing.role, language, system)
-            async with aclosing(replies):
-                async for reply in replies:
-                    if reply.state.ended and reply.attachment is None:
-                        done = StoredAnswer(reply.text, reply.state, reply.notice)
-                        await self._store.finish(message, done)
-                    yield reply
-        except (ClaimLost, StoreUnavailable):
-            raise
-        except StoreError as error:
-            _log.error("/%s of %s: %s", command.name, message.user, error)
-            yield failed(language, "answer.store_failed")
-
-    async def _denied(
-        self, message: Message, standing: Standing, language: str, *, greets: bool = False
-    ) -> AsyncGenerator[Reply, None]:
-        """Strangers are told how to get in, where nobody else sees it or when they say /start; the blocked
-        nothing. Who speaks in a chat's name may be on the list, and is told why that does not help."""
-        if standing.blocked:
-            return
-        if message.anonymous:
-            if message.addressed is not Addressed.NOT:
-                yield notice(language, "access.anonymous", user=message.user)
-            return
-        if not (greets or _alone(message)):
-            return
-        code = await self._people.code_for(message)
-        words = i18n.text(language, "access.denied", user=message.user)
-        if code:
-            words += "\n" + i18n.text(language, "access.code", code=code)
-        yield Reply("", ReplyState.FINAL, words)
-
-    # ---- words -----------------------------------------------------------------------------------------------
-
-    def _language(self, message: Message, standing: Standing) -> str:
-        return standing.user.get("language", "") or self._preferred(message.language)
-
-    def _preferred(self, language: str) -> str:
-        configured = self._answering.settings.language
-        return i18n.choose_language("" if configured == "auto" else configured, language)
-
 
 def _traced(message: Message) -> dict[str, str]:
     return {"glmbot.conversation": str(message.conversation), "glmbot.platform": message.user.platform}
 
 
-async def _one(reply: Reply) -> AsyncGenerator[Reply, None]:
-    yield reply
-
-
-def _alone(message: Message) -> bool:
-    """Whether nobody but its author sees what the bot answers."""
-    return message.chat_kind is ChatKind.PRIVATE or message.visibility is Visibility.ASKER
-
-
-def _nothing_said(message: Message) -> str:
-    """What to say to whom said nothing that can be read, as the name of a line."""
-    if message.media == HIDDEN:
-        return "answer.hidden"
-    if message.media:
-        return "answer.no_text"
-    return "answer.mentioned" if message.addressed is Addressed.BY_MENTION else "answer.empty"
+def _language_of(settings: DialogueSettings, language: str) -> str:
+    return i18n.choose_language("" if settings.language == "auto" else settings.language, language)

@@ -7,9 +7,9 @@ from hashlib import blake2b
 from math import ceil
 from uuid import uuid4
 
-from glmbot.dialogue.answering import DialogueSettings
 from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.people import Standing
+from glmbot.dialogue.settings import DialogueSettings
 from glmbot.errors import LimitReached
 from glmbot.messages import ChatKind, Completion, Message
 from glmbot.store.base import Store

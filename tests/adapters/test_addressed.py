@@ -24,7 +24,7 @@ from adapters.said import (
     replying,
 )
 from glmbot.dialogue import commands
-from glmbot.dialogue.answering import asked_text
+from glmbot.dialogue.question import asked_text
 from glmbot.messages import HIDDEN, Addressed, UserKey
 from glmbot_discord.normalize import Self
 

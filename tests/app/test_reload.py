@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from glmbot.app import _Running, adapter_settings
 from glmbot.config import Configuration, load_configuration
 from glmbot.dialogue.administration import Reloaded
-from glmbot.dialogue.answering import DialogueSettings
+from glmbot.dialogue.settings import DialogueSettings
 
 
 class _Bot:

@@ -94,7 +94,7 @@ async def test_a_message_that_can_not_be_delivered_is_set_aside_with_its_reason_
     inbox = Inbox(store, time.time, tries=1)
     await inbox.accept(asked(1))
     (entry,) = await given(inbox, 1)
-    await inbox.begin(entry.message)
+    await inbox.count_try(entry.message)
     await inbox.again(entry.message, "the platform refused\nthe answer")
     (letter,) = await store.dead_letters()
     assert letter.reason == "the platform refused the answer"
@@ -108,7 +108,7 @@ async def test_a_stop_in_good_order_is_no_failed_try(store: Store) -> None:
     inbox = Inbox(store, time.time)
     await inbox.accept(asked(1))
     (entry,) = await given(inbox, 1)
-    await inbox.begin(entry.message)
+    await inbox.count_try(entry.message)
     assert (await store.unfinished("telegram"))[0].marks[TRIES] == "1"
     await inbox.close()
     assert (await store.unfinished("telegram"))[0].marks[TRIES] == "0"

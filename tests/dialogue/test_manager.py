@@ -296,7 +296,7 @@ async def test_an_answer_that_waits_for_the_store_says_why_in_the_log(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("glmbot.dialogue.manager._STORE_PAUSE_S", 0.0)
+    monkeypatch.setattr("glmbot.dialogue.steps.persevere._STORE_PAUSE_S", 0.0)
     finish, tries = store.finish, itertools.count()
 
     async def full(*given: Any, **named: Any) -> bool:

@@ -1,0 +1,85 @@
+"""One exchange: a message, and what becomes of it on its way through the steps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from glmbot.dialogue.commands import Command
+from glmbot.dialogue.lanes import Ticket
+from glmbot.dialogue.people import Standing
+from glmbot.dialogue.prompt import Prompt
+from glmbot.dialogue.settings import DialogueSettings
+from glmbot.messages import Message, Reply
+from glmbot.store.base import Turn
+from glmbot.tracing import Span
+
+__all__ = ["Exchange", "Follows", "Step", "Task", "chained"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to ask the model. `after`: the turn that this one follows, None for the head.
+
+    `begun` is an answer to go on from; `whole`: it is shown again in front of what comes. `again`: another answer
+    than the one there is.
+    """
+
+    question: str
+    ref: str
+    after: int | None
+    again: bool = False
+    begun: str = ""
+    whole: bool = False
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Each step finds here what those before it found out, and adds its own.
+
+    `command`: the message is one, and no question. `wish`: "ask", "retry" or "continue". `ticket`: a question's
+    place in its conversation. `epoch`: of the history that the answer is for. `reply`: the end of the answer, as
+    it is to be recorded; `task` None then: as no turn.
+    """
+
+    message: Message
+    settings: DialogueSettings
+    language: str
+    span: Span
+    command: Command | None = None
+    wish: str = "ask"
+    ticket: Ticket | None = None
+    standing: Standing | None = None
+    task: Task | None = None
+    epoch: int = 0
+    history: Sequence[Turn] = ()
+    prompt: Prompt | None = None
+    reply: Reply | None = None
+
+    @property
+    def system_prompt(self) -> str:
+        """The chat's own, "" where the configured one holds."""
+        return "" if self.standing is None else self.standing.chat.get("prompt", "")
+
+
+Follows = Callable[[Exchange], AsyncGenerator[Reply, None]]
+"""What follows a step. Whoever calls it closes the generator, by `contextlib.aclosing`."""
+
+
+class Step(Protocol):
+    def __call__(self, exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]: ...
+
+
+def chained(steps: Sequence[Step]) -> Follows:
+    """The steps as one: each is handed what follows it, the last one what yields nothing."""
+    follows: Follows = _nothing
+    for step in reversed(steps):
+        follows = partial(step, following=follows)
+    return follows
+
+
+async def _nothing(exchange: Exchange) -> AsyncGenerator[Reply, None]:
+    return
+    yield

@@ -1,0 +1,39 @@
+"""What the configuration says of the dialogue. /reload changes it while answers run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from glmbot.dialogue.moderation import Moderation
+from glmbot.engine.base import Sampling
+
+__all__ = ["DialogueSettings", "InForce"]
+
+
+@dataclass(frozen=True, slots=True)
+class DialogueSettings:
+    """`sampling.max_tokens` is what is kept free for the answer. `language` "auto" follows the user.
+
+    user_per_hour and the like: questions, and strangers; 0 is no limit. See [limits] in `glmbot.config`.
+    """
+
+    sampling: Sampling
+    system_prompt: str = ""
+    turn_limit: int = 20
+    language: str = "auto"
+    pending_per_user: int = 5
+    pending_per_source: int = 16
+    deadline_s: float = 300.0
+    user_per_hour: int = 0
+    chat_per_hour: int = 0
+    total_per_hour: int = 0
+    source_per_hour: int = 0
+    strangers_per_hour: int = 0
+
+
+@dataclass(slots=True)
+class InForce:
+    """What holds for whatever begins now."""
+
+    settings: DialogueSettings
+    moderation: Moderation

@@ -1,0 +1,149 @@
+"""The model's answer, snapshot after snapshot. What follows is handed its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+
+from glmbot import i18n
+from glmbot.dialogue.exchange import Exchange, Follows, Task
+from glmbot.dialogue.lanes import Ticket
+from glmbot.dialogue.prompt import Prompt
+from glmbot.dialogue.replies import failed, snapshot
+from glmbot.engine.base import Engine, FinishReason, Progress, Sampling
+from glmbot.errors import EngineError, EngineStopped, QueueFull
+from glmbot.messages import HIDDEN, Reply, ReplyState
+from glmbot.tracing import Span, span
+
+__all__ = ["answer"]
+
+_log = logging.getLogger(__name__)
+
+_RETRY_TEMPERATURE = 0.7
+
+
+async def answer(engine: Engine, exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    ticket, task, prompt, language = exchange.ticket, exchange.task, exchange.prompt, exchange.language
+    if ticket is None or task is None or prompt is None:
+        return
+    hints = _hints(exchange, prompt)
+    last = Reply("", ReplyState.QUEUED)
+    try:
+        with span("chat", {"gen_ai.operation.name": "chat"}, exchange.span) as traced:
+            async with aclosing(_stream(engine, exchange, task, prompt, ticket)) as replies:
+                async for last in replies:
+                    last = replace(last, notice="\n".join(filter(None, (last.notice, *hints))))
+                    if not last.state.ended:
+                        yield last
+            _trace(traced, engine, last)
+    except EngineStopped:
+        # Nothing is recorded, so the next start answers this message.
+        yield replace(failed(language, "answer.stopping"), text=ticket.reply.text, resumes=True)
+        return
+    except QueueFull as error:
+        known = error.expected_wait_s is not None
+        key = "answer.queue_full" if known else "answer.queue_full_unknown"
+        last = failed(language, key, seconds=error.again_after_s)
+    except EngineError as error:
+        _log.error("%s: %s", exchange.message.conversation, error)
+        # What has been seen of it, which was allowed.
+        last = replace(failed(language, "answer.failed"), text=ticket.reply.text)
+    exchange.reply = last
+    async with aclosing(following(exchange)) as replies:
+        async for reply in replies:
+            yield reply
+
+
+def _hints(exchange: Exchange, prompt: Prompt) -> list[str]:
+    language, media = exchange.language, exchange.message.media
+    hints = [i18n.text(language, "answer.question_cut")] if prompt.question_cut else []
+    if media and exchange.wish == "ask":
+        hints.append(i18n.text(language, "answer.hidden" if media == HIDDEN else "answer.media"))
+    return hints
+
+
+def _trace(traced: Span, engine: Engine, last: Reply) -> None:
+    traced.set_attribute("gen_ai.request.model", engine.model_name)
+    traced.set_attribute("gen_ai.response.finish_reasons", [last.finish_reason or str(last.state)])
+    if last.usage is not None:
+        traced.set_attribute("gen_ai.usage.input_tokens", last.usage.prompt_tokens)
+        traced.set_attribute("gen_ai.usage.output_tokens", last.usage.completion_tokens)
+
+
+async def _stream(
+    engine: Engine, exchange: Exchange, task: Task, prompt: Prompt, ticket: Ticket
+) -> AsyncGenerator[Reply, None]:
+    """Snapshots of one generation, the last one ended; a stop ends it with the text so far."""
+    sampling = _sampling(exchange.settings.sampling, task, engine.context_length - len(prompt.tokens))
+    known = _known(engine, prompt)
+    generation = engine.generate(
+        prompt.tokens,
+        sampling,
+        user=str(exchange.message.user),
+        deadline_s=exchange.settings.deadline_s,
+        begun=prompt.begun,
+    )
+    last = Reply("", ReplyState.QUEUED)
+    async with aclosing(generation), aclosing(_until_stopped(generation, ticket)) as steps:
+        async for progress in steps:
+            if progress is None:
+                words = i18n.text(exchange.language, "answer.stopped")
+                last = replace(last, state=ReplyState.STOPPED, place=None, notice=words)
+            else:
+                last = _shown(progress, exchange.language, sampling, known, task)
+            yield replace(last, text=task.begun + last.text) if task.whole else last
+            if last.state.ended:
+                return
+
+
+async def _until_stopped(
+    generation: AsyncIterator[Progress], ticket: Ticket
+) -> AsyncGenerator[Progress | None, None]:
+    """What the engine says, and None when the ticket is stopped. Raises ClaimLost."""
+    stopped = asyncio.ensure_future(ticket.stop.wait())
+    try:
+        while True:
+            step = asyncio.ensure_future(anext(generation))
+            try:
+                await asyncio.wait({step, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not step.done():
+                    step.cancel()
+                    await asyncio.wait({step})
+            ticket.check()
+            yield None if stopped.done() else step.result()
+    finally:
+        stopped.cancel()
+
+
+def _sampling(configured: Sampling, task: Task, room: int) -> Sampling:
+    sampling = replace(configured, max_tokens=min(configured.max_tokens, room))
+    if task.again and sampling.temperature == 0:
+        # The likeliest answer was not wanted.
+        sampling = replace(sampling, temperature=_RETRY_TEMPERATURE)
+    return sampling
+
+
+def _known(engine: Engine, prompt: Prompt) -> int:
+    """Characters of an answer that goes on, which the engine says again."""
+    begun = prompt.tokens[len(prompt.tokens) - prompt.begun :]
+    return len(engine.chat_format.finish_text(engine.chat_format.decode(begun))) if begun else 0
+
+
+def _shown(progress: Progress, language: str, sampling: Sampling, known: int, task: Task) -> Reply:
+    """`known` characters of an answer that goes on are left out here."""
+    reply = snapshot(progress)
+    reply = replace(reply, text=reply.text[known:])
+    words = ""
+    if progress.place is not None:
+        words = i18n.text(language, "answer.place", place=progress.place)
+    elif progress.finish is FinishReason.LENGTH:
+        words = i18n.text(language, "answer.length", tokens=sampling.max_tokens)
+    elif progress.finish is FinishReason.DEADLINE:
+        words = i18n.text(language, "answer.deadline")
+    elif progress.finish is not None and not reply.text:
+        words = i18n.text(language, "continue.ended" if task.begun else "answer.silent")
+    return replace(reply, notice=words)

@@ -1,0 +1,35 @@
+"""Whether an answer may be said, once all of it is there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from glmbot.dialogue.exchange import Exchange, Follows
+from glmbot.dialogue.moderation import Direction
+from glmbot.dialogue.replies import notice
+from glmbot.dialogue.settings import InForce
+from glmbot.messages import Reply, ReplyState
+
+__all__ = ["approve"]
+
+
+async def approve(in_force: InForce, exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    message, ticket, task, reply = exchange.message, exchange.ticket, exchange.task, exchange.reply
+    if ticket is None or task is None or reply is None:
+        return
+    # Of one that failed there is only what has been seen.
+    if reply.state is not ReplyState.FAILED:
+        allowed = not reply.text or await in_force.moderation.allows(
+            Direction.ANSWER,
+            # What goes on may end a word that the earlier answer began.
+            reply.text if task.whole else task.begun + reply.text,
+            user=str(message.user),
+            conversation=str(message.conversation),
+        )
+        ticket.check()
+        if not allowed:
+            exchange.reply, exchange.task = notice(exchange.language, "answer.refused"), None
+    async with aclosing(following(exchange)) as replies:
+        async for each in replies:
+            yield each

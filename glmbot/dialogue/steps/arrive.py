@@ -1,0 +1,63 @@
+"""First: a question takes its place in its conversation, before anything is awaited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from glmbot.dialogue import commands
+from glmbot.dialogue.exchange import Exchange, Follows
+from glmbot.dialogue.lanes import Lanes
+from glmbot.errors import StoreError
+from glmbot.messages import Message, Reply, ReplyState
+from glmbot.store.base import Store
+
+__all__ = ["arrive"]
+
+_ASKING = {"retry": "retry", "continue": "continue"}
+
+
+async def arrive(
+    lanes: Lanes, store: Store, exchange: Exchange, following: Follows
+) -> AsyncGenerator[Reply, None]:
+    """The order of arrival is the order of answers. Commands wait for nobody; /ask, /retry and /continue ask."""
+    message = exchange.message
+    if message.own:
+        yield Reply("", ReplyState.FINAL, message.text)
+        return
+    if message.edits:
+        lanes.stop(message.conversation, message.ref)
+    command = commands.parse(message.text)
+    if command is not None and command.name == "ask":
+        message = exchange.message = replace(message, text=command.argument)
+    elif command is not None and command.name in _ASKING:
+        exchange.wish = _ASKING[command.name]
+    elif command is not None:
+        exchange.command = command
+        async with aclosing(following(exchange)) as replies:
+            async for reply in replies:
+                yield reply
+        return
+    ticket = exchange.ticket = lanes.join(
+        message.conversation, message.user, message.ref, first=message.in_place, source=message.source
+    )
+    ticket.span = exchange.span
+    try:
+        async with aclosing(following(exchange)) as replies:
+            async for reply in replies:
+                ticket.reply = await _beside_earlier(store, message, reply)
+                yield ticket.reply
+    finally:
+        lanes.leave(ticket)
+
+
+async def _beside_earlier(store: Store, message: Message, reply: Reply) -> Reply:
+    """A button that fails must not wipe out the answer that it stands under."""
+    if not message.in_place or reply.text or reply.state is not ReplyState.FAILED:
+        return reply
+    try:
+        turn = await store.turn_of(message.conversation, message.replies_to)
+    except StoreError:
+        return reply
+    return reply if turn is None else replace(reply, text=turn.answer)

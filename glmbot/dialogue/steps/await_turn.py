@@ -1,0 +1,39 @@
+"""A question waits for those before it in its conversation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from glmbot import i18n
+from glmbot.dialogue.exchange import Exchange, Follows
+from glmbot.dialogue.inbox import Inbox
+from glmbot.dialogue.replies import with_actions
+from glmbot.dialogue.settings import InForce
+from glmbot.messages import Reply, ReplyState
+from glmbot.store.base import Store, StoredAnswer
+from glmbot.tracing import span
+
+__all__ = ["await_turn"]
+
+
+async def await_turn(
+    inbox: Inbox, store: Store, in_force: InForce, exchange: Exchange, following: Follows
+) -> AsyncGenerator[Reply, None]:
+    message, ticket, language = exchange.message, exchange.ticket, exchange.language
+    if ticket is None:
+        return
+    yield with_actions(Reply("", ReplyState.QUEUED), language)
+    with span("wait", parent=exchange.span):
+        await ticket.wait()
+    ticket.check()
+    await inbox.count_try(message)
+    if ticket.stop.is_set():
+        stopped = Reply("", ReplyState.STOPPED, i18n.text(language, "answer.stopped"))
+        await store.finish(message, StoredAnswer("", stopped.state, stopped.notice))
+        yield stopped
+        return
+    exchange.settings = in_force.settings
+    async with aclosing(following(exchange)) as replies:
+        async for reply in replies:
+            yield with_actions(reply, language)

@@ -1,0 +1,65 @@
+"""What may not be asked is refused, and what may not be said is not shown while it grows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from glmbot.dialogue.exchange import Exchange, Follows, Task
+from glmbot.dialogue.moderation import Direction, Moderation
+from glmbot.dialogue.replies import notice
+from glmbot.dialogue.settings import InForce
+from glmbot.dialogue.words import Finding
+from glmbot.messages import Reply
+from glmbot.store.base import Store, StoredAnswer
+
+__all__ = ["moderate"]
+
+
+async def moderate(
+    in_force: InForce, store: Store, exchange: Exchange, following: Follows
+) -> AsyncGenerator[Reply, None]:
+    message, task, moderation = exchange.message, exchange.task, in_force.moderation
+    if task is None:
+        return
+    refusal = ""
+    if moderation.has_word(exchange.system_prompt):
+        # It was allowed when it was set, and the list has grown since.
+        refusal = "answer.prompt_refused"
+    elif not await moderation.allows(
+        Direction.QUESTION, task.question, user=str(message.user), conversation=str(message.conversation)
+    ):
+        refusal = "answer.question_refused"
+    if refusal:
+        reply = notice(exchange.language, refusal)
+        await store.finish(message, StoredAnswer(reply.text, reply.state, reply.notice))
+        yield reply
+        return
+    veil = _Veil(moderation, task)
+    async with aclosing(following(exchange)) as replies:
+        async for reply in replies:
+            yield veil.over(reply)
+
+
+class _Veil:
+    """What may be seen of a growing answer that was not looked at as a whole yet."""
+
+    def __init__(self, moderation: Moderation, task: Task) -> None:
+        self._holds = moderation.holds_answers
+        self._watch = moderation.watch()
+        # Another message's answer goes on here, whose words may end in this one.
+        self._before = "" if task.whole else task.begun
+        self._begun = self._seen = task.begun if task.whole else ""
+
+    def over(self, reply: Reply) -> Reply:
+        if reply.state.ended or not reply.text:
+            return reply
+        if self._holds:
+            return replace(reply, text=self._begun)
+        finding = self._watch.look(self._before + reply.text)
+        if finding is Finding.WORD:
+            return replace(reply, text=self._begun)
+        if finding is Finding.NOTHING:
+            self._seen = reply.text
+        return replace(reply, text=self._seen)

@@ -1,0 +1,49 @@
+"""The turns that a question follows, and the prompt that is made of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from glmbot.dialogue.exchange import Exchange, Follows
+from glmbot.dialogue.fitting import Fitting
+from glmbot.dialogue.replies import failed
+from glmbot.errors import EngineError
+from glmbot.messages import Reply
+from glmbot.store.base import Store, StoredAnswer
+from glmbot.tracing import span
+
+__all__ = ["recall"]
+
+_log = logging.getLogger(__name__)
+
+
+async def recall(
+    store: Store, fitting: Fitting, exchange: Exchange, following: Follows
+) -> AsyncGenerator[Reply, None]:
+    message, task = exchange.message, exchange.task
+    if task is None:
+        return
+    with span("history", parent=exchange.span):
+        exchange.history = await store.last_turns(
+            message.conversation, exchange.settings.turn_limit + 1, upto=task.after
+        )
+    with span("prompt", parent=exchange.span) as traced:
+        traced.set_attribute("glmbot.turns", len(exchange.history))
+        try:
+            exchange.prompt = await fitting.fit(
+                message, exchange.history, task.question, exchange.system_prompt, task.begun
+            )
+        except (EngineError, ValueError) as error:
+            # It would end so each time: a template that refuses this history, a system prompt that is too long
+            # for the model that runs now.
+            _log.error("%s: no prompt can be made: %s", message.conversation, str(error)[:500])
+    if exchange.prompt is None:
+        reply = failed(exchange.language, "answer.failed")
+        await store.finish(message, StoredAnswer(reply.text, reply.state, reply.notice))
+        yield reply
+        return
+    async with aclosing(following(exchange)) as replies:
+        async for reply in replies:
+            yield reply

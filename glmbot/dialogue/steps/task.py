@@ -1,0 +1,57 @@
+"""Which question is asked: the message's own, in other words than before, or one that was answered already."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from glmbot.dialogue.exchange import Exchange, Follows, Task
+from glmbot.dialogue.question import asked_text, is_blank
+from glmbot.dialogue.replies import notice
+from glmbot.messages import Message, Reply
+from glmbot.store.base import Store
+
+__all__ = ["task"]
+
+
+async def task(store: Store, exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    message, wish = exchange.message, exchange.wish
+    exchange.epoch = await store.epoch(message.conversation)
+    exchange.task = await (_asked(store, message) if wish == "ask" else _repeated(store, message, wish))
+    if exchange.task is None:
+        yield notice(exchange.language, "button.gone" if message.in_place else f"{wish}.nothing")
+        return
+    async with aclosing(following(exchange)) as replies:
+        async for reply in replies:
+            yield reply
+
+
+async def _repeated(store: Store, message: Message, wish: str) -> Task | None:
+    """None when there is nothing to repeat or to go on from."""
+    if message.replies_to:
+        target = await store.turn_of(message.conversation, message.replies_to)
+    else:
+        newest = await store.last_turns(message.conversation, 1)
+        target = newest[-1] if newest else None
+    if target is None:
+        return None
+    return Task(
+        target.question,
+        target.ref,
+        target.parent,
+        again=wish == "retry",
+        begun=target.answer if wish == "continue" else "",
+        whole=message.in_place,
+    )
+
+
+async def _asked(store: Store, message: Message) -> Task:
+    conversation, question = message.conversation, message.text.strip()
+    if message.edits and (earlier := await store.turn_of(conversation, message.ref)):
+        quotes = earlier.question.startswith("> ") or earlier.question == message.quoted.strip()
+        question = asked_text(message) if quotes or is_blank(question) else question
+        return Task(question, message.ref, earlier.parent)
+    if message.replies_to and (answered := await store.turn_of(conversation, message.replies_to)):
+        question = asked_text(message) if is_blank(question) else question
+        return Task(question, message.ref, answered.id)
+    return Task(asked_text(message), message.ref, None)
