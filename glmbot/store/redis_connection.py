@@ -40,6 +40,8 @@ _PASSING = (
     exceptions.ClusterError,
     exceptions.ConnectionError,
     exceptions.NoPermissionError,
+    # The script was loaded into the server that was the master a moment ago.
+    exceptions.NoScriptError,
     exceptions.OutOfMemoryError,
     exceptions.ReadOnlyError,
     exceptions.RedisClusterException,
