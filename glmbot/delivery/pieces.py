@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from glmbot.delivery.outlet import Piece
 from glmbot.delivery.split import split_markdown
-from glmbot.delivery.stream import Piece
 from glmbot.messages import Reply
 
 __all__ = ["cut_reply"]
