@@ -15,14 +15,15 @@ from typing import Any, TypeVar
 
 import discord
 
+from glmbot.delivery.abilities import Ability, Profile
+from glmbot.delivery.outlet import Flooded, Gone, Missing, Outlet, Piece, Refused, Unreachable
 from glmbot.delivery.pieces import cut_reply
-from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Refused, Unreachable
 from glmbot.messages import Attachment, Message, Reply
 from glmbot_discord.normalize import CHANNEL, button_id, is_thread_of
 from glmbot_discord.refusals import Closed, Expired, Partly, ask, code_of, reason_of
 from glmbot_discord.render import NOTICE_ROOM, fits, render
 
-__all__ = ["ChannelOutlet", "InteractionOutlet", "remove_answer"]
+__all__ = ["PROFILE", "ChannelOutlet", "InteractionOutlet", "remove_answer"]
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -49,8 +50,14 @@ class _Buttons(discord.ui.View):
         return False
 
 
-class _Outlet:
-    drafts = False
+# With a nonce Discord itself drops a send that is repeated after a lost answer, or by the next process.
+PROFILE = Profile(frozenset(Ability) - {Ability.DRAFT, Ability.APPEND}, longest=2000)
+
+
+class _Outlet(Outlet):
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        return PROFILE.abilities
 
     def __init__(self, message: Message, words: Words) -> None:
         self._asker = message.conversation.user or message.user.id
@@ -75,14 +82,9 @@ class _Outlet:
         _log.warning("Discord: %s could not be attached: %s", attachment.name, error)
         return Piece("", self._words("discord.may_not_attach"))
 
-    async def draft(self, piece: Piece) -> None:
-        raise NotImplementedError
-
 
 class ChannelOutlet(_Outlet):
-    """See `glmbot.delivery.stream.Outlet`."""
-
-    sends_once = True
+    """See `glmbot.delivery.outlet.Outlet`."""
 
     def __init__(
         self, client: discord.Client, message: Message, words: Words, *, explains: bool = True
@@ -97,7 +99,6 @@ class ChannelOutlet(_Outlet):
         self._channel = client.get_partial_messageable(stands_in or conversation.thread or conversation.chat)
         in_group = bool(conversation.user) and bool(message.ref) and not self._opens_thread
         self._reference = _reference(int(message.ref), self._channel.id) if in_group else None
-        # With a nonce Discord itself drops a send that is repeated after a lost answer, or by the next process.
         name = f"{message.update_id} {conversation}"
         self._nonce = hashlib.sha256(name.encode()).hexdigest()[:18]
         # Messages that could not be edited any more; what stands in them is said anew below.
@@ -264,9 +265,9 @@ class InteractionOutlet(_Outlet):
         self._answered = False
 
     @property
-    def sends_once(self) -> bool:
+    def abilities(self) -> frozenset[Ability]:
         """The first message is an edit of the acknowledgement; those after it have no nonce."""
-        return not self._answered
+        return PROFILE.abilities - ({Ability.ONCE} if self._answered else set())
 
     async def send(self, item: Piece | Attachment, place: str) -> str:
         self._answered = True

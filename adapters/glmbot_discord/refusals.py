@@ -17,7 +17,7 @@ from typing import TypeVar
 import aiohttp
 import discord
 
-from glmbot.delivery.stream import Flooded, Gone, Missing, Refused, Unreachable
+from glmbot.delivery.outlet import Flooded, Gone, Missing, Refused, Unreachable
 
 __all__ = [
     "MEANINGS",

@@ -19,16 +19,27 @@ from telegram import (
 from telegram.constants import ChatAction
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, RetryAfter, TelegramError
 
+from glmbot.delivery.abilities import Ability, Profile, Unit
+from glmbot.delivery.outlet import (
+    Closed,
+    Flooded,
+    Gone,
+    Missing,
+    Outlet,
+    Piece,
+    Reduced,
+    Refused,
+    Unreachable,
+)
 from glmbot.delivery.pieces import cut_reply
 from glmbot.delivery.split import utf16_length
-from glmbot.delivery.stream import Closed, Flooded, Gone, Missing, Piece, Reduced, Refused, Unreachable
 from glmbot.errors import StoreError
 from glmbot.messages import Attachment, ChatKind, Message, Reply
 from glmbot_telegram.normalize import THREAD, button_data
 from glmbot_telegram.refusals import Meaning, meaning
 from glmbot_telegram.render import NOTICE_ROOM, fits, render
 
-__all__ = ["TelegramOutlet"]
+__all__ = ["PROFILE", "TelegramOutlet"]
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -38,11 +49,16 @@ _SPLIT_AT = 3600
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 
 
-class TelegramOutlet:
-    """See `glmbot.delivery.stream.Outlet`."""
+# Nothing in sendMessage tells Telegram that it is the same message again, so ONCE is not among them.
+PROFILE = Profile(
+    frozenset(Ability) - {Ability.ONCE, Ability.APPEND},
+    longest=4096,
+    unit=Unit.UTF16,
+)
 
-    # Nothing in sendMessage tells Telegram that it is the same message again.
-    sends_once = False
+
+class TelegramOutlet(Outlet):
+    """See `glmbot.delivery.outlet.Outlet`."""
 
     def __init__(
         self,
@@ -57,7 +73,8 @@ class TelegramOutlet:
         on_moved is told the old and the new id of a group that became a supergroup; may raise StoreError.
         """
         private = message.chat_kind is ChatKind.PRIVATE
-        self.drafts = drafts and private and not message.in_place and not message.edits
+        drafts = drafts and private and not message.in_place and not message.edits
+        self._abilities = PROFILE.abilities - (set() if drafts else {Ability.DRAFT})
         self._private = private
         self._bot = bot
         self._chat = message.conversation.chat
@@ -78,6 +95,10 @@ class TelegramOutlet:
         # What Telegram refused entities or buttons for.
         self._plain: set[Piece] = set()
         self._bare = False
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        return self._abilities
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
         return cut_reply(reply, _SPLIT_AT, notice_room=NOTICE_ROOM, measure=utf16_length, accepts=fits)

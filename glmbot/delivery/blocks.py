@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from glmbot.delivery.mathematics import OPENING_LINE, closes_math, math_end
 from glmbot.delivery.tables import cells_of
 
-__all__ = ["QUOTE", "Block", "Place", "reopened", "step", "stripped"]
+__all__ = ["QUOTE", "Block", "Place", "is_heading", "reopened", "step", "stripped"]
 
 QUOTE = -1
 """A quote among the containers of a place. Others are an item's: the columns that its content is indented by."""
@@ -165,6 +165,10 @@ def _after_code(block: Block, rest: str) -> Block:
     bare = rest.strip()
     closes = bare.startswith(block.marker) and not bare.strip(block.marker[0]) and _indentation(rest) < _TAB
     return Block("blank") if closes else block
+
+
+def is_heading(line: str) -> bool:
+    return _HEADING.match(line.lstrip()) is not None
 
 
 def _begins(rest: str) -> bool:

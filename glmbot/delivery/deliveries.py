@@ -7,11 +7,15 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from functools import partial
 
 from glmbot.background import Background
+from glmbot.delivery.abilities import Ability
+from glmbot.delivery.once import Once
+from glmbot.delivery.outlet import Gone, Outlet, Refused, abilities_of
 from glmbot.delivery.pace import Pace
-from glmbot.delivery.stream import Gone, Outlet, Refused, show
+from glmbot.delivery.stream import show
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.messages import ConversationKey, Dialogue, Message, Reply, ReplyState
 from glmbot.tracing import current_span
@@ -21,6 +25,7 @@ __all__ = ["Deliveries", "obey"]
 _log = logging.getLogger(__name__)
 
 _SENT = "sent"
+_SAID = "said"
 _GIVING_UP_S = 30.0
 _Question = tuple[ConversationKey, str]
 
@@ -32,6 +37,8 @@ class Deliveries:
         self._under_way: dict[_Question, asyncio.Future[Sequence[str]]] = {}
         self._in_conversation: dict[ConversationKey, list[asyncio.Future[Sequence[str]]]] = {}
         self._updates: set[str] = set()
+        # What was noted of the message that is just being begun.
+        self._said = ""
 
     async def serve(
         self,
@@ -51,11 +58,14 @@ class Deliveries:
                     self._background.begin(self._stop(message, stopped))
                 else:
                     try:
+                        self._said = entry.marks.get(_SAID, "")
                         begin(message, _sent_before(entry.marks))
                     except Exception as error:
                         # One message that can't be answered keeps nobody else from being answered.
                         _log.exception("a message in %s could not be begun", message.conversation)
                         self._background.begin(self._again(message, type(error).__name__))
+                    finally:
+                        self._said = ""
 
     def begin(
         self,
@@ -64,11 +74,14 @@ class Deliveries:
         pace: Pace,
         sent: Sequence[str] = (),
         unanswered: Callable[[], Awaitable[None]] | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         """Answer `message` in the background, unless that is being done. Call in the order of arrival.
 
         `sent`: ids of messages that show a part of this answer, from before a restart. `unanswered` is called
-        where nothing is to be said, on platforms that show that something is coming until it has come.
+        where nothing is to be said, on platforms that show that something is coming until it has come. `whole`:
+        where nothing can be edited the answer comes at its end, instead of in paragraphs.
         """
         if message.update_id in self._updates:
             return
@@ -79,9 +92,11 @@ class Deliveries:
             self._under_way[message.conversation, message.ref] = mine
         earlier = self._in_conversation.setdefault(message.conversation, [])
         # What is written in an earlier message's place need not wait for its turn.
-        after = () if message.in_place or message.edits else tuple(earlier)
+        in_its_place = (message.in_place or message.edits) and Ability.EDIT in abilities_of(outlet)
+        after = () if in_its_place else tuple(earlier)
         earlier.append(mine)
-        work = self._deliver(message, outlet, pace, sent, unanswered, before, mine, after)
+        once = self._once(message, whole)
+        work = self._deliver(message, outlet, pace, sent, unanswered, before, mine, after, once)
         self._background.begin(self._traced(message, work))
 
     async def ended(self, conversation: ConversationKey, ref: str) -> Sequence[str]:
@@ -121,31 +136,25 @@ class Deliveries:
         before: asyncio.Future[Sequence[str]] | None,
         mine: asyncio.Future[Sequence[str]],
         after: Sequence[asyncio.Future[Sequence[str]]],
+        once: Once,
     ) -> None:
-        shown = list(sent)
-
-        async def record(message_ids: Sequence[str]) -> None:
-            shown[:] = message_ids
-            try:
-                await self._dialogue.mark(message, {_SENT: json.dumps(shown)})
-            except ClaimLost:
-                raise
-            except StoreError as error:
-                _log.warning("where the answer stands could not be recorded: %s", error)
-
+        stands = _Stands(self._dialogue, message, list(sent), once.said)
+        shown, once = stands.shown, replace(once, note=stands.record)
         replies, failure = self._dialogue.respond(message), None
         try:
-            if not shown and (message.edits or message.in_place):
+            replaces = message.edits or message.in_place
+            if not shown and replaces and Ability.EDIT in abilities_of(outlet):
                 shown += await self._to_replace(message, before)
             reply = await show(
                 replies,
                 outlet,
                 pace,
                 sent=list(shown),
-                on_sent=record,
+                on_sent=stands.record,
                 after=after,
                 check=partial(self._dialogue.check, message),
                 no_file=self._dialogue.text(message.language, "answer.no_file"),
+                once=once,
             )
             if reply is not None and reply.resumes:
                 failure = ""
@@ -176,7 +185,7 @@ class Deliveries:
             return
         try:
             if await self._dialogue.again(message, failure) and not message.own:
-                await self._give_up(message, outlet, pace, shown)
+                await self._give_up(message, outlet, pace, shown, replace(once, said=stands.said))
         finally:
             self._leave(message, mine, shown)
 
@@ -189,7 +198,9 @@ class Deliveries:
         if self._under_way.get((message.conversation, message.ref)) is mine:
             del self._under_way[message.conversation, message.ref]
 
-    async def _give_up(self, message: Message, outlet: Outlet, pace: Pace, shown: Sequence[str]) -> None:
+    async def _give_up(
+        self, message: Message, outlet: Outlet, pace: Pace, shown: Sequence[str], once: Once
+    ) -> None:
         """Say so where the answer would stand, if that can be said at all."""
 
         async def words() -> AsyncGenerator[Reply]:
@@ -198,9 +209,19 @@ class Deliveries:
         try:
             async with asyncio.timeout(_GIVING_UP_S):
                 check = partial(self._dialogue.check, message)
-                await show(words(), outlet, pace, sent=list(shown), check=check)
+                await show(words(), outlet, pace, sent=list(shown), check=check, once=once)
         except Exception as error:
             _log.info("nor could its asker be told: %s", type(error).__name__)
+
+    def _once(self, message: Message, whole: bool) -> Once:
+        text = partial(self._dialogue.text, message.language)
+        return Once(
+            whole=whole,
+            said=self._said,
+            key=message.update_id,
+            begun_anew=text("answer.begun_anew"),
+            maybe_repeated=text("answer.maybe_repeated"),
+        )
 
     async def _again(self, message: Message, reason: str) -> None:
         await self._dialogue.again(message, reason)
@@ -214,6 +235,27 @@ class Deliveries:
         # Not awaited itself: who is cancelled here would cancel what the earlier answer still has to tell.
         await asyncio.wait({before})
         return before.result()
+
+
+@dataclass(slots=True)
+class _Stands:
+    """Where an answer stands, here and in the store."""
+
+    dialogue: Dialogue
+    message: Message
+    shown: list[str]
+    said: str
+
+    async def record(self, message_ids: Sequence[str], said: str = "") -> None:
+        """said: what `glmbot.delivery.once` notes beside. Raises ClaimLost."""
+        self.shown[:], self.said = message_ids, said
+        marks = {_SENT: json.dumps(self.shown)} | ({_SAID: said} if said else {})
+        try:
+            await self.dialogue.mark(self.message, marks)
+        except ClaimLost:
+            raise
+        except StoreError as error:
+            _log.warning("where the answer stands could not be recorded: %s", error)
 
 
 async def obey(dialogue: Dialogue, message: Message) -> Reply | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from glmbot.delivery.abilities import Ability
 from glmbot.messages import Action, Attachment, Reply
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Reduced",
     "Refused",
     "Unreachable",
+    "abilities_of",
 ]
 
 
@@ -62,34 +64,56 @@ class Piece:
     actions: tuple[Action, ...] = ()
 
 
-class Outlet(Protocol):
+class Outlet(ABC):
     """Where one answer goes. Each method is one request, without waiting, and may raise the exceptions above.
 
-    With `drafts` the last message of a growing answer is shown by `draft`, and sent when it has ended.
+    An adapter's class derives from this one and has those methods that its abilities promise.
     """
 
-    drafts: bool
-
     @property
-    def sends_once(self) -> bool:
-        """Whether the platform itself drops the next `send` when it is repeated by a process that does not know
-        whether it was taken. Where it does not, what is sent says nothing yet, and the words come by `edit`."""
+    @abstractmethod
+    def abilities(self) -> frozenset[Ability]:
+        """What can be done with this answer, now: delivery decides by nothing else.
+
+        Without ONCE what is sent where it can be edited says nothing yet, and the words come by `edit`.
+        """
         ...
 
+    @abstractmethod
     def cut(self, reply: Reply) -> Sequence[Piece]:
         """The messages that the whole text makes. At least one. Pure; a long text is cut in a thread."""
         ...
 
+    @abstractmethod
     async def send(self, item: Piece | Attachment, place: str) -> str:
         """Returns the new message's id. `place` names it within the answer: the same place is the same message."""
         ...
 
-    async def edit(self, message_id: str, item: Piece | Attachment) -> None: ...
+    async def edit(self, message_id: str, item: Piece | Attachment) -> None:
+        """EDIT."""
+        raise NotImplementedError
 
-    async def remove(self, message_id: str) -> None: ...
+    async def remove(self, message_id: str) -> None:
+        """REMOVE."""
+        raise NotImplementedError
 
-    async def draft(self, piece: Piece) -> None: ...
+    async def draft(self, piece: Piece) -> None:
+        """DRAFT."""
+        raise NotImplementedError
 
     async def typing(self) -> None:
-        """Show that something is coming, for some seconds."""
-        ...
+        """TYPING: show that something is coming, for some seconds."""
+        raise NotImplementedError
+
+
+_BEFORE_ABILITIES = frozenset({Ability.EDIT, Ability.REMOVE, Ability.TYPING, Ability.BUTTONS, Ability.FILE})
+
+
+def abilities_of(outlet: Outlet) -> frozenset[Ability]:
+    """Those of somebody else's adapter that was written for an earlier release, too: every platform could edit
+    then, and two attributes, `drafts` and `sends_once`, told the rest."""
+    given: frozenset[Ability] | None = getattr(outlet, "abilities", None)
+    if given is not None:
+        return given
+    more = {Ability.DRAFT} if getattr(outlet, "drafts", False) else set[Ability]()
+    return _BEFORE_ABILITIES | more | ({Ability.ONCE} if getattr(outlet, "sends_once", False) else set())

@@ -14,7 +14,9 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from glmbot.delivery.abilities import Ability
 from glmbot.delivery.board import Board, Shown
+from glmbot.delivery.once import Once, OnceBoard
 from glmbot.delivery.outlet import (
     Closed,
     Flooded,
@@ -25,8 +27,10 @@ from glmbot.delivery.outlet import (
     Reduced,
     Refused,
     Unreachable,
+    abilities_of,
 )
 from glmbot.delivery.pace import Pace
+from glmbot.delivery.requests import Requests
 from glmbot.errors import ClaimLost
 from glmbot.messages import Reply
 
@@ -61,6 +65,7 @@ async def show(
     after: Collection[asyncio.Future[Any]] = (),
     check: Callable[[], None] = lambda: None,
     no_file: str = "",
+    once: Once | None = None,
 ) -> Reply | None:
     """Show `replies` until the ended one is wholly on the platform. Returns it, or None when there was none.
 
@@ -69,6 +74,7 @@ async def show(
     `after`: nothing is written before these are done, save what needs no waiting: the bot's own word by itself.
     `check` raises ClaimLost once another process writes here; it is called right before each write.
     `no_file`: what stands in place of a file that the platform refuses.
+    `once`: how an answer is sent where nothing can be edited; `sent` are then those that stand there and stay.
     Raises Gone when the chat can't be written to; the generation is then cancelled. Raises ClaimLost when
     `check`, `replies` or `on_sent` does, and whatever else `replies` does, or BrokenOff: then the answer has no
     end yet.
@@ -80,9 +86,9 @@ async def show(
             raise latest.failure
         check()
 
+    board = _board(outlet, pace, sent, on_sent, check_all, no_file, once or Once())
     pump = asyncio.ensure_future(_pump(replies, latest))
-    typing = asyncio.ensure_future(_show_typing(outlet, pace, latest, after, check_all))
-    board = Board(outlet, pace, [Shown(message_id, None) for message_id in sent], on_sent, check_all, no_file)
+    typing = asyncio.ensure_future(_show_typing(board, latest, after))
     try:
         while True:
             await latest.changed.wait()
@@ -106,6 +112,21 @@ async def show(
         typing.cancel()
         pump.cancel()
         await asyncio.wait({pump, typing})
+
+
+def _board(
+    outlet: Outlet,
+    pace: Pace,
+    sent: Sequence[str],
+    on_sent: Callable[[Sequence[str]], Awaitable[None]] | None,
+    check: Callable[[], None],
+    no_file: str,
+    once: Once,
+) -> Board | OnceBoard:
+    if Ability.EDIT not in abilities_of(outlet):
+        return OnceBoard(outlet=outlet, pace=pace, check=check, no_file=no_file, once=once, ids=list(sent))
+    shown = [Shown(message_id, None) for message_id in sent]
+    return Board(outlet=outlet, pace=pace, check=check, no_file=no_file, shown=shown, on_sent=on_sent)
 
 
 @dataclass(slots=True)
@@ -140,24 +161,21 @@ async def _pump(replies: AsyncGenerator[Reply, None], latest: _Latest) -> None:
         latest.changed.set()
 
 
-async def _show_typing(
-    outlet: Outlet,
-    pace: Pace,
-    latest: _Latest,
-    after: Collection[asyncio.Future[Any]],
-    check: Callable[[], None],
-) -> None:
-    """While the model has said nothing. Platforms end it by themselves after some seconds, or with the text.
+async def _show_typing(board: Requests, latest: _Latest, after: Collection[asyncio.Future[Any]]) -> None:
+    """While nothing new is to be seen: until the model has said something, or where nothing can be edited until it
+    has said all. Platforms end it by themselves after some seconds, or with the text.
 
     Who asks twenty questions in a row sees it for the first.
     """
     await latest.begun.wait()
     if after:
         await asyncio.wait(after)
-    while (reply := latest.reply) is not None and not reply.text and not reply.state.ended:
+    grows = board.can(Ability.EDIT)
+    while (reply := latest.reply) is not None and not (reply.text and grows) and not reply.state.ended:
         # A decoration: whatever goes wrong with it, the answer is not held up.
         with suppress(Flooded, Unreachable, Gone, Closed, Missing, Refused, Reduced, ClaimLost):
-            await pace.follow()
-            check()
-            await outlet.typing()
+            await board.pace.follow()
+            board.check()
+            if board.can(Ability.TYPING):
+                await board.outlet.typing()
         await asyncio.sleep(_TYPING_EVERY_S)

@@ -161,7 +161,7 @@ ONCE, FOR_EVER = range(1, 2), range(1, 100)
 async def test_the_whole_answer_comes_though_one_request_was_refused(
     discord: DiscordServer, sqlite_store: Store, refuse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glmbot.delivery.board._FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr("glmbot.delivery.requests._FIRST_PAUSE_S", 0.05)
     discord.answers_instead = refuse
     async with bot(discord, ScriptedEngine(WORDS, steps=4, step_s=0.1), sqlite_store):
         await discord.say(f"{MENTION} hello")

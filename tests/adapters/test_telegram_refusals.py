@@ -157,8 +157,8 @@ def count(server: TelegramServer, method: str) -> int:
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glmbot.delivery.board._FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("glmbot.delivery.board._LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr("glmbot.delivery.requests._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("glmbot.delivery.requests._LONGEST_PAUSE_S", 0.01)
 
 
 async def test_what_passes_is_waited_for(telegram: TelegramServer, bot: Bot) -> None:

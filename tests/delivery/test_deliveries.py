@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from conftest import make_dialogue, until
 from glmbot.delivery.deliveries import Deliveries
+from glmbot.delivery.outlet import Outlet, Piece
 from glmbot.delivery.pace import Pace
-from glmbot.delivery.stream import Piece
 from glmbot.engine.local import LocalEngine
 from glmbot.messages import Attachment, ConversationKey, Message, Reply, ReplyState, UserKey
 from glmbot.store.base import Store
@@ -60,7 +60,7 @@ async def test_a_message_that_cant_be_begun_is_set_aside_after_its_tries(
 
 @dataclass
 class Screen:
-    """An outlet that takes everything."""
+    """An outlet that takes everything, as adapters of an earlier release had it: it says nothing of abilities."""
 
     drafts: bool = False
     sends_once: bool = True
@@ -105,7 +105,8 @@ async def test_an_answer_that_breaks_off_is_tried_again_and_set_aside_and_its_as
     deliveries, screens = Deliveries(dialogue), {"1": Screen(), "2": Screen()}
 
     def begin(taken: Message, sent: Sequence[str]) -> None:
-        deliveries.begin(taken, screens[taken.update_id], Pace(0.01), sent)
+        outlet = cast(Outlet, screens[taken.update_id])
+        deliveries.begin(taken, outlet, Pace(0.01), sent)
 
     async def stopped(_: Message, __: Reply | None) -> None: ...
 

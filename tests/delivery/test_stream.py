@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glmbot.delivery.abilities import Ability
+from glmbot.delivery.outlet import Outlet
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import (
     BrokenOff,
@@ -42,7 +44,7 @@ async def growing(
 
 
 @dataclass
-class Chat:
+class Chat(Outlet):
     """A platform's chat: one write a `law_s` seconds, floods and outages as told, 300 characters a message."""
 
     law_s: float = 1.0
@@ -60,6 +62,11 @@ class Chat:
     drafts: bool = False
     drafted: list[str] = field(default_factory=list)
     typed: list[float] = field(default_factory=list)
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        wanted = {Ability.DRAFT: self.drafts, Ability.ONCE: self.sends_once}
+        return frozenset(Ability) - {each for each, there in wanted.items() if not there}
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
         text = reply.text

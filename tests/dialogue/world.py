@@ -14,9 +14,10 @@ from typing import Any
 from adapters.scripted import ScriptedEngine
 from conftest import make_dialogue
 from dialogue.told import HERE
+from glmbot.delivery.abilities import Ability
 from glmbot.delivery.deliveries import Deliveries
+from glmbot.delivery.outlet import Missing, Outlet, Piece
 from glmbot.delivery.pace import Pace
-from glmbot.delivery.stream import Missing, Piece
 from glmbot.messages import (
     Attachment,
     ConversationKey,
@@ -42,9 +43,10 @@ class Chat:
         return [text for text in self.shown.values() if text != "…"]
 
 
-class ChatOutlet:
-    drafts = False
-    sends_once = False
+class ChatOutlet(Outlet):
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        return frozenset(Ability) - {Ability.DRAFT, Ability.ONCE}
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
