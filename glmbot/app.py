@@ -204,7 +204,7 @@ class _Running:
         stack.push_async_callback(self._engine.close)
         reload = self.reload if self._read_again is not None else None
         self._dialogue = dialogue_for(self.configuration, store, self._engine, reload)
-        _log.info("model %s at %s is ready", self._engine.model_name, self._engine.precision)
+        _log.info("model %s at %s is ready", self._engine.model_name, self._engine.stats().precision)
         stack.push_async_callback(self._dialogue.close)
         watchdog = Watchdog(self._engine.stats, self._dialogue.troubles)
         keeping = asyncio.create_task(self._dialogue.run())

@@ -13,7 +13,7 @@ from glmbot.config import Configuration
 from glmbot.dialogue.words import read_words
 from glmbot.engine.placement import free_memory, parse_devices
 from glmbot.engine.precision import checkpoint_precision, default_precision
-from glmbot.engine.remote import RemoteEngine
+from glmbot.engine.remote import start_remote
 from glmbot.engine.runner import LEAST_CACHE_TOKENS
 from glmbot.engines import engine_settings, remote_settings
 from glmbot.errors import GlmbotError, StoreError
@@ -68,7 +68,7 @@ async def _store(configuration: Configuration) -> Finding:
 
 async def _servers(configuration: Configuration) -> list[Finding]:
     try:
-        engine = await RemoteEngine.start(remote_settings(configuration))
+        engine = await start_remote(remote_settings(configuration))
     except GlmbotError as error:
         return [Finding("model", False, str(error))]
     reached = engine.reached

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from glmbot.config import Configuration
 from glmbot.engine.base import Engine, Precision
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.engine.remote import RemoteEngine, RemoteEngineSettings
+from glmbot.engine.remote import RemoteEngineSettings, start_remote
+from glmbot.engine.templated import answering_conversations
 from glmbot.errors import ConfigError
 from glmbot.tokens import read_secret
 
@@ -22,11 +23,12 @@ async def start_engine(
     Raises ConfigError, ModelFileError or PrecisionError.
     """
     if not configuration.remote.servers:
-        return await LocalEngine.start(engine_settings(configuration), on_progress)
-    engine = await RemoteEngine.start(remote_settings(configuration))
+        local = await LocalEngine.start(engine_settings(configuration), on_progress)
+        return answering_conversations(local)
+    engine = await start_remote(remote_settings(configuration))
     if on_progress is not None:
         on_progress(1.0)
-    return engine
+    return answering_conversations(engine)
 
 
 def engine_settings(configuration: Configuration) -> LocalEngineSettings:

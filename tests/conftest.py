@@ -18,7 +18,7 @@ from torch import Tensor
 
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
-from glmbot.engine.base import Engine, Precision, Sampling
+from glmbot.engine.base import Engine, Precision, Sampling, TokenEngine
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.runner import ModelRunner
 from glmbot.engine.scheduler import Chunk
@@ -156,7 +156,7 @@ GREEDY = Sampling(max_tokens=32, temperature=0)
 
 
 def make_dialogue(
-    engine: Engine, store: Store, *, access: Access | None = None, **changes: object
+    engine: Engine | TokenEngine, store: Store, *, access: Access | None = None, **changes: object
 ) -> DialogueManager:
     """A dialogue that is open to Telegram and Discord, answers greedily, and speaks English."""
     sampling = changes.pop("sampling", GREEDY)

@@ -15,7 +15,7 @@ from glmbot.dialogue.export import export_of
 from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.replies import failed
-from glmbot.engine.base import Engine
+from glmbot.engine.base import Engine, Tunable
 from glmbot.errors import EngineError, PrecisionError
 from glmbot.messages import Message, Reply, ReplyState, Role
 from glmbot.store.base import Store
@@ -113,8 +113,8 @@ class CommandActions:
         return await self._say(
             language,
             "context.report",
-            used=len(prompt.tokens),
-            budget=prompt.budget,
+            used=prompt.prompt_tokens,
+            budget=prompt.room,
             answer=answer,
             length=self._engine.context_length,
             turns=prompt.turns,
@@ -178,21 +178,20 @@ class CommandActions:
         return Reply("", ReplyState.FINAL, "\n".join([title, *lines]))
 
     async def _precision(self, argument: str, language: str) -> AsyncGenerator[Reply, None]:
-        available = ", ".join(self._engine.precisions)
-        if not available:
+        engine = self._engine
+        if not isinstance(engine, Tunable):
             yield await self._say(language, "precision.served")
             return
+        available = ", ".join(engine.precisions)
         if not argument:
-            yield await self._say(
-                language, "precision.now", precision=self._engine.precision, available=available
-            )
+            yield await self._say(language, "precision.now", precision=engine.precision, available=available)
             return
-        wanted = next((each for each in self._engine.precisions if each == argument.lower()), None)
+        wanted = next((each for each in engine.precisions if each == argument.lower()), None)
         if wanted is None:
             yield await self._say(language, "precision.unknown", given=echo(argument), available=available)
             return
         shares: asyncio.Queue[float | None] = asyncio.Queue()
-        switch = asyncio.ensure_future(self._engine.set_precision(wanted, shares.put_nowait))
+        switch = asyncio.ensure_future(engine.set_precision(wanted, shares.put_nowait))
         switch.add_done_callback(lambda _: shares.put_nowait(None))
         while (share := await shares.get()) is not None:
             while not shares.empty() and (newer := shares.get_nowait()) is not None:

@@ -10,12 +10,12 @@ from math import ceil
 from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.moderation import Direction, Moderation
 from glmbot.dialogue.pending import Pending
-from glmbot.dialogue.prompt import fit, longest_text
 from glmbot.dialogue.quotas import Quotas, check_pending, most_pending, program_of
 from glmbot.dialogue.replies import snapshot
 from glmbot.dialogue.settings import InForce
 from glmbot.dialogue.words import Finding
-from glmbot.engine.base import ChatTurn, Engine, Sampling
+from glmbot.engine.base import ChatTurn, Conversation, Engine, Sampling
+from glmbot.engine.fit import longest_text
 from glmbot.errors import ContentRefused, PromptTooLong
 from glmbot.messages import Completion, Reply, ReplyState
 
@@ -63,18 +63,12 @@ async def _complete(
     everything = "\n\n".join(text for _, text in request.turns)
     if not await _allows(moderation, Direction.QUESTION, everything, request):
         raise ContentRefused("the operator of this server does not allow what stands in these messages")
+    conversation = Conversation(question, turns, system or settings.system_prompt)
     try:
         prompt = await fitting.off_loop.run(
             program_of(request),
             characters + _MESSAGE_CHARACTERS * len(request.turns),
-            lambda: fit(
-                engine.chat_format,
-                system=system or settings.system_prompt,
-                turns=turns,
-                question=question,
-                budget=room,
-                turn_limit=len(turns),
-            ),
+            lambda: engine.prepare(conversation, room),
         )
     except ValueError as error:
         # Not even an empty question fits.
@@ -83,10 +77,8 @@ async def _complete(
         raise ValueError(f"{error}: max_length is {total}, prompt and answer together") from error
     if not request.trim and (prompt.dropped or prompt.question_cut):
         raise PromptTooLong(limit + 1, limit)
-    sampling = replace(sampling, max_tokens=min(sampling.max_tokens, total - len(prompt.tokens)))
-    generation = engine.generate(
-        prompt.tokens, sampling, user=program_of(request), deadline_s=settings.deadline_s
-    )
+    sampling = replace(sampling, max_tokens=min(sampling.max_tokens, total - prompt.prompt_tokens))
+    generation = engine.generate(prompt, sampling, user=program_of(request), deadline_s=settings.deadline_s)
     shown, watch = "", moderation.watch()
     async with aclosing(generation):
         async for progress in generation:

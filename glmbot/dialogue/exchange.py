@@ -10,8 +10,8 @@ from typing import Protocol
 from glmbot.dialogue.commands import Command
 from glmbot.dialogue.lanes import Ticket
 from glmbot.dialogue.people import Standing
-from glmbot.dialogue.prompt import Prompt
 from glmbot.dialogue.settings import DialogueSettings
+from glmbot.engine.base import Prepared
 from glmbot.messages import Message, Reply
 from glmbot.store.base import Turn
 from glmbot.tracing import Span
@@ -55,7 +55,7 @@ class Exchange:
     task: Task | None = None
     epoch: int = 0
     history: Sequence[Turn] = ()
-    prompt: Prompt | None = None
+    prompt: Prepared | None = None
     reply: Reply | None = None
 
     @property

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from glmbot.dialogue.off_loop import OffLoop
-from glmbot.dialogue.prompt import Prompt, fit
 from glmbot.dialogue.settings import DialogueSettings, InForce
-from glmbot.engine.base import ChatTurn, Engine
+from glmbot.engine.base import ChatTurn, Conversation, Engine, Prepared
 from glmbot.messages import Message
 from glmbot.store.base import Store, Turn
 
@@ -25,35 +24,38 @@ class Fitting:
 
     def check(self, settings: DialogueSettings) -> None:
         """Raises ValueError when the system prompt leaves no room for a question."""
-        self._fit(settings, (), "", "", "")
+        self._engine.prepare(_conversation(settings, (), "", ""), self._room(settings))
 
     async def fit(
         self, message: Message, turns: Sequence[Turn], question: str, system: str, begun: str = ""
-    ) -> Prompt:
+    ) -> Prepared:
         """The prompt for a message's author. Raises EngineError, and ValueError when the system prompt leaves no
         room for a question."""
-        settings = self._in_force.settings
-        history = sum(len(turn.question) + len(turn.answer) for turn in turns)
-        characters = history + len(question) + len(system or settings.system_prompt) + len(begun)
+        engine, settings = self._engine, self._in_force.settings
+        conversation = _conversation(settings, turns, question, system, begun)
+        room = self._room(settings)
         return await self.off_loop.run(
-            str(message.user), characters, lambda: self._fit(settings, turns, question, system, begun)
+            str(message.user), conversation.characters, lambda: engine.prepare(conversation, room)
         )
 
-    async def measure(self, message: Message, system: str) -> tuple[Prompt, int]:
+    async def measure(self, message: Message, system: str) -> tuple[Prepared, int]:
         """For /context: the prompt as it stands without a question, and the tokens kept for the answer."""
         settings = self._in_force.settings
         turns = await self._store.last_turns(message.conversation, settings.turn_limit + 1)
         return await self.fit(message, turns, "", system), settings.sampling.max_tokens
 
-    def _fit(
-        self, settings: DialogueSettings, turns: Sequence[Turn], question: str, system: str, begun: str
-    ) -> Prompt:
-        return fit(
-            self._engine.chat_format,
-            system=system or settings.system_prompt,
-            turns=[ChatTurn(turn.question, turn.answer) for turn in turns],
-            question=question,
-            budget=self._engine.context_length - settings.sampling.max_tokens,
-            turn_limit=settings.turn_limit,
-            begun=begun,
-        )
+    def _room(self, settings: DialogueSettings) -> int:
+        """Tokens for a prompt."""
+        return self._engine.context_length - settings.sampling.max_tokens
+
+
+def _conversation(
+    settings: DialogueSettings, turns: Sequence[Turn], question: str, system: str, begun: str = ""
+) -> Conversation:
+    return Conversation(
+        question=question,
+        turns=[ChatTurn(turn.question, turn.answer) for turn in turns],
+        system=system or settings.system_prompt,
+        begun=begun,
+        turn_limit=settings.turn_limit,
+    )

@@ -41,7 +41,8 @@ from glmbot.dialogue.steps.recall import recall
 from glmbot.dialogue.steps.record import record
 from glmbot.dialogue.steps.task import task
 from glmbot.dialogue.steps.transform import transform
-from glmbot.engine.base import Engine
+from glmbot.engine.base import Engine, TokenEngine, Tunable
+from glmbot.engine.templated import answering_conversations
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.messages import (
     ChatKey,
@@ -74,7 +75,7 @@ class DialogueManager:
         self,
         *,
         store: Store,
-        engine: Engine,
+        engine: Engine | TokenEngine,
         access: Access,
         settings: DialogueSettings,
         moderation: Moderation | None = None,
@@ -83,12 +84,13 @@ class DialogueManager:
         claim_s: float = 20.0,
         tries: int = 5,
     ) -> None:
-        """reload: reads the configuration again; None: there is no file. claim_s, tries: see `Inbox`.
+        """engine: one of tokens is made one of conversations. reload: reads the configuration again; None: there
+        is no file. claim_s, tries: see `Inbox`.
 
         Raises ValueError when the system prompt leaves no room for a question.
         """
         self._store = store
-        self._engine = engine
+        self._engine = engine = answering_conversations(engine)
         self._clock = clock
         self.troubles = Troubles()
         self._readiness = Readiness(engine, store, self.troubles)
@@ -277,7 +279,8 @@ class DialogueManager:
         return await self._readiness.obstacles()
 
     async def overview(self, after: str = "") -> Overview:
-        return await self.monitor.overview(self._engine.precisions, after)
+        precisions = self._engine.precisions if isinstance(self._engine, Tunable) else ()
+        return await self.monitor.overview(precisions, after)
 
     def metrics(self) -> bytes:
         return exposition(self._engine.stats(), self.monitor.stats(self._inbox.held))

@@ -1,26 +1,32 @@
-"""The engine's protocol: what the dialogue knows of any engine, local or remote."""
+"""The protocols of engines: what the dialogue knows of any, local or remote, and what those are made of that have
+the model's own tokenizer."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from glmbot.models.base import ChatFormat, ChatTurn
 
 __all__ = [
     "LONGEST_STOP_TEXT",
     "MOST_STOP_TEXTS",
+    "Ability",
     "ChatFormat",
     "ChatTurn",
+    "Conversation",
     "Engine",
     "EngineStats",
     "FinishReason",
     "Precision",
     "PrecisionChange",
+    "Prepared",
     "Progress",
     "Sampling",
+    "TokenEngine",
+    "Tunable",
     "Waits",
 ]
 
@@ -37,6 +43,16 @@ class Precision(StrEnum):
     INT4 = "int4"
     SERVED = "served"
     """Whatever a remote server runs; nothing can be switched."""
+
+
+class Ability(StrEnum):
+    """What an engine can beyond text in and text out."""
+
+    IMAGES = "images"
+    TOOLS = "tools"
+    SCHEMA = "schema"
+    THOUGHTS = "thoughts"
+    LOGPROBS = "logprobs"
 
 
 class FinishReason(StrEnum):
@@ -156,9 +172,116 @@ class EngineStats:
     waiting_users: tuple[tuple[str, int], ...] = field(default_factory=tuple[tuple[str, int], ...])
     servers: tuple[tuple[str, bool], ...] = field(default_factory=tuple[tuple[str, bool], ...])
     """Of a remote engine: each server, and whether it is being asked."""
+    cache_bytes: int = 0
+    """Of the whole KV cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What an engine is asked: the last word is `question`, unless an answer was `begun` that is to go on.
+
+    `turns` are the past, oldest first, of which at most `turn_limit` go along (None: as many as fit).
+    """
+
+    question: str
+    turns: Sequence[ChatTurn] = ()
+    system: str = ""
+    begun: str = ""
+    turn_limit: int | None = None
+
+    @property
+    def characters(self) -> int:
+        """How much there is to read."""
+        past = sum(len(turn.question) + len(turn.answer) for turn in self.turns)
+        return past + len(self.question) + len(self.system) + len(self.begun)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A conversation as one engine will read it. Each has a class of its own, which nobody else looks into.
+
+    `prompt_tokens` are never more than the `room` that there was. `turns` of the past are in it, `dropped` are
+    not. `beginning` is what every text of the answer begins with: as much of a begun one as went along.
+    """
+
+    prompt_tokens: int
+    room: int
+    turns: int
+    dropped: int
+    question_cut: bool
+    beginning: str
 
 
 class Engine(Protocol):
+    """Answers conversations."""
+
+    @property
+    def model_name(self) -> str: ...
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of prompt and answer together."""
+        ...
+
+    @property
+    def abilities(self) -> frozenset[Ability]: ...
+
+    @property
+    def generation_defaults(self) -> Mapping[str, object]:
+        """The model folder's own sampling defaults (generation_config.json)."""
+        ...
+
+    def prepare(self, conversation: Conversation, room: int) -> Prepared:
+        """The longest prompt of at most `room` tokens: see `glmbot.engine.fit`. May be called from any thread; the
+        work grows with the conversation, so a long one is not for the event loop.
+
+        Raises ValueError when the system prompt leaves no room for a question, and EngineError for a conversation
+        that the model can't be told.
+        """
+        ...
+
+    def generate(
+        self, prepared: Prepared, sampling: Sampling, *, user: str, deadline_s: float | None = None
+    ) -> AsyncGenerator[Progress, None]:
+        """Stream one answer. Snapshots are conflated; the last one carries `finish`.
+
+        Raises QueueFull, PromptTooLong or PromptInvalid at once, and any other EngineError in the middle. The
+        deadline holds even when the model stands still. Closing the generator cancels at the next step and frees
+        the cache. Requests of one `user` share one turn in line.
+        """
+        ...
+
+    async def forget(self, user: str) -> None:
+        """Drop what is kept of this user's ended requests."""
+        ...
+
+    def stats(self) -> EngineStats: ...
+
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """An engine whose weights can be stored at several precisions."""
+
+    @property
+    def precision(self) -> Precision: ...
+
+    @property
+    def precisions(self) -> Sequence[Precision]:
+        """What `set_precision` accepts for this model on this device."""
+        ...
+
+    async def set_precision(
+        self, precision: Precision, on_progress: Callable[[float], None] | None = None
+    ) -> PrecisionChange:
+        """Switch between two steps; running generations go on. Raises PrecisionError after rolling back."""
+        ...
+
+
+class TokenEngine(Protocol):
+    """Tokens in, text out: a model whose tokenizer is at hand. `glmbot.engine.templated` makes it an `Engine`."""
+
     @property
     def model_name(self) -> str: ...
 
@@ -171,17 +294,7 @@ class Engine(Protocol):
     def chat_format(self) -> ChatFormat: ...
 
     @property
-    def generation_defaults(self) -> Mapping[str, object]:
-        """The model folder's own sampling defaults (generation_config.json)."""
-        ...
-
-    @property
-    def precision(self) -> Precision: ...
-
-    @property
-    def precisions(self) -> Sequence[Precision]:
-        """What `set_precision` accepts for this model on this device."""
-        ...
+    def generation_defaults(self) -> Mapping[str, object]: ...
 
     def generate(
         self,
@@ -192,24 +305,11 @@ class Engine(Protocol):
         deadline_s: float | None = None,
         begun: int = 0,
     ) -> AsyncGenerator[Progress, None]:
-        """Stream one answer. Snapshots are conflated; the last one carries `finish`.
-
-        The last `begun` tokens of the prompt are the beginning of the answer: the text starts with theirs.
-        Raises QueueFull, PromptTooLong or PromptInvalid at once, and any other EngineError in the middle. The
-        deadline holds even when the model stands still. Closing the generator cancels at the next step and frees
-        the cache. Requests of one `user` share one turn in line.
-        """
+        """As `Engine.generate`. The last `begun` tokens of the prompt are the beginning of the answer: the text
+        starts with theirs."""
         ...
 
-    async def set_precision(
-        self, precision: Precision, on_progress: Callable[[float], None] | None = None
-    ) -> PrecisionChange:
-        """Switch between two steps; running generations go on. Raises PrecisionError after rolling back."""
-        ...
-
-    async def forget(self, user: str) -> None:
-        """Drop what is kept of this user's ended requests."""
-        ...
+    async def forget(self, user: str) -> None: ...
 
     def stats(self) -> EngineStats: ...
 

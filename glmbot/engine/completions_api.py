@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, field_validator
 
-from glmbot.engine.base import MOST_STOP_TEXTS, Engine, FinishReason, Progress, Sampling
+from glmbot.engine.base import MOST_STOP_TEXTS, FinishReason, Progress, Sampling, TokenEngine
 from glmbot.errors import EngineError, PromptInvalid, PromptTooLong, QueueFull
 
 __all__ = ["LARGEST_BODY", "CompletionRefused", "completion_events", "detokenized", "model_list"]
@@ -59,13 +59,13 @@ class _Request(BaseModel):
         return stop
 
 
-def model_list(engine: Engine) -> dict[str, Any]:
+def model_list(engine: TokenEngine) -> dict[str, Any]:
     """For GET /v1/models."""
     model = {"id": engine.model_name, "object": "model", "max_model_len": engine.context_length}
     return {"object": "list", "data": [model]}
 
 
-def detokenized(engine: Engine, fields: Mapping[str, Any]) -> dict[str, str]:
+def detokenized(engine: TokenEngine, fields: Mapping[str, Any]) -> dict[str, str]:
     """For POST /detokenize. Raises CompletionRefused."""
     tokens: Any = fields.get("tokens")
     if not isinstance(tokens, list) or not all(type(token) is int for token in cast(list[Any], tokens)):
@@ -83,7 +83,7 @@ def detokenized(engine: Engine, fields: Mapping[str, Any]) -> dict[str, str]:
         raise CompletionRefused(400, "tokens must be those of the model") from error
 
 
-async def completion_events(engine: Engine, fields: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+async def completion_events(engine: TokenEngine, fields: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
     """The lines of a server-sent event stream. What is wrong with the request is raised with the first of them.
 
     Raises CompletionRefused.

@@ -100,6 +100,10 @@ class Arena:
     def dtype(self) -> torch.dtype:
         return self.keys[0].dtype
 
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in (*self.keys, *self.values))
+
     @staticmethod
     def bytes_per_token(*, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype) -> int:
         return 2 * layers * kv_heads * head_dim * dtype.itemsize

@@ -185,6 +185,7 @@ class ModelThread:
             step_s=0.0 if since is None else max(0.0, time.monotonic() - since),
             thread=self._thread.ident,
             switching=self._switching,
+            cache_bytes=runner.cache_bytes,
             waiting_users=tuple(Counter(sequence.user for sequence in waiting).items()),
         )
 

@@ -1,198 +1,58 @@
-"""The remote engine: the same protocol as the local one, with the model on OpenAI-compatible servers.
-
-Requests wait here, in a line that is fair between users, and at most `parallel` are open at a time. One that
-fails, also in the middle of its answer, goes on at another server, or at the same one when it is back.
-"""
+"""Remote engines: the same protocols as the local one, with the model on OpenAI-compatible servers."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import NoReturn
 
-import aiohttp
-
-from glmbot.engine.base import (
-    ChatFormat,
-    EngineStats,
-    FinishReason,
-    Precision,
-    Progress,
-    Sampling,
-)
-from glmbot.engine.counters import Counters
-from glmbot.engine.fairness import fair_order
-from glmbot.engine.openai_client import FAILURES, OpenAIClient, ServerBusy
-from glmbot.engine.openai_stream import Delta, StreamBroken, on_one_line, read_models
-from glmbot.engine.remote_answer import RemoteAnswer
-from glmbot.engine.served_format import ServedChatFormat
-from glmbot.engine.servers import Server, Servers
-from glmbot.errors import (
-    EngineError,
-    EngineStopped,
-    ModelFileError,
-    PrecisionError,
-    PromptTooLong,
-    QueueFull,
-    ServerUnavailable,
-)
+from glmbot.engine.base import Ability, ChatFormat, Conversation, Prepared, Progress, Sampling
+from glmbot.engine.chat_prompt import MessagePrompt, prepare_messages
+from glmbot.engine.openai_client import FAILURES
+from glmbot.engine.remote_answer import ChatAnswer, CompletionAnswer
+from glmbot.engine.remote_line import RemoteEngineSettings, RemoteLine
+from glmbot.engine.servers import Server
+from glmbot.errors import ModelFileError, PromptInvalid
+from glmbot.models.family import FamilyTokenizer
 from glmbot.models.registry import load_tokenizer
 
-__all__ = ["RemoteEngine", "RemoteEngineSettings"]
+__all__ = ["RemoteChat", "RemoteCompletions", "RemoteEngineSettings", "start_remote"]
 
-_log = logging.getLogger(__name__)
-
-_JUST_AFTER_S = 0.01
-_LONGEST_WAIT_S = 1.0
 _PROBE = "Hello, 你好! 1 + 2 = 3"
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteEngineSettings:
-    """`servers`: addresses such as http://10.0.0.5:8000/v1, of the same model. Sizes in tokens, times in seconds.
+async def start_remote(settings: RemoteEngineSettings) -> RemoteCompletions | RemoteChat:
+    """Read the tokenizer and look for the servers; those that can't be reached yet are tried again when asked.
 
-    `tokenizer` is a folder of the served model and means its completions interface; None is the chat interface.
+    Raises ModelFileError for a tokenizer that can't be read, or is not that of the served model.
     """
-
-    servers: Sequence[str]
-    tokenizer: Path | None = None
-    model: str = ""
-    """Its name at the servers; "" is the first that each lists."""
-    api_key: str = field(default="", repr=False)
-    context_length: int = 2048
-    parallel: int = 16
-    queue_limit: int = 64
-    connect_s: float = 5.0
-    first_token_s: float = 90.0
-    next_token_s: float = 30.0
-    patience_s: float = 60.0
+    if settings.tokenizer is None:
+        engine = RemoteChat(settings)
+    else:
+        engine = RemoteCompletions(settings, await asyncio.to_thread(load_tokenizer, settings.tokenizer))
+    try:
+        await engine.look_for_servers()
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
-    user: str
-    prompt: Sequence[int]
-    begun: int
-    sampling: Sampling
-    arrival: float
-    """Of the loop's clock, as all times here."""
-    progress: Progress = field(default_factory=Progress)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    error: EngineError | None = None
-    task: asyncio.Task[None] | None = None
-    growing: RemoteAnswer | None = None
-    """What has more to show than `progress`, once somebody looks."""
+class RemoteCompletions(RemoteLine):
+    """Over the completions interface, with the model's tokenizer here. See `glmbot.engine.base.TokenEngine`."""
 
-    def grow(self, answer: RemoteAnswer) -> None:
-        self.growing = answer
-        self.changed.set()
-
-    def latest(self) -> Progress:
-        if self.growing is not None:
-            self.progress, self.growing = self.growing.progress(), None
-        return self.progress
-
-    def show(self, progress: Progress) -> None:
-        self.growing = None
-        if progress != self.progress:
-            self.progress = progress
-            self.changed.set()
-
-    def fail(self, error: EngineError) -> None:
-        self.error = error
-        self.changed.set()
-
-
-class RemoteEngine:
-    """See `glmbot.engine.base.Engine`. Make one with `RemoteEngine.start`."""
-
-    def __init__(
-        self,
-        settings: RemoteEngineSettings,
-        chat_format: ChatFormat,
-        defaults: Mapping[str, object],
-        stop_tokens: Sequence[int] | None,
-    ) -> None:
-        self.settings = settings
-        self._chat_format = chat_format
-        self._defaults = defaults
-        self._stop_tokens = stop_tokens
-        self._clock = asyncio.get_running_loop().time
-        self._servers = Servers(settings.servers, self._clock)
-        self._counters = Counters()
-        self._waiting: list[_Request] = []
-        self._running: list[_Request] = []
-        self._last_served: dict[str, int] = {}
-        self._turn = 0
-        self._stopping = False
-        self._client = OpenAIClient(
-            api_key=settings.api_key,
-            connect_s=settings.connect_s,
-            first_token_s=settings.first_token_s,
-            next_token_s=settings.next_token_s,
-        )
-
-    @classmethod
-    async def start(cls, settings: RemoteEngineSettings) -> RemoteEngine:
-        """Read the tokenizer and look for the servers; those that can't be reached yet are tried again when asked.
-
-        Raises ModelFileError for a tokenizer that can't be read, or is not that of the served model.
-        """
-        if settings.tokenizer is None:
-            engine = cls(settings, ServedChatFormat(), {}, None)
-        else:
-            talk = await asyncio.to_thread(load_tokenizer, settings.tokenizer)
-            engine = cls(settings, talk.chat_format, talk.generation_defaults, sorted(talk.stop_tokens))
-        try:
-            await asyncio.gather(*(engine._look_for(server) for server in engine._servers.all))
-        except BaseException:
-            await engine.close()
-            raise
-        return engine
-
-    async def _look_for(self, server: Server) -> None:
-        try:
-            await self._greet(server)
-        except FAILURES as error:
-            trouble = _words(error)
-            self._servers.failed(server, trouble)
-            _log.warning("model server %s is not there yet: %s", server.label, trouble)
-
-    @property
-    def model_name(self) -> str:
-        known = (server.model for server in self._servers.all if server.model)
-        name = self.settings.model or next(known, "") or self._servers.all[0].label
-        return name.rstrip("/").rpartition("/")[2] or name
-
-    @property
-    def reached(self) -> Sequence[tuple[str, str | None]]:
-        """Each server, and the model that it serves, None when it has not answered yet."""
-        return [(server.label, server.model or None) for server in self._servers.all]
-
-    @property
-    def context_length(self) -> int:
-        return self.settings.context_length
+    def __init__(self, settings: RemoteEngineSettings, talk: FamilyTokenizer) -> None:
+        super().__init__(settings)
+        self._talk = talk
+        self._stop_tokens = sorted(talk.stop_tokens)
 
     @property
     def chat_format(self) -> ChatFormat:
-        return self._chat_format
+        return self._talk.chat_format
 
     @property
     def generation_defaults(self) -> Mapping[str, object]:
-        return self._defaults
-
-    @property
-    def precision(self) -> Precision:
-        return Precision.SERVED
-
-    @property
-    def precisions(self) -> Sequence[Precision]:
-        return ()
+        return self._talk.generation_defaults
 
     async def generate(
         self,
@@ -203,222 +63,20 @@ class RemoteEngine:
         deadline_s: float | None = None,
         begun: int = 0,
     ) -> AsyncGenerator[Progress, None]:
-        if self._stopping:
-            raise EngineStopped("the engine is shutting down")
-        limit = self.context_length
-        if not prompt or len(prompt) + sampling.max_tokens > limit:
-            raise PromptTooLong(len(prompt), limit - sampling.max_tokens)
-        if len(self._waiting) >= self.settings.queue_limit and len(self._running) >= self.settings.parallel:
-            self._counters.refused += 1
-            expected = self._counters.expected_wait(len(self._waiting))
-            raise QueueFull(len(self._waiting), expected)
-        request = _Request(user, prompt, begun, sampling, self._clock())
-        self._waiting.append(request)
-        self._admit()
-        deadline = None if deadline_s is None else request.arrival + deadline_s
         try:
-            finished = False
-            while not finished:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        await request.changed.wait()
-                except TimeoutError:
-                    request.show(replace(request.latest(), finish=FinishReason.DEADLINE, place=None))
-                request.changed.clear()
-                if request.error is not None:
-                    raise request.error
-                progress = request.latest()
-                finished = progress.finish is not None
+            answer = CompletionAnswer(self.chat_format, prompt, begun, sampling, self._stop_tokens)
+        except (ValueError, LookupError, OverflowError, TypeError) as error:
+            raise PromptInvalid("the beginning of the answer holds what is no token of the model") from error
+        async with aclosing(self.ask(answer, user=user, deadline_s=deadline_s)) as snapshots:
+            async for progress in snapshots:
                 yield progress
-        finally:
-            self._end(request)
 
-    async def set_precision(
-        self, precision: Precision, on_progress: Callable[[float], None] | None = None
-    ) -> NoReturn:
-        raise PrecisionError("the model runs on other servers, and they decide its precision")
-
-    async def forget(self, user: str) -> None:
-        """Servers keep what they computed by tokens alone, without any name."""
-
-    def stats(self) -> EngineStats:
-        counters = self._counters
-        return EngineStats(
-            model=self.model_name,
-            precision=Precision.SERVED,
-            running=len(self._running),
-            waiting=len(self._waiting),
-            queue_limit=self.settings.queue_limit,
-            tokens_generated=counters.generated,
-            prompt_tokens_read=counters.read,
-            prompt_tokens_reused=counters.reused,
-            requests_finished=counters.finished,
-            requests_cancelled=counters.cancelled,
-            requests_refused=counters.refused,
-            first_token=counters.waits(),
-            tokens_per_second=counters.speed(),
-            largest_batch=counters.largest_batch,
-            alive=not self._stopping,
-            waiting_users=tuple(Counter(request.user for request in self._waiting).items()),
-            servers=tuple((server.label, server.works) for server in self._servers.all),
-        )
-
-    async def close(self) -> None:
-        """What still runs gets EngineStopped."""
-        self._stopping = True
-        tasks = [request.task for request in self._running if request.task is not None]
-        for request in (*self._running, *self._waiting):
-            request.fail(EngineStopped("the engine is shutting down"))
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.close()
-
-    # ---- the line --------------------------------------------------------------------------------------------
-
-    def _line(self) -> list[_Request]:
-        running = [request.user for request in self._running]
-        return fair_order(self._waiting, running, self._last_served, self._turn)
-
-    def _admit(self) -> None:
-        while self._waiting and len(self._running) < self.settings.parallel and not self._stopping:
-            request = self._line()[0]
-            self._waiting.remove(request)
-            self._running.append(request)
-            self._counters.working(True)
-            self._turn += 1
-            self._last_served[request.user] = self._turn
-            request.show(Progress(prompt_tokens=len(request.prompt)))
-            request.task = asyncio.create_task(self._serve(request))
-        for place, request in enumerate(self._line(), 1):
-            request.show(Progress(place=place, prompt_tokens=len(request.prompt)))
-
-    def _end(self, request: _Request) -> None:
-        if request.task is not None and not request.task.done():
-            request.task.cancel()
-        if request in self._waiting:
-            self._waiting.remove(request)
-        if request.progress.finish is None and request.error is None:
-            self._counters.cancelled += 1
-        self._leave(request)
-
-    def _leave(self, request: _Request) -> None:
-        if request in self._running:
-            self._running.remove(request)
-        if not self._running:
-            self._counters.working(False)
-        if not self._running and not self._waiting:
-            self._last_served.clear()
-        self._admit()
-
-    async def _serve(self, request: _Request) -> None:
-        try:
-            await self._answer(request)
-            self._counters.finish()
-        except EngineError as error:
-            request.fail(error)
-        except Exception as error:
-            _log.exception("a request failed")
-            request.fail(EngineError(f"the request failed: {error}"))
-        finally:
-            self._leave(request)
-
-    # ---- one answer ------------------------------------------------------------------------------------------
-
-    async def _answer(self, request: _Request) -> None:
-        """Ask servers until one has said the end of the answer. Raises EngineError."""
-        answer = RemoteAnswer(
-            self._chat_format, request.prompt, request.begun, request.sampling, self._stop_tokens
-        )
-        heard = self._clock()
-        while answer.finish is None:
-            server = self._servers.choose()
-            if server is None:
-                if self._clock() - heard > self.settings.patience_s:
-                    troubles = "; ".join(f"{each.label}: {each.trouble}" for each in self._servers.all)
-                    raise ServerUnavailable(f"no model server works. {troubles}")
-                await asyncio.sleep(min(self._servers.pause_s() + _JUST_AFTER_S, _LONGEST_WAIT_S))
-                continue
-            trouble, again_after_s = "the answer broke off", None
-            try:
-                if not server.model:
-                    await self._greet(server)
-                async with aclosing(
-                    self._client.stream(self._url(server), answer.body(server.model))
-                ) as deltas:
-                    async for delta in deltas:
-                        self._servers.works(server)
-                        heard = self._clock()
-                        self._take(request, answer, delta)
-                        if answer.cut:
-                            _log.warning("model server %s went on past the end of an answer", server.label)
-                            break
-            except ServerBusy as error:
-                trouble, again_after_s = str(error), error.again_after_s
-            except TimeoutError:
-                trouble = "nothing came for too long"
-            except EngineError:
-                self._servers.works(server)
-                raise
-            except (*FAILURES, ModelFileError) as error:
-                trouble = _words(error)
-            finally:
-                self._servers.leave(server)
-            if answer.finish is None:
-                _log.warning("model server %s failed: %s", server.label, trouble)
-                self._servers.failed(server, trouble, again_after_s)
-                # Encoding a long text takes its time.
-                await asyncio.to_thread(answer.interrupt)
-        self._counters.read += answer.tokens_read
-        self._counters.reused += answer.tokens_reused
-        request.show(answer.progress())
-
-    def _take(self, request: _Request, answer: RemoteAnswer, delta: Delta) -> None:
-        if delta.text and answer.silent:
-            self._counters.first_token(self._clock() - request.arrival)
-        answer.take(delta)
-        if delta.text:
-            self._counters.generated += 1
-            self._counters.step(len(self._running), 1)
-        if answer.finish is None:
-            request.grow(answer)
-
-    def _url(self, server: Server) -> str:
-        return f"{server.url}/{'chat/completions' if self._stop_tokens is None else 'completions'}"
-
-    # ---- servers ---------------------------------------------------------------------------------------------
-
-    async def _greet(self, server: Server) -> None:
-        """Learn the model's name, and see that the tokenizer is that of the model.
-
-        Raises one of FAILURES when the server does not say, and ModelFileError for another tokenizer.
-        """
-        try:
-            models = read_models(await self._client.ask("GET", f"{server.url}/models"))
-            found = self.settings.model or next(iter(models))
-        except (*FAILURES, ValueError, StopIteration) as error:
-            if not self.settings.model:
-                if isinstance(error, (aiohttp.ClientConnectionError, TimeoutError)):
-                    raise
-                raise StreamBroken(f"it does not list its models: {_words(error)}") from error
-            # Not every service lists them.
-            models, found = {}, self.settings.model
-        if models and found not in models:
-            _log.warning("model server %s lists no model %r", server.label, found)
-        context = models.get(found)
-        if context is not None and context < self.context_length:
-            words = "model server %s has a context of %d tokens, and [model] context_length is %d"
-            _log.warning(words, server.label, context, self.context_length)
-        if self.settings.tokenizer is not None:
-            await self._compare_tokenizers(server, found)
-        server.model = found
-
-    async def _compare_tokenizers(self, server: Server, model: str) -> None:
+    async def suits(self, server: Server, model: str) -> None:
         """Where the server turns tokens into text, it must read ours as we wrote them. Raises ModelFileError."""
-        tokens = self._chat_format.encode_text(_PROBE)
+        tokens = self.chat_format.encode_text(_PROBE)
         root = server.url.rpartition("/v")[0] or server.url
         try:
-            told = await self._client.ask("POST", f"{root}/detokenize", {"model": model, "tokens": tokens})
+            told = await self.client.ask("POST", f"{root}/detokenize", {"model": model, "tokens": tokens})
             text = told.get("content", told.get("prompt"))
         except (*FAILURES, ValueError, AttributeError):
             # Not every server has it.
@@ -430,6 +88,23 @@ class RemoteEngine:
             )
 
 
-def _words(error: Exception) -> str:
-    """Some of the libraries' errors say nothing."""
-    return on_one_line(str(error)) or type(error).__name__
+class RemoteChat(RemoteLine):
+    """Over the chat interface, whose servers bring template and tokenizer. See `glmbot.engine.base.Engine`."""
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        return frozenset()
+
+    @property
+    def generation_defaults(self) -> Mapping[str, object]:
+        return {}
+
+    def prepare(self, conversation: Conversation, room: int) -> MessagePrompt:
+        return prepare_messages(conversation, room)
+
+    def generate(
+        self, prepared: Prepared, sampling: Sampling, *, user: str, deadline_s: float | None = None
+    ) -> AsyncGenerator[Progress, None]:
+        if not isinstance(prepared, MessagePrompt):
+            raise PromptInvalid("this prompt was made by an engine of another kind")
+        return self.ask(ChatAnswer(prepared, sampling), user=user, deadline_s=deadline_s)

@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from glmbot.engine.base import ChatFormat, FinishReason, Progress, Sampling
+from glmbot.engine.chat_prompt import MessagePrompt
 from glmbot.engine.openai_stream import Delta, chat_body, completion_body
-from glmbot.engine.served_format import read_messages
 from glmbot.engine.steady_text import SteadyText
 
-__all__ = ["RemoteAnswer"]
+__all__ = ["ChatAnswer", "CompletionAnswer", "RemoteAnswer"]
 
 # More characters than any tokenizer makes of so many tokens: a server that does not end is ended here.
 _CHARACTERS, _CHARACTERS_A_TOKEN = 1024, 32
 
 
-class RemoteAnswer:
-    """`stop_tokens` None is the chat interface; there an answer that breaks off begins again, since not every
-    service goes on from what was said."""
+class RemoteAnswer(ABC):
+    path: ClassVar[str]
+    """Of the interface, behind a server's address."""
 
-    def __init__(
-        self,
-        chat_format: ChatFormat,
-        prompt: Sequence[int],
-        begun: int,
-        sampling: Sampling,
-        stop_tokens: Sequence[int] | None,
-    ) -> None:
-        self._format = chat_format
-        self._prompt = prompt
-        self._begun = begun
-        self._begun_text = chat_format.decode(prompt[len(prompt) - begun :]) if begun else ""
-        self._steady = SteadyText(chat_format, self._begun_text)
-        self._sampling = sampling
-        self._stop_tokens = stop_tokens
+    def __init__(self, steady: SteadyText, begun: str, prompt_tokens: int, sampling: Sampling) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.sampling = sampling
+        self._steady = steady
+        self._begun_text = begun
         self._text = ""
-        self._said: list[int] = []
-        """Tokens of what servers said that failed then."""
+        self._said_tokens = 0
+        """Of what servers said that failed then, and that is kept."""
         self._events = 0
         self._usage = Delta()
         self._shown = ""
@@ -48,25 +39,19 @@ class RemoteAnswer:
 
     @property
     def silent(self) -> bool:
-        return not self._text and not self._said
+        return not self._text and not self._said_tokens
 
     @property
     def tokens_read(self) -> int:
-        return max(0, (self._usage.prompt_tokens or len(self._prompt)) - self.tokens_reused)
+        return max(0, (self._usage.prompt_tokens or self.prompt_tokens) - self.tokens_reused)
 
     @property
     def tokens_reused(self) -> int:
         return self._usage.cached_tokens or 0
 
+    @abstractmethod
     def body(self, model: str) -> dict[str, Any]:
         """What to send for the rest of the answer."""
-        if self._stop_tokens is None:
-            return chat_body(model, read_messages(self._prompt, self._begun), self._sampling)
-        left = max(1, self._sampling.max_tokens - len(self._said))
-        sampling = replace(self._sampling, max_tokens=left)
-        body = completion_body(model, [*self._prompt, *self._said], sampling, self._stop_tokens)
-        # Our own servers keep the spaces of an answer that goes on; others know no such key and need none.
-        return {**body, "begun": begun} if (begun := self._begun + len(self._said)) else body
 
     def take(self, delta: Delta) -> None:
         if delta.completion_tokens is not None:
@@ -76,19 +61,13 @@ class RemoteAnswer:
             self._events += 1
         if delta.finish is not None:
             self.finish = delta.finish
-        longest = _CHARACTERS + _CHARACTERS_A_TOKEN * self._sampling.max_tokens
+        longest = _CHARACTERS + _CHARACTERS_A_TOKEN * self.sampling.max_tokens
         if len(self._text) > longest:
             self._text, self.finish, self.cut = self._text[:longest], FinishReason.LENGTH, True
 
+    @abstractmethod
     def interrupt(self) -> None:
-        """A server failed. What it said is kept, and goes behind the prompt of the next."""
-        if self._stop_tokens is None:
-            self._text = ""
-        else:
-            self._said = self._format.encode_begun(self._text)
-            if len(self._said) >= self._sampling.max_tokens:
-                self.finish = FinishReason.LENGTH
-        self._events = 0
+        """A server failed; another one is to go on. May take its time with a long text."""
 
     def progress(self) -> Progress:
         """An answer that had to begin again is not seen to shrink."""
@@ -96,6 +75,71 @@ class RemoteAnswer:
         text = self._steady.grown(raw) if self.finish is None else self._steady.ended(raw)
         if self.finish is not None or len(text) >= len(self._shown):
             self._shown = text
-        drawn = len(self._said) + (self._usage.completion_tokens or self._events)
-        drawn = min(drawn, self._sampling.max_tokens)
-        return Progress(self._shown, self.finish, None, len(self._prompt), drawn)
+        drawn = self._said_tokens + (self._usage.completion_tokens or self._events)
+        drawn = min(drawn, self.sampling.max_tokens)
+        return Progress(self._shown, self.finish, None, self.prompt_tokens, drawn)
+
+
+class CompletionAnswer(RemoteAnswer):
+    """Over the completions interface: what was said goes behind the prompt of the next server."""
+
+    path = "completions"
+
+    def __init__(
+        self,
+        chat_format: ChatFormat,
+        prompt: Sequence[int],
+        begun: int,
+        sampling: Sampling,
+        stop_tokens: Sequence[int],
+    ) -> None:
+        text = chat_format.decode(prompt[len(prompt) - begun :]) if begun else ""
+        super().__init__(SteadyText(chat_format, text), text, len(prompt), sampling)
+        self._format = chat_format
+        self._prompt = prompt
+        self._begun = begun
+        self._stop_tokens = stop_tokens
+        self._said: list[int] = []
+
+    def body(self, model: str) -> dict[str, Any]:
+        left = max(1, self.sampling.max_tokens - len(self._said))
+        sampling = replace(self.sampling, max_tokens=left)
+        body = completion_body(model, [*self._prompt, *self._said], sampling, self._stop_tokens)
+        # Our own servers keep the spaces of an answer that goes on; others know no such key and need none.
+        return {**body, "begun": begun} if (begun := self._begun + len(self._said)) else body
+
+    def interrupt(self) -> None:
+        self._said = self._format.encode_begun(self._text)
+        self._said_tokens = len(self._said)
+        if len(self._said) >= self.sampling.max_tokens:
+            self.finish = FinishReason.LENGTH
+        self._events = 0
+
+
+class _AsTold:
+    """What a server of chats sends is finished text, but for spaces around it."""
+
+    def finish_text(self, text: str) -> str:
+        return text.strip()
+
+    def settled(self, text: str) -> int:
+        return len(text)
+
+
+class ChatAnswer(RemoteAnswer):
+    """Over the chat interface: an answer that breaks off begins again, since not every service goes on from what
+    was said."""
+
+    path = "chat/completions"
+
+    def __init__(self, prompt: MessagePrompt, sampling: Sampling) -> None:
+        begun = prompt.begun
+        super().__init__(SteadyText(_AsTold(), begun), begun, prompt.prompt_tokens, sampling)
+        self._messages = prompt.messages
+
+    def body(self, model: str) -> dict[str, Any]:
+        return chat_body(model, self._messages, self.sampling)
+
+    def interrupt(self) -> None:
+        self._text = ""
+        self._events = 0

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 
 from glmbot.engine.kv_cache import Range, RangeAllocator
 
-__all__ = ["LEAST_SHARED", "Retained", "RetainedPrefixes", "common_prefix"]
+__all__ = ["LEAST_SHARED", "PromptSegment", "Retained", "RetainedPrefixes", "common_prefix"]
+
+PromptSegment = int
+"""What prompts are compared by. Today each segment is a token; a picture would be one by its digest, so that two
+pictures never share a prefix."""
 
 LEAST_SHARED = 16
 """Fewer tokens are computed again rather than kept or copied."""
@@ -20,7 +24,7 @@ LEAST_SHARED = 16
 @dataclass(frozen=True, slots=True, eq=False)
 class Retained:
     user: str
-    tokens: list[int]
+    tokens: list[PromptSegment]
     place: Range
     regime: int = 0
 
@@ -37,7 +41,9 @@ class RetainedPrefixes:
         """Cache entries held."""
         return sum(entry.place.length for entry in self._entries)
 
-    def keep(self, user: str, tokens: list[int], place: Range, prefix: int, regime: int = 0) -> None:
+    def keep(
+        self, user: str, tokens: list[PromptSegment], place: Range, prefix: int, regime: int = 0
+    ) -> None:
         """Take over a range whose first `prefix` + len(tokens) entries are computed; the rest is freed. Only a
         prompt of the same `regime` (see `PositionScheme`) can begin with it."""
         if len(tokens) < LEAST_SHARED:
@@ -50,7 +56,7 @@ class RetainedPrefixes:
         kept = self._allocator.shrink(place, prefix + len(tokens))
         self._entries.append(Retained(user, tokens, kept, regime))
 
-    def best(self, prompt: list[int], regime: int = 0) -> tuple[Retained, int] | None:
+    def best(self, prompt: list[PromptSegment], regime: int = 0) -> tuple[Retained, int] | None:
         """The entry that shares most tokens with the beginning of `prompt`, and how many."""
         found: tuple[Retained, int] | None = None
         for entry in self._entries:
@@ -93,7 +99,7 @@ class RetainedPrefixes:
         self._allocator.give_back(entry.place)
 
 
-def common_prefix(one: list[int], other: list[int]) -> int:
+def common_prefix(one: list[PromptSegment], other: list[PromptSegment]) -> int:
     """How many tokens both begin with."""
     low, high = 0, min(len(one), len(other))
     # Slices are compared much faster than elements.

@@ -108,6 +108,10 @@ class ModelRunner:
         """Whether steps are computed by a native program."""
         return self.lowered is not None
 
+    @property
+    def cache_bytes(self) -> int:
+        return self._arena.bytes
+
     @torch.inference_mode()
     def step(self, chunks: list[Chunk]) -> Tensor:
         """Compute the chunks. Returns float logits [rows, vocabulary]: a row of each that draws, and one more

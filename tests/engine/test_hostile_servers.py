@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmbot.engine.base import FinishReason, Progress, Sampling
+from glmbot.engine.base import Conversation, FinishReason, Progress, Sampling
 from glmbot.engine.openai_client import retry_after
 from glmbot.engine.openai_stream import StreamBroken, read_event, read_models, refusal
-from glmbot.engine.remote import RemoteEngine, RemoteEngineSettings
+from glmbot.engine.remote import RemoteChat, RemoteEngineSettings, start_remote
 from glmbot.errors import EngineError, ServerUnavailable
 from robustness.watch import RunQueue
 
@@ -87,7 +87,7 @@ def _bomb() -> bytes:
 @asynccontextmanager
 async def hostile(
     answers: _Talk, lists: _Talk | None = None, **changes: Any
-) -> AsyncGenerator[tuple[RemoteEngine, list[bytes]]]:
+) -> AsyncGenerator[tuple[RemoteChat, list[bytes]]]:
     """An engine with one server, which says what `answers` says to everything but the list of its models."""
     asked: list[bytes] = []
 
@@ -103,7 +103,8 @@ async def hostile(
     port = server.sockets[0].getsockname()[1]
     limits: dict[str, Any] = {"connect_s": 1.0, "first_token_s": 0.6, "next_token_s": 0.4, "patience_s": 0.0}
     settings = RemoteEngineSettings([f"http://127.0.0.1:{port}/v1"], api_key=KEY, **(limits | changes))
-    engine = await RemoteEngine.start(settings)
+    engine = await start_remote(settings)
+    assert isinstance(engine, RemoteChat)
     try:
         yield engine, asked
     finally:
@@ -111,9 +112,9 @@ async def hostile(
         server.close()
 
 
-async def read(engine: RemoteEngine, tokens: int = 32) -> Progress:
+async def read(engine: RemoteChat, tokens: int = 32) -> Progress:
     last = Progress()
-    prompt = engine.chat_format.encode_chat("", [], "hi")
+    prompt = engine.prepare(Conversation("hi"), 1000)
     async for last in engine.generate(prompt, Sampling(max_tokens=tokens), user="ann"):
         pass
     return last

@@ -19,17 +19,23 @@ from hypothesis import strategies as st
 from conftest import make_dialogue, until
 from dialogue.test_manager import ADMIN, ANN, last
 from glmbot.dialogue.access import Access
-from glmbot.engine.base import ChatTurn, FinishReason, Precision, Progress, Sampling
+from glmbot.engine.base import ChatTurn, Conversation, FinishReason, Precision, Progress, Sampling
+from glmbot.engine.chat_prompt import prepare_messages, without_control_tokens
 from glmbot.engine.local import LocalEngine
 from glmbot.engine.openai_stream import StreamBroken, read_event
-from glmbot.engine.remote import RemoteEngine, RemoteEngineSettings
-from glmbot.engine.served_format import ServedChatFormat, read_messages
+from glmbot.engine.remote import (
+    RemoteChat,
+    RemoteCompletions,
+    RemoteEngineSettings,
+    start_remote,
+)
 from glmbot.engine.servers import Server, Servers
+from glmbot.engine.templated import answering_conversations
 from glmbot.errors import (
     EngineError,
     EngineStopped,
     ModelFileError,
-    PrecisionError,
+    PromptInvalid,
     PromptTooLong,
     QueueFull,
     ServerUnavailable,
@@ -62,10 +68,24 @@ async def second(engine: LocalEngine) -> AsyncGenerator[OpenAIServer]:
 
 
 @asynccontextmanager
-async def remote(*servers: OpenAIServer, **changes: Any) -> AsyncGenerator[RemoteEngine]:
+async def remote(*servers: OpenAIServer, **changes: Any) -> AsyncGenerator[RemoteCompletions]:
+    async with started(*servers, **changes) as engine:
+        assert isinstance(engine, RemoteCompletions)
+        yield engine
+
+
+@asynccontextmanager
+async def remote_chat(*servers: OpenAIServer, **changes: Any) -> AsyncGenerator[RemoteChat]:
+    async with started(*servers, tokenizer=None, **changes) as engine:
+        assert isinstance(engine, RemoteChat)
+        yield engine
+
+
+@asynccontextmanager
+async def started(*servers: OpenAIServer, **changes: Any) -> AsyncGenerator[RemoteCompletions | RemoteChat]:
     tokenizer = changes.pop("tokenizer", servers[0].engine.settings.folder)  # pyright: ignore
     settings = RemoteEngineSettings([server.url for server in servers], tokenizer, patience_s=2)
-    engine = await RemoteEngine.start(replace(settings, **changes))
+    engine = await start_remote(replace(settings, **changes))
     try:
         yield engine
     finally:
@@ -73,7 +93,7 @@ async def remote(*servers: OpenAIServer, **changes: Any) -> AsyncGenerator[Remot
 
 
 async def read(
-    engine: RemoteEngine | LocalEngine, prompt: list[int], sampling: Sampling = GREEDY, **named: Any
+    engine: RemoteCompletions | LocalEngine, prompt: list[int], sampling: Sampling = GREEDY, **named: Any
 ) -> Progress:
     last = Progress()
     async for last in engine.generate(prompt, sampling, user=named.pop("user", "ann"), **named):
@@ -81,7 +101,9 @@ async def read(
     return last
 
 
-def question(engine: RemoteEngine | LocalEngine, text: str = "What is the capital of France?") -> list[int]:
+def question(
+    engine: RemoteCompletions | LocalEngine, text: str = "What is the capital of France?"
+) -> list[int]:
     return engine.chat_format.encode_chat("", [], text)
 
 
@@ -90,12 +112,10 @@ async def test_it_says_what_the_model_says(server: OpenAIServer, engine: LocalEn
         here = await read(engine, question(engine))
         there = await read(far, question(far))
         assert there == here
-        assert (far.model_name, far.precision, far.precisions) == ("tiny", Precision.SERVED, ())
         stats = far.stats()
+        assert (far.model_name, stats.precision) == ("tiny", Precision.SERVED)
         assert (stats.requests_finished, stats.running, stats.waiting) == (1, 0, 0)
         assert stats.first_token.count == 1
-        with pytest.raises(PrecisionError):
-            await far.set_precision(Precision.INT4)
 
 
 async def test_an_answer_goes_on_from_its_beginning(server: OpenAIServer, engine: LocalEngine) -> None:
@@ -296,9 +316,11 @@ async def test_a_whole_dialogue_runs_on_it(server: OpenAIServer, sqlite_store: S
 
 
 async def test_the_chat_interface_sends_messages(server: OpenAIServer) -> None:
-    async with remote(server, tokenizer=None, model="glm-4") as far:
-        prompt = far.chat_format.encode_chat("Be kind.", [ChatTurn("Hi", "Hello")], "one two three")
-        last = await read(far, prompt)
+    async with remote_chat(server, model="glm-4") as far:
+        asked = Conversation("one two three", [ChatTurn("Hi", "Hello")], "Be kind.")
+        last = Progress()
+        async for last in far.generate(far.prepare(asked, 1000), GREEDY, user="ann"):
+            pass
         assert (last.text, last.finish, last.completion_tokens) == ("one two three", FinishReason.STOP, 3)
     assert server.chats[0]["model"] == "glm-4"
     assert server.chats[0]["messages"] == [
@@ -312,16 +334,23 @@ async def test_the_chat_interface_sends_messages(server: OpenAIServer) -> None:
 async def test_a_chat_that_broke_off_begins_again_and_is_not_seen_to_shrink(
     server: OpenAIServer, second: OpenAIServer
 ) -> None:
-    async with remote(server, second, tokenizer=None, model="glm-4") as far:
+    async with remote_chat(server, second, model="glm-4") as far:
         server.dies_after = 3
-        shown = [
-            progress.text
-            async for progress in far.generate(
-                far.chat_format.encode_chat("", [], "one two three four five"), GREEDY, user="ann"
-            )
-        ]
+        prompt = far.prepare(Conversation("one two three four five"), 1000)
+        shown = [progress.text async for progress in far.generate(prompt, GREEDY, user="ann")]
     assert shown[-1] == "one two three four five"
     assert [len(text) for text in shown] == sorted(len(text) for text in shown)
+
+
+async def test_a_prompt_of_another_kind_of_engine_is_refused(
+    server: OpenAIServer, engine: LocalEngine
+) -> None:
+    local = answering_conversations(engine)
+    async with remote_chat(server, model="glm-4") as far:
+        asked = Conversation("hello")
+        for one, other in ((far, local), (local, far)):
+            with pytest.raises(PromptInvalid, match="another kind"):
+                await anext(one.generate(other.prepare(asked, 500), GREEDY, user="ann"))
 
 
 texts = st.text(
@@ -343,10 +372,8 @@ texts = st.text(
 def test_messages_come_out_as_they_went_in_and_hold_no_control_token(
     system: str, turns: list[tuple[str, str]], asked: str, begun: str
 ) -> None:
-    made = ServedChatFormat()
-    tokens = made.encode_chat(system, [ChatTurn(*turn) for turn in turns], asked)
-    tail = made.encode_begun(begun)
-    messages = read_messages([*tokens, *tail], len(tail))
+    conversation = Conversation(asked, [ChatTurn(*turn) for turn in turns], system, begun)
+    messages = prepare_messages(conversation, 10_000).messages
     expected = [("system", system)] if system else []
     for turn in turns:
         expected += [("user", turn[0]), ("assistant", turn[1])]
@@ -371,9 +398,8 @@ def test_messages_come_out_as_they_went_in_and_hold_no_control_token(
 
 
 def test_plain_code_is_left_alone() -> None:
-    made = ServedChatFormat()
     code = "for (i = 0; i < n; i++) a[i] = '<div>' + b[0]; // x <y> [link](z) <s_1>"
-    assert made.decode(made.encode_text(code)) == code
+    assert without_control_tokens(code) == code
 
 
 @given(st.binary(max_size=60) | st.builds(lambda text: b"data: " + text.encode(), st.text(max_size=60)))

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from glmbot.engine.served_format import ServedChatFormat
 from glmbot.engine.steady_text import SteadyText
 from glmbot.models.base import ChatFormat
 from glmbot.models.chat_format import TemplateChatFormat
@@ -22,7 +21,6 @@ FORMATS = (
     ChatGLM3ChatFormat,
     GLMChatFormat,
     TemplateChatFormat,
-    ServedChatFormat,
 )
 
 pieces = st.lists(

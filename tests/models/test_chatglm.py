@@ -19,7 +19,8 @@ from chatglm_folder import (
     train_tokenizer_model,
     write_chatglm_folder,
 )
-from glmbot.dialogue.prompt import fit
+from glmbot.engine.base import Conversation
+from glmbot.engine.templated import prepare_tokens
 from glmbot.errors import ModelFileError
 from glmbot.models.base import ChatTurn
 from glmbot.models.chatglm.chat_format import ChatGLMChatFormat
@@ -220,7 +221,7 @@ def test_fit_counts_each_generation_exactly(
 ) -> None:
     turns = [ChatTurn("问题" * place, answer) for place, answer in enumerate(answers)]
     for chat in (ChatGLMChatFormat(first), ChatGLM2ChatFormat(later), ChatGLM3ChatFormat(later)):
-        prompt = fit(chat, system="", turns=turns, question=question, budget=budget, turn_limit=10)
+        prompt = prepare_tokens(chat, Conversation(question, turns, turn_limit=10), budget)
         assert len(prompt.tokens) <= budget
         if not prompt.question_cut:
             recent = turns[len(turns) - prompt.turns :]

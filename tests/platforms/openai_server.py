@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from glmbot.engine.base import Engine
+from glmbot.engine.base import TokenEngine
 from glmbot.engine.completions_api import CompletionRefused, completion_events, detokenized, model_list
 
 KEY = "sk-0123456789abcdef-of-a-model-server"
@@ -22,7 +22,7 @@ class OpenAIServer:
     """`dies_after`: events, after which the connection breaks, once; with `stays_down` everybody is refused from then
     on. `stalls_after` likewise, and nothing comes any more. `refuses` is a status, given with `retry_after` until it is taken back."""
 
-    def __init__(self, engine: Engine, *, key: str = "") -> None:
+    def __init__(self, engine: TokenEngine, *, key: str = "") -> None:
         self.engine = engine
         self.requests: list[dict[str, Any]] = []
         self.chats: list[dict[str, Any]] = []

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from glmbot.engine.base import Engine, Sampling
-from glmbot.engine.remote import RemoteEngine, RemoteEngineSettings
+from glmbot.engine.base import Conversation, Engine, Sampling
+from glmbot.engine.remote import RemoteEngineSettings, start_remote
+from glmbot.engine.templated import answering_conversations
 from glmbot.errors import GlmbotError
 from platforms.openai_server import OpenAIServer
 from robustness.scripted import SAID, ScriptedEngine
@@ -71,11 +72,11 @@ class HostileServer:
 @asynccontextmanager
 async def engine_of(
     url: str, tokenizer: Path | None, *, first_token_s: float = 5.0, next_token_s: float = 2.0
-) -> AsyncGenerator[RemoteEngine]:
+) -> AsyncGenerator[Engine]:
     settings = RemoteEngineSettings(
         [url], tokenizer, first_token_s=first_token_s, next_token_s=next_token_s, patience_s=0.0
     )
-    engine = await RemoteEngine.start(settings)
+    engine = answering_conversations(await start_remote(settings))
     try:
         yield engine
     finally:
@@ -83,7 +84,7 @@ async def engine_of(
 
 
 async def answer_of(engine: Engine, question: str, *, deadline_s: float = 10.0) -> str:
-    prompt = engine.chat_format.encode_chat("", [], question)
+    prompt = engine.prepare(Conversation(question), 1000)
     text = ""
     sampling = Sampling(max_tokens=20, temperature=0)
     async with aclosing(engine.generate(prompt, sampling, user="ann", deadline_s=deadline_s)) as answer:

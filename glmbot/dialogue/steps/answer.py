@@ -11,9 +11,8 @@ from dataclasses import replace
 from glmbot import i18n
 from glmbot.dialogue.exchange import Exchange, Follows, Task
 from glmbot.dialogue.lanes import Ticket
-from glmbot.dialogue.prompt import Prompt
 from glmbot.dialogue.replies import failed, snapshot
-from glmbot.engine.base import Engine, FinishReason, Progress, Sampling
+from glmbot.engine.base import Engine, FinishReason, Prepared, Progress, Sampling
 from glmbot.errors import EngineError, EngineStopped, QueueFull
 from glmbot.messages import HIDDEN, Reply, ReplyState
 from glmbot.tracing import Span, span
@@ -57,7 +56,7 @@ async def answer(engine: Engine, exchange: Exchange, following: Follows) -> Asyn
             yield reply
 
 
-def _hints(exchange: Exchange, prompt: Prompt) -> list[str]:
+def _hints(exchange: Exchange, prompt: Prepared) -> list[str]:
     language, media = exchange.language, exchange.message.media
     hints = [i18n.text(language, "answer.question_cut")] if prompt.question_cut else []
     if media and exchange.wish == "ask":
@@ -74,17 +73,14 @@ def _trace(traced: Span, engine: Engine, last: Reply) -> None:
 
 
 async def _stream(
-    engine: Engine, exchange: Exchange, task: Task, prompt: Prompt, ticket: Ticket
+    engine: Engine, exchange: Exchange, task: Task, prompt: Prepared, ticket: Ticket
 ) -> AsyncGenerator[Reply, None]:
     """Snapshots of one generation, the last one ended; a stop ends it with the text so far."""
-    sampling = _sampling(exchange.settings.sampling, task, engine.context_length - len(prompt.tokens))
-    known = _known(engine, prompt)
+    sampling = _sampling(exchange.settings.sampling, task, engine.context_length - prompt.prompt_tokens)
+    # The engine says again what an answer begins with that goes on.
+    known = len(prompt.beginning)
     generation = engine.generate(
-        prompt.tokens,
-        sampling,
-        user=str(exchange.message.user),
-        deadline_s=exchange.settings.deadline_s,
-        begun=prompt.begun,
+        prompt, sampling, user=str(exchange.message.user), deadline_s=exchange.settings.deadline_s
     )
     last = Reply("", ReplyState.QUEUED)
     async with aclosing(generation), aclosing(_until_stopped(generation, ticket)) as steps:
@@ -125,12 +121,6 @@ def _sampling(configured: Sampling, task: Task, room: int) -> Sampling:
         # The likeliest answer was not wanted.
         sampling = replace(sampling, temperature=_RETRY_TEMPERATURE)
     return sampling
-
-
-def _known(engine: Engine, prompt: Prompt) -> int:
-    """Characters of an answer that goes on, which the engine says again."""
-    begun = prompt.tokens[len(prompt.tokens) - prompt.begun :]
-    return len(engine.chat_format.finish_text(engine.chat_format.decode(begun))) if begun else 0
 
 
 def _shown(progress: Progress, language: str, sampling: Sampling, known: int, task: Task) -> Reply:

@@ -11,8 +11,10 @@ from transformers import AutoTokenizer
 
 from chatglm_folder import train_ice_text
 from dialogue.scripted_engine import CharacterFormat
-from glmbot.dialogue.prompt import fit, longest_text
-from glmbot.engine.base import ChatFormat, ChatTurn
+from glmbot.engine.base import ChatFormat, ChatTurn, Conversation
+from glmbot.engine.chat_prompt import prepare_messages
+from glmbot.engine.fit import longest_text
+from glmbot.engine.templated import TokenPrompt, prepare_tokens
 from glmbot.models.chat_format import TemplateChatFormat
 from glmbot.models.chatglm.chat_format import ChatGLMChatFormat
 from glmbot.models.chatglm.tokenizer import ChatGLMTokenizer
@@ -30,6 +32,18 @@ def glm_format(tmp_path_factory: pytest.TempPathFactory) -> ChatGLMChatFormat:
     file = tmp_path_factory.mktemp("glm") / "ice_text.model"
     train_ice_text(file)
     return ChatGLMChatFormat(ChatGLMTokenizer(str(file)))
+
+
+def fit(
+    chat_format: ChatFormat,
+    *,
+    system: str,
+    turns: list[ChatTurn] | tuple[ChatTurn, ...],
+    question: str,
+    budget: int,
+    turn_limit: int,
+) -> TokenPrompt:
+    return prepare_tokens(chat_format, Conversation(question, turns, system, turn_limit=turn_limit), budget)
 
 
 texts = st.text(max_size=80) | st.sampled_from(
@@ -162,3 +176,29 @@ def test_a_megabyte_is_cut_in_reasonable_time(chat_format: TemplateChatFormat) -
 def test_a_system_prompt_that_fills_the_context_is_refused(chat_format: TemplateChatFormat) -> None:
     with pytest.raises(ValueError, match="system prompt takes"):
         fit(chat_format, system="be nice " * 200, turns=(), question="hello", budget=100, turn_limit=5)
+
+
+@given(texts, histories, texts, st.text(max_size=60), st.integers(60, 400), st.none() | st.integers(0, 6))
+def test_messages_are_fitted_by_their_characters(
+    system: str, turns: list[ChatTurn], question: str, begun: str, room: int, turn_limit: int | None
+) -> None:
+    conversation = Conversation(question, turns, system, begun, turn_limit)
+    try:
+        made = prepare_messages(conversation, room)
+    except ValueError:
+        assert len(system) + 16 > room // 2
+        return
+    assert made.prompt_tokens == sum(
+        8 * (not made.begun or number < len(made.messages)) + len(each["content"])
+        for number, each in enumerate(made.messages, 1)
+    )
+    assert made.prompt_tokens <= made.room == room
+    assert made.turns + made.dropped == len(turns)
+    roles = [each["role"] for each in made.messages]
+    asked = ["system"] * bool(system) + ["user", "assistant"] * made.turns + ["user"]
+    assert roles == asked + ["assistant"] * bool(made.begun)
+    assert made.beginning == made.begun.strip()
+    if not made.begun and not made.question_cut and made.turns < min(len(turns), turn_limit or 0):
+        one_more = turns[len(turns) - made.turns - 1]
+        longer = made.prompt_tokens + 16 + len(one_more.question) + len(one_more.answer)
+        assert longer + 10 * (longer - made.prompt_tokens) > room

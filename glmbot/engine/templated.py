@@ -1,0 +1,148 @@
+"""An engine of conversations out of one of tokens: the model's own template and tokenizer make the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from glmbot.engine.base import (
+    Ability,
+    ChatFormat,
+    ChatTurn,
+    Conversation,
+    Engine,
+    EngineStats,
+    Precision,
+    PrecisionChange,
+    Prepared,
+    Progress,
+    Sampling,
+    TokenEngine,
+    Tunable,
+)
+from glmbot.engine.fit import fit
+from glmbot.errors import PromptInvalid
+
+__all__ = ["TemplatedEngine", "TokenPrompt", "answering_conversations", "prepare_tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrompt(Prepared):
+    """The last `begun` of the `tokens` are the beginning of the answer."""
+
+    tokens: Sequence[int]
+    begun: int
+
+
+class _Tokens:
+    """See `glmbot.engine.fit.Measure`."""
+
+    def __init__(self, chat_format: ChatFormat) -> None:
+        self._format = chat_format
+
+    def prompt(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
+        return self._format.encode_chat(system, turns, question)
+
+    def size(self, prompt: list[int]) -> int:
+        return len(prompt)
+
+    def units(self, text: str) -> list[int]:
+        return self._format.encode_text(text)
+
+    def units_of_begun(self, answer: str) -> list[int]:
+        return self._format.encode_begun(answer)
+
+    def read(self, units: Sequence[int]) -> str:
+        return self._format.decode(units)
+
+
+def prepare_tokens(chat_format: ChatFormat, conversation: Conversation, room: int) -> TokenPrompt:
+    """See `Engine.prepare`."""
+    fitted = fit(_Tokens(chat_format), conversation, room)
+    begun = fitted.begun
+    return TokenPrompt(
+        prompt_tokens=fitted.size,
+        room=room,
+        turns=fitted.turns,
+        dropped=fitted.dropped,
+        question_cut=fitted.question_cut,
+        beginning=chat_format.finish_text(chat_format.decode(begun)) if begun else "",
+        tokens=[*fitted.prompt, *begun] if begun else fitted.prompt,
+        begun=len(begun),
+    )
+
+
+class TemplatedEngine:
+    """See `glmbot.engine.base.Engine`."""
+
+    def __init__(self, engine: TokenEngine) -> None:
+        self.tokens = engine
+
+    @property
+    def model_name(self) -> str:
+        return self.tokens.model_name
+
+    @property
+    def context_length(self) -> int:
+        return self.tokens.context_length
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        return frozenset()
+
+    @property
+    def generation_defaults(self) -> Mapping[str, object]:
+        return self.tokens.generation_defaults
+
+    def prepare(self, conversation: Conversation, room: int) -> TokenPrompt:
+        return prepare_tokens(self.tokens.chat_format, conversation, room)
+
+    def generate(
+        self, prepared: Prepared, sampling: Sampling, *, user: str, deadline_s: float | None = None
+    ) -> AsyncGenerator[Progress, None]:
+        if not isinstance(prepared, TokenPrompt):
+            raise PromptInvalid("this prompt was made by an engine of another kind")
+        return self.tokens.generate(
+            prepared.tokens, sampling, user=user, deadline_s=deadline_s, begun=prepared.begun
+        )
+
+    async def forget(self, user: str) -> None:
+        await self.tokens.forget(user)
+
+    def stats(self) -> EngineStats:
+        return self.tokens.stats()
+
+    async def close(self) -> None:
+        await self.tokens.close()
+
+
+class _TunableEngine(TemplatedEngine):
+    """See `glmbot.engine.base.Tunable`."""
+
+    def __init__(self, engine: TokenEngine, tuned: Tunable) -> None:
+        super().__init__(engine)
+        self._tuned = tuned
+
+    @property
+    def precision(self) -> Precision:
+        return self._tuned.precision
+
+    @property
+    def precisions(self) -> Sequence[Precision]:
+        return self._tuned.precisions
+
+    async def set_precision(
+        self, precision: Precision, on_progress: Callable[[float], None] | None = None
+    ) -> PrecisionChange:
+        return await self._tuned.set_precision(precision, on_progress)
+
+
+def answering_conversations(engine: Engine | TokenEngine) -> Engine:
+    """Tunable where `engine` is."""
+    if hasattr(engine, "prepare"):
+        return cast(Engine, engine)
+    engine = cast(TokenEngine, engine)
+    if isinstance(engine, Tunable) and engine.precisions:
+        return _TunableEngine(engine, engine)
+    return TemplatedEngine(engine)
