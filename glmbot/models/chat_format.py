@@ -1,39 +1,47 @@
-"""Prompts from a tokenizer's own chat template, in which users' text can never become a control token.
+"""Prompts from a tokenizer's own chat template, token for token as its authors' code makes them.
 
-The template is rendered with a marker in place of each text; only what the template itself wrote may hold
-control tokens. Each text is encoded by itself, as plain text.
+What people write can never become a control token in them.
+
+The template is rendered twice: with a mark in place of each text, which shows what the template itself writes, and
+with the texts, since templates trim and look at them. Control tokens in a text are broken before it sees them.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
 from glmbot.errors import ModelFileError, PromptInvalid
 from glmbot.models.base import ChatTurn, well_formed
+from glmbot.models.control_tokens import ControlTokens
+from glmbot.models.prompt_encoder import PromptEncoder
+from glmbot.models.prompt_parts import Outline, Part
 from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused
-from glmbot.models.text_cache import TextCache
 
 __all__ = ["TemplateChatFormat"]
 
-# Private-use characters: no template's logic looks for them, and the texts themselves never pass through it.
+_log = logging.getLogger(__name__)
+
+# Private-use characters: no template's logic looks for them.
 _MARKER = "\ue0a0{}\ue0a1"
 _MARKED = re.compile("\ue0a0([0-9]{1,6})\ue0a1")
+_BREAKS = range(0xE0B0, 0xF8FF)
 _FALLBACK_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
 )
 _LONGEST_REASON = 200
-_SHORTEST_CONTROL = 2
-_LIKE_CONTROL = re.compile(r"<[|｜].*[|｜]>|\[/?[A-Z_]+\]", re.DOTALL)
-_CACHE_BYTES = 8 << 20
-_LARGEST_CACHED = 256 << 10
+# Texts that are longer together are not given to the template: they stand where their marks do.
+_LONGEST_RENDERED = 1 << 20
 # How often a template may repeat what was said.
 _MOST_REPEATS = 4
 # Conversations that are tried when a folder is opened: a question, one in the middle, one after a long talk.
 _TRIED_TURNS = (0, 1, 24)
+_TRIED_TEXTS = ("Hello, world", " 你好\n", "It's 5  o'clock. ")
 
 
 class TemplateChatFormat:
@@ -42,70 +50,64 @@ class TemplateChatFormat:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Raises ModelFileError when the template can't be rendered within its limits of time and memory."""
         self._tokenizer: Any = tokenizer
-        self._encode_ids = _plain_encoder(tokenizer)
+        encode = _plain_encoder(tokenizer)
         where = f"{tokenizer.name_or_path}: chat_template"
-        source = cast(Any, tokenizer).get_chat_template() if tokenizer.chat_template else _FALLBACK_TEMPLATE
+        source = str(
+            cast(Any, tokenizer).get_chat_template()
+            if tokenizer.chat_template
+            else _begun_as_usual(tokenizer)
+        )
         named = cast(dict[str, Any], self._tokenizer.special_tokens_map)
         special = {name: str(token) for name, token in named.items() if not isinstance(token, list)}
-        added = cast(dict[str, int], self._tokenizer.get_added_vocab())
-        control = {token for token in added if self._is_control(added[token], token, str(source))}
-        control |= {token for token in map(str, self._tokenizer.all_special_tokens) if len(token.strip()) > 1}
-        self._control_ids = frozenset(int(self._tokenizer.convert_tokens_to_ids(token)) for token in control)
-        longest_first = sorted(control, key=lambda token: (-len(token), token))
-        self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        # Every prompt holds the same history again.
-        self._texts = TextCache(self._encode_plain, most_bytes=_CACHE_BYTES, largest_bytes=_LARGEST_CACHED)
+        self.source = "folder" if tokenizer.chat_template else "none"
+        """Where the template comes from: the model's folder, or none is there and lines of text serve."""
+        self._control = ControlTokens(tokenizer, source)
+        self._written = frozenset(source)
+        self._shows_texts = True
         try:
-            self._template = ChatTemplate(str(source), special)
+            self._encoder = PromptEncoder(encode, self._control)
+            self._template = ChatTemplate(source, special)
             if not self._keeps([("user", "x")]):
-                self._template = ChatTemplate(str(source), special, parts=True)
+                self._template = ChatTemplate(source, special, parts=True)
             if not self._keeps([("user", "x")]):
                 raise ModelFileError(f"{where} can't be rendered, or leaves out what is said")
-            self._takes_system = self._keeps([("system", "x"), ("user", "y")])
+            self.takes_system = self._keeps([("system", "x"), ("user", "y")])
             for turns in _TRIED_TURNS:
                 self._keeps([*[("user", "x"), ("assistant", "y")] * turns, ("user", "z")])
+            self._before_answer, self._opening = self._answers_begin()
         except TemplateExceeded as error:
             raise ModelFileError(f"{where} {error}") from error
+        except PromptInvalid as error:
+            raise ModelFileError(f"{tokenizer.name_or_path}: {error}") from error
+        self._try_cutting()
 
     def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
-        messages: list[tuple[str, str]] = []
-        texts: list[str] = []
-
-        def add(role: str, text: str) -> None:
-            messages.append((role, _MARKER.format(len(texts))))
-            texts.append(text)
-
-        if system and self._takes_system:
-            add("system", system)
+        said: list[tuple[str, str]] = []
+        if system and self.takes_system:
+            said.append(("system", system))
         for turn in turns:
-            add("user", turn.question)
-            add("assistant", turn.answer)
-        if system and not self._takes_system:
+            said += (("user", turn.question), ("assistant", turn.answer))
+        said.append(("user", question))
+        if system and not self.takes_system:
             # Gemma's templates, for one, know no system role: the first question carries it.
-            first = texts[0] if texts else question
-            if texts:
-                texts[0] = f"{system}\n\n{first}"
-            else:
-                question = f"{system}\n\n{first}"
-        add("user", question)
-        try:
-            rendered = self._template.render(messages)
-        except (TemplateRefused, TemplateExceeded) as error:
-            raise PromptInvalid(f"the model's chat template can't take this conversation: {error}") from error
-        pieces = _MARKED.split(rendered)
-        marks = [int(piece) for piece in pieces[1::2]]
-        if len(marks) > _MOST_REPEATS * len(texts) or max(marks, default=0) >= len(texts):
-            raise PromptInvalid("the model's chat template repeats what was said too often")
-        tokens: list[int] = []
-        for index, piece in enumerate(pieces):
-            if index % 2:
-                tokens += self.encode_text(texts[int(piece)])
-            elif piece:
-                tokens += self._encode_ids(piece)
-        return tokens
+            said[0] = ("user", f"{system}\n\n{said[0][1]}")
+        roles = [role for role, _ in said]
+        texts = [well_formed(text) for _, text in said]
+        outline = self._outline(roles)
+        broken, mark = self._broken(texts)
+        rendered = self._rendered(roles, broken)
+        if rendered is not None:
+            parts = outline.parts_of(rendered, broken)
+            if parts is None and self._directs_alike(rendered, outline):
+                # It changes texts in ways of its own, and no control token more or less came of it.
+                parts = [Part(rendered, said=False)]
+            if parts is not None and (ids := self._encoder.encode(parts, mark)) is not None:
+                return ids
+        return cast(list[int], self._encoder.encode(outline.filled(broken), mark))
 
     def encode_begun(self, answer: str) -> list[int]:
-        return self.encode_text(answer)
+        after = self._encoder.encode_after(self._before_answer, self._opening, well_formed(answer))
+        return self.encode_text(answer) if after is None else after
 
     def decode(self, tokens: Sequence[int]) -> str:
         return str(
@@ -118,34 +120,92 @@ class TemplateChatFormat:
     def settled(self, text: str) -> int:
         return len(text)
 
-    def encode_text(self, text: str) -> list[int]:
-        return self._texts.encode(well_formed(text))
+    def shown(self, question: str) -> str:
+        """The prompt that a first question becomes, control tokens included."""
+        return str(self._tokenizer.decode(self.encode_chat("", (), question)))
 
-    def _encode_plain(self, text: str) -> tuple[int, ...]:
-        tokens: list[int] = []
-        for piece in _cut_inside(self._control, text):
-            tokens += self._encode_ids(piece)
-        # Normalisation inside a tokenizer could still build one (full-width letters, say).
-        return tuple(token for token in tokens if token not in self._control_ids)
+    def encode_text(self, text: str) -> list[int]:
+        return self._encoder.encode_text(well_formed(text))
+
+    def _outline(self, roles: Sequence[str]) -> Outline:
+        """What the template itself writes for a conversation of these roles. Raises PromptInvalid."""
+        try:
+            rendered = self._template.outline(
+                [(role, _MARKER.format(number)) for number, role in enumerate(roles)]
+            )
+        except (TemplateRefused, TemplateExceeded) as error:
+            raise PromptInvalid(f"the model's chat template can't take this conversation: {error}") from error
+        pieces = _MARKED.split(rendered)
+        numbers = [int(number) for number in pieces[1::2]]
+        if len(numbers) > _MOST_REPEATS * len(roles) or max(numbers, default=0) >= len(roles):
+            raise PromptInvalid("the model's chat template repeats what was said too often")
+        return Outline(pieces[::2], numbers)
+
+    def _rendered(self, roles: Sequence[str], texts: Sequence[str]) -> str | None:
+        """None where the template takes marks and not these texts."""
+        if not self._shows_texts or sum(map(len, texts)) > _LONGEST_RENDERED:
+            return None
+        try:
+            return self._template.render(list(zip(roles, texts, strict=True)))
+        except TemplateRefused as error:
+            _log.debug("the chat template refuses a text: %s", error)
+        except TemplateExceeded as error:
+            self._shows_texts = False
+            _log.warning("the chat template %s, so it is no longer shown what people say", error)
+        return None
+
+    def _broken(self, texts: Sequence[str]) -> tuple[list[str], str]:
+        """The texts with a mark in each control token, and the mark, which none of them holds; or without one."""
+        cut = [self._control.cut(text) for text in texts]
+        if all(len(pieces) < 2 for pieces in cut):
+            return list(texts), ""
+        held = set(self._written).union(*texts)
+        mark = next((chr(code) for code in _BREAKS if chr(code) not in held), "")
+        if not mark:
+            raise PromptInvalid("the texts hold every character there is")
+        return [mark.join(pieces) for pieces in cut], mark
+
+    def _directs_alike(self, rendered: str, outline: Outline) -> bool:
+        written = [match.group() for piece in outline.pieces for match in self._control.found(piece)]
+        return written == [match.group() for match in self._control.found(rendered)]
 
     def _keeps(self, messages: Sequence[tuple[str, str]]) -> bool:
         """Whether the template takes such a conversation, and all that is said in it comes through."""
         marked = [(role, _MARKER.format(number)) for number, (role, _) in enumerate(messages)]
         try:
-            rendered = self._template.render(marked)
+            rendered = self._template.outline(marked)
         except TemplateRefused:
             return False
         return all(mark in rendered for _, mark in marked)
 
-    def _is_control(self, token_id: int, token: str, template: str) -> bool:
-        """Words may be added to a vocabulary, too (runs of spaces, tags, names): those people may write. But not
-        every token that directs a model is called special by its tokenizer."""
-        if len(token.replace("▁", " ").strip()) < _SHORTEST_CONTROL:
-            return False
-        described = self._tokenizer.added_tokens_decoder.get(token_id)
-        if described is None or described.special or _LIKE_CONTROL.fullmatch(token):
-            return True
-        return token in template and not token.isalnum()
+    def _answers_begin(self) -> tuple[str, str]:
+        """What stands before an answer that is asked for, from the last control token on; and the white space that
+        comes before one in a history besides."""
+        try:
+            asked = self._outline(["user"]).pieces[-1]
+        except PromptInvalid:
+            return "", ""
+        try:
+            told = self._outline(["user", "assistant", "user"]).pieces
+        except PromptInvalid:
+            told = ()
+        start = max((match.start() for match in self._control.found(asked)), default=0)
+        opening = told[1].removeprefix(asked) if len(told) == 4 and told[1].startswith(asked) else ""
+        return asked[start:], opening if opening.isspace() else ""
+
+    def _try_cutting(self) -> None:
+        """A tokenizer's files may say anything of its control tokens; what it does with them counts."""
+        for roles in (["user"], ["user", "assistant", "user"]):
+            with suppress(PromptInvalid):
+                self._encoder.try_cutting(self._outline(roles).filled(_TRIED_TEXTS))
+
+
+def _begun_as_usual(tokenizer: Any) -> str:
+    """Lines of roles and texts behind what the tokenizer itself begins a text with."""
+    plain = cast(list[int], tokenizer.encode("a", add_special_tokens=False))
+    begun = cast(list[int], tokenizer.encode("a"))
+    begins = tokenizer.bos_token_id is not None and begun[:1] == [tokenizer.bos_token_id] != plain[:1]
+    return ("{{ bos_token }}" if begins else "") + _FALLBACK_TEMPLATE
 
 
 def _plain_encoder(tokenizer: Any) -> Callable[[str], list[int]]:
@@ -170,15 +230,3 @@ def _plain_encoder(tokenizer: Any) -> Callable[[str], list[int]]:
             raise PromptInvalid(f"the model's tokenizer fails on this text: {words}") from error
 
     return encode
-
-
-def _cut_inside(control: re.Pattern[str], text: str) -> list[str]:
-    """Cut `text` after the first character of each control token in it, so that no piece holds one."""
-    pieces: list[str] = []
-    start = 0
-    place = 0
-    while (match := control.search(text, place)) is not None:
-        pieces.append(text[start : match.start() + 1])
-        start = place = match.start() + 1
-    pieces.append(text[start:])
-    return [piece for piece in pieces if piece]

@@ -36,8 +36,7 @@ class TemplateExceeded(ValueError):
 
 
 class ChatTemplate:
-    """What is rendered depends on the roles alone, for each message's text is a mark; so it is kept for each shape
-    that a conversation can have."""
+    """Safe to use from several threads."""
 
     def __init__(self, source: str, variables: Mapping[str, str], *, parts: bool = False) -> None:
         """variables: the tokenizer's special tokens by name. parts: it wants what is said as a list of parts, as
@@ -49,11 +48,16 @@ class ChatTemplate:
         self._parts = parts
         self._shapes = lru_cache(maxsize=_SHAPES)(self._render)
 
-    def render(self, messages: Sequence[tuple[str, str]]) -> str:
-        """Role and mark of each message. Raises TemplateRefused, TemplateExceeded."""
+    def outline(self, messages: Sequence[tuple[str, str]]) -> str:
+        """Role and mark of each message. What is rendered depends on the roles alone then, so it is kept for each
+        shape that a conversation can have. Raises TemplateRefused, TemplateExceeded."""
         shape = tuple(messages)
         # What a clock says is not kept.
         return self._render(shape) if "strftime_now" in self._source else self._shapes(shape)
+
+    def render(self, messages: Sequence[tuple[str, str]]) -> str:
+        """Role and text of each message. Raises TemplateRefused, TemplateExceeded."""
+        return self._render(tuple(messages))
 
     def _render(self, messages: tuple[tuple[str, str], ...]) -> str:
         wish = {

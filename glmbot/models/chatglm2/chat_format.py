@@ -51,6 +51,7 @@ class ChatGLM3ChatFormat(_Format):
     """See `glmbot.models.base.ChatFormat`."""
 
     stop_pieces = ("<|user|>", "<|observation|>")
+    takes_system = True
 
     def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
         tokens = self._message("system", system) if system else []
