@@ -18,7 +18,7 @@ COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11
   --constraint constraints.txt --custom-compile-command 'make lock' --no-emit-package torch \
   $(foreach part,$(CUDA),--no-emit-package $(part))
 
-.PHONY: demo test bench rig chaos soak fuzz pictures docs lock audit clean
+.PHONY: demo test bench models rig chaos soak fuzz pictures docs lock audit clean
 
 demo: $(VENV)/.installed
 	exec $(BIN)/glmbot demo $(if $(PORT),--port $(PORT))
@@ -40,6 +40,11 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/glmbot pull
 	$(BIN)/python bench/suite.py
 	$(BIN)/python bench/report.py
+
+# Every causal architecture of Transformers, tiny and random, against its own code; writes docs/architectures.md. What
+# was examined is kept in .glmbot/sweep. About an hour on one core.
+models: $(VENV)/.installed-dev
+	$(BIN)/python tests/sweep/run.py
 
 # Our platform servers held against clients that others wrote, our bot against another's server. About 5 minutes.
 rig: $(VENV)/.installed-dev

@@ -169,8 +169,16 @@ def pull(
 def models(
     context: Annotated[int, typer.Option(help="Tokens of KV cache to count.")] = 2048,
     model: Annotated[Path | None, typer.Option(help="Count this model folder instead.")] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Load this model folder, compare it with its own code, and time it.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="For --check: fp32, fp16, bf16, int8 or int4.")] = "",
+    language: Annotated[str, typer.Option(help="For --check: en or zh; else that of this terminal.")] = "",
 ) -> None:
     """List the models this is made for, their memory at each precision, and whether it fits here."""
+    if check is not None:
+        _check_model(check, precision, language)
+        return
     from rich.table import Table
 
     _import("glmbot.memory")
@@ -195,6 +203,20 @@ def models(
         typer.echo("Everyday models for this machine, the best first:")
         for row, precision in suggested:
             typer.echo(f"  glmbot pull {row.name}    # {row.speaks}, at {precision}")
+
+
+def _check_model(folder: Path, precision: str, language: str) -> None:
+    from glmbot import i18n
+
+    _import("glmbot.model_check")
+    from glmbot.model_check import check_model
+
+    spoken = i18n.choose_language(language, *(os.environ.get(name, "") for name in _LOCALES))
+    well, lines = check_model(folder, precision, spoken)
+    for line in lines:
+        typer.echo(for_terminal(line))
+    if not well:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import Precision, Sampling
@@ -31,18 +31,27 @@ _SMALL: dict[str, Any] = {
     "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1, "mamba_chunk_size": 16,
     "mamba_expand": 2, "lru_width": 64, "attention_window_size": 32, "conv_L_cache": 3, "block_ff_dim": 96,
     "block_multiple_of": 16, "sliding_window": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    "ffn_dim": 96, "decoder_ffn_dim": 96, "encoder_ffn_dim": 96, "decoder_layers": 4, "encoder_layers": 2,
+    "decoder_attention_heads": 4, "encoder_attention_heads": 4, "word_embed_proj_dim": 64, "d_ff": 96, "d_kv": 16,
+    "rotary_dim": 8, "intermediate_size_mlp": 96, "attention_chunk_size": 32, "expert_layer_period": 2,
+    "attn_layer_period": 2, "mamba_num_heads": 8, "mamba_head_dim": 16, "n_mamba_heads": 2, "ssm_state_size": 16,
+    "state_size": 16, "time_step_rank": 8, "linear_num_value_heads": 4, "linear_num_key_heads": 2,
+    "linear_key_head_dim": 16, "linear_value_head_dim": 16, "hidden_size_per_layer_input": 16,
+    "vocab_size_per_layer_input": 512, "num_kv_shared_layers": 0, "laurel_rank": 8, "altup_num_inputs": 2,
+    "index_topk": 16, "index_n_heads": 2, "index_head_dim": 16,
 }  # fmt: skip
+
+# Of those whose published models have layers that their configuration's defaults lack.
+_LAYERS: dict[str, dict[str, Any]] = {
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
+}
 
 
 def write_architecture(kind: str, folder: Path, **fields: Any) -> Path:
     """In Transformers' published layout. Each tensor is random, norms and buffers included."""
-    described: Any = CONFIG_MAPPING[kind]
-    known = described().to_dict()
-    names = {name: described.attribute_map.get(name, name) for name in _SMALL}
-    small = {
-        name: _SMALL[name] for name, stored in names.items() if known.get(stored) is not None or name in known
-    }
-    config = described(**{**small, **fields})
+    config = _small_config(CONFIG_MAPPING[kind], fields)
     torch.manual_seed(1)
     model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     stored = set(model.state_dict())
@@ -59,6 +68,25 @@ def write_architecture(kind: str, folder: Path, **fields: Any) -> Path:
     model.eval().save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     return folder
+
+
+def _small_config(described: Any, fields: dict[str, Any]) -> Any:
+    """A configuration of this class with sizes as small as they go; models of several parts have one for each."""
+    parts = {
+        name: _small_config(part, {})
+        for name, part in described.sub_configs.items()
+        if part is not AutoConfig
+    }
+    known = described(**parts).to_dict()
+    names = {name: described.attribute_map.get(name, name) for name in _SMALL}
+    small = {
+        name: _SMALL[name] for name, stored in names.items() if known.get(stored) is not None or name in known
+    }
+    # Each kind of layer that its default has.
+    kinds = list(dict.fromkeys(getattr(described(), "layer_types", None) or ()))
+    if len(kinds) > 1:
+        small["layer_types"] = [kinds[layer % len(kinds)] for layer in range(_SMALL["num_hidden_layers"])]
+    return described(**{**small, **parts, **_LAYERS.get(described.model_type, {}), **fields})
 
 
 def questions(*lengths: int) -> list[list[int]]:
