@@ -129,8 +129,9 @@ class RedisConnection:
         except _PASSING as error:
             raise StoreUnavailable(f"{self.name}: {error}") from error
         except exceptions.RedisError as error:
-            kind = str(error).partition(" ")[0]
-            passing = kind in _PASSING_KINDS or "-OOM" in str(error)
+            # The client puts the command of a pipeline that failed before what the server said.
+            said = str(error).rpartition("caused error: ('")[2]
+            passing = said.partition(" ")[0] in _PASSING_KINDS or "-OOM" in said
             raise (StoreUnavailable if passing else StoreError)(f"{self.name}: {error}") from error
         finally:
             if not asked and isinstance(answer, Coroutine):
