@@ -23,7 +23,7 @@ _LARGEST_ID = 2**53
 _LATEST = 1e11
 _LONGEST_SETTING = 100_000
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_TURN_FIELDS = frozenset({"id", "user", "question", "answer", "at", "parent", "ref"})
+_TURN_FIELDS = frozenset({"id", "user", "question", "answer", "at", "parent", "ref", "thought"})
 _KNOWN_VALUES = {
     "access": re.compile(r"admin|user|blocked"),
     "limit": re.compile(r"[0-9]{1,15}"),
@@ -39,8 +39,14 @@ class OwnedSettings:
 
 
 def conversation_line(stored: StoredConversation) -> dict[str, Any]:
-    turns = [{**asdict(turn), "user": str(turn.user)} for turn in stored.turns]
+    turns = [turn_line(turn) for turn in stored.turns]
     return {"conversation": str(stored.conversation), "head": stored.head, "turns": turns}
+
+
+def turn_line(turn: Turn) -> dict[str, Any]:
+    """Earlier releases refuse a field that they do not know, so it is there only where it says something."""
+    line = {**asdict(turn), "user": str(turn.user)}
+    return line if turn.thought else {name: value for name, value in line.items() if name != "thought"}
 
 
 def parsed_object(text: str) -> dict[str, Any]:
@@ -76,7 +82,7 @@ def _conversation(line: Mapping[str, Any]) -> StoredConversation:
 def _turn(written: object, where: str) -> Turn:
     if not isinstance(written, dict):
         raise ValueError(f"{where} is no JSON object")
-    fields = cast(dict[str, Any], written)
+    fields = {"thought": "", **cast(dict[str, Any], written)}
     _only(fields, _TURN_FIELDS, where)
     at = fields["at"]
     if not isinstance(at, (int, float)) or isinstance(at, bool) or not math.isfinite(at) or abs(at) > _LATEST:
@@ -92,6 +98,7 @@ def _turn(written: object, where: str) -> Turn:
         float(at),
         _number(fields["parent"], f"{where}: parent"),
         _text(fields["ref"], f"{where}: ref"),
+        _text(fields["thought"], f"{where}: thought"),
     )
 
 

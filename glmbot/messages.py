@@ -327,7 +327,8 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A snapshot: `text` is all of the answer so far, in the model's Markdown, never a delta.
+    """A snapshot: `text` is all of the answer so far, in the model's Markdown, never a delta. `thought` is what
+    the model thought before it, in Markdown too: shown apart, where it is shown at all.
 
     `notice` is a line from the bot itself (place in the queue, a shortened question, an error), in the
     user's language; it is shown apart from the model's words and is not part of the history.
@@ -342,6 +343,7 @@ class Reply:
     usage: Usage | None = None
     attachment: Attachment | None = None
     actions: tuple[Action, ...] = ()
+    thought: str = ""
     resumes: bool = False
     """The answer comes later, perhaps by another process: do not report the message as delivered, but `again`."""
 
@@ -398,13 +400,15 @@ class ConversationSummary:
 @dataclass(frozen=True, slots=True)
 class PastTurn:
     """A turn of the current branch. `branches`: the numbers of all turns that stand in its place (the question in
-    other words, another answer), its own among them, in the order in which they were asked."""
+    other words, another answer), its own among them, in the order in which they were asked. `thought`: what the
+    model thought before its answer."""
 
     ref: str
     question: str
     answer: str
     number: int = 0
     branches: Sequence[int] = ()
+    thought: str = ""
 
 
 @dataclass(frozen=True, slots=True)

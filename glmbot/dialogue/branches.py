@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from glmbot.engine.thoughts import joined, split
 from glmbot.messages import ConversationKey, PastTurn
 from glmbot.store.base import Store, Turn
 
@@ -30,7 +31,11 @@ async def history(store: Store, conversation: ConversationKey) -> Sequence[PastT
     for turn in turns:
         beside = [each for each in forks.get(turn.id, ()) if each not in hidden][-_MOST_BRANCHES:]
         branches = tuple(beside) if turn.id in beside else (turn.id, *beside)
-        found.append(PastTurn(turn.ref, turn.question, turn.answer, turn.id, branches))
+        # Answers of before thoughts were kept apart have them in their text.
+        thought, answer = split(turn.answer) if "think>" in turn.answer else ("", turn.answer)
+        found.append(
+            PastTurn(turn.ref, turn.question, answer, turn.id, branches, joined(turn.thought, thought))
+        )
     return found
 
 

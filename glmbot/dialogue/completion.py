@@ -80,13 +80,19 @@ async def _complete(
     sampling = replace(sampling, max_tokens=min(sampling.max_tokens, total - prompt.prompt_tokens))
     generation = engine.generate(prompt, sampling, user=program_of(request), deadline_s=settings.deadline_s)
     shown, watch = "", moderation.watch()
+    thought, thoughts = "", moderation.watch()
     async with aclosing(generation):
         async for progress in generation:
             reply = snapshot(progress)
             if reply.state.ended:
                 allowed = await _allows(moderation, Direction.ANSWER, reply.text, request)
+                if reply.thought and not await _allows(moderation, Direction.ANSWER, reply.thought, request):
+                    reply = replace(reply, thought=thought)
                 yield reply if allowed else _filtered(reply, shown)
                 return
+            if not moderation.holds_answers and thoughts.look(reply.thought) is Finding.NOTHING:
+                thought = reply.thought
+            reply = replace(reply, thought=thought)
             finding = watch.look(reply.text)
             if finding is Finding.WORD:
                 yield _filtered(reply, shown)

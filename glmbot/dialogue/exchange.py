@@ -23,8 +23,8 @@ __all__ = ["Exchange", "Follows", "Step", "Task", "chained"]
 class Task:
     """What to ask the model. `after`: the turn that this one follows, None for the head.
 
-    `begun` is an answer to go on from; `whole`: it is shown again in front of what comes. `again`: another answer
-    than the one there is.
+    `begun` is an answer to go on from, and `thought` what came before it; `whole`: it is shown again in front of
+    what comes. `again`: another answer than the one there is.
     """
 
     question: str
@@ -33,6 +33,7 @@ class Task:
     again: bool = False
     begun: str = ""
     whole: bool = False
+    thought: str = ""
 
 
 @dataclass(slots=True)

@@ -54,8 +54,14 @@ def _conversation(
 ) -> Conversation:
     return Conversation(
         question=question,
-        turns=[ChatTurn(turn.question, turn.answer) for turn in turns],
+        turns=_told(turns),
         system=system or settings.system_prompt,
         begun=begun,
         turn_limit=settings.turn_limit,
     )
+
+
+def _told(turns: Sequence[Turn]) -> Sequence[ChatTurn]:
+    """Earlier releases kept answers that are nothing but a thought, cut by its limit."""
+    made = [ChatTurn(turn.question, turn.answer) for turn in turns]
+    return [told for told, turn in zip(made, turns, strict=True) if told.answer or not turn.answer]

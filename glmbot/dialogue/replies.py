@@ -28,12 +28,17 @@ def snapshot(progress: Progress) -> Reply:
         ReplyState.STREAMING if progress.finish is None else ReplyState.FINAL,
         finish_reason=None if progress.finish is None else str(progress.finish),
         usage=Usage(progress.prompt_tokens, progress.completion_tokens),
+        thought=progress.thought,
     )
 
 
 def stored_reply(stored: StoredAnswer) -> Reply:
     return Reply(
-        stored.text, ReplyState(stored.state), stored.notice, finish_reason=stored.finish_reason or None
+        stored.text,
+        ReplyState(stored.state),
+        stored.notice,
+        finish_reason=stored.finish_reason or None,
+        thought=stored.thought,
     )
 
 

@@ -101,7 +101,8 @@ class Sampling:
 class Progress:
     """A snapshot of one generation: all of the text so far, or while it waits its `place` in line (from 1).
 
-    `text` begins with that of every earlier snapshot.
+    `text` begins with that of every earlier snapshot, and so does `thought`: what the model thinks before it
+    answers. Engines of tokens leave that in the text, between tags: see `glmbot.engine.thoughts`.
     """
 
     text: str = ""
@@ -109,6 +110,7 @@ class Progress:
     place: int | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    thought: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ class OpenAIClient:
                 raise TimeoutError
             delta = read_event(line)
             if delta is not None:
-                if delta.text:
+                if delta.text or delta.thought:
                     limit = self._next_token_s
                     given_up_at = now + _COMMENTS_COUNT * limit
                 if delta.finish is not None:

@@ -36,13 +36,17 @@ class StreamBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """New text, and with the last one how it ended. Token counts are None where the server tells none."""
+    """New text, and with the last one how it ended. Token counts are None where the server tells none.
+
+    `thought`: what is new of the model's reasoning, where the server keeps that apart.
+    """
 
     text: str = ""
     finish: FinishReason | None = None
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+    thought: str = ""
 
 
 def completion_body(
@@ -98,7 +102,8 @@ def read_event(line: bytes) -> Delta | None:
         usage = event.get("usage") or {}
         choices = event.get("choices") or [{}]
         choice = choices[0]
-        new = (choice.get("delta") or {}).get("content") if "delta" in choice else choice.get("text")
+        said = choice.get("delta") or {}
+        new = said.get("content") if "delta" in choice else choice.get("text")
         ended = choice.get("finish_reason")
         return Delta(
             text=_text(new),
@@ -106,6 +111,7 @@ def read_event(line: bytes) -> Delta | None:
             prompt_tokens=_count(usage.get("prompt_tokens")),
             cached_tokens=_count((usage.get("prompt_tokens_details") or {}).get("cached_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),
+            thought=_thought(said),
         )
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise StreamBroken(f"no event of this interface: {on_one_line(repr(data))}") from error
@@ -119,6 +125,13 @@ def _text(new: Any) -> str:
         raise TypeError("the text of an event is no text")
     # JSON can carry half a surrogate pair, which no store and no socket takes.
     return new.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "")
+
+
+def _thought(said: Mapping[str, Any]) -> str:
+    """DeepSeek, SGLang and llama.cpp's server call it by the longer name, OpenRouter and newer vLLM by the
+    shorter; some send both. What is no text there is something else."""
+    names = ("reasoning_content", "reasoning")
+    return next((_text(said[name]) for name in names if said.get(name) and isinstance(said[name], str)), "")
 
 
 def _count(told: Any) -> int | None:

@@ -12,6 +12,7 @@ from glmbot.engine.openai_client import FAILURES
 from glmbot.engine.remote_answer import ChatAnswer, CompletionAnswer
 from glmbot.engine.remote_line import RemoteEngineSettings, RemoteLine
 from glmbot.engine.servers import Server
+from glmbot.engine.thoughts import apart
 from glmbot.errors import ModelFileError, PromptInvalid
 from glmbot.models.family import FamilyTokenizer
 from glmbot.models.registry import load_tokenizer
@@ -93,7 +94,7 @@ class RemoteChat(RemoteLine):
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        return frozenset()
+        return frozenset({Ability.THOUGHTS})
 
     @property
     def generation_defaults(self) -> Mapping[str, object]:
@@ -107,4 +108,6 @@ class RemoteChat(RemoteLine):
     ) -> AsyncGenerator[Progress, None]:
         if not isinstance(prepared, MessagePrompt):
             raise PromptInvalid("this prompt was made by an engine of another kind")
-        return self.ask(ChatAnswer(prepared, sampling), user=user, deadline_s=deadline_s)
+        # Not every server takes the thoughts out of the text itself.
+        said = self.ask(ChatAnswer(prepared, sampling), user=user, deadline_s=deadline_s)
+        return apart(said, known=len(prepared.beginning))

@@ -28,18 +28,20 @@ class RemoteAnswer(ABC):
         self._steady = steady
         self._begun_text = begun
         self._text = ""
+        self._thought = ""
         self._said_tokens = 0
         """Of what servers said that failed then, and that is kept."""
         self._events = 0
         self._usage = Delta()
         self._shown = ""
+        self._thought_shown = ""
         self.finish: FinishReason | None = None
         self.cut = False
         """It was ended here, since the server did not end it."""
 
     @property
     def silent(self) -> bool:
-        return not self._text and not self._said_tokens
+        return not self._text and not self._thought and not self._said_tokens
 
     @property
     def tokens_read(self) -> int:
@@ -56,14 +58,16 @@ class RemoteAnswer(ABC):
     def take(self, delta: Delta) -> None:
         if delta.completion_tokens is not None:
             self._usage = delta
-        if delta.text:
+        if delta.text or delta.thought:
             self._text += delta.text
+            self._thought += delta.thought
             self._events += 1
         if delta.finish is not None:
             self.finish = delta.finish
         longest = _CHARACTERS + _CHARACTERS_A_TOKEN * self.sampling.max_tokens
-        if len(self._text) > longest:
-            self._text, self.finish, self.cut = self._text[:longest], FinishReason.LENGTH, True
+        if len(self._text) + len(self._thought) > longest:
+            self._text, self._thought = self._text[:longest], self._thought[:longest]
+            self.finish, self.cut = FinishReason.LENGTH, True
 
     @abstractmethod
     def interrupt(self) -> None:
@@ -75,9 +79,12 @@ class RemoteAnswer(ABC):
         text = self._steady.grown(raw) if self.finish is None else self._steady.ended(raw)
         if self.finish is not None or len(text) >= len(self._shown):
             self._shown = text
+        if self.finish is not None or len(self._thought) >= len(self._thought_shown):
+            self._thought_shown = self._thought
         drawn = self._said_tokens + (self._usage.completion_tokens or self._events)
         drawn = min(drawn, self.sampling.max_tokens)
-        return Progress(self._shown, self.finish, None, self.prompt_tokens, drawn)
+        thought = self._thought_shown.strip()
+        return Progress(self._shown, self.finish, None, self.prompt_tokens, drawn, thought)
 
 
 class CompletionAnswer(RemoteAnswer):
@@ -141,5 +148,5 @@ class ChatAnswer(RemoteAnswer):
         return chat_body(model, self._messages, self.sampling)
 
     def interrupt(self) -> None:
-        self._text = ""
+        self._text = self._thought = ""
         self._events = 0

@@ -310,10 +310,11 @@ class RemoteLine:
 
     def _take(self, request: _Request, delta: Delta) -> None:
         answer = request.answer
-        if delta.text and answer.silent:
+        says_more = bool(delta.text or delta.thought)
+        if says_more and answer.silent:
             self._counters.first_token(self._clock() - request.arrival)
         answer.take(delta)
-        if delta.text:
+        if says_more:
             self._counters.generated += 1
             self._counters.step(len(self._running), 1)
         if answer.finish is None:

@@ -22,6 +22,7 @@ from glmbot.engine.base import (
     Tunable,
 )
 from glmbot.engine.fit import fit
+from glmbot.engine.thoughts import apart, begins_inside
 from glmbot.errors import PromptInvalid
 
 __all__ = ["TemplatedEngine", "TokenPrompt", "answering_conversations", "prepare_tokens"]
@@ -89,7 +90,7 @@ class TemplatedEngine:
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        return frozenset()
+        return frozenset({Ability.THOUGHTS})
 
     @property
     def generation_defaults(self) -> Mapping[str, object]:
@@ -103,8 +104,11 @@ class TemplatedEngine:
     ) -> AsyncGenerator[Progress, None]:
         if not isinstance(prepared, TokenPrompt):
             raise PromptInvalid("this prompt was made by an engine of another kind")
-        return self.tokens.generate(
-            prepared.tokens, sampling, user=user, deadline_s=deadline_s, begun=prepared.begun
+        tokens, begun = prepared.tokens, prepared.begun
+        return apart(
+            self.tokens.generate(tokens, sampling, user=user, deadline_s=deadline_s, begun=begun),
+            inside=not begun and begins_inside(self.tokens.chat_format, tokens),
+            known=len(prepared.beginning),
         )
 
     async def forget(self, user: str) -> None:

@@ -65,7 +65,8 @@ class Turn:
     """One exchange, stored whole or not at all. `id` rises within its conversation; `at` is Unix time.
 
     Turns form a tree: `parent` is the turn that this one follows, 0 at the beginning. A conversation's head is the
-    turn that the next one follows. `ref` is the platform's id of the question's message.
+    turn that the next one follows. `ref` is the platform's id of the question's message. `thought` is what the
+    model thought before its answer.
     """
 
     id: int
@@ -75,6 +76,7 @@ class Turn:
     at: float
     parent: int = 0
     ref: str = ""
+    thought: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class StoredAnswer:
     state: str
     notice: str
     finish_reason: str = ""
+    thought: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,8 +345,8 @@ class Store(Protocol):
 
         The turn follows `parent`, or the head, and becomes the head itself. `ref` is the platform's id of its
         question, `turn_answer` its answer where that is not the recorded text; the pieces of the message's act
-        find the turn as well. False, and no turn, when the epoch has moved on or the message was answered before
-        (the answer of the first time stands).
+        find the turn as well. What was thought is the turn's, too. False, and no turn, when the epoch has moved on
+        or the message was answered before (the answer of the first time stands).
         """
         ...
 

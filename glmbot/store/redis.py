@@ -394,7 +394,7 @@ class RedisStore:
             text = answer.text if turn_answer is None else turn_answer
             pieces = message.act.pieces if ref == message.ref else {}
             places = [part for piece, tail in pieces.items() for part in (piece, str(-1 - tail))]
-            turn = (str(message.user), repr(at), turn_body(question, text, ref), ref, *places)
+            turn = (str(message.user), repr(at), turn_body(question, text, ref, answer.thought), ref, *places)
             await self._histories.note(conversation, message.user, at)
         keys = self._keys.all_of(
             conversation, ("inbox", "claim", "tree", "meta", "anchors", "refs", "children", "people")

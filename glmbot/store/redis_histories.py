@@ -256,7 +256,7 @@ class RedisHistories:
 
     def write_turn(self, write: Any, conversation: ConversationKey, turn: Turn) -> None:
         """Add the commands that write a turn with its indexes to a pipeline."""
-        body = turn_body(turn.question, turn.answer, turn.ref)
+        body = turn_body(turn.question, turn.answer, turn.ref, turn.thought)
         write.hset(
             self._keys.of(conversation, "tree"),
             str(turn.id),
@@ -270,8 +270,9 @@ class RedisHistories:
             write.zadd(self._keys.of(conversation, "refs"), {turn.ref: turn.id})
 
 
-def turn_body(question: str, answer: str, ref: str) -> str:
-    return json.dumps({"question": question, "answer": answer, "ref": ref}, ensure_ascii=False)
+def turn_body(question: str, answer: str, ref: str, thought: str) -> str:
+    body = {"question": question, "answer": answer, "ref": ref}
+    return json.dumps({**body, "thought": thought} if thought else body, ensure_ascii=False)
 
 
 def turns_of(stored: Iterable[tuple[str, str]]) -> list[Turn]:
@@ -282,13 +283,12 @@ def turns_of(stored: Iterable[tuple[str, str]]) -> list[Turn]:
             head, _, body = entry.partition("\n")
             parent, user, at = head.split(" ")
             fields = kept_json(body)
-            texts = (fields["question"], fields["answer"], fields["ref"])
+            texts = (fields["question"], fields["answer"], fields["ref"], fields.get("thought", ""))
             if not all(isinstance(text, str) for text in texts):
                 raise ValueError("a text is none")
-            question, answer, ref = texts
-            found.append(
-                Turn(int(number), UserKey.parse(user), question, answer, float(at), int(parent), ref)
-            )
+            question, answer, ref, thought = texts
+            who, place = UserKey.parse(user), int(parent)
+            found.append(Turn(int(number), who, question, answer, float(at), place, ref, thought))
         except (ValueError, TypeError, KeyError) as error:
             _log.error("turn %.40r in the store is damaged and is left out: %s", number, type(error).__name__)
     return found

@@ -262,7 +262,12 @@ class RedisMoves:
             parent = turn.parent and turn.parent + shift
             refs = await self._histories.shown(old, turn.id)
             given += [str(turn.id + shift), str(parent), str(user), repr(turn.at)]
-            given += [turn_body(turn.question, turn.answer, turn.ref), turn.ref, str(len(refs)), *refs]
+            given += [
+                turn_body(turn.question, turn.answer, turn.ref, turn.thought),
+                turn.ref,
+                str(len(refs)),
+                *refs,
+            ]
         keys = self._keys.all_of(new, ("tree", "meta", "anchors", "refs", "children", "people"))
         if await self._connection.run("copy", keys, *given):
             return True

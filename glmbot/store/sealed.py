@@ -105,7 +105,12 @@ class _SealedStore:
     ) -> bool:
         return await self._store.finish(
             _wordless(message),
-            replace(answer, text=self._seal(answer.text), notice=self._seal(answer.notice)),
+            replace(
+                answer,
+                text=self._seal(answer.text),
+                notice=self._seal(answer.notice),
+                thought=self._seal(answer.thought),
+            ),
             question=None if question is None else self._seal(question),
             turn_answer=None if turn_answer is None else self._seal(turn_answer),
             **turn,
@@ -113,7 +118,12 @@ class _SealedStore:
 
     async def put(self, stored: StoredConversation) -> bool:
         turns = [
-            replace(turn, question=self._seal(turn.question), answer=self._seal(turn.answer))
+            replace(
+                turn,
+                question=self._seal(turn.question),
+                answer=self._seal(turn.answer),
+                thought=self._seal(turn.thought),
+            )
             for turn in stored.turns
         ]
         return await self._store.put(replace(stored, turns=turns))
@@ -122,7 +132,12 @@ class _SealedStore:
         found = await self._store.answer(_wordless(message))
         if found is None:
             return None
-        return replace(found, text=self._opened(found.text), notice=self._opened(found.notice))
+        return replace(
+            found,
+            text=self._opened(found.text),
+            notice=self._opened(found.notice),
+            thought=self._opened(found.thought),
+        )
 
     async def unfinished(self, platform: str) -> Sequence[Unfinished]:
         return [self._opened_entry(entry) for entry in await self._store.unfinished(platform)]
@@ -252,7 +267,12 @@ class _SealedStore:
 
     def _opened_turns(self, turns: Sequence[Turn]) -> list[Turn]:
         return [
-            replace(turn, question=self._opened(turn.question), answer=self._opened(turn.answer))
+            replace(
+                turn,
+                question=self._opened(turn.question),
+                answer=self._opened(turn.answer),
+                thought=self._opened(turn.thought),
+            )
             for turn in turns
         ]
 

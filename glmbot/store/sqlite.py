@@ -413,7 +413,7 @@ class SqliteStore:
                 return False
             text = answer.text if turn_answer is None else turn_answer
             before = head if parent is None else parent
-            turn = Turn(last_id + 1, message.user, question, text, at, before, ref)
+            turn = Turn(last_id + 1, message.user, question, text, at, before, ref, answer.thought)
             histories.insert_turn(db, name, turn)
             histories.set_counters(db, name, epoch, turn.id, turn.id)
             for piece, tail in message.act.pieces.items() if ref == message.ref else ():

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 _MOST_FOLLOWERS = 5000
 
-TURN = "id, user, question, answer, at, parent, ref"
+TURN = "id, user, question, answer, at, parent, ref, thought"
 
 
 def counters(db: sqlite3.Connection, conversation: str) -> tuple[int, int, int]:
@@ -46,10 +46,10 @@ def set_counters(db: sqlite3.Connection, conversation: str, epoch: int, last_id:
 
 
 def insert_turn(db: sqlite3.Connection, conversation: str, turn: Turn) -> None:
-    fields = (turn.id, str(turn.user), turn.question, turn.answer, turn.at, turn.parent, turn.ref)
-    db.execute(
-        f"INSERT INTO turns (conversation, {TURN}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (conversation, *fields)
-    )
+    said = (turn.question, turn.answer)
+    fields = (turn.id, str(turn.user), *said, turn.at, turn.parent, turn.ref, turn.thought)
+    marks = ", ".join("?" * (1 + len(fields)))
+    db.execute(f"INSERT INTO turns (conversation, {TURN}) VALUES ({marks})", (conversation, *fields))
     if turn.ref:
         anchor(db, conversation, turn.ref, turn.id, 0)
 
@@ -124,12 +124,11 @@ def turns_of(rows: Iterable[tuple[Any, ...]]) -> list[Turn]:
     found: list[Turn] = []
     for row in rows:
         try:
-            number, user, question, answer, at, parent, ref = row
-            if not (isinstance(question, str) and isinstance(answer, str) and isinstance(ref, str)):
+            number, user, question, answer, at, parent, ref, thought = row
+            if not all(isinstance(text, str) for text in (question, answer, ref, thought)):
                 raise ValueError("a text is none")
-            found.append(
-                Turn(int(number), UserKey.parse(user), question, answer, float(at), int(parent), ref)
-            )
+            who, place = UserKey.parse(user), int(parent)
+            found.append(Turn(int(number), who, question, answer, float(at), place, ref, thought))
         except (ValueError, TypeError, AttributeError) as error:
             _log.error("turn %.40r in the store is damaged and is left out: %s", row[0], type(error).__name__)
     return found

@@ -159,6 +159,7 @@ CREATE TABLE health (id INTEGER PRIMARY KEY, asked INTEGER NOT NULL);
 """,
     _people_of_private_chats,
     "CREATE INDEX anchors_question ON anchors (ref, conversation) WHERE place = 0;",
+    "ALTER TABLE turns ADD COLUMN thought TEXT NOT NULL DEFAULT '';",
 )
 
 

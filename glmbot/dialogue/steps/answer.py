@@ -13,6 +13,7 @@ from glmbot.dialogue.exchange import Exchange, Follows, Task
 from glmbot.dialogue.lanes import Ticket
 from glmbot.dialogue.replies import failed, snapshot
 from glmbot.engine.base import Engine, FinishReason, Prepared, Progress, Sampling
+from glmbot.engine.thoughts import joined
 from glmbot.errors import EngineError, EngineStopped, QueueFull
 from glmbot.messages import HIDDEN, Reply, ReplyState
 from glmbot.tracing import Span, span
@@ -40,7 +41,9 @@ async def answer(engine: Engine, exchange: Exchange, following: Follows) -> Asyn
             _trace(traced, engine, last)
     except EngineStopped:
         # Nothing is recorded, so the next start answers this message.
-        yield replace(failed(language, "answer.stopping"), text=ticket.reply.text, resumes=True)
+        seen = ticket.reply
+        stopping = failed(language, "answer.stopping")
+        yield replace(stopping, text=seen.text, thought=seen.thought, resumes=True)
         return
     except QueueFull as error:
         known = error.expected_wait_s is not None
@@ -49,7 +52,8 @@ async def answer(engine: Engine, exchange: Exchange, following: Follows) -> Asyn
     except EngineError as error:
         _log.error("%s: %s", exchange.message.conversation, error)
         # What has been seen of it, which was allowed.
-        last = replace(failed(language, "answer.failed"), text=ticket.reply.text)
+        seen = ticket.reply
+        last = replace(failed(language, "answer.failed"), text=seen.text, thought=seen.thought)
     exchange.reply = last
     async with aclosing(following(exchange)) as replies:
         async for reply in replies:
@@ -90,7 +94,8 @@ async def _stream(
                 last = replace(last, state=ReplyState.STOPPED, place=None, notice=words)
             else:
                 last = _shown(progress, exchange.language, sampling, known, task)
-            yield replace(last, text=task.begun + last.text) if task.whole else last
+            whole = replace(last, thought=joined(task.thought, last.thought))
+            yield replace(whole, text=task.begun + whole.text) if task.whole else whole
             if last.state.ended:
                 return
 
@@ -130,6 +135,10 @@ def _shown(progress: Progress, language: str, sampling: Sampling, known: int, ta
     words = ""
     if progress.place is not None:
         words = i18n.text(language, "answer.place", place=progress.place)
+    elif reply.thought and not reply.text and progress.finish is None:
+        words = i18n.text(language, "answer.thinking")
+    elif reply.thought and not reply.text and progress.finish is not FinishReason.DEADLINE:
+        words = i18n.text(language, "answer.only_thought", tokens=progress.completion_tokens)
     elif progress.finish is FinishReason.LENGTH:
         words = i18n.text(language, "answer.length", tokens=sampling.max_tokens)
     elif progress.finish is FinishReason.DEADLINE:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
 
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.moderation import Direction
@@ -20,13 +22,16 @@ async def approve(in_force: InForce, exchange: Exchange, following: Follows) -> 
         return
     # Of one that failed there is only what has been seen.
     if reply.state is not ReplyState.FAILED:
-        allowed = not reply.text or await in_force.moderation.allows(
+        allows = partial(
+            in_force.moderation.allows,
             Direction.ANSWER,
-            # What goes on may end a word that the earlier answer began.
-            reply.text if task.whole else task.begun + reply.text,
             user=str(message.user),
             conversation=str(message.conversation),
         )
+        # What goes on may end a word that the earlier answer began.
+        allowed = not reply.text or await allows(text=reply.text if task.whole else task.begun + reply.text)
+        if reply.thought and not await allows(text=reply.thought):
+            exchange.reply = replace(reply, thought="")
         ticket.check()
         if not allowed:
             exchange.reply, exchange.task = notice(exchange.language, "answer.refused"), None

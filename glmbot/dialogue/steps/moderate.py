@@ -51,9 +51,14 @@ class _Veil:
         # Another message's answer goes on here, whose words may end in this one.
         self._before = "" if task.whole else task.begun
         self._begun = self._seen = task.begun if task.whole else ""
+        self._thoughts = moderation.watch()
+        self._thought = ""
 
     def over(self, reply: Reply) -> Reply:
-        if reply.state.ended or not reply.text:
+        if reply.state.ended:
+            return reply
+        reply = replace(reply, thought=self._over_thought(reply.thought))
+        if not reply.text:
             return reply
         if self._holds:
             return replace(reply, text=self._begun)
@@ -63,3 +68,12 @@ class _Veil:
         if finding is Finding.NOTHING:
             self._seen = reply.text
         return replace(reply, text=self._seen)
+
+    def _over_thought(self, thought: str) -> str:
+        """As far as it was seen, or nothing of one that holds what may not be said."""
+        finding = Finding.WORD if self._holds else self._thoughts.look(thought)
+        if finding is not Finding.NOTHING:
+            self._thought = "" if finding is Finding.WORD else self._thought
+        else:
+            self._thought = thought
+        return self._thought

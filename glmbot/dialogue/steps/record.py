@@ -10,6 +10,9 @@ from glmbot.store.base import Store, StoredAnswer
 
 __all__ = ["record"]
 
+# Characters of a thought that are kept.
+_LONGEST_THOUGHT = 32_000
+
 
 async def record(
     store: Store, clock: Callable[[], float], exchange: Exchange, following: Follows
@@ -20,7 +23,9 @@ async def record(
     said = task is not None and bool(reply.text) and reply.state is not ReplyState.FAILED
     await store.finish(
         exchange.message,
-        StoredAnswer(reply.text, reply.state, reply.notice, reply.finish_reason or ""),
+        StoredAnswer(
+            reply.text, reply.state, reply.notice, reply.finish_reason or "", _shortened(reply.thought)
+        ),
         question=task.question if task is not None and said else None,
         epoch=exchange.epoch,
         at=clock(),
@@ -29,3 +34,9 @@ async def record(
         turn_answer=task.begun + reply.text if task is not None and not task.whole else None,
     )
     yield reply
+
+
+def _shortened(thought: str) -> str:
+    """What is kept of a long one: its beginning and its end."""
+    half = _LONGEST_THOUGHT // 2
+    return thought if len(thought) <= _LONGEST_THOUGHT else f"{thought[:half]}\n…\n{thought[-half:]}"

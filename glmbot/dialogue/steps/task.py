@@ -8,6 +8,7 @@ from contextlib import aclosing
 from glmbot.dialogue.exchange import Exchange, Follows, Task
 from glmbot.dialogue.question import asked_text, is_blank
 from glmbot.dialogue.replies import notice
+from glmbot.engine.thoughts import joined, split
 from glmbot.messages import Message, Reply
 from glmbot.store.base import Store
 
@@ -35,13 +36,13 @@ async def _repeated(store: Store, message: Message, wish: str) -> Task | None:
         target = newest[-1] if newest else None
     if target is None:
         return None
+    if wish == "retry":
+        return Task(target.question, target.ref, target.parent, again=True, whole=message.in_place)
+    # Answers of before thoughts were kept apart have them in their text.
+    thought, begun = split(target.answer)
+    thought = joined(target.thought, thought)
     return Task(
-        target.question,
-        target.ref,
-        target.parent,
-        again=wish == "retry",
-        begun=target.answer if wish == "continue" else "",
-        whole=message.in_place,
+        target.question, target.ref, target.parent, begun=begun, whole=message.in_place, thought=thought
     )
 
 

@@ -1,0 +1,37 @@
+"""What a model thinks, taken out of what it says: people and histories get answers, and thoughts beside them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from glmbot.engine.base import ChatFormat, FinishReason, Progress
+from glmbot.models.thoughts import OPENING, Thoughts, joined, split
+
+__all__ = ["apart", "begins_inside", "joined", "split"]
+
+# Of a prompt's end: a tag in pieces of one or two characters, and the lines around it.
+_LAST_TOKENS = 12
+
+
+async def apart(
+    generation: AsyncGenerator[Progress, None], *, inside: bool = False, known: int = 0
+) -> AsyncGenerator[Progress, None]:
+    """The same snapshots with the thoughts taken out of the text. Closes `generation`.
+
+    inside, known: see `Thoughts`.
+    """
+    thoughts = Thoughts(inside, known)
+    async with aclosing(generation):
+        async for progress in generation:
+            if progress.finish is None:
+                thought, text = thoughts.read(progress.text)
+            else:
+                thought, text = thoughts.end(progress.text, cut=progress.finish is not FinishReason.STOP)
+            yield replace(progress, text=text, thought=joined(progress.thought, thought))
+
+
+def begins_inside(chat_format: ChatFormat, prompt: Sequence[int]) -> bool:
+    """Whether the prompt ends with a thought that was opened and has yet to be thought."""
+    return chat_format.decode(prompt[-_LAST_TOKENS:]).rstrip().endswith(OPENING)
