@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from glmbot.background import Troubles
 from glmbot.errors import AdapterError, PlatformRefused
+from glmbot.http.registry import Routes
+from glmbot.http.routes import RouteWish
 from glmbot.messages import Adapter, Dialogue
 from glmbot.tokens import TokenSettings
 
-__all__ = ["Platforms", "check", "check_settings", "keep_running"]
+__all__ = ["Platforms", "check", "check_routes", "check_settings", "keep_running"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ def check(
 
     Raises AdapterError.
     """
+    check_routes(makers, wanted)
     for name, settings in wanted.items():
         if running is None or running.get(name) != settings:
             _check(makers, name, settings, None if running is None else running.get(name))
@@ -47,6 +50,42 @@ def check(
 def check_settings(makers: Makers, name: str, settings: BaseModel) -> None:
     """The same of one platform, but for what it takes from the machine (a port), which it may have already."""
     _check(makers, name, settings, settings)
+
+
+def check_routes(makers: Makers, wanted: Mapping[str, BaseModel]) -> None:
+    """Whether what adapters want answered over HTTP can be. Raises AdapterError, with what to write instead."""
+    servers = [name for name in wanted if hasattr(makers[name], "serve_routes")]
+    owners: dict[str, str] = {}
+    for name, settings in wanted.items():
+        for wish in getattr(makers[name], "route_wishes", _none)(settings):
+            if (other := owners.setdefault(wish.path, name)) != name:
+                raise AdapterError(f"{wish.key}: its path is that of [{other}] as well; take another")
+            for server in servers:
+                if wish.door is not None and (wish.door.host, wish.door.port) == _listens_at(wanted[server]):
+                    raise AdapterError(
+                        f"{wish.key}: {wish.door} is where [{server}] listens, which answers it there by itself:"
+                        f" set the port of [{name}] to 0"
+                    )
+            if wish.door is not None:
+                continue
+            if not servers:
+                raise AdapterError(
+                    f"{wish.key} is answered by the HTTP server of [web], which is not configured: write the"
+                    f" section [web] and let your proxy go to its port, or {wish.otherwise}"
+                )
+            if all(makers[server].owns(wish.path) for server in servers):
+                raise AdapterError(
+                    f"{wish.key}: its path is one of [{servers[0]}]'s own; take another, such as /{name}, or"
+                    f" {wish.otherwise}"
+                )
+
+
+def _none(_: BaseModel) -> Sequence[RouteWish]:
+    return ()
+
+
+def _listens_at(settings: BaseModel) -> tuple[object, object]:
+    return getattr(settings, "host", None), getattr(settings, "port", None)
 
 
 def _check(makers: Makers, name: str, settings: BaseModel, running: BaseModel | None) -> None:
@@ -102,6 +141,7 @@ class Platforms:
         self._makers = makers
         self._dialogue = dialogue
         self._troubles = troubles
+        self._routes = Routes()
         self._running: dict[str, _Platform] = {}
         self._wanted: Mapping[str, BaseModel] = {}
         self._changing: asyncio.Task[None] | None = None
@@ -167,6 +207,7 @@ class Platforms:
             settings,
             lambda: self._makers[name](settings, self._dialogue),
             self._troubles,
+            self._routes,
             on_start=self._came,
             on_refusal=self._refused,
         )
@@ -201,6 +242,7 @@ class _Platform:
         settings: BaseModel,
         make: Callable[[], Adapter],
         troubles: Troubles,
+        routes: Routes,
         *,
         on_start: Callable[[str], None],
         on_refusal: Callable[[str, AdapterError], None],
@@ -210,12 +252,14 @@ class _Platform:
         self.adapter: Adapter | None = None
         self._make = make
         self._troubles = troubles
+        self._routes = routes
         self._on_start = on_start
         self._on_refusal = on_refusal
         self._patience = _Patience(name)
         self.task = asyncio.create_task(self._keep_running())
 
     async def stop(self) -> None:
+        await self._routes.close(self.name)
         if self.adapter is not None:
             await _stop(self.name, self.adapter)
         self.task.cancel()
@@ -231,6 +275,7 @@ class _Platform:
             adapter: Adapter | None = None
             try:
                 adapter = self._make()
+                await self._join(adapter)
                 await adapter.start()
             except AdapterError as error:
                 if isinstance(error, PlatformRefused):
@@ -249,8 +294,16 @@ class _Platform:
                 self._is_back()
                 return adapter
 
+    async def _join(self, adapter: Adapter) -> None:
+        """What is answered over HTTP: its own routes are open now, or it answers all. Raises AdapterError."""
+        if (serve := getattr(adapter, "serve_routes", None)) is not None:
+            serve(self._routes)
+        if (routes := getattr(adapter, "routes", None)) is not None:
+            await self._routes.open(self.name, routes())
+
     async def _given_up(self, adapter: Adapter | None) -> None:
         """What a start has half done (a listening port, a connection) is undone."""
+        await self._routes.close(self.name)
         if adapter is not None:
             await _stop(self.name, adapter, quietly=True)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from glmbot.app import adapters, moderation, open_store
 from glmbot.config import Configuration
 from glmbot.errors import GlmbotError
-from glmbot.platforms import check_settings
+from glmbot.platforms import check_routes, check_settings
 
 __all__ = ["complaints"]
 
@@ -27,6 +27,7 @@ def _complaints(configuration: Configuration) -> Iterator[str]:
     makers = adapters()
     for name, settings in configuration.adapters.items():
         yield from _said(partial(check_settings, makers, name, settings))
+    yield from _said(partial(check_routes, makers, configuration.adapters))
     yield from _engine(configuration)
     yield from _said(lambda: open_store(configuration))
     if configuration.store.kind == "sqlite":

@@ -14,7 +14,6 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr
 from telegram import (
@@ -33,7 +32,9 @@ from glmbot.background import Background
 from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.http.routes import Address, Route, RouteWish
 from glmbot.messages import ChatKey, ChatKind, CommandInfo, Dialogue, Message, Reply, Role
+from glmbot.ports import listening_error
 from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import TelegramOutlet
 from glmbot_telegram.normalize import (
@@ -46,7 +47,7 @@ from glmbot_telegram.normalize import (
     normalize,
 )
 from glmbot_telegram.request import BotApiRequest
-from glmbot_telegram.webhook import Webhook, check_port
+from glmbot_telegram.webhook import path_of, webhook_route
 
 __all__ = ["TelegramAdapter", "TelegramSettings"]
 
@@ -83,15 +84,33 @@ class TelegramSettings(TokenSettings):
         default="",
         description="Public https:// address of this bot; Telegram then posts updates instead of being polled.",
     )
-    webhook_host: str = Field(
-        default="127.0.0.1", description="Address on this machine where your HTTPS proxy reaches the webhook."
+    webhook_host: str = Field(default="127.0.0.1", description="Address of webhook_port on this machine.")
+    webhook_port: int = Field(
+        default=8443,
+        ge=0,
+        le=65535,
+        description="The webhook is a route of [web], at the path of webhook_url. Beside that it is answered at"
+        " this port, for a proxy that was set up for it; 0: [web] alone.",
     )
-    webhook_port: int = Field(default=8443, ge=0, le=65535, description="Its port; 0 takes any free one.")
     webhook_secret: SecretStr | None = Field(
         default=None,
         description="Telegram sends it with each update. Made anew at each start unless set. Letters, digits, _"
         " and -.",
     )
+
+    @property
+    def door(self) -> Address | None:
+        """Where the webhook is answered beside [web]."""
+        if not self.webhook_url or not self.webhook_port:
+            return None
+        return Address(self.webhook_host, self.webhook_port)
+
+    def advice(self) -> Sequence[tuple[bool, str]]:
+        """For `glmbot doctor`."""
+        if not self.webhook_url:
+            return ()
+        beside = f", and at {self.door} without [web]'s help" if self.door else ""
+        return [(True, f"the webhook is a route of [web], at the path of webhook_url{beside}")]
 
 
 class TelegramAdapter:
@@ -108,16 +127,35 @@ class TelegramAdapter:
         # Groups that became supergroups of late.
         self._moved: dict[int, int] = {}
         self._receiving: list[asyncio.Task[None]] = []
-        self.webhook: Webhook | None = None
+        given = settings.webhook_secret
+        self._secret = given.get_secret_value() if given else secrets.token_hex(32)
+        self._connected = False
         self._bot: Bot
 
     @staticmethod
     def check(settings: TelegramSettings, running: TelegramSettings | None) -> None:
         """See `glmbot.messages.Adapter`. Raises AdapterError."""
-        if not settings.webhook_url or not settings.webhook_port:
+        door = settings.door
+        if door is None or (running is not None and running.door == door):
             return
-        if running is None or not running.webhook_url or running.webhook_port != settings.webhook_port:
-            check_port(settings.webhook_host, settings.webhook_port)
+        if (error := listening_error(door.host, door.port)) is not None:
+            raise AdapterError(
+                f"[telegram] webhook: {door} can't be listened on: {error.strerror or error}; set webhook_port to"
+                " another number, or to 0, where [web] answers the webhook"
+            ) from error
+
+    @staticmethod
+    def route_wishes(settings: TelegramSettings) -> Sequence[RouteWish]:
+        """See `glmbot.messages.Adapter`."""
+        if not settings.webhook_url:
+            return ()
+        words = "set [telegram] webhook_port to the port that your proxy goes to"
+        return [RouteWish("[telegram] webhook_url", path_of(settings.webhook_url), settings.door, words)]
+
+    def routes(self) -> Sequence[Route]:
+        """See `glmbot.messages.Adapter`."""
+        url = self._settings.webhook_url
+        return [webhook_route(url, self._secret, self._settings.door, self._take_posted)] if url else ()
 
     @staticmethod
     async def identify(settings: TelegramSettings) -> str:
@@ -137,8 +175,14 @@ class TelegramAdapter:
         self._bot = _bot(settings)
         try:
             await self._bot.initialize()
+            self._connected = True
             if settings.webhook_url:
-                await self._start_webhook()
+                await self._bot.set_webhook(
+                    settings.webhook_url,
+                    secret_token=self._secret,
+                    allowed_updates=_UPDATES,
+                    drop_pending_updates=False,
+                )
             else:
                 await self._bot.delete_webhook(drop_pending_updates=False)
             await self._publish_commands()
@@ -147,7 +191,7 @@ class TelegramAdapter:
         _log.info("Telegram: @%s is listening", self._bot.username)
 
     async def run(self) -> None:
-        receive = asyncio.sleep(float("inf")) if self.webhook is not None else self._poll_updates()
+        receive = asyncio.sleep(float("inf")) if self._settings.webhook_url else self._poll_updates()
         serve = self._deliveries.serve(PLATFORM, self._begin, self._stopped)
         try:
             async with asyncio.TaskGroup() as group:
@@ -165,26 +209,17 @@ class TelegramAdapter:
 
     async def stop(self) -> None:
         self._stop_receiving()
-        if self.webhook is not None:
-            await self.webhook.stop()
         await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._presses.drain(_DRAIN_S))
         with suppress(TelegramError):
             await self._bot.shutdown()
 
     # ---- receiving -------------------------------------------------------------------------------------------
 
-    async def _start_webhook(self) -> None:
-        settings = self._settings
-        secret = (
-            settings.webhook_secret.get_secret_value() if settings.webhook_secret else secrets.token_hex(32)
-        )
-        path = urlsplit(settings.webhook_url).path or "/"
-
-        self.webhook = Webhook(secret, path, self._take)
-        await self.webhook.start(settings.webhook_host, settings.webhook_port)
-        await self._bot.set_webhook(
-            settings.webhook_url, secret_token=secret, allowed_updates=_UPDATES, drop_pending_updates=False
-        )
+    async def _take_posted(self, fields: dict[str, Any]) -> bool:
+        """False before it is known who we are: Telegram sends it again. Raises StoreError."""
+        if self._connected:
+            await self._take(fields)
+        return self._connected
 
     def _stop_receiving(self) -> None:
         for task in self._receiving:

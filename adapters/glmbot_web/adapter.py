@@ -19,6 +19,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel
 
 from glmbot.errors import AdapterError, StoreError
+from glmbot.http.registry import Routes
+from glmbot.http.serving import Serving
 from glmbot.messages import Dialogue, UserKey
 from glmbot.ports import listening_error
 from glmbot_web.connections import BodyRoom, Connections, affordable
@@ -55,6 +57,8 @@ _ROOM_FOR_BODIES = 16 * LARGEST_BODY
 # Between two lines of the log about the same kind of fault.
 _QUIET_S = 5.0
 _PAGES = {"/": "index.html", "/admin": "admin.html"}
+_OWN = (*_PAGES, "/healthz", "/readyz", "/metrics")
+_OWN_BELOW = ("/api/", "/v1/", "/static/")
 _STATIC = (
     *("app.js", "blocks.js", "branches.js", "chats.js", "editing.js", "keys.js", "kept.js", "words.js"),
     *("admin.js", "plot.js"),
@@ -92,6 +96,8 @@ class WebAdapter:
         self._streams = Streams(dialogue)
         self._renderer = Renderer()
         self._listeners = Listeners(self._renderer)
+        self._routes = Routes()
+        self._serving = Serving()
         self._bodies = BodyRoom(_ROOM_FOR_BODIES)
         self._said: dict[str, float] = {}
         self._runner: web.AppRunner | None = None
@@ -107,6 +113,15 @@ class WebAdapter:
             error = listening_error(settings.host.strip("[]"), settings.port)
             if error is not None:
                 raise _not_listening(settings, error) from error
+
+    @staticmethod
+    def owns(path: str) -> bool:
+        """Whether no other adapter may have a route there."""
+        return path in _OWN or path.startswith(_OWN_BELOW)
+
+    def serve_routes(self, routes: Routes) -> None:
+        """See `glmbot.messages.Adapter`."""
+        self._routes = routes
 
     async def start(self) -> None:
         settings = self._settings
@@ -206,7 +221,11 @@ class WebAdapter:
     ) -> web.StreamResponse:
         """From the cheapest question to the dearest: nothing of a body is read for who may not send one."""
         connections = cast(Connections, self._connections)
+        route = None if self.owns(request.path) else self._routes.find(request.path)
         with connections.busy(request, self._guard.peers.address(request)):
+            if route is not None:
+                # It knows its callers by what they carry, whatever name they know us by.
+                return await self._serving.answer(request, route, self._bodies.taken)
             if (permission := self._guard.origins.preflight(request)) is not None:
                 return permission
             self._guard.check_site(request)

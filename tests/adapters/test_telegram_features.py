@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,16 +13,18 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from adapters.telegram_bot import PRIVATE, USER, answered, bot, turns_of
-from adapters.waiting import letters, until_async
-from conftest import GREEDY, free_port, until
+from adapters.telegram_bot import PRIVATE, USER, answered, bot, settings_for, turns_of
+from adapters.waiting import letters, running, until_async
+from conftest import GREEDY, free_port, make_dialogue, until
 from glmbot.dialogue.access import Access
 from glmbot.engine.base import Sampling
 from glmbot.engine.local import LocalEngine
 from glmbot.errors import AdapterError
+from glmbot.http.registry import Routes
 from glmbot.messages import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
+from glmbot_web.adapter import WebAdapter, WebSettings
 from platforms.telegram_server import TelegramServer
 
 GROUP = -100
@@ -385,13 +389,35 @@ def test_a_port_that_is_taken_is_said_before_the_model_is_loaded() -> None:
     TelegramAdapter.check(there, None)
 
 
-async def test_a_webhook_takes_only_what_carries_the_secret_and_confirms_only_what_is_stored(
-    telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+@asynccontextmanager
+async def hooked(
+    server: TelegramServer, engine: LocalEngine, store: Store, way: str
+) -> AsyncGenerator[tuple[int, str]]:
+    """A bot that Telegram posts to, at [web]'s port or at one of its own: that port and the address."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/telegram/hook"
-    settings = {"webhook_url": url, "webhook_port": port, "webhook_secret": SecretStr("s3cret-Token")}
-    async with bot(telegram, engine, sqlite_store, settings=settings):
+    webhook = {"webhook_url": url, "webhook_secret": SecretStr("s3cret-Token")}
+    if way == "a port of its own":
+        async with bot(server, engine, store, settings=webhook | {"webhook_port": port}):
+            yield port, url
+        return
+    routes, dialogue = Routes(), make_dialogue(engine, store)
+    # A stranger's page of the same server asks for a token; Telegram has none.
+    page = WebAdapter(WebSettings(port=port, token=SecretStr("sixteen-or-more-letters")), dialogue)
+    adapter = TelegramAdapter(settings_for(server, webhook_port=0, **webhook), dialogue)
+    async with running(page, routes), running(adapter, routes):
+        yield port, url
+
+
+@pytest.mark.parametrize("way", ["a port of its own", "[web]'s port"])
+async def test_a_webhook_takes_only_what_carries_the_secret_and_confirms_only_what_is_stored(
+    telegram: TelegramServer,
+    engine: LocalEngine,
+    sqlite_store: Store,
+    caplog: pytest.LogCaptureFixture,
+    way: str,
+) -> None:
+    async with hooked(telegram, engine, sqlite_store, way) as (port, url):
         assert telegram.webhook["secret_token"] == "s3cret-Token"
         await telegram.say("hello")
         await answered(telegram, sqlite_store, 1)
@@ -437,6 +463,13 @@ async def test_a_webhook_takes_only_what_carries_the_secret_and_confirms_only_wh
         assert telegram.webhook_answers[-3:] == [503, 503, 200]
         for _, writer in idle:
             writer.close()
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(url.replace("telegram/hook", "other"), headers=headers) as response,
+        ):
+            assert response.status == (404 if way == "a port of its own" else 401)
+        async with aiohttp.ClientSession() as client, client.get(url, headers=headers) as response:
+            assert (response.status, response.headers["Allow"]) == (405, "POST")
     assert not any(name == "getUpdates" for name, _ in telegram.calls)
     assert "Traceback" not in caplog.text
 

@@ -7,19 +7,26 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from glmbot.http.registry import Routes
 from glmbot.messages import Adapter
 
 __all__ = ["letters", "running", "until_async"]
 
 
 @asynccontextmanager
-async def running(adapter: Adapter) -> AsyncGenerator[None]:
-    """Started and serving, as `glmbot run` has it; stopped in the end."""
+async def running(adapter: Adapter, routes: Routes | None = None) -> AsyncGenerator[None]:
+    """Started and serving, as `glmbot run` has it; stopped in the end. routes: of several adapters together."""
+    routes, owner = routes or Routes(), type(adapter).__name__
+    if (serve := getattr(adapter, "serve_routes", None)) is not None:
+        serve(routes)
+    if (own := getattr(adapter, "routes", None)) is not None:
+        await routes.open(owner, own())
     await adapter.start()
     task = asyncio.create_task(adapter.run())
     try:
         yield
     finally:
+        await routes.close(owner)
         await adapter.stop()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

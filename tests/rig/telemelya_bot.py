@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, web
 from pydantic import SecretStr
 
+from adapters.waiting import running
 from conftest import GREEDY, free_port, make_dialogue
 from glmbot.engine.base import Precision
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
@@ -48,14 +49,10 @@ async def check_webhook(url: str) -> list[tuple[str, bool, str]]:
         adapter = TelegramAdapter(settings, make_dialogue(engine, store, sampling=GREEDY))
         async with ClientSession(headers={"Authorization": "Bearer none"}) as client:
             await _up(client, url)
-            await adapter.start()
-            running = asyncio.create_task(adapter.run())
             try:
-                return await _talk(client, url, store)
+                async with running(adapter):
+                    return await _talk(client, url, store)
             finally:
-                await adapter.stop()
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
                 await proxy.cleanup()
                 await engine.close()
                 await store.close()
