@@ -579,6 +579,8 @@ class Adapter(Protocol):
     And a static method `async identify(settings)` that returns the name of the bot whose token it is, and raises
     AdapterError; `glmbot init` asks it.
 
+    `profile` (`glmbot.delivery.abilities.Profile`) says what the platform can, for the documentation.
+
     What it answers over HTTP is a method `routes()` that returns `glmbot.http.routes.Route`s; they are open from
     before `start` until before `stop`. A static method `route_wishes(settings)` tells them beforehand. The adapter
     that runs the HTTP server has `serve_routes(routes)` and a static method `owns(path)`.

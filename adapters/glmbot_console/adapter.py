@@ -14,6 +14,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
+from glmbot.delivery.abilities import Ability, Profile
 from glmbot.delivery.deliveries import obey
 from glmbot.messages import Dialogue, Message
 from glmbot_console.delivery import print_replies
@@ -34,6 +35,7 @@ class ConsoleSettings(BaseModel):
 
 class ConsoleAdapter:
     Settings: ClassVar[type[BaseModel]] = ConsoleSettings
+    profile: ClassVar[Profile] = Profile(frozenset({Ability.APPEND, Ability.FILE}))
 
     def __init__(self, settings: ConsoleSettings, dialogue: Dialogue) -> None:
         self._settings = settings

@@ -22,12 +22,13 @@ from discord.http import Route
 from pydantic import BaseModel, Field
 
 from glmbot.background import Background
+from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.messages import ChatKey, CommandInfo, ConversationKey, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
-from glmbot_discord.delivery import ChannelOutlet, InteractionOutlet, remove_answer
+from glmbot_discord.delivery import PROFILE, ChannelOutlet, InteractionOutlet, remove_answer
 from glmbot_discord.events import forgiving, read
 from glmbot_discord.normalize import (
     PLATFORM,
@@ -85,6 +86,7 @@ class DiscordSettings(TokenSettings):
 
 class DiscordAdapter:
     Settings: ClassVar[type[BaseModel]] = DiscordSettings
+    profile: ClassVar[Profile] = PROFILE
 
     def __init__(self, settings: DiscordSettings, dialogue: Dialogue) -> None:
         self._settings = settings

@@ -29,6 +29,7 @@ from telegram.constants import ChatMemberStatus
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
 
 from glmbot.background import Background
+from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
@@ -36,7 +37,7 @@ from glmbot.http.routes import Address, Route, RouteWish
 from glmbot.messages import ChatKey, ChatKind, CommandInfo, Dialogue, Message, Reply, Role
 from glmbot.ports import listening_error
 from glmbot.tokens import TokenSettings
-from glmbot_telegram.delivery import TelegramOutlet
+from glmbot_telegram.delivery import PROFILE, TelegramOutlet
 from glmbot_telegram.normalize import (
     PLATFORM,
     ForeignPress,
@@ -115,6 +116,7 @@ class TelegramSettings(TokenSettings):
 
 class TelegramAdapter:
     Settings: ClassVar[type[BaseModel]] = TelegramSettings
+    profile: ClassVar[Profile] = PROFILE
 
     def __init__(self, settings: TelegramSettings, dialogue: Dialogue) -> None:
         self._settings = settings

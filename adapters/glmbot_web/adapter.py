@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel
 
+from glmbot.delivery.abilities import Ability, Profile
 from glmbot.errors import AdapterError, StoreError
 from glmbot.http.registry import Routes
 from glmbot.http.serving import Serving
@@ -78,6 +79,7 @@ _HEADERS = {
 
 class WebAdapter:
     Settings: ClassVar[type[BaseModel]] = WebSettings
+    profile: ClassVar[Profile] = Profile(frozenset(Ability) - {Ability.APPEND, Ability.DRAFT})
 
     def __init__(self, settings: WebSettings, dialogue: Dialogue) -> None:
         self._settings = settings

