@@ -166,7 +166,15 @@ class DiscordServer:
         hides = "guild_id" in message and not message["mentions"]
         await self.dispatch(kind, message, hides_content=hides)
 
-    async def press(self, message_id: int, command: str, *, user: int = 7, channel: int = CHANNEL_ID) -> str:
+    async def press(
+        self,
+        message_id: int,
+        command: str,
+        *,
+        user: int = 7,
+        channel: int = CHANNEL_ID,
+        place: str = "server",
+    ) -> str:
         """A person presses a button under a message of the bot's. Returns the interaction's token."""
         message = self.messages[channel].get(message_id) or next(
             shown[message_id]
@@ -180,7 +188,7 @@ class DiscordServer:
             if button["custom_id"].startswith(f"glmbot:{command}:")
         ]
         data = {"custom_id": custom_id, "component_type": 2}
-        return await self._interact(3, data, user=user, message=message, channel=channel)
+        return await self._interact(3, data, user=user, message=message, channel=channel, place=place)
 
     async def complete(self, command: str, typed: str, *, user: int = 7) -> list[str]:
         """What a person is offered who has typed so much of a command's value."""

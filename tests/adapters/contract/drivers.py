@@ -1,0 +1,399 @@
+"""What the contract asks of a platform, over the fakes that stand for the real ones: people who speak and see."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, ClassVar
+
+import aiohttp
+from rich.console import Console
+
+from adapters import discord_bot, telegram_bot
+from adapters.contract.toy import ToyAdapter, ToyPlatform, ToySettings
+from adapters.discord_bot import MENTION
+from adapters.waiting import running
+from conftest import make_dialogue
+from glmbot.delivery.abilities import Profile
+from glmbot.dialogue.access import Access
+from glmbot.store.base import Store
+from glmbot_console.adapter import ConsoleAdapter, ConsoleSettings
+from glmbot_discord.adapter import DiscordAdapter
+from glmbot_telegram.adapter import TelegramAdapter
+from glmbot_web.adapter import WebAdapter, WebSettings
+from platforms.discord_server import DiscordServer
+from platforms.telegram_server import TelegramServer
+
+__all__ = ["DRIVERS", "Driver"]
+
+USER, GROUP = 7, -5
+OPEN = Access(open_platforms={"telegram", "discord", "toy"})
+
+
+class Driver(ABC):
+    """One platform. `cannot`: what there is none of on it, with the reason; the contract says nothing of that there."""
+
+    name: ClassVar[str]
+    profile: ClassVar[Profile]
+    cannot: ClassVar[dict[str, str]] = {}
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        """The platform itself, which outlives bots."""
+        yield
+
+    @abstractmethod
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        """An asynchronous context with the running bot in it."""
+
+    @abstractmethod
+    async def say(self, text: str, user: int = USER) -> int:
+        """In private. Returns a name of the message."""
+
+    @abstractmethod
+    def seen(self, user: int = USER) -> Sequence[str]:
+        """The bot's messages that this person sees in private, in order."""
+
+    async def die(self, bot: Any) -> None:
+        """The process ends, and nothing is drained."""
+        raise NotImplementedError
+
+    def hold(self, seconds: float) -> None:
+        """The platform takes nothing for this person."""
+        raise NotImplementedError
+
+    async def say_in_group(self, text: str, *, mention: bool, user: int = USER) -> None:
+        raise NotImplementedError
+
+    def seen_in_group(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    async def say_with_picture(self, text: str) -> None:
+        raise NotImplementedError
+
+    async def edit(self, message: int, text: str) -> None:
+        raise NotImplementedError
+
+    async def delete(self, message: int) -> None:
+        raise NotImplementedError
+
+    async def press(self, command: str) -> None:
+        """The button with this command, under the last message."""
+        raise NotImplementedError
+
+    def files(self) -> Sequence[str]:
+        """The names of the files that came."""
+        raise NotImplementedError
+
+
+class TelegramDriver(Driver):
+    name = "telegram"
+    profile = TelegramAdapter.profile
+    cannot: ClassVar[dict[str, str]] = {"deletions": "bots are not told of them"}
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.server = TelegramServer(seconds_per_message=0.01)
+        await self.server.start()
+        yield
+        await self.server.stop()
+        assert self.server.violations == []
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return telegram_bot.bot(self.server, engine, store, **changes)
+
+    async def say(self, text: str, user: int = USER) -> int:
+        return await self.server.say(text, user=user)
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return self.server.texts(user)
+
+    async def die(self, bot: TelegramAdapter) -> None:
+        bot._stop_receiving()  # pyright: ignore[reportPrivateUsage]
+        await bot._deliveries.drain(0)  # pyright: ignore[reportPrivateUsage]
+
+    def hold(self, seconds: float) -> None:
+        self.server.hold(USER, seconds)
+
+    async def say_in_group(self, text: str, *, mention: bool, user: int = USER) -> None:
+        await self.server.say(f"@glm_test_bot {text}" if mention else text, user=user, chat=GROUP)
+
+    def seen_in_group(self) -> Sequence[str]:
+        return self.server.texts(GROUP)
+
+    async def say_with_picture(self, text: str) -> None:
+        await self.server.say(text, photo=True)
+
+    async def edit(self, message: int, text: str) -> None:
+        await self.server.edit(message, text)
+
+    async def press(self, command: str) -> None:
+        last = max(self.server.messages[USER])
+        name = next(each for each in self.server.buttons(USER, last) if each.startswith(command))
+        await self.server.press(last, name)
+
+    def files(self) -> Sequence[str]:
+        return [name for _, name, _ in self.server.documents]
+
+
+class DiscordDriver(Driver):
+    name = "discord"
+    profile = DiscordAdapter.profile
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.server = DiscordServer(window_s=0.1)
+        await self.server.start()
+        yield
+        await self.server.stop()
+        assert self.server.violations == []
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return discord_bot.bot(self.server, engine, store, **changes)
+
+    async def say(self, text: str, user: int = USER) -> int:
+        return await self.server.say(text, user=user, direct=True)
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return [text or "" for text in self.server.direct_texts(user)]
+
+    async def die(self, bot: DiscordAdapter) -> None:
+        await bot._deliveries.drain(0)  # pyright: ignore[reportPrivateUsage]
+
+    def hold(self, seconds: float) -> None:
+        self.server.hold(self.server.direct_channel(USER), seconds)
+
+    async def say_in_group(self, text: str, *, mention: bool, user: int = USER) -> None:
+        await self.server.say(f"{MENTION} {text}" if mention else text, user=user)
+
+    def seen_in_group(self) -> Sequence[str]:
+        return self.server.texts()
+
+    async def say_with_picture(self, text: str) -> None:
+        channel = self.server.direct_channel(USER)
+        message = self.server.spoken(12345, channel, USER, text, direct=True)
+        picture = {
+            "id": "1",
+            "filename": "a.png",
+            "size": 9,
+            "url": "http://x/a.png",
+            "proxy_url": "http://x/a.png",
+        }
+        await self.server.dispatch("MESSAGE_CREATE", message | {"attachments": [picture]})
+
+    async def edit(self, message: int, text: str) -> None:
+        await self.server.edit(message, text)
+
+    async def delete(self, message: int) -> None:
+        await self.server.delete(message)
+
+    async def press(self, command: str) -> None:
+        channel = self.server.direct_channel(USER)
+        last = max(self.server.messages[channel])
+        name = next(each for each in self.server.buttons(last, channel) if each.startswith(command))
+        await self.server.press(last, name, channel=channel, place="direct")
+
+    def files(self) -> Sequence[str]:
+        return [name for name, _ in self.server.files]
+
+
+class PageDriver(Driver):
+    """A browser for each person: it reads the events of each answer, and shows the last one."""
+
+    name = "web"
+    profile = WebAdapter.profile
+    cannot: ClassVar[dict[str, str]] = {
+        "floods": "the server is ours",
+        "groups": "a page has one reader",
+        "media": "the page sends text",
+        "strangers": "who may open the page may ask",
+        "deletions": "there is no button for it",
+    }
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.url = ""
+        self.number = 0
+        self.answers: dict[int, dict[str, str]] = {}
+        self.refs: list[str] = []
+        self.browsers: dict[int, aiohttp.ClientSession] = {}
+        self.reading: set[asyncio.Task[None]] = set()
+        yield
+        for task in self.reading:
+            task.cancel()
+        await asyncio.gather(*self.reading, return_exceptions=True)
+        for browser in self.browsers.values():
+            await browser.close()
+
+    @asynccontextmanager
+    async def bot(self, engine: Any, store: Store, **changes: Any) -> AsyncGenerator[WebAdapter]:
+        adapter = WebAdapter(WebSettings(port=0), make_dialogue(engine, store, **changes))
+        async with running(adapter):
+            self.url = adapter.url
+            yield adapter
+
+    async def say(self, text: str, user: int = USER) -> int:
+        await self._post(user, {"text": text})
+        return len(self.refs) - 1
+
+    async def edit(self, message: int, text: str) -> None:
+        await self._post(USER, {"text": text, "edits": self.refs[message]})
+
+    async def press(self, command: str) -> None:
+        await self._post(USER, {"text": f"/{command}", "answers": self.refs[-1]})
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return list(self.answers.get(user, {}).values())
+
+    async def die(self, bot: WebAdapter) -> None:
+        await bot._streams.drain(0)  # pyright: ignore[reportPrivateUsage]
+
+    def files(self) -> Sequence[str]:
+        return [each for texts in self.answers.values() for each in texts.values()]
+
+    async def _post(self, user: int, wish: dict[str, str]) -> None:
+        if user not in self.browsers:
+            self.browsers[user] = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+            await self.browsers[user].get(self.url)
+        self.number += 1
+        ref = f"message-{self.number}"
+        body: dict[str, Any] = {"id": ref, "conversation": 1, **wish}
+        # What is written in an answer's place is shown there.
+        place = wish.get("edits") or wish.get("answers") or ref
+        if place == ref:
+            self.refs.append(ref)
+        async with self.browsers[user].post(f"{self.url}/api/messages?language=en", json=body) as response:
+            stream = (await response.json())["stream"]
+        task = asyncio.create_task(self._read(user, stream, place))
+        self.reading.add(task)
+
+    async def _read(self, user: int, stream: str, place: str) -> None:
+        shown = self.answers.setdefault(user, {})
+        shown.setdefault(place, "")
+        while True:
+            text = ""
+            with suppress(aiohttp.ClientError, OSError):
+                async with self.browsers[user].get(f"{self.url}/api/streams/{stream}") as response:
+                    async for line in response.content:
+                        if line.startswith(b"data: ") and line.strip() != b"data: {}":
+                            event = json.loads(line[6:])
+                            # What is added stands behind what a connection has said already.
+                            text = text[: event["at"]] + event["text"]
+                            file = event.get("attachment") or {}
+                            shown[place] = "\n".join(
+                                filter(None, (text, event.get("notice", ""), str(file.get("name", ""))))
+                            )
+                            if event["state"] in ("final", "stopped", "failed"):
+                                return
+            await asyncio.sleep(0.02)
+
+
+class ConsoleDriver(Driver):
+    """A terminal, or a pipe: what is typed, and what is printed."""
+
+    name = "console"
+    profile = ConsoleAdapter.profile
+    cannot: ClassVar[dict[str, str]] = {
+        "floods": "nobody limits a terminal",
+        "groups": "a terminal has one reader",
+        "media": "what is typed is text",
+        "buttons": "it has none",
+        "strangers": "who has the terminal runs the bot",
+        "deletions": "what is printed stays",
+        "edits": "what was typed stays",
+        "restarts": "what was asked in a terminal that is gone has no reader",
+        "people": "a terminal has one reader",
+    }
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.out = io.StringIO()
+        yield
+
+    @asynccontextmanager
+    async def bot(self, engine: Any, store: Store, **changes: Any) -> AsyncGenerator[ConsoleAdapter]:
+        adapter = ConsoleAdapter(ConsoleSettings(), make_dialogue(engine, store, **changes))
+        adapter._out = Console(file=self.out, width=10_000)  # pyright: ignore[reportPrivateUsage]
+        with _typed() as self.keys:
+            async with running(adapter):
+                yield adapter
+
+    async def say(self, text: str, user: int = USER) -> int:
+        os.write(self.keys, f"{text}\n".encode())
+        return 0
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return [line for line in self.out.getvalue().splitlines() if line.strip()]
+
+    def files(self) -> Sequence[str]:
+        return [line.rpartition("/")[2] for line in self.seen() if line.startswith("→")]
+
+
+@contextmanager
+def _typed() -> Any:
+    """Standard input is a pipe; its other end."""
+    reading, writing = os.pipe()
+    before = sys.stdin
+    sys.stdin = os.fdopen(reading)
+    try:
+        yield writing
+    finally:
+        os.close(writing)
+        sys.stdin = before
+
+
+class ToyDriver(Driver):
+    name = "toy"
+    profile = ToyAdapter.profile
+    cannot: ClassVar[dict[str, str]] = {
+        "groups": "it has none",
+        "media": "what is said is text",
+        "deletions": "it tells nothing of them",
+        "edits": "what was said stays",
+        "buttons": "it has none",
+        "files": "it has none",
+    }
+    whole = False
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.server = ToyAdapter.platform = ToyPlatform()
+        yield
+
+    @asynccontextmanager
+    async def bot(self, engine: Any, store: Store, **changes: Any) -> AsyncGenerator[ToyAdapter]:
+        access = changes.pop("access", OPEN)
+        dialogue = make_dialogue(engine, store, access=access, **changes)
+        adapter = ToyAdapter(ToySettings(whole=self.whole), dialogue)
+        async with running(adapter):
+            yield adapter
+
+    async def say(self, text: str, user: int = USER) -> int:
+        return self.server.say(user, text)
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return ["\n".join(filter(None, (piece.text, piece.notice))) for piece in self.server.shown[user]]
+
+    async def die(self, bot: ToyAdapter) -> None:
+        await bot.end(0)
+
+    def hold(self, seconds: float) -> None:
+        self.server.hold(USER, seconds)
+
+
+class WholeToyDriver(ToyDriver):
+    """The same platform, where an answer comes at its end."""
+
+    name = "toy, whole"
+    whole = True
+
+
+DRIVERS: Sequence[type[Driver]] = (
+    TelegramDriver, DiscordDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
+)  # fmt: skip
