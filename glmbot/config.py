@@ -102,6 +102,11 @@ class ModelSection(_Section):
         default="auto",
         description="For a ChatGLM2 or ChatGLM3 whose files do not say which of both it is.",
     )
+    thinking: Literal["auto", "off"] = Field(
+        default="auto",
+        description="off: a model that thinks before it answers, and whose chat template has a switch for that,"
+        " answers at once. Of servers with the chat interface those of vLLM, SGLang and llama.cpp know it.",
+    )
     context_length: int = Field(
         default=2048, ge=64, le=_MOST_TOKENS, description="Tokens of history, question and answer together."
     )
@@ -135,7 +140,8 @@ class ModelSection(_Section):
 
 class RemoteSection(_Section):
     """The model on other machines: OpenAI-compatible servers (vLLM, SGLang, llama.cpp's, hosted services).
-    Then no model is loaded here, and of [model] only context_length, max_answer_tokens and queue_limit count."""
+    Then no model is loaded here, and of [model] only thinking, context_length, max_answer_tokens and queue_limit
+    count."""
 
     servers: list[Annotated[str, AfterValidator(_check_server)]] = Field(
         default=[],

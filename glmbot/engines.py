@@ -45,6 +45,7 @@ def engine_settings(configuration: Configuration) -> LocalEngineSettings:
         threads=section.threads,
         prefix_folder=section.prefix_path,
         chat_format=section.chat_format,
+        thinks=section.thinking == "auto",
     )
 
 
@@ -67,4 +68,5 @@ def remote_settings(configuration: Configuration) -> RemoteEngineSettings:
         first_token_s=section.first_token_s,
         next_token_s=section.next_token_s,
         patience_s=section.patience_s,
+        thinks=model.thinking == "auto",
     )

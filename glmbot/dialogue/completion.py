@@ -16,6 +16,7 @@ from glmbot.dialogue.settings import InForce
 from glmbot.dialogue.words import Finding
 from glmbot.engine.base import ChatTurn, Conversation, Engine, Sampling
 from glmbot.engine.fit import longest_text
+from glmbot.engine.thoughts import answer_of
 from glmbot.errors import ContentRefused, PromptTooLong
 from glmbot.messages import Completion, Reply, ReplyState
 
@@ -120,8 +121,8 @@ async def _allows(moderation: Moderation, direction: Direction, text: str, reque
 def split_turns(turns: Sequence[tuple[str, str]]) -> tuple[str, list[ChatTurn], str]:
     """(role, text) pairs -> (system prompt, past turns, question).
 
-    Texts of one role in a row belong together. Raises ValueError for an unknown role, or when the last word
-    is not the user's.
+    Texts of one role in a row belong together; what a model thought is no part of its answer. Raises ValueError
+    for an unknown role, or when the last word is not the user's.
     """
     system: list[str] = []
     questions: list[str] = []
@@ -136,7 +137,7 @@ def split_turns(turns: Sequence[tuple[str, str]]) -> tuple[str, list[ChatTurn], 
                 questions, answers = [], []
             questions.append(text)
         elif role == "assistant":
-            answers.append(text)
+            answers.append(answer_of(text))
         else:
             raise ValueError(f"unknown role {role!r}; use system, user or assistant")
     if answers or not questions:

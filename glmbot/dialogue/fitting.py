@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from glmbot.dialogue.off_loop import OffLoop
 from glmbot.dialogue.settings import DialogueSettings, InForce
 from glmbot.engine.base import ChatTurn, Conversation, Engine, Prepared
+from glmbot.engine.thoughts import answer_of
 from glmbot.messages import Message
 from glmbot.store.base import Store, Turn
 
@@ -62,6 +63,6 @@ def _conversation(
 
 
 def _told(turns: Sequence[Turn]) -> Sequence[ChatTurn]:
-    """Earlier releases kept answers that are nothing but a thought, cut by its limit."""
-    made = [ChatTurn(turn.question, turn.answer) for turn in turns]
+    """Without thoughts, which earlier releases kept in the answers; some are nothing else, cut by their limit."""
+    made = [ChatTurn(turn.question, answer_of(turn.answer)) for turn in turns]
     return [told for told, turn in zip(made, turns, strict=True) if told.answer or not turn.answer]

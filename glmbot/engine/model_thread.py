@@ -63,6 +63,8 @@ class LocalEngineSettings:
     """A P-Tuning v2 checkpoint."""
     chat_format: str = "auto"
     """See `glmbot.models.chatglm.family.settle_generation`."""
+    thinks: bool = True
+    """False: a model that can do without is asked not to think before it answers."""
 
 
 Update = tuple[int, Progress | EngineError]
@@ -215,7 +217,13 @@ class ModelThread:
         devices = parse_devices(settings.device)
         torch.set_num_threads(settings.threads or min(torch.get_num_threads(), usable_cores()))
         register_attention()
-        self.model = load(settings.folder, ATTENTION_NAME, settings.prefix_folder, settings.chat_format)
+        self.model = load(
+            settings.folder,
+            ATTENTION_NAME,
+            settings.prefix_folder,
+            settings.chat_format,
+            thinks=settings.thinks,
+        )
         model = self.model
         cached = settings.cache_tokens or LEAST_CACHE_TOKENS
         with opening(settings.folder):

@@ -56,9 +56,15 @@ def completion_body(
     return {"prompt": list(prompt), "stop_token_ids": list(stop_tokens), **_body(model, sampling)}
 
 
-def chat_body(model: str, messages: Sequence[Mapping[str, str]], sampling: Sampling) -> dict[str, Any]:
+def chat_body(
+    model: str, messages: Sequence[Mapping[str, str]], sampling: Sampling, *, thinks: bool = True
+) -> dict[str, Any]:
     """For POST /chat/completions: the server brings template and tokenizer."""
-    return {"messages": list(messages), **_body(model, sampling)}
+    body = {"messages": list(messages), **_body(model, sampling)}
+    if not thinks:
+        # An extension of vLLM, SGLang and llama.cpp's server: what templates call the switch. Others refuse it.
+        body["chat_template_kwargs"] = {"enable_thinking": False, "thinking": False}
+    return body
 
 
 def _body(model: str, sampling: Sampling) -> dict[str, Any]:

@@ -30,7 +30,8 @@ async def start_remote(settings: RemoteEngineSettings) -> RemoteCompletions | Re
     if settings.tokenizer is None:
         engine = RemoteChat(settings)
     else:
-        engine = RemoteCompletions(settings, await asyncio.to_thread(load_tokenizer, settings.tokenizer))
+        talk = await asyncio.to_thread(load_tokenizer, settings.tokenizer, thinks=settings.thinks)
+        engine = RemoteCompletions(settings, talk)
     try:
         await engine.look_for_servers()
     except BaseException:
@@ -109,5 +110,6 @@ class RemoteChat(RemoteLine):
         if not isinstance(prepared, MessagePrompt):
             raise PromptInvalid("this prompt was made by an engine of another kind")
         # Not every server takes the thoughts out of the text itself.
-        said = self.ask(ChatAnswer(prepared, sampling), user=user, deadline_s=deadline_s)
+        answer = ChatAnswer(prepared, sampling, thinks=self.settings.thinks)
+        said = self.ask(answer, user=user, deadline_s=deadline_s)
         return apart(said, known=len(prepared.beginning))

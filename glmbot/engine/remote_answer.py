@@ -139,13 +139,14 @@ class ChatAnswer(RemoteAnswer):
 
     path = "chat/completions"
 
-    def __init__(self, prompt: MessagePrompt, sampling: Sampling) -> None:
+    def __init__(self, prompt: MessagePrompt, sampling: Sampling, *, thinks: bool = True) -> None:
         begun = prompt.begun
         super().__init__(SteadyText(_AsTold(), begun), begun, prompt.prompt_tokens, sampling)
         self._messages = prompt.messages
+        self._thinks = thinks
 
     def body(self, model: str) -> dict[str, Any]:
-        return chat_body(model, self._messages, self.sampling)
+        return chat_body(model, self._messages, self.sampling, thinks=self._thinks)
 
     def interrupt(self) -> None:
         self._text = self._thought = ""

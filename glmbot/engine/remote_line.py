@@ -59,6 +59,8 @@ class RemoteEngineSettings:
     first_token_s: float = 90.0
     next_token_s: float = 30.0
     patience_s: float = 60.0
+    thinks: bool = True
+    """False: a model that can do without is asked not to think before it answers."""
 
 
 @dataclass(slots=True, eq=False)

@@ -6,21 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from glmbot.models.thoughts import answer_of
-
 __all__ = ["ChatFormat", "ChatTurn", "well_formed"]
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTurn:
-    """One past exchange, as a model is told of it: without what it thought before its answer."""
+    """One past exchange."""
 
     question: str
     answer: str
-
-    def __post_init__(self) -> None:
-        # Histories of before reasoning was kept apart, and those that programs bring, have it in the answer.
-        object.__setattr__(self, "answer", answer_of(self.answer))
 
 
 class ChatFormat(Protocol):

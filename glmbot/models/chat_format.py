@@ -22,6 +22,7 @@ from glmbot.models.control_tokens import ControlTokens
 from glmbot.models.prompt_encoder import PromptEncoder
 from glmbot.models.prompt_parts import Outline, Part
 from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused
+from glmbot.models.thoughts import CLOSING, OPENING, answer_of
 
 __all__ = ["TemplateChatFormat"]
 
@@ -37,6 +38,9 @@ _FALLBACK_TEMPLATE = (
 _LONGEST_REASON = 200
 # Texts that are longer together are not given to the template: they stand where their marks do.
 _LONGEST_RENDERED = 1 << 20
+# What templates call the switch: Qwen3, GLM-4.5 and SmolLM3 by the longer name, DeepSeek-V3.1 and Granite by the
+# other.
+_SWITCHES = ("enable_thinking", "thinking")
 # How often a template may repeat what was said.
 _MOST_REPEATS = 4
 # Conversations that are tried when a folder is opened: a question, one in the middle, one after a long talk.
@@ -47,8 +51,11 @@ _TRIED_TEXTS = ("Hello, world", " 你好\n", "It's 5  o'clock. ")
 class TemplateChatFormat:
     """The chat format of a Transformers tokenizer. See `glmbot.models.base.ChatFormat`."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Raises ModelFileError when the template can't be rendered within its limits of time and memory."""
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, thinks: bool = True) -> None:
+        """thinks: False tells a template that knows such a switch that the model is to answer at once.
+
+        Raises ModelFileError when the template can't be rendered within its limits of time and memory.
+        """
         self._tokenizer: Any = tokenizer
         encode = _plain_encoder(tokenizer)
         where = f"{tokenizer.name_or_path}: chat_template"
@@ -58,10 +65,18 @@ class TemplateChatFormat:
             else _begun_as_usual(tokenizer)
         )
         named = cast(dict[str, Any], self._tokenizer.special_tokens_map)
-        special = {name: str(token) for name, token in named.items() if not isinstance(token, list)}
+        special: dict[str, Any] = {
+            name: str(token) for name, token in named.items() if not isinstance(token, list)
+        }
+        if not thinks:
+            special |= dict.fromkeys(_SWITCHES, False)
+            if not any(re.search(rf"\b{name}\b", source) for name in _SWITCHES):
+                _log.warning("[model] thinking is off, and the model's chat template has no switch for it")
         self.source = "folder" if tokenizer.chat_template else "none"
         """Where the template comes from: the model's folder, or none is there and lines of text serve."""
         self._control = ControlTokens(tokenizer, source)
+        self._tags = _special_tags(tokenizer)
+        self._parts_thoughts = next(self._control.found(CLOSING), None) is not None
         self._written = frozenset(source)
         self._shows_texts = True
         try:
@@ -86,7 +101,9 @@ class TemplateChatFormat:
         if system and self.takes_system:
             said.append(("system", system))
         for turn in turns:
-            said += (("user", turn.question), ("assistant", turn.answer))
+            # A tag that directs the model is broken before the template sees it, which can't part them then.
+            answer = answer_of(turn.answer) if self._parts_thoughts else turn.answer
+            said += (("user", turn.question), ("assistant", answer))
         said.append(("user", question))
         if system and not self.takes_system:
             # Gemma's templates, for one, know no system role: the first question carries it.
@@ -110,6 +127,17 @@ class TemplateChatFormat:
         return self.encode_text(answer) if after is None else after
 
     def decode(self, tokens: Sequence[int]) -> str:
+        if self._tags.keys().isdisjoint(tokens):
+            return self._decode(tokens)
+        words: list[str] = []
+        start = 0
+        for place, token in enumerate(tokens):
+            if (tag := self._tags.get(token)) is not None:
+                words += (self._decode(tokens[start:place]), tag)
+                start = place + 1
+        return "".join([*words, self._decode(tokens[start:])])
+
+    def _decode(self, tokens: Sequence[int]) -> str:
         return str(
             self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
@@ -198,6 +226,16 @@ class TemplateChatFormat:
         for roles in (["user"], ["user", "assistant", "user"]):
             with suppress(PromptInvalid):
                 self._encoder.try_cutting(self._outline(roles).filled(_TRIED_TEXTS))
+
+
+def _special_tags(tokenizer: Any) -> dict[int, str]:
+    """Around thoughts, where the tokenizer calls the tags special: special tokens are no text, and these are."""
+    described = cast(dict[int, Any], tokenizer.added_tokens_decoder)
+    return {
+        token: str(each)
+        for token, each in described.items()
+        if each.special and str(each) in (OPENING, CLOSING)
+    }
 
 
 def _begun_as_usual(tokenizer: Any) -> str:

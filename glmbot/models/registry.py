@@ -101,14 +101,22 @@ class LoadedModel:
     generation_defaults: dict[str, Any]
 
 
-def load(folder: Path, attention: str, prefix: Path | None = None, chat_format: str = "auto") -> LoadedModel:
+def load(
+    folder: Path,
+    attention: str,
+    prefix: Path | None = None,
+    chat_format: str = "auto",
+    *,
+    thinks: bool = True,
+) -> LoadedModel:
     """Open the model in `folder`, with `attention` as its Transformers attention implementation.
 
     `prefix` is the folder of a P-Tuning v2 checkpoint made for this model. `chat_format`: see `settle_generation`.
+    `thinks`: False asks a model that can do without not to think before it answers.
     Raises ModelFileError that names the file and what is wrong with it.
     """
     with opening(folder):
-        return _load(folder, attention, prefix, chat_format)
+        return _load(folder, attention, prefix, chat_format, thinks)
 
 
 @contextmanager
@@ -129,7 +137,7 @@ def opening(folder: Path) -> Generator[None]:
         raise ModelFileError(f"{folder}: can't be opened ({type(error).__name__}: {words})") from error
 
 
-def _load(folder: Path, attention: str, prefix: Path | None, chat_format: str) -> LoadedModel:
+def _load(folder: Path, attention: str, prefix: Path | None, chat_format: str, thinks: bool) -> LoadedModel:
     config = _read_config(folder)
     settle_generation(folder, config, chat_format)
     checkpoint = Checkpoint(folder)
@@ -142,7 +150,7 @@ def _load(folder: Path, attention: str, prefix: Path | None, chat_format: str) -
         # Ours have the published names.
         checkpoint.convert(conversions(module, checkpoint.names()))
     shape = model_shape(config, module)
-    talk = _read_talk(folder, config)
+    talk = _read_talk(folder, config, thinks)
     if talk.positions is not None:
         setattr(module, "position_scheme", talk.positions)  # noqa: B010 - nn.Module's stubs know tensors only
     return LoadedModel(
@@ -171,24 +179,26 @@ def check_folder(folder: Path) -> None:
         _read_config(folder)
 
 
-def load_tokenizer(folder: Path, chat_format: str = "auto") -> FamilyTokenizer:
-    """The tokenizer and chat format of a model that runs elsewhere; no weights need be in `folder`.
+def load_tokenizer(folder: Path, chat_format: str = "auto", *, thinks: bool = True) -> FamilyTokenizer:
+    """The tokenizer and chat format of a model that runs elsewhere; no weights need be in `folder`. thinks: see
+    `load`.
 
     Raises ModelFileError.
     """
     with opening(folder):
         config = _read_config(folder)
         settle_generation(folder, config, chat_format)
-        return _read_talk(folder, config)
+        return _read_talk(folder, config, thinks)
 
 
-def _read_talk(folder: Path, config: Any) -> FamilyTokenizer:
+def _read_talk(folder: Path, config: Any, thinks: bool) -> FamilyTokenizer:
     own = open_chatglm_tokenizer(folder, config) or open_glm_tokenizer(folder, config)
     defaults = _generation_defaults(folder)
     if own is not None:
         return replace(own, generation_defaults=own.generation_defaults | defaults)
     tokenizer = _read_tokenizer(folder, int(config.get_text_config().vocab_size))
-    return FamilyTokenizer(TemplateChatFormat(tokenizer), _stop_tokens(defaults, config, tokenizer), defaults)
+    talk = TemplateChatFormat(tokenizer, thinks=thinks)
+    return FamilyTokenizer(talk, _stop_tokens(defaults, config, tokenizer), defaults)
 
 
 def empty_module(config: PreTrainedConfig, attention: str, file: Path | str) -> nn.Module:

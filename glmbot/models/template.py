@@ -38,9 +38,9 @@ class TemplateExceeded(ValueError):
 class ChatTemplate:
     """Safe to use from several threads."""
 
-    def __init__(self, source: str, variables: Mapping[str, str], *, parts: bool = False) -> None:
-        """variables: the tokenizer's special tokens by name. parts: it wants what is said as a list of parts, as
-        models that see pictures have it. Raises TemplateExceeded."""
+    def __init__(self, source: str, variables: Mapping[str, Any], *, parts: bool = False) -> None:
+        """variables: the tokenizer's special tokens by name, and switches. parts: it wants what is said as a list
+        of parts, as models that see pictures have it. Raises TemplateExceeded."""
         if len(source) > _LONGEST_TEMPLATE:
             raise TemplateExceeded(f"has {len(source)} characters, at most {_LONGEST_TEMPLATE} are read")
         self._source = source

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-__all__ = ["OPENING", "Thoughts", "answer_of", "joined", "split"]
+__all__ = ["CLOSING", "OPENING", "Thoughts", "answer_of", "joined", "split"]
 
 OPENING, CLOSING = "<think>", "</think>"
 # What decides how an answer is read.

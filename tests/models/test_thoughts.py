@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glmbot.models.base import ChatTurn
 from glmbot.models.thoughts import Thoughts, answer_of, split
 
 WHOLE = [
@@ -156,12 +155,6 @@ def test_any_text_grows_only_and_is_never_refused(pieces: list[str]) -> None:
     assert not orphan or "</think>" in text
     split(text, cut=True)
     assert answer_of(answer_of(text)) == answer_of(answer_of(answer_of(text)))
-
-
-def test_a_model_is_told_of_answers_and_not_of_thoughts() -> None:
-    assert ChatTurn("q", "<think>\nhm\n</think>\n\nParis.").answer == "Paris."
-    assert ChatTurn("q", "hm\n</think>\n\nParis.").answer == "Paris."
-    assert ChatTurn("q", "`<think>` opens it").answer == "`<think>` opens it"
 
 
 def test_a_long_text_is_read_once() -> None:
