@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import BaseModel, SecretStr
 
 from glmbot.background import Troubles
 from glmbot.errors import AdapterError, PlatformRefused
+from glmbot.http.registry import Routes
+from glmbot.http.routes import HttpAnswer, HttpCall, Route
 from glmbot.platforms import Platforms, check
 from glmbot.tokens import TokenSettings
 from virtual_time import run_in_virtual_time
@@ -237,3 +239,66 @@ def test_what_runs_already_is_not_looked_at_again() -> None:
     check(makers, {"a": Settings(word="2")}, {"a": Settings(word="1")})
     assert seen == [("1", None), ("2", "1")]
     check({"a": object}, {"a": Token(token=SecretStr("5:x"))})
+
+
+class Answering:
+    """An adapter that answers over HTTP, and is away at first; it notes whether it is open at each moment."""
+
+    seen: ClassVar[list[tuple[str, bool]]] = []
+    tries: ClassVar[list[str]] = []
+    server: ClassVar[list[Routes]] = []
+
+    def __init__(self, settings: Settings, dialogue: object) -> None:
+        self._note("made")
+
+    def _note(self, when: str) -> None:
+        self.seen.append((when, any(each.find("/hook") for each in self.server)))
+
+    def routes(self) -> Sequence[Route]:
+        async def handle(_: HttpCall) -> HttpAnswer:
+            return HttpAnswer()
+
+        return [Route("/hook", lambda _: True, handle)]
+
+    async def start(self) -> None:
+        self._note("starts")
+        self.tries.append("")
+        if len(self.tries) < 2:
+            raise AdapterError("away")
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        self._note("stops")
+
+
+class Serving(Answering):
+    """The one that answers for all."""
+
+    def __init__(self, settings: Settings, dialogue: object) -> None: ...
+
+    def serve_routes(self, routes: Routes) -> None:
+        self.server.append(routes)
+
+    def routes(self) -> Sequence[Route]:
+        return ()
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+@in_virtual_time
+async def test_what_an_adapter_answers_over_http_is_open_while_it_runs_and_no_longer() -> None:
+    makers = {"one": Answering, "web": Serving}
+    platforms = Platforms(makers, None, Troubles())  # pyright: ignore[reportArgumentType]
+    platforms.begin({"web": Settings(), "one": Settings()})
+    await asyncio.sleep(3)
+    (routes,) = Answering.server
+    assert routes.find("/hook") is not None
+    await platforms.stop()
+    assert routes.find("/hook") is None
+    assert [each for each in Answering.seen if each[0] != "made"] == [
+        ("starts", True), ("stops", False), ("starts", True), ("stops", False)
+    ]  # fmt: skip

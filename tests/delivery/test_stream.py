@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmbot.delivery.abilities import Ability
+from glmbot.delivery.once import Once
 from glmbot.delivery.outlet import Outlet
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import (
@@ -60,12 +61,13 @@ class Chat(Outlet):
     sent_words: list[str] = field(default_factory=list)
     requests: int = 0
     drafts: bool = False
+    edits: bool = True
     drafted: list[str] = field(default_factory=list)
     typed: list[float] = field(default_factory=list)
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        wanted = {Ability.DRAFT: self.drafts, Ability.ONCE: self.sends_once}
+        wanted = {Ability.DRAFT: self.drafts, Ability.ONCE: self.sends_once, Ability.EDIT: self.edits}
         return frozenset(Ability) - {each for each, there in wanted.items() if not there}
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
@@ -484,16 +486,18 @@ class Watched(Chat):
     holds=st.lists(st.tuples(st.floats(0, 20), st.floats(0, 30)), max_size=3),
     drafts=st.booleans(),
     sends_once=st.booleans(),
+    edits=st.booleans(),
     deleted=st.sets(st.integers(2, 9), max_size=2),
 )
 def test_nothing_is_written_once_the_claim_is_lost_whatever_was_waited_for(
     lost_at: float, told: str, ends_at: float, base: float, latency: float, shared: float, record_s: float,
     earlier_s: float, outages: set[int], holds: list[tuple[float, float]], drafts: bool, sends_once: bool,
-    deleted: set[int],
+    edits: bool, deleted: set[int],
 ) -> None:  # fmt: skip
     """The pace, that of all chats, a flood, an outage, an earlier answer, a record, or inside a client library."""
     chat = Watched(
-        law_s=0.5, latency_s=latency, outages=outages, drafts=drafts, sends_once=sends_once, lost=deleted, lost_at=lost_at
+        law_s=0.5, latency_s=latency, outages=outages, drafts=drafts, sends_once=sends_once, lost=deleted, lost_at=lost_at,
+        edits=edits,
     )  # fmt: skip
 
     async def replies() -> AsyncGenerator[Reply]:
@@ -504,8 +508,8 @@ def test_nothing_is_written_once_the_claim_is_lost_whatever_was_waited_for(
             at += 0.7
             if told == "by the answer":
                 chat.check()
-            yield Reply("stale " * int(30 * at), ReplyState.STREAMING)
-        yield Reply("stale and final " * 60, ReplyState.FINAL)
+            yield Reply("stale\n\n" * int(30 * at), ReplyState.STREAMING)
+        yield Reply("stale\n\n" * int(30 * at) + "and final " * 60, ReplyState.FINAL)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -519,7 +523,8 @@ def test_nothing_is_written_once_the_claim_is_lost_whatever_was_waited_for(
 
         pace = Pace(base, within=Pace(shared + 0.01))
         check = chat.check if told == "by the check" else lambda: None
-        await show(replies(), chat, pace, on_sent=on_sent, after=[earlier], check=check)
+        once = Once(note=lambda ids, _: on_sent(ids))
+        await show(replies(), chat, pace, on_sent=on_sent, after=[earlier], check=check, once=once)
 
     with suppress(ClaimLost):
         run_in_virtual_time(main())
