@@ -42,6 +42,8 @@ class Paragraphs:
         underlines = before.block.kind == "" and not line.strip().strip("-=")
         follows = before.block.kind == "blank" or (new and not underlines)
         indented = line.startswith(("    ", "\t"))
-        if follows and not self._place.containers and not indented and not self._under_heading:
+        # What is within a list or a quote goes on with it.
+        inside = before.containers and self._place.containers
+        if follows and not inside and not indented and not self._under_heading:
             self._end = at
         self._under_heading = not self._place.containers and is_heading(line)

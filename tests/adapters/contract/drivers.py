@@ -370,7 +370,7 @@ class ToyDriver(Driver):
     async def bot(self, engine: Any, store: Store, **changes: Any) -> AsyncGenerator[ToyAdapter]:
         access = changes.pop("access", OPEN)
         dialogue = make_dialogue(engine, store, access=access, **changes)
-        adapter = ToyAdapter(ToySettings(whole=self.whole), dialogue)
+        adapter = ToyAdapter(ToySettings(answers="whole" if self.whole else "paragraphs"), dialogue)
         async with running(adapter):
             yield adapter
 

@@ -17,6 +17,7 @@ from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.outlet import Flooded, Outlet, Piece
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.pieces import cut_reply
+from glmbot.delivery.settings import OnceSettings
 from glmbot.errors import StoreError
 from glmbot.messages import Attachment, ConversationKey, Dialogue, Message, Reply, UserKey
 
@@ -61,8 +62,8 @@ class ToyPlatform:
         return str(next(self._numbers))
 
 
-class ToySettings(BaseModel):
-    whole: bool = False
+class ToySettings(OnceSettings):
+    """Nothing of its own."""
 
 
 class ToyOutlet(Outlet):
