@@ -10,21 +10,31 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import entry_points, version
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from glmbot.config import CORE_SECTIONS, Configuration, StoreSection, TracingSection, secrets_in
+from glmbot.config import (
+    CORE_SECTIONS,
+    Configuration,
+    StoreSection,
+    TracingSection,
+    load_configuration,
+    plugin_tables,
+    secrets_in,
+)
 from glmbot.dialogue.access import Access
-from glmbot.dialogue.administration import Reloaded
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
 from glmbot.dialogue.moderation import Moderation
+from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.words import read_words
 from glmbot.engine.base import Engine, Sampling
 from glmbot.errors import ConfigError, GlmbotError
 from glmbot.logs import set_up_logging
 from glmbot.messages import Adapter, UserKey
 from glmbot.platforms import Platforms, check, keep_running
+from glmbot.plugins import Plugins, load_plugins
 from glmbot.store.base import Store
 from glmbot.store.sealed import sealed
 from glmbot.store.sqlite import SqliteStore
@@ -39,6 +49,8 @@ __all__ = [
     "dialogue_for",
     "moderation",
     "open_store",
+    "plugins_for",
+    "read_configuration",
     "run",
 ]
 
@@ -52,9 +64,18 @@ _ENDS_S = 10.0
 NEED_A_RESTART = ("model", "remote", "store", "tracing")
 
 
-def adapter_settings() -> dict[str, type[BaseModel]]:
-    """The settings model of every adapter whose library is installed, by entry-point name."""
-    return {name: adapter.Settings for name, adapter in adapters().items()}
+def adapter_settings(plugins: Plugins | None = None) -> dict[str, type[BaseModel]]:
+    """The settings model of every adapter whose library is installed, by its name."""
+    return {name: adapter.Settings for name, adapter in adapters(plugins).items()}
+
+
+def read_configuration(
+    path: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> Configuration:
+    """With the sections of whatever platforms plug-ins bring. Raises ConfigError."""
+    folder = path.parent if path else Path()
+    plugins = load_plugins(plugin_tables(path), folder, quiet=True)
+    return load_configuration(path, adapter_settings(plugins), overrides=overrides)
 
 
 def open_store(configuration: Configuration) -> Store:
@@ -94,6 +115,7 @@ def dialogue_for(
     store: Store,
     engine: Engine,
     reload: Callable[[], Reloaded] | None = None,
+    plugins: Plugins | None = None,
 ) -> DialogueManager:
     """Join the parts. Raises ConfigError for settings that contradict the model."""
     parts = _dialogue_parts(configuration, engine)
@@ -107,6 +129,7 @@ def dialogue_for(
             reload=reload,
             claim_s=configuration.store.claim_s,
             tries=configuration.dialogue.tries,
+            plugins=plugins or plugins_for(configuration, quiet=True),
         )
     except ValueError as error:
         raise ConfigError(f"[dialogue] system_prompt: {error}") from error
@@ -169,6 +192,7 @@ class _Running:
         self.configuration = configuration
         self._read_again = read_again
         self._platforms: Platforms | None = None
+        self._plugins = Plugins()
         self._engine: Engine
         self._dialogue: DialogueManager
 
@@ -183,7 +207,9 @@ class _Running:
 
         Returns what must last as long as the process.
         """
-        makers = adapters()
+        self._plugins = plugins_for(self.configuration)
+        self._set_up_logging(self.configuration)
+        makers = adapters(self._plugins)
         # What can be known now is not said after minutes of loading.
         check(makers, self.configuration.adapters)
         moderation(self.configuration)
@@ -203,7 +229,7 @@ class _Running:
         self._engine = await start_engine(self.configuration, on_progress)
         stack.push_async_callback(self._engine.close)
         reload = self.reload if self._read_again is not None else None
-        self._dialogue = dialogue_for(self.configuration, store, self._engine, reload)
+        self._dialogue = dialogue_for(self.configuration, store, self._engine, reload, self._plugins)
         _log.info("model %s at %s is ready", self._engine.model_name, self._engine.stats().precision)
         stack.push_async_callback(self._dialogue.close)
         watchdog = Watchdog(self._engine.stats, self._dialogue.troubles)
@@ -230,18 +256,27 @@ class _Running:
             waiting = [name for name in changed if name in NEED_A_RESTART]
             # What runs is still the old one, and the next comparison must say so again.
             new = replace(new, **{name: getattr(old, name) for name in waiting})
+            if new.plugins != old.plugins:
+                waiting.append("plugins")
+                new = replace(new, plugins=old.plugins)
             parts = _dialogue_parts(new, self._engine)
-            check(adapters(), new.adapters, old.adapters)
+            check(adapters(self._plugins), new.adapters, old.adapters)
             self._dialogue.reconfigure(parts.access, parts.settings, parts.moderation)
         except (GlmbotError, ValueError) as error:
             return Reloaded(error=str(error))
         self.configuration = new
         # The old ones too: what ends may still name them.
-        set_up_logging(new.log.level, [*secrets_in(old), *secrets_in(new)], new.log.format)
+        self._set_up_logging(new, old)
         names = sorted({*old.adapters, *new.adapters})
         platforms = [name for name in names if old.adapters.get(name) != new.adapters.get(name)]
         self._platforms.change(new.adapters)
         return Reloaded([*(name for name in changed if name not in waiting), *platforms], waiting)
+
+    def _set_up_logging(self, *configurations: Configuration) -> None:
+        """By the first of them; no secret of any is written."""
+        secrets = [secret for each in configurations for secret in secrets_in(each)]
+        log = configurations[0].log
+        set_up_logging(log.level, [*secrets, *self._plugins.secrets], log.format)
 
 
 async def _end(*tasks: asyncio.Task[None]) -> None:
@@ -312,15 +347,20 @@ def moderation(configuration: Configuration) -> Moderation:
     return Moderation(words, section.command, section.timeout_s, section.refuse_on_failure)
 
 
-def adapters() -> Mapping[str, Any]:
-    """The class of every adapter whose library is installed, by entry-point name."""
+def adapters(plugins: Plugins | None = None) -> Mapping[str, Any]:
+    """The class of every adapter whose library is installed, by entry-point name, and those of plug-ins."""
     found: dict[str, Any] = {}
     for entry in entry_points(group=_GROUP):
         try:
             found[entry.name] = entry.load()
         except ImportError as error:
             _log.debug("adapter %s is not available: %s", entry.name, error)
-    return found
+    return found if plugins is None else {**plugins.platforms, **found}
+
+
+def plugins_for(configuration: Configuration, *, quiet: bool = False) -> Plugins:
+    """What the plug-ins register under this configuration."""
+    return load_plugins(configuration.plugins, configuration.folder, quiet=quiet)
 
 
 def _sampling(configuration: Configuration, defaults: Mapping[str, object]) -> Sampling:

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from glmbot import __version__
-from glmbot.config import Configuration, StoreSection, load_configuration, secrets_in
+from glmbot.config import Configuration, StoreSection, secrets_in
 from glmbot.errors import ConfigError, GlmbotError
 from glmbot.logs import for_terminal, set_up_logging
 from glmbot.store_commands import store_commands
@@ -247,6 +247,19 @@ def doctor(config: _ConfigOption = None) -> None:
 
 
 @app.command()
+def plugins(config: _ConfigOption = None) -> None:
+    """List the plug-ins, what each has registered, and why one was left out."""
+    from glmbot.app import plugins_for
+
+    for plugin in plugins_for(_load(_existing(config)), quiet=True).found:
+        source = f" ({plugin.source})" if plugin.source else ""
+        typer.echo(for_terminal(f"{plugin.name}{source}"))
+        lines = [f"left out: {plugin.trouble}"] if plugin.trouble else plugin.registered
+        for line in lines or ["registered nothing"]:
+            typer.echo(for_terminal(f"  {line}"))
+
+
+@app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = _CONFIG,
     example: Annotated[bool, typer.Option(help="Print the commented example of everything.")] = False,
@@ -343,9 +356,9 @@ def _load(
 
 
 def _read(path: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Configuration:
-    from glmbot.app import adapter_settings
+    from glmbot.app import read_configuration
 
-    return load_configuration(path, adapter_settings(), overrides=overrides)
+    return read_configuration(path, overrides)
 
 
 def _only(configuration: Configuration, adapter: str) -> Configuration:

@@ -13,9 +13,9 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_origin
+from typing import Annotated, Any, Literal, TypeVar, cast, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model
@@ -36,12 +36,14 @@ __all__ = [
     "Configuration",
     "load_configuration",
     "meaning_of",
+    "rooted",
     "secrets_in",
     "secrets_of",
     "unit_of",
 ]
 
 _PREFIX = "GLMBOT_"
+_PLUGIN_VARIABLE = "GLMBOT_PLUGINS__"
 # By the kernels, which are loaded without any configuration, and by the tests.
 _READ_ELSEWHERE = ("GLMBOT_NATIVE", "GLMBOT_FUZZ")
 _MOST_TOKENS = 2**20
@@ -55,6 +57,9 @@ _LONGEST_SHOWN = 200
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _BUILT_IN = ("console", "discord", "telegram", "web")
 _PROBLEMS_TOLD = 20
+_PLUGINS = "plugins"
+_MOST_PLUGINS = 200
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -379,7 +384,11 @@ CORE_SECTIONS: dict[str, type[BaseModel]] = {
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`adapters` holds the validated settings of each adapter whose section is enabled, by entry-point name."""
+    """`adapters` holds the validated settings of each adapter whose section is enabled, by entry-point name.
+
+    `plugins` holds the tables of [plugins.NAME], which each plug-in reads for itself; relative paths in them count
+    from `folder`.
+    """
 
     model: ModelSection
     remote: RemoteSection
@@ -392,6 +401,43 @@ class Configuration:
     log: LogSection
     tracing: TracingSection
     adapters: Mapping[str, BaseModel]
+    plugins: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    folder: Path = Path()
+
+
+def plugin_tables(path: Path | None, environment: Mapping[str, str] = os.environ) -> Mapping[str, Any]:
+    """What [plugins.NAME] and GLMBOT_PLUGINS__NAME__KEY say, by name. Raises ConfigError."""
+    text, table = _read(path)
+    return _plugin_tables(_Where(path, text), table, environment)
+
+
+def _plugin_tables(where: _Where, table: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    found = table.get(_PLUGINS, {})
+    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
+        raise ConfigError(f"{where.at(_PLUGINS, _PLUGINS)}: plugins must be sections: [plugins.NAME]")
+    tables: dict[str, Any] = {name: dict(content) for name, content in found.items()}
+    if complaint := _unfit(tables):
+        raise ConfigError(f"{where.at(_PLUGINS)}: [plugins]: {complaint}")
+    for variable, value in environment.items():
+        if not variable.upper().startswith(_PLUGIN_VARIABLE):
+            continue
+        name, _, key = variable[len(_PLUGIN_VARIABLE) :].lower().partition("__")
+        if not name or not key:
+            raise ConfigError(
+                f"environment variable {variable[:_LONGEST_SHOWN]}: it is GLMBOT_PLUGINS__NAME__KEY"
+            )
+        tables.setdefault(name, {})[key] = _of_variable(value)
+    if len(tables) > _MOST_PLUGINS:
+        raise ConfigError(f"{where.at(_PLUGINS)}: [plugins] has more than {_MOST_PLUGINS} sections")
+    return tables
+
+
+def _of_variable(value: str) -> Any:
+    """Lists and tables are JSON in the environment."""
+    if value.lstrip().startswith(("[", "{")):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
 
 
 def load_configuration(
@@ -408,6 +454,8 @@ def load_configuration(
     text, table = _read(path)
     models: dict[str, type[BaseModel]] = {**CORE_SECTIONS, **adapter_settings}
     where = _Where(path, text)
+    plugins = _plugin_tables(where, table, environment)
+    table = {name: content for name, content in table.items() if name != _PLUGINS}
     _refuse_unknown(where, table, models)
     for section, content in table.items():
         for key, value in content.items():
@@ -447,13 +495,13 @@ def load_configuration(
         raise ConfigError(_not_json(environment, models)) from None
     base = path.parent if path else Path()
     sections: dict[str, Any] = {
-        name: _rooted(section, base)
+        name: rooted(section, base)
         for name in models
         if isinstance(section := getattr(settings, name), BaseModel)
     }
     core = {name: sections.pop(name) for name in CORE_SECTIONS}
     _refuse_unknown_platforms(where, core["access"], {*adapter_settings, *_BUILT_IN})
-    return Configuration(**core, adapters=sections)
+    return Configuration(**core, adapters=sections, plugins=plugins, folder=base)
 
 
 def secrets_in(configuration: Configuration) -> list[str]:
@@ -589,7 +637,7 @@ def _refuse_unknown_environment(
             continue
         if complaint := _unfit(environment[name]):
             raise ConfigError(f"environment variable {name[:_LONGEST_SHOWN]}: {complaint}")
-        if name.upper() in known or name.upper() in sections:
+        if name.upper() in known or name.upper() in sections or name.upper().startswith(_PLUGIN_VARIABLE):
             continue
         raise ConfigError(f"environment variable {name[:_LONGEST_SHOWN]} is not known{_nearest(name, known)}")
 
@@ -707,7 +755,8 @@ def _first_sentence(section: str, field: FieldInfo) -> str:
     return meaning_of(section, field).split(". ")[0].rstrip(".")
 
 
-def _rooted(section: BaseModel, base: Path) -> BaseModel:
+def rooted(section: _Model, base: Path) -> _Model:
+    """Relative paths count from the folder of the file."""
     moved = {
         name: base / value
         for name in type(section).model_fields

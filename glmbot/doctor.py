@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glmbot.app import open_store
+from glmbot.app import open_store, plugins_for
 from glmbot.config import Configuration
 from glmbot.dialogue.words import read_words
 from glmbot.engine.placement import free_memory, parse_devices
@@ -20,6 +20,7 @@ from glmbot.errors import GlmbotError, StoreError
 from glmbot.memory import memory_needed
 from glmbot.models.registry import load
 from glmbot.native.library import VARIABLE, loaded
+from glmbot.plugins import BUILT_IN
 from glmbot.preflight import complaints
 
 __all__ = ["Finding", "examine"]
@@ -47,6 +48,7 @@ async def examine(configuration: Configuration) -> Sequence[Finding]:
     findings += _tokens(configuration)
     findings += _advice(configuration)
     findings += _moderation(configuration)
+    findings += _plugins(configuration)
     # What the configuration alone shows is said once, with its key.
     findings = [each for each in findings if each.ok or not any(each.words in line for line in refused)]
     return [*(Finding("configuration", False, line) for line in refused), *findings]
@@ -162,6 +164,15 @@ def _moderation(configuration: Configuration) -> list[Finding]:
         )
         findings.append(Finding("moderation", program is not None, words))
     return findings
+
+
+def _plugins(configuration: Configuration) -> list[Finding]:
+    """Those that are not the bot's own."""
+    return [
+        Finding(f"plug-in {plugin.name}", not plugin.trouble, plugin.trouble or ", ".join(plugin.registered))
+        for plugin in plugins_for(configuration, quiet=True).found
+        if plugin.trouble or plugin.name not in BUILT_IN
+    ]
 
 
 def _tokens(configuration: Configuration) -> list[Finding]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from glmbot.app import adapters, moderation, open_store
+from glmbot.app import adapters, moderation, open_store, plugins_for
 from glmbot.config import Configuration
 from glmbot.errors import GlmbotError
 from glmbot.platforms import check_routes, check_settings
@@ -24,7 +24,9 @@ def complaints(configuration: Configuration) -> list[str]:
 
 
 def _complaints(configuration: Configuration) -> Iterator[str]:
-    makers = adapters()
+    plugins = plugins_for(configuration, quiet=True)
+    yield from (f"the plug-in {name} is left out: {trouble}" for name, trouble in plugins.troubles)
+    makers = adapters(plugins)
     for name, settings in configuration.adapters.items():
         yield from _said(partial(check_settings, makers, name, settings))
     yield from _said(partial(check_routes, makers, configuration.adapters))

@@ -162,7 +162,7 @@ def make_dialogue(
     sampling = changes.pop("sampling", GREEDY)
     parts = {
         name: changes.pop(name)
-        for name in ("moderation", "reload", "clock", "tries", "claim_s")
+        for name in ("moderation", "reload", "clock", "tries", "claim_s", "plugins")
         if name in changes
     }
     base = DialogueSettings(sampling=sampling, language="en")  # pyright: ignore[reportArgumentType]

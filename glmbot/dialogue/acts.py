@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from glmbot.dialogue import commands
+from glmbot.dialogue.commands import Commands
 from glmbot.messages import MOST_PIECES, Message, Unfinished
+from glmbot.openings import slash_command
 
 __all__ = ["asks", "awaits_more", "edited", "grouped", "home_of", "same_words", "whole"]
 
@@ -26,11 +27,11 @@ _LONGEST_COMMAND = 64
 _LINE = "\n"
 
 
-def grouped(entries: Sequence[Unfinished]) -> list[list[Unfinished]]:
+def grouped(entries: Sequence[Unfinished], commands: Commands) -> list[list[Unfinished]]:
     """The entries of one conversation by act, each act's in the order of arrival, acts in that of their first."""
     groups: list[list[Unfinished]] = []
     for entry in entries:
-        home = _home(entry.message, groups)
+        home = _home(entry.message, groups, commands)
         if home is None:
             groups.append([entry])
         else:
@@ -38,9 +39,9 @@ def grouped(entries: Sequence[Unfinished]) -> list[list[Unfinished]]:
     return groups
 
 
-def home_of(message: Message, entries: Sequence[Unfinished]) -> Message | None:
+def home_of(message: Message, entries: Sequence[Unfinished], commands: Commands) -> Message | None:
     """The first message of the act that `message` belongs to, if that is among those of its conversation."""
-    home = _home(message, grouped(entries))
+    home = _home(message, grouped(entries, commands), commands)
     return None if home is None else home[0].message
 
 
@@ -55,10 +56,10 @@ def awaits_more(messages: Sequence[Message]) -> bool:
     return bool(last.act.album or last.act.cut or last.act.forwarded)
 
 
-def asks(message: Message) -> bool:
+def asks(message: Message, commands: Commands) -> bool:
     """Whether it may begin anew with other words: a question, or a command that only says something to the bot."""
-    command = commands.parse(message.text)
-    return command is None or command.name in ("ask", "prompt") or not command.known
+    command = slash_command(message.text)
+    return command is None or command.name not in commands.acting
 
 
 def same_words(one: Message, other: Message) -> bool:
@@ -97,7 +98,7 @@ def edited(edit: Message, question: str, ref: str, tails: Mapping[str, int]) -> 
     if edit.ref in pieces:
         pieces[edit.ref] = _Piece(pieces[edit.ref].glue, edit.text)
     text, tails = _put_together(pieces)
-    if edit.ref != ref and commands.parse(text) is not None:
+    if edit.ref != ref and slash_command(text) is not None:
         # It was a question before.
         text = f"/ask {text}"
     return replace(edit, text=text, ref=ref, act=replace(edit.act, pieces=tails))
@@ -157,7 +158,9 @@ def _glue(before: Message, after: Message) -> str:
     return _LINE if before.act.cut + 1 + word <= _LONGEST_TEXT else " "
 
 
-def _home(message: Message, groups: Sequence[list[Unfinished]]) -> list[Unfinished] | None:
+def _home(
+    message: Message, groups: Sequence[list[Unfinished]], commands: Commands
+) -> list[Unfinished] | None:
     if not message.act.at:
         return None
     mine = [group for group in groups if group[0].message.user == message.user]
@@ -165,7 +168,7 @@ def _home(message: Message, groups: Sequence[list[Unfinished]]) -> list[Unfinish
         said = [entry.message for entry in group]
         if message.edits and said[0].act.at and message.ref in _refs(said):
             # What was commanded is obeyed, whatever is asked in its place.
-            return group if asks(said[0]) else None
+            return group if asks(said[0], commands) else None
         if said[0].edits and message.ref and message.ref == said[0].ref:
             # It came later than its edit.
             return group
@@ -173,14 +176,14 @@ def _home(message: Message, groups: Sequence[list[Unfinished]]) -> list[Unfinish
         return None
     said = [entry.message for entry in mine[-1]]
     last = next((each for each in reversed(said) if not each.edits), said[-1])
-    return mine[-1] if _follows(last, message) and len(_refs(said)) < MOST_PIECES else None
+    return mine[-1] if _follows(last, message, commands) and len(_refs(said)) < MOST_PIECES else None
 
 
 def _refs(messages: Sequence[Message]) -> set[str]:
     return {ref for message in messages for ref in (message.ref, *message.act.pieces) if ref}
 
 
-def _follows(before: Message, after: Message) -> bool:
+def _follows(before: Message, after: Message, commands: Commands) -> bool:
     """Whether a client sent `after` in the same moment as `before`, which comes right before it."""
     if before.in_place or before.own or after.in_place or after.own:
         return False
@@ -189,12 +192,12 @@ def _follows(before: Message, after: Message) -> bool:
     if not before.act.at or not 0 <= after.act.at - before.act.at <= _AT_ONCE_S:
         return False
     if after.act.forwarded:
-        comments = bool(before.text.strip()) and asks(before) and not before.act.album
+        comments = bool(before.text.strip()) and asks(before, commands) and not before.act.album
         return before.act.forwarded or comments
-    rest = bool(after.text.strip()) and not after.media and not _is_short_command(after.text)
+    rest = bool(after.text.strip()) and not after.media and not _is_short_command(after.text, commands)
     return bool(before.act.cut) and rest
 
 
-def _is_short_command(text: str) -> bool:
-    command = commands.parse(text)
-    return command is not None and command.known and len(text) <= _LONGEST_COMMAND
+def _is_short_command(text: str, commands: Commands) -> bool:
+    command = slash_command(text)
+    return command is not None and command.name in commands and len(text) <= _LONGEST_COMMAND

@@ -1,93 +1,60 @@
-"""The commands: their names, who may use them, and how a text is read as one."""
+"""The commands that were registered, and who may use which of them where."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 
-from glmbot.i18n import text
+from glmbot.host import Command
 from glmbot.messages import ChatKind, CommandInfo, Role, Visibility
-from glmbot.openings import slash_command
+from glmbot.plugins import RegisteredCommand
 
-__all__ = ["Command", "listing", "obstacle", "parse"]
-
-# name -> (role needed, name of its argument); descriptions are in i18n/*.toml as "command.NAME".
-_COMMANDS: dict[str, tuple[Role, str]] = {
-    "start": (Role.USER, ""),
-    "help": (Role.USER, ""),
-    "ask": (Role.USER, "QUESTION"),
-    "new": (Role.USER, ""),
-    "reset": (Role.USER, ""),
-    "stop": (Role.USER, ""),
-    "retry": (Role.USER, ""),
-    "continue": (Role.USER, ""),
-    "context": (Role.USER, ""),
-    "lang": (Role.USER, "en|zh|auto"),
-    "status": (Role.USER, ""),
-    "whoami": (Role.USER, ""),
-    "export": (Role.USER, ""),
-    "forget": (Role.USER, "yes"),
-    "prompt": (Role.USER, "TEXT|off"),
-    "precision": (Role.ADMIN, "fp32|fp16|bf16|int8|int4"),
-    "queue": (Role.ADMIN, ""),
-    "mode": (Role.ADMIN, "mention|all|command"),
-    "pair": (Role.ADMIN, "CODE"),
-    "allow": (Role.ADMIN, "USER|here"),
-    "block": (Role.ADMIN, "USER|here"),
-    "limit": (Role.ADMIN, "USER|here N|none|off"),
-    "broadcast": (Role.ADMIN, "TEXT"),
-    "reload": (Role.ADMIN, ""),
-    "dead": (Role.ADMIN, "replay|drop N|all"),
-}
-
-# What they answer with is nobody else's business.
-_PRIVATE = frozenset({"export"})
+__all__ = ["Commands", "obstacle"]
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """`to`: the bot that it names ("/help@OurBot"), "" where it names none."""
+class Commands:
+    def __init__(self, registered: Mapping[str, RegisteredCommand]) -> None:
+        self._registered = dict(sorted(registered.items(), key=lambda each: (each[1].command.rank, each[0])))
+        self.acting: Collection[str] = frozenset(
+            name for name, each in self._registered.items() if not each.command.says
+        )
+        """Names of those that are obeyed as they were given, whatever is said in their place afterwards."""
 
-    name: str
-    argument: str
-    to: str = ""
+    def __contains__(self, name: str) -> bool:
+        return name in self._registered
 
-    @property
-    def known(self) -> bool:
-        return self.name in _COMMANDS
+    def registered(self, name: str) -> RegisteredCommand | None:
+        return self._registered.get(name)
 
+    def asks(self, name: str) -> str:
+        """What it asks the model for ("ask", "retry", "continue"); "" for what is an action, or no command."""
+        found = self._registered.get(name)
+        return "" if found is None else found.command.asks
 
-def parse(message_text: str) -> Command | None:
-    """ "/reset@OurBot now" -> Command("reset", "now", "OurBot"); None for everything that is a question
-    ("/usr/bin?")."""
-    found = slash_command(message_text)
-    return None if found is None else Command(found.name, found.argument, found.to)
+    def listing(
+        self, language: str, role: Role, chat_kind: ChatKind = ChatKind.PRIVATE
+    ) -> Sequence[CommandInfo]:
+        """What a person of this role can use there, for /help and the platforms' menus."""
+        return [
+            CommandInfo(name, each.words.text(language, f"command.{name}"), each.command.argument)
+            for name, each in self._registered.items()
+            if (role is Role.ADMIN or each.command.role is Role.USER)
+            and not (chat_kind is ChatKind.GROUP and each.command.private)
+        ]
 
 
 def obstacle(
-    command: Command, role: Role, chat_kind: ChatKind, visibility: Visibility = Visibility.EVERYONE
+    command: Command,
+    argument: str,
+    role: Role,
+    chat_kind: ChatKind,
+    visibility: Visibility = Visibility.EVERYONE,
 ) -> str | None:
     """Why this person can't use the command here, as the name of a line; None when they can.
 
-    What is nobody else's business needs an answer that nobody else sees. `/reset` of somebody else needs an
-    administrator, like the commands of administrators; so does changing the system prompt of a group.
+    What is nobody else's business needs an answer that nobody else sees.
     """
-    seen_by_others = chat_kind is ChatKind.GROUP and visibility is Visibility.EVERYONE
-    if seen_by_others and command.name in _PRIVATE:
+    if command.private and chat_kind is ChatKind.GROUP and visibility is Visibility.EVERYONE:
         return "command.private_only"
-    needed, _ = _COMMANDS[command.name]
-    if command.argument and (
-        command.name == "reset" or (command.name == "prompt" and chat_kind is ChatKind.GROUP)
-    ):
-        needed = Role.ADMIN
-    return None if role is Role.ADMIN or needed is Role.USER else "command.admin_only"
-
-
-def listing(language: str, role: Role, chat_kind: ChatKind = ChatKind.PRIVATE) -> Sequence[CommandInfo]:
-    """What a person of this role can use there, for /help and the platforms' menus."""
-    return [
-        CommandInfo(name, text(language, f"command.{name}"), argument)
-        for name, (needed, argument) in _COMMANDS.items()
-        if (role is Role.ADMIN or needed is Role.USER)
-        and not (chat_kind is ChatKind.GROUP and name in _PRIVATE)
-    ]
+    if role is Role.ADMIN or command.needs(argument, chat_kind) is Role.USER:
+        return None
+    return "command.admin_only"

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from glmbot.dialogue.commands import Command
 from glmbot.dialogue.lanes import Ticket
 from glmbot.dialogue.people import Standing
 from glmbot.dialogue.settings import DialogueSettings
 from glmbot.engine.base import Prepared
 from glmbot.messages import Message, Reply
+from glmbot.openings import SlashCommand
 from glmbot.store.base import Turn
 from glmbot.tracing import Span
 
@@ -42,14 +42,14 @@ class Exchange:
 
     `command`: the message is one, and no question. `wish`: "ask", "retry" or "continue". `ticket`: a question's
     place in its conversation. `epoch`: of the history that the answer is for. `reply`: the end of the answer, as
-    it is to be recorded; `task` None then: as no turn.
+    it is to be recorded; `task` None then: as no turn. `recorded`: the end that was.
     """
 
     message: Message
     settings: DialogueSettings
     language: str
     span: Span
-    command: Command | None = None
+    command: SlashCommand | None = None
     wish: str = "ask"
     ticket: Ticket | None = None
     standing: Standing | None = None
@@ -58,6 +58,7 @@ class Exchange:
     history: Sequence[Turn] = ()
     prompt: Prepared | None = None
     reply: Reply | None = None
+    recorded: Reply | None = None
 
     @property
     def system_prompt(self) -> str:

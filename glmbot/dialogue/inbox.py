@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from glmbot.background import Background, Troubles, keep_going
 from glmbot.dialogue import acts
+from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.gathering import Gathering
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable, Superseded
 from glmbot.locks import Locks
@@ -67,6 +68,7 @@ class Inbox:
         on_signal: Callable[[str], None] = lambda _: None,
         on_superseded: Callable[[Message], None] = lambda _: None,
         troubles: Troubles | None = None,
+        commands: Commands | None = None,
     ) -> None:
         """claim_s: how long a claim outlives its process. tries: attempts before a message is set aside.
 
@@ -82,6 +84,7 @@ class Inbox:
         self._on_signal = on_signal
         self._on_superseded = on_superseded
         self._troubles = troubles or Troubles()
+        self._commands = commands or Commands({})
         self._held: dict[ConversationKey, _Held] = {}
         # What was given out of lost conversations and has not ended: it may still write there.
         self._ending: dict[ConversationKey, set[str]] = {}
@@ -413,7 +416,7 @@ class Inbox:
             return
         held = self._held.setdefault(conversation, _Held())
         held.renewed_at = now
-        groups = acts.grouped(await self._completed(held, claim.open))
+        groups = acts.grouped(await self._completed(held, claim.open), self._commands)
         for act in groups:
             if act[0].message.update_id in held.given:
                 await self._amend(held, [each.message for each in act])
@@ -449,7 +452,7 @@ class Inbox:
         found: list[Unfinished] = []
         for entry in entries:
             edit = entry.message
-            alone = edit.update_id not in held.given and acts.home_of(edit, found) is None
+            alone = edit.update_id not in held.given and acts.home_of(edit, found, self._commands) is None
             if edit.edits and edit.act.at and not edit.act.pieces and alone:
                 turn = await self._store.turn_of(edit.conversation, edit.ref)
                 tails = await self._store.pieces(edit.conversation, turn.id) if turn is not None else {}
@@ -483,7 +486,7 @@ class Inbox:
         if not others:
             return
         message = acts.whole(act)
-        if acts.same_words(message, head) or not acts.asks(head):
+        if acts.same_words(message, head) or not acts.asks(head, self._commands):
             for other in others:
                 await self._store.delivered(other)
             return

@@ -4,40 +4,42 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from glmbot.dialogue import acts, commands
-from glmbot.dialogue.modes import is_answered
+from glmbot.dialogue import acts
+from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.question import asked_text
 from glmbot.messages import Addressed, ChatKind, Message
+from glmbot.modes import is_answered, mode_of
+from glmbot.openings import slash_command
 from glmbot.store.base import Store
 
 __all__ = ["taken_in"]
 
 
-async def taken_in(store: Store, message: Message) -> Message | None:
+async def taken_in(store: Store, commands: Commands, message: Message) -> Message | None:
     """The message as it is to be accepted; None for what is not said to the bot, and for edits that change
     nothing. Raises StoreError."""
     if message.chat_kind is ChatKind.GROUP and message.addressed is not Addressed.DIRECTLY:
-        mode = (await store.settings(message.chat)).get("mode", "mention")
-        if not is_answered(message, mode):
-            addressed = await _addressed_before(store, message)
+        mode = mode_of(await store.settings(message.chat))
+        if not is_answered(message, mode, commands):
+            addressed = await _addressed_before(store, commands, message)
             if addressed is None:
                 return None
             message = replace(message, addressed=addressed)
     if message.edits:
-        command = commands.parse(message.text)
+        command = slash_command(message.text)
         earlier = await store.turn_of(message.conversation, message.ref)
         unchanged = earlier is not None and earlier.question in (message.text.strip(), asked_text(message))
         # Telegram also reports edits that leave the text alone; and a command is not given twice.
-        if unchanged or (command is not None and command.name != "ask"):
+        if unchanged or (command is not None and commands.asks(command.name) != "ask"):
             return None
     return message
 
 
-async def _addressed_before(store: Store, message: Message) -> Addressed | None:
+async def _addressed_before(store: Store, commands: Commands, message: Message) -> Addressed | None:
     """How the act that it belongs to turned to the bot. Raises StoreError."""
     if not message.act.at:
         return None
-    begun = acts.home_of(message, await store.open_in(message.conversation))
+    begun = acts.home_of(message, await store.open_in(message.conversation), commands)
     if begun is not None:
         return begun.addressed
     asked = message.edits and await store.turn_of(message.conversation, message.ref) is not None

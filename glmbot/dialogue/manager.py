@@ -10,13 +10,13 @@ from functools import partial
 
 from glmbot import i18n
 from glmbot.background import Background, Troubles, keep_going
-from glmbot.dialogue import branches, commands
+from glmbot.dialogue import branches
 from glmbot.dialogue.access import Access
-from glmbot.dialogue.actions import CommandActions
-from glmbot.dialogue.administration import Administration, Reloaded
+from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.completion import complete
 from glmbot.dialogue.exchange import Exchange, Step, chained
 from glmbot.dialogue.fitting import Fitting
+from glmbot.dialogue.guard import guarded
 from glmbot.dialogue.housekeeping import Housekeeping
 from glmbot.dialogue.inbox import Inbox
 from glmbot.dialogue.intake import taken_in
@@ -25,8 +25,10 @@ from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.monitor import Monitor
 from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.people import People
+from glmbot.dialogue.powers import Powers
 from glmbot.dialogue.quotas import Quotas
 from glmbot.dialogue.readiness import Readiness, engine_trouble
+from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.settings import DialogueSettings, InForce
 from glmbot.dialogue.steps.admit import admit
 from glmbot.dialogue.steps.answer import answer
@@ -62,6 +64,7 @@ from glmbot.messages import (
 )
 from glmbot.metrics import exposition
 from glmbot.overview import Overview
+from glmbot.plugins import STEPS, Plugins, load_plugins, placed
 from glmbot.store.base import Store
 from glmbot.tracing import span
 
@@ -83,15 +86,18 @@ class DialogueManager:
         clock: Callable[[], float] = time.time,
         claim_s: float = 20.0,
         tries: int = 5,
+        plugins: Plugins | None = None,
     ) -> None:
         """engine: one of tokens is made one of conversations. reload: reads the configuration again; None: there
-        is no file. claim_s, tries: see `Inbox`.
+        is no file. claim_s, tries: see `Inbox`. plugins: by default those that are installed, without settings.
 
         Raises ValueError when the system prompt leaves no room for a question.
         """
         self._store = store
         self._engine = engine = answering_conversations(engine)
         self._clock = clock
+        self._plugins = plugins or load_plugins()
+        self._commands = Commands(self._plugins.commands)
         self.troubles = Troubles()
         self._readiness = Readiness(engine, store, self.troubles)
         self._signals = Background()
@@ -108,37 +114,32 @@ class DialogueManager:
             on_signal=self._lanes.obey,
             on_superseded=lambda message: self._lanes.supersede(message.conversation, message.ref),
             troubles=self.troubles,
+            commands=self._commands,
         )
         self._people = People(store, access, clock)
         self._in_force = InForce(settings, moderation or Moderation())
         self._fitting = Fitting(store, engine, self._in_force)
         self._housekeeping = Housekeeping(store, clock)
         self.monitor = Monitor(engine, self._lanes, self._people, store, clock)
-        self._actions = CommandActions(
+        self._powers = Powers(
             store=store,
             engine=engine,
             lanes=self._lanes,
+            commands=self._commands,
             fitting=self._fitting,
-            administration=Administration(
-                store=store,
-                in_force=self._in_force,
-                fitting=self._fitting,
-                reload=reload,
-                lanes=self._lanes,
-                clock=clock,
-            ),
+            in_force=self._in_force,
+            reload=reload,
+            clock=clock,
         )
         self._exchange = chained(self._steps())
 
     def _steps(self) -> Sequence[Step]:
         """What happens to a message, in order."""
         store, inbox, in_force = self._store, self._inbox, self._in_force
-        return [
-            partial(arrive, self._lanes, store),
-            partial(persevere, inbox, self._readiness),
+        steps: list[Step] = [
             partial(admit, self._people, store, inbox),
-            transform,
-            partial(command, self._actions, store),
+            partial(transform, self._plugins.transforms),
+            partial(command, self._commands, self._powers, store),
             partial(quota, self._quotas, self._pending, self._engine),
             partial(await_turn, inbox, store, in_force),
             partial(task, store),
@@ -148,6 +149,17 @@ class DialogueManager:
             partial(approve, in_force),
             partial(record, store, self._clock),
         ]
+        others = [
+            (each.name, each.before, each.after, partial(guarded, each, store))
+            for each in self._plugins.steps.values()
+        ]
+        chain = placed(list(zip(STEPS, steps, strict=True)), others)
+        # These two hold the place of whatever comes after them, so nothing stands before them.
+        first: list[Step] = [
+            partial(arrive, self._commands, self._lanes, store),
+            partial(persevere, inbox, self._readiness),
+        ]
+        return [*first, *(step for _, step in chain)]
 
     async def run(self) -> None:
         """Keep what this process has claimed, and take samples for the operator, until cancelled."""
@@ -178,7 +190,7 @@ class DialogueManager:
         self._in_force.settings, self._in_force.moderation = settings, moderation
 
     async def accept(self, message: Message, *, here: bool = False) -> bool:
-        taken = await taken_in(self._store, message)
+        taken = await taken_in(self._store, self._commands, message)
         if taken is None:
             return False
         try:
@@ -262,7 +274,7 @@ class DialogueManager:
     def commands(
         self, language: str, role: Role = Role.USER, chat_kind: ChatKind = ChatKind.PRIVATE
     ) -> Sequence[CommandInfo]:
-        return commands.listing(i18n.choose_language(language), role, chat_kind)
+        return self._commands.listing(i18n.choose_language(language), role, chat_kind)
 
     def administrators(self, platform: str) -> Sequence[UserKey]:
         return sorted((user for user in self._people.access.admins if user.platform == platform), key=str)

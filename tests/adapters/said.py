@@ -11,17 +11,20 @@ from unittest.mock import Mock
 import discord
 from telegram import Update, User
 
-from glmbot.dialogue.modes import is_answered
+from glmbot.dialogue.commands import Commands
 from glmbot.messages import Message
+from glmbot.modes import is_answered
+from glmbot.plugins import load_plugins
 from glmbot_discord.normalize import Self, from_message
 from glmbot_telegram.normalize import normalize
 from platforms.telegram_server import BOT
 
 __all__ = [
-    "GROUP", "ME", "OTHERS", "OTHER_ROLE", "OURS", "PERSON", "PICTURE", "ROLE", "THEIRS", "US", "answers",
+    "COMMANDS", "GROUP", "ME", "OTHERS", "OTHER_ROLE", "OURS", "PERSON", "PICTURE", "ROLE", "THEIRS", "US", "answers",
     "entities_of", "on_discord", "on_telegram", "replying", "units",
 ]  # fmt: skip
 
+COMMANDS = Commands(load_plugins().commands)
 GROUP, PERSON = -1001, 9
 ROLE, OTHER_ROLE = 555000000000000001, 555000000000000002
 ME = Self(100000000000000001, "glmbot", {ROLE}, reads_all=True)
@@ -124,7 +127,7 @@ def replying(author: int, text: str = "", **fields: Any) -> dict[str, Any]:
 
 
 def answers(message: Message | None, mode: str = "mention") -> bool:
-    return message is not None and is_answered(message, mode)
+    return message is not None and is_answered(message, mode, COMMANDS)
 
 
 PICTURE = [{"file_id": "a", "file_unique_id": "b", "width": 1, "height": 1}]

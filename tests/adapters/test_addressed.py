@@ -23,16 +23,16 @@ from adapters.said import (
     on_telegram,
     replying,
 )
-from glmbot.dialogue import commands
 from glmbot.dialogue.question import asked_text
 from glmbot.messages import HIDDEN, Addressed, UserKey
+from glmbot.openings import slash_command
 from glmbot_discord.normalize import Self
 
 # ---- replies, forwards, bare mentions ---------------------------------------------------------------------------
 
 
 def test_a_reply_to_us_counts_with_and_without_a_ping() -> None:
-    assert on_telegram("why?", reply_to_message=OURS).addressed is Addressed.BY_REPLY  # type: ignore[union-attr]
+    assert on_telegram("why?", reply_to_message=OURS).addressed is Addressed.BY_REPLY
     for pings in (False, True):
         said = on_discord("why?", pings=pings, **replying(ME.id, "an answer"))
         assert said is not None
@@ -90,14 +90,14 @@ def test_what_is_forwarded_is_a_question_in_private_and_never_a_command(origin: 
         said = on_telegram(text, private=True, forward_origin=origin)
         assert said is not None
         assert asked_text(said) == f"{name}:\n{text}"
-        assert commands.parse(said.text) is None
+        assert slash_command(said.text) is None
 
 
 def test_what_is_forwarded_into_a_group_is_said_to_nobody() -> None:
     for text in (f"@{US} hello", "/ask why", "/new", f"/ask@{US} why"):
         assert not answers(on_telegram(text, forward_origin=FORWARDS[0][0]))
         said = on_telegram(text, forward_origin=FORWARDS[0][0])
-        assert said is None or commands.parse(said.text) is None
+        assert said is None or slash_command(said.text) is None
     snapshot = SimpleNamespace(content=f"<@{ME.id}> /new", attachments=[])
     assert not answers(on_discord("", message_snapshots=[snapshot]))
 
@@ -123,7 +123,7 @@ def test_what_has_no_words_is_noticed_in_private_and_left_alone_in_a_group(kind:
     assert on_telegram(**{kind: fields[kind]}) is None
     assert (on_telegram(reply_to_message=OURS, **{kind: fields[kind]}) is None) is (kind == "sticker")
     sticker = SimpleNamespace(name="hi")
-    assert on_discord("", private=True, stickers=[sticker]).media == "sticker"  # type: ignore[union-attr]
+    assert on_discord("", private=True, stickers=[sticker]).media == "sticker"
     assert on_discord("", stickers=[sticker], **replying(ME.id)) is None
 
 

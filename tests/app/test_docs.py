@@ -20,8 +20,9 @@ from glmbot.app import adapter_settings, adapters
 from glmbot.cli import app
 from glmbot.config import load_configuration
 from glmbot.delivery.abilities import Ability
-from glmbot.dialogue.commands import listing
+from glmbot.dialogue.commands import Commands
 from glmbot.messages import Role
+from glmbot.plugins import load_plugins
 from mkdocs_words import unwrapped
 
 DOCS = REPOSITORY / "docs"
@@ -197,4 +198,4 @@ def test_the_table_of_commands_is_what_the_bot_knows(page: str) -> None:
     text = (REPOSITORY / page).read_text("utf-8")
     table = next(part for part in text.split("\n\n") if "| `/start`" in part)
     named = re.findall(r"/([a-z]+)", " ".join(row.split("|")[1] for row in table.splitlines()))
-    assert set(named) == {info.name for info in listing("en", Role.ADMIN)}
+    assert set(named) == {info.name for info in Commands(load_plugins().commands).listing("en", Role.ADMIN)}

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from glmbot.app import _Running, adapter_settings
 from glmbot.config import Configuration, load_configuration
-from glmbot.dialogue.administration import Reloaded
+from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.settings import DialogueSettings
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dialogue.told import LONGEST, cut, said
 from glmbot.dialogue import acts
+from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.gathering import Gathering
 from glmbot.messages import (
     MOST_PIECES,
@@ -20,11 +21,14 @@ from glmbot.messages import (
     Unfinished,
     UserKey,
 )
+from glmbot.plugins import load_plugins
 from glmbot.store.base import message_from_json, message_to_json
+
+COMMANDS = Commands(load_plugins().commands)
 
 
 def together(*messages: Message) -> list[list[str]]:
-    groups = acts.grouped([Unfinished(message, {}) for message in messages])
+    groups = acts.grouped([Unfinished(message, {}) for message in messages], COMMANDS)
     return [[entry.message.update_id for entry in group] for group in groups]
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from conftest import GREEDY, make_dialogue, until
 from glmbot.dialogue.access import Access
-from glmbot.dialogue.administration import Reloaded
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.dialogue.people import People
+from glmbot.dialogue.reloaded import Reloaded
 from glmbot.engine.base import Precision
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.messages import Addressed, ChatKind, ConversationKey, Message, Reply, ReplyState, UserKey

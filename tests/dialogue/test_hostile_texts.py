@@ -11,9 +11,8 @@ import pytest
 
 from conftest import make_dialogue
 from dialogue.scripted_engine import ScriptedEngine
-from glmbot.dialogue import commands
 from glmbot.dialogue.access import Access
-from glmbot.dialogue.administration import number_from
+from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.errors import EngineError
 from glmbot.messages import (
@@ -28,8 +27,11 @@ from glmbot.messages import (
     Role,
     UserKey,
 )
+from glmbot.plugins import load_plugins
 from glmbot.store.base import Store
+from glmbot_commands.arguments import number_from
 
+COMMANDS = Commands(load_plugins().commands)
 ADMIN, ANN = UserKey("telegram", 1), UserKey("telegram", 2)
 GROUP = ChatKey("telegram", -5)
 _updates = iter(range(1, 10**9))
@@ -94,7 +96,7 @@ def dialogue(sqlite_store: Store) -> DialogueManager:
     return make_dialogue(ScriptedEngine(), sqlite_store, access=Access(admins={ADMIN}, users={ANN}))
 
 
-@pytest.mark.parametrize("name", [info.name for info in commands.listing("en", Role.ADMIN)])
+@pytest.mark.parametrize("name", [info.name for info in COMMANDS.listing("en", Role.ADMIN)])
 async def test_no_argument_of_a_command_raises_or_spoils_a_later_question(
     dialogue: DialogueManager, name: str
 ) -> None:

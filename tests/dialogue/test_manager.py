@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import make_dialogue, until
-from glmbot.dialogue import commands
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.completion import split_turns
 from glmbot.dialogue.manager import DialogueManager
@@ -22,6 +21,7 @@ from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.errors import PromptTooLong, StoreError, StoreUnavailable
 from glmbot.i18n import LANGUAGES, catalogue, choose_language
 from glmbot.messages import ChatKind, Completion, ConversationKey, Message, Reply, ReplyState, Role, UserKey
+from glmbot.openings import slash_command
 from glmbot.store.base import Store
 
 ADMIN, ANN, STRANGER = UserKey("telegram", 1), UserKey("telegram", 2), UserKey("telegram", 3)
@@ -369,5 +369,5 @@ def test_both_languages_have_the_same_lines_with_the_same_fields() -> None:
 
 @given(st.text(max_size=40))
 def test_any_text_is_either_a_command_or_a_question(text: str) -> None:
-    command = commands.parse(text)
+    command = slash_command(text)
     assert (command is None) or text.strip().startswith(("/", "／"))

@@ -6,20 +6,19 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from glmbot.dialogue import commands
+from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.lanes import Lanes
 from glmbot.errors import StoreError
 from glmbot.messages import Message, Reply, ReplyState
+from glmbot.openings import slash_command
 from glmbot.store.base import Store
 
 __all__ = ["arrive"]
 
-_ASKING = {"retry": "retry", "continue": "continue"}
-
 
 async def arrive(
-    lanes: Lanes, store: Store, exchange: Exchange, following: Follows
+    commands: Commands, lanes: Lanes, store: Store, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     """The order of arrival is the order of answers. Commands wait for nobody; /ask, /retry and /continue ask."""
     message = exchange.message
@@ -28,11 +27,12 @@ async def arrive(
         return
     if message.edits:
         lanes.stop(message.conversation, message.ref)
-    command = commands.parse(message.text)
-    if command is not None and command.name == "ask":
+    command = slash_command(message.text)
+    wish = commands.asks(command.name) if command is not None else ""
+    if command is not None and wish == "ask":
         message = exchange.message = replace(message, text=command.argument)
-    elif command is not None and command.name in _ASKING:
-        exchange.wish = _ASKING[command.name]
+    elif wish:
+        exchange.wish = wish
     elif command is not None:
         exchange.command = command
         async with aclosing(following(exchange)) as replies:

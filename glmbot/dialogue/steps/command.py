@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
-from glmbot.dialogue import commands
-from glmbot.dialogue.actions import CommandActions
-from glmbot.dialogue.commands import Command
+from glmbot.bot import Bot
+from glmbot.dialogue.commands import Commands, obstacle
 from glmbot.dialogue.exchange import Exchange, Follows
+from glmbot.dialogue.guard import obeyed
 from glmbot.dialogue.replies import notice
+from glmbot.host import Call
 from glmbot.messages import Reply
+from glmbot.openings import SlashCommand
 from glmbot.store.base import Store, StoredAnswer
 
 __all__ = ["command"]
 
 
 def command(
-    actions: CommandActions, store: Store, exchange: Exchange, following: Follows
+    commands: Commands, bot: Bot, store: Store, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     given = exchange.command
-    return following(exchange) if given is None else _obeyed(actions, store, exchange, given)
+    return following(exchange) if given is None else _recorded(commands, bot, store, exchange, given)
 
 
-async def _obeyed(
-    actions: CommandActions, store: Store, exchange: Exchange, given: Command
+async def _recorded(
+    commands: Commands, bot: Bot, store: Store, exchange: Exchange, given: SlashCommand
 ) -> AsyncGenerator[Reply, None]:
-    async with aclosing(_replies(actions, exchange, given)) as replies:
+    async with aclosing(_replies(commands, bot, exchange, given)) as replies:
         async for reply in replies:
             if reply.state.ended and reply.attachment is None:
                 await store.finish(exchange.message, StoredAnswer(reply.text, reply.state, reply.notice))
@@ -34,21 +37,23 @@ async def _obeyed(
 
 
 async def _replies(
-    actions: CommandActions, exchange: Exchange, given: Command
+    commands: Commands, bot: Bot, exchange: Exchange, given: SlashCommand
 ) -> AsyncGenerator[Reply, None]:
     message, language, standing = exchange.message, exchange.language, exchange.standing
     if standing is None or standing.role is None:
         return
-    if not given.known:
+    found = commands.registered(given.name)
+    if found is None or found.command.obey is None:
         yield notice(language, "command.unknown", name=given.name)
         return
-    obstacle = commands.obstacle(given, standing.role, message.chat_kind, message.visibility)
-    if obstacle is not None:
-        if message.anonymous and obstacle == "command.admin_only":
-            obstacle = "command.admin_anonymous"
-        yield notice(language, obstacle, name=given.name)
+    why_not = obstacle(found.command, given.argument, standing.role, message.chat_kind, message.visibility)
+    if why_not is not None:
+        if message.anonymous and why_not == "command.admin_only":
+            why_not = "command.admin_anonymous"
+        yield notice(language, why_not, name=given.name)
         return
-    obeyed = actions.run(given, message, standing.role, language, exchange.system_prompt)
-    async with aclosing(obeyed) as replies:
+    call = Call(message, given.argument, standing.role, language, bot, found.words.text)
+    outcome = obeyed(found.plugin, found.log, exchange, given.name, partial(found.command.obey, call))
+    async with aclosing(outcome) as replies:
         async for reply in replies:
             yield reply

@@ -33,6 +33,7 @@ async def record(
         ref=task.ref if task is not None else "",
         turn_answer=task.begun + reply.text if task is not None and not task.whole else None,
     )
+    exchange.recorded = reply
     yield reply
 
 

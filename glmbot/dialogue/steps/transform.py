@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
 
 from glmbot.dialogue.exchange import Exchange, Follows
-from glmbot.messages import Reply
+from glmbot.dialogue.guard import Clock
+from glmbot.messages import Message, Reply
+from glmbot.plugins import RegisteredTransform
 
 __all__ = ["transform"]
 
 
-def transform(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
-    return following(exchange)
+def transform(
+    transforms: Mapping[str, RegisteredTransform], exchange: Exchange, following: Follows
+) -> AsyncGenerator[Reply, None]:
+    """By what plug-ins have registered for it; where that fails, the message stays as it was."""
+    found = transforms.get(exchange.message.media)
+    if found is None or exchange.command is not None:
+        return following(exchange)
+    return _transformed(found, exchange, following)
+
+
+async def _transformed(
+    found: RegisteredTransform, exchange: Exchange, following: Follows
+) -> AsyncGenerator[Reply, None]:
+    message = exchange.message
+    try:
+        text: object = await Clock(exchange.settings.deadline_s).run(found.transform(message))
+        if not isinstance(text, str):
+            raise TypeError(f"a transform returned {type(text).__name__}, and no text")
+        exchange.message = _read(message, text)
+    except Exception as error:
+        what = "took too long" if isinstance(error, TimeoutError) else "failed"
+        found.log.error(
+            "the transform of %s %s in %s", message.media, what, message.conversation, exc_info=error
+        )
+    async with aclosing(following(exchange)) as replies:
+        async for reply in replies:
+            yield reply
+
+
+def _read(message: Message, text: str) -> Message:
+    if not text.strip():
+        return message
+    return replace(message, text="\n\n".join(filter(None, (message.text.strip(), text))), media="")

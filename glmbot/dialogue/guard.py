@@ -1,0 +1,189 @@
+"""What plug-ins do to an exchange: one that raises, or hangs, fails that exchange alone."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import replace
+from typing import Any, cast
+
+from glmbot.dialogue.exchange import Exchange, Follows
+from glmbot.dialogue.replies import failed
+from glmbot.errors import GlmbotError
+from glmbot.messages import Reply
+from glmbot.plugins import PlacedStep
+from glmbot.store.base import Store, StoredAnswer
+
+__all__ = ["Clock", "guarded", "obeyed"]
+
+
+class Clock:
+    """The time that somebody else's code may take; what it waits for us does not count."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._timeout: asyncio.Timeout | None = None
+
+    async def run(self, work: Awaitable[Any]) -> Any:
+        """Raises TimeoutError, and what `work` raises."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._left) as self._timeout:
+            try:
+                return await work
+            finally:
+                until, self._timeout = self._timeout.when(), None
+                self._left = max(0.0, self._left if until is None else until - loop.time())
+
+    @contextmanager
+    def stopped(self) -> Generator[None]:
+        timeout, loop = self._timeout, asyncio.get_running_loop()
+        if timeout is None or timeout.expired():
+            yield
+            return
+        left = (timeout.when() or loop.time()) - loop.time()
+        timeout.reschedule(None)
+        try:
+            yield
+        finally:
+            if self._timeout is timeout and not timeout.expired():
+                timeout.reschedule(loop.time() + left)
+
+
+class _Rest:
+    """What follows a plug-in's step, as it is handed to it: what it raises is no fault of the plug-in's."""
+
+    def __init__(self, exchange: Exchange, following: Follows, clock: Clock) -> None:
+        self._exchange = exchange
+        self._following = following
+        self._clock = clock
+        self.passed: Reply | None = None
+        self.failure: BaseException | None = None
+        self._opened: list[AsyncGenerator[Reply, None]] = []
+
+    def __call__(self, exchange: object = None) -> AsyncGenerator[Reply, None]:
+        replies = self._replies()
+        self._opened.append(replies)
+        return replies
+
+    async def close(self) -> None:
+        for replies in self._opened:
+            await replies.aclose()
+
+    async def _replies(self) -> AsyncGenerator[Reply, None]:
+        async with aclosing(self._following(self._exchange)) as replies:
+            while True:
+                with self._clock.stopped():
+                    try:
+                        self.passed = await anext(replies)
+                    except StopAsyncIteration:
+                        return
+                    except BaseException as error:
+                        self.failure = error
+                        raise
+                yield self.passed
+
+
+async def guarded(
+    placed: PlacedStep, store: Store, exchange: Exchange, following: Follows
+) -> AsyncGenerator[Reply, None]:
+    """A plug-in's step in the chain. It has the time in all that an answer may take."""
+    clock = Clock(exchange.settings.deadline_s)
+    rest = _Rest(exchange, following, clock)
+    replies: Any = None
+    last: Reply | None = None
+    try:
+        replies = placed.step(exchange, rest)
+        while True:
+            try:
+                given = await clock.run(anext(replies))
+            except StopAsyncIteration:
+                break
+            if not isinstance(given, Reply):
+                raise TypeError(f"the step {placed.name} yielded {type(given).__name__}, and no Reply")
+            last = given
+            if last.state.ended:
+                await _record(store, exchange, rest, last)
+            yield last
+            if last.state.ended:
+                return
+        if last is None and exchange.reply is None:
+            # Nothing has been said yet, and silence may be right.
+            return
+        placed.log.error("the step %s ended before its answer did", placed.name)
+    except Exception as error:
+        if error is rest.failure:
+            raise
+        _complain(placed.log, f"the step {placed.name}", exchange, error)
+    finally:
+        with suppress(Exception):
+            if replies is not None:
+                await replies.aclose()
+        await rest.close()
+    if exchange.recorded is not None:
+        # The answer stands, whatever was to be done with it.
+        yield exchange.recorded
+        return
+    failure = _failure(exchange, placed.plugin)
+    await store.finish(exchange.message, StoredAnswer("", failure.state, failure.notice))
+    yield failure
+
+
+async def _record(store: Store, exchange: Exchange, rest: _Rest, reply: Reply) -> None:
+    """An end of the plug-in's own making is as good as any other."""
+    if reply is not rest.passed and exchange.recorded is None and not reply.resumes:
+        stored = StoredAnswer(reply.text, reply.state, reply.notice, reply.finish_reason or "")
+        await store.finish(exchange.message, stored)
+
+
+async def obeyed(
+    plugin: str, log: logging.Logger, exchange: Exchange, name: str, obey: Callable[[], Any]
+) -> AsyncGenerator[Reply, None]:
+    """The replies of a command, which returns one to be awaited, or yields snapshots of one that grows."""
+    clock = Clock(exchange.settings.deadline_s)
+    ended, outcome = False, cast(Any, None)
+    try:
+        outcome = obey()
+        if inspect.isawaitable(outcome):
+            yield _checked(await clock.run(outcome), name)
+            return
+        while not ended:
+            try:
+                reply = _checked(await clock.run(anext(outcome)), name)
+            except StopAsyncIteration:
+                break
+            ended = reply.state.ended
+            yield reply
+        if ended:
+            return
+        log.error("/%s ended without an answer", name)
+    except GlmbotError:
+        raise
+    except Exception as error:
+        _complain(log, f"/{name}", exchange, error)
+    finally:
+        if isinstance(outcome, AsyncGenerator):
+            with suppress(Exception):
+                await outcome.aclose()
+    yield _failure(exchange, plugin)
+
+
+def _checked(reply: object, name: str) -> Reply:
+    if not isinstance(reply, Reply):
+        raise TypeError(f"/{name} answered with {type(reply).__name__}, and no Reply")
+    return reply
+
+
+def _failure(exchange: Exchange, plugin: str) -> Reply:
+    seen = "" if exchange.ticket is None else exchange.ticket.reply.text
+    return replace(failed(exchange.language, "answer.plugin_failed", plugin=plugin), text=seen)
+
+
+def _complain(log: logging.Logger, what: str, exchange: Exchange, error: Exception) -> None:
+    where = exchange.message.conversation
+    if isinstance(error, TimeoutError):
+        log.error("%s took too long in %s and was ended", what, where)
+    else:
+        log.error("%s failed in %s", what, where, exc_info=error)

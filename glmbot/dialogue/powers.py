@@ -1,0 +1,200 @@
+"""What commands may have the bot do: see `glmbot.bot.Bot`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from glmbot.bot import GivenUp, Load, Room
+from glmbot.dialogue.commands import Commands
+from glmbot.dialogue.export import export_of
+from glmbot.dialogue.fitting import Fitting
+from glmbot.dialogue.lanes import Lanes
+from glmbot.dialogue.moderation import Direction
+from glmbot.dialogue.outbox import broadcast
+from glmbot.dialogue.people import pair
+from glmbot.dialogue.reloaded import Reloaded
+from glmbot.dialogue.settings import InForce
+from glmbot.engine.base import Engine, Precision, Tunable
+from glmbot.errors import PrecisionError
+from glmbot.messages import (
+    Attachment,
+    ChatKey,
+    ChatKind,
+    CommandInfo,
+    ConversationKey,
+    Message,
+    Role,
+    UserKey,
+)
+from glmbot.store.base import Store
+
+__all__ = ["Powers"]
+
+_MB = 1_000_000
+_LONGEST_PROMPT = 4000
+_BROADCAST_REACHES_S = 30 * 86400.0
+# Their people can be let in also by a process that does not serve them.
+_PLATFORMS = frozenset({"telegram", "discord", "web", "console"})
+
+
+class Powers:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: Engine,
+        lanes: Lanes,
+        commands: Commands,
+        fitting: Fitting,
+        in_force: InForce,
+        reload: Callable[[], Reloaded] | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._lanes = lanes
+        self._commands = commands
+        self._fitting = fitting
+        self._in_force = in_force
+        self._reload = reload
+        self._clock = clock
+
+    def commands(self, language: str, role: Role, chat_kind: ChatKind) -> Sequence[CommandInfo]:
+        return self._commands.listing(language, role, chat_kind)
+
+    def stop(self, conversation: ConversationKey) -> int:
+        return self._lanes.stop(conversation)
+
+    async def reset(self, conversation: ConversationKey) -> int:
+        self._lanes.stop(conversation)
+        return await self._store.reset(conversation)
+
+    async def reset_person(self, user: UserKey) -> int:
+        self._lanes.stop_user(user)
+        conversations = await self._store.conversations(user)
+        for conversation in conversations:
+            await self._store.reset(conversation)
+        return len(conversations)
+
+    async def room(self, message: Message) -> Room:
+        system = (await self._store.settings(message.chat)).get("prompt", "")
+        prompt, answer = await self._fitting.measure(message, system)
+        return Room(
+            used=prompt.prompt_tokens,
+            budget=prompt.room,
+            answer=answer,
+            length=self._engine.context_length,
+            turns=prompt.turns,
+            dropped=prompt.dropped,
+        )
+
+    async def export(self, user: UserKey) -> tuple[Attachment, int]:
+        return await export_of(self._store, user)
+
+    async def forget(self, user: UserKey) -> int:
+        self._lanes.stop_user(user)
+        turns = await self._store.forget(user)
+        await self._engine.forget(str(user))
+        return turns
+
+    async def settings(self, owner: UserKey | ChatKey) -> Mapping[str, str]:
+        return await self._store.settings(owner)
+
+    async def set_setting(self, owner: UserKey | ChatKey, name: str, value: str) -> None:
+        await self._store.set_setting(owner, name, value)
+
+    async def check_prompt(self, message: Message, words: str) -> str:
+        try:
+            if len(words) > _LONGEST_PROMPT:
+                return "prompt.too_long"
+            await self._fitting.fit(message, (), "", words)
+        except ValueError:
+            return "prompt.too_long"
+        allowed = await self._in_force.moderation.allows(
+            Direction.QUESTION, words, user=str(message.user), conversation=str(message.conversation)
+        )
+        return "" if allowed else "prompt.refused"
+
+    @property
+    def system_prompt(self) -> str:
+        return self._in_force.settings.system_prompt
+
+    def load(self) -> Load:
+        engine = self._engine
+        stats = engine.stats()
+        return Load(
+            model=stats.model,
+            precision=str(stats.precision),
+            precisions=[str(each) for each in engine.precisions] if isinstance(engine, Tunable) else [],
+            running=stats.running,
+            waiting=stats.waiting,
+            queue_limit=stats.queue_limit,
+            speed=stats.tokens_per_second,
+            cache_share=stats.cache_tokens_used / max(1, stats.cache_tokens_total),
+            weight_bytes=stats.weight_bytes,
+            wait_s=stats.first_token.median or 0.0,
+            batch=stats.largest_batch,
+            finished=stats.requests_finished,
+            waiting_people=stats.waiting_users,
+        )
+
+    async def switch_precision(
+        self, precision: str, on_share: Callable[[float], None]
+    ) -> Mapping[str, object]:
+        try:
+            wanted = Precision(precision)
+        except ValueError:
+            raise PrecisionError(f"there is no precision {precision[:40]!r}") from None
+        if not isinstance(self._engine, Tunable):
+            raise PrecisionError("the model runs on another server, which decides its precision")
+        change = await self._engine.set_precision(wanted, on_share)
+        return {
+            "before": change.before,
+            "after": change.after,
+            "seconds": change.seconds,
+            "mb_before": change.weight_bytes_before / _MB,
+            "mb_after": change.weight_bytes_after / _MB,
+            "speed_before": change.probe_speed_before,
+            "speed_after": change.probe_speed_after,
+        }
+
+    def user_named(self, text: str, message: Message) -> UserKey | None:
+        try:
+            user = UserKey.parse(text if ":" in text else f"{message.user.platform}:{text}")
+        except ValueError:
+            return None
+        return user if user.platform in self.platforms(message) else None
+
+    def platforms(self, message: Message) -> Sequence[str]:
+        return sorted({*_PLATFORMS, message.user.platform})
+
+    def stop_person(self, user: UserKey) -> None:
+        self._lanes.stop_user(user)
+
+    async def pair(self, code: str) -> UserKey | None:
+        return await pair(self._store, code, Role.USER, self._clock())
+
+    async def broadcast(self, message: Message, words: str) -> int:
+        return await broadcast(
+            self._store,
+            words,
+            name=f"{message.user.platform} {message.update_id}",
+            since=self._clock() - _BROADCAST_REACHES_S,
+            clock=self._clock,
+        )
+
+    def reload(self, language: str) -> str:
+        return "" if self._reload is None else self._reload().describe(language)
+
+    async def given_up(self) -> Sequence[GivenUp]:
+        now = self._clock()
+        return [
+            GivenUp(letter.message, letter.reason, max(0, round((now - letter.at) / 60)))
+            for letter in await self._store.dead_letters()
+        ]
+
+    async def replay(self, message: Message) -> int:
+        return int(await self._store.replay(message))
+
+    async def drop(self, message: Message) -> int:
+        return int(await self._store.drop(message))

@@ -1,0 +1,159 @@
+"""What a plug-in is handed, and what it registers there.
+
+A plug-in is a package with an entry point in the group `glmbot.plugins`, which names a function:
+
+    def register(host: Host) -> None:
+        settings = host.settings(Weather)                  # [plugins.weather] of the configuration, checked
+        host.command(Command("weather", weather, argument="TOWN"))
+
+What it raises there, wrong settings included, leaves this plug-in out and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from logging import Logger
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from glmbot.bot import Bot
+from glmbot.messages import Adapter, ChatKind, Message, Reply, ReplyState, Role
+
+__all__ = [
+    "Call",
+    "Command",
+    "EngineStart",
+    "Exchange",
+    "Follows",
+    "Host",
+    "Obey",
+    "Step",
+    "Tool",
+    "Transform",
+]
+
+SettingsModel = TypeVar("SettingsModel", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One use of a command: who gave it where, what stands behind its name, and the bot that obeys.
+
+    `language` is the person's; `words` finds the lines of the plug-in, and those of the bot, in it.
+    """
+
+    message: Message
+    argument: str
+    role: Role
+    language: str
+    bot: Bot
+    words: Callable[..., str]
+
+    def text(self, key: str, **values: object) -> str:
+        """A line with its {fields} filled in. Raises KeyError for an unknown one."""
+        return self.words(self.language, key, **values)
+
+    def say(self, key: str, **values: object) -> Reply:
+        return Reply("", ReplyState.FINAL, self.text(key, **values))
+
+    def fail(self, key: str, **values: object) -> Reply:
+        return Reply("", ReplyState.FAILED, self.text(key, **values))
+
+
+Obey = Callable[[Call], Awaitable[Reply]] | Callable[[Call], AsyncGenerator[Reply, None]]
+"""What a command does: it returns a reply, or yields snapshots of one that grows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`/name argument`. What it is for stands in the word lists as "command.NAME".
+
+    `role` is who may give it; `role_for`, given its argument and where it is said, where that is not always the
+    same. `private`: what it answers with is nobody else's business. `asks`: it is no action but a question to the
+    model ("ask", "retry", "continue"), and `obey` is not called. `says`: its argument is a text of a person's own,
+    which may still be changed while it is written. The lower the `rank`, the sooner it stands in menus.
+    """
+
+    name: str
+    obey: Obey | None = None
+    role: Role = Role.USER
+    argument: str = ""
+    private: bool = False
+    role_for: Callable[[str, ChatKind], Role] | None = None
+    asks: str = ""
+    says: bool = False
+    rank: int = 1000
+
+    def needs(self, argument: str, chat_kind: ChatKind) -> Role:
+        return self.role if self.role_for is None else self.role_for(argument, chat_kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that a model may call. `parameters` is a JSON schema of type "object".
+
+    Tools are registered and listed; no model calls them yet.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    function: Callable[..., Awaitable[str]]
+
+
+class Exchange(Protocol):
+    """A message, and what is known of it so far. What a step changes here holds for the steps that follow.
+
+    `reply`: the end of an answer that is not recorded yet, for steps between "answer" and "record".
+    """
+
+    message: Message
+    language: str
+    reply: Reply | None
+
+
+Follows = Callable[[Any], AsyncGenerator[Reply, None]]
+"""What follows a step: called with the exchange, it yields replies."""
+Step = Callable[[Any, Follows], AsyncGenerator[Reply, None]]
+Transform = Callable[[Message], Awaitable[str]]
+"""What came along with a message (`Message.media`), as text: what was said in a voice message."""
+EngineStart = Callable[[Mapping[str, Any]], Awaitable[Any]]
+"""Starts an engine with the keys of its [models.NAME] section. See `glmbot.engine.base.Engine`."""
+
+
+class Host(Protocol):
+    """One plug-in's own. Each method raises ValueError for what can't be: a name that is taken, or is none."""
+
+    name: str
+    log: Logger
+
+    def settings(self, model: type[SettingsModel]) -> SettingsModel:
+        """[plugins.NAME] as this model has it. Raises ConfigError."""
+        ...
+
+    def words(self, *, en: Mapping[str, str], zh: Mapping[str, str]) -> None:
+        """Lines of the plug-in's own. Both languages have the same keys, and the same {fields} in each line."""
+        ...
+
+    def command(self, command: Command) -> None: ...
+
+    def tool(self, tool: Tool) -> None: ...
+
+    def step(self, name: str, step: Step, *, before: str = "", after: str = "") -> None:
+        """Place it right before or right after another one, by that one's name. It has at most the time that an
+        answer may take ([dialogue] deadline_s)."""
+        ...
+
+    def transform(self, media: str, transform: Transform) -> None:
+        """For messages whose `media` is this word ("voice")."""
+        ...
+
+    def engine(self, kind: str, start: EngineStart) -> None:
+        """For `engine = "kind"` in a [models.NAME] section."""
+        ...
+
+    def platform(self, name: str, adapter: type[Adapter]) -> None:
+        """Its settings are those of the section [NAME]."""
+        ...

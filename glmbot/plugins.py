@@ -1,0 +1,291 @@
+"""The door: plug-ins are found by the entry-point group `glmbot.plugins`, and what each registers is kept here.
+
+The built-in ones come in by it too. One that raises, or whose settings are wrong, is named and left out with all
+that it has registered until then; the others don't notice.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import string
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from glmbot import i18n
+from glmbot.config import rooted, secrets_of
+from glmbot.errors import ConfigError
+from glmbot.host import Command, EngineStart, SettingsModel, Step, Tool, Transform
+
+__all__ = ["BUILT_IN", "GROUP", "PlacedStep", "Plugin", "Plugins", "RegisteredCommand", "load_plugins"]
+
+_log = logging.getLogger(__name__)
+
+GROUP = "glmbot.plugins"
+BUILT_IN = ("commands",)
+# What chat platforms take for a command.
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_LONGEST_REASON = 300
+_LONGEST_LINE = 4000
+_FORMATTER = string.Formatter()
+# Of the chain, in order: what a plug-in's step can stand beside.
+STEPS = (
+    "admit", "transform", "command", "quota", "await_turn", "task", "moderate", "recall", "answer", "approve",
+    "record",
+)  # fmt: skip
+
+
+class Words:
+    """A plug-in's own lines, and behind them the bot's."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, Mapping[str, str]] = {}
+
+    def text(self, language: str, key: str, **values: object) -> str:
+        """Raises KeyError for an unknown key."""
+        line = self.lines.get(language, {}).get(key)
+        return i18n.text(language, key, **values) if line is None else line.format(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredCommand:
+    command: Command
+    plugin: str
+    log: logging.Logger
+    words: Words
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedStep:
+    """Right before or right after the step of that name; the other one is ""."""
+
+    name: str
+    plugin: str
+    log: logging.Logger
+    step: Step
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredTransform:
+    plugin: str
+    log: logging.Logger
+    transform: Transform
+
+
+@dataclass(slots=True)
+class Plugin:
+    """`source`: the package that it came with, and its version. `trouble`: why it was left out, "" for most."""
+
+    name: str
+    source: str
+    trouble: str = ""
+    registered: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Plugins:
+    """What those of one bot have registered, by name."""
+
+    found: list[Plugin] = field(default_factory=list[Plugin])
+    commands: dict[str, RegisteredCommand] = field(default_factory=dict[str, RegisteredCommand])
+    tools: dict[str, Tool] = field(default_factory=dict[str, Tool])
+    steps: dict[str, PlacedStep] = field(default_factory=dict[str, PlacedStep])
+    transforms: dict[str, RegisteredTransform] = field(default_factory=dict[str, RegisteredTransform])
+    engines: dict[str, EngineStart] = field(default_factory=dict[str, EngineStart])
+    platforms: dict[str, Any] = field(default_factory=dict[str, Any])
+    secrets: list[str] = field(default_factory=list[str])
+
+    @property
+    def troubles(self) -> Sequence[tuple[str, str]]:
+        return [(plugin.name, plugin.trouble) for plugin in self.found if plugin.trouble]
+
+
+def load_plugins(
+    tables: Mapping[str, Any] | None = None, folder: Path = Path(), *, quiet: bool = False
+) -> Plugins:
+    """Have all that are installed register, each with its table of [plugins]; relative paths count from `folder`.
+
+    quiet: who was left out is not logged.
+    """
+    tables = tables or {}
+    plugins = Plugins()
+    for name, entry in _entries():
+        plugin = Plugin(name, _source(entry))
+        plugins.found.append(plugin)
+        draft = _Draft(plugins, name, tables.get(name, {}), folder)
+        try:
+            if name in {each.name for each in plugins.found[:-1]}:
+                raise ValueError("there is another plug-in of this name")
+            entry.load()(draft)
+            plugin.registered = draft.settle()
+        except (Exception, SystemExit) as error:
+            plugin.trouble = _reason(error)
+            if not quiet:
+                _log.error("the plug-in %s is left out: %s", name, plugin.trouble)
+                _log.debug("the plug-in %s", name, exc_info=error)
+    for name in tables.keys() - {plugin.name for plugin in plugins.found}:
+        trouble = f"[plugins.{name}] is in the configuration, and no plug-in of this name is installed"
+        plugins.found.append(Plugin(name, "", trouble))
+        if not quiet:
+            _log.error("%s", trouble)
+    return plugins
+
+
+def _entries() -> Iterator[tuple[str, EntryPoint]]:
+    """The built-in ones first, so that nobody else takes their names."""
+    found = sorted(entry_points(group=GROUP), key=lambda entry: (entry.name not in BUILT_IN, entry.name))
+    # An install for editing and its source folder may both be on the path.
+    seen: set[tuple[str, str]] = set()
+    for entry in found:
+        if (entry.name, entry.value) not in seen:
+            seen.add((entry.name, entry.value))
+            yield entry.name, entry
+
+
+def _source(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else ""
+
+
+def _reason(error: BaseException) -> str:
+    """Without any value of the configuration, which may be secret."""
+    words = str(error) if isinstance(error, ConfigError | ValueError) else f"{type(error).__name__}: {error}"
+    return words[:_LONGEST_REASON]
+
+
+class _Draft:
+    """See `glmbot.host.Host`. What is registered here holds once all of it has been."""
+
+    def __init__(self, plugins: Plugins, name: str, table: Any, folder: Path) -> None:
+        self.name = name
+        self.log = logging.getLogger(f"{GROUP}.{name}")
+        self._plugins = plugins
+        self._table = table
+        self._folder = folder
+        self._words = Words()
+        self._new = Plugins()
+
+    def settle(self) -> Sequence[str]:
+        """Returns what was registered, in words. Raises ValueError."""
+        new = self._new
+        for name in new.commands:
+            for language in i18n.LANGUAGES:
+                try:
+                    self._words.text(language, f"command.{name}")
+                except KeyError:
+                    raise ValueError(f'/{name} has no line "command.{name}" in {language}') from None
+        known = {*STEPS, *self._plugins.steps, *new.steps}
+        for step in new.steps.values():
+            if (beside := step.before or step.after) not in known:
+                raise ValueError(f"the step {step.name} stands beside {beside!r}, and there is no such step")
+        listed: list[str] = []
+        for kind in ("commands", "tools", "steps", "transforms", "engines", "platforms"):
+            mine: dict[str, Any] = getattr(new, kind)
+            getattr(self._plugins, kind).update(mine)
+            listed += [_described(kind, name, each) for name, each in mine.items()]
+        self._plugins.secrets += new.secrets
+        return listed
+
+    def settings(self, model: type[SettingsModel]) -> SettingsModel:
+        if not isinstance(self._table, Mapping):
+            raise ConfigError(f"plugins.{self.name} must be a section: [plugins.{self.name}]")
+        try:
+            settings = model.model_validate(self._table)
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_input=False, include_context=False)
+            lines = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems[:5]]
+            raise ConfigError(f"[plugins.{self.name}] {'; '.join(lines)}") from None
+        settings = rooted(settings, self._folder)
+        self._new.secrets += secrets_of(settings)
+        return settings
+
+    def words(self, *, en: Mapping[str, str], zh: Mapping[str, str]) -> None:
+        if en.keys() != zh.keys():
+            odd = ", ".join(sorted(en.keys() ^ zh.keys())[:5])
+            raise ValueError(f"these lines are there in one language only: {odd}")
+        for key in en:
+            if _fields(en[key]) != _fields(zh[key]):
+                raise ValueError(f"the line {key} has other {{fields}} in one language than in the other")
+        both = {"en": en, "zh": zh}
+        self._words.lines = {
+            language: {**self._words.lines.get(language, {}), **lines} for language, lines in both.items()
+        }
+
+    def command(self, command: Command) -> None:
+        name = self._free("commands", command.name)
+        if command.obey is None and not command.asks:
+            raise ValueError(f"/{name} does nothing")
+        self._new.commands[name] = RegisteredCommand(command, self.name, self.log, self._words)
+
+    def tool(self, tool: Tool) -> None:
+        if tool.parameters.get("type") != "object":
+            raise ValueError(f'the tool {tool.name}: its parameters are no JSON schema of type "object"')
+        self._new.tools[self._free("tools", tool.name)] = tool
+
+    def step(self, name: str, step: Step, *, before: str = "", after: str = "") -> None:
+        if bool(before) == bool(after):
+            raise ValueError(f"the step {name} stands before or after one other step; say which")
+        if name in STEPS:
+            raise ValueError(f"there is a step {name} already")
+        placed = PlacedStep(name, self.name, self.log, step, before, after)
+        self._new.steps[self._free("steps", name)] = placed
+
+    def transform(self, media: str, transform: Transform) -> None:
+        registered = RegisteredTransform(self.name, self.log, transform)
+        self._new.transforms[self._free("transforms", media)] = registered
+
+    def engine(self, kind: str, start: EngineStart) -> None:
+        self._new.engines[self._free("engines", kind)] = start
+
+    def platform(self, name: str, adapter: Any) -> None:
+        if not (isinstance(adapter, type) and issubclass(getattr(adapter, "Settings", object), BaseModel)):
+            raise ValueError(f"the platform {name} has no Settings model")
+        self._new.platforms[self._free("platforms", name)] = adapter
+
+    def _free(self, kind: str, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name[:40]!r} is no name: small letters, digits and _, at most 32")
+        if name in getattr(self._plugins, kind) or name in getattr(self._new, kind):
+            raise ValueError(f"there is {name!r} among the {kind} already")
+        return name
+
+
+def _fields(line: str) -> list[str]:
+    if len(line) > _LONGEST_LINE:
+        raise ValueError(f"a line has more than {_LONGEST_LINE} characters")
+    return sorted(name for _, name, _, _ in _FORMATTER.parse(line) if name is not None)
+
+
+def _described(kind: str, name: str, registered: Any) -> str:
+    if isinstance(registered, PlacedStep):
+        place = f"before {registered.before}" if registered.before else f"after {registered.after}"
+        return f"step {name} ({place})"
+    return f"command /{name}" if kind == "commands" else f"{kind.removesuffix('s')} {name}"
+
+
+def placed(
+    steps: Sequence[tuple[str, Any]], own: Iterable[tuple[str, str, str, Any]]
+) -> list[tuple[str, Any]]:
+    """The chain with further steps in their places: (name, before, after, step) each, the other name is "".
+
+    What stands beside a step that is not there yet waits for it; several beside one are in the order in which they
+    came.
+    """
+    chain, waiting = list(steps), list(own)
+    while waiting:
+        names = [name for name, _ in chain]
+        ready = [each for each in waiting if (each[1] or each[2]) in names]
+        if not ready:
+            raise ValueError(f"no place for the steps {', '.join(each[0] for each in waiting)}")
+        for name, before, after, step in ready:
+            names = [each for each, _ in chain]
+            at = names.index(before) if before else names.index(after) + 1
+            chain.insert(at, (name, step))
+        waiting = [each for each in waiting if each not in ready]
+    return chain

@@ -1,0 +1,359 @@
+"""What plug-ins register, and that one that breaks hurts nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from adapters.scripted import ScriptedEngine
+from conftest import make_dialogue
+from glmbot import plugins as door
+from glmbot.dialogue.manager import DialogueManager
+from glmbot.host import Call, Command, Exchange, Follows, Host, Tool
+from glmbot.messages import ConversationKey, Message, Reply, ReplyState, UserKey
+from glmbot.plugins import Plugins, load_plugins
+from glmbot.store.base import Store
+from virtual_time import run_in_virtual_time
+
+SCHEMA = {"type": "object", "properties": {}}
+_numbers = iter(range(1, 10**6))
+_registered: dict[str, Any] = {}
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, **others: Any) -> None:
+    """The built-in plug-ins, and these functions as if each had been installed."""
+    found = list(door.entry_points(group=door.GROUP))
+    _registered.clear()
+    _registered.update(others)
+    found += [EntryPoint(name, f"{__name__}:_registered.{name}", door.GROUP) for name in others]
+    monkeypatch.setattr(door, "entry_points", lambda group: found)
+    load = EntryPoint.load
+    monkeypatch.setattr(
+        EntryPoint, "load", lambda entry: others[entry.name] if entry.name in others else load(entry)
+    )
+
+
+def asked(text: str, user: str = "5", **changes: Any) -> Message:
+    where = ConversationKey("telegram", int(user))
+    return Message(str(next(_numbers)), where, UserKey("telegram", int(user)), text, **changes)
+
+
+async def replies_to(dialogue: DialogueManager, message: Message) -> list[Reply]:
+    assert await dialogue.accept(message)
+    async with aclosing(dialogue.respond(message)) as replies:
+        got = [reply async for reply in replies]
+    await dialogue.delivered(message)
+    return got
+
+
+async def last(dialogue: DialogueManager, text: str, user: str = "5", **changes: Any) -> Reply:
+    return (await replies_to(dialogue, asked(text, user, **changes)))[-1]
+
+
+def with_plugins(store: Store, plugins: Plugins | None = None, **changes: Any) -> DialogueManager:
+    engine = ScriptedEngine(lambda prompt: "You said: " + prompt.rpartition("Q:")[2].removesuffix("\nA:"))
+    return make_dialogue(engine, store, plugins=plugins or load_plugins(), **changes)
+
+
+async def roll(call: Call) -> Reply:
+    return call.say("dice.rolled", sides=call.argument or "6")
+
+
+WORDS = {
+    "en": {"command.dice": "roll a die", "dice.rolled": "A die of {sides} sides."},
+    "zh": {"command.dice": "掷骰子", "dice.rolled": "{sides} 面的骰子。"},
+}
+
+
+async def hear(message: Message) -> str:
+    return "what was said"
+
+
+async def shout(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    async for reply in following(exchange):
+        yield Reply(reply.text.upper(), reply.state, reply.notice)
+
+
+def test_what_is_registered_is_listed_and_whoever_raises_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def good(host: Host) -> None:
+        host.words(**WORDS)
+        host.command(Command("dice", roll, argument="SIDES"))
+        host.tool(Tool("clock", "the time", SCHEMA, asyncio.sleep))
+        host.step("shout", shout, after="moderate")
+        host.transform("voice", hear)
+
+    def half(host: Host) -> None:
+        host.words(**WORDS)
+        host.tool(Tool("half", "", SCHEMA, asyncio.sleep))
+        raise RuntimeError("no luck")
+
+    installed(monkeypatch, good=good, half=half)
+    found = load_plugins({"nobody": {}})
+    by_name = {plugin.name: plugin for plugin in found.found}
+    assert list(by_name["good"].registered) == [
+        "command /dice", "tool clock", "step shout (after moderate)", "transform voice",
+    ]  # fmt: skip
+    assert by_name["half"].trouble == "RuntimeError: no luck"
+    assert "no plug-in of this name" in by_name["nobody"].trouble
+    assert "half" not in found.tools
+    assert "the plug-in half is left out: RuntimeError: no luck" in caplog.text
+    assert {"help", "new", "dice"} <= found.commands.keys()
+
+
+def _wrong_words(host: Host) -> None:
+    host.words(en={"a": "{x}"}, zh={"a": "{y}"})
+
+
+def _half_words(host: Host) -> None:
+    host.words(en={"a": ""}, zh={})
+
+
+def _wordless(host: Host) -> None:
+    host.command(Command("dice", roll))
+
+
+def _taken(host: Host) -> None:
+    host.command(Command("help", roll))
+
+
+def _misplaced(host: Host) -> None:
+    host.step("shout", shout, before="nothing")
+
+
+def _unplaced(host: Host) -> None:
+    host.step("shout", shout)
+
+
+def _nameless(host: Host) -> None:
+    host.tool(Tool("No Name", "", SCHEMA, asyncio.sleep))
+
+
+def _schemaless(host: Host) -> None:
+    host.tool(Tool("tool", "", {"type": "string"}, asyncio.sleep))
+
+
+def _leaves(host: Host) -> None:
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        _wrong_words, _half_words, _wordless, _taken, _misplaced, _unplaced, _nameless, _schemaless, _leaves,
+        None, 5,
+    ],
+)  # fmt: skip
+def test_whatever_can_not_be_registered_is_named(monkeypatch: pytest.MonkeyPatch, register: Any) -> None:
+    installed(monkeypatch, odd=register)
+    found = load_plugins()
+    assert found.found[-1].name == "odd"
+    assert found.found[-1].trouble
+    assert "dice" not in found.commands
+    assert found.commands["help"].plugin == "commands"
+
+
+class Weather(BaseModel):
+    town: str
+    key: SecretStr = SecretStr("")
+
+
+def test_settings_are_checked_and_no_value_of_theirs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[Weather] = []
+    installed(monkeypatch, weather=lambda host: got.append(host.settings(Weather)))
+    plugins = load_plugins({"weather": {"town": "Berlin", "key": "hush"}})
+    assert got[0].town == "Berlin"
+    assert plugins.secrets == ["hush"]
+    wrong = load_plugins({"weather": {"town": {"secret": "hush"}}}).found[-1].trouble
+    assert wrong == "[plugins.weather] town: Input should be a valid string"
+    assert "[plugins.weather] town: Field required" in load_plugins({}).found[-1].trouble
+
+
+async def test_a_command_of_a_plug_in_is_obeyed_in_both_languages_and_listed(
+    monkeypatch: pytest.MonkeyPatch, sqlite_store: Store
+) -> None:
+    def register(host: Host) -> None:
+        host.words(**WORDS)
+        host.command(Command("dice", roll, argument="SIDES"))
+
+    installed(monkeypatch, dice=register)
+    dialogue = with_plugins(sqlite_store, language="auto")
+    assert (await last(dialogue, "/dice 20")).notice == "A die of 20 sides."
+    assert (await last(dialogue, "/dice", language="zh")).notice == "6 面的骰子。"
+    assert "/dice SIDES – roll a die" in (await last(dialogue, "/help")).notice
+    assert [info.name for info in dialogue.commands("en")][-1] == "dice"
+
+
+class _Broken(Exception):
+    pass
+
+
+async def _raises(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    if exchange.message.text == "bad":
+        raise _Broken
+    async for reply in following(exchange):
+        yield reply
+
+
+async def _raises_in_the_middle(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    async for reply in following(exchange):
+        if exchange.message.text == "bad" and reply.text:
+            raise _Broken
+        yield reply
+
+
+async def _hangs(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    if exchange.message.text == "bad":
+        await asyncio.Event().wait()
+    async for reply in following(exchange):
+        yield reply
+
+
+async def _hangs_in_the_middle(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    async for reply in following(exchange):
+        yield reply
+        if exchange.message.text == "bad" and reply.text:
+            await asyncio.Event().wait()
+
+
+async def _says_nonsense(exchange: Exchange, following: Follows) -> AsyncGenerator[Any, None]:
+    if exchange.message.text == "bad":
+        yield "text"
+    async for reply in following(exchange):
+        yield reply
+
+
+async def _forgets_the_end(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    async for reply in following(exchange):
+        if exchange.message.text == "bad" and reply.state.ended:
+            return
+        yield reply
+
+
+def _no_generator(exchange: Exchange, following: Follows) -> Any:
+    return None if exchange.message.text == "bad" else following(exchange)
+
+
+@pytest.mark.parametrize("place", ["admit", "quota", "await_turn", "recall", "record"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        _raises, _raises_in_the_middle, _hangs, _hangs_in_the_middle, _says_nonsense, _forgets_the_end,
+        _no_generator,
+    ],
+)  # fmt: skip
+def test_a_step_that_breaks_fails_its_exchange_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, step: Any, place: str
+) -> None:
+    """Others are answered meanwhile, and the next question in the same conversation is, too."""
+
+    async def main() -> None:
+        from glmbot.store.sqlite import SqliteStore
+
+        store = SqliteStore(tmp_path / "s.sqlite3")
+        await store.open()
+        dialogue = with_plugins(store, deadline_s=30.0)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        bad = asyncio.create_task(replies_to(dialogue, asked("bad")))
+        await asyncio.sleep(0)
+        behind = asyncio.create_task(replies_to(dialogue, asked("good")))
+        assert (await last(dialogue, "hi", "6")).text == "You said: hi"
+        assert loop.time() - began < 5
+        end, behind_it = (await bad)[-1], (await behind)[-1]
+        turns = await store.last_turns(ConversationKey("telegram", 5), 9)
+        await store.close()
+        assert end.state.ended
+        assert loop.time() - began < 65
+        # It failed, or its answer stands as it was recorded.
+        assert ("odd" in end.notice and "failed" in end.notice) or end.text == "You said: bad"
+        assert behind_it.text.endswith("You said: good")
+        assert all(turn.answer for turn in turns)
+
+    installed(monkeypatch, odd=lambda host: host.step("odd", step, before=place))
+    run_in_virtual_time(main())
+
+
+async def test_a_command_or_a_transform_that_breaks_is_said_and_hurts_nobody(
+    monkeypatch: pytest.MonkeyPatch, sqlite_store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def breaks(call: Call) -> Reply:
+        raise _Broken
+
+    async def hangs(call: Call) -> Reply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def grows(call: Call) -> AsyncGenerator[Reply, None]:
+        yield Reply("", ReplyState.STREAMING, "half")
+
+    async def hears(message: Message) -> str:
+        if message.user.id in (6, "6"):
+            raise _Broken
+        return "what was said"
+
+    def register(host: Host) -> None:
+        lines = {f"command.{name}": name for name in ("breaks", "hangs", "grows")}
+        host.words(en=lines, zh=lines)
+        for command in (Command("breaks", breaks), Command("hangs", hangs), Command("grows", grows)):
+            host.command(command)
+        host.transform("voice", hears)
+
+    installed(monkeypatch, odd=register)
+    dialogue = with_plugins(sqlite_store, deadline_s=0.2)
+    for name in ("breaks", "hangs", "grows"):
+        reply = await last(dialogue, f"/{name}")
+        assert reply.state is ReplyState.FAILED
+        assert "odd" in reply.notice
+    assert "/hangs took too long" in caplog.text
+    assert (await last(dialogue, "", media="voice")).text == "You said: what was said"
+    assert "only read text" in (await last(dialogue, "", "6", media="voice")).notice
+    assert (await last(dialogue, "hello", "6", media="voice")).text == "You said: hello"
+
+
+async def test_an_end_of_a_steps_own_is_recorded_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, sqlite_store: Store
+) -> None:
+    async def refuses(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+        yield Reply("", ReplyState.FINAL, "not here")
+
+    installed(monkeypatch, odd=lambda host: host.step("odd", refuses, before="recall"))
+    dialogue = with_plugins(sqlite_store)
+    message = asked("hi")
+    assert await dialogue.accept(message)
+    async with aclosing(dialogue.respond(message)) as replies:
+        got = [reply async for reply in replies]
+    assert got[-1].notice == "not here"
+    stored = await sqlite_store.answer(message)
+    assert stored is not None
+    assert stored.notice == "not here"
+
+
+async def test_steps_stand_in_the_order_that_they_name(
+    monkeypatch: pytest.MonkeyPatch, sqlite_store: Store
+) -> None:
+    order: list[str] = []
+
+    def step(name: str) -> Any:
+        async def noted(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+            order.append(name)
+            async for reply in following(exchange):
+                yield reply
+
+        return noted
+
+    def a(host: Host) -> None:
+        host.step("one", step("one"), after="two")
+        host.step("two", step("two"), before="recall")
+        host.step("three", step("three"), after="answer")
+
+    installed(monkeypatch, a=a, b=lambda host: host.step("zero", step("zero"), before="two"))
+    await last(with_plugins(sqlite_store), "hi")
+    assert order == ["zero", "two", "one", "three"]
