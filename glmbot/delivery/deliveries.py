@@ -178,16 +178,19 @@ class Deliveries:
             if failure is None:
                 self._leave(message, mine, shown)
         if failure is None:
-            try:
-                await self._dialogue.delivered(message, shown)
-            except StoreError as error:
-                _log.warning("a delivered answer could not be recorded: %s", error)
+            await self._record_end(message, shown)
             return
         try:
             if await self._dialogue.again(message, failure) and not message.own:
                 await self._give_up(message, outlet, pace, shown, replace(once, said=stands.said))
         finally:
             self._leave(message, mine, shown)
+
+    async def _record_end(self, message: Message, shown: Sequence[str]) -> None:
+        try:
+            await self._dialogue.delivered(message, shown)
+        except StoreError as error:
+            _log.warning("a delivered answer could not be recorded: %s", error)
 
     def _leave(self, message: Message, mine: asyncio.Future[Sequence[str]], shown: Sequence[str]) -> None:
         """Nothing is written any more of this answer."""
