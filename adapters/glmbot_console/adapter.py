@@ -16,6 +16,7 @@ from rich.console import Console
 
 from glmbot.delivery.abilities import Ability, Profile
 from glmbot.delivery.deliveries import obey
+from glmbot.delivery.thoughts import without_thoughts
 from glmbot.messages import Dialogue, Message
 from glmbot_console.delivery import print_replies
 from glmbot_console.normalize import PLATFORM, normalize
@@ -31,6 +32,9 @@ class ConsoleSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     once: str = Field(default="", description="Ask this one question, print the answer, end.")
+    show_thoughts: bool = Field(
+        default=False, description="Print what a model thinks before it answers, dimmed, above the answer."
+    )
 
 
 class ConsoleAdapter:
@@ -39,7 +43,7 @@ class ConsoleAdapter:
 
     def __init__(self, settings: ConsoleSettings, dialogue: Dialogue) -> None:
         self._settings = settings
-        self._dialogue = dialogue
+        self._dialogue = dialogue = dialogue if settings.show_thoughts else without_thoughts(dialogue)
         self._out = Console(highlight=False)
         self._language = (locale.getlocale()[0] or os.environ.get("LANG", "")) or "en"
         self._answering = False

@@ -20,26 +20,33 @@ _START_OF_LINE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE
 
 async def print_replies(replies: AsyncGenerator[Reply, None], out: Console) -> Reply | None:
     """Print until the ended snapshot, and return it. Notices stand dimmed on lines of their own."""
-    shown = ""
+    shown = thought = ""
     last: Reply | None = None
     async with aclosing(replies):
         async for last in replies:
+            if last.thought != thought and not shown:
+                out.control(_START_OF_LINE if not thought else Control())
+                piece = printable(growth(thought, last.thought))
+                out.print(piece, end="", style="dim", markup=False, highlight=False, soft_wrap=True)
+                thought = last.thought
             if last.text and last.text != shown:
-                out.control(_START_OF_LINE if not shown else Control())
+                if thought and not shown:
+                    out.print("\n")
+                out.control(_START_OF_LINE if not shown and not thought else Control())
                 piece = printable(growth(shown, last.text))
                 out.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
                 shown = last.text
-            elif last.notice and not shown and not last.state.ended and out.is_terminal:
+            elif last.notice and not shown and not thought and not last.state.ended and out.is_terminal:
                 # One line that overwrites itself: the place in the queue, the progress of a switch.
                 out.control(_START_OF_LINE)
                 out.print(last.notice[: out.width - 1], end="", markup=False, highlight=False)
     if last is None:
         return None
-    if shown:
+    if shown or thought:
         out.print()
     if last.notice:
         style = "red" if last.state is ReplyState.FAILED else ("dim" if shown else "")
-        if not shown:
+        if not shown and not thought:
             out.control(_START_OF_LINE)
         out.print(last.notice, style=style, markup=False, highlight=False, soft_wrap=True)
     if last.attachment is not None:

@@ -25,6 +25,7 @@ from glmbot.background import Background
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
+from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.messages import ChatKey, CommandInfo, ConversationKey, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
@@ -73,6 +74,10 @@ class DiscordSettings(TokenSettings):
     slash_commands: bool = Field(
         default=True, description="Publish /ask and the other commands at the start."
     )
+    show_thoughts: bool = Field(
+        default=False,
+        description="Show what a model thinks before it answers, as a spoiler, in a message above the answer.",
+    )
     threads: bool = Field(default=False, description="Answer a question in a channel in a thread of its own.")
     message_content: bool = Field(
         default=False,
@@ -90,7 +95,7 @@ class DiscordAdapter:
 
     def __init__(self, settings: DiscordSettings, dialogue: Dialogue) -> None:
         self._settings = settings
-        self._dialogue = dialogue
+        self._dialogue = dialogue = dialogue if settings.show_thoughts else without_thoughts(dialogue)
         self._deliveries = Deliveries(dialogue)
         self._paces = Recent[int, Pace](_CHANNELS_KEPT)
         self._questions = Recent[int, ConversationKey](_QUESTIONS_KEPT)

@@ -21,7 +21,7 @@ from glmbot.delivery.pieces import cut_reply
 from glmbot.messages import Attachment, Message, Reply
 from glmbot_discord.normalize import CHANNEL, button_id, is_thread_of
 from glmbot_discord.refusals import Closed, Expired, Partly, ask, code_of, reason_of
-from glmbot_discord.render import NOTICE_ROOM, fits, render
+from glmbot_discord.render import NOTICE_ROOM, fits, fits_folded, render, render_thought
 
 __all__ = ["PROFILE", "ChannelOutlet", "InteractionOutlet", "remove_answer"]
 
@@ -65,7 +65,24 @@ class _Outlet(Outlet):
         self._words = words
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
-        return cut_reply(reply, _SPLIT_AT, notice_room=NOTICE_ROOM, measure=len, accepts=fits)
+        label = self._label()
+        return cut_reply(
+            reply,
+            _SPLIT_AT,
+            notice_room=NOTICE_ROOM,
+            measure=len,
+            accepts=fits,
+            fits_folded=lambda thought: fits_folded(thought, label),
+        )
+
+    def _label(self) -> str:
+        """What stands above a model's thoughts."""
+        return " · ".join(self._words("answer.thought").split("\n"))
+
+    def _content_of(self, piece: Piece) -> str:
+        if piece.thought:
+            return render_thought(piece.thought, self._label())
+        return render(piece.text, piece.notice)
 
     def _buttons(self, piece: Piece) -> _Buttons | None:
         if not piece.actions:
@@ -135,7 +152,7 @@ class ChannelOutlet(_Outlet):
         if isinstance(item, Attachment):
             extra["file"] = _file(item)
         else:
-            extra["content"] = render(item.text, item.notice)
+            extra["content"] = self._content_of(item)
             if whole and (view := self._buttons(item)):
                 extra["view"] = view
         sent = self._channel.send(
@@ -175,7 +192,7 @@ class ChannelOutlet(_Outlet):
                 if isinstance(error, Closed):
                     raise
                 item = self._without_file(item, error)
-        content = render(item.text, item.notice)
+        content = self._content_of(item)
         try:
             await ask(partial.edit(content=content, allowed_mentions=_NOBODY, view=self._buttons(item)))
         except Partly:
@@ -343,7 +360,7 @@ class InteractionOutlet(_Outlet):
     def _content(self, item: Piece | Attachment) -> dict[str, Any]:
         if isinstance(item, Attachment):
             return {"file": _file(item), "allowed_mentions": _NOBODY}
-        content = render(item.text, item.notice)
+        content = self._content_of(item)
         return {"content": content, "allowed_mentions": _NOBODY, "view": self._buttons(item)}
 
     def _keep_private(self, error: Expired) -> None:

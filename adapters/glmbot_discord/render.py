@@ -17,7 +17,7 @@ from glmbot.delivery.emphasis import ADDRESS
 from glmbot.delivery.markdown import ItemNumbers, closing, fence_heading, make_parser, may_link
 from glmbot.delivery.tables import layout_table
 
-__all__ = ["NOTICE_ROOM", "fits", "render"]
+__all__ = ["NOTICE_ROOM", "fits", "fits_folded", "render", "render_thought"]
 
 _LONGEST_CONTENT = 2000
 NOTICE_ROOM = 250
@@ -60,6 +60,18 @@ def render(markdown: str, notice: str = "") -> str:
         return notice or "…"
     content = _READ_BY_DISCORD.sub(_checked, content)
     return f"{content}\n{small[: NOTICE_ROOM - 1]}" if small else content
+
+
+def render_thought(thought: str, label: str) -> str:
+    """What a model thought, under its label, behind a spoiler's bars."""
+    words = _READ_BY_DISCORD.sub(_checked, "\n".join(_begun_lines(_escaped(thought.strip()))))
+    # A space keeps its last sign apart from the bars.
+    return f"-# {label}\n||{words} ||"
+
+
+def fits_folded(thought: str, label: str) -> bool:
+    """Whether Discord takes this thought as one message."""
+    return len(render_thought(thought, label)) <= _LONGEST_CONTENT
 
 
 @lru_cache(maxsize=256)

@@ -32,6 +32,7 @@ from glmbot.background import Background
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
+from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.routes import Address, Route, RouteWish
 from glmbot.messages import ChatKey, ChatKind, CommandInfo, Dialogue, Message, Reply, Role
@@ -80,6 +81,10 @@ class TelegramSettings(TokenSettings):
     drafts: bool = Field(
         default=False, description="In private chats show the growing answer as a draft, without edits."
     )
+    show_thoughts: bool = Field(
+        default=True,
+        description="Show what a model thinks before it answers, folded, in a message above the answer.",
+    )
     poll_timeout_s: int = Field(default=30, ge=0, le=50, description="Seconds that a poll waits for news.")
     webhook_url: str = Field(
         default="",
@@ -120,7 +125,7 @@ class TelegramAdapter:
 
     def __init__(self, settings: TelegramSettings, dialogue: Dialogue) -> None:
         self._settings = settings
-        self._dialogue = dialogue
+        self._dialogue = dialogue = dialogue if settings.show_thoughts else without_thoughts(dialogue)
         self._deliveries = Deliveries(dialogue)
         self._presses = Background()
         self._overall = Pace(1 / _REQUESTS_PER_SECOND)
@@ -343,7 +348,13 @@ class TelegramAdapter:
             # Groups have negative ids.
             base = settings.group_edit_interval_s if chat < 0 else settings.edit_interval_s
             self._paces[chat] = Pace(base, within=self._overall)
-        outlet = TelegramOutlet(self._bot, message, drafts=settings.drafts, on_moved=self._move)
+        outlet = TelegramOutlet(
+            self._bot,
+            message,
+            drafts=settings.drafts,
+            thoughts=self._dialogue.text(message.language, "answer.thought"),
+            on_moved=self._move,
+        )
         self._deliveries.begin(message, outlet, self._paces[chat], sent)
 
     def _drop_idle_paces(self) -> None:

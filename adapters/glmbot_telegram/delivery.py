@@ -37,7 +37,7 @@ from glmbot.errors import StoreError
 from glmbot.messages import Attachment, ChatKind, Message, Reply
 from glmbot_telegram.normalize import THREAD, button_data
 from glmbot_telegram.refusals import Meaning, meaning
-from glmbot_telegram.render import NOTICE_ROOM, fits, render
+from glmbot_telegram.render import NOTICE_ROOM, fits, fits_folded, render, render_thought
 
 __all__ = ["PROFILE", "TelegramOutlet"]
 
@@ -66,9 +66,11 @@ class TelegramOutlet(Outlet):
         message: Message,
         *,
         drafts: bool = False,
+        thoughts: str = "…",
         on_moved: Callable[[int, int], Awaitable[None]] | None = None,
     ) -> None:
-        """drafts: show the growing answer by sendMessageDraft, which private chats alone have.
+        """drafts: show the growing answer by sendMessageDraft, which private chats alone have. thoughts: what
+        stands above those of the model.
 
         on_moved is told the old and the new id of a group that became a supergroup; may raise StoreError.
         """
@@ -76,6 +78,7 @@ class TelegramOutlet(Outlet):
         drafts = drafts and private and not message.in_place and not message.edits
         self._abilities = PROFILE.abilities - (set() if drafts else {Ability.DRAFT})
         self._private = private
+        self._thoughts = thoughts
         self._bot = bot
         self._chat = message.conversation.chat
         self._asker = message.conversation.user or message.user.id
@@ -101,7 +104,14 @@ class TelegramOutlet(Outlet):
         return self._abilities
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
-        return cut_reply(reply, _SPLIT_AT, notice_room=NOTICE_ROOM, measure=utf16_length, accepts=fits)
+        return cut_reply(
+            reply,
+            _SPLIT_AT,
+            notice_room=NOTICE_ROOM,
+            measure=utf16_length,
+            accepts=fits,
+            fits_folded=lambda thought: fits_folded(thought, self._thoughts),
+        )
 
     async def send(self, item: Piece | Attachment, place: str) -> str:
         if isinstance(item, Attachment):
@@ -175,7 +185,10 @@ class TelegramOutlet(Outlet):
         piece: Piece,
         request: Callable[[str, Sequence[MessageEntity], InlineKeyboardMarkup | None], Awaitable[_T]],
     ) -> _T | Any:
-        text, entities = render(piece.text, piece.notice)
+        if piece.thought:
+            text, entities = render_thought(piece.thought, self._thoughts)
+        else:
+            text, entities = render(piece.text, piece.notice)
         if piece in self._plain:
             entities = ()
         buttons = [

@@ -19,7 +19,7 @@ from glmbot.delivery.markdown import ItemNumbers, closing, fence_heading, make_p
 from glmbot.delivery.split import utf16_length
 from glmbot.delivery.tables import layout_table
 
-__all__ = ["NOTICE_ROOM", "fits", "render"]
+__all__ = ["NOTICE_ROOM", "fits", "fits_folded", "render", "render_thought"]
 
 # https://core.telegram.org/bots/api#sendmessage and https://limits.tginfo.me/en
 _LONGEST_TEXT = 4096
@@ -57,6 +57,18 @@ def render(markdown: str, notice: str = "") -> tuple[str, Sequence[MessageEntity
     inside = [entity for entity in canvas.entities if entity.length > 0]
     inside.sort(key=lambda entity: (entity.offset, -entity.length))
     return canvas.text, inside[:_MOST_ENTITIES]
+
+
+def render_thought(thought: str, label: str) -> tuple[str, Sequence[MessageEntity]]:
+    """What a model thought, under its label, as a quotation that is folded until it is touched."""
+    text = f"{label}\n{thought}".strip()
+    quote = _entity(MessageEntity.EXPANDABLE_BLOCKQUOTE, 0, utf16_length(text))
+    return text, [quote, _entity(MessageEntity.BOLD, 0, utf16_length(label))]
+
+
+def fits_folded(thought: str, label: str) -> bool:
+    """Whether Telegram takes this thought as one message."""
+    return utf16_length(render_thought(thought, label)[0]) <= _LONGEST_TEXT
 
 
 @lru_cache(maxsize=256)

@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel
 
 from glmbot.delivery.abilities import Ability, Profile
+from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, StoreError
 from glmbot.http.registry import Routes
 from glmbot.http.serving import Serving
@@ -83,7 +84,7 @@ class WebAdapter:
 
     def __init__(self, settings: WebSettings, dialogue: Dialogue) -> None:
         self._settings = settings
-        self._dialogue = dialogue
+        self._dialogue = dialogue = dialogue if settings.show_thoughts else without_thoughts(dialogue)
         token, admin_token = secret_of(settings.token), secret_of(settings.admin_token)
         # A source counts over all processes, so its key is what they have in common.
         peers = Peers(settings.trusted_proxies, (token or admin_token or "").encode())

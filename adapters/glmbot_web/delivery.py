@@ -175,7 +175,8 @@ class Streams:
 
     async def _fail(self, stream: Stream) -> None:
         words = self._dialogue.text(stream.message.language, "answer.failed")
-        await stream.publish(Reply(stream.reply.text, ReplyState.FAILED, words))
+        seen = stream.reply
+        await stream.publish(Reply(seen.text, ReplyState.FAILED, words, thought=seen.thought))
         asyncio.get_running_loop().call_later(_KEPT_S, self._let_go, stream)
 
     def _let_go(self, stream: Stream) -> None:

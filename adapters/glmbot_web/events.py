@@ -244,7 +244,8 @@ def _timed(work: Callable[[], _T]) -> tuple[_T, float]:
 def _size(seen: _Frame | None, frame: _Frame) -> int:
     attachment = frame.reply.attachment
     new = len(frame.reply.text) - (len(seen.reply.text) if seen is not None else 0)
-    return max(new, 0) + (len(attachment.content) if attachment else 0)
+    thought = len(frame.reply.thought) - (len(seen.reply.thought) if seen is not None else 0)
+    return max(new, 0) + max(thought, 0) + (len(attachment.content) if attachment else 0)
 
 
 def _encoded(nonce: str, seen: _Frame | None, frame: _Frame) -> bytes:
@@ -253,13 +254,16 @@ def _encoded(nonce: str, seen: _Frame | None, frame: _Frame) -> bytes:
 
 
 def _event(seen: _Frame | None, frame: _Frame) -> dict[str, object]:
-    """`blocks` replace those from the `from`-th on, `text` what stands behind the first `at` UTF-16 units.
+    """`blocks` replace those from the `from`-th on, `text` what stands behind the first `at` UTF-16 units,
+    `thought` what stands behind the first `thought_at`.
 
-    The last event has the text whole.
+    The last event has them whole.
     """
     reply = frame.reply
-    same, at = 0, 0
+    same, at, thought_at = 0, 0, 0
     if seen is not None:
+        if not reply.state.ended and reply.thought.startswith(seen.reply.thought):
+            thought_at = len(seen.reply.thought)
         same = common_beginning(seen.blocks, frame.blocks)
         if not reply.state.ended and reply.text.startswith(seen.reply.text):
             at = len(seen.reply.text)
@@ -269,6 +273,8 @@ def _event(seen: _Frame | None, frame: _Frame) -> dict[str, object]:
         "blocks": frame.blocks[same:],
         "at": utf16_length(reply.text[:at]),
         "text": reply.text[at:],
+        "thought_at": utf16_length(reply.thought[:thought_at]),
+        "thought": reply.thought[thought_at:],
         "notice": reply.notice,
         "actions": [action.command for action in reply.actions],
     }

@@ -177,13 +177,17 @@ class OpenAiApi:
             await response.write(_event({**head, "choices": [choice]}))
 
         await send({"role": "assistant", "content": ""})
-        shown = ""
+        shown = thought = ""
         while True:
             if last is None:
                 await response.write(events.PING)
-            elif len(last.text) > len(shown):
-                await send({"content": last.text[len(shown) :]})
-                shown = last.text
+            else:
+                if len(last.thought) > len(thought):
+                    await send({"reasoning_content": last.thought[len(thought) :]})
+                    thought = last.thought
+                if len(last.text) > len(shown):
+                    await send({"content": last.text[len(shown) :]})
+                    shown = last.text
             if last is not None and last.finish_reason is not None:
                 break
             last = await anext(replies)
@@ -192,12 +196,14 @@ class OpenAiApi:
             await response.write(_event({**head, "choices": [], "usage": _usage(last.usage)}))
 
     def _whole(self, reply: Reply) -> dict[str, Any]:
+        # As DeepSeek, vLLM and SGLang call it.
+        thought = {"reasoning_content": reply.thought} if reply.thought else {}
         return {
             **self._head("chat.completion"),
             "choices": [
                 {
                     "index": 0,
-                    "message": {"role": "assistant", "content": reply.text, "refusal": None},
+                    "message": {"role": "assistant", "content": reply.text, **thought, "refusal": None},
                     "logprobs": None,
                     "finish_reason": _finish_reason(reply),
                 }

@@ -134,6 +134,7 @@ class PageApi:
                     "ref": turn.ref,
                     "question": turn.question,
                     "text": turn.answer,
+                    "thought": turn.thought,
                     "blocks": to_blocks(turn.answer),
                     "number": turn.number,
                     "branches": list(turn.branches),

@@ -51,6 +51,11 @@ class WebSettings(BaseModel):
         default=[],
         description='Sites whose pages may call /v1 and POST / from a browser (CORS), like ["https://chat.example.org"].',
     )
+    show_thoughts: bool = Field(
+        default=True,
+        description="Show what a model thinks before it answers: folded on the page, and as reasoning_content to"
+        " programs.",
+    )
     max_connections: int = Field(
         default=1000,
         ge=4,

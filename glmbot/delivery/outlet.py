@@ -57,11 +57,13 @@ class Reduced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One message: a whole piece of the model's Markdown, the bot's own line under it, and commands as buttons."""
+    """One message: a whole piece of the model's Markdown, the bot's own line under it, and commands as buttons; or
+    what the model thought before, by itself, as plain text that is shown folded."""
 
     text: str
     notice: str = ""
     actions: tuple[Action, ...] = ()
+    thought: str = ""
 
 
 class Outlet(ABC):

@@ -1,7 +1,7 @@
 // The chat page. What it shows comes from the server, which keeps the histories and goes on answering while nobody looks.
 
 import { $, ask, button, copy, download, element, patiently, say, setUp } from "/static/words.js";
-import { frame, grown, show } from "/static/blocks.js";
+import { frame, grown, show, showThought } from "/static/blocks.js";
 import { switcher } from "/static/branches.js";
 import { showChats } from "/static/chats.js";
 import { editForm } from "/static/editing.js";
@@ -145,7 +145,10 @@ function fill(article, turn) {
   const answer = article.querySelector(".answer");
   show(answer, turn.blocks ?? [], addCopyButtons);
   answer.classList.toggle("growing", !ended);
-  article.querySelector(".notice").textContent = turn.notice || (!turn.blocks?.length && !ended ? say("waiting") : "");
+  showThought(article.querySelector(".thought"), turn, ended);
+  // That it thinks stands above what it thinks.
+  const thinks = turn.thought && !turn.text && !ended;
+  article.querySelector(".notice").textContent = thinks ? "" : turn.notice || (!turn.blocks?.length && !ended ? say("waiting") : "");
   const [own, tools] = article.querySelectorAll(".tools");
   own.replaceChildren();
   tools.replaceChildren();

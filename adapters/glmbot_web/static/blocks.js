@@ -39,11 +39,26 @@ function become(old, wanted) {
   while (old.childNodes.length > nodes.length) old.lastChild.remove();
 }
 
-// A snapshot's blocks and text are what comes after those that stay.
+// A snapshot's blocks, text and thought are what comes after those that stay. How long it was thought is this page's to know.
 export function grown(turn, snapshot) {
   if (!snapshot.blocks) return snapshot;
-  const { from = 0, at = 0, blocks, text, ...rest } = snapshot;
-  return { ...rest, blocks: [...(turn.blocks ?? []).slice(0, from), ...blocks], text: (turn.text ?? "").slice(0, at) + text };
+  const { from = 0, at = 0, blocks, text, thought_at = 0, thought: more = "", ...rest } = snapshot;
+  const thought = (turn.thought ?? "").slice(0, thought_at) + more, all = (turn.text ?? "").slice(0, at) + text;
+  const thinksSince = turn.thinksSince ?? (thought && !all ? Date.now() : undefined);
+  const thought_s = turn.thought_s ?? (thinksSince && all ? Math.max(1, Math.round((Date.now() - thinksSince) / 1000)) : undefined);
+  return { ...rest, blocks: [...(turn.blocks ?? []).slice(0, from), ...blocks], text: all, thought, thinksSince, thought_s };
+}
+
+// What the model thought before its answer, folded until somebody opens it; a text that only grows, so that it stays selected.
+export function showThought(details, turn, ended) {
+  const [summary, body] = details.children, thought = turn.thought ?? "";
+  details.hidden = !thought;
+  const words = !turn.text && !ended ? say("thinking") : turn.thought_s ? say("thoughtFor").replace("{s}", turn.thought_s) : say("thought");
+  if (summary.textContent !== words) summary.textContent = words;
+  if (!body.firstChild) body.append("");
+  const there = body.firstChild;
+  if (!thought.startsWith(there.data)) there.data = thought;
+  else if (thought.length > there.data.length) there.appendData(thought.slice(there.data.length));
 }
 
 // A turn's place in the page, where everything in it has yet to be filled in.
@@ -55,6 +70,9 @@ export function frame(turn) {
     part.setAttribute("aria-label", say(name));
   }
   asked.dir = "auto";
-  article.append(asked, element("div", "tools asked"), answer, element("p", "notice"), element("div", "tools answered"));
+  const thought = element("details", "thought"), words = element("div");
+  words.dir = "auto";
+  thought.append(element("summary"), words);
+  article.append(asked, element("div", "tools asked"), thought, answer, element("p", "notice"), element("div", "tools answered"));
   return article;
 }

@@ -12,6 +12,7 @@ const WORDS = {
     hintTouch: "/help shows what I can do.", away: "The server could not be reached. Please try again.",
     busy: "An answer is being written; wait for its end, or stop it.", more: "Older conversations…", versions: "Versions", earlier: "Earlier version", later: "Later version",
     answering: "The answer is being written.", answered: "The answer is complete.", you: "You", bot: "Answer",
+    thinking: "Thinking…", thought: "Thoughts", thoughtFor: "Thought for {s} s",
     operator: "Operator", back: "Chat", skip: "To the question", log: "Messages", end: "To the end",
     // the operator's page
     running: "Answering", queue: "Waiting", finished: "Answers so far", refused: "Refused", dead: "Set aside (/dead)", speed: "Tokens/s",
@@ -35,6 +36,7 @@ const WORDS = {
     hintTouch: "/help 查看我会做什么。", away: "连不上服务器，请再试一次。",
     busy: "正在写回答，请等它写完，或先停止。", more: "更早的对话…", versions: "版本", earlier: "上一个版本", later: "下一个版本",
     answering: "正在写回答。", answered: "回答完成。", you: "你", bot: "回答",
+    thinking: "正在思考…", thought: "思考过程", thoughtFor: "思考了 {s} 秒",
     operator: "管理", back: "聊天", skip: "跳到提问框", log: "消息", end: "到最后",
     running: "正在回答", queue: "排队", finished: "已完成回答", refused: "已拒绝", dead: "已搁置（/dead）", speed: "token/秒",
     memory: "内存", pace: "速度", perSecond: "token/秒", gathering: "正在收集第一分钟的数据…", weights: "权重", precision: "精度", switching: "切换中：", testing: "正在试用新权重…", underWay: "正在处理…", quiet: "现在没有正在写的回答。", limitHint: "0 为不限，留空为采用配置", streams: "进行中的回答",

@@ -1,0 +1,40 @@
+"""The dialogue of a platform that is not to show what a model thinks: there, nobody has thought anything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, cast
+
+from glmbot.messages import Completion, ConversationKey, Dialogue, Message, PastTurn, Reply
+
+__all__ = ["without_thoughts"]
+
+
+def without_thoughts(dialogue: Dialogue) -> Dialogue:
+    """The same dialogue, whose answers and histories come without thoughts."""
+    return cast(Dialogue, _Thoughtless(dialogue))
+
+
+class _Thoughtless:
+    """See `glmbot.messages.Dialogue`; what is not here holds no thought."""
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dialogue, name)
+
+    async def respond(self, message: Message) -> AsyncGenerator[Reply, None]:
+        async with aclosing(self._dialogue.respond(message)) as replies:
+            async for reply in replies:
+                yield replace(reply, thought="")
+
+    async def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
+        async with aclosing(self._dialogue.complete(request)) as replies:
+            async for reply in replies:
+                yield replace(reply, thought="")
+
+    async def history(self, conversation: ConversationKey) -> Sequence[PastTurn]:
+        return [replace(turn, thought="") for turn in await self._dialogue.history(conversation)]
