@@ -38,14 +38,28 @@ _SMALL: dict[str, Any] = {
     "state_size": 16, "time_step_rank": 8, "linear_num_value_heads": 4, "linear_num_key_heads": 2,
     "linear_key_head_dim": 16, "linear_value_head_dim": 16, "hidden_size_per_layer_input": 16,
     "vocab_size_per_layer_input": 512, "num_kv_shared_layers": 0, "laurel_rank": 8, "altup_num_inputs": 2,
-    "index_topk": 16, "index_n_heads": 2, "index_head_dim": 16,
+    "is_decoder": True, "index_topk": 16, "index_n_heads": 2, "index_head_dim": 16,
 }  # fmt: skip
 
-# Of those whose published models have layers that their configuration's defaults lack.
-_LAYERS: dict[str, dict[str, Any]] = {
+# Of those whose published models have layers that their configuration's defaults lack, or whose sizes must fit.
+_MORE: dict[str, dict[str, Any]] = {
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "dots3_note": {"num_key_value_heads": 4},
+    "dots3_note_text": {"num_key_value_heads": 4},
+    "falcon_h1": {"mamba_d_ssm": 128},
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]], "window_size": 32},
+    "mamba2": {"expand": 2, "num_heads": 8, "head_dim": 16},
+    "xlnet": {"d_head": 16},
+    "xmod": {"default_language": "en_XX"},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 2, "hybrid_layer_ids": [1, 3], "num_mem_blocks": 1},
+    "zaya": {"num_experts_per_tok": 1},
+    "dbrx": {
+        "attn_config": {"rope_theta": 10000.0, "kv_n_heads": 2, "clip_qkv": 8.0},
+        "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2, "hidden_size": 64},
+    },
 }
 
 
@@ -83,10 +97,16 @@ def _small_config(described: Any, fields: dict[str, Any]) -> Any:
         name: _SMALL[name] for name, stored in names.items() if known.get(stored) is not None or name in known
     }
     # Each kind of layer that its default has.
-    kinds = list(dict.fromkeys(getattr(described(), "layer_types", None) or ()))
+    kinds = list(dict.fromkeys(known.get("layer_types") or ()))
+    if "qk_rope_head_dim" in known:
+        # Multi-head latent attention rotates a part of each head.
+        small |= {
+            "head_dim": _SMALL["qk_rope_head_dim"],
+            "num_key_value_heads": _SMALL["num_attention_heads"],
+        }
     if len(kinds) > 1:
         small["layer_types"] = [kinds[layer % len(kinds)] for layer in range(_SMALL["num_hidden_layers"])]
-    return described(**{**small, **parts, **_LAYERS.get(described.model_type, {}), **fields})
+    return described(**{**small, **parts, **_MORE.get(described.model_type, {}), **fields})
 
 
 def questions(*lengths: int) -> list[list[int]]:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from glmbot.engine.kv_cache import Arena
+from glmbot.engine.mask_kinds import Window, window_of
 
-__all__ = ["ATTENTION_NAME", "Segment", "StepLayout", "no_mask", "register_attention"]
+__all__ = ["ATTENTION_NAME", "Segment", "StepLayout", "register_attention"]
 
 ATTENTION_NAME = "glmbot_arena"
 # What models hand on beside, which the layout says already or which concerns only what is returned.
@@ -49,13 +50,9 @@ class StepLayout:
 
 
 def register_attention() -> None:
-    """Make ATTENTION_NAME known to Transformers. Models see no mask: the layout takes its place."""
+    """Make ATTENTION_NAME known to Transformers. Models see no mask, or its window: the layout takes its place."""
     AttentionInterface.register(ATTENTION_NAME, attend)
-    AttentionMaskInterface.register(ATTENTION_NAME, no_mask)
-
-
-def no_mask(*_args: Any, **_kwargs: Any) -> None:
-    """For attention that needs none made."""
+    AttentionMaskInterface.register(ATTENTION_NAME, window_of)
 
 
 def attend(
@@ -63,7 +60,7 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Tensor | Window | None,
     *,
     layout: StepLayout | None = None,
     scaling: float | None = None,
@@ -76,6 +73,11 @@ def attend(
     Returns [1, tokens, heads, head_dim] and no weights. Raises NotImplementedError for an argument that would
     change the result and is not known here.
     """
+    window: Window | None = None
+    if sliding_window is not None:
+        window = Window(sliding_window, chunked=False)
+    if isinstance(attention_mask, Window):
+        window, attention_mask = attention_mask, None
     _refuse_unknown(attention_mask, others)
     if layout is None:
         raise NotImplementedError("its layers do not hand on whose tokens are whose")
@@ -89,7 +91,7 @@ def attend(
         keys = arena.keys[layer][:, segment.start : end]
         values = arena.values[layer][:, segment.start : end]
         new = slice(segment.first, segment.first + segment.length)
-        mixed = _attend_one(query[0, :, new], keys, values, segment, scaling, sliding_window, softcap)
+        mixed = _attend_one(query[0, :, new], keys, values, segment, scaling, window, softcap)
         out[0, new] = mixed.transpose(0, 1)
     return out, None
 
@@ -112,16 +114,18 @@ def _attend_one(
     values: Tensor,
     segment: Segment,
     scaling: float | None,
-    sliding_window: int | None,
+    window: Window | None,
     softcap: float | None,
 ) -> Tensor:
     """query: [heads, length, head_dim]; keys, values: [kv_heads, cached + length, head_dim]."""
     heads, length, head_dim = query.shape
     total = keys.shape[1]
-    window = sliding_window if sliding_window is not None and total > sliding_window else 0
+    if window is not None and total <= window.size:
+        window = None
     if length == 1 and not softcap:
-        if window:
-            keys, values = keys[:, -window:], values[:, -window:]
+        if window is not None:
+            first = (total - 1) // window.size * window.size if window.chunked else total - window.size
+            keys, values = keys[:, first:], values[:, first:]
         # The query heads of one group become rows of one product over their shared keys.
         grouped = query.reshape(1, keys.shape[0], heads // keys.shape[0], head_dim)
         mixed = nn.functional.scaled_dot_product_attention(grouped, keys[None], values[None], scale=scaling)
@@ -132,8 +136,9 @@ def _attend_one(
         row = torch.arange(segment.cached, total, device=query.device)[:, None]
         column = torch.arange(total, device=query.device)[None, :]
         mask = column <= row
-        if window:
-            mask &= column > row - window
+        if window is not None:
+            size = window.size
+            mask &= column // size == row // size if window.chunked else column > row - size
     if softcap:
         return _attend_capped(query, keys, values, mask, scaling, softcap)
     mixed = nn.functional.scaled_dot_product_attention(

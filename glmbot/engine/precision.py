@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from glmbot.engine.base import Precision
 from glmbot.engine.placement import Placement
-from glmbot.engine.sizes import BITS, LINEAR, int4_in_groups, is_quantised_layer, parameter_owners
+from glmbot.engine.sizes import BITS, int4_in_groups, is_linear, is_quantised_layer, parameter_owners
 from glmbot.errors import ModelFileError, PrecisionError
 from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.checkpoint import Checkpoint
@@ -79,7 +79,7 @@ def fill(
     owners = list(parameter_owners(module))
     missing: list[str] = []
     for done, (prefix, owner) in enumerate(owners):
-        if isinstance(owner, LINEAR):
+        if is_linear(owner):
             _fill_linear(module, prefix, owner, checkpoint, precision, placement, missing)
         else:
             for name, old in list(owner.named_parameters(recurse=False)):
@@ -110,7 +110,7 @@ def _fill_buffers(module: nn.Module, checkpoint: Checkpoint) -> None:
             continue
         prefix, _, leaf = name.rpartition(".")
         owner = module.get_submodule(prefix)
-        if isinstance(owner, LINEAR):
+        if is_linear(owner):
             # Its weight in a form of ours.
             continue
         setattr(owner, leaf, _shaped(checkpoint, name, buffer.shape).to(buffer.dtype, copy=True))
@@ -128,10 +128,9 @@ def _fill_linear(
 ) -> None:
     name = f"{prefix}.weight"
     if name not in checkpoint.names():
+        # The weight of another layer, or none.
         missing.append(name)
-        if isinstance(owner, NativeLinear):
-            with torch.device("meta"):
-                _replace(module, prefix, nn.Linear(owner.in_features, owner.out_features, bias=False))
+        _without_weight(module, prefix, owner, checkpoint, precision, placement)
         return
     shape = torch.Size((owner.out_features, owner.in_features))
     has_bias = owner.bias is not None  # pyright: ignore[reportUnnecessaryComparison]
@@ -152,6 +151,24 @@ def _fill_linear(
             if bias is not None:
                 _set(replacement, "bias", bias)
     _replace(module, prefix, replacement)
+
+
+def _without_weight(
+    module: nn.Module,
+    prefix: str,
+    owner: nn.Linear | QuantizedLinear | NativeLinear,
+    checkpoint: Checkpoint,
+    precision: Precision,
+    placement: Placement,
+) -> None:
+    """A linear layer whose weight is still to come, with the bias that is its own."""
+    has_bias = owner.bias is not None  # pyright: ignore[reportUnnecessaryComparison]
+    if isinstance(owner, NativeLinear):
+        with torch.device("meta"):
+            _replace(module, prefix, nn.Linear(owner.in_features, owner.out_features, bias=has_bias))
+    if has_bias and (name := f"{prefix}.bias") in checkpoint.names():
+        shape = torch.Size((owner.out_features,))
+        _set(module.get_submodule(prefix), "bias", _float(checkpoint, name, shape, precision, placement))
 
 
 def _replace(module: nn.Module, prefix: str, replacement: nn.Module) -> None:

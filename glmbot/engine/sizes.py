@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +17,14 @@ from glmbot.quantization.linear import QuantizedLinear
 __all__ = [
     "BITS",
     "FLOAT_DTYPES",
-    "LINEAR",
     "expected_weight_bytes",
     "int4_in_groups",
+    "is_linear",
     "is_quantised_layer",
     "parameter_owners",
     "weight_bytes",
 ]
 
-LINEAR = (nn.Linear, QuantizedLinear, NativeLinear)
-"""What a linear layer can be, depending on precision and device."""
 BITS = {Precision.INT8: 8, Precision.INT4: 4}
 FLOAT_DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
 
@@ -49,7 +48,7 @@ def expected_weight_bytes(
     for prefix, owner in parameter_owners(module):
         if not counts(prefix):
             continue
-        if isinstance(owner, LINEAR):
+        if is_linear(owner):
             elements = owner.in_features * owner.out_features
             if precision in BITS and is_quantised_layer(prefix):
                 grouped = precision is Precision.INT4 and int4_in_groups(module, owner.in_features)
@@ -61,6 +60,12 @@ def expected_weight_bytes(
         else:
             total += sum(parameter.numel() for parameter in owner.parameters(recurse=False)) * float_bytes
     return total
+
+
+def is_linear(part: nn.Module) -> TypeGuard[nn.Linear | QuantizedLinear | NativeLinear]:
+    """Whether it is what a linear layer can be, depending on precision and device. A class that only inherits from
+    nn.Linear, such as a router of experts, computes something of its own."""
+    return type(part) is nn.Linear or isinstance(part, QuantizedLinear | NativeLinear)
 
 
 def is_quantised_layer(name: str) -> bool:
@@ -77,5 +82,5 @@ def int4_in_groups(module: nn.Module, in_features: int) -> bool:
 def parameter_owners(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Name and module of all that holds parameters of its own."""
     for prefix, owner in module.named_modules():
-        if isinstance(owner, LINEAR) or any(True for _ in owner.parameters(recurse=False)):
+        if is_linear(owner) or any(True for _ in owner.parameters(recurse=False)):
             yield prefix, owner

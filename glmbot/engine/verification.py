@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from glmbot.engine.attention import no_mask
+from glmbot.engine.mask_kinds import window_of
 from glmbot.errors import ModelFileError
+from glmbot.models.foreign import unfit, unlike_heads
 
 __all__ = ["Part", "by_itself", "cached_heads", "verify"]
 
@@ -24,11 +25,6 @@ _RECORDING = "glmbot_recording"
 
 Part = tuple[int, int, int]
 """Which sequence, and from which of its tokens to which."""
-
-_WHAT_TO_DO = (
-    "the shared engine can't run it: choose another model, or let a server that knows it run it"
-    " ([remote] servers)"
-)
 
 # Two sequences in turns of different sizes: beside each other, in chunks, and one token at a time.
 _FIRST, _SECOND = 40, 11
@@ -127,7 +123,7 @@ def cached_heads(name: str, module: nn.Module, layers: int) -> tuple[int, int]:
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[-1]), None
 
     AttentionInterface.register(_RECORDING, record)
-    AttentionMaskInterface.register(_RECORDING, no_mask)
+    AttentionMaskInterface.register(_RECORDING, window_of)
     owner: Any = module
     device = next(parameter.device for parameter in module.parameters())
     with _calling(name, module), _attention(owner.config, _RECORDING):
@@ -140,8 +136,7 @@ def cached_heads(name: str, module: nn.Module, layers: int) -> tuple[int, int]:
     elif len(seen) != layers:
         reason = f"its {layers} layers call attention {len(seen)} times"
     elif len(kinds) > 1:
-        sizes = " and ".join(f"{heads} × {size}" for heads, size, _ in sorted(kinds))
-        reason = f"its layers have heads of different sizes ({sizes})"
+        reason = unlike_heads({(heads, size) for heads, size, _ in kinds})
     elif any(size != value for _, size, value in kinds):
         ((_, size, value),) = kinds
         reason = f"its keys have {size} numbers and its values {value} (multi-head latent attention)"
@@ -152,7 +147,7 @@ def cached_heads(name: str, module: nn.Module, layers: int) -> tuple[int, int]:
 
 
 def _unfit(name: str, module: nn.Module, reason: str) -> ModelFileError:
-    return ModelFileError(f"{name}: {type(module).__name__}: {reason}; {_WHAT_TO_DO}")
+    return unfit(f"{name}: {type(module).__name__}", reason)
 
 
 @contextmanager

@@ -29,6 +29,18 @@ __all__ = ["conversions"]
 _Read = Callable[[str], Tensor]
 
 
+class _Outline:
+    """A module as it was when it was made: an operation that looks for a parameter's size finds it, whatever has
+    taken its place since."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._parameters = dict(module.named_parameters(remove_duplicate=False))
+        self.config = cast(Any, module).config
+
+    def get_parameter(self, name: str) -> nn.Parameter:
+        return self._parameters[name]
+
+
 @dataclass(frozen=True, slots=True)
 class _Names:
     """The mapping of one module's classes."""
@@ -62,6 +74,7 @@ def conversions(module: nn.Module, stored: Set[str]) -> dict[str, Conversion]:
         module.state_dict(),
     )
     by_pattern = {pattern: each for each in names.converters for pattern in each.source_patterns}
+    outline = _Outline(module)
     made: dict[str, Conversion] = {}
     gathered: dict[str, list[tuple[str, str]]] = {}
     for name in sorted(stored, key=dot_natural_key):
@@ -77,7 +90,7 @@ def conversions(module: nn.Module, stored: Set[str]) -> dict[str, Conversion]:
         sources = tuple(name for name, _ in parts)
         patterns = converter.target_patterns
         for target in {first.replace(patterns[0], pattern, 1) for pattern in patterns}:
-            made[target] = Conversion(sources, partial(_converted, module, converter, first, parts, target))
+            made[target] = Conversion(sources, partial(_converted, outline, converter, first, parts, target))
     _share_tied(owner, stored, made)
     return made
 
@@ -87,7 +100,7 @@ def _as_it_is(name: str, read: _Read) -> Tensor:
 
 
 def _converted(
-    module: Any,
+    outline: _Outline,
     converter: WeightConverter,
     first: str,
     parts: list[tuple[str, str]],
@@ -97,7 +110,7 @@ def _converted(
     work: Any = deepcopy(converter)
     for name, pattern in parts:
         work.add_tensor(first, name, pattern, partial(read, name))
-    found = work.convert(first, model=module, config=module.config)[target]
+    found = work.convert(first, model=cast(Any, outline), config=outline.config)[target]
     return found[0] if isinstance(found, list) else found
 
 

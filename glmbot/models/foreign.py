@@ -18,6 +18,8 @@ __all__ = [
     "refuse_foreign_tensors",
     "refuse_foreign_weights",
     "refuse_tiktoken",
+    "unfit",
+    "unlike_heads",
 ]
 
 _QUANTISERS = {
@@ -36,7 +38,22 @@ _INSTEAD = (
     'take the release in float16 or bfloat16, and let [model] precision = "int4" or "int8" quantise it while it is'
     " loaded"
 )
+_UNFIT = (
+    "the shared engine can't run it: choose another model, or let a server that knows it run it"
+    " ([remote] servers)"
+)
 _REMOTE = "or let a server that reads it run it ([remote] servers)"
+
+
+def unfit(name: str, reason: str) -> ModelFileError:
+    """For a model that is whole, and that can't be computed beside others."""
+    return ModelFileError(f"{name}: {reason}; {_UNFIT}")
+
+
+def unlike_heads(kinds: Set[tuple[int, int]]) -> str:
+    """Why a model can't be served whose layers have these heads of keys and values: how many, and their size."""
+    sizes = " and ".join(f"{heads} × {size}" for heads, size in sorted(kinds))
+    return f"its layers have heads of different sizes ({sizes})"
 
 
 def refuse_foreign_folder(folder: Path) -> None:

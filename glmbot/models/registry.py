@@ -7,6 +7,7 @@ weights (on the meta device); `glmbot.engine.precision` fills it at the wanted p
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ from glmbot.models.foreign import (
     refuse_foreign_folder,
     refuse_foreign_tensors,
     refuse_foreign_weights,
+    unfit,
+    unlike_heads,
 )
 from glmbot.models.glm.configuration import BlankInfillingConfig, is_blank_infilling
 from glmbot.models.glm.family import open_tokenizer as open_glm_tokenizer
@@ -56,15 +59,20 @@ __all__ = [
     "load_tokenizer",
     "model_shape",
     "opening",
+    "refuse_monsters",
 ]
 
 
 _log = logging.getLogger(__name__)
 
-_MOST_PARTS = 2_000
-"""Layers, or experts in one: each is an object of its own before a single weight is read."""
+_MOST_LAYERS = 2_000
+"""Each is an object of its own before a single weight is read."""
+_MOST_EXPERTS = 1 << 15
+# Names of counts: experts and layers have sizes, too.
+_COUNTED = re.compile(r"^(?!.*(size|dim|index|capacity)).*(layer|expert)")
 _COUNTS = ("num_hidden_layers", "num_layers", "num_attention_heads", "num_key_value_heads", "hidden_size",
            "head_dim", "vocab_size")  # fmt: skip
+_OWN_ATTENTION = "it brings its own attention, which can't share one batch and KV cache"
 _LARGEST_BUFFERS = 1 << 30
 # Those whose `prepare_inputs_for_generation` drops the cache at the boundary of LongRoPE.
 _BEGINNING_ANEW = ("phi3", "phimoe", "phi4_multimodal")
@@ -211,20 +219,13 @@ def empty_module(config: PreTrainedConfig, attention: str, file: Path | str) -> 
             )
     except KeyError as error:
         if error.args == (attention,):
-            raise _own_attention(file, str(config.model_type)) from error
+            raise unfit(f"{file}: {config.model_type}", _OWN_ATTENTION) from error
         raise ModelFileError(f"{file}: {_first_line(error)} is missing") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelFileError(f"{file}: {_first_line(error)}") from error
     if not getattr(module, "_supports_attention_backend", False):
-        raise _own_attention(file, type(module).__name__)
+        raise unfit(f"{file}: {type(module).__name__}", _OWN_ATTENTION)
     return cast(nn.Module, module.eval())
-
-
-def _own_attention(file: Path | str, name: str) -> ModelFileError:
-    return ModelFileError(
-        f"{file}: {name} brings its own attention, which can't share one batch and KV cache; choose a model whose"
-        " attention can be replaced, or let a server that knows it run it ([remote] servers)"
-    )
 
 
 def _refuse_absurd_sizes(
@@ -299,7 +300,7 @@ def _read_config(folder: Path) -> PreTrainedConfig:
     fields = read_json(path)
     if not isinstance(fields.get("model_type"), str):
         raise ModelFileError(f'{path}: "model_type" is missing')
-    _refuse_monsters(path, fields)
+    refuse_monsters(path, fields)
     refuse_foreign_weights(path, fields)
     if is_blank_infilling(fields):
         try:
@@ -320,36 +321,55 @@ def _read_config(folder: Path) -> PreTrainedConfig:
         raise ModelFileError(f"{path}: {_first_line(error)}") from error
 
 
-def _refuse_monsters(path: Path, fields: dict[str, Any]) -> None:
-    """A broken number could ask for billions of layers, and would be met only after hours."""
+def refuse_monsters(path: Path, fields: dict[str, Any]) -> None:
+    """A broken number could ask for billions of layers, and would be met only after hours.
+
+    fields: of config.json at `path`. Raises ModelFileError.
+    """
     for name, value in fields.items():
         if isinstance(value, dict):
-            _refuse_monsters(path, cast(dict[str, Any], value))
+            refuse_monsters(path, cast(dict[str, Any], value))
         if name in _COUNTS and isinstance(value, int) and value < 1:
             raise ModelFileError(f"{path}: {name} is {value}, and must be above 0")
-        most = _MOST_PARTS if "layer" in name or "expert" in name else _LARGEST_SIZE
+        most = _LARGEST_SIZE
+        if _COUNTED.search(name):
+            most = _MOST_EXPERTS if "expert" in name else _MOST_LAYERS
         if isinstance(value, int) and abs(value) > most:
             raise ModelFileError(f"{path}: {name} is {value}, which no model has")
 
 
 def model_shape(config: PreTrainedConfig, module: nn.Module) -> ModelShape:
+    """Raises ModelFileError when its layers are not alike."""
     fields: Any = config.get_text_config()
-    heads = int(fields.num_attention_heads)
+    layers = int(fields.num_hidden_layers)
+    # Gemma 4 has larger heads in those layers that see the whole text.
+    described = fields.per_layer_config if getattr(fields, "is_heterogeneous", False) else [fields] * layers
+    kinds = {_cached(described[layer]) for layer in range(layers)}
+    if len(kinds) > 1:
+        raise unfit(type(module).__name__, unlike_heads(kinds))
+    ((kv_heads, head_dim),) = kinds
     return ModelShape(
-        layers=int(fields.num_hidden_layers),
-        kv_heads=int(getattr(fields, "num_key_value_heads", None) or heads),
-        head_dim=int(getattr(fields, "head_dim", None) or fields.hidden_size // heads),
+        layers=layers,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
         positions=int(getattr(fields, "max_position_embeddings", 2048)),
         vocabulary=int(fields.vocab_size),
-        layer_names=_layer_names(module, int(fields.num_hidden_layers)),
+        layer_names=_layer_names(module, layers),
     )
+
+
+def _cached(fields: Any) -> tuple[int, int]:
+    """How many heads of keys and values a layer has, and their size."""
+    heads = int(fields.num_attention_heads)
+    kv_heads = int(getattr(fields, "num_key_value_heads", None) or heads)
+    return kv_heads, int(getattr(fields, "head_dim", None) or fields.hidden_size // heads)
 
 
 def _layer_names(module: nn.Module, layers: int) -> tuple[str, ...]:
     for name, part in module.named_modules():
         if isinstance(part, nn.ModuleList) and len(part) == layers:
             return tuple(f"{name}.{index}" for index in range(layers))
-    raise ModelFileError(f"{type(module).__name__} has no list of {layers} layers")
+    raise unfit(type(module).__name__, f"it has no list of {layers} layers that follow each other")
 
 
 def _generation_defaults(folder: Path) -> dict[str, Any]:

@@ -36,6 +36,8 @@ MAMBA = {"layer_types": ["mamba", "attention", "mamba", "attention"], "num_local
         ),
         ("nemotron", {}, "Nemotron"),
         ("falcon", {}, "brings its own attention"),
+        ("gemma4_text", {}, "heads of different sizes"),
+        ("bert", {"is_decoder": False}, "sees tokens by bidirectional_mask_function"),
     ],
 )
 def test_a_model_that_the_shared_engine_would_get_wrong_is_refused_with_the_reason(
@@ -52,6 +54,9 @@ def test_a_model_that_the_shared_engine_would_get_wrong_is_refused_with_the_reas
     [
         "mixtral", "qwen3_moe", "olmoe", "glm4_moe", "granitemoe", "ernie4_5_moe", "dots1", "minimax_m2",
         "gpt_neox", "exaone4", "gpt2", "gpt_bigcode", "gemma2",
+        # A router that is a linear layer of its own kind; attention in chunks or in a window that only masks tell of;
+        # a tied head with a bias; fused weights that are split by the sizes of others.
+        "llama4_text", "phimoe", "modernbert-decoder", "sarvam_moe",
     ],
 )  # fmt: skip
 def test_what_transformers_renames_fuses_or_keeps_in_buffers_answers_as_its_own_code_does(

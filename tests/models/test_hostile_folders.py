@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from glmbot.errors import ModelFileError, PromptInvalid
 from glmbot.models.base import ChatTurn, well_formed
 from glmbot.models.family import read_json
-from glmbot.models.registry import load, load_tokenizer
+from glmbot.models.registry import load, load_tokenizer, refuse_monsters
 from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused
 from glmbot.models.text_cache import TextCache
 from glmbot.models.text_growth import growth
@@ -252,3 +254,15 @@ def test_kept_texts_have_a_bound_in_bytes_and_are_encoded_the_same(texts: list[s
     for text in texts:
         assert cache.encode(text) == [ord(each) for each in text]
         assert 0 <= cache.bytes <= 4000
+
+
+def test_what_published_configurations_say_is_no_monster() -> None:
+    """The experts of a layer are counted, and have sizes; so has what each layer is given."""
+    for kind in sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(CONFIG_MAPPING)):
+        refuse_monsters(
+            Path("config.json"), json.loads(CONFIG_MAPPING[kind]().to_json_string(use_diff=False))
+        )
+    refuse_monsters(Path("config.json"), {"shared_expert_intermediate_size": 20480, "num_experts": 64})
+    for name in ("num_hidden_layers", "n_routed_experts", "num_local_experts", "decoder_layers", "n_layer"):
+        with pytest.raises(ModelFileError, match=name):
+            refuse_monsters(Path("config.json"), {name: 3_000_000})

@@ -26,7 +26,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 ROOT = Path(__file__).parent.parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "adapters")]
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
