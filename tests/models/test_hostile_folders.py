@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import CONFIG_MAPPING
@@ -259,9 +260,10 @@ def test_kept_texts_have_a_bound_in_bytes_and_are_encoded_the_same(texts: list[s
 def test_what_published_configurations_say_is_no_monster() -> None:
     """The experts of a layer are counted, and have sizes; so has what each layer is given."""
     for kind in sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(CONFIG_MAPPING)):
-        refuse_monsters(
-            Path("config.json"), json.loads(CONFIG_MAPPING[kind]().to_json_string(use_diff=False))
-        )
+        with suppress(StrictDataclassError):  # One is not valid by its defaults.
+            refuse_monsters(
+                Path("config.json"), json.loads(CONFIG_MAPPING[kind]().to_json_string(use_diff=False))
+            )
     refuse_monsters(Path("config.json"), {"shared_expert_intermediate_size": 20480, "num_experts": 64})
     for name in ("num_hidden_layers", "n_routed_experts", "num_local_experts", "decoder_layers", "n_layer"):
         with pytest.raises(ModelFileError, match=name):
