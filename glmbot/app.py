@@ -33,7 +33,7 @@ from glmbot.engine.base import Engine, Sampling
 from glmbot.errors import ConfigError, GlmbotError
 from glmbot.logs import set_up_logging
 from glmbot.messages import Adapter, UserKey
-from glmbot.platforms import Platforms, check, keep_running
+from glmbot.platforms import Platforms, check, keep_running, plugin_route_complaints
 from glmbot.plugins import Plugins, load_plugins
 from glmbot.store.base import Store
 from glmbot.store.sealed import sealed
@@ -238,6 +238,10 @@ class _Running:
         stack.push_async_callback(_end, keeping, watching)
         self._platforms = Platforms(makers, self._dialogue, self._dialogue.troubles)
         stack.push_async_callback(self._platforms.stop)
+        routes = self._plugins.routes
+        for words in plugin_route_complaints(makers, self.configuration.adapters, routes):
+            _log.error("%s", words)
+        await self._platforms.open_routes(routes)
         self._platforms.begin(self.configuration.adapters)
         return keeping, watching, self._platforms.ended
 

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel
 
 from glmbot.bot import Bot
+from glmbot.http.routes import Route
 from glmbot.messages import Adapter, ChatKind, Message, Reply, ReplyState, Role
 
 __all__ = [
@@ -156,4 +157,9 @@ class Host(Protocol):
 
     def platform(self, name: str, adapter: type[Adapter]) -> None:
         """Its settings are those of the section [NAME]."""
+        ...
+
+    def route(self, route: Route) -> None:
+        """Answer requests at the HTTP server of [web]. The path begins with /plugins/NAME/, so that it is nobody
+        else's, and the route has no door."""
         ...

@@ -17,11 +17,11 @@ from pydantic import BaseModel
 from glmbot.background import Troubles
 from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.registry import Routes
-from glmbot.http.routes import RouteWish
+from glmbot.http.routes import Route, RouteWish
 from glmbot.messages import Adapter, Dialogue
 from glmbot.tokens import TokenSettings
 
-__all__ = ["Platforms", "check", "check_routes", "check_settings", "keep_running"]
+__all__ = ["Platforms", "check", "check_routes", "check_settings", "keep_running", "plugin_route_complaints"]
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +78,18 @@ def check_routes(makers: Makers, wanted: Mapping[str, BaseModel]) -> None:
                     f"{wish.key}: its path is one of [{servers[0]}]'s own; take another, such as /{name}, or"
                     f" {wish.otherwise}"
                 )
+
+
+def plugin_route_complaints(
+    makers: Makers, wanted: Mapping[str, BaseModel], routes: Mapping[str, Route]
+) -> list[str]:
+    """What keeps the routes of plug-ins from being answered. That is nobody else's harm."""
+    if not routes or any(hasattr(makers[name], "serve_routes") for name in wanted):
+        return []
+    return [
+        f"{', '.join(sorted(routes))}: routes of plug-ins are answered by the HTTP server of [web], which is not"
+        " configured: write the section [web]"
+    ]
 
 
 def _none(_: BaseModel) -> Sequence[RouteWish]:
@@ -161,6 +173,10 @@ class Platforms:
         self._wanted = wanted
         for name, settings in wanted.items():
             self._begin(name, settings)
+
+    async def open_routes(self, routes: Mapping[str, Route]) -> None:
+        """Those of plug-ins, by their paths; they stay open."""
+        await self._routes.open("plugins", list(routes.values()))
 
     def change(self, wanted: Mapping[str, BaseModel]) -> None:
         """Have those run that are wanted now, a moment later. Asked again meanwhile, the later wish counts."""

@@ -21,6 +21,7 @@ from glmbot import i18n
 from glmbot.config import rooted, secrets_of
 from glmbot.errors import ConfigError
 from glmbot.host import Command, EngineStart, SettingsModel, Step, Tool, Transform
+from glmbot.http.routes import Route
 
 __all__ = ["BUILT_IN", "GROUP", "PlacedStep", "Plugin", "Plugins", "RegisteredCommand", "load_plugins"]
 
@@ -32,6 +33,9 @@ BUILT_IN = ("commands",)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _LONGEST_REASON = 300
 _LONGEST_LINE = 4000
+_LONGEST_PATH = 200
+_LARGEST_BODY = 8 * 2**20
+_LONGEST_REQUEST_S = 60.0
 _FORMATTER = string.Formatter()
 # Of the chain, in order: what a plug-in's step can stand beside.
 STEPS = (
@@ -100,6 +104,7 @@ class Plugins:
     transforms: dict[str, RegisteredTransform] = field(default_factory=dict[str, RegisteredTransform])
     engines: dict[str, EngineStart] = field(default_factory=dict[str, EngineStart])
     platforms: dict[str, Any] = field(default_factory=dict[str, Any])
+    routes: dict[str, Route] = field(default_factory=dict[str, Route])
     secrets: list[str] = field(default_factory=list[str])
 
     @property
@@ -185,7 +190,7 @@ class _Draft:
             if (beside := step.before or step.after) not in known:
                 raise ValueError(f"the step {step.name} stands beside {beside!r}, and there is no such step")
         listed: list[str] = []
-        for kind in ("commands", "tools", "steps", "transforms", "engines", "platforms"):
+        for kind in ("commands", "tools", "steps", "transforms", "engines", "platforms", "routes"):
             mine: dict[str, Any] = getattr(new, kind)
             getattr(self._plugins, kind).update(mine)
             listed += [_described(kind, name, each) for name, each in mine.items()]
@@ -247,6 +252,18 @@ class _Draft:
         if not (isinstance(adapter, type) and issubclass(getattr(adapter, "Settings", object), BaseModel)):
             raise ValueError(f"the platform {name} has no Settings model")
         self._new.platforms[self._free("platforms", name)] = adapter
+
+    def route(self, route: Route) -> None:
+        place = f"/plugins/{self.name}/"
+        if not route.path.startswith(place) or len(route.path) > _LONGEST_PATH or route.door is not None:
+            raise ValueError(f"the path of a route begins with {place}, and it has no door")
+        if not (0 < route.most_bytes <= _LARGEST_BODY and 0 < route.most_s <= _LONGEST_REQUEST_S):
+            raise ValueError(
+                f"the route {route.path} takes at most {_LARGEST_BODY} bytes and {_LONGEST_REQUEST_S:g} s"
+            )
+        if route.path in self._new.routes:
+            raise ValueError(f"there is a route {route.path} already")
+        self._new.routes[route.path] = route
 
     def _free(self, kind: str, name: str) -> str:
         if not _NAME.fullmatch(name):

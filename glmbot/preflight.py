@@ -13,7 +13,7 @@ from pathlib import Path
 from glmbot.app import adapters, moderation, open_store, plugins_for
 from glmbot.config import Configuration
 from glmbot.errors import GlmbotError
-from glmbot.platforms import check_routes, check_settings
+from glmbot.platforms import check_routes, check_settings, plugin_route_complaints
 
 __all__ = ["complaints"]
 
@@ -30,6 +30,7 @@ def _complaints(configuration: Configuration) -> Iterator[str]:
     for name, settings in configuration.adapters.items():
         yield from _said(partial(check_settings, makers, name, settings))
     yield from _said(partial(check_routes, makers, configuration.adapters))
+    yield from plugin_route_complaints(makers, configuration.adapters, plugins.routes)
     yield from _engine(configuration)
     yield from _said(lambda: open_store(configuration))
     if configuration.store.kind == "sqlite":

@@ -146,7 +146,7 @@ class OnceBoard(Requests):
             batch = await self._last(reply, before.start)
         elif before.start < before.end:
             batch = await self._paragraphs_from(whole, before.start)
-        elif before.sending:
+        elif before.sending and before.anew:
             batch = self._preface()
         else:
             return None
@@ -167,6 +167,10 @@ class OnceBoard(Requests):
                 self.said, self.anew = "", self.anew + 1
                 return self._preface()
             self.said = text
+        if text and reply.thought and not self.ids and not self.anew and (ended or not self.once.whole):
+            thought = await self._thought(reply)
+            if thought is not None and (ended or self._paragraphs.end(text)):
+                return thought
         if ended:
             return await self._last(reply, len(self.said))
         end = 0 if self.once.whole else self._paragraphs.end(text)
@@ -177,6 +181,12 @@ class OnceBoard(Requests):
     def _preface(self) -> _Batch:
         return _Batch("", 0, [Piece("", self.once.begun_anew)], due=True)
 
+    async def _thought(self, reply: Reply) -> _Batch | None:
+        """What the model thought, where that is shown: before the first words, and not again."""
+        pieces = await self.cut(Reply("", ReplyState.FINAL, thought=reply.thought))
+        shown = [piece for piece in pieces if piece.thought]
+        return _Batch("", 0, [*shown], due=True) if shown else None
+
     async def _paragraphs_from(self, text: str, start: int) -> _Batch:
         pieces = await self.cut(Reply(text[start:].strip("\n"), ReplyState.STREAMING))
         return _Batch(text, start, [*pieces])
@@ -185,7 +195,7 @@ class OnceBoard(Requests):
         left = reply.text[start:].strip("\n")
         items = [*self.files(reply, await self.code(reply))]
         if left.strip() or reply.notice or not (self.ids or items):
-            pieces = await self.cut(replace(reply, text=left if left.strip() else ""))
+            pieces = await self.cut(replace(reply, text=left if left.strip() else "", thought=""))
             items = [*pieces, *items]
         batch = _Batch(reply.text, start, items, last=True, own_file=reply.attachment)
         if not items:

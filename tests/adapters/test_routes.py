@@ -22,7 +22,7 @@ from glmbot.errors import AdapterError, StoreError
 from glmbot.http.registry import Routes
 from glmbot.http.routes import Address, HttpAnswer, HttpCall, Route
 from glmbot.messages import Dialogue
-from glmbot.platforms import check_routes
+from glmbot.platforms import check_routes, plugin_route_complaints
 from glmbot_web.adapter import WebAdapter, WebSettings
 
 HEADERS = {"X-Secret": "right"}
@@ -191,6 +191,19 @@ def test_an_operators_file_works_or_is_refused_with_what_to_write(
         return
     with pytest.raises(AdapterError, match=words):
         check_routes(adapters(), configuration.adapters)
+
+
+async def test_what_plug_ins_answer_is_answered_by_web_and_without_it_that_is_said_and_no_more() -> None:
+    makers, routes = adapters(), {"/plugins/a/hook": route("/plugins/a/hook")}
+    assert plugin_route_complaints(makers, {"web": WebSettings()}, routes) == []
+    assert plugin_route_complaints(makers, {}, {}) == []
+    (words,) = plugin_route_complaints(makers, {}, routes)
+    assert "write the section [web]" in words
+    async with site(*routes.values()) as (url, client):
+        async with client.post(f"{url}/plugins/a/hook", data=b"hi", headers=HEADERS) as response:
+            assert (response.status, await response.text()) == (200, "POST  hi")
+        async with client.post(f"{url}/plugins/a/other", headers=HEADERS) as response:
+            assert response.status == 404
 
 
 def test_the_settings_tell_where_the_webhook_is_answered() -> None:

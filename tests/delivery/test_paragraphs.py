@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import example, given, settings
@@ -112,7 +112,14 @@ class Toy(Outlet):
         return self.more | {Ability.TYPING} | ({Ability.ONCE} if self.once else set[Ability]())
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
-        return cut_reply(reply, LIMIT, notice_room=100, measure=len, accepts=lambda _: True)
+        return cut_reply(
+            reply,
+            LIMIT,
+            notice_room=100,
+            measure=len,
+            accepts=lambda _: True,
+            fits_folded=lambda each: len(each) <= LIMIT,
+        )
 
     async def send(self, item: Piece | Attachment, place: str) -> str:
         self.requests += 1
@@ -258,6 +265,26 @@ def test_when_an_answer_begins_again_with_other_words_that_is_said() -> None:
     toy = Toy()
     run_in_virtual_time(show(refused(), toy, Pace(0.1), once=told()))
     assert [each.text or each.notice for each in toy.pieces] == ["One.", "refused"]
+
+
+@pytest.mark.parametrize("dies", [0.7, 2.0, 1e9])
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_the_model_thought_stands_once_before_its_first_words(dies: float, whole: bool) -> None:
+    world = Lives(Toy())
+
+    async def thinking() -> AsyncGenerator[Reply]:
+        yield Reply("", ReplyState.STREAMING, thought="hm")
+        async for reply in growing(PARAGRAPHS):
+            yield replace(reply, thought="hm, so")
+
+    async def main() -> None:
+        for life in (dies, 1e9):
+            await world.live(thinking(), Pace(0.5), whole=whole, dies=life)
+
+    run_in_virtual_time(main())
+    assert [piece.thought for piece in world.toy.pieces if piece.thought] == ["hm, so"]
+    assert world.toy.pieces[0].thought
+    assert words_of(world.toy.texts) == PARAGRAPHS.split()
 
 
 def test_an_answer_that_another_process_goes_on_with_has_no_end_here() -> None:

@@ -16,6 +16,7 @@ from conftest import make_dialogue
 from glmbot import plugins as door
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.host import Call, Command, Exchange, Follows, Host, Tool
+from glmbot.http.routes import Address, HttpAnswer, HttpCall, Route
 from glmbot.messages import ConversationKey, Message, Reply, ReplyState, UserKey
 from glmbot.plugins import Plugins, load_plugins
 from glmbot.store.base import Store
@@ -80,6 +81,13 @@ async def shout(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply,
         yield Reply(reply.text.upper(), reply.state, reply.notice)
 
 
+def hook(path: str, **changes: Any) -> Route:
+    async def handle(call: HttpCall) -> HttpAnswer:
+        return HttpAnswer(text=call.body.decode())
+
+    return Route(path, lambda _: True, handle, **changes)
+
+
 def test_what_is_registered_is_listed_and_whoever_raises_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -89,6 +97,7 @@ def test_what_is_registered_is_listed_and_whoever_raises_leaves_nothing_behind(
         host.tool(Tool("clock", "the time", SCHEMA, asyncio.sleep))
         host.step("shout", shout, after="moderate")
         host.transform("voice", hear)
+        host.route(hook("/plugins/good/hook"))
 
     def half(host: Host) -> None:
         host.words(**WORDS)
@@ -100,10 +109,12 @@ def test_what_is_registered_is_listed_and_whoever_raises_leaves_nothing_behind(
     by_name = {plugin.name: plugin for plugin in found.found}
     assert list(by_name["good"].registered) == [
         "command /dice", "tool clock", "step shout (after moderate)", "transform voice",
+        "route /plugins/good/hook",
     ]  # fmt: skip
     assert by_name["half"].trouble == "RuntimeError: no luck"
     assert "no plug-in of this name" in by_name["nobody"].trouble
     assert "half" not in found.tools
+    assert list(found.routes) == ["/plugins/good/hook"]
     assert "the plug-in half is left out: RuntimeError: no luck" in caplog.text
     assert {"help", "new", "dice"} <= found.commands.keys()
 
@@ -140,6 +151,23 @@ def _schemaless(host: Host) -> None:
     host.tool(Tool("tool", "", {"type": "string"}, asyncio.sleep))
 
 
+def _elsewhere(host: Host) -> None:
+    host.route(hook("/plugins/other/hook"))
+
+
+def _with_a_door(host: Host) -> None:
+    host.route(hook("/plugins/odd/hook", door=Address("127.0.0.1", 1)))
+
+
+def _greedy(host: Host) -> None:
+    host.route(hook("/plugins/odd/hook", most_bytes=2**40))
+
+
+def _twice(host: Host) -> None:
+    host.route(hook("/plugins/odd/hook"))
+    host.route(hook("/plugins/odd/hook"))
+
+
 def _leaves(host: Host) -> None:
     raise SystemExit(3)
 
@@ -148,6 +176,7 @@ def _leaves(host: Host) -> None:
     "register",
     [
         _wrong_words, _half_words, _wordless, _taken, _misplaced, _unplaced, _nameless, _schemaless, _leaves,
+        _elsewhere, _with_a_door, _greedy, _twice,
         None, 5,
     ],
 )  # fmt: skip
