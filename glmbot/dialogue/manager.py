@@ -96,8 +96,8 @@ class DialogueManager:
         self._store = store
         self._engine = engine = answering_conversations(engine)
         self._clock = clock
-        self._plugins = plugins or load_plugins()
-        self._commands = Commands(self._plugins.commands)
+        self.plugins = plugins or load_plugins()
+        self._commands = Commands(self.plugins.commands)
         self.troubles = Troubles()
         self._readiness = Readiness(engine, store, self.troubles)
         self._signals = Background()
@@ -138,7 +138,7 @@ class DialogueManager:
         store, inbox, in_force = self._store, self._inbox, self._in_force
         steps: list[Step] = [
             partial(admit, self._people, store, inbox),
-            partial(transform, self._plugins.transforms),
+            partial(transform, self.plugins.transforms),
             partial(command, self._commands, self._powers, store),
             partial(quota, self._quotas, self._pending, self._engine),
             partial(await_turn, inbox, store, in_force),
@@ -151,7 +151,7 @@ class DialogueManager:
         ]
         others = [
             (each.name, each.before, each.after, partial(guarded, each, store))
-            for each in self._plugins.steps.values()
+            for each in self.plugins.steps.values()
         ]
         chain = placed(list(zip(STEPS, steps, strict=True)), others)
         # These two hold the place of whatever comes after them, so nothing stands before them.

@@ -31,7 +31,7 @@ ENGLISH = [page for page in PAGES if page.parent == DOCS and not page.name.endsw
 # Their Chinese pages leave tables of figures to the English ones.
 SHORTER = ("delivery.md", "reliability.md")
 FIGURES = ("performance.md", "decisions.md", "dependencies.md")
-FOLDERS = ("docs", "deploy", "tests", "bench", "glmbot", "adapters", "locks")
+FOLDERS = ("docs", "deploy", "tests", "bench", "glmbot", "adapters", "plugins", "locks")
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def tree(tmp_path: Path) -> Path:
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, folder)
     ignored = shutil.ignore_patterns("prebuilt", "__pycache__")
-    for name in ("glmbot", "adapters"):
+    for name in ("glmbot", "adapters", "plugins"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
     return folder
 
