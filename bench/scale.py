@@ -31,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.people import People
-from glmbot.messages import ConversationKey, Message, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.store.base import Store, StoredAnswer
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
@@ -39,8 +40,8 @@ from redis_server import Server
 
 _LIMIT_MS = 10.0
 _FIRST = 1_000_000
-_GONE = UserKey("telegram", 500)
-_GROUP = ConversationKey("telegram", -77)
+_GONE = UserKey("telegram", "500")
+_GROUP = ConversationKey("telegram", "-77")
 _QUESTION, _ANSWER = "a question of some length " * 3, "an answer that is longer than the question " * 10
 
 
@@ -158,7 +159,7 @@ def _spread(times: list[float]) -> dict[str, float]:
 async def _message(store: Store, timed: Timed, number: int) -> None:
     """One message from its arrival to its last word, as the dialogue handles it."""
     person = _FIRST + number
-    user, home = UserKey("telegram", person), ConversationKey("telegram", person)
+    user, home = UserKey("telegram", str(person)), ConversationKey("telegram", str(person))
     message = Message(f"new {number}", home, user, _QUESTION)
     await timed("accept", store.accept(message, time.time()))
     await timed("claim", store.claim(home, 20.0))
@@ -179,7 +180,10 @@ async def _message(store: Store, timed: Timed, number: int) -> None:
 async def _others(store: Store, timed: Timed, number: int) -> None:
     """What is not of one message, and must not be in its way either."""
     stranger = Message(
-        f"s{number}", ConversationKey("telegram", number + 1), UserKey("telegram", number + 1), "hi"
+        f"s{number}",
+        ConversationKey("telegram", str(number + 1)),
+        UserKey("telegram", str(number + 1)),
+        "hi",
     )
     people = People(store, Access(), time.time)
     await timed("a stranger's code", people.code_for(stranger))

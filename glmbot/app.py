@@ -31,8 +31,9 @@ from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.words import read_words
 from glmbot.engine.base import Engine, Sampling
 from glmbot.errors import ConfigError, GlmbotError
+from glmbot.keys import UserKey
 from glmbot.logs import set_up_logging
-from glmbot.messages import Adapter, UserKey
+from glmbot.messages import Adapter
 from glmbot.platforms import Platforms, check, keep_running, plugin_route_complaints
 from glmbot.plugins import Plugins, load_plugins
 from glmbot.store.base import Store
@@ -316,9 +317,9 @@ def _dialogue_parts(configuration: Configuration, engine: Engine) -> _DialoguePa
         )
     return _DialogueParts(
         Access(
-            admins={UserKey.parse(user) for user in access.admins},
-            users={UserKey.parse(user) for user in access.users},
-            chats={(key.platform, key.id) for key in map(UserKey.parse, access.chats)},
+            admins={UserKey.by_hand(user) for user in access.admins},
+            users={UserKey.by_hand(user) for user in access.users},
+            chats={(key.platform, key.id) for key in map(UserKey.by_hand, access.chats)},
             open_platforms=set(access.open_platforms),
         ),
         DialogueSettings(

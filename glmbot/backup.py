@@ -23,7 +23,7 @@ from glmbot.backup_lines import (
     parsed_object,
 )
 from glmbot.errors import BackupError
-from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import Store, StoredConversation
 from glmbot.store.private_chats import owner_now
 from glmbot.store.private_files import make_private
@@ -82,7 +82,7 @@ async def restore(store: Store, path: Path) -> Restored:
 
     Raises StoreError, and BackupError with file and line.
     """
-    spoke: dict[tuple[str, int], set[tuple[ConversationKey, UserKey]]] = defaultdict(set)
+    spoke: dict[tuple[str, str], set[tuple[ConversationKey, UserKey]]] = defaultdict(set)
     version = 0
     for version, line in _read(path):
         if isinstance(line, StoredConversation) and version == 1:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import StoredConversation, Turn, owner_from
 
 __all__ = ["LINE_BYTES", "OwnedSettings", "conversation_line", "parsed_line", "parsed_object"]

@@ -6,16 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from glmbot.messages import (
-    Attachment,
-    ChatKey,
-    ChatKind,
-    CommandInfo,
-    ConversationKey,
-    Message,
-    Role,
-    UserKey,
-)
+from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.messages import Attachment, ChatKind, CommandInfo, Message, Role
 
 __all__ = ["Bot", "GivenUp", "Load", "Room"]
 

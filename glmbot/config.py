@@ -29,7 +29,7 @@ from pydantic_settings import (
 )
 
 from glmbot.errors import ConfigError
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 
 __all__ = [
     "CORE_SECTIONS",
@@ -234,7 +234,7 @@ class DialogueSection(_Section):
 
 
 def _check_user(value: str) -> str:
-    UserKey.parse(value)
+    UserKey.by_hand(value)
     return value
 
 
@@ -615,7 +615,7 @@ def _unfit(value: Any, depth: int = 0) -> str:
 def _refuse_unknown_platforms(where: _Where, access: AccessSection, known: set[str]) -> None:
     named = {
         "open_platforms": access.open_platforms,
-        **{key: [UserKey.parse(each).platform for each in getattr(access, key)] for key in _LISTS_OF_IDS},
+        **{key: [UserKey.by_hand(each).platform for each in getattr(access, key)] for key in _LISTS_OF_IDS},
     }
     for key, platforms in named.items():
         for platform in platforms:

@@ -20,21 +20,21 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.overview import Overview
 
 __all__ = [
     "HIDDEN",
+    "LONGEST_REF",
     "MOST_PIECES",
     "Act",
     "Action",
     "Adapter",
     "Addressed",
     "Attachment",
-    "ChatKey",
     "ChatKind",
     "CommandInfo",
     "Completion",
-    "ConversationKey",
     "ConversationSummary",
     "Dialogue",
     "Health",
@@ -46,97 +46,23 @@ __all__ = [
     "Role",
     "Unfinished",
     "Usage",
-    "UserKey",
     "Visibility",
 ]
 
 HIDDEN = "hidden"
 
 # What every store can keep of a number.
-_LARGEST_ID = 2**63 - 1
+_LARGEST_NUMBER = 2**63 - 1
 # Characters that are kept of what a message says, and that its names and notes may have: more than platforms send.
 _LONGEST_TEXT = 1_000_000
 _KEPT = {"quoted": 500_000, "quoted_from": 256, "user_name": 256, "language": 64, "media": 256}
-_LONGEST_ID = 512
 _IDS = ("update_id", "ref", "replies_to", "source")
 _MOST_NOTES, _LONGEST_NOTE = 32, 4096
+# Characters that the platform's own names of updates and messages may have.
+LONGEST_REF = 512
 # Of one act: Telegram forwards at most 100 messages at once.
 MOST_PIECES = 100
 _SEALED = re.compile(r"sealed:gAAAAA[0-9A-Za-z_-]+={0,2}")
-_USER_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*):(?P<id>-?[0-9]{1,20})")
-_CHAT_KEY = re.compile(r"(?P<platform>[a-z][a-z0-9_]*)(:(?P<user>-?[0-9]{1,20}))?:chat:(?P<id>-?[0-9]{1,20})")
-
-
-@dataclass(frozen=True, slots=True)
-class UserKey:
-    """A person on a platform, by the platform's own numeric id (names change hands; ids do not)."""
-
-    platform: str
-    id: int
-
-    def __post_init__(self) -> None:
-        _check_ids(self.id)
-
-    def __str__(self) -> str:
-        return f"{self.platform}:{self.id}"
-
-    @classmethod
-    def parse(cls, text: str) -> UserKey:
-        """Read "telegram:12345". Raises ValueError for anything else, a user name included."""
-        match = _USER_KEY.fullmatch(text.strip())
-        if match is None:
-            raise ValueError(f"{text[:100]!r} is not of the form platform:number, such as telegram:123456789")
-        return cls(match["platform"], int(match["id"]))
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationKey:
-    """One history. In a group each person has a history of their own unless the adapter leaves `user` 0."""
-
-    platform: str
-    chat: int
-    user: int = 0
-    thread: int = 0
-
-    def __post_init__(self) -> None:
-        _check_ids(self.chat, self.user, self.thread)
-
-    def __str__(self) -> str:
-        return f"{self.platform}:{self.chat}:{self.user}:{self.thread}"
-
-    @classmethod
-    def parse(cls, text: str) -> ConversationKey:
-        """Read what `str` wrote. Raises ValueError for anything else."""
-        platform, chat, user, thread = text.split(":")
-        return cls(platform, int(chat), int(user), int(thread))
-
-
-@dataclass(frozen=True, slots=True)
-class ChatKey:
-    """Where a chat's settings and limits belong: a group's to all people in it (`user` 0), a private chat's to its
-    one person, whatever other chats have the same number."""
-
-    platform: str
-    id: int
-    user: int = 0
-
-    def __post_init__(self) -> None:
-        _check_ids(self.id, self.user)
-
-    def __str__(self) -> str:
-        # The person comes first, so that everything of one person stands together in a sorted list.
-        owner = f":{self.user}" if self.user else ""
-        return f"{self.platform}{owner}:chat:{self.id}"
-
-    @classmethod
-    def parse(cls, text: str) -> ChatKey:
-        """Read what `str` wrote. Raises ValueError for anything else."""
-        match = _CHAT_KEY.fullmatch(text)
-        if match is None:
-            raise ValueError(
-                f"{text!r} is not of the form platform:chat:number or platform:person:chat:number"
-            )
-        return cls(match["platform"], int(match["id"]), int(match["user"] or 0))
 
 
 class ChatKind(StrEnum):
@@ -184,14 +110,14 @@ class Act:
     pieces: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def __post_init__(self) -> None:
-        _check_ids(self.at, self.cut, *self.pieces.values())
+        _check_numbers(self.at, self.cut, *self.pieces.values())
         if min(self.at, self.cut, *self.pieces.values(), 0) < 0 or type(self.forwarded) is not bool:
             raise ValueError("times and lengths of an act are no less than 0, and forwarded is true or false")
         if len(self.pieces) > MOST_PIECES:
             raise ValueError(f"an act has {len(self.pieces)} pieces, and at most {MOST_PIECES} are kept")
         for ref in (self.album, *self.pieces):
-            if len(_valid("act", ref)) > _LONGEST_ID:
-                raise ValueError(f"an act's ids have at most {_LONGEST_ID} characters")
+            if len(_valid("act", ref)) > LONGEST_REF:
+                raise ValueError(f"an act's ids have at most {LONGEST_REF} characters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +172,8 @@ class Message:
 
     @property
     def chat(self) -> ChatKey:
-        owner = self.user.id if self.chat_kind is ChatKind.PRIVATE else 0
+        # Released versions wrote "0" for nobody, and so filed the terminal's chat of root, whose id it is, too.
+        owner = self.user.id if self.chat_kind is ChatKind.PRIVATE and self.user.id != "0" else ""
         return ChatKey(self.conversation.platform, self.conversation.chat, owner)
 
     def __post_init__(self) -> None:
@@ -256,8 +183,8 @@ class Message:
             object.__setattr__(self, name, value[: _room(value, length)])
         for name in _IDS:
             value = _valid(name, getattr(self, name))
-            if len(value) > _LONGEST_ID:
-                raise ValueError(f"{name} has {len(value)} characters, and at most {_LONGEST_ID} are read")
+            if len(value) > LONGEST_REF:
+                raise ValueError(f"{name} has {len(value)} characters, and at most {LONGEST_REF} are read")
             object.__setattr__(self, name, value)
         if len(self.origin) > _MOST_NOTES:
             raise ValueError(f"an origin has {len(self.origin)} notes, and at most {_MOST_NOTES} are kept")
@@ -284,10 +211,10 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _room(text, _LONGEST_TEXT) else f"{text[:half]}\n…\n{text[-half:]}"
 
 
-def _check_ids(*ids: object) -> None:
+def _check_numbers(*numbers: object) -> None:
     """The types say so; but what platforms send is not checked by types."""
-    if not all(type(each) is int and abs(each) <= _LARGEST_ID for each in ids):
-        raise ValueError(f"ids must be whole numbers of at most 64 bits: {ids!r}"[:200])
+    if not all(type(each) is int and abs(each) <= _LARGEST_NUMBER for each in numbers):
+        raise ValueError(f"these must be whole numbers of at most 64 bits: {numbers!r}"[:200])
 
 
 class ReplyState(StrEnum):

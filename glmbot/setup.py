@@ -15,7 +15,7 @@ from typing import Protocol
 
 from glmbot import i18n
 from glmbot.errors import AdapterError, ConfigError, GlmbotError, PlatformRefused
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 
 __all__ = ["Answers", "Outside", "Terminal", "ask_configuration"]
 
@@ -217,7 +217,7 @@ class _Asking:
             if not given:
                 return []
             try:
-                return [str(UserKey.parse(f"{platform}:{given}"))]
+                return [str(UserKey.by_hand(f"{platform}:{given}"))]
             except ValueError:
                 self._say("setup.no_id", given=given)
 

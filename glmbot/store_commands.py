@@ -15,7 +15,8 @@ from rich.console import Console
 
 from glmbot.config import Configuration
 from glmbot.errors import ConfigError
-from glmbot.messages import Role, UserKey
+from glmbot.keys import UserKey
+from glmbot.messages import Role
 from glmbot.store.base import Store
 
 __all__ = ["store_commands"]
@@ -125,7 +126,7 @@ def store_commands(load: Callable[[Path | None], Configuration]) -> typer.Typer:
 
 def _user(text: str) -> UserKey:
     try:
-        return UserKey.parse(text)
+        return UserKey.by_hand(text)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

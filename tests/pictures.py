@@ -31,7 +31,8 @@ from glmbot.dialogue.access import Access  # noqa: E402
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings  # noqa: E402
 from glmbot.engine.base import Precision, Sampling  # noqa: E402
 from glmbot.engine.local import LocalEngine, LocalEngineSettings  # noqa: E402
-from glmbot.messages import ChatKind, ConversationKey, Message, UserKey  # noqa: E402
+from glmbot.keys import ConversationKey, UserKey  # noqa: E402
+from glmbot.messages import ChatKind, Message  # noqa: E402
 from glmbot.models.demo import NAME  # noqa: E402
 from glmbot.store.sqlite import SqliteStore  # noqa: E402
 from glmbot_web.adapter import WebAdapter, WebSettings  # noqa: E402
@@ -58,7 +59,7 @@ async def main() -> None:
         dialogue = DialogueManager(
             store=store,
             engine=engine,
-            access=Access(admins={UserKey("telegram", 123456789)}),
+            access=Access(admins={UserKey("telegram", "123456789")}),
             settings=DialogueSettings(sampling=Sampling(max_tokens=220, temperature=0)),
         )
         site = WebAdapter(WebSettings(port=0, admin=True), dialogue)
@@ -109,7 +110,7 @@ async def ask(page: Page, text: str) -> None:
 async def operator_page(browser: Browser, url: str, dialogue: DialogueManager) -> None:
     for number, name in ((22334455, "小明"), (66778899, "Ada")):
         stranger = Message(
-            f"p{number}", ConversationKey("telegram", number), UserKey("telegram", number), "/start",
+            f"p{number}", ConversationKey("telegram", str(number)), UserKey("telegram", str(number)), "/start",
             user_name=name,
         )  # fmt: skip
         await dialogue.accept(stranger)
@@ -117,9 +118,9 @@ async def operator_page(browser: Browser, url: str, dialogue: DialogueManager) -
             pass
     busy: list[asyncio.Task[None]] = []
     for number in range(3):
-        user = UserKey("telegram", 123456789 + number)
+        user = UserKey("telegram", str(123456789 + number))
         question = Message(
-            f"b{number}", ConversationKey("telegram", -100777, user.id), user, "Tell me a long story about the sea.",
+            f"b{number}", ConversationKey("telegram", "-100777", user.id), user, "Tell me a long story about the sea.",
             chat_kind=ChatKind.GROUP,
         )  # fmt: skip
         await dialogue._store.set_setting(user, "access", "user")  # pyright: ignore[reportPrivateUsage]

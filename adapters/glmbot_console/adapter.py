@@ -97,7 +97,7 @@ class ConsoleAdapter:
 
     def _message(self, line: str) -> Message:
         return normalize(
-            line, user_id=os.getuid(), user_name=os.environ.get("USER", ""), language=self._language
+            line, user_id=str(os.getuid()), user_name=os.environ.get("USER", ""), language=self._language
         )
 
     async def _lines(self) -> AsyncGenerator[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from glmbot.messages import ConversationKey, Message, Role, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message, Role
 
 __all__ = ["PLATFORM", "normalize"]
 
@@ -13,7 +14,7 @@ PLATFORM = "console"
 _HABITS = {"clear": "/new"}
 
 
-def normalize(line: str, *, user_id: int, user_name: str, language: str) -> Message:
+def normalize(line: str, *, user_id: str, user_name: str, language: str) -> Message:
     return Message(
         update_id=uuid4().hex,
         conversation=ConversationKey(PLATFORM, user_id),

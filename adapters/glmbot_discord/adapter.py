@@ -27,7 +27,8 @@ from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
-from glmbot.messages import ChatKey, CommandInfo, ConversationKey, Dialogue, Message, Reply, Role
+from glmbot.keys import ChatKey, ConversationKey
+from glmbot.messages import CommandInfo, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
 from glmbot_discord.delivery import PROFILE, ChannelOutlet, InteractionOutlet, remove_answer
 from glmbot_discord.events import forgiving, read
@@ -38,6 +39,7 @@ from glmbot_discord.normalize import (
     from_interaction,
     from_message,
     from_press,
+    number_of,
 )
 from glmbot_discord.recent import Recent
 from glmbot_discord.slash import CommandTree, add_commands
@@ -97,7 +99,7 @@ class DiscordAdapter:
         self._settings = settings
         self._dialogue = dialogue = dialogue if settings.show_thoughts else without_thoughts(dialogue)
         self._deliveries = Deliveries(dialogue)
-        self._paces = Recent[int, Pace](_CHANNELS_KEPT)
+        self._paces = Recent[str, Pace](_CHANNELS_KEPT)
         self._questions = Recent[int, ConversationKey](_QUESTIONS_KEPT)
         self._deleted = Recent[int, None](_QUESTIONS_KEPT)
         self._leaving = Background()
@@ -225,7 +227,7 @@ class DiscordAdapter:
 
     async def _remove(self, conversation: ConversationKey, message_ids: Iterable[str]) -> None:
         places = dict.fromkeys((conversation.thread or conversation.chat, conversation.chat))
-        channels = [self._client.get_partial_messageable(place) for place in places]
+        channels = [self._client.get_partial_messageable(number_of(place)) for place in places]
         await remove_answer(channels, sorted(message_ids))
 
     async def _asked_in(self, channel_id: int, message_id: int) -> ConversationKey | None:
@@ -238,9 +240,9 @@ class DiscordAdapter:
         chat = channel.parent_id if isinstance(channel, discord.Thread) else channel_id
         asked_at = discord.utils.snowflake_time(message_id).timestamp()
         found = await self._dialogue.asked_in(
-            ChatKey(PLATFORM, chat), str(message_id), asked_at - _CLOCKS_DIFFER_S
+            ChatKey(PLATFORM, str(chat)), str(message_id), asked_at - _CLOCKS_DIFFER_S
         )
-        return found if found is None or channel_id in (found.chat, found.thread) else None
+        return found if found is None or str(channel_id) in (found.chat, found.thread) else None
 
     async def take_command(self, interaction: discord.Interaction[Any], name: str, text: str) -> None:
         ephemeral = name not in _PUBLIC_COMMANDS

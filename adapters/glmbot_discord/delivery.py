@@ -19,7 +19,7 @@ from glmbot.delivery.abilities import Ability, Profile
 from glmbot.delivery.outlet import Flooded, Gone, Missing, Outlet, Piece, Refused, Unreachable
 from glmbot.delivery.pieces import cut_reply
 from glmbot.messages import Attachment, Message, Reply
-from glmbot_discord.normalize import CHANNEL, button_id, is_thread_of
+from glmbot_discord.normalize import CHANNEL, button_id, is_thread_of, number_of
 from glmbot_discord.refusals import Closed, Expired, Partly, ask, code_of, reason_of
 from glmbot_discord.render import NOTICE_ROOM, fits, fits_folded, render, render_thought
 
@@ -101,7 +101,7 @@ class _Outlet(Outlet):
 
 
 class ChannelOutlet(_Outlet):
-    """See `glmbot.delivery.outlet.Outlet`."""
+    """See `glmbot.delivery.outlet.Outlet`. Raises ValueError where the conversation is none of Discord's."""
 
     def __init__(
         self, client: discord.Client, message: Message, words: Words, *, explains: bool = True
@@ -112,8 +112,8 @@ class ChannelOutlet(_Outlet):
         self._message = message
         conversation = message.conversation
         self._opens_thread = is_thread_of(message)
-        stands_in = int(message.origin.get(CHANNEL, "0"))
-        self._channel = client.get_partial_messageable(stands_in or conversation.thread or conversation.chat)
+        stands_in = message.origin.get(CHANNEL) or conversation.thread or conversation.chat
+        self._channel = client.get_partial_messageable(number_of(stands_in))
         in_group = bool(conversation.user) and bool(message.ref) and not self._opens_thread
         self._reference = _reference(int(message.ref), self._channel.id) if in_group else None
         name = f"{message.update_id} {conversation}"
@@ -179,7 +179,7 @@ class ChannelOutlet(_Outlet):
             if not (is_thread_of(self._message) and code_of(error.__cause__) == _UNKNOWN_CHANNEL):
                 raise
             # No thread could be opened for it then, so that it stands in the channel.
-            self._channel = self._client.get_partial_messageable(self._message.conversation.chat)
+            self._channel = self._client.get_partial_messageable(number_of(self._message.conversation.chat))
             await self._edit(message_id, item)
 
     async def _edit(self, message_id: str, item: Piece | Attachment) -> None:
@@ -236,7 +236,7 @@ class ChannelOutlet(_Outlet):
     async def _open_thread(self) -> None:
         """Where threads can't be opened the answer goes into the channel, as a reply."""
         conversation, question = self._message.conversation, int(self._message.ref)
-        channel = self._client.get_partial_messageable(conversation.chat)
+        channel = self._client.get_partial_messageable(number_of(conversation.chat))
         name = " ".join(self._message.text.split())[:_LONGEST_THREAD_NAME] or "…"
         try:
             await ask(
@@ -246,7 +246,7 @@ class ChannelOutlet(_Outlet):
             )
         except (Gone, Refused, Missing) as error:
             if code_of(error.__cause__) != _THREAD_EXISTS:
-                _log.warning("Discord: no thread could be opened in channel %d: %s", conversation.chat, error)
+                _log.warning("Discord: no thread could be opened in channel %s: %s", conversation.chat, error)
                 self._channel = channel
                 self._reference = _reference(question, channel.id)
         self._opens_thread = False
@@ -254,11 +254,11 @@ class ChannelOutlet(_Outlet):
     async def _explain(self, error: Exception) -> None:
         """In private, why nothing comes where the bot may not write; nothing where we don't know why."""
         reason = reason_of(error)
-        if not self._explains or self._message.conversation.user == 0 or reason is None:
+        if not self._explains or not self._message.conversation.user or reason is None:
             return
         _log.warning("Discord: the bot may not write in channel %d: %s", self._channel.id, error)
         try:
-            user = await ask(self._client.fetch_user(self._message.user.id))
+            user = await ask(self._client.fetch_user(number_of(self._message.user.id)))
             await ask(user.send(self._words(reason), allowed_mentions=_NOBODY))
         except (Flooded, Gone, Missing, Refused, Unreachable) as refusal:
             _log.debug("Discord: nor to its asker: %s", refusal)

@@ -9,16 +9,8 @@ from typing import Any
 
 import discord
 
-from glmbot.messages import (
-    HIDDEN,
-    Act,
-    Addressed,
-    ChatKind,
-    ConversationKey,
-    Message,
-    UserKey,
-    Visibility,
-)
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import HIDDEN, Act, Addressed, ChatKind, Message, Visibility
 from glmbot.openings import has_prefix, slash_command, without
 
 __all__ = [
@@ -32,6 +24,7 @@ __all__ = [
     "from_message",
     "from_press",
     "is_thread_of",
+    "number_of",
 ]
 
 PLATFORM = "discord"
@@ -44,6 +37,7 @@ _LONGEST_TEXT = 8000
 _LONGEST_QUOTED = 8000
 _LONGEST_NAME = 64
 _LARGEST_SNOWFLAKE = 2**63 - 1
+_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 # Buttons of earlier releases say nothing of the thread.
 _BUTTON = re.compile(r"glmbot:(?P<command>[a-z]{1,20}):(?P<asker>[0-9]{1,19})(?::(?P<thread>[0-9]{1,19}))?")
@@ -58,7 +52,7 @@ _Span = tuple[int, int]
 class Press:
     """Somebody pressed a button under an answer. `asker` is whose answer it is."""
 
-    asker: int
+    asker: str
     message: Message
 
 
@@ -67,16 +61,16 @@ class _Place:
     """`private`: a direct channel of one person and this bot, and nothing else: everywhere else several people may
     write, and each has a history of their own."""
 
-    chat: int
-    thread: int
+    chat: str
+    thread: str
     private: bool
 
     @property
     def kind(self) -> ChatKind:
         return ChatKind.PRIVATE if self.private else ChatKind.GROUP
 
-    def conversation(self, user: int) -> ConversationKey:
-        return ConversationKey(PLATFORM, self.chat, 0 if self.private else user, self.thread)
+    def conversation(self, user: str) -> ConversationKey:
+        return ConversationKey(PLATFORM, self.chat, "" if self.private else user, self.thread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +84,18 @@ class Self:
     reads_all: bool = False
 
 
-def button_id(command: str, asker: int, thread: int) -> str:
+def number_of(given: str) -> int:
+    """The number that Discord knows a channel or a person by. Raises ValueError for any other platform's id, or a
+    forged one."""
+    if not _NUMBER.fullmatch(given) or int(given) > _LARGEST_SNOWFLAKE:
+        raise ValueError(f"Discord's ids are whole numbers of at most 63 bits, and {given[:40]!r} is none")
+    return int(given)
+
+
+def button_id(command: str, asker: str, thread: str) -> str:
     """At most 100 characters (https://discord.com/developers/docs/components/reference#button). The thread is that
     of the conversation: an answer may stand outside of it, where it could not be opened."""
-    return f"glmbot:{command}:{asker}:{thread}"
+    return f"glmbot:{command}:{asker}:{thread or 0}"
 
 
 def from_message(
@@ -143,18 +145,18 @@ def from_message(
         return None
     # Where nothing was asked there is nothing to go on with in a thread.
     if threads and not place.thread and not place.private and (text or quoted):
-        place = replace(place, thread=received.id)
+        place = replace(place, thread=_id(received.id))
     return Message(
         # An edit is an update of its own, and the time makes each edit another.
         update_id=f"message {received.id}" + (f" {received.edited_at}" if edits else ""),
-        conversation=place.conversation(received.author.id),
-        user=UserKey(PLATFORM, received.author.id),
+        conversation=place.conversation(_id(received.author.id)),
+        user=UserKey(PLATFORM, _id(received.author.id)),
         text=text,
         chat_kind=place.kind,
         user_name=received.author.display_name[:_LONGEST_NAME],
-        ref=str(_snowflake(received.id)),
+        ref=_id(received.id),
         edits=edits,
-        replies_to=str(_snowflake(answered.message_id)) if answered and answered.message_id else "",
+        replies_to=_id(answered.message_id) if answered and answered.message_id else "",
         quoted=quoted,
         addressed=addressed,
         media=media,
@@ -164,7 +166,7 @@ def from_message(
 
 def is_thread_of(message: Message) -> bool:
     """Whether this question opens the thread that it is answered in."""
-    return bool(message.conversation.thread) and message.ref == str(message.conversation.thread)
+    return bool(message.conversation.thread) and message.ref == message.conversation.thread
 
 
 def from_interaction(interaction: discord.Interaction[Any], text: str, *, ephemeral: bool) -> Message:
@@ -175,9 +177,9 @@ def from_interaction(interaction: discord.Interaction[Any], text: str, *, epheme
     """
     place = _place_of_interaction(interaction)
     return Message(
-        update_id=f"interaction {_snowflake(interaction.id)}",
-        conversation=place.conversation(interaction.user.id),
-        user=UserKey(PLATFORM, interaction.user.id),
+        update_id=f"interaction {_id(interaction.id)}",
+        conversation=place.conversation(_id(interaction.user.id)),
+        user=UserKey(PLATFORM, _id(interaction.user.id)),
         text=_bounded(text),
         chat_kind=place.kind,
         user_name=interaction.user.display_name[:_LONGEST_NAME],
@@ -196,19 +198,19 @@ def from_press(interaction: discord.Interaction[Any]) -> Press | None:
     place = _place_of_interaction(interaction)
     channel = place.thread or place.chat
     if pressed["thread"] is not None:
-        place = replace(place, thread=int(pressed["thread"]))
-    asker = int(pressed["asker"])
+        place = replace(place, thread=_optional_id(int(pressed["thread"])))
+    asker = _id(int(pressed["asker"]))
     message = Message(
-        update_id=f"interaction {_snowflake(interaction.id)}",
+        update_id=f"interaction {_id(interaction.id)}",
         conversation=place.conversation(asker),
-        user=UserKey(PLATFORM, interaction.user.id),
+        user=UserKey(PLATFORM, _id(interaction.user.id)),
         text=f"/{pressed['command']}",
         chat_kind=place.kind,
         user_name=interaction.user.display_name[:_LONGEST_NAME],
         language=_language(interaction),
-        replies_to=str(_snowflake(interaction.message.id)),
+        replies_to=_id(interaction.message.id),
         in_place=True,
-        origin={CHANNEL: str(_snowflake(channel))},
+        origin={CHANNEL: channel},
     )
     return Press(asker, message)
 
@@ -226,9 +228,9 @@ def _place_of_message(received: discord.Message) -> _Place:
     and only an event without one comes from a direct channel."""
     channel: object = received.channel
     if isinstance(channel, discord.Thread):
-        return _Place(channel.parent_id, channel.id, private=False)
+        return _Place(_id(channel.parent_id), _id(channel.id), private=False)
     private = isinstance(channel, discord.DMChannel) and received.guild is None
-    return _Place(received.channel.id, 0, private=private)
+    return _Place(_id(received.channel.id), "", private=private)
 
 
 def _place_of_interaction(interaction: discord.Interaction[Any]) -> _Place:
@@ -240,13 +242,13 @@ def _place_of_interaction(interaction: discord.Interaction[Any]) -> _Place:
     if channel is None or channel_id is None:
         raise ValueError("an interaction without a channel")
     if isinstance(channel, discord.Thread):
-        return _Place(channel.parent_id, channel.id, private=False)
+        return _Place(_id(channel.parent_id), _id(channel.id), private=False)
     context = interaction.context
     alone = context.dm_channel or not (
         context.private_channel or context.guild or interaction.is_user_integration()
     )
     private = interaction.guild_id is None and isinstance(channel, discord.DMChannel) and alone
-    return _Place(channel_id, 0, private=private)
+    return _Place(_id(channel_id), "", private=private)
 
 
 def _addressed(
@@ -346,11 +348,15 @@ def _bounded(text: object) -> str:
     return text
 
 
-def _snowflake(number: object) -> int:
-    """https://discord.com/developers/docs/reference#snowflakes"""
+def _id(number: object) -> str:
+    """As keys have it (https://discord.com/developers/docs/reference#snowflakes). Raises ValueError."""
     if type(number) is not int or not 0 <= number <= _LARGEST_SNOWFLAKE:
         raise ValueError("an id that is no snowflake")
-    return number
+    return str(number)
+
+
+def _optional_id(number: object) -> str:
+    return _id(number) if number else ""
 
 
 def _token(token: object) -> str:

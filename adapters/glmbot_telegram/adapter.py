@@ -35,7 +35,8 @@ from glmbot.delivery.pace import Pace
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.routes import Address, Route, RouteWish
-from glmbot.messages import ChatKey, ChatKind, CommandInfo, Dialogue, Message, Reply, Role
+from glmbot.keys import ChatKey
+from glmbot.messages import ChatKind, CommandInfo, Dialogue, Message, Reply, Role
 from glmbot.ports import listening_error
 from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import PROFILE, TelegramOutlet
@@ -46,7 +47,9 @@ from glmbot_telegram.normalize import (
     Press,
     ShutOut,
     in_the_name_of,
+    is_group,
     normalize,
+    number_of,
 )
 from glmbot_telegram.request import BotApiRequest
 from glmbot_telegram.webhook import path_of, webhook_route
@@ -129,10 +132,10 @@ class TelegramAdapter:
         self._deliveries = Deliveries(dialogue)
         self._presses = Background()
         self._overall = Pace(1 / _REQUESTS_PER_SECOND)
-        self._paces: dict[int, Pace] = {}
+        self._paces: dict[str, Pace] = {}
         self._most_paces = _FEW_PACES
         # Groups that became supergroups of late.
-        self._moved: dict[int, int] = {}
+        self._moved: dict[str, str] = {}
         self._receiving: list[asyncio.Task[None]] = []
         given = settings.webhook_secret
         self._secret = given.get_secret_value() if given else secrets.token_hex(32)
@@ -290,7 +293,7 @@ class TelegramAdapter:
                 self._presses.begin(self._answer_press(taken.query_id))
             case Press() if taken.asker == taken.message.user.id:
                 await self._obey_press(taken)
-            case Press() if taken.asker < 0:
+            case Press() if is_group(taken.asker):
                 self._presses.begin(self._press_in_the_name_of_a_chat(taken))
             case Press():
                 self._presses.begin(self._refuse_press(taken, "button.not_yours"))
@@ -305,7 +308,7 @@ class TelegramAdapter:
         """The answer was to a group's anonymous administrators, or to a channel: any of its administrators may
         press. Telegram says who presses by name."""
         try:
-            member = await self._bot.get_chat_member(press.asker, press.message.user.id)
+            member = await self._bot.get_chat_member(number_of(press.asker), number_of(press.message.user.id))
             if member.status in _ADMINISTRATORS:
                 await self._obey_press(in_the_name_of(press))
                 return
@@ -320,11 +323,11 @@ class TelegramAdapter:
     async def _refuse_press(self, press: Press, key: str) -> None:
         await self._answer_press(press.query_id, self._dialogue.text(press.message.language, key))
 
-    async def _move(self, old: int, new: int) -> None:
+    async def _move(self, old: str, new: str) -> None:
         """Raises StoreError."""
         await self._dialogue.moved(ChatKey(PLATFORM, old), ChatKey(PLATFORM, new))
         if old not in self._moved:
-            _log.info("Telegram: group %d became the supergroup %d, with all that belongs to it", old, new)
+            _log.info("Telegram: group %s became the supergroup %s, with all that belongs to it", old, new)
         self._moved[old] = new
         if len(self._moved) > _MOST_MOVED:
             del self._moved[next(iter(self._moved))]
@@ -343,11 +346,6 @@ class TelegramAdapter:
 
     def _begin(self, message: Message, sent: Sequence[str]) -> None:
         chat, settings = message.conversation.chat, self._settings
-        if chat not in self._paces:
-            self._drop_idle_paces()
-            # Groups have negative ids.
-            base = settings.group_edit_interval_s if chat < 0 else settings.edit_interval_s
-            self._paces[chat] = Pace(base, within=self._overall)
         outlet = TelegramOutlet(
             self._bot,
             message,
@@ -355,6 +353,10 @@ class TelegramAdapter:
             thoughts=self._dialogue.text(message.language, "answer.thought"),
             on_moved=self._move,
         )
+        if chat not in self._paces:
+            self._drop_idle_paces()
+            base = settings.group_edit_interval_s if is_group(chat) else settings.edit_interval_s
+            self._paces[chat] = Pace(base, within=self._overall)
         self._deliveries.begin(message, outlet, self._paces[chat], sent)
 
     def _drop_idle_paces(self) -> None:
@@ -382,9 +384,9 @@ class TelegramAdapter:
             (BotCommandScopeAllGroupChats(), Role.USER, ChatKind.GROUP),
         ]
         admins: list[tuple[BotCommandScope | None, Role, ChatKind]] = [
-            (BotCommandScopeChat(admin.id), Role.ADMIN, ChatKind.PRIVATE)
+            (BotCommandScopeChat(number_of(admin.id)), Role.ADMIN, ChatKind.PRIVATE)
             for admin in self._dialogue.administrators(PLATFORM)
-            if admin.id > 0
+            if not is_group(admin.id)
         ]
         for scope, role, kind in [*everybody, *admins]:
             for language in ("", "zh"):

@@ -35,7 +35,7 @@ from glmbot.delivery.pieces import cut_reply
 from glmbot.delivery.split import utf16_length
 from glmbot.errors import StoreError
 from glmbot.messages import Attachment, ChatKind, Message, Reply
-from glmbot_telegram.normalize import THREAD, button_data
+from glmbot_telegram.normalize import THREAD, button_data, number_of
 from glmbot_telegram.refusals import Meaning, meaning
 from glmbot_telegram.render import NOTICE_ROOM, fits, fits_folded, render, render_thought
 
@@ -67,12 +67,13 @@ class TelegramOutlet(Outlet):
         *,
         drafts: bool = False,
         thoughts: str = "…",
-        on_moved: Callable[[int, int], Awaitable[None]] | None = None,
+        on_moved: Callable[[str, str], Awaitable[None]] | None = None,
     ) -> None:
         """drafts: show the growing answer by sendMessageDraft, which private chats alone have. thoughts: what
         stands above those of the model.
 
-        on_moved is told the old and the new id of a group that became a supergroup; may raise StoreError.
+        on_moved is told the old and the new id of a group that became a supergroup; may raise StoreError. Raises
+        ValueError where the conversation is none of Telegram's.
         """
         private = message.chat_kind is ChatKind.PRIVATE
         drafts = drafts and private and not message.in_place and not message.edits
@@ -80,10 +81,10 @@ class TelegramOutlet(Outlet):
         self._private = private
         self._thoughts = thoughts
         self._bot = bot
-        self._chat = message.conversation.chat
+        self._chat = number_of(message.conversation.chat)
         self._asker = message.conversation.user or message.user.id
         self._topic = message.conversation.thread
-        self._thread = self._topic or None
+        self._thread = number_of(self._topic) if self._topic else None
         # In a thread of comments or replies nothing but what it quotes puts a message there.
         self._root = int(message.origin.get(THREAD, "0"))
         self._quotes_always = not private and (bool(self._root) or message.in_place)
@@ -236,7 +237,7 @@ class TelegramOutlet(Outlet):
         if self._on_moved is None:
             return
         try:
-            await self._on_moved(old, chat)
+            await self._on_moved(str(old), str(chat))
         except StoreError as error:
             # Telegram tells it in updates too, which are not confirmed before they are stored.
             _log.warning("Telegram: that group %d became %d could not be recorded: %s", old, chat, error)

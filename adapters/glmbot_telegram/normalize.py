@@ -20,7 +20,8 @@ from telegram import (
 from telegram import Message as TelegramMessage
 
 from glmbot.delivery.split import utf16_length
-from glmbot.messages import Act, Addressed, ChatKind, ConversationKey, Message, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Act, Addressed, ChatKind, Message
 from glmbot.openings import has_prefix, slash_command, without
 
 __all__ = [
@@ -32,7 +33,9 @@ __all__ = [
     "ShutOut",
     "button_data",
     "in_the_name_of",
+    "is_group",
     "normalize",
+    "number_of",
 ]
 
 PLATFORM = "telegram"
@@ -60,6 +63,8 @@ _BUTTON = re.compile(r"(?P<command>[a-z]{1,20}):(?P<asker>-?[0-9]{1,19})(?::(?P<
 # Where a text was too long, the desktop client cuts it anywhere in the second half of what one message takes, at
 # the best break that it finds there; others nearer to the end.
 _MAY_BE_CUT = 4096 // 2
+_NUMBER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_LARGEST = 2**63 - 1
 _Span = tuple[int, int]
 
 
@@ -69,7 +74,7 @@ class Press:
     asked in a chat's name. The message's origin has the id of the callback query."""
 
     query_id: str
-    asker: int
+    asker: str
     message: Message
 
 
@@ -84,29 +89,42 @@ class ForeignPress:
 class ShutOut:
     """The bot was blocked, or removed from a group."""
 
-    chat: int
+    chat: str
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
     """A group became a supergroup, which has another id. Both chats are told so, in either order."""
 
-    old: int
-    new: int
+    old: str
+    new: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Author:
-    id: int
+    id: str
     name: str
     language: str
     anonymous: bool
 
 
-def button_data(command: str, asker: int, thread: int) -> str:
+def number_of(given: str) -> int:
+    """The number that Telegram knows a chat, a topic or a person by. Raises ValueError for another platform's id,
+    or a forged one."""
+    if not _NUMBER.fullmatch(given) or abs(int(given)) > _LARGEST:
+        raise ValueError(f"Telegram's ids are whole numbers of at most 64 bits, and {given[:40]!r} is none")
+    return int(given)
+
+
+def is_group(chat: str) -> bool:
+    """Groups and channels have numbers below 0."""
+    return chat.startswith("-")
+
+
+def button_data(command: str, asker: str, thread: str) -> str:
     """At most 64 bytes (https://core.telegram.org/bots/api#inlinekeyboardbutton). Of an old message Telegram no
     longer tells the topic, so the button does."""
-    return f"{command}:{asker}:{thread}"
+    return f"{command}:{asker}:{thread or 0}"
 
 
 def in_the_name_of(press: Press) -> Press:
@@ -123,7 +141,7 @@ def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | Shu
     if (said := update.message) is not None and (moved := _moved(said)) is not None:
         return moved
     if (member := update.my_chat_member) is not None:
-        return ShutOut(member.chat.id) if member.new_chat_member.status in ("kicked", "left") else None
+        return ShutOut(_id(member.chat.id)) if member.new_chat_member.status in ("kicked", "left") else None
     received = update.message or update.edited_message
     if received is None or (author := _author(received)) is None:
         return None
@@ -154,7 +172,7 @@ def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | Shu
         media = media or quoted_media
     return Message(
         update_id=str(update.update_id),
-        conversation=_conversation(received.chat.id, author.id, _topic(received), private=private),
+        conversation=_conversation(_id(received.chat.id), author.id, _topic(received), private=private),
         user=UserKey(PLATFORM, author.id),
         text=text,
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
@@ -192,23 +210,23 @@ def _moved(said: TelegramMessage) -> Moved | None:
         return None
     if any(type(end) is not int or end >= 0 for end in ends):
         raise ValueError("a group's id is a number below 0")
-    return Moved(*ends)
+    return Moved(*map(_id, ends))
 
 
 def _press(update_id: int, query: CallbackQuery) -> Press | None:
     data = _BUTTON.fullmatch(query.data or "")
     if data is None or query.message is None:
         return None
-    chat, asker = query.message.chat, int(data["asker"])
+    chat, asker = query.message.chat, _id(int(data["asker"]))
     private = chat.type == "private"
     if data["thread"] is not None:
-        topic = int(data["thread"])
+        topic = _optional_id(int(data["thread"]))
     else:
-        topic = _topic(query.message) if isinstance(query.message, TelegramMessage) else 0
+        topic = _topic(query.message) if isinstance(query.message, TelegramMessage) else ""
     message = Message(
         update_id=str(update_id),
-        conversation=_conversation(chat.id, asker, topic, private=private),
-        user=UserKey(PLATFORM, query.from_user.id),
+        conversation=_conversation(_id(chat.id), asker, topic, private=private),
+        user=UserKey(PLATFORM, _id(query.from_user.id)),
         text=f"/{data['command']}",
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
         user_name=query.from_user.full_name,
@@ -220,8 +238,19 @@ def _press(update_id: int, query: CallbackQuery) -> Press | None:
     return Press(query.id, asker, message)
 
 
-def _conversation(chat: int, user: int, thread: int, *, private: bool) -> ConversationKey:
-    return ConversationKey(PLATFORM, chat, 0 if private else user, thread)
+def _conversation(chat: str, user: str, thread: str, *, private: bool) -> ConversationKey:
+    return ConversationKey(PLATFORM, chat, "" if private else user, thread)
+
+
+def _id(number: object) -> str:
+    """As keys have it. Raises ValueError for what Telegram never sends."""
+    if type(number) is not int or abs(number) > _LARGEST:
+        raise ValueError("an id is a whole number of at most 64 bits")
+    return str(number)
+
+
+def _optional_id(number: object) -> str:
+    return _id(number) if number else ""
 
 
 def _ref(received: MaybeInaccessibleMessage) -> str:
@@ -240,15 +269,15 @@ def _author(received: TelegramMessage) -> _Author | None:
     if received.is_automatic_forward:
         return None
     if (chat := received.sender_chat) is not None:
-        return _Author(chat.id, chat.title or "", "", anonymous=True)
+        return _Author(_id(chat.id), chat.title or "", "", anonymous=True)
     person = received.from_user
     if person is None or person.is_bot:
         return None
-    return _Author(person.id, person.full_name, person.language_code or "", anonymous=False)
+    return _Author(_id(person.id), person.full_name, person.language_code or "", anonymous=False)
 
 
-def _topic(received: TelegramMessage) -> int:
-    return (received.message_thread_id or 0) if received.is_topic_message else 0
+def _topic(received: TelegramMessage) -> str:
+    return _optional_id(received.message_thread_id) if received.is_topic_message else ""
 
 
 def _where(received: TelegramMessage, *, private: bool) -> dict[str, str]:

@@ -23,7 +23,8 @@ from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, StoreError
 from glmbot.http.registry import Routes
 from glmbot.http.serving import Serving
-from glmbot.messages import Dialogue, UserKey
+from glmbot.keys import UserKey
+from glmbot.messages import Dialogue
 from glmbot.ports import listening_error
 from glmbot_web.connections import BodyRoom, Connections, affordable
 from glmbot_web.delivery import Streams

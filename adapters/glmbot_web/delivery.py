@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from glmbot.background import Background
 from glmbot.errors import ClaimLost, StoreError
-from glmbot.messages import ConversationKey, Dialogue, Message, Reply, ReplyState, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Dialogue, Message, Reply, ReplyState
 
 __all__ = ["Stream", "Streams", "TooManyStreams"]
 
@@ -100,7 +101,7 @@ class Streams:
             stream.tries += 1
             self._background.begin(self._run(message, stream))
 
-    async def find(self, name: str, owner: int) -> Stream | None:
+    async def find(self, name: str, owner: str) -> Stream | None:
         """A page that comes back right after a restart may be here before the answer that it wants."""
         loop = asyncio.get_running_loop()
         while name not in self._streams and loop.time() < self._began_at + _COMES_BACK_S:  # noqa: ASYNC110

@@ -169,7 +169,7 @@ class Listeners:
     def __init__(self, renderer: Renderer) -> None:
         self.renderer = renderer
         self._frames: WeakKeyDictionary[Stream, _Frames] = WeakKeyDictionary()
-        self._of: dict[int, list[asyncio.Task[Any]]] = {}
+        self._of: dict[str, list[asyncio.Task[Any]]] = {}
 
     async def send(self, request: web.Request, stream: Stream) -> web.StreamResponse:
         """Write the stream's snapshots as events until the answer has ended or the page has gone."""
@@ -191,7 +191,7 @@ class Listeners:
                 task.cancel()
 
     @contextmanager
-    def _listening(self, person: int, task: asyncio.Task[Any]) -> Generator[None]:
+    def _listening(self, person: str, task: asyncio.Task[Any]) -> Generator[None]:
         tasks = self._of.setdefault(person, [])
         tasks.append(task)
         if len(tasks) > _MOST_LISTENERS_OF_ONE:

@@ -39,10 +39,10 @@ _SESSION_DIGITS = 39
 DERIVED_BELOW = 2**62
 
 
-def person_of(session: str) -> int:
-    """The person whom a session cookie stands for: a number that does not tell the cookie."""
+def person_of(session: str) -> str:
+    """The person whom a session cookie stands for: a number, in digits, that does not tell the cookie."""
     digest = hashlib.sha256(b"glmbot session " + session.encode()).digest()
-    return int.from_bytes(digest[:8], "big") % (DERIVED_BELOW - 1) + 1
+    return str(int.from_bytes(digest[:8], "big") % (DERIVED_BELOW - 1) + 1)
 
 
 def _parsed(address: str) -> SplitResult:
@@ -145,14 +145,14 @@ class Guard:
         for name in (LOGIN, SESSION) if person else (LOGIN,):
             response.del_cookie(name, httponly=True, samesite="Strict", secure=secure)
 
-    def needed_session(self, request: web.Request) -> int:
+    def needed_session(self, request: web.Request) -> str:
         """Raises 403 for a browser that has not opened a page yet."""
         session = self.session(request)
         if session is None:
             raise web.HTTPForbidden(text="open the page first; it sets a cookie")
         return session
 
-    def session(self, request: web.Request, response: web.StreamResponse | None = None) -> int | None:
+    def session(self, request: web.Request, response: web.StreamResponse | None = None) -> str | None:
         """This browser's person, from its cookie; made and set when `response` is given and it has none."""
         cookie = self.cookie(request)
         if cookie:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from glmbot.messages import Completion, ConversationKey, Message, Role, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Completion, Message, Role
 
 __all__ = [
     "LARGEST_BODY",
@@ -23,6 +24,7 @@ __all__ = [
     "PageMessage",
     "chatglm_completion",
     "openai_completion",
+    "page_id",
     "page_message",
     "parse",
     "parsed",
@@ -41,6 +43,9 @@ _LARGEST_COUNT = 2**31 - 1
 _MOST_VALUES = 32_768
 _LARGE_BODY = 64 * 1024
 _LONGEST_COMPLAINT = 300
+# What JavaScript can hold without loss.
+_NUMBERS_BELOW = 2**53
+_WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
 # One that does not end goes to the end of the body.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _FIELD = re.compile(r"(?!str$)[a-z_]{1,40}")
@@ -84,13 +89,30 @@ class _Body(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
 
 
+def _as_id(given: object) -> object:
+    """Pages of before, and this one where it makes the id, have a number."""
+    if type(given) is int and 1 <= given < _NUMBERS_BELOW:
+        return str(given)
+    if isinstance(given, str):
+        return ConversationKey(PLATFORM, given).chat
+    raise PydanticCustomError("no_id", "must be text, or a whole number from 1 on")
+
+
+def page_id(chat: str) -> int | str:
+    """A conversation's id as the page has it: the number that it gave, or text."""
+    return int(chat) if _WHOLE_NUMBER.fullmatch(chat) and int(chat) < _NUMBERS_BELOW else chat
+
+
+_ConversationId = Annotated[str, BeforeValidator(_as_id)]
+
+
 class PageMessage(_Body):
     """What the chat page sends. `id` is made by the page, so that sending twice asks once."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: str = Field(pattern=r"^[A-Za-z0-9-]{8,64}$")
-    conversation: int = Field(ge=1, lt=2**53)
+    conversation: _ConversationId
     text: str
     edits: str = Field(
         default="", pattern=r"^[A-Za-z0-9-]{0,64}$", description="The id of the question that this rewords."
@@ -105,7 +127,7 @@ class PageMessage(_Body):
 class BranchChoice(_Body):
     model_config = ConfigDict(extra="forbid")
 
-    conversation: int = Field(ge=1, lt=2**53)
+    conversation: _ConversationId
     turn: int = Field(ge=1, lt=2**53)
 
 
@@ -243,7 +265,7 @@ def _values(body: bytes) -> int:
 
 
 def page_message(
-    request: PageMessage, user_id: int, *, language: str, vouched: Role | None, source: str
+    request: PageMessage, user_id: str, *, language: str, vouched: Role | None, source: str
 ) -> Message:
     return Message(
         update_id=f"{user_id}-{request.id}",

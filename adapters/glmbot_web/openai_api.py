@@ -27,7 +27,8 @@ from glmbot.errors import (
     QueueFull,
     ServerUnavailable,
 )
-from glmbot.messages import Completion, Dialogue, Reply, ReplyState, Usage, UserKey
+from glmbot.keys import UserKey
+from glmbot.messages import Completion, Dialogue, Reply, ReplyState, Usage
 from glmbot_web import events
 from glmbot_web.events import sse, with_pings
 from glmbot_web.normalize import (

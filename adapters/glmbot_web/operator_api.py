@@ -17,7 +17,7 @@ from glmbot_web.persons import Persons
 __all__ = ["OperatorApi"]
 
 # A conversation of its own, which no page's random number is likely to be.
-_CONVERSATION = 1
+_CONVERSATION = "1"
 _LONGEST_KEY = 200
 
 

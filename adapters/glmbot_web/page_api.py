@@ -8,7 +8,8 @@ from math import isfinite
 from aiohttp import web
 
 from glmbot.delivery.split import utf16_length
-from glmbot.messages import ConversationKey, Dialogue, Role, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Dialogue, Role
 from glmbot_web.delivery import Streams, TooManyStreams
 from glmbot_web.events import Listeners
 from glmbot_web.guard import ROLE, Guard
@@ -18,6 +19,7 @@ from glmbot_web.normalize import (
     BranchChoice,
     Login,
     PageMessage,
+    page_id,
     page_message,
     parse,
     parsed,
@@ -48,8 +50,8 @@ class PageApi:
             web.post("/api/login", self._log_in),
             web.post("/api/logout", self._log_out),
             web.get("/api/conversations", self._conversations),
-            web.get("/api/conversations/{id:[0-9]{1,16}}", self._history),
-            web.get("/api/conversations/{id:[0-9]{1,16}}/outline", self._outline),
+            web.get("/api/conversations/{id}", self._history),
+            web.get("/api/conversations/{id}/outline", self._outline),
             web.post("/api/branch", self._choose),
             web.post("/api/messages", self._take_message),
             web.get("/api/streams/{name}", self._events),
@@ -94,9 +96,13 @@ class PageApi:
         try:
             before = _page_before(request, user)
         except ValueError:
-            return openai_error(400, "before is a time, and id a conversation's number", param="before")
+            return openai_error(400, "before is a time, and id a conversation's id", param="before")
         kept = [
-            {"id": summary.conversation.chat, "title": summary.title[:_LONGEST_TITLE], "at": summary.at}
+            {
+                "id": page_id(summary.conversation.chat),
+                "title": summary.title[:_LONGEST_TITLE],
+                "at": summary.at,
+            }
             for summary in await self._dialogue.conversations(user, before=before)
         ]
         if before is not None:
@@ -104,9 +110,9 @@ class PageApi:
         # One whose first answer is still being written has no turn yet.
         known = {entry["id"] for entry in kept}
         begun = {
-            message.conversation.chat: message.text[:_LONGEST_TITLE]
+            page_id(message.conversation.chat): message.text[:_LONGEST_TITLE]
             for message in self._streams.running_of(user)
-            if message.conversation.chat not in known and not message.text.startswith("/")
+            if page_id(message.conversation.chat) not in known and not message.text.startswith("/")
         }
         new = [{"id": chat, "title": title, "at": time.time()} for chat, title in begun.items()]
         return web.json_response([*new, *kept])
@@ -146,8 +152,12 @@ class PageApi:
         return web.json_response({"turns": turns, "running": self._running(conversation)})
 
     async def _conversation(self, request: web.Request) -> ConversationKey:
-        """That of this browser's person. Raises 403."""
-        return ConversationKey(PLATFORM, int(request.match_info["id"]), await self._persons.of(request))
+        """That of this browser's person. Raises 403, and 404 for what can't be one's id."""
+        person = await self._persons.of(request)
+        try:
+            return ConversationKey(PLATFORM, request.match_info["id"], person)
+        except ValueError as error:
+            raise web.HTTPNotFound(text=f"no such conversation: {error}") from None
 
     def _running(self, conversation: ConversationKey) -> list[dict[str, str]]:
         user = UserKey(PLATFORM, conversation.user)
@@ -200,7 +210,7 @@ class PageApi:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         session = self._guard.session(request)
-        stream = await self._streams.find(request.match_info["name"], session or 0)
+        stream = await self._streams.find(request.match_info["name"], session or "")
         if stream is None:
             raise web.HTTPNotFound(text="no such stream; it ended a while ago")
         return await self._listeners.send(request, stream)
@@ -213,5 +223,4 @@ def _page_before(request: web.Request, user: UserKey) -> tuple[float, str] | Non
     at = float(request.query["before"][:_LONGEST_NUMBER])
     if not isfinite(at):
         raise ValueError
-    number = int(request.query.get("id", "")[:_LONGEST_NUMBER])
-    return at, str(ConversationKey(PLATFORM, number, user.id))
+    return at, str(ConversationKey(PLATFORM, request.query.get("id", ""), user.id))

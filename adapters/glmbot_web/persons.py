@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from glmbot.messages import Dialogue, UserKey
+from glmbot.keys import UserKey
+from glmbot.messages import Dialogue
 from glmbot_web.guard import DERIVED_BELOW, Guard
 from glmbot_web.normalize import PLATFORM
 
@@ -22,13 +23,14 @@ class Persons:
     def __init__(self, guard: Guard, dialogue: Dialogue) -> None:
         self._guard = guard
         self._dialogue = dialogue
-        self._carried: set[int] = set()
+        self._carried: set[str] = set()
 
-    async def of(self, request: web.Request) -> int:
+    async def of(self, request: web.Request) -> str:
         """Raises 403 for a browser that has not opened a page yet, and StoreError."""
         person = self._guard.needed_session(request)
-        cookie = int(self._guard.cookie(request))
-        if DERIVED_BELOW <= cookie < _RELEASED_BELOW and cookie not in self._carried:
+        number = int(self._guard.cookie(request))
+        cookie = str(number)
+        if DERIVED_BELOW <= number < _RELEASED_BELOW and cookie not in self._carried:
             await self._dialogue.moved(UserKey(PLATFORM, cookie), UserKey(PLATFORM, person))
             if len(self._carried) >= _MOST_REMEMBERED:
                 self._carried.clear()

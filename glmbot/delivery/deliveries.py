@@ -17,7 +17,8 @@ from glmbot.delivery.outlet import Gone, Outlet, Refused, abilities_of
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import show
 from glmbot.errors import ClaimLost, StoreError
-from glmbot.messages import ConversationKey, Dialogue, Message, Reply, ReplyState
+from glmbot.keys import ConversationKey
+from glmbot.messages import Dialogue, Message, Reply, ReplyState
 from glmbot.tracing import current_span
 
 __all__ = ["Deliveries", "obey"]

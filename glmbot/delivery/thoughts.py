@@ -7,7 +7,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
-from glmbot.messages import Completion, ConversationKey, Dialogue, Message, PastTurn, Reply
+from glmbot.keys import ConversationKey
+from glmbot.messages import Completion, Dialogue, Message, PastTurn, Reply
 
 __all__ = ["without_thoughts"]
 

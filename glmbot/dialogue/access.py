@@ -1,11 +1,12 @@
-"""Who may talk to the bot. Numeric ids only, and nobody by default."""
+"""Who may talk to the bot. By ids only, never by names, and nobody by default."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from glmbot.messages import Message, Role, UserKey
+from glmbot.keys import UserKey
+from glmbot.messages import Message, Role
 
 __all__ = ["Access"]
 
@@ -16,7 +17,7 @@ class Access:
 
     admins: Collection[UserKey] = field(default_factory=frozenset[UserKey])
     users: Collection[UserKey] = field(default_factory=frozenset[UserKey])
-    chats: Collection[tuple[str, int]] = field(default_factory=frozenset[tuple[str, int]])
+    chats: Collection[tuple[str, str]] = field(default_factory=frozenset[tuple[str, str]])
     open_platforms: Collection[str] = field(default_factory=frozenset[str])
 
     def role(self, message: Message) -> Role | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from glmbot.engine.thoughts import joined, split
-from glmbot.messages import ConversationKey, PastTurn
+from glmbot.keys import ConversationKey
+from glmbot.messages import PastTurn
 from glmbot.store.base import Store, Turn
 
 __all__ = ["choose_branch", "history"]

@@ -8,7 +8,8 @@ import json
 from dataclasses import asdict
 from io import BytesIO
 
-from glmbot.messages import Attachment, UserKey
+from glmbot.keys import UserKey
+from glmbot.messages import Attachment
 from glmbot.store.base import ExportedConversation, Store
 
 __all__ = ["export_of", "whole_export_of"]

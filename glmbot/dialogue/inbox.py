@@ -19,8 +19,9 @@ from glmbot.dialogue import acts
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.gathering import Gathering
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable, Superseded
+from glmbot.keys import ConversationKey
 from glmbot.locks import Locks
-from glmbot.messages import ConversationKey, Message, Unfinished
+from glmbot.messages import Message, Unfinished
 from glmbot.store.base import Store
 
 __all__ = ["TRIES", "Inbox", "pause_before"]

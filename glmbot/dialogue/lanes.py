@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from glmbot.dialogue.pending import Pending
 from glmbot.errors import ClaimLost, Superseded
-from glmbot.messages import ConversationKey, Reply, ReplyState, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Reply, ReplyState
 from glmbot.tracing import Span
 
 __all__ = ["Lanes", "Ticket"]
@@ -116,7 +117,7 @@ class Lanes:
 
     def obey(self, words: str) -> None:
         """Do what the lanes of another process told."""
-        match words.split(" "):
+        match words.split(" ", 2):
             case ["stop", user]:
                 self._stop_user(UserKey.parse(user))
             case ["withdraw", conversation, ref]:

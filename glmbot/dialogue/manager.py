@@ -46,12 +46,11 @@ from glmbot.dialogue.steps.transform import transform
 from glmbot.engine.base import Engine, TokenEngine, Tunable
 from glmbot.engine.templated import answering_conversations
 from glmbot.errors import ClaimLost, StoreError
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import (
-    ChatKey,
     ChatKind,
     CommandInfo,
     Completion,
-    ConversationKey,
     ConversationSummary,
     Health,
     Message,
@@ -60,7 +59,6 @@ from glmbot.messages import (
     Reply,
     Role,
     Unfinished,
-    UserKey,
 )
 from glmbot.metrics import exposition
 from glmbot.overview import Overview

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 
-from glmbot.messages import ConversationKey, Message, Role, UserKey
+from glmbot.keys import NOBODY, ConversationKey, UserKey
+from glmbot.messages import LONGEST_REF, Message, Role
 from glmbot.store.base import Store
 
 __all__ = ["broadcast"]
@@ -22,9 +24,9 @@ async def broadcast(store: Store, words: str, *, name: str, since: float, clock:
     chats = await asyncio.to_thread(_chats, await store.recent(since))
     for chat in chats:
         message = Message(
-            update_id=f"broadcast {name} {chat}",
+            update_id=_update_id(name, chat),
             conversation=chat,
-            user=UserKey(chat.platform, 0),
+            user=UserKey(chat.platform, NOBODY),
             text=words,
             vouched=Role.USER,
             own=True,
@@ -33,6 +35,13 @@ async def broadcast(store: Store, words: str, *, name: str, since: float, clock:
     return len(chats)
 
 
+def _update_id(name: str, chat: ConversationKey) -> str:
+    words = f"broadcast {name} {chat}"
+    return words if len(words) <= LONGEST_REF else f"broadcast {sha256(words.encode()).hexdigest()}"
+
+
 def _chats(conversations: Iterable[ConversationKey]) -> Sequence[ConversationKey]:
     reachable = (each for each in conversations if each.platform not in _UNREACHABLE)
-    return sorted({ConversationKey(each.platform, each.chat, 0, each.thread) for each in reachable}, key=str)
+    return sorted(
+        {ConversationKey(each.platform, each.chat, thread=each.thread) for each in reachable}, key=str
+    )

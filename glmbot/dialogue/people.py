@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from glmbot.dialogue.access import Access
-from glmbot.messages import ChatKey, ChatKind, Message, Role, UserKey
+from glmbot.keys import ChatKey, UserKey
+from glmbot.messages import ChatKind, Message, Role
 from glmbot.store.base import Store, owner_from
 
 __all__ = ["People", "Standing", "pair"]
@@ -65,17 +66,17 @@ class People:
     async def moved(self, old: ChatKey, new: UserKey | ChatKey) -> None:
         """A chat has another number now: what the configuration says of the old one holds for it. Raises
         StoreError."""
-        await self._store.set_setting(new, _MOVED_FROM, str(old.id))
+        await self._store.set_setting(new, _MOVED_FROM, old.id)
         if (old.platform, old.id) in self.access.chats:
             _log.warning(
-                "[access] chats: write %s:%s instead of %s:%s, which is its number now; until then both hold",
-                new.platform, new.id, old.platform, old.id,
+                "[access] chats: write %s instead of %s, which is its id now; until then both hold",
+                UserKey(new.platform, new.id), UserKey(old.platform, old.id),
             )  # fmt: skip
 
     def _listed_before(self, chat: ChatKey, settings: Mapping[str, str]) -> bool:
         """Whether the configuration lists the number that the chat had."""
         former = settings.get(_MOVED_FROM, "")
-        return any(key == chat.platform and str(number) == former for key, number in self.access.chats)
+        return (chat.platform, former) in self.access.chats
 
     async def code_for(self, message: Message) -> str:
         """A stranger's pairing code, "" when too many wait already. Asked again it is the same."""

@@ -16,16 +16,8 @@ from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.settings import InForce
 from glmbot.engine.base import Engine, Precision, Tunable
 from glmbot.errors import PrecisionError
-from glmbot.messages import (
-    Attachment,
-    ChatKey,
-    ChatKind,
-    CommandInfo,
-    ConversationKey,
-    Message,
-    Role,
-    UserKey,
-)
+from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.messages import Attachment, ChatKind, CommandInfo, Message, Role
 from glmbot.store.base import Store
 
 __all__ = ["Powers"]
@@ -160,7 +152,7 @@ class Powers:
 
     def user_named(self, text: str, message: Message) -> UserKey | None:
         try:
-            user = UserKey.parse(text if ":" in text else f"{message.user.platform}:{text}")
+            user = UserKey.by_hand(text if ":" in text else f"{message.user.platform}:{text}")
         except ValueError:
             return None
         return user if user.platform in self.platforms(message) else None

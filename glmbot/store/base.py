@@ -7,18 +7,16 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol, cast
 
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import (
     Act,
     Addressed,
-    ChatKey,
     ChatKind,
-    ConversationKey,
     ConversationSummary,
     Message,
     ReplyState,
     Role,
     Unfinished,
-    UserKey,
     Visibility,
 )
 
@@ -35,6 +33,7 @@ __all__ = [
     "StoredConversation",
     "Turn",
     "answer_from_json",
+    "check_move",
     "kept_json",
     "marks_from_json",
     "message_from_json",
@@ -436,19 +435,24 @@ def owner_from(text: str) -> UserKey | ChatKey:
     return ChatKey.parse(text) if ":chat:" in text else UserKey.parse(text)
 
 
+def check_move(old: UserKey | ChatKey, new: UserKey | ChatKey) -> None:
+    """Raises ValueError unless both are of one kind."""
+    if type(old) is not type(new) or old.platform != new.platform:
+        raise ValueError(f"{old} can't become {new}: people stay people, chats chats, each on its platform")
+
+
 def moved_conversation(
     conversation: ConversationKey, old: UserKey | ChatKey, new: UserKey | ChatKey
 ) -> ConversationKey:
     """What a conversation is called when `old` is called `new`. Raises ValueError unless both are of one kind."""
-    if type(old) is not type(new) or old.platform != new.platform:
-        raise ValueError(f"{old} can't become {new}: people stay people, chats chats, each on its platform")
+    check_move(old, new)
     if conversation.platform != old.platform:
         return conversation
     if isinstance(old, ChatKey):
         return replace(conversation, chat=new.id) if conversation.chat == old.id else conversation
     if conversation.user == old.id:
         return replace(conversation, user=new.id)
-    private = conversation.user == 0 and conversation.chat == old.id
+    private = not conversation.user and conversation.chat == old.id
     return replace(conversation, chat=new.id) if private else conversation
 
 

@@ -25,8 +25,9 @@ from types import NoneType
 from typing import IO, Any, TypeVar, cast
 
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
+from glmbot.keys import ConversationKey, UserKey
 from glmbot.locks import Locks
-from glmbot.messages import ConversationKey, Message, UserKey
+from glmbot.messages import Message
 from glmbot.store.base import (
     Claim,
     StoredAnswer,

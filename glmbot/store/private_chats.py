@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 
 __all__ = ["is_alone", "owner_now", "person_of"]
 
@@ -19,7 +19,7 @@ def owner_now(chat: ChatKey, spoke: Iterable[tuple[ConversationKey, UserKey]]) -
     if chat.user:
         return chat
     if chat.platform == "telegram":
-        return replace(chat, user=chat.id) if chat.id > 0 else chat
+        return replace(chat, user=chat.id) if _is_person(chat.id) else chat
     if chat.platform == "web":
         people = {user.id for _, user in spoke}
         return replace(chat, user=people.pop()) if len(people) == 1 else None
@@ -27,7 +27,7 @@ def owner_now(chat: ChatKey, spoke: Iterable[tuple[ConversationKey, UserKey]]) -
         return replace(chat, user=chat.id)
     spoken = list(spoke)
     people = {user.id for _, user in spoken}
-    direct = bool(spoken) and all(conversation.user == 0 for conversation, _ in spoken)
+    direct = bool(spoken) and not any(conversation.user for conversation, _ in spoken)
     return replace(chat, user=people.pop()) if direct and len(people) == 1 else chat
 
 
@@ -35,7 +35,7 @@ def person_of(conversation: ConversationKey) -> UserKey | None:
     """The one person whose history it is, where its key says so."""
     if conversation.user:
         return UserKey(conversation.platform, conversation.user)
-    if conversation.platform in ("telegram", "console") and conversation.chat > 0:
+    if conversation.platform in ("telegram", "console") and _is_person(conversation.chat):
         return UserKey(conversation.platform, conversation.chat)
     return None
 
@@ -43,5 +43,10 @@ def person_of(conversation: ConversationKey) -> UserKey | None:
 def is_alone(conversation: ConversationKey, user: UserKey) -> bool:
     """Whether nobody but `user` can have written there."""
     return conversation.platform == user.platform and (
-        conversation.user == user.id or (conversation.user == 0 and conversation.chat == user.id)
+        conversation.user == user.id or (not conversation.user and conversation.chat == user.id)
     )
+
+
+def _is_person(chat: str) -> bool:
+    """Telegram's groups have numbers below 0."""
+    return chat.isascii() and chat.isdigit() and chat != "0"

@@ -14,7 +14,8 @@ from dataclasses import asdict
 from typing import Any, TypeVar, cast
 
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
-from glmbot.messages import ChatKey, ConversationKey, ConversationSummary, Message, Unfinished, UserKey
+from glmbot.keys import NOBODY, ChatKey, ConversationKey, UserKey, in_chat
+from glmbot.messages import ConversationSummary, Message, Unfinished
 from glmbot.store.base import (
     CLAIMED_AT_ONCE,
     HOUR_S,
@@ -27,8 +28,8 @@ from glmbot.store.base import (
     StoredConversation,
     Turn,
     answer_from_json,
+    check_move,
     message_to_json,
-    moved_conversation,
     whole_conversations,
 )
 from glmbot.store.ownership import is_gone, owner_name
@@ -197,7 +198,7 @@ class RedisStore:
         """Those that can be read; the others are set aside with the reason, and nobody waits for them."""
         for entry in found:
             if entry.unfinished is None:
-                nobody = UserKey(conversation.platform, 0)
+                nobody = UserKey(conversation.platform, NOBODY)
                 with suppress(ClaimLost):
                     await self.set_aside(
                         Message(entry.update_id, conversation, nobody, ""), entry.reason, time.time()
@@ -351,7 +352,7 @@ class RedisStore:
         return await self._histories.turn_of(conversation, ref)
 
     async def asked_in(self, chat: ChatKey, ref: str, since: float) -> ConversationKey | None:
-        recent, begin = self._keys.named(f"recent:{chat.platform}"), f"{chat.platform}:{chat.id}:"
+        recent, begin = self._keys.named(f"recent:{chat.platform}"), in_chat(chat.platform, chat.id)
         for page in range(_RECENT_PAGES):
             # A conversation's last turn is no older than any question in it.
             names: list[str] = await self._ask(
@@ -443,7 +444,7 @@ class RedisStore:
         return await self._removal.forget(user)
 
     async def move(self, old: UserKey | ChatKey, new: UserKey | ChatKey, at: float) -> None:
-        moved_conversation(ConversationKey("", 0), old, new)
+        check_move(old, new)
         if old == new:
             return
         await self._moves.begin(old, new, at)

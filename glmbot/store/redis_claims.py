@@ -18,7 +18,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from glmbot.errors import StoreError
-from glmbot.messages import ConversationKey
+from glmbot.keys import ConversationKey
 from glmbot.store.ownership import is_gone
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_histories import conversation_of

@@ -9,7 +9,8 @@ import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any
 
-from glmbot.messages import ConversationKey, ConversationSummary, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import ConversationSummary
 from glmbot.store.base import ExportedConversation, StoredConversation, Turn, kept_json
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_keys import TURN_PARTS, RedisKeys

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glmbot.messages import ConversationKey, Message, Unfinished, UserKey
+from glmbot.keys import NOBODY, ConversationKey, UserKey
+from glmbot.messages import Message, Unfinished
 from glmbot.store.base import DeadLetter, kept_json, marks_from_json, message_from_json
 
 __all__ = ["Entry", "dead_letter", "entries", "user_of"]
@@ -43,7 +44,9 @@ def dead_letter(conversation: ConversationKey, update_id: str, value: str) -> De
     try:
         message = _message(conversation, update_id, rest.partition("\n")[2])
     except (ValueError, TypeError):
-        message = Message(update_id, conversation, UserKey(conversation.platform, conversation.user), "")
+        message = Message(
+            update_id, conversation, UserKey(conversation.platform, conversation.user or NOBODY), ""
+        )
     try:
         return DeadLetter(message, reason, float(at))
     except ValueError:

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 
 __all__ = ["TURN_PARTS", "RedisKeys"]
 

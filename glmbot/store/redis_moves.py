@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.keys import NOBODY, ChatKey, ConversationKey, UserKey, in_chat
 from glmbot.store.base import (
     Turn,
     kept_json,
@@ -126,7 +126,7 @@ class RedisMoves:
     async def _old_conversations(self, old: UserKey | ChatKey) -> list[ConversationKey]:
         if isinstance(old, UserKey):
             return await self._histories.places(old)
-        pattern = f"{old.platform}:{old.id}:*"
+        pattern = f"{in_chat(old.platform, old.id)}*"
         names: set[str] = set(
             await self._ask(self._redis.smembers(self._keys.named(f"pending:{old.platform}")))
         )
@@ -358,7 +358,7 @@ class RedisMoves:
         if isinstance(before, UserKey):
             people.append(str(before))
         else:
-            people.append(str(UserKey(old.platform, old.user)))
+            people.append(str(UserKey(old.platform, old.user or NOBODY)))
         write = self._redis.pipeline(transaction=False)
         write.zrem(self._keys.named(f"recent:{old.platform}"), str(old))
         write.zrem(self._keys.named("ages"), str(old))

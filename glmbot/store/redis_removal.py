@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from glmbot.messages import ConversationKey, UserKey
+from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import moved_conversation
 from glmbot.store.private_chats import is_alone
 from glmbot.store.redis_claims import RedisClaims

@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import Any
 
 from glmbot.errors import StoreError
-from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import kept_json, owner_from
 from glmbot.store.private_chats import owner_now, person_of
 from glmbot.store.redis_connection import RedisConnection
@@ -53,7 +53,7 @@ class _Upgrade:
         self._ask, self._each = connection.ask, connection.each
         self._keys = keys
         self._owner = owner
-        self._spoke: dict[tuple[str, int], set[tuple[ConversationKey, UserKey]]] = defaultdict(set)
+        self._spoke: dict[tuple[str, str], set[tuple[ConversationKey, UserKey]]] = defaultdict(set)
 
     async def run(self) -> None:
         platforms = await self._ask(self._redis.smembers(self._keys.named("platforms")))

@@ -15,7 +15,8 @@ from typing import Any, cast
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from glmbot.errors import StoreError
-from glmbot.messages import ChatKey, ConversationKey, ConversationSummary, Message, Unfinished, UserKey
+from glmbot.keys import NOBODY, ChatKey, ConversationKey, UserKey
+from glmbot.messages import ConversationSummary, Message, Unfinished
 from glmbot.store.base import (
     Claim,
     DeadLetter,
@@ -36,7 +37,7 @@ _PLAIN = f"{_MARK}plain:"
 # A Fernet token: version 0x80, eight bytes of time that begin with zeros, and at least 64 bytes more, in base64.
 _TOKEN = re.compile(r"gAAAAA[0-9A-Za-z_-]{92,}={0,2}")
 # A text that is always the same, by which a store is known to be sealed, and by which key.
-_WITNESS_OWNER = UserKey("glmbot", 0)
+_WITNESS_OWNER = UserKey("glmbot", NOBODY)
 _WITNESS = "sealed"
 _TAKE_MESSAGE = frozenset({"mark", "delivered", "set_aside", "replay", "drop"})
 

@@ -13,7 +13,8 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from glmbot.messages import ChatKey, ConversationKey, ConversationSummary, Message, Unfinished, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey, in_chat
+from glmbot.messages import ConversationSummary, Message, Unfinished
 from glmbot.store import sqlite_histories as histories
 from glmbot.store import sqlite_inbox as inbox
 from glmbot.store import sqlite_moves as moves
@@ -28,8 +29,8 @@ from glmbot.store.base import (
     StoredAnswer,
     StoredConversation,
     Turn,
+    check_move,
     message_to_json,
-    moved_conversation,
     whole_conversations,
 )
 from glmbot.store.ownership import owner_name
@@ -185,7 +186,7 @@ class SqliteStore:
                 "SELECT platform, update_id, conversation, user, message, dead, dead_at FROM inbox"
                 " WHERE dead IS NOT NULL ORDER BY dead_at, arrival"
             )
-            return [inbox.dead_letter(row) for row in rows]
+            return [letter for row in rows if (letter := inbox.dead_letter(row)) is not None]
 
         return await self._read(read)
 
@@ -371,7 +372,8 @@ class SqliteStore:
             "SELECT conversation FROM anchors WHERE ref = ? AND place = 0"
             " AND conversation > ? AND conversation < ? LIMIT 1"
         )
-        bounds = (f"{chat.platform}:{chat.id}:", f"{chat.platform}:{chat.id};")
+        begin = in_chat(chat.platform, chat.id)
+        bounds = (begin, f"{begin[:-1]};")
         row = await self._read(lambda db: db.execute(query, (ref, *bounds)).fetchone())
         return None if row is None else ConversationKey.parse(row[0])
 
@@ -503,7 +505,7 @@ class SqliteStore:
         return [conversation for conversation in keys if conversation is not None]
 
     async def move(self, old: UserKey | ChatKey, new: UserKey | ChatKey, at: float) -> None:
-        moved_conversation(ConversationKey("", 0), old, new)
+        check_move(old, new)
         if old == new:
             return
         await self._run(

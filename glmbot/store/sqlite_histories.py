@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from glmbot.messages import ConversationKey, UserKey
+from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import Turn
 
 __all__ = [

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from glmbot.messages import ConversationKey, Message, Unfinished, UserKey
+from glmbot.keys import NOBODY, ConversationKey, UserKey
+from glmbot.messages import Message, Unfinished
 from glmbot.store.base import (
     DeadLetter,
     StoredAnswer,
@@ -58,18 +60,19 @@ def set_damaged_aside(db: sqlite3.Connection, damaged: Damaged, at: float) -> No
         _log.error("a message in the store can't be read and is set aside: %s", reason)
 
 
-def dead_letter(row: tuple[Any, ...]) -> DeadLetter:
-    """Of a damaged row what its columns say: enough to drop it by."""
+def dead_letter(row: tuple[Any, ...]) -> DeadLetter | None:
+    """Of a damaged row what its columns say: enough to drop it by. None where not even its platform is one."""
     platform, update_id, conversation, user, text, reason, at = row
     try:
         message = _message(platform, update_id, conversation, text)
     except (ValueError, TypeError):
-        message = Message(
-            str(update_id),
-            _or(ConversationKey.parse, conversation, ConversationKey("damaged", 0)),
-            UserKey(platform, _or(UserKey.parse, user, UserKey("damaged", 0)).id),
-            "",
-        )
+        where = _or(ConversationKey.parse, conversation, ConversationKey("damaged", NOBODY))
+        whose = _or(UserKey.parse, user, UserKey("damaged", NOBODY))
+        try:
+            message = Message(str(update_id), where, replace(whose, platform=platform), "")
+        except ValueError as error:
+            _log.error("a message that was set aside can't be told: %s", error)
+            return None
     return DeadLetter(message, str(reason), float(at or 0))
 
 

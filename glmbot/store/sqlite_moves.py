@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey, in_chat
 from glmbot.store.base import kept_json, message_from_json, message_to_json, moved_conversation, owner_from
 from glmbot.store.sqlite_connection import SqliteConnection
 from glmbot.store.sqlite_histories import conversation_of, counters, note_place, set_counters
@@ -68,7 +68,8 @@ def old_conversations(db: sqlite3.Connection, old: UserKey | ChatKey) -> list[Co
     if isinstance(old, UserKey):
         rows = db.execute("SELECT conversation FROM places WHERE user = ? ORDER BY 1", (str(old),)).fetchall()
     else:
-        bounds = (f"{old.platform}:{old.id}:", f"{old.platform}:{old.id};")
+        begin = in_chat(old.platform, old.id)
+        bounds = (begin, f"{begin[:-1]};")
         inside = "conversation >= ?1 AND conversation < ?2"
         rows = db.execute(
             f"SELECT conversation FROM epochs WHERE {inside} UNION"

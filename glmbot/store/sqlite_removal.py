@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from glmbot.messages import ConversationKey, UserKey
+from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import HOUR_S
 from glmbot.store.private_chats import is_alone
 from glmbot.store.sqlite_connection import SqliteConnection

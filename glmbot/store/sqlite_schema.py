@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 
-from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey, in_chat
 from glmbot.store.private_chats import owner_now, person_of
 
 __all__ = ["bring_up_to_date"]
@@ -21,7 +21,7 @@ def _people_of_private_chats(db: sqlite3.Connection) -> None:
     for (owner,) in owners:
         with suppress(ValueError):
             chat = ChatKey.parse(owner)
-            start = f"{chat.platform}:{chat.id}:"
+            start = in_chat(chat.platform, chat.id)
             spoke = db.execute(
                 "SELECT DISTINCT conversation, user FROM turns WHERE conversation >= ? AND conversation < ?",
                 (start, f"{start[:-1]};"),

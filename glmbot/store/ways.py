@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import moved_conversation
 
 __all__ = ["Move", "Ways"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from glmbot.host import Call
-from glmbot.messages import Reply, UserKey
+from glmbot.keys import UserKey
+from glmbot.messages import Reply
 
 __all__ = ["bad_user", "echo", "number_from"]
 
@@ -23,7 +24,7 @@ def number_from(text: str, most: int) -> int | None:
 def bad_user(call: Call, given: str) -> Reply:
     """What to say where `given` names no person."""
     with suppress(ValueError):
-        platform = UserKey.parse(given).platform
+        platform = UserKey.by_hand(given).platform
         known = ", ".join(call.bot.platforms(call.message))
         return call.say("reset.bad_platform", platform=echo(platform), known=known)
     return call.say("reset.bad_user", given=echo(given) or "–", platform=call.message.user.platform)

@@ -12,13 +12,13 @@ from pydantic import SecretStr
 from adapters.waiting import until_async
 from conftest import make_dialogue, until
 from glmbot.engine.base import Engine
-from glmbot.messages import ConversationKey
+from glmbot.keys import ConversationKey
 from glmbot.store.base import Store
 from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
 from platforms.discord_server import BOT_ID, CHANNEL_ID, TOKEN, DiscordServer
 
 USER = 7
-IN_CHANNEL = ConversationKey("discord", CHANNEL_ID, USER)
+IN_CHANNEL = ConversationKey("discord", str(CHANNEL_ID), str(USER))
 MENTION = f"<@{BOT_ID}>"
 
 

@@ -11,13 +11,13 @@ from pydantic import SecretStr
 from adapters.waiting import running, until_async
 from conftest import make_dialogue
 from glmbot.engine.base import Engine
-from glmbot.messages import ConversationKey
+from glmbot.keys import ConversationKey
 from glmbot.store.base import Store
 from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
 from platforms.telegram_server import TOKEN, TelegramServer
 
 USER = 7
-PRIVATE = ConversationKey("telegram", USER)
+PRIVATE = ConversationKey("telegram", str(USER))
 
 
 def settings_for(server: TelegramServer, **changes: Any) -> TelegramSettings:

@@ -24,7 +24,8 @@ from adapters.said import (
     replying,
 )
 from glmbot.dialogue.question import asked_text
-from glmbot.messages import HIDDEN, Addressed, UserKey
+from glmbot.keys import UserKey
+from glmbot.messages import HIDDEN, Addressed
 from glmbot.openings import slash_command
 from glmbot_discord.normalize import Self
 
@@ -161,8 +162,8 @@ def test_who_speaks_in_a_chats_name_is_that_chat() -> None:
     for sender, fields in named:
         said = on_telegram(f"@{US} hello", sender_chat=sender, **fields)
         assert said is not None
-        assert (said.user, said.anonymous) == (UserKey("telegram", sender["id"]), True)
-        assert said.conversation.user == sender["id"], "each chat has a history of its own"
+        assert (said.user, said.anonymous) == (UserKey("telegram", str(sender["id"])), True)
+        assert said.conversation.user == str(sender["id"]), "each chat has a history of its own"
         assert answers(said)
 
 

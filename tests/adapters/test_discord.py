@@ -12,7 +12,7 @@ from glmbot.dialogue.access import Access
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine
 from glmbot.errors import PlatformRefused
-from glmbot.messages import ConversationKey, UserKey
+from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
 from platforms.discord_server import CHANNEL_ID, DiscordServer
@@ -42,7 +42,7 @@ async def test_what_is_not_for_the_bot_is_left_alone_and_direct_messages_need_no
     async with bot(discord, engine, sqlite_store):
         await discord.say("just talking")
         await discord.say("hello there", direct=True)
-        direct = ConversationKey("discord", 400000000000000000 + USER)
+        direct = ConversationKey("discord", str(400000000000000000 + USER))
         await answered(sqlite_store, 1, direct)
     assert discord.texts() == []
     assert len(discord.direct_texts(USER)) == 1
@@ -97,7 +97,7 @@ async def test_the_final_text_arrives_although_the_channel_is_rate_limited(
         await until(discord.texts)
         discord.hold(CHANNEL_ID, 1.2)
         await discord.say("hello", direct=True, user=8)
-        await answered(sqlite_store, 1, ConversationKey("discord", 400000000000000000 + 8))
+        await answered(sqlite_store, 1, ConversationKey("discord", str(400000000000000000 + 8)))
         await answered(sqlite_store, 1)
     assert discord.floods
     (turn,) = await sqlite_store.last_turns(IN_CHANNEL, 10)
@@ -141,7 +141,7 @@ async def test_a_lost_gateway_connection_is_resumed_and_nothing_is_answered_twic
 async def test_precision_is_switched_by_an_administrator_while_another_stream_goes_on(
     discord: DiscordServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:
-    access = Access(admins={UserKey("discord", 1)}, users={UserKey("discord", USER)})
+    access = Access(admins={UserKey("discord", "1")}, users={UserKey("discord", str(USER))})
     async with bot(
         discord, engine, sqlite_store, access=access, sampling=Sampling(max_tokens=1500, temperature=0)
     ):

@@ -16,7 +16,7 @@ from conftest import until
 from glmbot.dialogue.access import Access
 from glmbot.engine.base import Sampling
 from glmbot.engine.local import LocalEngine
-from glmbot.messages import ConversationKey, UserKey
+from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
 from platforms.discord_server import CHANNEL_ID, DiscordServer
@@ -187,7 +187,7 @@ async def test_a_question_is_answered_in_a_thread_of_its_own_which_goes_on_there
     settings = {"threads": True, "message_content": True}
     async with bot(discord, engine, sqlite_store, settings=settings):
         asked = await discord.say(f"{MENTION} what is blue?")
-        thread = ConversationKey("discord", CHANNEL_ID, USER, asked)
+        thread = ConversationKey("discord", str(CHANNEL_ID), str(USER), str(asked))
         await answered(sqlite_store, 1, thread)
         assert discord.texts() == []
         assert len(discord.texts(asked)) == 1
@@ -198,7 +198,11 @@ async def test_a_question_is_answered_in_a_thread_of_its_own_which_goes_on_there
         assert len(discord.texts(asked)) == 2
         discord.no_threads_in.add(CHANNEL_ID)
         second = await discord.say(f"{MENTION} where?")
-        await answered(sqlite_store, 1, ConversationKey("discord", CHANNEL_ID, USER, second))
+        await answered(
+            sqlite_store,
+            1,
+            ConversationKey("discord", str(CHANNEL_ID), str(USER), str(second)),
+        )
         assert len(discord.texts()) == 1
 
 
@@ -211,7 +215,7 @@ async def test_a_restart_finds_the_thread_that_it_opened(
         await until(lambda: discord.texts(asked))
         await first._deliveries.drain(0)
     async with bot(discord, engine, sqlite_store, settings=settings):
-        await answered(sqlite_store, 1, ConversationKey("discord", CHANNEL_ID, USER, asked))
+        await answered(sqlite_store, 1, ConversationKey("discord", str(CHANNEL_ID), str(USER), str(asked)))
     assert list(discord.threads) == [asked]
     assert discord.texts() == []
 
@@ -256,15 +260,15 @@ async def test_values_of_commands_are_offered_while_one_types(
 async def test_a_groups_mode_needs_the_content_of_messages(
     discord: DiscordServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:
-    access = Access(admins={UserKey("discord", USER)}, open_platforms={"discord"})
+    access = Access(admins={UserKey("discord", str(USER))}, open_platforms={"discord"})
     settings = {"message_content": True}
     async with bot(discord, engine, sqlite_store, access=access, settings=settings):
         await discord.say("among ourselves", user=9)
         await discord.say(f"{MENTION} /mode all")
         await until(lambda: "every message" in "".join(discord.texts()))
         await discord.say("just talking", user=8)
-        await answered(sqlite_store, 1, ConversationKey("discord", CHANNEL_ID, 8))
-    assert await questions(sqlite_store, ConversationKey("discord", CHANNEL_ID, 9)) == []
+        await answered(sqlite_store, 1, ConversationKey("discord", str(CHANNEL_ID), "8"))
+    assert await questions(sqlite_store, ConversationKey("discord", str(CHANNEL_ID), "9")) == []
 
 
 async def test_an_answer_for_one_persons_eyes_is_never_shown_to_others_after_a_restart(
@@ -317,7 +321,7 @@ async def test_shards_share_the_servers_and_answer_once(
         await discord.say(f"{MENTION} hello")
         await answered(sqlite_store, 1)
         await discord.say("hello", direct=True)
-        await answered(sqlite_store, 1, ConversationKey("discord", 400000000000000000 + USER))
+        await answered(sqlite_store, 1, ConversationKey("discord", str(400000000000000000 + USER)))
     assert len(discord.texts()) == 1
 
 
@@ -347,13 +351,13 @@ async def test_two_processes_hear_everything_and_answer_once(
         await discord.say(f"{MENTION} hello")
         token = await discord.use("ask", user=8, question="and you?")
         await answered(mine, 1)
-        await answered(mine, 1, ConversationKey("discord", CHANNEL_ID, 8))
+        await answered(mine, 1, ConversationKey("discord", str(CHANNEL_ID), "8"))
         assert len(discord.texts()) == 1
         assert len(discord.replies_to(token)) == 1
         # One that dies between acknowledging a command and storing it: the other one has heard it as well.
         first._dialogue.accept = never  # pyright: ignore[reportAttributeAccessIssue]
         token = await discord.use("ask", user=9, question="and now?")
-        await answered(mine, 1, ConversationKey("discord", CHANNEL_ID, 9))
+        await answered(mine, 1, ConversationKey("discord", str(CHANNEL_ID), "9"))
         assert len(discord.replies_to(token)) == 1
     await mine.close()
     await other.close()

@@ -11,7 +11,8 @@ from adapters.scripted import ScriptedEngine
 from adapters.waiting import until_async
 from conftest import until
 from glmbot.dialogue.access import Access
-from glmbot.messages import ChatKey, ChatKind, ConversationKey, Message, UserKey, Visibility
+from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.messages import ChatKind, Message, Visibility
 from glmbot.store.base import Store
 from glmbot_discord.normalize import carried_over
 from platforms.discord_server import (
@@ -25,7 +26,7 @@ from platforms.discord_server import (
 )
 
 ADMIN, MEMBER, NEWCOMER = 1, 7, 9
-ACCESS = Access(admins={UserKey("discord", ADMIN)}, users={UserKey("discord", MEMBER)})
+ACCESS = Access(admins={UserKey("discord", str(ADMIN))}, users={UserKey("discord", str(MEMBER))})
 
 
 async def told(discord: DiscordServer, command: str, *, user: int, **options: str) -> str:
@@ -38,7 +39,7 @@ async def told(discord: DiscordServer, command: str, *, user: int, **options: st
 async def test_a_slash_command_has_the_rights_of_its_channel_whoever_sees_its_answer(
     discord: DiscordServer, sqlite_store: Store
 ) -> None:
-    channel = ChatKey("discord", CHANNEL_ID)
+    channel = ChatKey("discord", str(CHANNEL_ID))
     async with bot(discord, ScriptedEngine(), sqlite_store, access=ACCESS):
         assert "for administrators" in await told(discord, "prompt", user=MEMBER, value="Only insults.")
         assert "for administrators" in await told(discord, "mode", user=MEMBER, value="all")
@@ -65,7 +66,7 @@ async def test_who_is_not_let_in_does_not_watch_the_bot_think_for_ever(
     """Nothing stands in the channel, and its user is told alone."""
     async with bot(discord, ScriptedEngine(), sqlite_store, access=ACCESS):
         if blocked:
-            await sqlite_store.set_setting(UserKey("discord", NEWCOMER), "access", "blocked")
+            await sqlite_store.set_setting(UserKey("discord", str(NEWCOMER)), "access", "blocked")
         token = await discord.use("ask", user=NEWCOMER, question="hello")
         await until(lambda: discord.withdrawn(token))
         await until(lambda: discord.hidden_replies_to(token))
@@ -78,7 +79,7 @@ async def test_somebody_blocked_does_not_watch_the_bot_think_in_private_either(
     discord: DiscordServer, sqlite_store: Store
 ) -> None:
     async with bot(discord, ScriptedEngine(), sqlite_store, access=ACCESS):
-        await sqlite_store.set_setting(UserKey("discord", NEWCOMER), "access", "blocked")
+        await sqlite_store.set_setting(UserKey("discord", str(NEWCOMER)), "access", "blocked")
         assert "let in" in await told(discord, "help", user=NEWCOMER)
 
 
@@ -105,7 +106,7 @@ async def test_what_is_asked_by_slash_command_is_a_question_whatever_it_begins_w
             await answered(sqlite_store, number)
         turns = await sqlite_store.last_turns(IN_CHANNEL, 9)
         assert [turn.question for turn in turns] == ["/8ball", "/prompt Only insults.", "/usr/bin?"]
-        assert await sqlite_store.settings(ChatKey("discord", CHANNEL_ID)) == {}
+        assert await sqlite_store.settings(ChatKey("discord", str(CHANNEL_ID))) == {}
 
 
 @pytest.mark.parametrize(("place", "chat"), [("group", GROUP_DM_ID), ("between", BETWEEN_ID)])
@@ -115,17 +116,17 @@ async def test_people_of_one_direct_channel_have_a_history_each(
     async with bot(discord, ScriptedEngine(), sqlite_store, access=ACCESS):
         for user in (MEMBER, ADMIN):
             await discord.use("ask", user=user, place=place, question=f"of {user}")
-            key = ConversationKey("discord", chat, user)
+            key = ConversationKey("discord", str(chat), str(user))
             await answered(sqlite_store, 1, key)
             assert [turn.question for turn in await sqlite_store.last_turns(key, 9)] == [f"of {user}"]
         assert "for administrators" in await told(discord, "prompt", user=MEMBER, place=place, value="x")
-    assert await sqlite_store.last_turns(ConversationKey("discord", chat), 9) == []
+    assert await sqlite_store.last_turns(ConversationKey("discord", str(chat)), 9) == []
 
 
 async def test_alone_with_the_bot_words_and_slash_commands_share_a_history(
     discord: DiscordServer, sqlite_store: Store
 ) -> None:
-    direct = ConversationKey("discord", DiscordServer.direct_channel(USER))
+    direct = ConversationKey("discord", str(DiscordServer.direct_channel(USER)))
     async with bot(discord, ScriptedEngine(), sqlite_store, access=ACCESS):
         await discord.say("one", direct=True)
         await answered(sqlite_store, 1, direct)
@@ -148,7 +149,7 @@ async def test_people_of_a_server_that_the_library_does_not_know_have_a_history_
         for channel_type, channel in ((0, 700), (11, 701)):
             for user in (7, 8):
                 asked = elsewhere(channel, user, f"{MENTION} of {user}", channel_type=channel_type)
-                key = ConversationKey("discord", channel, user)
+                key = ConversationKey("discord", str(channel), str(user))
                 await discord.send_raw("MESSAGE_CREATE", asked)
                 await answered(sqlite_store, 1, key)
                 edited = {
@@ -175,15 +176,15 @@ async def test_people_of_a_server_that_the_library_does_not_know_have_a_history_
                 await discord.send_raw("INTERACTION_CREATE", pressed | {"guild_id": "999000000000000000"})
                 await until(lambda before=before: len(engine.prompts) > before)
                 await answered(sqlite_store, 1, key)
-            assert await sqlite_store.last_turns(ConversationKey("discord", channel), 9) == []
+            assert await sqlite_store.last_turns(ConversationKey("discord", str(channel)), 9) == []
 
 
 def test_what_an_earlier_release_stored_as_private_is_obeyed_with_the_rights_of_its_channel() -> None:
-    channel, direct = ConversationKey("discord", CHANNEL_ID, 7), ConversationKey("discord", 5)
-    stored = Message("interaction 1", channel, UserKey("discord", 7), "/prompt x", ChatKind.PRIVATE)
+    channel, direct = ConversationKey("discord", str(CHANNEL_ID), "7"), ConversationKey("discord", "5")
+    stored = Message("interaction 1", channel, UserKey("discord", "7"), "/prompt x", ChatKind.PRIVATE)
     read = carried_over(stored)
     assert (read.chat_kind, read.visibility) == (ChatKind.GROUP, Visibility.ASKER)
-    alone = Message("interaction 1", direct, UserKey("discord", 7), "/prompt x", ChatKind.PRIVATE)
+    alone = Message("interaction 1", direct, UserKey("discord", "7"), "/prompt x", ChatKind.PRIVATE)
     assert carried_over(alone) is alone
 
 
@@ -194,10 +195,14 @@ async def test_a_question_deleted_after_a_restart_takes_its_answer_with_it(
     settings = {"threads": threads, "message_content": True}
     async with bot(discord, ScriptedEngine(), sqlite_store, settings=settings):
         asked = await discord.say(f"{MENTION} something private")
-        key = ConversationKey("discord", CHANNEL_ID, USER, asked if threads else 0)
+        key = ConversationKey("discord", str(CHANNEL_ID), str(USER), str(asked) if threads else "")
         await answered(sqlite_store, 1, key)
         other = await discord.say(f"{MENTION} of somebody else", user=8)
-        await answered(sqlite_store, 1, ConversationKey("discord", CHANNEL_ID, 8, other if threads else 0))
+        await answered(
+            sqlite_store,
+            1,
+            ConversationKey("discord", str(CHANNEL_ID), "8", str(other) if threads else ""),
+        )
         follow = 0
         if threads:
             follow = await discord.say("and more of it", thread=asked)
@@ -226,7 +231,10 @@ async def test_a_question_that_waits_or_streams_again_after_a_restart_can_be_del
     async with bot(discord, engine, sqlite_store, settings=settings):
         first = await discord.say(f"{MENTION} the first")
         if threads:
-            place, key = first, ConversationKey("discord", CHANNEL_ID, USER, first)
+            place, key = (
+                first,
+                ConversationKey("discord", str(CHANNEL_ID), str(USER), str(first)),
+            )
             await until(lambda: first in discord.threads)
         second = await discord.say(f"{MENTION} the second", thread=first if threads else None)
         await until_async(lambda: sqlite_store.unfinished("discord"), lambda left: len(left) == 2)
@@ -266,7 +274,7 @@ async def test_the_buttons_of_an_answer_that_could_not_have_its_thread_work_wher
     engine = ScriptedEngine()
     async with bot(discord, engine, sqlite_store, settings={"threads": True}):
         asked = await discord.say(f"{MENTION} hello")
-        key = ConversationKey("discord", CHANNEL_ID, USER, asked)
+        key = ConversationKey("discord", str(CHANNEL_ID), str(USER), str(asked))
         await answered(sqlite_store, 1, key)
         (answer,) = discord.messages[CHANNEL_ID]
         engine.answer = "another answer"

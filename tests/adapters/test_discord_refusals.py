@@ -17,7 +17,8 @@ from adapters.scripted import ScriptedEngine
 from adapters.waiting import until_async
 from conftest import until
 from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Refused, Unreachable
-from glmbot.messages import ChatKind, ConversationKey, Message, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import ChatKind, Message
 from glmbot.store.base import Store
 from glmbot_discord.delivery import ChannelOutlet
 from glmbot_discord.refusals import MEANINGS, Closed, Expired, Meaning, Partly, ask, code_of, reason_of
@@ -247,7 +248,7 @@ async def test_an_answer_that_could_not_have_its_thread_goes_on_in_the_channel_a
         await first._deliveries.drain(0)
     engine.goes_on.set()
     async with bot(discord, engine, sqlite_store, settings={"threads": True}):
-        await answered(sqlite_store, 1, ConversationKey("discord", CHANNEL_ID, USER, asked))
+        await answered(sqlite_store, 1, ConversationKey("discord", str(CHANNEL_ID), str(USER), str(asked)))
         await until(lambda: discord.texts() == [WORDS])
 
 
@@ -268,7 +269,7 @@ async def test_what_is_sent_again_with_more_words_has_them_all(
 ) -> None:
     """Discord drops a send that it took before, when its answer was lost or a process died: what stands there are
     the words of that time."""
-    asked = Message("message 5", IN_CHANNEL, UserKey("discord", USER), "hello", chat_kind=ChatKind.GROUP)
+    asked = Message("message 5", IN_CHANNEL, UserKey("discord", str(USER)), "hello", chat_kind=ChatKind.GROUP)
     async with bot(discord, ScriptedEngine(WORDS), sqlite_store) as adapter:
         sent = [
             await ChannelOutlet(adapter._client, asked, str).send(Piece(words), "0")

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from adapters.discord_bot import USER, answered
 from adapters.scripted import ScriptedEngine
 from conftest import make_dialogue, until
-from glmbot.messages import ConversationKey, Unfinished
+from glmbot.keys import ConversationKey
+from glmbot.messages import Unfinished
 from glmbot.store.base import Store
 from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
 from glmbot_discord.recent import Recent
@@ -45,7 +46,7 @@ async def test_what_feeds_the_platform_ends_its_run_visibly_and_begins_again_wit
     await until(lambda: discord._sockets)
     adapter.resume()
     await discord.say("hello", direct=True)
-    await answered(sqlite_store, 1, ConversationKey("discord", discord.direct_channel(USER)))
+    await answered(sqlite_store, 1, ConversationKey("discord", str(discord.direct_channel(USER))))
     await adapter.stop()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

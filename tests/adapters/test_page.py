@@ -17,7 +17,7 @@ from conftest import make_dialogue
 from glmbot.dialogue.access import Access
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 from glmbot.store.base import Store
 from glmbot_web.adapter import WebAdapter, WebSettings
 
@@ -318,7 +318,7 @@ async def test_the_operators_page_shows_what_runs_and_acts(
         await expect(operator.get_by_role("status")).to_contain_text("Limit of telegram:5: 7")
         await row.get_by_role("button", name="Block").click()
         await expect(row).to_contain_text("blocked")
-        assert (await sqlite_store.settings(UserKey("telegram", 5)))["access"] == "blocked"
+        assert (await sqlite_store.settings(UserKey("telegram", "5")))["access"] == "blocked"
         await page.keyboard.press("Escape")
 
 

@@ -9,14 +9,8 @@ from typing import Any, cast
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
 from adapters.web_site import ScriptedDialogue, scripted_site
-from glmbot.messages import (
-    Completion,
-    ConversationKey,
-    ConversationSummary,
-    Message,
-    Reply,
-    ReplyState,
-)
+from glmbot.keys import ConversationKey
+from glmbot.messages import Completion, ConversationSummary, Message, Reply, ReplyState
 from glmbot.overview import Sample
 
 PHONE = ViewportSize(width=390, height=740)
@@ -203,7 +197,10 @@ async def test_enter_belongs_to_an_input_method_first_and_makes_a_line_on_a_tele
 async def test_a_long_list_of_conversations_shows_the_current_one_and_brings_more(page: Page) -> None:
     summaries = [
         ConversationSummary(
-            ConversationKey("web", 2 + number, 1), f"question {number} " + "x" * 70, 1, 1e9 - number
+            ConversationKey("web", str(2 + number), "1"),
+            f"question {number} " + "x" * 70,
+            1,
+            1e9 - number,
         )
         for number in range(130)
     ]

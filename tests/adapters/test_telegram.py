@@ -17,7 +17,7 @@ from glmbot.dialogue.access import Access
 from glmbot.engine.base import Sampling
 from glmbot.engine.local import LocalEngine
 from glmbot.errors import AdapterError
-from glmbot.messages import ConversationKey, UserKey
+from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot.store.sqlite import SqliteStore
 from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
@@ -93,7 +93,8 @@ async def test_the_final_text_arrives_although_edits_are_flooded(
         await telegram.say("hello", user=other)
         await until(lambda: telegram.floods)
         await until_async(
-            lambda: turns_of(sqlite_store, ConversationKey("telegram", other)), lambda turns: bool(turns)
+            lambda: turns_of(sqlite_store, ConversationKey("telegram", str(other))),
+            lambda turns: bool(turns),
         )
         assert not any(chat == other for chat, _ in telegram.floods), "the other chat never waits"
         await answered(telegram, sqlite_store, 1)
@@ -243,12 +244,12 @@ async def test_in_a_group_only_what_is_meant_for_the_bot_is_answered_each_with_t
     async with bot(telegram, engine, sqlite_store):
         await telegram.say("just talking", chat=-100, user=8)
         await telegram.say("@glm_test_bot what is red?", chat=-100, user=8)
-        eight = ConversationKey("telegram", -100, 8)
+        eight = ConversationKey("telegram", "-100", "8")
         await until_async(lambda: turns_of(sqlite_store, eight), lambda turns: len(turns) == 1)
         await until(lambda: telegram.texts(-100))
         answer = min(telegram.messages[-100])
         await telegram.say("and green?", chat=-100, user=9, reply_to=answer)
-        nine = ConversationKey("telegram", -100, 9)
+        nine = ConversationKey("telegram", "-100", "9")
         await until_async(lambda: turns_of(sqlite_store, nine), lambda turns: len(turns) == 1)
     assert [turn.question for turn in await turns_of(sqlite_store, eight)] == ["what is red?"]
     # What nine answered was said to somebody else: its words come along, eight's history does not.
@@ -294,7 +295,7 @@ async def test_export_comes_as_a_file_and_forget_leaves_nothing(
         assert exported["conversations"][0]["turns"][0]["question"] == "my secret is blue"
         await telegram.say("/forget yes")
         await until(lambda: "nothing of you is kept" in telegram.texts(USER)[-1])
-        assert await sqlite_store.export(UserKey("telegram", USER)) == []
+        assert await sqlite_store.export(UserKey("telegram", str(USER))) == []
 
 
 async def test_menus_are_published_in_both_languages_and_pending_updates_are_kept(

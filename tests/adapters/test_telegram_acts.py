@@ -11,12 +11,12 @@ from adapters.scripted import ScriptedEngine
 from adapters.telegram_bot import PRIVATE, USER, bot, turns_of
 from adapters.waiting import until_async
 from conftest import free_port, until
-from glmbot.messages import ConversationKey, UserKey
+from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import Store
 from platforms.telegram_server import TelegramServer, _entities, _person
 
 GROUP = -100
-IN_GROUP = ConversationKey("telegram", GROUP, USER)
+IN_GROUP = ConversationKey("telegram", str(GROUP), str(USER))
 PHOTO = [{"file_id": "photo", "file_unique_id": "p", "width": 90, "height": 90, "file_size": 1000}]
 ORIGIN = {"type": "hidden_user", "sender_user_name": "Somebody", "date": 1}
 
@@ -236,7 +236,9 @@ async def test_nothing_is_left_of_a_question_that_is_edited_at_once(
         assert len(telegram.messages[USER]) == 1
         assert await questions(sqlite_store) == ["what is red?"]
         exported = [
-            turn async for page in sqlite_store.export_pages(UserKey("telegram", USER)) for turn in page.turns
+            turn
+            async for page in sqlite_store.export_pages(UserKey("telegram", str(USER)))
+            for turn in page.turns
         ]
         assert len(exported) == 1
         assert not any("Stopped" in text for texts in telegram.edits.values() for text in texts)

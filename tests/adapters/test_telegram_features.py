@@ -21,7 +21,7 @@ from glmbot.engine.base import Sampling
 from glmbot.engine.local import LocalEngine
 from glmbot.errors import AdapterError
 from glmbot.http.registry import Routes
-from glmbot.messages import ConversationKey, UserKey
+from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
 from glmbot_web.adapter import WebAdapter, WebSettings
@@ -29,7 +29,7 @@ from platforms.telegram_server import TelegramServer
 
 GROUP = -100
 LONG = Sampling(max_tokens=1900, temperature=0)
-ADMIN_ACCESS = Access(admins={UserKey("telegram", USER)}, open_platforms={"telegram"})
+ADMIN_ACCESS = Access(admins={UserKey("telegram", str(USER))}, open_platforms={"telegram"})
 
 
 async def last_button(telegram: TelegramServer, name: str, chat: int = USER) -> int:
@@ -93,7 +93,7 @@ async def test_an_answer_goes_on_where_its_group_went_when_that_became_a_supergr
         await telegram.say("@glm_test_bot go on", chat=GROUP)
         await until(lambda: len("".join(telegram.texts(GROUP))) > 50)
         telegram.migrated[GROUP] = supergroup
-        key = ConversationKey("telegram", GROUP, USER)
+        key = ConversationKey("telegram", str(GROUP), str(USER))
         await until_async(lambda: sqlite_store.unfinished("telegram"), lambda open_still: not open_still)
         (turn,) = await sqlite_store.last_turns(key, 5)
         shown = "".join(telegram.texts(supergroup)).split("The answer reached")[0]
@@ -215,7 +215,7 @@ async def test_a_groups_mode_decides_what_is_answered(
         await telegram.say("/mode all", chat=GROUP)
         await until(lambda: "every message" in telegram.texts(GROUP)[-1])
         await telegram.say("just talking", chat=GROUP, user=8)
-        eight = ConversationKey("telegram", GROUP, 8)
+        eight = ConversationKey("telegram", str(GROUP), "8")
         await until_async(lambda: turns_of(sqlite_store, eight), lambda turns: len(turns) == 1)
         await telegram.say("/mode command", chat=GROUP)
         await until(lambda: "commands only" in telegram.texts(GROUP)[-1])
@@ -232,7 +232,7 @@ async def test_forum_topics_are_conversations_of_their_own(
     async with bot(telegram, engine, sqlite_store):
         for topic in (5, 6):
             await telegram.say(f"@glm_test_bot in topic {topic}", chat=GROUP, thread=topic)
-            key = ConversationKey("telegram", GROUP, USER, topic)
+            key = ConversationKey("telegram", str(GROUP), str(USER), str(topic))
             await until_async(
                 lambda key=key: turns_of(sqlite_store, key),
                 lambda turns, topic=topic: [t.question for t in turns] == [f"in topic {topic}"],
@@ -269,7 +269,7 @@ async def test_export_stays_out_of_groups(
 async def test_a_stranger_gets_in_by_a_pairing_code_that_an_administrator_passes_on(
     telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:
-    access = Access(admins={UserKey("telegram", USER)})
+    access = Access(admins={UserKey("telegram", str(USER))})
     async with bot(telegram, engine, sqlite_store, access=access):
         await telegram.say("hello", user=8)
         await until(lambda: telegram.texts(8))
@@ -282,7 +282,7 @@ async def test_a_stranger_gets_in_by_a_pairing_code_that_an_administrator_passes
         await telegram.say(f"/pair {code}")
         await until(lambda: "telegram:8 may talk" in telegram.texts(USER)[-1])
         await telegram.say("hello", user=8)
-        eight = ConversationKey("telegram", 8)
+        eight = ConversationKey("telegram", "8")
         await until_async(lambda: turns_of(sqlite_store, eight), lambda turns: len(turns) == 1)
         await until_async(lambda: sqlite_store.unfinished("telegram"), lambda left: not left)
         await telegram.say("/block 8")
@@ -346,7 +346,7 @@ async def test_menus_have_a_scope_and_a_language(
     telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:
     telegram.messages[USER] = {}
-    access = Access(admins={UserKey("telegram", USER), UserKey("telegram", 999)})
+    access = Access(admins={UserKey("telegram", str(USER)), UserKey("telegram", "999")})
     async with bot(telegram, engine, sqlite_store, access=access):
         menus = {
             scope: [entry["command"] for entry in menu] for scope, menu in telegram.scoped_commands.items()
@@ -486,4 +486,4 @@ async def test_who_blocks_the_bot_in_mid_answer_is_left_in_peace(
         writes = len(telegram.calls)
         await asyncio.sleep(0.2)
         assert [name for name, _ in telegram.calls[writes:] if name != "getUpdates"] == []
-    assert PRIVATE.chat == USER
+    assert PRIVATE.chat == str(USER)

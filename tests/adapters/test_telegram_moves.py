@@ -17,7 +17,8 @@ from glmbot.delivery.stream import show
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.people import People
 from glmbot.errors import StoreError
-from glmbot.messages import ChatKey, ChatKind, ConversationKey, Message, Reply, ReplyState, Role, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role
 from glmbot.store.base import Store
 from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
 from glmbot_telegram.delivery import TelegramOutlet
@@ -25,7 +26,7 @@ from glmbot_telegram.request import BotApiRequest
 from platforms.telegram_server import BOT, TOKEN, TelegramServer
 
 OLD, NEW = -500, -1000500
-MOVE = (ChatKey("telegram", OLD), ChatKey("telegram", NEW))
+MOVE = (ChatKey("telegram", str(OLD)), ChatKey("telegram", str(NEW)))
 
 
 def update(number: int, chat: int, **fields: Any) -> dict[str, Any]:
@@ -66,8 +67,8 @@ async def test_both_news_move_everything_in_any_order_and_repeated() -> None:
         moved_at = min(order.index(NEWS[1]), order.index(NEWS[2]))
         late = order.index(NEWS[0]) > moved_at
         (first, second) = (message.conversation.chat for message in accepted if message.text == "/ask before")
-        assert first == (NEW if late else OLD)
-        assert second == NEW
+        assert first == str(NEW if late else OLD)
+        assert second == str(NEW)
 
 
 async def test_a_move_is_confirmed_only_once_it_is_stored_and_nonsense_is_left_out() -> None:
@@ -85,11 +86,11 @@ async def test_a_move_is_confirmed_only_once_it_is_stored_and_nonsense_is_left_o
 async def test_what_the_configuration_says_of_the_old_number_holds_for_the_new_one_and_is_said(
     sqlite_store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    access = Access(chats={("telegram", OLD)})
+    access = Access(chats={("telegram", str(OLD))})
     people = People(sqlite_store, access, lambda: 0.0)
 
     def said_in(chat: int) -> Message:
-        key, user = ConversationKey("telegram", chat, 7), UserKey("telegram", 7)
+        key, user = ConversationKey("telegram", str(chat), "7"), UserKey("telegram", "7")
         return Message("1", key, user, "hi", chat_kind=ChatKind.GROUP)
 
     assert (await people.standing(said_in(OLD))).role is Role.USER
@@ -117,11 +118,11 @@ async def test_an_answer_goes_on_in_the_new_chat_and_touches_no_other_message_th
             "entities": [],
         }
     server.migrated[OLD] = NEW
-    key, user = ConversationKey("telegram", OLD, 7), UserKey("telegram", 7)
+    key, user = ConversationKey("telegram", str(OLD), "7"), UserKey("telegram", "7")
     message = Message("1", key, user, "hi", chat_kind=ChatKind.GROUP, ref="3")
-    moved: list[tuple[int, int]] = []
+    moved: list[tuple[str, str]] = []
 
-    async def on_moved(before: int, after: int) -> None:
+    async def on_moved(before: str, after: str) -> None:
         moved.append((before, after))
         raise StoreError("away for now")
 
@@ -130,7 +131,7 @@ async def test_an_answer_goes_on_in_the_new_chat_and_touches_no_other_message_th
 
     outlet = TelegramOutlet(bot, message, on_moved=on_moved)
     await show(replies(), outlet, Pace(0.001), sent=old)
-    assert moved == [(OLD, NEW)]
+    assert moved == [(str(OLD), str(NEW))]
     assert server.texts(NEW) == ["another answer"] * 2 + ["the answer"]
     await bot.shutdown()
     await server.stop()

@@ -12,12 +12,12 @@ from adapters.telegram_bot import bot, turns_of
 from adapters.waiting import until_async
 from conftest import until
 from glmbot.dialogue.access import Access
-from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import Store
 from platforms.telegram_server import Refusal, TelegramServer
 
 GROUP, USER, ADMIN = -1001, 7, 1
-CLOSED = Access(admins={UserKey("telegram", ADMIN)}, users={UserKey("telegram", USER)})
+CLOSED = Access(admins={UserKey("telegram", str(ADMIN))}, users={UserKey("telegram", str(USER))})
 IN_NAME_OF_GROUP = {
     "from": {"id": 1087968824, "is_bot": True, "first_name": "Group", "username": "GroupAnonymousBot"},
     "sender_chat": {"id": GROUP, "type": "supergroup", "title": "Friends"},
@@ -56,17 +56,17 @@ async def test_anonymous_administrators_share_a_conversation_where_their_group_i
 ) -> None:
     engine = ScriptedEngine()
     async with bot(telegram, engine, sqlite_store, access=CLOSED):
-        await sqlite_store.set_setting(ChatKey("telegram", GROUP), "access", "user")
+        await sqlite_store.set_setting(ChatKey("telegram", str(GROUP)), "access", "user")
         for question in ("@glm_test_bot one", "/ask two"):
             await say(telegram, question, **IN_NAME_OF_GROUP)
             await silence(telegram, sqlite_store)
-        shared = ConversationKey("telegram", GROUP, GROUP)
+        shared = ConversationKey("telegram", str(GROUP), str(GROUP))
         assert [turn.question for turn in await turns_of(sqlite_store, shared)] == ["one", "two"]
         await say(telegram, "/mode all", **IN_NAME_OF_GROUP)
         await until(lambda: len(telegram.texts(GROUP)) == 3)
         assert "can't see who you are" in telegram.texts(GROUP)[-1]
         await silence(telegram, sqlite_store)
-        assert await sqlite_store.settings(ChatKey("telegram", GROUP)) == {"access": "user"}
+        assert await sqlite_store.settings(ChatKey("telegram", str(GROUP))) == {"access": "user"}
 
 
 async def test_who_speaks_in_a_chats_name_is_told_why_nothing_is_answered(
@@ -128,7 +128,8 @@ async def test_every_piece_of_an_answer_to_a_comment_stands_in_its_thread(
             post if deleted else asked
         }
         assert [
-            turn.question for turn in await turns_of(sqlite_store, ConversationKey("telegram", GROUP, USER))
+            turn.question
+            for turn in await turns_of(sqlite_store, ConversationKey("telegram", str(GROUP), str(USER)))
         ]
 
 
@@ -163,7 +164,7 @@ async def test_buttons_of_old_answers_know_their_topic(
         await telegram.press(answer, "retry", chat=GROUP, inaccessible=inaccessible)
         await until(lambda: telegram.messages[GROUP][answer]["text"].startswith("another"))
         await silence(telegram, sqlite_store)
-        turns = await turns_of(sqlite_store, ConversationKey("telegram", GROUP, USER, 5))
+        turns = await turns_of(sqlite_store, ConversationKey("telegram", str(GROUP), str(USER), "5"))
         assert (turns[-1].question, turns[-1].answer) == ("in topic 5", "another answer")
         engine.goes_on.clear()
         await telegram.press(answer, "retry", chat=GROUP, inaccessible=inaccessible)
@@ -196,7 +197,7 @@ async def test_a_button_whose_answer_is_not_kept_any_more_says_so_beside_it(
     async with bot(telegram, ScriptedEngine(), sqlite_store):
         asked = await say(telegram, "@glm_test_bot hello")
         await silence(telegram, sqlite_store)
-        key = ConversationKey("telegram", GROUP, USER)
+        key = ConversationKey("telegram", str(GROUP), str(USER))
         turn = await sqlite_store.turn_of(key, str(asked))
         assert turn is not None
         await sqlite_store.remove_turn(key, turn.id)

@@ -14,16 +14,8 @@ from telegram.error import NetworkError, TelegramError
 
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import Gone, Refused, show
-from glmbot.messages import (
-    Action,
-    Attachment,
-    ChatKind,
-    ConversationKey,
-    Message,
-    Reply,
-    ReplyState,
-    UserKey,
-)
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Action, Attachment, ChatKind, Message, Reply, ReplyState
 from glmbot_telegram.delivery import TelegramOutlet
 from glmbot_telegram.refusals import KNOWN, Meaning, meaning
 from glmbot_telegram.request import BotApiRequest
@@ -106,9 +98,9 @@ def growing(text: str = WORDS, attachment: Attachment | None = None) -> AsyncGen
 
 
 def question(*, group: bool = False) -> Message:
-    key = ConversationKey("telegram", GROUP, 7, 5) if group else ConversationKey("telegram", 7)
+    key = ConversationKey("telegram", str(GROUP), "7", "5") if group else ConversationKey("telegram", "7")
     kind = ChatKind.GROUP if group else ChatKind.PRIVATE
-    return Message("1", key, UserKey("telegram", 7), "hi", chat_kind=kind, ref="3")
+    return Message("1", key, UserKey("telegram", "7"), "hi", chat_kind=kind, ref="3")
 
 
 @pytest.fixture
@@ -140,7 +132,7 @@ async def shown(
 ) -> list[str]:
     """Show an answer in a fresh chat, in place of `old` messages, and return what stands there."""
     message = question(group=group)
-    messages = server.messages[message.conversation.chat]
+    messages = server.messages[int(message.conversation.chat)]
     messages.clear()
     server.calls.clear()
     server.refusals = []

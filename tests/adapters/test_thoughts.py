@@ -26,7 +26,8 @@ from glmbot.delivery.split import utf16_length
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.engine.base import FinishReason, Progress
 from glmbot.engine.thoughts import apart
-from glmbot.messages import ConversationKey, Message, Reply, ReplyState, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message, Reply, ReplyState
 from glmbot.store.base import Store
 from glmbot_console.delivery import print_replies
 from glmbot_discord.delivery import ChannelOutlet
@@ -39,7 +40,7 @@ from platforms.discord_server import DiscordServer
 from platforms.telegram_server import TelegramServer
 
 WHOLE = "<think>\nSECRET: they want a sum.\n</think>\n\n**4**"
-ASKED = Message("1", ConversationKey("telegram", USER), UserKey("telegram", USER), "2+2?", ref="1")
+ASKED = Message("1", ConversationKey("telegram", str(USER)), UserKey("telegram", str(USER)), "2+2?", ref="1")
 
 
 async def replies_of(text: str, cuts: Sequence[int], *, hidden: bool) -> list[Reply]:
@@ -62,7 +63,7 @@ async def replies_of(text: str, cuts: Sequence[int], *, hidden: bool) -> list[Re
 
 
 def outlets() -> list[Outlet]:
-    message = Message("1", ConversationKey("discord", 5, 7), UserKey("discord", 7), "2+2?", ref="1")
+    message = Message("1", ConversationKey("discord", "5", "7"), UserKey("discord", "7"), "2+2?", ref="1")
     client = Client(intents=Intents.none())
     return [
         TelegramOutlet(cast(Bot, None), ASKED, thoughts="Thoughts"),
@@ -194,7 +195,7 @@ async def test_over_http(shown: bool) -> None:
         events = await (await client.get(f"{site.url}/api/streams/{name}")).text()
         assert ("SECRET" in events) is shown
         person = dialogue.accepted[0].user.id
-        dialogue.kept[ConversationKey("web", 5, person)] = [("r", "2+2?", "4", 1, (), "SECRET")]  # type: ignore[list-item]
+        dialogue.kept[ConversationKey("web", "5", str(person))] = [("r", "2+2?", "4", 1, (), "SECRET")]  # type: ignore[list-item]
         kept = await (await client.get(f"{site.url}/api/conversations/5")).json()
         assert kept["turns"][0]["thought"] == ("SECRET" if shown else "")
 

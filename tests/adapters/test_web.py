@@ -29,7 +29,8 @@ from glmbot.dialogue.moderation import Moderation
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.errors import AdapterError, StoreError
-from glmbot.messages import ConversationKey, Message, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.store.base import Store, StoredAnswer
 from glmbot.store.redis import RedisStore
 from glmbot_web.adapter import WebAdapter, WebSettings
@@ -165,7 +166,7 @@ async def test_conversations_and_their_histories_are_for_their_own_browser(site:
         assert (await session.post(f"{site.url}/api/branch", json=choice)).status == 200
         later = f"{site.url}/api/conversations?before={listed[0]['at']}&id=6"
         assert [entry["id"] for entry in await (await session.get(later)).json()] == [5]
-        for wrong in ("before=soon&id=6", "before=nan&id=6", "before=1", "before=1&id=x"):
+        for wrong in ("before=soon&id=6", "before=nan&id=6", "before=1", f"before=1&id={'é' * 65}"):
             assert (await session.get(f"{site.url}/api/conversations?{wrong}")).status == 400
     async with browser() as other:
         await other.get(site.url)
@@ -180,8 +181,8 @@ async def test_who_has_a_cookie_of_an_earlier_release_keeps_the_conversations(
     engine: LocalEngine, sqlite_store: Store
 ) -> None:
     cookie = 2**62 + 12345
-    old = UserKey(PLATFORM, cookie)
-    place = ConversationKey(PLATFORM, 7, cookie)
+    old = UserKey(PLATFORM, str(cookie))
+    place = ConversationKey(PLATFORM, "7", str(cookie))
     asked = Message("old-1", place, old, "what I asked then")
     await sqlite_store.accept(asked, 1.0)
     await sqlite_store.finish(

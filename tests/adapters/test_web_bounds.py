@@ -20,7 +20,8 @@ import glmbot_web.render
 from adapters.web_site import ScriptedDialogue, browser, scripted_site
 from conftest import until
 from glmbot.errors import EngineError, EngineStopped, PromptInvalid, PromptTooLong
-from glmbot.messages import Completion, ConversationKey, Dialogue, Message, Reply, ReplyState, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Completion, Dialogue, Message, Reply, ReplyState
 from glmbot_web.delivery import Streams
 from glmbot_web.events import with_pings
 from glmbot_web.normalize import BadRequest, ChatCompletionRequest, PageMessage, parse
@@ -367,7 +368,7 @@ async def test_who_asks_is_told_of_a_failure_when_nothing_more_is_tried(tries: i
 
 def test_nobody_waits_for_ever_for_another_try_that_is_made_elsewhere() -> None:
     async def main() -> None:
-        asked = Message("1", ConversationKey("web", 5, 7), UserKey("web", 7), "hello")
+        asked = Message("1", ConversationKey("web", "5", "7"), UserKey("web", "7"), "hello")
 
         async def fails(message: Message | Completion) -> AsyncGenerator[Reply, None]:
             raise ValueError("a bug")
@@ -388,7 +389,7 @@ def test_nobody_waits_for_ever_for_another_try_that_is_made_elsewhere() -> None:
 
 def test_an_early_failure_does_not_end_the_wait_for_a_later_try() -> None:
     async def main() -> None:
-        asked = Message("1", ConversationKey("web", 5, 7), UserKey("web", 7), "hello")
+        asked = Message("1", ConversationKey("web", "5", "7"), UserKey("web", "7"), "hello")
 
         async def fails_late(message: Message | Completion) -> AsyncGenerator[Reply, None]:
             if len(dialogue.answered) == 1:

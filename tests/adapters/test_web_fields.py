@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletionMessage
 
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 from glmbot_web.normalize import (
     BadRequest,
     ChatCompletionRequest,
@@ -19,7 +19,7 @@ from glmbot_web.normalize import (
 )
 
 HELLO = [{"role": "user", "content": "hello"}]
-PROGRAM = UserKey("web", 1)
+PROGRAM = UserKey("web", "1")
 
 
 def asked(messages: Any = HELLO, **fields: Any) -> ChatCompletionRequest:

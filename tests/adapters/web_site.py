@@ -11,9 +11,9 @@ from typing import Any, cast
 import aiohttp
 
 from adapters.waiting import running
+from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import (
     Completion,
-    ConversationKey,
     ConversationSummary,
     Dialogue,
     Health,
@@ -22,7 +22,6 @@ from glmbot.messages import (
     Reply,
     ReplyState,
     Unfinished,
-    UserKey,
 )
 from glmbot.overview import Overview
 from glmbot_web.adapter import WebAdapter, WebSettings

@@ -24,7 +24,8 @@ from glmbot.backup import back_up, restore
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.people import People
 from glmbot.errors import BackupError
-from glmbot.messages import ConversationKey, Message, Role, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message, Role
 from glmbot.store.base import StoredAnswer
 from glmbot.store.sqlite import SqliteStore
 from platforms.telegram_server import TOKEN, TelegramServer
@@ -253,7 +254,7 @@ def test_init_says_at_once_that_it_can_write_nothing_there(tmp_path: Path) -> No
 async def test_people_and_histories_are_managed_from_a_terminal(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "s.sqlite3")
     await store.open()
-    stranger, chat = UserKey("telegram", 8), ConversationKey("telegram", 8)
+    stranger, chat = UserKey("telegram", "8"), ConversationKey("telegram", "8")
     people = People(store, Access(), time.time)
     asked = Message("1", chat, stranger, "/start", user_name="Ada")
     code = await people.code_for(asked)
@@ -284,7 +285,12 @@ async def test_a_damaged_backup_is_named_and_restores_nothing(tmp_path: Path, da
     store = SqliteStore(tmp_path / "s.sqlite3")
     await store.open()
     for number in (1, 2):
-        asked = Message(str(number), ConversationKey("telegram", number), UserKey("telegram", number), "why?")
+        asked = Message(
+            str(number),
+            ConversationKey("telegram", str(number)),
+            UserKey("telegram", str(number)),
+            "why?",
+        )
         await store.accept(asked, 1.0)
         await store.finish(asked, StoredAnswer("blue", "final", ""), question="why?", epoch=0, at=1.0)
     path = tmp_path / "b.gz"
@@ -299,7 +305,7 @@ async def test_a_damaged_backup_is_named_and_restores_nothing(tmp_path: Path, da
     }
     path.write_bytes(contents[damage])
     for number in (1, 2):
-        await store.reset(ConversationKey("telegram", number))
+        await store.reset(ConversationKey("telegram", str(number)))
     with pytest.raises(BackupError, match=r"b\.gz"):
         await restore(store, path)
     assert [each async for each in store.everything()] == []

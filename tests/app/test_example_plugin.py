@@ -20,7 +20,8 @@ from glmbot.app import adapters, dialogue_for, plugins_for, read_configuration
 from glmbot.background import Troubles
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.engine.templated import answering_conversations
-from glmbot.messages import ConversationKey, Message, Role, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message, Role
 from glmbot.platforms import Platforms
 from glmbot.store.sqlite import SqliteStore
 

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from chaos.kills import Counts, Zygote, judge_conversations, settled, write_config
 from conftest import until
-from glmbot.messages import ConversationKey
+from glmbot.keys import ConversationKey
 from glmbot.store.redis import RedisStore
 from platforms.telegram_server import BOT, TelegramServer
 
@@ -40,7 +40,7 @@ async def test_a_thousand_messages_are_answered_once_and_in_order(
     asked: dict[ConversationKey, list[str]] = {}
     for number in range(MESSAGES):
         for user in range(1000, 1000 + CONVERSATIONS):
-            asked.setdefault(ConversationKey("telegram", user), []).append(f"question {number}")
+            asked.setdefault(ConversationKey("telegram", str(user)), []).append(f"question {number}")
             await telegram.say(f"question {number}", user=user)
     if victim != "nobody":
         await until(lambda: len(telegram.edits) > CONVERSATIONS * MESSAGES // 4, 300)
@@ -63,7 +63,7 @@ async def test_a_thousand_messages_are_answered_once_and_in_order(
     await telegram.stop()
     assert wrong == []
     assert (counts.lost, counts.doubled, counts.misordered) == (0, 0, 0)
-    shown = "".join(text for key in asked for text in telegram.texts(key.chat))
+    shown = "".join(text for key in asked for text in telegram.texts(int(key.chat)))
     shares = [shown.count(f"limit of {5 + number} tokens") for number in range(PROCESSES)]
     assert sum(shares) == CONVERSATIONS * MESSAGES
     # How the work falls is the operating system's affair: on a busy machine two may be done before the third begins.

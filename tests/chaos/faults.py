@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from chaos.kills import GROUP, Counts, Zygote, judge, settled, talk, write_config
 from conftest import until
-from glmbot.messages import ConversationKey
+from glmbot.keys import ConversationKey
 from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
 from platforms.telegram_server import TelegramServer
@@ -331,12 +331,12 @@ async def under_fault(
     trouble = asyncio.ensure_future(work())
     await asyncio.sleep(0.3)
     for key, text in (
-        (ConversationKey("telegram", 8), "meanwhile"),
-        (ConversationKey("telegram", 7), "and then"),
+        (ConversationKey("telegram", "8"), "meanwhile"),
+        (ConversationKey("telegram", "7"), "and then"),
     ):
         asked[key].append(text)
-        await telegram.say(text, user=key.chat)
-    asked[ConversationKey("telegram", GROUP, 9)].append("also here")
+        await telegram.say(text, user=int(key.chat))
+    asked[ConversationKey("telegram", str(GROUP), "9")].append("also here")
     await telegram.say("@glm_test_bot also here", user=9, chat=GROUP)
     wrong: list[str] = []
     try:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 
 from chaos.kills import Counts  # noqa: E402
-from glmbot.messages import ChatKey, ConversationKey, UserKey  # noqa: E402
+from glmbot.keys import ChatKey, ConversationKey, UserKey  # noqa: E402
 from glmbot.store.base import Store, StoredConversation, Turn  # noqa: E402
 from glmbot.store.redis import RedisStore  # noqa: E402
 from glmbot.store.redis_connection import RedisConnection  # noqa: E402
@@ -34,8 +34,8 @@ WORK = ("forget", "move", "reset")
 STEPS = (1, 2, 3, 5, 8, 13, 21, 34)
 TURNS = 130
 NOW = 1_700_000_000.0
-PERSON, OTHER = UserKey("telegram", 7), UserKey("telegram", 8)
-GROUP, SUPERGROUP = ChatKey("telegram", -5), ChatKey("telegram", -1005)
+PERSON, OTHER = UserKey("telegram", "7"), UserKey("telegram", "8")
+GROUP, SUPERGROUP = ChatKey("telegram", "-5"), ChatKey("telegram", "-1005")
 
 
 async def interrupted_work(only: str = "") -> Counts:
@@ -91,7 +91,7 @@ async def _fill(store: Store) -> dict[UserKey, list[str]]:
     for user in (PERSON, OTHER):
         said[user] = [f"{user.id} asks {number}" for number in range(TURNS)]
         turns = [
-            Turn(number, user, text, "an answer", NOW, number - 1, str(1000 * user.id + number))
+            Turn(number, user, text, "an answer", NOW, number - 1, str(1000 * int(user.id) + number))
             for number, text in enumerate(said[user], 1)
         ]
         await store.put(StoredConversation(_where(user), turns, TURNS))

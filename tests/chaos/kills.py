@@ -21,7 +21,7 @@ from typing import Any
 from adapters.waiting import letters
 from conftest import until
 from glmbot.errors import StoreUnavailable
-from glmbot.messages import ConversationKey
+from glmbot.keys import ConversationKey
 from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
@@ -147,12 +147,15 @@ async def talk(telegram: TelegramServer) -> dict[ConversationKey, list[str]]:
             asked[key].append(text.removeprefix("@glm_test_bot "))
         await telegram.say(text, **where)
 
-    seven, eight = ConversationKey("telegram", 7), ConversationKey("telegram", 8)
+    seven, eight = ConversationKey("telegram", "7"), ConversationKey("telegram", "8")
     await say(seven, "the first question", user=7)
     await say(seven, "the second question", user=7)
     await say(eight, "/export", user=8)
     await say(
-        ConversationKey("telegram", GROUP, 9), "@glm_test_bot a question in a group", user=9, chat=GROUP
+        ConversationKey("telegram", str(GROUP), "9"),
+        "@glm_test_bot a question in a group",
+        user=9,
+        chat=GROUP,
     )
     await say(eight, "a question of another person", user=8)
     await say(seven, "/whoami", user=7)
@@ -204,7 +207,7 @@ async def judge_conversations(
         if kept != questions:
             counts.misordered += sorted(kept) == sorted(questions)
             wrong.append(f"{key} has {kept}")
-        shown = [_NOTICES.sub("", text) for text in telegram.texts(key.chat)]
+        shown = [_NOTICES.sub("", text) for text in telegram.texts(int(key.chat))]
         commands = [text for text in shown if "You are telegram" in text or "kept of you" in text]
         words = letters("".join(text for text in shown if text not in commands))
         said = letters("".join(turn.answer for turn in turns))
@@ -212,7 +215,7 @@ async def judge_conversations(
             kind = "lost" if len(words) < len(said) else "doubled" if len(words) > len(said) else "misordered"
             setattr(counts, kind, getattr(counts, kind) + 1)
             wrong.append(f"{key} shows {shown}, and its history is {[turn.answer for turn in turns]}")
-        expected = {7: 1, 8: 1, GROUP: 0}.get(key.chat, 0)
+        expected = {7: 1, 8: 1, GROUP: 0}.get(int(key.chat), 0)
         if len(commands) != expected:
             kind = "lost" if len(commands) < expected else "doubled"
             setattr(counts, kind, getattr(counts, kind) + 1)

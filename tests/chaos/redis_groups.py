@@ -15,13 +15,13 @@ from typing import Any
 
 from chaos.faults import under_fault
 from chaos.kills import Counts, Zygote
-from glmbot.messages import ConversationKey
+from glmbot.keys import ConversationKey
 from glmbot.store.redis import RedisStore
 from redis_server import Cluster, Watched, serving
 
 __all__ = ["redis_group_faults"]
 
-_CONVERSATION = ConversationKey("telegram", 7)
+_CONVERSATION = ConversationKey("telegram", "7")
 
 
 async def the_master_is_killed(group: Watched) -> None:

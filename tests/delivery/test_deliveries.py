@@ -14,13 +14,18 @@ from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.outlet import Outlet, Piece
 from glmbot.delivery.pace import Pace
 from glmbot.engine.local import LocalEngine
-from glmbot.messages import Attachment, ConversationKey, Message, Reply, ReplyState, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Attachment, Message, Reply, ReplyState
 from glmbot.store.base import Store
 
 
 def message(number: int, chat: int) -> Message:
     return Message(
-        str(number), ConversationKey("telegram", chat), UserKey("telegram", chat), "hello", ref=str(number)
+        str(number),
+        ConversationKey("telegram", str(chat)),
+        UserKey("telegram", str(chat)),
+        "hello",
+        ref=str(number),
     )
 
 

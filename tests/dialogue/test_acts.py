@@ -14,13 +14,8 @@ from dialogue.told import LONGEST, cut, said
 from glmbot.dialogue import acts
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.gathering import Gathering
-from glmbot.messages import (
-    MOST_PIECES,
-    Act,
-    Message,
-    Unfinished,
-    UserKey,
-)
+from glmbot.keys import UserKey
+from glmbot.messages import MOST_PIECES, Act, Message, Unfinished
 from glmbot.plugins import load_plugins
 from glmbot.store.base import message_from_json, message_to_json
 
@@ -50,7 +45,7 @@ def together(*messages: Message) -> list[list[str]]:
 def test_what_is_sent_at_once_is_one_act(messages: Sequence[Message]) -> None:
     assert len(together(*messages)) == 1
     # Somebody else in between changes nothing.
-    other = replace(said(9, "hello"), user=UserKey("telegram", 8))
+    other = replace(said(9, "hello"), user=UserKey("telegram", "8"))
     assert sorted(map(len, together(messages[0], other, *messages[1:]))) == [1, len(messages)]
     # What a platform without times says, or an earlier release stored, stands alone.
     bare = [replace(message, act=Act()) for message in messages]

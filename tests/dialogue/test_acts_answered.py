@@ -19,12 +19,8 @@ from dialogue.told import HERE, LONGEST, cut, said
 from dialogue.world import World, echo, run, world
 from glmbot.dialogue import acts
 from glmbot.errors import ClaimLost
-from glmbot.messages import (
-    Addressed,
-    ChatKind,
-    ConversationKey,
-    Message,
-)
+from glmbot.keys import ConversationKey
+from glmbot.messages import Addressed, ChatKind, Message
 from glmbot.store.base import Store, StoredAnswer
 from glmbot.store.redis import RedisStore
 from virtual_time import run_in_virtual_time
@@ -260,7 +256,7 @@ def test_nothing_waits_that_is_no_act() -> None:
 
 
 def in_group(message: Message, addressed: Addressed) -> Message:
-    key = ConversationKey("telegram", -5, message.user.id)
+    key = ConversationKey("telegram", "-5", message.user.id)
     return replace(message, conversation=key, chat_kind=ChatKind.GROUP, addressed=addressed)
 
 

@@ -18,12 +18,13 @@ from glmbot.dialogue.people import People
 from glmbot.dialogue.reloaded import Reloaded
 from glmbot.engine.base import Precision
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.messages import Addressed, ChatKind, ConversationKey, Message, Reply, ReplyState, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Addressed, ChatKind, Message, Reply, ReplyState
 from glmbot.store.base import Store
 
-ADMIN, ANN, EVE = UserKey("telegram", 1), UserKey("telegram", 2), UserKey("telegram", 3)
+ADMIN, ANN, EVE = UserKey("telegram", "1"), UserKey("telegram", "2"), UserKey("telegram", "3")
 ACCESS = Access(admins={ADMIN}, users={ANN})
-HOME = ConversationKey("telegram", 2)
+HOME = ConversationKey("telegram", "2")
 _updates = iter(range(1, 10**9))
 
 
@@ -98,7 +99,7 @@ async def test_a_page_shows_the_branches_and_goes_back_to_one_of_them(
     assert await shown() == [("one, best", 8, (1, 4, 8))]
 
     assert not await dialogue.choose_branch(HOME, 99)
-    assert not await dialogue.choose_branch(ConversationKey("telegram", 3), 1)
+    assert not await dialogue.choose_branch(ConversationKey("telegram", "3"), 1)
 
 
 async def test_nobody_leaves_a_branch_in_which_an_answer_is_written(
@@ -225,7 +226,10 @@ async def test_a_chat_has_its_own_system_prompt(dialogue: DialogueManager, engin
     assert pirate.usage.prompt_tokens > plain.usage.prompt_tokens
     assert "You are a pirate." in (await answer(dialogue, message("/prompt"))).notice
     assert "too long" in (await answer(dialogue, message("/prompt " + "word " * 3000))).notice
-    group: dict[str, Any] = {"chat_kind": ChatKind.GROUP, "conversation": ConversationKey("telegram", -5, 2)}
+    group: dict[str, Any] = {
+        "chat_kind": ChatKind.GROUP,
+        "conversation": ConversationKey("telegram", "-5", "2"),
+    }
     assert "administrators" in (await answer(dialogue, message("/prompt Be rude.", **group))).notice
     await answer(dialogue, message("/prompt off"))
     assert "pirate" not in (await answer(dialogue, message("/prompt"))).notice
@@ -244,11 +248,14 @@ async def test_limits_hold_for_people_and_chats_but_not_for_administrators(
         assert (await answer(dialogue, message("hello", ADMIN))).state is ReplyState.FINAL
     assert "5" in (await answer(dialogue, message("/limit 2 5", ADMIN))).notice
     assert (await answer(dialogue, message("hello"))).state is ReplyState.FINAL
-    group: dict[str, Any] = {"chat_kind": ChatKind.GROUP, "conversation": ConversationKey("telegram", -5, 1)}
+    group: dict[str, Any] = {
+        "chat_kind": ChatKind.GROUP,
+        "conversation": ConversationKey("telegram", "-5", "1"),
+    }
     await answer(dialogue, message("/limit here 1", ADMIN, **group))
     in_group: dict[str, Any] = {
         "chat_kind": ChatKind.GROUP,
-        "conversation": ConversationKey("telegram", -5, 2),
+        "conversation": ConversationKey("telegram", "-5", "2"),
     }
     assert (await answer(dialogue, message("hello", **in_group))).state is ReplyState.FINAL
     assert "limit" in (await answer(dialogue, message("hello", **in_group))).notice
@@ -328,7 +335,7 @@ async def test_the_blocked_hear_nothing_and_an_administrator_cannot_be_blocked(
 async def test_pairing_codes_expire_and_are_few(store: Store) -> None:
     now = [0.0]
     people = People(store, Access(), lambda: now[0])
-    codes = {await people.code_for(message("/start", UserKey("telegram", n))) for n in range(100, 120)}
+    codes = {await people.code_for(message("/start", UserKey("telegram", str(n)))) for n in range(100, 120)}
     assert len(codes) == 20
     assert await people.code_for(message("/start", EVE)) == ""
     now[0] = 3601
@@ -339,7 +346,10 @@ async def test_pairing_codes_expire_and_are_few(store: Store) -> None:
 async def test_a_groups_mode_decides_before_anything_is_stored(
     dialogue: DialogueManager, store: Store
 ) -> None:
-    group: dict[str, Any] = {"chat_kind": ChatKind.GROUP, "conversation": ConversationKey("telegram", -5, 2)}
+    group: dict[str, Any] = {
+        "chat_kind": ChatKind.GROUP,
+        "conversation": ConversationKey("telegram", "-5", "2"),
+    }
     for mode, heard in (("mention", 3), ("command", 1), ("all", 4)):
         await store.set_setting(message("", **group).chat, "mode", mode)
         ways = (Addressed.BY_COMMAND, Addressed.BY_MENTION, Addressed.BY_REPLY, Addressed.NOT)

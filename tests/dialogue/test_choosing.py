@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from conftest import make_dialogue
 from dialogue.scripted_engine import ScriptedEngine
 from glmbot.dialogue.manager import DialogueManager
-from glmbot.messages import ConversationKey, Message, Role, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message, Role
 from glmbot.store.sqlite import SqliteStore
 
-ANN, HOME = UserKey("web", 5), ConversationKey("web", 7, 5)
+ANN, HOME = UserKey("web", "5"), ConversationKey("web", "7", "5")
 # What is done, to which of the turns that are shown, and which of its branches is chosen.
 steps = st.lists(
     st.tuples(st.sampled_from(["ask", "edit", "retry", "choose"]), st.integers(0, 5), st.integers(0, 5)),

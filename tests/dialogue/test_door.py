@@ -17,7 +17,8 @@ from glmbot import plugins as door
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.host import Call, Command, Exchange, Follows, Host, Tool
 from glmbot.http.routes import Address, HttpAnswer, HttpCall, Route
-from glmbot.messages import ConversationKey, Message, Reply, ReplyState, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message, Reply, ReplyState
 from glmbot.plugins import Plugins, load_plugins
 from glmbot.store.base import Store
 from virtual_time import run_in_virtual_time
@@ -41,8 +42,8 @@ def installed(monkeypatch: pytest.MonkeyPatch, **others: Any) -> None:
 
 
 def asked(text: str, user: str = "5", **changes: Any) -> Message:
-    where = ConversationKey("telegram", int(user))
-    return Message(str(next(_numbers)), where, UserKey("telegram", int(user)), text, **changes)
+    where = ConversationKey("telegram", str(int(user)))
+    return Message(str(next(_numbers)), where, UserKey("telegram", str(int(user))), text, **changes)
 
 
 async def replies_to(dialogue: DialogueManager, message: Message) -> list[Reply]:
@@ -297,7 +298,7 @@ def test_a_step_that_breaks_fails_its_exchange_alone(
         assert (await last(dialogue, "hi", "6")).text == "You said: hi"
         assert loop.time() - began < 5
         end, behind_it = (await bad)[-1], (await behind)[-1]
-        turns = await store.last_turns(ConversationKey("telegram", 5), 9)
+        turns = await store.last_turns(ConversationKey("telegram", "5"), 9)
         await store.close()
         assert end.state.ended
         assert loop.time() - began < 65

@@ -15,25 +15,15 @@ from glmbot.dialogue.access import Access
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.errors import EngineError
-from glmbot.messages import (
-    Addressed,
-    ChatKey,
-    ChatKind,
-    Completion,
-    ConversationKey,
-    Message,
-    Reply,
-    ReplyState,
-    Role,
-    UserKey,
-)
+from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.messages import Addressed, ChatKind, Completion, Message, Reply, ReplyState, Role
 from glmbot.plugins import load_plugins
 from glmbot.store.base import Store
 from glmbot_commands.arguments import number_from
 
 COMMANDS = Commands(load_plugins().commands)
-ADMIN, ANN = UserKey("telegram", 1), UserKey("telegram", 2)
-GROUP = ChatKey("telegram", -5)
+ADMIN, ANN = UserKey("telegram", "1"), UserKey("telegram", "2")
+GROUP = ChatKey("telegram", "-5")
 _updates = iter(range(1, 10**9))
 _ARGUMENTS = [
     "",
@@ -65,7 +55,7 @@ def message(text: str, user: UserKey = ANN, kind: ChatKind = ChatKind.PRIVATE, *
     number = str(next(_updates))
     return Message(
         number,
-        ConversationKey(user.platform, chat, user.id),
+        ConversationKey(user.platform, str(chat), user.id),
         user,
         text,
         chat_kind=kind,
@@ -120,7 +110,7 @@ async def test_a_damaged_setting_spoils_nothing(
     await everybody_is_answered(dialogue)
     addressed = message("hello", ANN, ChatKind.GROUP, addressed=Addressed.BY_MENTION)
     assert (await answer(dialogue, addressed)).text == "answer"
-    await answer(dialogue, message("/start", UserKey("telegram", 3)))
+    await answer(dialogue, message("/start", UserKey("telegram", "3")))
     await answer(dialogue, message("/pair ABCDEFGH", ADMIN))
     await dialogue.overview()
 

@@ -17,16 +17,17 @@ from glmbot.dialogue.inbox import TRIES, Inbox, pause_before
 from glmbot.dialogue.lanes import Lanes
 from glmbot.engine.local import LocalEngine
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
-from glmbot.messages import ConversationKey, Message, Unfinished, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message, Unfinished
 from glmbot.store.base import Claim, Store, StoredAnswer
 from glmbot.store.ownership import is_gone, owner_name
 from glmbot.store.redis import RedisStore
 
-CHAT = ConversationKey("telegram", 7)
+CHAT = ConversationKey("telegram", "7")
 
 
 def asked(number: int, chat: ConversationKey = CHAT) -> Message:
-    return Message(str(number), chat, UserKey("telegram", 7), f"question {number}")
+    return Message(str(number), chat, UserKey("telegram", "7"), f"question {number}")
 
 
 async def given(inbox: Inbox, count: int) -> list[Unfinished]:
@@ -205,7 +206,7 @@ async def test_a_claim_lost_in_an_answer_ends_what_waits_behind_it_too(
 ) -> None:
     prefix = f"test-{time.time_ns()}"
     mine, other = RedisStore(redis_url, prefix=prefix), RedisStore(redis_url, prefix=prefix)
-    access = Access(admins=set(), users={UserKey("telegram", 7)})
+    access = Access(admins=set(), users={UserKey("telegram", "7")})
     dialogue = make_dialogue(engine, mine, access=access)
     async with aclosing(dialogue.assigned("telegram")) as assigned:
         for number in (1, 2):
@@ -227,7 +228,7 @@ async def test_a_claim_lost_in_an_answer_ends_what_waits_behind_it_too(
 
 
 async def test_an_entry_that_cant_be_read_keeps_nobody_else_from_being_answered(sqlite_store: Store) -> None:
-    bad = ConversationKey("telegram", 666)
+    bad = ConversationKey("telegram", "666")
     claim = sqlite_store.claim
 
     async def claims(conversation: ConversationKey, lasts_s: float) -> Claim:

@@ -20,11 +20,12 @@ from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.errors import PromptTooLong, StoreError, StoreUnavailable
 from glmbot.i18n import LANGUAGES, catalogue, choose_language
-from glmbot.messages import ChatKind, Completion, ConversationKey, Message, Reply, ReplyState, Role, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import ChatKind, Completion, Message, Reply, ReplyState, Role
 from glmbot.openings import slash_command
 from glmbot.store.base import Store
 
-ADMIN, ANN, STRANGER = UserKey("telegram", 1), UserKey("telegram", 2), UserKey("telegram", 3)
+ADMIN, ANN, STRANGER = UserKey("telegram", "1"), UserKey("telegram", "2"), UserKey("telegram", "3")
 ACCESS = Access(admins={ADMIN}, users={ANN})
 _updates = iter(range(1, 10**9))
 
@@ -57,7 +58,7 @@ async def test_snapshots_grow_and_the_turn_is_stored(dialogue: DialogueManager, 
     texts = [reply.text for reply in replies]
     assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
     assert replies[-1].state is ReplyState.FINAL
-    (turn,) = await store.last_turns(ConversationKey("telegram", 2), 5)
+    (turn,) = await store.last_turns(ConversationKey("telegram", "2"), 5)
     assert (turn.question, turn.answer) == ("hello", replies[-1].text)
 
 
@@ -81,7 +82,7 @@ async def test_two_messages_at_once_are_answered_in_order(dialogue: DialogueMana
             await asyncio.sleep(0.001 * (4 - asked.index(each)))
 
     await asyncio.gather(*(asyncio.create_task(respond(each)) for each in asked))
-    turns = await store.last_turns(ConversationKey("telegram", 2), 10)
+    turns = await store.last_turns(ConversationKey("telegram", "2"), 10)
     assert [turn.question for turn in turns] == [each.text for each in asked]
 
 
@@ -99,10 +100,10 @@ async def test_nobody_is_let_in_by_default(engine: LocalEngine, store: Store) ->
     ("access", "role"),
     [
         (Access(), None),
-        (Access(users={UserKey("discord", 2)}), None),
+        (Access(users={UserKey("discord", "2")}), None),
         (Access(users={ANN}), Role.USER),
-        (Access(chats={("telegram", 2)}), Role.USER),
-        (Access(chats={("telegram", 9)}), None),
+        (Access(chats={("telegram", "2")}), Role.USER),
+        (Access(chats={("telegram", "9")}), None),
         (Access(open_platforms={"telegram"}), Role.USER),
         (Access(admins={ANN}, users={ANN}), Role.ADMIN),
     ],
@@ -147,7 +148,7 @@ async def test_stop_does_not_wait_and_keeps_what_was_said(engine: LocalEngine, s
     assert stopped.text
     assert (await waiting)[-1].state is ReplyState.STOPPED
     await until(lambda: engine.stats().cache_tokens_used == 0)
-    turns = await store.last_turns(ConversationKey("telegram", 2), 5)
+    turns = await store.last_turns(ConversationKey("telegram", "2"), 5)
     assert [(turn.question, turn.answer) for turn in turns] == [("go on", stopped.text)]
     assert "Nothing is running" in (await last(dialogue, "/stop")).notice
 
@@ -163,7 +164,7 @@ async def test_retry_replaces_the_last_answer_with_another(
     first = await last(dialogue, "two")
     again = await last(dialogue, "/retry")
     assert again.text != first.text
-    turns = await store.last_turns(ConversationKey("telegram", 2), 5)
+    turns = await store.last_turns(ConversationKey("telegram", "2"), 5)
     assert [turn.question for turn in turns] == ["one", "two"]
     assert turns[1].answer == again.text
 
@@ -174,13 +175,13 @@ async def test_reset_while_an_answer_runs_leaves_an_empty_history(engine: LocalE
     await until(lambda: engine.stats().tokens_generated > 5)
     await last(dialogue, "/new")
     await running
-    assert await store.last_turns(ConversationKey("telegram", 2), 5) == []
+    assert await store.last_turns(ConversationKey("telegram", "2"), 5) == []
 
 
 async def test_an_administrator_resets_somebody_else(dialogue: DialogueManager, store: Store) -> None:
     await last(dialogue, "hello")
     assert "Reset 1 conversations" in (await last(dialogue, "/reset 2", ADMIN)).notice
-    assert await store.last_turns(ConversationKey("telegram", 2), 5) == []
+    assert await store.last_turns(ConversationKey("telegram", "2"), 5) == []
     assert "not a person's id" in (await last(dialogue, "/reset @ann", ADMIN)).notice
 
 
@@ -215,7 +216,7 @@ async def test_a_message_without_anything_to_read_gets_a_sane_answer(
     dialogue: DialogueManager, store: Store, text: str
 ) -> None:
     assert "need some text" in (await last(dialogue, text)).notice
-    assert await store.last_turns(ConversationKey("telegram", 2), 5) == []
+    assert await store.last_turns(ConversationKey("telegram", "2"), 5) == []
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ async def test_strange_text_is_answered_and_stored(
     assert reply.state is ReplyState.FINAL
     assert reply.text
     assert ("too long" in reply.notice) == (len(text) > 10_000)
-    (turn,) = await store.last_turns(ConversationKey("telegram", 2), 5)
+    (turn,) = await store.last_turns(ConversationKey("telegram", "2"), 5)
     assert turn.question == text.replace("\ud800", "?").replace("\x00", "").strip()
     assert (await last(dialogue, "and after that?")).state is ReplyState.FINAL
 
@@ -250,7 +251,7 @@ async def test_one_person_cannot_fill_the_queue(engine: LocalEngine, store: Stor
     many = await asyncio.gather(*(asyncio.create_task(say(dialogue, f"q{n}")) for n in range(5)))
     refused = [replies for replies in many if "already" in replies[-1].notice]
     assert len(refused) == 3
-    assert len(await store.last_turns(ConversationKey("telegram", 2), 9)) == 2
+    assert len(await store.last_turns(ConversationKey("telegram", "2"), 9)) == 2
 
 
 async def test_a_full_queue_answers_at_once_with_what_is_known_of_the_wait(
@@ -260,7 +261,7 @@ async def test_a_full_queue_answers_at_once_with_what_is_known_of_the_wait(
     dialogue = make_dialogue(
         engine, store, access=Access(open_platforms={"telegram"}), sampling=Sampling(max_tokens=1500)
     )
-    users = [UserKey("telegram", number) for number in range(10, 13)]
+    users = [UserKey("telegram", str(number)) for number in range(10, 13)]
     tasks = [asyncio.create_task(say(dialogue, "hello", user)) for user in users[:2]]
     await until(lambda: engine.stats().running == 1 and engine.stats().waiting == 1)
     reply = await last(dialogue, "hello", users[2])

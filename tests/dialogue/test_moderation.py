@@ -19,11 +19,12 @@ from glmbot.dialogue.moderation import Direction, Moderation
 from glmbot.dialogue.words import Finding, Watch, WordList, plain_form, read_words
 from glmbot.engine.local import LocalEngine
 from glmbot.errors import ContentRefused
-from glmbot.messages import Completion, ConversationKey, Message, Reply, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Completion, Message, Reply
 from glmbot.store.base import Store
 
-ANN = UserKey("telegram", 2)
-CHAT = ConversationKey("telegram", 2)
+ANN = UserKey("telegram", "2")
+CHAT = ConversationKey("telegram", "2")
 
 
 def test_words_are_whole_words_whatever_their_case_and_chinese_is_found_anywhere() -> None:

@@ -12,10 +12,11 @@ from conftest import make_dialogue, until
 from dialogue.scripted_engine import ScriptedEngine
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.errors import LimitReached
-from glmbot.messages import Completion, ConversationKey, Message, Reply, ReplyState, Role, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Completion, Message, Reply, ReplyState, Role
 from glmbot.store.base import Store, message_from_json, message_to_json
 
-PROGRAM = Completion([("user", "hi")], UserKey("web", 0), max_tokens=4, temperature=0.0, source="here")
+PROGRAM = Completion([("user", "hi")], UserKey("web", "0"), max_tokens=4, temperature=0.0, source="here")
 _updates = iter(range(1, 10**9))
 
 
@@ -28,8 +29,8 @@ def visit(number: int, *, source: str = "here", text: str = "hello") -> Message:
     """A question of the page's visitor of that number, who can have as many numbers as they like."""
     return Message(
         str(next(_updates)),
-        ConversationKey("web", number),
-        UserKey("web", number),
+        ConversationKey("web", str(number)),
+        UserKey("web", str(number)),
         text,
         vouched=Role.USER,
         source=source,
@@ -111,7 +112,7 @@ async def test_only_so_many_new_people_come_from_one_place_and_known_ones_go_on(
     assert (await answer(dialogue, visit(2))).state is ReplyState.FINAL
     assert (await answer(dialogue, visit(1))).state is ReplyState.FINAL
     assert (await answer(dialogue, visit(5, source="elsewhere"))).state is ReplyState.FINAL
-    await store.forget(UserKey("web", 2))
+    await store.forget(UserKey("web", "2"))
     assert "try again" in (await answer(dialogue, visit(6))).notice
 
 

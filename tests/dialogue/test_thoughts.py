@@ -15,12 +15,13 @@ from dialogue.scripted_engine import ScriptedEngine
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.dialogue.moderation import Moderation
 from glmbot.engine.base import FinishReason, Progress
-from glmbot.messages import Completion, ConversationKey, Message, Reply, ReplyState, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Completion, Message, Reply, ReplyState
 from glmbot.store.base import Store, StoredAnswer
 from glmbot.store.sealed import new_key, sealed
 
-ANN = UserKey("telegram", 2)
-HERE = ConversationKey("telegram", 2)
+ANN = UserKey("telegram", "2")
+HERE = ConversationKey("telegram", "2")
 WHOLE = "<think>\nTwo and two is four.\n</think>\n\nFour."
 _numbers = itertools.count(1)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from glmbot.messages import Act, ConversationKey, Message, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Act, Message
 
 __all__ = ["HERE", "LONGEST", "cut", "said"]
 
-HERE = ConversationKey("telegram", 7)
+HERE = ConversationKey("telegram", "7")
 LONGEST = 4096
 
 
@@ -18,7 +19,7 @@ def said(number: int, text: str = "", *, user: int = 7, edits: bool = False, **a
     known: dict[str, Any] = {"at": 1000, **act}
     facts = Act(**known)
     text, quoted = ("", text) if facts.forwarded else (text, "")
-    author = UserKey("telegram", user)
+    author = UserKey("telegram", str(user))
     return Message(update, HERE, author, text, ref=str(number), edits=edits, quoted=quoted, act=facts)
 
 

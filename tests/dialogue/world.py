@@ -18,12 +18,8 @@ from glmbot.delivery.abilities import Ability
 from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.outlet import Missing, Outlet, Piece
 from glmbot.delivery.pace import Pace
-from glmbot.messages import (
-    Attachment,
-    ConversationKey,
-    Message,
-    Reply,
-)
+from glmbot.keys import ConversationKey
+from glmbot.messages import Attachment, Message, Reply
 from glmbot.store.base import Store
 from glmbot.store.sealed import new_key, sealed
 from glmbot.store.sqlite import SqliteStore
@@ -124,7 +120,7 @@ class World:
         deliveries = Deliveries(dialogue)
 
         def begin(message: Message, sent: Sequence[str]) -> None:
-            chat = self.chats.setdefault(message.user.id, Chat())
+            chat = self.chats.setdefault(int(message.user.id), Chat())
             deliveries.begin(message, ChatOutlet(chat), Pace(0.02), sent)
 
         async def stopped(message: Message, reply: Reply | None) -> None: ...
@@ -155,7 +151,7 @@ class World:
 
     async def asked(self, user: int, conversation: ConversationKey = HERE) -> list[str]:
         turns = await self.store.last_turns(conversation, 1000)
-        return [turn.question for turn in turns if turn.user.id == user]
+        return [turn.question for turn in turns if turn.user.id == str(user)]
 
 
 @asynccontextmanager

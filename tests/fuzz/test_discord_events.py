@@ -16,7 +16,7 @@ from fuzz.inputs import changed, fuzz
 from glmbot.dialogue.access import Access
 from glmbot.engine.base import Sampling
 from glmbot.engine.local import LocalEngine
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 from glmbot.store.base import Store
 from glmbot_discord.adapter import DiscordAdapter
 from platforms.discord_server import BOT_ID, CHANNEL_ID, GUILD_ID, DiscordServer
@@ -62,7 +62,7 @@ async def discord() -> AsyncGenerator[DiscordServer]:
 async def adapter(
     engine: LocalEngine, sqlite_store: Store, discord: DiscordServer
 ) -> AsyncGenerator[DiscordAdapter]:
-    access = Access(admins={UserKey("discord", 7)}, open_platforms={"discord"})
+    access = Access(admins={UserKey("discord", "7")}, open_platforms={"discord"})
     sampling = Sampling(max_tokens=1, temperature=0)
     async with bot(
         discord, engine, sqlite_store, sampling=sampling, access=access, pending_per_user=10_000

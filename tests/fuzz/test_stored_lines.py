@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fuzz.inputs import changed, fuzz, nasty_text
 from glmbot.backup import restore
 from glmbot.errors import BackupError
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 from glmbot.store.base import Store
 from glmbot.store.sqlite import SqliteStore
 
@@ -74,7 +74,7 @@ async def test_any_backup_is_restored_whole_or_refused_in_words(
     except BackupError as error:
         words = str(error)
     after = await kept()
-    await store.export(UserKey("telegram", 7))
+    await store.export(UserKey("telegram", "7"))
     if words:
         assert "tried.gz" in words
         assert len(words) < 2_000

@@ -15,7 +15,7 @@ from fuzz.inputs import changed, fuzz
 from glmbot.dialogue.access import Access
 from glmbot.engine.base import Sampling
 from glmbot.engine.local import LocalEngine
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 from glmbot.store.base import Store
 from platforms.telegram_server import TelegramServer
 
@@ -61,7 +61,7 @@ TEMPLATES: list[dict[str, Any]] = [
 async def telegram(engine: LocalEngine, sqlite_store: Store) -> AsyncGenerator[TelegramServer]:
     server = TelegramServer(seconds_per_message=0.0001, burst=1000)
     await server.start()
-    access = Access(admins={UserKey("telegram", 7)}, open_platforms={"telegram"})
+    access = Access(admins={UserKey("telegram", "7")}, open_platforms={"telegram"})
     sampling = Sampling(max_tokens=1, temperature=0)
     async with bot(server, engine, sqlite_store, sampling=sampling, access=access, pending_per_user=10_000):
         yield server

@@ -19,7 +19,7 @@ from adapters.waiting import running
 from conftest import GREEDY, free_port, make_dialogue
 from glmbot.engine.base import Precision
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.messages import ConversationKey
+from glmbot.keys import ConversationKey
 from glmbot.store.sqlite import SqliteStore
 from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
 from tiny_model import write_tiny_model
@@ -81,7 +81,7 @@ async def _talk(client: ClientSession, url: str, store: SqliteStore) -> list[tup
         return False
 
     async def turns() -> int:
-        return len(await store.last_turns(ConversationKey("telegram", USER), 10))
+        return len(await store.last_turns(ConversationKey("telegram", str(USER)), 10))
 
     async def answered(number: int) -> bool:
         return await turns() == number and not await store.unfinished("telegram")
@@ -90,7 +90,7 @@ async def _talk(client: ClientSession, url: str, store: SqliteStore) -> list[tup
     results.append(("an update is confirmed with 200", told["delivery"]["status_code"] == 200, str(told)))
     results.append(("it is answered", await eventually(lambda: answered(1)), ""))
     sent = [each for each in await responses() if each["method"] in ("sendMessage", "editMessageText")]
-    (turn,) = await store.last_turns(ConversationKey("telegram", USER), 5)
+    (turn,) = await store.last_turns(ConversationKey("telegram", str(USER)), 5)
     words = [char for char in turn.answer if char.isalpha()][:10]
     shown = sent[-1]["text"] if sent else ""
     results.append(("the answer's text was delivered", all(char in shown for char in words), shown[:80]))

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from glmbot.errors import StoreError
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 from glmbot.store.base import Store, StoredAnswer
 from robustness.talk import PLATFORM, said_by, talking
 from robustness.watch import Watch, watching
@@ -22,7 +22,7 @@ _LONGEST_LOOK_S = 300
 async def fill_store(store: Store, people: Iterable[int]) -> None:
     """For each of them one row at least in each table, as a person leaves them."""
     for person in people:
-        user = UserKey(PLATFORM, person)
+        user = UserKey(PLATFORM, str(person))
         for number in (1, 2):
             asked = said_by(person, f"{person}-{number}", "why?")
             await store.accept(asked, 1.0)
@@ -64,7 +64,7 @@ async def look_everywhere(store: Store, watch: Watch, people: Iterable[int]) -> 
         everything,
     ]  # fmt: skip
     for person in people:
-        user, message = UserKey(PLATFORM, person), said_by(person, f"{person}-5", "not yet")
+        user, message = UserKey(PLATFORM, str(person)), said_by(person, f"{person}-5", "not yet")
         reads += [
             partial(store.conversations, user), partial(store.export, user), partial(store.settings, user),
             partial(store.last_turns, message.conversation, 10), partial(store.turn_of, message.conversation, "m1"),
@@ -72,7 +72,7 @@ async def look_everywhere(store: Store, watch: Watch, people: Iterable[int]) -> 
             partial(store.answer, message), partial(store.counted, str(user), 5.0),
         ]  # fmt: skip
     # Each waits several times for the disk.
-    reads += [partial(store.forget, UserKey(PLATFORM, person)) for person in sorted(people)[:_FORGOTTEN]]
+    reads += [partial(store.forget, UserKey(PLATFORM, str(person))) for person in sorted(people)[:_FORGOTTEN]]
     for read in reads:
         try:
             await read()

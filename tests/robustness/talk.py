@@ -12,7 +12,8 @@ from conftest import make_dialogue
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.errors import StoreError
-from glmbot.messages import ConversationKey, Message, Reply, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message, Reply
 from glmbot.store.base import Store
 from robustness.scripted import QUESTION, SAID, ScriptedEngine
 
@@ -24,7 +25,12 @@ SOMEBODY_ELSE = 4711
 
 def said_by(user: int, number: str, text: str, **fields: Any) -> Message:
     return Message(
-        number, ConversationKey(PLATFORM, user), UserKey(PLATFORM, user), text, ref=number, **fields
+        number,
+        ConversationKey(PLATFORM, str(user)),
+        UserKey(PLATFORM, str(user)),
+        text,
+        ref=number,
+        **fields,
     )
 
 

@@ -12,14 +12,14 @@ import pytest
 
 from glmbot.backup import back_up, restore
 from glmbot.errors import BackupError, StoreError
-from glmbot.messages import ChatKey, UserKey
+from glmbot.keys import ChatKey, UserKey
 from glmbot.store.base import Store, StoredAnswer
 from glmbot.store.sqlite import SqliteStore
 from robustness.talk import PLATFORM, said_by, talking
 from robustness.values import WORST, Case, cases, sampled
 from robustness.watch import Watch, watching
 
-_USER = UserKey(PLATFORM, 7)
+_USER = UserKey(PLATFORM, "7")
 _BOMB = 100_000_000
 
 
@@ -28,12 +28,12 @@ async def lines_of_a_backup(folder: Path) -> list[str]:
     store = SqliteStore(folder / "whole.sqlite3")
     await store.open()
     for number in (1, 2):
-        asked = said_by(_USER.id, f"{number}", "why?")
+        asked = said_by(int(_USER.id), f"{number}", "why?")
         await store.accept(asked, 1.0)
         await store.finish(asked, StoredAnswer("blue", "final", ""), question="why?", at=1.0, ref=f"{number}")
         await store.delivered(asked, [f"m{number}"])
     await store.set_setting(_USER, "limit", "5")
-    await store.set_setting(ChatKey(PLATFORM, -5), "mode", "all")
+    await store.set_setting(ChatKey(PLATFORM, "-5"), "mode", "all")
     await back_up(store, folder / "whole.gz")
     await store.close()
     lines = gzip.decompress((folder / "whole.gz").read_bytes()).decode().splitlines()
@@ -58,7 +58,7 @@ async def bring_back(watch: Watch, path: Path) -> None:
             watch.blame("was refused, and restored in part")
     else:
         await back_up(fresh, path.with_suffix(".again"))
-        for owner in (_USER, ChatKey(PLATFORM, -5)):
+        for owner in (_USER, ChatKey(PLATFORM, "-5")):
             await fresh.settings(owner)
     await fresh.close()
     for file in path.parent.glob(f"{path.stem}*"):

@@ -15,7 +15,8 @@ from glmbot.app import adapter_settings, dialogue_for, open_store
 from glmbot.config import CORE_SECTIONS, Configuration, load_configuration
 from glmbot.engines import engine_settings, remote_settings, start_engine
 from glmbot.errors import GlmbotError
-from glmbot.messages import Completion, UserKey
+from glmbot.keys import UserKey
+from glmbot.messages import Completion
 from glmbot.store.base import Store
 from robustness.scripted import ScriptedEngine
 from robustness.talk import talking
@@ -86,7 +87,7 @@ async def build(configuration: Configuration, case: _Tried, store: Store) -> Non
         engine = await start_engine(configuration)
     try:
         dialogue = dialogue_for(configuration, store, engine)
-        completion = Completion([("user", "hello")], UserKey("web", 5), trim=True, max_tokens=2)
+        completion = Completion([("user", "hello")], UserKey("web", "5"), trim=True, max_tokens=2)
         async with aclosing(dialogue.complete(completion)) as replies:
             async for _ in replies:
                 pass

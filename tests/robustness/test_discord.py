@@ -11,7 +11,7 @@ from adapters.waiting import until_async
 from conftest import until
 from fuzz.test_discord_events import EVENTS
 from glmbot.dialogue.access import Access
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 from glmbot.store.base import Store
 from platforms.discord_server import DiscordServer
 from robustness.scripted import QUESTION, SAID, ScriptedEngine
@@ -28,7 +28,7 @@ async def test_the_worst_events_harm_nobody_else(sqlite_store: Store, number: in
     discord = DiscordServer(window_s=0.01)
     await discord.start()
     engine: Any = ScriptedEngine()
-    access = Access(admins={UserKey("discord", 7)}, open_platforms={"discord"})
+    access = Access(admins={UserKey("discord", "7")}, open_platforms={"discord"})
 
     async def somebody_else() -> None:
         before = discord.direct_texts(_SOMEBODY_ELSE).count(SAID)

@@ -14,7 +14,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 from glmbot.store.redis import RedisStore
 from robustness.stored import fill_store, look_beside_somebody_else
 from robustness.talk import PLATFORM
@@ -149,7 +149,7 @@ async def test_the_worst_rows_in_redis_harm_nobody_else(redis: Any, redis_url: s
     store = RedisStore(redis_url, prefix=prefix)
     await store.open()
     await fill_store(store, [_TEMPLATE])
-    await store.set_setting(UserKey(PLATFORM, _TEMPLATE), "pairing", "1")
+    await store.set_setting(UserKey(PLATFORM, str(_TEMPLATE)), "pairing", "1")
     found = await damages(redis, prefix)
     await store.close()
     assert len({each.part for each in found}) > 15

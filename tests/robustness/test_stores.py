@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 from glmbot.store.sqlite import SqliteStore
 from robustness.stored import fill_store, look_beside_somebody_else
 from robustness.talk import PLATFORM, said_by
@@ -73,7 +73,7 @@ def damage(db: sqlite3.Connection, each: _Damage, person: int) -> None:
     kinds = {row[1]: row[2] for row in db.execute(f"PRAGMA table_info({each.table})")}
     theirs = " OR ".join(f"{name} LIKE '%{person}%'" for name in kinds)
     if not db.execute(f"SELECT 1 FROM {each.table} WHERE {theirs}").fetchone():
-        user, conversation = UserKey(PLATFORM, person), said_by(person, "", "").conversation
+        user, conversation = UserKey(PLATFORM, str(person)), said_by(person, "", "").conversation
         made = [
             1 if kind != "TEXT" else str(user) if name == "user" else str(conversation)
             for name, kind in kinds.items()

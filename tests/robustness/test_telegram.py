@@ -14,7 +14,7 @@ from adapters.waiting import until_async
 from conftest import free_port, until
 from fuzz.test_telegram_updates import TEMPLATES
 from glmbot.dialogue.access import Access
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 from glmbot.store.base import Store
 from platforms.telegram_server import TelegramServer
 from robustness.raw_http import request
@@ -30,7 +30,7 @@ _SOMEBODY_ELSE = 4711
 async def serving(store: Store, **settings: Any) -> AsyncGenerator[TelegramServer]:
     server = TelegramServer(seconds_per_message=0.0001, burst=1000)
     await server.start()
-    access = Access(admins={UserKey("telegram", 7)}, open_platforms={"telegram"})
+    access = Access(admins={UserKey("telegram", "7")}, open_platforms={"telegram"})
     engine: Any = ScriptedEngine()
     async with bot(server, engine, store, settings=settings, access=access, pending_per_user=100_000):
         yield server

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from glmbot.backup import back_up, restore
 from glmbot.errors import BackupError
-from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot.store.sqlite import SqliteStore
 
@@ -117,10 +117,10 @@ async def test_one_of_the_release_before_is_taken_with_its_private_chats(tmp_pat
     store: Store = SqliteStore(tmp_path / "s.sqlite3")
     await store.open()
     assert (await restore(store, path)).settings == 1
-    assert await store.settings(ChatKey("web", 9, 5)) == {"prompt": "mine"}
-    assert len(await store.last_turns(ConversationKey("web", 9, 5), 9)) == 1
+    assert await store.settings(ChatKey("web", "9", "5")) == {"prompt": "mine"}
+    assert len(await store.last_turns(ConversationKey("web", "9", "5"), 9)) == 1
     assert await back_up(store, tmp_path / "c.gz") == 1
     assert (tmp_path / "c.gz").stat().st_mode & 0o777 == 0o600
-    assert await store.forget(UserKey("web", 5)) == 2
+    assert await store.forget(UserKey("web", "5")) == 2
     assert (await restore(store, tmp_path / "c.gz")).conversations == 1
     await store.close()

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from glmbot.errors import StoreError, StoreUnavailable
-from glmbot.messages import ConversationKey, Message, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.store.base import (
     Store,
     StoredAnswer,
@@ -27,7 +28,7 @@ from glmbot.store.base import (
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
 
-ANN, HOME = UserKey("telegram", 11), ConversationKey("telegram", 11)
+ANN, HOME = UserKey("telegram", "11"), ConversationKey("telegram", "11")
 GOOD = json.dumps(message_to_json(Message("u1", HOME, ANN, "hi")))
 FIELDS: dict[str, Any] = json.loads(GOOD)
 
@@ -95,7 +96,7 @@ async def test_a_conversation_that_is_none_holds_up_nobody(tmp_path: Path) -> No
     for update in ("u1", "u2"):
         await store.accept(Message(update, HOME, ANN, "hi"), 1.0)
     with sqlite3.connect(tmp_path / "both.sqlite3") as db:
-        db.execute("UPDATE inbox SET conversation = 'telegram:3:x:0' WHERE update_id = 'u1'")
+        db.execute("UPDATE inbox SET conversation = 'telegram:3:x y:0' WHERE update_id = 'u1'")
     assert await store.open_conversations("telegram") == [HOME]
     assert (await store.backlog()).dead == 1
     await store.close()
@@ -190,9 +191,9 @@ async def test_a_disk_that_is_full_is_away_and_says_so(tmp_path: Path) -> None:
 async def test_bytes_that_are_no_text_are_damage_in_one_row_alone(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "s.sqlite3")
     await store.open()
-    other = ConversationKey("telegram", 12)
+    other = ConversationKey("telegram", "12")
     await store.accept(Message("u1", HOME, ANN, "hi"), 1.0)
-    await store.accept(Message("u2", other, UserKey("telegram", 12), "hi"), 2.0)
+    await store.accept(Message("u2", other, UserKey("telegram", "12"), "hi"), 2.0)
     with sqlite3.connect(tmp_path / "s.sqlite3") as db:
         db.execute("UPDATE inbox SET message = CAST(x'ff7b80' AS TEXT) WHERE update_id = 'u1'")
     assert [entry.message.update_id for entry in await store.unfinished("telegram")] == ["u2"]

@@ -14,16 +14,17 @@ import pytest
 import pytest_asyncio
 
 from glmbot.errors import StoreError, StoreUnavailable
-from glmbot.messages import ChatKey, ConversationKey, Message, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.store.base import Store, StoredAnswer, StoredConversation, Turn
 from glmbot.store.redis import RedisStore
 from glmbot.store.sealed import new_key, sealed
 from glmbot.store.sqlite import SqliteStore
 from glmbot.store.sqlite_removal import begin_reset, to_forget
 
-ANN = UserKey("telegram", 11)
-OLD, NEW = ChatKey("telegram", -5), ChatKey("telegram", -1005)
-HERE, THERE = ConversationKey("telegram", -5, 11), ConversationKey("telegram", -1005, 11)
+ANN = UserKey("telegram", "11")
+OLD, NEW = ChatKey("telegram", "-5"), ChatKey("telegram", "-1005")
+HERE, THERE = ConversationKey("telegram", "-5", "11"), ConversationKey("telegram", "-1005", "11")
 DONE = StoredAnswer("the answer", "final", "")
 
 
@@ -66,12 +67,14 @@ async def keys_of(store: Any, words: str) -> list[str]:
 
 async def test_however_many_moves_were_interrupted_each_is_finished(redis: Any) -> None:
     for number in range(1, 9):
-        await turn(redis, str(number), ConversationKey("telegram", -number, 11))
-        await redis._moves.begin(ChatKey("telegram", -number), ChatKey("telegram", -1000 - number), 10.0)
+        await turn(redis, str(number), ConversationKey("telegram", str(-number), "11"))
+        await redis._moves.begin(
+            ChatKey("telegram", str(-number)), ChatKey("telegram", str(-1000 - number)), 10.0
+        )
     for now in (100.0, 200.0, 300.0):
         await redis.tidy(now)
     for number in range(1, 9):
-        assert await said(redis, ConversationKey("telegram", -1000 - number, 11)) == [str(number)]
+        assert await said(redis, ConversationKey("telegram", str(-1000 - number), "11")) == [str(number)]
 
 
 async def test_turns_that_are_to_be_kept_for_ever_have_no_end_left_from_before(
@@ -160,8 +163,8 @@ async def test_what_is_asked_while_its_person_is_forgotten_can_be_forgotten_too(
 ) -> None:
     other = RedisStore(redis_url, prefix=redis._prefix)
     await turn(redis, "1")
-    await turn(redis, "2", ConversationKey("telegram", -5))
-    for number, conversation in enumerate((HERE, ConversationKey("telegram", -5)), 3):
+    await turn(redis, "2", ConversationKey("telegram", "-5"))
+    for number, conversation in enumerate((HERE, ConversationKey("telegram", "-5")), 3):
         begun = redis._claims.open
 
         async def meanwhile(each: ConversationKey, begun: Any = begun) -> None:
@@ -250,13 +253,13 @@ async def test_what_is_being_moved_is_not_claimed_under_its_old_name(
         store = SqliteStore(tmp_path / "claimed.sqlite3")
         await store.open()
     for number in range(1, 30):
-        conversation = ConversationKey("telegram", -number, 11)
+        conversation = ConversationKey("telegram", str(-number), "11")
         await store.accept(asked(str(number), conversation), 1.0)
         _, claim = await asyncio.gather(
-            store.move(ChatKey("telegram", -number), ChatKey("telegram", -1000 - number), 10.0),
+            store.move(ChatKey("telegram", str(-number)), ChatKey("telegram", str(-1000 - number)), 10.0),
             _soon(store, conversation, number),
         )
-        there = await store.claim(ConversationKey("telegram", -1000 - number, 11), 5)
+        there = await store.claim(ConversationKey("telegram", str(-1000 - number), "11"), 5)
         assert len([*claim.open, *there.open]) == 1, number
     if either == "sqlite":
         await store.close()
@@ -284,7 +287,7 @@ async def test_what_is_set_while_its_person_is_forgotten_goes_too(tmp_path: Path
     store = SqliteStore(tmp_path / "set.sqlite3")
     await store.open()
     write = store._connection.write
-    private = ChatKey("telegram", 11, 11)
+    private = ChatKey("telegram", "11", "11")
 
     async def before_the_end(step: Any, **named: Any) -> Any:
         if not named and await store._read(to_forget):
@@ -314,7 +317,7 @@ async def test_what_is_delivered_while_the_unfinished_are_listed_is_not_damaged(
 
 
 async def test_who_only_began_anew_is_taken_over_and_can_be_forgotten(redis: Any) -> None:
-    alone = ConversationKey("telegram", 11)
+    alone = ConversationKey("telegram", "11")
     await redis._redis.delete(redis._keys.named("layout"))
     await redis._redis.sadd(redis._keys.named("platforms"), "telegram")
     await redis._redis.sadd(redis._keys.named("open:telegram"), str(alone))
@@ -357,9 +360,9 @@ async def test_a_history_of_any_length_moves_whole(redis: Any) -> None:
 
 
 async def test_who_only_writes_leaves_nothing_for_ever(redis: Any) -> None:
-    stranger = UserKey("telegram", 77)
-    alone = ConversationKey("telegram", 77)
-    for number, conversation in enumerate((alone, ConversationKey("telegram", -5, 77), alone), 1):
+    stranger = UserKey("telegram", "77")
+    alone = ConversationKey("telegram", "77")
+    for number, conversation in enumerate((alone, ConversationKey("telegram", "-5", "77"), alone), 1):
         await redis.accept(asked(f"s{number}", conversation, stranger), float(number))
         await redis.delivered(asked(f"s{number}", conversation, stranger))
     await redis.accept(asked("s9", alone, stranger), 9.0)
@@ -381,8 +384,8 @@ async def test_who_only_writes_leaves_nothing_for_ever(redis: Any) -> None:
 
 
 async def test_what_was_set_aside_is_forgotten_however_long_ago_it_was_written(redis: Any) -> None:
-    group = ConversationKey("telegram", -7)
-    for number, user in (("1", ANN), ("2", UserKey("telegram", 12))):
+    group = ConversationKey("telegram", "-7")
+    for number, user in (("1", ANN), ("2", UserKey("telegram", "12"))):
         await redis.accept(asked(number, group, user), 1.0)
         await redis.set_aside(asked(number, group, user), "refused", 2.0)
     # As it ends where nothing came of what was written.
@@ -395,7 +398,7 @@ async def test_what_was_set_aside_is_forgotten_however_long_ago_it_was_written(r
 
 
 async def test_a_common_history_halfway_is_found_behind_one_that_has_arrived(redis: Any) -> None:
-    threads = [ConversationKey("telegram", OLD.id, 0, thread) for thread in (1, 2)]
+    threads = [ConversationKey("telegram", OLD.id, "", str(thread)) for thread in (1, 2)]
     for thread in threads:
         await redis.accept(asked(f"{thread.thread}", thread), 1.0)
     turns = [Turn(1, ANN, "question 1", "a", 1.0)]

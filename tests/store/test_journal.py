@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 
 from glmbot.errors import StoreUnavailable
-from glmbot.messages import ConversationKey, Message, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.store.base import StoredAnswer, message_to_json
 from glmbot.store.journal import JournaledRedisStore
 from glmbot.store.redis import RedisStore
 from redis_server import Server, eventually
 
-CHAT = ConversationKey("telegram", 7)
+CHAT = ConversationKey("telegram", "7")
 
 
 def asked(number: int) -> Message:
-    return Message(str(number), CHAT, UserKey("telegram", 7), f"question {number}")
+    return Message(str(number), CHAT, UserKey("telegram", "7"), f"question {number}")
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ async def test_a_server_that_lacks_what_the_one_before_confirmed_is_told_it_agai
             asked(number), StoredAnswer("a", "final", ""), question=f"question {number}", at=9.0
         )
     await store.delivered(asked(1), ["m1"])
-    forgotten = Message("9", ConversationKey("telegram", 8), UserKey("telegram", 8), "forget me")
+    forgotten = Message("9", ConversationKey("telegram", "8"), UserKey("telegram", "8"), "forget me")
     await store.accept(forgotten, 4.0)
     await store.forget(forgotten.user)
     await server.kill()
@@ -133,7 +134,7 @@ async def test_nothing_new_comes_before_what_a_new_server_is_told_again(
     server: Server, tmp_path: Path
 ) -> None:
     store = await opened(server, tmp_path)
-    chats = [ConversationKey("telegram", number) for number in range(7, 12)]
+    chats = [ConversationKey("telegram", str(number)) for number in range(7, 12)]
 
     def said(number: int) -> list[Message]:
         return [

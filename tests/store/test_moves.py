@@ -6,16 +6,17 @@ from __future__ import annotations
 import pytest
 
 from glmbot.errors import StoreError
-from glmbot.messages import ChatKey, ConversationKey, Message, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.store.base import Store, StoredAnswer
 
-ANN, BOB = UserKey("telegram", 11), UserKey("telegram", 22)
-OLD, NEW = ChatKey("telegram", -5), ChatKey("telegram", -1005)
+ANN, BOB = UserKey("telegram", "11"), UserKey("telegram", "22")
+OLD, NEW = ChatKey("telegram", "-5"), ChatKey("telegram", "-1005")
 DONE = StoredAnswer("the answer", "final", "")
 
 
 def at(chat: ChatKey, user: UserKey = ANN, thread: int = 0) -> ConversationKey:
-    return ConversationKey(chat.platform, chat.id, user.id, thread)
+    return ConversationKey(chat.platform, chat.id, user.id, str(thread))
 
 
 def asked(update: str, conversation: ConversationKey, user: UserKey = ANN) -> Message:
@@ -100,18 +101,18 @@ async def test_an_answer_that_ends_after_the_move_keeps_its_place(store: Store) 
 
 
 async def test_a_person_of_the_page_has_another_number(store: Store) -> None:
-    old, new = UserKey("web", 5), UserKey("web", 2**60)
-    here, there = ConversationKey("web", 9, old.id), ConversationKey("web", 9, new.id)
+    old, new = UserKey("web", "5"), UserKey("web", str(2**60))
+    here, there = ConversationKey("web", "9", old.id), ConversationKey("web", "9", new.id)
     await turn(store, "1", here, old)
-    await turn(store, "2", ConversationKey("web", 9, 6), UserKey("web", 6))
+    await turn(store, "2", ConversationKey("web", "9", "6"), UserKey("web", "6"))
     await store.set_setting(old, "language", "zh")
-    await store.set_setting(ChatKey("web", 9, old.id), "prompt", "mine")
-    await store.set_setting(ChatKey("web", 9, 6), "prompt", "another's")
+    await store.set_setting(ChatKey("web", "9", old.id), "prompt", "mine")
+    await store.set_setting(ChatKey("web", "9", "6"), "prompt", "another's")
     await store.move(old, new, 3.0)
     assert await said(store, there) == ["1"]
     assert await store.settings(new) == {"language": "zh"}
-    assert await store.settings(ChatKey("web", 9, new.id)) == {"prompt": "mine"}
-    assert await store.settings(ChatKey("web", 9, 6)) == {"prompt": "another's"}
+    assert await store.settings(ChatKey("web", "9", new.id)) == {"prompt": "mine"}
+    assert await store.settings(ChatKey("web", "9", "6")) == {"prompt": "another's"}
     assert [each.conversation for each in await store.conversation_summaries(new, 5)] == [there]
     assert await store.conversation_summaries(old, 5) == []
     assert await store.forget(new) == 1
@@ -119,6 +120,6 @@ async def test_a_person_of_the_page_has_another_number(store: Store) -> None:
 
 async def test_only_like_becomes_like(store: Store) -> None:
     await store.move(OLD, OLD, 1.0)
-    for old, new in ((OLD, ANN), (ANN, NEW), (OLD, ChatKey("discord", 5))):
+    for old, new in ((OLD, ANN), (ANN, NEW), (OLD, ChatKey("discord", "5"))):
         with pytest.raises((ValueError, StoreError)):
             await store.move(old, new, 1.0)

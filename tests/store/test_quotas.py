@@ -7,7 +7,7 @@ from itertools import count
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glmbot.messages import UserKey
+from glmbot.keys import UserKey
 from glmbot.store.base import Store
 
 times = st.lists(st.floats(0, 20_000), max_size=40).map(sorted)
@@ -50,7 +50,7 @@ async def test_a_question_that_is_tried_again_counts_once(store: Store) -> None:
 
 
 async def test_who_is_forgotten_is_not_counted_any_more(store: Store) -> None:
-    ann = UserKey("telegram", 11)
+    ann = UserKey("telegram", "11")
     await store.count("1", {str(ann): 5}, 10)
     await store.forget(ann)
     assert await store.counted(str(ann), 10) == 0

@@ -12,13 +12,14 @@ import trustme
 
 from conftest import REPOSITORY
 from glmbot.errors import StoreUnavailable
-from glmbot.messages import ConversationKey, Message, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.store.base import StoredAnswer
 from glmbot.store.redis import RedisStore
 from redis_server import Server
 
-ANN = UserKey("telegram", 11)
-ASKED = Message("1", ConversationKey("telegram", 11), ANN, "hello")
+ANN = UserKey("telegram", "11")
+ASKED = Message("1", ConversationKey("telegram", "11"), ANN, "hello")
 
 
 class _Guarded(Server):

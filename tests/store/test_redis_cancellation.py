@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from glmbot.messages import ConversationKey
+from glmbot.keys import ConversationKey
 from glmbot.store.redis import RedisStore
 from glmbot.store.redis_connection import RedisConnection
 
@@ -41,7 +41,7 @@ async def test_who_asks_while_being_cancelled_is_answered(redis_url: str) -> Non
         try:
             await asyncio.Event().wait()
         finally:
-            kept.append(len(await store.last_turns(ConversationKey("telegram", 1), 5)))
+            kept.append(len(await store.last_turns(ConversationKey("telegram", "1"), 5)))
 
     asking = asyncio.create_task(asks_at_last())
     await asyncio.sleep(0)

@@ -11,7 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from glmbot.errors import StoreUnavailable
-from glmbot.messages import ConversationKey, Message, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.store.base import StoredAnswer
 from glmbot.store.redis import RedisStore
 from redis_server import Server
@@ -23,7 +24,7 @@ async def test_a_script_that_was_loaded_into_the_server_before_is_asked_again_la
     prefix = f"failover-{token_hex(4)}"
     store = RedisStore(redis_url, prefix=prefix)
     await store.open()
-    conversation = ConversationKey("telegram", 7)
+    conversation = ConversationKey("telegram", "7")
 
     async def loads_elsewhere(_: Redis, script: str) -> str:
         """Into the server that was the master then, and is none when the script is run."""
@@ -41,7 +42,7 @@ async def test_a_script_that_was_loaded_into_the_server_before_is_asked_again_la
 
 async def test_a_master_without_its_replicas_is_away_for_whatever_would_write(tmp_path: Path) -> None:
     """Which it is for a moment of each failover that is asked for."""
-    user, conversation = UserKey("telegram", 7), ConversationKey("telegram", 7)
+    user, conversation = UserKey("telegram", "7"), ConversationKey("telegram", "7")
     first = Message("1", conversation, user, "a question", ref="1")
     second = Message("2", conversation, user, "another", ref="2")
     server = Server(tmp_path / "redis")

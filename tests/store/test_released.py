@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from glmbot.messages import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import Store, StoredAnswer
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
 
 RELEASED = Path(__file__).parent / "released"
-ANN, HOME = UserKey("telegram", 11), ConversationKey("telegram", 11)
+ANN, HOME = UserKey("telegram", "11"), ConversationKey("telegram", "11")
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -58,7 +58,7 @@ async def test_histories_with_their_branches(taken_over: Store) -> None:
     assert await taken_over.shown(HOME, older.id) == ["a3", "b3"]
     (first, second) = await taken_over.conversation_summaries(ANN, 9)
     assert (first.conversation, first.title, first.turns) == (HOME, "question 1", 5)
-    assert second.conversation == ConversationKey("telegram", -5, 11, 3)
+    assert second.conversation == ConversationKey("telegram", "-5", "11", "3")
     assert sum([len(each.turns) async for each in taken_over.everything()]) == 12
     assert len(await taken_over.recent(1006.0)) == 7
 
@@ -89,7 +89,7 @@ async def test_private_settings_are_their_persons(taken_over: Store) -> None:
         "telegram:chat:-5": "prompt of telegram -5",
         "web:5:chat:77": "prompt of web 77",
     }
-    assert (await taken_over.settings(ChatKey("telegram", -5)))["mode"] == "all"
+    assert (await taken_over.settings(ChatKey("telegram", "-5")))["mode"] == "all"
     assert list(await taken_over.having("pairing", 9)) == ["telegram:33"]
     assert list(await taken_over.people(9)) == ["telegram:11", "telegram:33"]
     assert await taken_over.counted("telegram:11", 2000.0) == 1
@@ -103,13 +103,13 @@ async def test_it_goes_on_and_can_be_forgotten(taken_over: Store, tmp_path: Path
     await taken_over.remove_turn(HOME, 1)
     assert [turn.question for turn in await taken_over.last_turns(HOME, 9)] == ["question 4", "waits"]
     assert await taken_over.forget(ANN) == 5
-    assert await taken_over.forget(UserKey("web", 5)) == 2
+    assert await taken_over.forget(UserKey("web", "5")) == 2
     assert "web:5:chat:77" not in await taken_over.all_settings()
     assert "telegram:11:chat:11" not in await taken_over.all_settings()
     assert await taken_over.dead_letters() == []
 
 
 async def test_it_is_taken_over_once(taken_over: Store) -> None:
-    await taken_over.set_setting(ChatKey("web", 77, 5), "prompt", "")
+    await taken_over.set_setting(ChatKey("web", "77", "5"), "prompt", "")
     await taken_over.open()
     assert "web:5:chat:77" not in await taken_over.all_settings()

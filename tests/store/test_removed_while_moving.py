@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from glmbot.messages import ChatKey, ConversationKey, Message, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.store import redis_moves, sqlite_moves
 from glmbot.store.base import StoredConversation, Turn
 from glmbot.store.redis import RedisStore
@@ -21,7 +22,7 @@ from glmbot.store.sqlite import SqliteStore
 from glmbot.store.sqlite_connection import SqliteConnection
 from glmbot.store.ways import Ways
 
-ANN, ANN_LATER, BOB = UserKey("telegram", 11), UserKey("telegram", 12), UserKey("telegram", 13)
+ANN, ANN_LATER, BOB = UserKey("telegram", "11"), UserKey("telegram", "12"), UserKey("telegram", "13")
 MANY = 60
 _A_PAGE = 16
 SHARES = [0.2, 0.4, 0.6, 0.8]
@@ -82,7 +83,7 @@ async def parts(
 
 
 def place(number: int, chat: int, *, shared: bool) -> ConversationKey:
-    return ConversationKey("telegram", -1000 * number - chat, 0 if shared else ANN.id)
+    return ConversationKey("telegram", str(-1000 * number - chat), str("" if shared else ANN.id))
 
 
 async def fill(store: Any, conversation: ConversationKey, *people: UserKey) -> None:
@@ -126,7 +127,9 @@ def of_a_chat(*people: UserKey) -> tuple[Any, Any]:
 
     async def move(store: Any, number: int) -> None:
         here = place(1, number, shared=False)
-        await store.move(ChatKey("telegram", here.chat), ChatKey("telegram", here.chat - 1000), 10.0)
+        await store.move(
+            ChatKey("telegram", here.chat), ChatKey("telegram", str(int(here.chat) - 1000)), 10.0
+        )
 
     return prepare, move
 
@@ -165,28 +168,28 @@ async def test_a_history_that_is_deleted_while_it_moves_stays_deleted(
 async def test_who_has_another_number_is_forgotten_under_both(parts: Any, share: float, who: UserKey) -> None:
     _, other, _ = parts
 
-    numbers = [(UserKey("telegram", 21), UserKey("telegram", 22)), (ANN, ANN_LATER)]
+    numbers = [(UserKey("telegram", "21"), UserKey("telegram", "22")), (ANN, ANN_LATER)]
 
     async def prepare(store: Any, number: int) -> None:
         user, _ = numbers[number]
         await fill(store, ConversationKey("telegram", user.id), user)
-        await fill(store, ConversationKey("telegram", -user.id), user, BOB)
+        await fill(store, ConversationKey("telegram", f"-{user.id}"), user, BOB)
 
     async def move(store: Any, number: int) -> None:
         await store.move(*numbers[number], 10.0)
 
     await interrupted(parts, prepare, move, lambda: other.forget(who), share)
     assert await left_of(other, ANN, ANN_LATER) == []
-    assert await left_of(other, UserKey("telegram", 22)) != []
+    assert await left_of(other, UserKey("telegram", "22")) != []
 
 
 def test_each_way_begins_with_the_oldest_name_and_has_an_end() -> None:
-    chats = [ChatKey("telegram", -number) for number in range(1, 5)]
+    chats = [ChatKey("telegram", str(-number)) for number in range(1, 5)]
     ways = Ways([(chats[1], chats[2]), (chats[0], chats[1]), (chats[2], chats[0]), (ANN, ANN_LATER)])
     for chat in chats[:3]:
-        names = [each.chat for each in ways.of_conversation(ConversationKey("telegram", chat.id, 7))]
+        names = [each.chat for each in ways.of_conversation(ConversationKey("telegram", chat.id, "7"))]
         assert sorted(names) == [-3, -2, -1]
-    assert ways.of_conversation(ConversationKey("discord", -1)) == [ConversationKey("discord", -1)]
+    assert ways.of_conversation(ConversationKey("discord", "-1")) == [ConversationKey("discord", "-1")]
     assert ways.of_person(ANN_LATER) == ways.of_person(ANN) == [ANN, ANN_LATER]
     assert ways.of_person(BOB) == [BOB]
     private = [ConversationKey("telegram", ANN.id), ConversationKey("telegram", ANN_LATER.id)]

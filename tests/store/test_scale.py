@@ -10,13 +10,14 @@ import pytest
 
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.people import People
-from glmbot.messages import ConversationKey, Message, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.store.base import Store, StoredAnswer, StoredConversation, Turn
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
 
-ANN, HOME = UserKey("telegram", 11), ConversationKey("telegram", 11)
-GROUP = ConversationKey("telegram", -5)
+ANN, HOME = UserKey("telegram", "11"), ConversationKey("telegram", "11")
+GROUP = ConversationKey("telegram", "-5")
 # What walks over an index of only those rows that wait or were set aside.
 _SHORT = ("inbox_conversation", "inbox_open", "inbox_dead")
 
@@ -25,7 +26,7 @@ async def steps(store: Store, number: int) -> dict[str, Callable[[], Awaitable[o
     message = Message(f"u{number}", HOME, ANN, "hi", ref=f"q{number}")
     answer = StoredAnswer("a", "final", "")
     people = People(store, Access(), lambda: 9e5)
-    stranger = Message("x", ConversationKey("telegram", 77), UserKey("telegram", 77), "hi")
+    stranger = Message("x", ConversationKey("telegram", "77"), UserKey("telegram", "77"), "hi")
     return {
         "accept": lambda: store.accept(message, 1e5),
         "claim": lambda: store.claim(HOME, 20),
@@ -52,11 +53,11 @@ async def steps(store: Store, number: int) -> dict[str, Callable[[], Awaitable[o
 
 
 async def fill(store: Store, turns: int) -> None:
-    for conversation, user in ((HOME, ANN), (GROUP, UserKey("telegram", 22))):
+    for conversation, user in ((HOME, ANN), (GROUP, UserKey("telegram", "22"))):
         made = [Turn(n, user, "q", "a", 1000.0 + n, n - 1, f"m{n}") for n in range(1, turns + 1)]
         await store.put(StoredConversation(conversation, made, turns))
     for number in range(turns):
-        await store.set_setting(UserKey("telegram", 1000 + number), "access", "user")
+        await store.set_setting(UserKey("telegram", str(1000 + number)), "access", "user")
         await store.count(f"old {number}", {str(ANN): 0}, 99_000.0 + number)
 
 
@@ -130,7 +131,7 @@ async def test_a_person_of_a_group_is_forgotten_in_small_steps_and_the_rest_stay
     store: Store, turns: int
 ) -> None:
     both = [
-        Turn(n, ANN if n % 3 else UserKey("telegram", 22), f"{n}", "a", float(n), n - 1, f"m{n}")
+        Turn(n, ANN if n % 3 else UserKey("telegram", "22"), f"{n}", "a", float(n), n - 1, f"m{n}")
         for n in range(1, turns + 1)
     ]
     await store.put(StoredConversation(GROUP, both, turns))
@@ -139,16 +140,16 @@ async def test_a_person_of_a_group_is_forgotten_in_small_steps_and_the_rest_stay
     assert [turn.question for turn in await store.last_turns(GROUP, 1000)] == left
     assert await store.conversations(ANN) == []
     assert [
-        turn.question for each in await store.export(UserKey("telegram", 22)) for turn in each.turns
+        turn.question for each in await store.export(UserKey("telegram", "22")) for turn in each.turns
     ] == left
 
 
 async def test_pages_together_are_everything_once(store: Store) -> None:
     for number in range(1, 8):
         at = float(number // 2)
-        key = ConversationKey("telegram", 11, 0, number)
+        key = ConversationKey("telegram", "11", "", str(number))
         await store.put(StoredConversation(key, [Turn(1, ANN, f"title {number}", "a", at, 0, "")], 1))
-        await store.set_setting(UserKey("telegram", number), "language", "zh")
+        await store.set_setting(UserKey("telegram", str(number)), "language", "zh")
     seen: list[str] = []
     before = None
     while page := await store.conversation_summaries(ANN, 2, before):

@@ -11,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmbot.errors import StoreError
-from glmbot.messages import ConversationKey, Message, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.store.base import Store, StoredAnswer, StoredConversation, Turn
 from glmbot.store.journal import JournaledRedisStore
 from glmbot.store.sealed import new_key, sealed
 from glmbot.store.sqlite import SqliteStore
 from redis_server import Server
 
-ANN = UserKey("telegram", 11)
-HOME = ConversationKey("telegram", 11)
+ANN = UserKey("telegram", "11")
+HOME = ConversationKey("telegram", "11")
 SECRET = "a word that nobody else may read"
 
 
@@ -134,7 +135,7 @@ async def test_a_persons_own_text_is_never_taken_for_a_sealed_one(tmp_path: Path
         message = Message(str(number), HOME, ANN, text, user_name=text, quoted=text)
         await store.accept(message, 1.0)
         await store.finish(message, StoredAnswer(text, "final", text), question=text, at=1.0)
-        await store.set_setting(UserKey("telegram", number), "name", text)
+        await store.set_setting(UserKey("telegram", str(number)), "name", text)
         assert [entry.message for entry in await store.unfinished("telegram")] == [
             replace(message, update_id=str(each)) for each in range(1, number + 1)
         ]
@@ -151,8 +152,8 @@ async def test_what_an_earlier_release_kept_of_such_a_text_is_readable(tmp_path:
     inner = SqliteStore(tmp_path / "store.sqlite3")
     await inner.open()
     strange = "sealed:" + Fernet(Fernet.generate_key()).encrypt(b"x").decode()
-    await inner.set_setting(UserKey("telegram", 666), "name", strange)
-    await inner.set_setting(UserKey("telegram", 667), "name", "sealed:me")
+    await inner.set_setting(UserKey("telegram", "666"), "name", strange)
+    await inner.set_setting(UserKey("telegram", "667"), "name", "sealed:me")
     await inner.set_setting(ANN, "language", "zh")
     await inner.put(StoredConversation(HOME, [Turn(1, ANN, "sealed:hello", "ok", 1.0)], 1))
     await inner.close()

@@ -11,15 +11,16 @@ import pytest
 
 from conftest import free_port
 from glmbot.errors import StoreError
-from glmbot.messages import Addressed, ChatKey, ChatKind, ConversationKey, Message, Role, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.messages import Addressed, ChatKind, Message, Role
 from glmbot.store.base import Backlog, Store, StoredAnswer
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
 from glmbot.store.sqlite_schema import _STEPS
 
-ANN, BOB = UserKey("telegram", 11), UserKey("telegram", 22)
-PRIVATE = ConversationKey("telegram", 11)
-GROUP = ConversationKey("telegram", -5, 0, 3)
+ANN, BOB = UserKey("telegram", "11"), UserKey("telegram", "22")
+PRIVATE = ConversationKey("telegram", "11")
+GROUP = ConversationKey("telegram", "-5", "", "3")
 DONE = StoredAnswer("the answer", "final", "")
 
 
@@ -166,7 +167,7 @@ async def test_a_turn_is_found_by_the_messages_it_stands_in(store: Store) -> Non
     chat = ChatKey(PRIVATE.platform, PRIVATE.chat)
     assert await store.asked_in(chat, "q1", 0.0) == PRIVATE, "found by its chat alone, whoever asked"
     assert await store.asked_in(chat, "a1", 0.0) is None
-    assert await store.asked_in(ChatKey(PRIVATE.platform, PRIVATE.chat * 10), "q1", 0.0) is None
+    assert await store.asked_in(ChatKey(PRIVATE.platform, f"{PRIVATE.chat}0"), "q1", 0.0) is None
     await store.reset(PRIVATE)
     assert await store.asked_in(chat, "q1", 0.0) is None
     assert await store.turn_of(PRIVATE, "a1") is None
@@ -228,7 +229,7 @@ async def test_the_last_turns_are_the_newest_oldest_first(store: Store) -> None:
 async def test_histories_never_mix(store: Store) -> None:
     await turn(store, "1", "private")
     await turn(store, "2", "group", conversation=GROUP)
-    await turn(store, "3", "bob", user=BOB, conversation=ConversationKey("telegram", 22))
+    await turn(store, "3", "bob", user=BOB, conversation=ConversationKey("telegram", "22"))
     assert await questions(store) == ["private"]
     assert await questions(store, GROUP) == ["group"]
     await store.reset(GROUP)
@@ -245,8 +246,8 @@ async def test_export_has_everything_of_one_person_and_nothing_of_another(store:
 
 
 async def test_forgetting_leaves_no_trace_and_keeps_other_people(store: Store, tmp_path: Path) -> None:
-    person = UserKey("telegram", 987654321)
-    home = ConversationKey("telegram", 987654321)
+    person = UserKey("telegram", "987654321")
+    home = ConversationKey("telegram", "987654321")
     await turn(store, "1", "SECRET-question", "SECRET-answer", person, home)
     await turn(store, "2", "SECRET-in-group", "SECRET-answer", person, GROUP)
     await turn(store, "3", "bobs", user=BOB, conversation=GROUP)
@@ -293,7 +294,7 @@ async def test_the_backlog_counts_open_conversations_and_dead_letters(store: Sto
 
 
 async def test_settings_belong_to_persons_and_chats_and_an_empty_one_is_none(store: Store) -> None:
-    chat = ChatKey("telegram", 11)
+    chat = ChatKey("telegram", "11")
     await store.set_setting(chat, "mode", "all")
     await store.set_setting(ANN, "limit", "5")
     assert await store.settings(chat) == {"mode": "all"}

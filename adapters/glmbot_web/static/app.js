@@ -24,6 +24,14 @@ pages?.addEventListener("message", (event) => look(event.data));
 
 function fresh() { return 2 + Math.floor(Math.random() * (Number.MAX_SAFE_INTEGER - 4)); }
 
+// The conversation that the address names: a number as this page makes them, or another program's text; "" for none.
+function wanted() {
+  const id = decoded(location.hash.slice(1));
+  return /^[1-9][0-9]{0,15}$/.test(id) && Number.isSafeInteger(Number(id)) ? Number(id) : id;
+}
+
+function decoded(text) { try { return decodeURIComponent(text); } catch { return ""; } }
+
 if (!touch.matches) question.focus();
 
 const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -46,7 +54,7 @@ async function list() {
 async function more() {
   const last = chats.at(-1);
   try {
-    const page = (await ask(`/api/conversations?before=${last.at}&id=${last.id}`)) ?? [];
+    const page = (await ask(`/api/conversations?before=${last.at}&id=${encodeURIComponent(last.id)}`)) ?? [];
     older.push(...page);
     hasMore = page.length >= PAGE;
   } catch (error) { return complain(error); }
@@ -91,9 +99,9 @@ async function go(id) {
   source?.close();
   source = null;
   turns = [];
-  if (location.hash !== `#${id}`) history.pushState(null, "", `#${id}`);
-  const kept = chats.some((chat) => chat.id === id) || location.hash === `#${id}`
-    ? await patiently(() => ask(`/api/conversations/${id}`), () => conversation === id, lost) : { turns: [], running: [] };
+  if (wanted() !== id) history.pushState(null, "", `#${encodeURIComponent(id)}`);
+  const kept = chats.some((chat) => chat.id === id) || wanted() === id
+    ? await patiently(() => ask(`/api/conversations/${encodeURIComponent(id)}`), () => conversation === id, lost) : { turns: [], running: [] };
   if (kept === null || conversation !== id) return;
   const ends = new Map(remembered(id).map((entry) => [entry.ref, entry]));
   turns = kept.turns.map((turn) => ({ ...turn, state: "final", notice: "", actions: ["retry"], ...ended(ends.get(turn.ref), turn) }));
@@ -230,7 +238,7 @@ async function choose(turn, number) {
 
 // After an answer that took the place of another one: which versions there are now.
 async function count(mine) {
-  const kept = await ask(`/api/conversations/${mine}/outline`).catch(() => null);
+  const kept = await ask(`/api/conversations/${encodeURIComponent(mine)}/outline`).catch(() => null);
   if (kept === null || conversation !== mine || running()) return;
   for (const { ref, number, branches } of kept.turns) {
     const turn = turns.find((each) => each.ref === ref), article = turn && $(`turn-${ref}`);
@@ -320,7 +328,7 @@ async function look(where) {
   const mine = conversation;
   if (running() || document.querySelector(".edit") || ![mine, undefined].includes(where)) return;
   if (!turns.length && where === undefined) return;
-  const there = await ask(`/api/conversations/${mine}/outline`).catch(() => null);
+  const there = await ask(`/api/conversations/${encodeURIComponent(mine)}/outline`).catch(() => null);
   if (there === null || conversation !== mine || running()) return;
   const shown = new Map(turns.map((turn) => [turn.ref, turn.text?.length ?? 0]));
   const kept = new Set(there.turns.map((turn) => turn.ref));
@@ -402,7 +410,7 @@ $("logout").addEventListener("click", async () => {
   forgetAll();
   location.replace("/");
 });
-addEventListener("popstate", () => go(Number(location.hash.slice(1)) || fresh()));
+addEventListener("popstate", () => go(wanted() || fresh()));
 
 // Who is quicker than the page waits for what was there before, and nothing typed is lost.
 const loaded = (async () => {
@@ -415,6 +423,5 @@ const loaded = (async () => {
   administrator = hello.admin;
   $("operator").hidden = !administrator;
   await list();
-  const wanted = Number(location.hash.slice(1));
-  await go(Number.isSafeInteger(wanted) && wanted > 0 ? wanted : fresh());
+  await go(wanted() || fresh());
 })().catch((error) => log.replaceChildren(element("p", "notice", `${say("lost")} ${error.message}`)));

@@ -19,7 +19,8 @@ from glmbot.delivery.pace import Pace
 from glmbot.delivery.pieces import cut_reply
 from glmbot.delivery.settings import OnceSettings
 from glmbot.errors import StoreError
-from glmbot.messages import Attachment, ConversationKey, Dialogue, Message, Reply, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Attachment, Dialogue, Message, Reply
 
 __all__ = ["PLATFORM", "ToyAdapter", "ToyPlatform", "ToySettings"]
 
@@ -138,5 +139,5 @@ class ToyAdapter:
 
 
 def _message(number: int, user: int, text: str) -> Message:
-    where, who = ConversationKey(PLATFORM, user), UserKey(PLATFORM, user)
+    where, who = ConversationKey(PLATFORM, str(user)), UserKey(PLATFORM, str(user))
     return Message(str(number), where, who, text, ref=str(number))
