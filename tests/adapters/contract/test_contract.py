@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +31,9 @@ def drivers(without: str = "") -> Any:
 
 
 @pytest.fixture(autouse=True)
-async def _platform(driver: Driver) -> AsyncGenerator[None]:
+async def _platform(driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[None]:
+    # A terminal's files come into the folder where it is.
+    monkeypatch.chdir(tmp_path)
     async with driver.platform():
         yield
 
@@ -195,10 +198,7 @@ async def test_commands_are_obeyed_and_say_so_once(driver: Driver, sqlite_store:
 
 
 @drivers("files")
-async def test_an_export_comes_as_a_file(
-    driver: Driver, sqlite_store: Store, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_an_export_comes_as_a_file(driver: Driver, sqlite_store: Store) -> None:
     async with driver.bot(echoing(), sqlite_store):
         await driver.say("keep this")
         await seen(driver, "answer to keep this")
