@@ -24,6 +24,7 @@ from glmbot.engine.base import (
 from glmbot.engine.fit import fit
 from glmbot.engine.thoughts import apart, begins_inside
 from glmbot.errors import PromptInvalid
+from glmbot.models.base import OpensThoughts
 
 __all__ = ["TemplatedEngine", "TokenPrompt", "answering_conversations", "prepare_tokens"]
 
@@ -52,7 +53,9 @@ class _Tokens:
         return self._format.encode_text(text)
 
     def units_of_begun(self, answer: str) -> list[int]:
-        return self._format.encode_begun(answer)
+        # The thought before it has been thought.
+        ended = self._format.thought_end if isinstance(self._format, OpensThoughts) else ()
+        return [*ended, *self._format.encode_begun(answer)]
 
     def read(self, units: Sequence[int]) -> str:
         return self._format.decode(units)

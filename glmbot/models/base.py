@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-__all__ = ["ChatFormat", "ChatTurn", "well_formed"]
+__all__ = ["ChatFormat", "ChatTurn", "OpensThoughts", "well_formed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,16 @@ class ChatFormat(Protocol):
     def settled(self, text: str) -> int:
         """How many of the first characters of a growing answer what follows can't change any more:
         `finish_text(text[:settled(text)])` is the beginning of `finish_text(text + more)` for any `more`."""
+        ...
+
+
+@runtime_checkable
+class OpensThoughts(Protocol):
+    """A chat format whose prompts may end within a thought that the model is to think first."""
+
+    @property
+    def thought_end(self) -> Sequence[int]:
+        """The tokens that end it there, for an answer that goes on; none where nothing was opened."""
         ...
 
 

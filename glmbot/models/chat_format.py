@@ -90,6 +90,8 @@ class TemplateChatFormat:
             for turns in _TRIED_TURNS:
                 self._keeps([*[("user", "x"), ("assistant", "y")] * turns, ("user", "z")])
             self._before_answer, self._opening = self._answers_begin()
+            opens = self._before_answer.rstrip().endswith(OPENING)
+            self._thought_end = tuple(encode(f"\n{CLOSING}\n\n")) if opens else ()
         except TemplateExceeded as error:
             raise ModelFileError(f"{where} {error}") from error
         except PromptInvalid as error:
@@ -125,6 +127,11 @@ class TemplateChatFormat:
     def encode_begun(self, answer: str) -> list[int]:
         after = self._encoder.encode_after(self._before_answer, self._opening, well_formed(answer))
         return self.encode_text(answer) if after is None else after
+
+    @property
+    def thought_end(self) -> Sequence[int]:
+        """See `glmbot.models.base.OpensThoughts`."""
+        return self._thought_end
 
     def decode(self, tokens: Sequence[int]) -> str:
         if self._tags.keys().isdisjoint(tokens):

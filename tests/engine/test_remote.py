@@ -331,6 +331,33 @@ async def test_the_chat_interface_sends_messages(server: OpenAIServer) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+async def test_what_a_server_says_of_its_models_thoughts_is_kept_apart(
+    server: OpenAIServer, name: str
+) -> None:
+    server.thinks = [
+        {name: "So "},
+        {name: None},
+        {name: "it is.", "content": None},
+        {"reasoning": {"effort": 1}},
+    ]
+    async with remote_chat(server, model="glm-4") as far:
+        prompt = far.prepare(Conversation("one two"), 1000)
+        seen = [progress async for progress in far.generate(prompt, GREEDY, user="ann")]
+    assert (seen[-1].text, seen[-1].thought) == ("one two", "So it is.")
+    assert all("So it is.".startswith(progress.thought) for progress in seen)
+    assert "chat_template_kwargs" not in server.chats[0]
+
+
+async def test_nor_is_it_part_of_an_answer_where_a_server_leaves_it_in_the_text(server: OpenAIServer) -> None:
+    async with remote_chat(server, model="glm-4", thinks=False) as far:
+        prompt = far.prepare(Conversation("<think> so it is </think> one two"), 1000)
+        seen = [progress async for progress in far.generate(prompt, GREEDY, user="ann")]
+    assert (seen[-1].text, seen[-1].thought) == ("one two", "so it is")
+    assert all("one two".startswith(progress.text) for progress in seen)
+    assert server.chats[0]["chat_template_kwargs"] == {"enable_thinking": False, "thinking": False}
+
+
 async def test_a_chat_that_broke_off_begins_again_and_is_not_seen_to_shrink(
     server: OpenAIServer, second: OpenAIServer
 ) -> None:

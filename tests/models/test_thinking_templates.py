@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import AddedToken
 
-from glmbot.engine.thoughts import begins_inside
+from glmbot.engine.base import Conversation, FinishReason, Progress
+from glmbot.engine.templated import prepare_tokens
+from glmbot.engine.thoughts import apart, begins_inside
 from glmbot.models.base import ChatTurn
 from glmbot.models.chat_format import TemplateChatFormat
 from models.chat_templates import TOKENIZERS
@@ -82,6 +85,23 @@ def test_the_prompt_is_that_of_the_template_for_an_answer_without_its_thought(
         assert prompt == expected
         assert THOUGHT not in tokenizer.decode(prompt)
     assert begins_inside(chat_format, prompt) is (template in ("deepseek-r1", "glm-z1"))
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+async def test_an_answer_that_goes_on_stands_behind_its_thought(tmp_path: Path, template: str) -> None:
+    """Else the model would take it for its thought, and go on with that."""
+    chat_format = TemplateChatFormat(tokenizer_of(tmp_path, template))
+    prompt = prepare_tokens(chat_format, Conversation("Count", begun="One, two"), 1000)
+    text = chat_format.decode(prompt.tokens)
+    opens = template in ("deepseek-r1", "glm-z1")
+    assert text.endswith("</think>\n\nOne, two" if opens else "One, two")
+    assert text.count("<think>") == opens
+
+    async def says() -> AsyncGenerator[Progress, None]:
+        yield Progress(f"{prompt.beginning}, three", FinishReason.STOP)
+
+    (last,) = [each async for each in apart(says(), known=len(prompt.beginning))]
+    assert (last.text[len(prompt.beginning) :], last.thought) == (", three", "")
 
 
 @pytest.mark.parametrize("template", ["qwen3", "glm-4.5"])

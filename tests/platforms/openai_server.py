@@ -33,6 +33,8 @@ class OpenAIServer:
         self.refusal = "we are closed"
         self.retry_after: str | None = None
         self.lists_models = True
+        self.thinks: list[dict[str, Any]] = []
+        """Deltas in front of what a chat says."""
         self._key = key
         self._runner: web.AppRunner
         self._port = 0
@@ -115,6 +117,8 @@ class OpenAIServer:
         self._check(request)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
+        for thought in self.thinks:
+            await answer.write(self._event({"choices": [{"delta": thought, "finish_reason": None}]}))
         words = fields["messages"][-1]["content"].split(" ")
         for number, word in enumerate(words):
             if number == self.dies_after:
