@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points, version
 from pathlib import Path
@@ -30,6 +31,7 @@ from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.words import read_words
 from glmbot.engine.base import Engine, Sampling
+from glmbot.engine.pool import Engines
 from glmbot.errors import ConfigError, GlmbotError
 from glmbot.keys import UserKey
 from glmbot.logs import set_up_logging
@@ -62,7 +64,7 @@ _GROUP = "glmbot.adapters"
 _keep_running = keep_running
 # What ends at once, or not at all.
 _ENDS_S = 10.0
-NEED_A_RESTART = ("model", "remote", "store", "tracing")
+NEED_A_RESTART = ("model", "remote", "models", "store", "tracing")
 
 
 def adapter_settings(plugins: Plugins | None = None) -> dict[str, type[BaseModel]]:
@@ -114,16 +116,17 @@ def _bare_store(section: StoreSection) -> Store:
 def dialogue_for(
     configuration: Configuration,
     store: Store,
-    engine: Engine,
+    engine: Engine | Engines,
     reload: Callable[[], Reloaded] | None = None,
     plugins: Plugins | None = None,
 ) -> DialogueManager:
     """Join the parts. Raises ConfigError for settings that contradict the model."""
-    parts = _dialogue_parts(configuration, engine)
+    engines = engine if isinstance(engine, Engines) else Engines.of(engine)
+    parts = _dialogue_parts(configuration, engines)
     try:
         return DialogueManager(
             store=store,
-            engine=engine,
+            engine=engines,
             access=parts.access,
             settings=parts.settings,
             moderation=parts.moderation,
@@ -194,7 +197,7 @@ class _Running:
         self._read_again = read_again
         self._platforms: Platforms | None = None
         self._plugins = Plugins()
-        self._engine: Engine
+        self._engines: Engines
         self._dialogue: DialogueManager
 
     @property
@@ -225,15 +228,17 @@ class _Running:
             _log.warning("%s", warning)
         # This imports torch for seconds, in which the loop still hears of signals. Nothing above needs it.
         await asyncio.to_thread(import_module, "glmbot.engines")
-        from glmbot.engines import start_engine
+        from glmbot.engines import engines_for
 
-        self._engine = await start_engine(self.configuration, on_progress)
-        stack.push_async_callback(self._engine.close)
+        self._engines = engines = engines_for(self.configuration)
+        stack.push_async_callback(engines.close)
+        await engines.start(on_progress)
         reload = self.reload if self._read_again is not None else None
-        self._dialogue = dialogue_for(self.configuration, store, self._engine, reload, self._plugins)
-        _log.info("model %s at %s is ready", self._engine.model_name, self._engine.stats().precision)
+        self._dialogue = dialogue_for(self.configuration, store, engines, reload, self._plugins)
+        for name, stats in engines.stats().items():
+            _log.info("model %s at %s is ready", name, stats.precision)
         stack.push_async_callback(self._dialogue.close)
-        watchdog = Watchdog(self._engine.stats, self._dialogue.troubles)
+        watchdog = Watchdog(engines.stats, self._dialogue.troubles, default=engines.default)
         keeping = asyncio.create_task(self._dialogue.run())
         watching = asyncio.create_task(watchdog.run())
         stack.push_async_callback(_end, keeping, watching)
@@ -258,13 +263,16 @@ class _Running:
         try:
             new = self._read_again()
             changed = [name for name in CORE_SECTIONS if getattr(new, name) != getattr(old, name)]
+            if new.named_models != old.named_models and "models" not in changed:
+                changed.append("models")
             waiting = [name for name in changed if name in NEED_A_RESTART]
             # What runs is still the old one, and the next comparison must say so again.
-            new = replace(new, **{name: getattr(old, name) for name in waiting})
+            kept = {name: getattr(old, name) for name in waiting}
+            new = replace(new, **kept, named_models=old.named_models)
             if new.plugins != old.plugins:
                 waiting.append("plugins")
                 new = replace(new, plugins=old.plugins)
-            parts = _dialogue_parts(new, self._engine)
+            parts = _dialogue_parts(new, self._engines)
             check(adapters(self._plugins), new.adapters, old.adapters)
             self._dialogue.reconfigure(parts.access, parts.settings, parts.moderation)
         except (GlmbotError, ValueError) as error:
@@ -306,11 +314,11 @@ class _DialogueParts:
     moderation: Moderation
 
 
-def _dialogue_parts(configuration: Configuration, engine: Engine) -> _DialogueParts:
+def _dialogue_parts(configuration: Configuration, engines: Engines) -> _DialogueParts:
     """Raises ConfigError for settings that contradict the model, or a word list that can't be read."""
     access, dialogue, limits = configuration.access, configuration.dialogue, configuration.limits
-    answer = configuration.model.max_answer_tokens
-    if answer >= engine.context_length:
+    answer, engine = configuration.model.max_answer_tokens, engines.engine(engines.default)
+    if engine is not None and answer >= engine.context_length:
         raise ConfigError(
             f"[model] max_answer_tokens is {answer}, and the context has {engine.context_length} tokens;"
             " leave room for the question"
@@ -323,7 +331,9 @@ def _dialogue_parts(configuration: Configuration, engine: Engine) -> _DialoguePa
             open_platforms=set(access.open_platforms),
         ),
         DialogueSettings(
-            sampling=_sampling(configuration, engine.generation_defaults),
+            sampling=_sampling(configuration, answer, {} if engine is None else engine.generation_defaults),
+            samplings=partial(_sampling_of, configuration),
+            people_choose=configuration.models.people_choose,
             system_prompt=dialogue.system_prompt,
             turn_limit=dialogue.turn_limit,
             language=dialogue.language,
@@ -368,7 +378,16 @@ def plugins_for(configuration: Configuration, *, quiet: bool = False) -> Plugins
     return load_plugins(configuration.plugins, configuration.folder, quiet=quiet)
 
 
-def _sampling(configuration: Configuration, defaults: Mapping[str, object]) -> Sampling:
+def _sampling_of(configuration: Configuration, model: str, engine: Engine) -> Sampling:
+    """Of a model by its name."""
+    section = configuration.named_models.get(model, configuration.model)
+    # Its folder, or what memory had room for, may leave less than is configured.
+    answer = min(section.max_answer_tokens, max(1, engine.context_length // 2))
+    answer = section.max_answer_tokens if section.max_answer_tokens < engine.context_length else answer
+    return _sampling(configuration, answer, engine.generation_defaults)
+
+
+def _sampling(configuration: Configuration, max_tokens: int, defaults: Mapping[str, object]) -> Sampling:
     """The operator's settings, then the model folder's own, then ours."""
     wishes: dict[str, Any] = {
         name: value
@@ -378,4 +397,4 @@ def _sampling(configuration: Configuration, defaults: Mapping[str, object]) -> S
     if defaults.get("do_sample") is False:
         wishes["temperature"] = 0.0
     wishes |= configuration.sampling.model_dump(exclude_none=True)
-    return Sampling(max_tokens=configuration.model.max_answer_tokens, **wishes)
+    return Sampling(max_tokens=max_tokens, **wishes)

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from glmbot.errors import ModelTooLarge, ModelUnavailable
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Attachment, ChatKind, CommandInfo, Message, Role
 
-__all__ = ["Bot", "GivenUp", "Load", "Room"]
+__all__ = ["Bot", "GivenUp", "Load", "ModelHere", "Room", "words_for"]
+
+_GB = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,12 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the model is and does now. `speed` in tokens a second, `wait_s` until a first token, mostly;
-    `cache_share` from 0 to 1; `batch`: answers together so far, at most. `waiting_people`: with how many each."""
+    """What a model is and does now. `speed` in tokens a second, `wait_s` until a first token, mostly;
+    `cache_share` from 0 to 1; `batch`: answers together so far, at most. `waiting_people`: with how many each.
+
+    `loaded`: it can be asked at once; `loading`: what share of it is, None when it is not being loaded; `trouble`:
+    it could not be. `memory_bytes`: what it takes of this machine, cache included.
+    """
 
     model: str
     precision: str
@@ -43,6 +50,29 @@ class Load:
     batch: int
     finished: int
     waiting_people: Sequence[tuple[str, int]]
+    loaded: bool
+    loading: float | None
+    trouble: bool
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHere:
+    """The model that answers a message. `default`: who answers where nobody chose. `gone`: what was chosen and is
+    no more, "" for nothing. `may_choose`: whether its author may choose another."""
+
+    name: str
+    default: str
+    gone: str
+    may_choose: bool
+
+
+def words_for(error: ModelUnavailable) -> tuple[str, Mapping[str, object]]:
+    """The line that tells a person of it, and its values: folders and libraries' words are for the log."""
+    if isinstance(error, ModelTooLarge):
+        sizes = {"needed": error.needed / _GB, "budget": error.budget / _GB}
+        return "model.too_large", {"model": error.model, **sizes}
+    return "model.unavailable", {"model": error.model}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +105,9 @@ class Bot(Protocol):
         """The same of all of a person's conversations. Returns how many there were."""
         ...
 
-    async def room(self, message: Message) -> Room:
+    async def room(self, message: Message, role: Role) -> Room | None:
         """Of the message's conversation, before a question. Raises EngineError and ValueError where no prompt can
-        be made."""
+        be made. None: the model that answers there is not loaded."""
         ...
 
     async def export(self, user: UserKey) -> tuple[Attachment, int]:
@@ -107,13 +137,37 @@ class Bot(Protocol):
 
     # ---- the model -------------------------------------------------------------------------------------------
 
-    def load(self) -> Load: ...
+    def loads(self) -> Sequence[Load]:
+        """Of each model, the default first."""
+        ...
+
+    @property
+    def models_memory(self) -> tuple[int, int | None]:
+        """Bytes that models of this machine take together, and may take; None: without bound."""
+        ...
+
+    async def model_here(self, message: Message, role: Role) -> ModelHere:
+        """Which one answers the message, whose author is in this role."""
+        ...
+
+    def model_named(self, text: str) -> str | None:
+        """The model's name as it is written, in whatever case it was given; None for one that there is not."""
+        ...
+
+    async def choose_model(self, message: Message, name: str) -> None:
+        """It answers where the message was said from the next question on: in all private chats of its author, or
+        in its group. "" goes back to the default. Raises ModelUnavailable for one that can't be loaded here."""
+        ...
+
+    async def bring_model(self, name: str) -> None:
+        """Load it where it is not. Raises ModelUnavailable."""
+        ...
 
     async def switch_precision(
-        self, precision: str, on_share: Callable[[float], None]
+        self, model: str, precision: str, on_share: Callable[[float], None]
     ) -> Mapping[str, object]:
         """Returns the values of the line "precision.done". on_share: told what share is done, from 0 to 1. Raises
-        PrecisionError."""
+        PrecisionError and ModelUnavailable."""
         ...
 
     # ---- administrators --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast, get_origin
@@ -55,6 +55,8 @@ _DEEPEST = 8
 _LONGEST_SHOWN = 200
 # Paths and addresses hold none of these; prompts have lines.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MOST_MODELS = 100
 _BUILT_IN = ("console", "discord", "telegram", "web")
 _PROBLEMS_TOLD = 20
 _PLUGINS = "plugins"
@@ -68,6 +70,12 @@ class _Section(BaseModel):
 
 def _check_server(url: str) -> str:
     return _checked(url, "a server is an address such as http://10.0.0.5:8000/v1", "api_key_file")
+
+
+def _check_name(name: str) -> str:
+    if name and not _MODEL_NAME.fullmatch(name):
+        raise ValueError("a model's name is 1 to 64 letters, digits, dots, underscores and hyphens")
+    return name
 
 
 def _check_endpoint(url: str) -> str:
@@ -84,9 +92,7 @@ def _checked(url: str, example: str, place_of_secrets: str) -> str:
     return url
 
 
-class ModelSection(_Section):
-    """The model, and what it may use of this machine."""
-
+class _LocalModel(_Section):
     path: Path = Field(
         default=Path(".glmbot/models/smollm2-135m-instruct"),
         description="Folder of a Transformers model. `glmbot pull` makes the one named here by default.",
@@ -141,12 +147,25 @@ class ModelSection(_Section):
     threads: int = Field(
         default=0, ge=0, le=1024, description="CPU threads; 0: one for each core it may use."
     )
+    load: Literal["start", "first use"] = Field(
+        default="start",
+        description="When it is loaded: when the bot starts, or when somebody first asks it.",
+    )
+
+
+class ModelSection(_LocalModel):
+    """The model, and what it may use of this machine. With others in [models.NAME] it is the default one."""
+
+    name: Annotated[str, AfterValidator(_check_name)] = Field(
+        default="",
+        description="What it is called in /model and over HTTP. Empty: as its folder, or as its servers call it.",
+    )
 
 
 class RemoteSection(_Section):
     """The model on other machines: OpenAI-compatible servers (vLLM, SGLang, llama.cpp's, hosted services).
-    Then no model is loaded here, and of [model] only thinking, context_length, max_answer_tokens and queue_limit
-    count."""
+    Then no model is loaded here, and of [model] only name, thinking, context_length, max_answer_tokens and
+    queue_limit count."""
 
     servers: list[Annotated[str, AfterValidator(_check_server)]] = Field(
         default=[],
@@ -187,6 +206,48 @@ class RemoteSection(_Section):
         le=86400,
         description="Seconds that an answer waits for a working server before it fails.",
     )
+
+
+class ModelsSection(_Section):
+    """More models to choose from with /model. Each has a section of its own, [models.NAME], with the keys of
+    [model] except name (load is "first use" there unless it says otherwise), or those of [remote] and of [model]
+    thinking, context_length, max_answer_tokens and queue_limit."""
+
+    memory_gb: float = Field(
+        default=0.0,
+        ge=0,
+        le=1_000_000,
+        description="What the models of this machine may take of its memory together, weights and caches. The one"
+        " that was not asked for longest gives way to the next. 0: no bound.",
+    )
+    idle_minutes: float = Field(
+        default=30.0,
+        ge=0,
+        le=1_000_000,
+        description="A model that was not loaded at the start is unloaded when nobody has asked it for so long;"
+        " 0: never.",
+    )
+    people_choose: bool = Field(
+        default=False,
+        description="Whether everybody chooses the model of their private chats with /model. Administrators always"
+        " may, and choose that of a group.",
+    )
+
+
+class NamedLocalModel(_LocalModel):
+    """[models.NAME] of a model on this machine."""
+
+    load: Literal["start", "first use"] = Field(default="first use")
+
+
+class NamedRemoteModel(RemoteSection):
+    """[models.NAME] of a model on other machines."""
+
+    servers: list[Annotated[str, AfterValidator(_check_server)]] = Field(min_length=1)
+    thinking: Literal["auto", "off"] = Field(default="auto")
+    context_length: int = Field(default=2048, ge=64, le=_MOST_TOKENS)
+    max_answer_tokens: int = Field(default=512, ge=1, le=_MOST_TOKENS)
+    queue_limit: int = Field(default=64, ge=0, le=100_000)
 
 
 class SamplingSection(_Section):
@@ -371,6 +432,7 @@ class TracingSection(_Section):
 CORE_SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelSection,
     "remote": RemoteSection,
+    "models": ModelsSection,
     "sampling": SamplingSection,
     "dialogue": DialogueSection,
     "access": AccessSection,
@@ -384,7 +446,8 @@ CORE_SECTIONS: dict[str, type[BaseModel]] = {
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`adapters` holds the validated settings of each adapter whose section is enabled, by entry-point name.
+    """`adapters` holds the validated settings of each adapter whose section is enabled, by entry-point name;
+    `named_models` those of each [models.NAME], by name.
 
     `plugins` holds the tables of [plugins.NAME], which each plug-in reads for itself; relative paths in them count
     from `folder`.
@@ -392,6 +455,7 @@ class Configuration:
 
     model: ModelSection
     remote: RemoteSection
+    models: ModelsSection
     sampling: SamplingSection
     dialogue: DialogueSection
     access: AccessSection
@@ -401,6 +465,7 @@ class Configuration:
     log: LogSection
     tracing: TracingSection
     adapters: Mapping[str, BaseModel]
+    named_models: Mapping[str, NamedLocalModel | NamedRemoteModel] = field(default_factory=dict[str, Any])
     plugins: Mapping[str, Any] = field(default_factory=dict[str, Any])
     folder: Path = Path()
 
@@ -456,11 +521,10 @@ def load_configuration(
     where = _Where(path, text)
     plugins = _plugin_tables(where, table, environment)
     table = {name: content for name, content in table.items() if name != _PLUGINS}
+    table, named = _apart(table)
+    environment, named = _named_in_environment(environment, named)
     _refuse_unknown(where, table, models)
-    for section, content in table.items():
-        for key, value in content.items():
-            if complaint := _unfit(value):
-                raise ConfigError(f"{where.at(section, key)}: [{section}] {key}: {complaint}")
+    _refuse_unfit(where, table)
     _refuse_unknown_environment(environment, models)
     merged = _merge(table, cast(dict[str, Any], dict(overrides or {})))
     fields: dict[str, Any] = {
@@ -490,7 +554,7 @@ def load_configuration(
     try:
         settings = settings_class(**merged)
     except ValidationError as error:
-        raise ConfigError(_explain(error, where, models, environment)) from None
+        raise ConfigError(_explain(_problems(error), where, models, environment)) from None
     except (SettingsError, RecursionError):
         raise ConfigError(_not_json(environment, models)) from None
     base = path.parent if path else Path()
@@ -501,12 +565,23 @@ def load_configuration(
     }
     core = {name: sections.pop(name) for name in CORE_SECTIONS}
     _refuse_unknown_platforms(where, core["access"], {*adapter_settings, *_BUILT_IN})
-    return Configuration(**core, adapters=sections, plugins=plugins, folder=base)
+    return Configuration(
+        **core,
+        adapters=sections,
+        named_models=_named_models(where, named, core["model"].name, base),
+        plugins=plugins,
+        folder=base,
+    )
 
 
 def secrets_in(configuration: Configuration) -> list[str]:
     """Every secret value of all sections, for the log filter."""
-    sections = (configuration.store, configuration.remote, *configuration.adapters.values())
+    sections = (
+        configuration.store,
+        configuration.remote,
+        *configuration.named_models.values(),
+        *configuration.adapters.values(),
+    )
     return [secret for section in sections for secret in secrets_of(section)]
 
 
@@ -592,6 +667,13 @@ def _refuse_unknown(where: _Where, table: Mapping[str, Any], models: Mapping[str
                 )
 
 
+def _refuse_unfit(where: _Where, table: Mapping[str, Mapping[str, Any]]) -> None:
+    for section, content in table.items():
+        for key, value in content.items():
+            if complaint := _unfit(value):
+                raise ConfigError(f"{where.at(section, key)}: [{section}] {key}: {complaint}")
+
+
 def _unfit(value: Any, depth: int = 0) -> str:
     """What is wrong with a value whatever it is for: too long, too deep, no text. "" for most."""
     if isinstance(value, str):
@@ -657,15 +739,92 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def _problems(error: ValidationError, section: str = "") -> list[Mapping[str, Any]]:
+    found: list[Any] = list(error.errors(include_url=False, include_input=False))
+    return [{**each, "loc": (section, *each["loc"])} for each in found] if section else found
+
+
+def _apart(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The sections as they are, and each [models.NAME] by its name."""
+    content: Any = table.get("models")
+    if not isinstance(content, dict):
+        return dict(table), {}
+    content = cast(dict[str, Any], content)
+    named = {name: value for name, value in content.items() if isinstance(value, dict)}
+    return {**table, "models": {key: value for key, value in content.items() if key not in named}}, named
+
+
+def _named_in_environment(
+    environment: Mapping[str, str], named: Mapping[str, dict[str, Any]]
+) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """What the environment says of [models.NAME], as GLMBOT_MODELS__NAME__KEY: a list is JSON there."""
+    rest: dict[str, str] = {}
+    merged = {name: dict(content) for name, content in named.items()}
+    prefix = _variable("models", "") + "__"
+    for variable, value in environment.items():
+        name, _, key = variable.upper().removeprefix(prefix).partition("__")
+        if not variable.upper().startswith(prefix) or not key:
+            rest[variable] = value
+            continue
+        if complaint := _unfit(value):
+            raise ConfigError(f"environment variable {variable[:_LONGEST_SHOWN]}: {complaint}")
+        known = next((each for each in merged if each.upper() == name), name.lower())
+        merged.setdefault(known, {})[key.lower()] = _from_environment(variable, key.lower(), value)
+    return rest, merged
+
+
+def _from_environment(variable: str, key: str, value: str) -> Any:
+    field = NamedRemoteModel.model_fields.get(key)
+    if field is None or get_origin(field.annotation) is not list:
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ConfigError(
+            f"environment variable {variable[:_LONGEST_SHOWN]}: a list is written as JSON there"
+        ) from None
+
+
+def _named_models(
+    where: _Where, named: Mapping[str, dict[str, Any]], default: str, base: Path
+) -> dict[str, NamedLocalModel | NamedRemoteModel]:
+    """Raises ConfigError."""
+    if len(named) > _MOST_MODELS:
+        raise ConfigError(
+            f"{where.at('models')}: [models] has {len(named)} models, and may have {_MOST_MODELS}"
+        )
+    found: dict[str, NamedLocalModel | NamedRemoteModel] = {}
+    for name, content in named.items():
+        section = f"models.{name}"
+        at = where.at(section)
+        if not _MODEL_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{at}: [models.{name[:_LONGEST_SHOWN]}]: a model's name is 1 to 64 letters, digits, dots,"
+                " underscores and hyphens"
+            )
+        if name.lower() in {each.lower() for each in (*found, default)}:
+            raise ConfigError(f"{at}: [{section}]: another model has this name")
+        kind = NamedRemoteModel if "servers" in content else NamedLocalModel
+        if "path" not in content and kind is NamedLocalModel:
+            raise ConfigError(f"{at}: [{section}] needs path, a model's folder, or servers")
+        _refuse_unknown(where, {section: content}, {section: kind})
+        _refuse_unfit(where, {section: content})
+        try:
+            model = kind.model_validate(content)
+        except ValidationError as error:
+            raise ConfigError(_explain(_problems(error, section), where, {section: kind}, {})) from None
+        found[name] = rooted(model, base)
+    return found
+
+
 def _explain(
-    error: ValidationError,
+    problems: Sequence[Mapping[str, Any]],
     where: _Where,
     models: Mapping[str, type[BaseModel]],
     environment: Mapping[str, str],
 ) -> str:
     from_environment = {name.upper() for name in environment}
     lines: list[str] = []
-    problems = error.errors(include_url=False, include_input=False)
     for problem in problems[:_PROBLEMS_TOLD]:
         location = [str(part) for part in problem["loc"]]
         section, key = location[0], location[1] if len(location) > 1 else ""
@@ -698,6 +857,8 @@ _BOUNDS = {
 # By the ends of their names. What is not here is a plain number, such as a port or a temperature.
 _UNITS = {
     "_s": "seconds",
+    "_minutes": "minutes",
+    "_gb": "GB",
     "_days": "days",
     "_tokens": "tokens",
     "_length": "tokens",
@@ -748,7 +909,7 @@ def _not_json(environment: Mapping[str, str], models: Mapping[str, type[BaseMode
 
 
 def _variable(section: str, key: str) -> str:
-    return f"{_PREFIX}{section}{f'__{key}' if key else ''}".upper()
+    return f"{_PREFIX}{section.replace('.', '__', 1)}{f'__{key}' if key else ''}".upper()
 
 
 def _first_sentence(section: str, field: FieldInfo) -> str:

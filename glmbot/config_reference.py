@@ -88,6 +88,8 @@ This page is made from the code: `python -m glmbot.config_reference` writes it.
 }
 _UNITS_ZH = {
     "seconds": "秒",
+    "minutes": "分钟",
+    "GB": "GB",
     "days": "天",
     "tokens": "token",
     "questions an hour": "个问题/小时",

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from glmbot.app import open_store, plugins_for
-from glmbot.config import Configuration
+from glmbot.config import Configuration, ModelSection, NamedLocalModel
 from glmbot.dialogue.words import read_words
 from glmbot.engine.placement import free_memory, parse_devices
 from glmbot.engine.precision import checkpoint_precision, default_precision
-from glmbot.engine.remote import start_remote
+from glmbot.engine.remote import RemoteEngineSettings, start_remote
 from glmbot.engine.runner import LEAST_CACHE_TOKENS
-from glmbot.engines import engine_settings, remote_settings
+from glmbot.engines import engine_settings, memory_of, named_remote_settings, remote_settings
 from glmbot.errors import GlmbotError, StoreError
 from glmbot.memory import memory_needed
 from glmbot.models.registry import load
@@ -39,11 +40,7 @@ async def examine(configuration: Configuration) -> Sequence[Finding]:
     """Look at everything without starting anything; nothing here raises."""
     refused = await asyncio.to_thread(complaints, configuration)
     findings = [await _store(configuration)]
-    if configuration.remote.servers:
-        findings += await _servers(configuration)
-    else:
-        findings += await asyncio.to_thread(_model_and_memory, configuration)
-        findings.append(await asyncio.to_thread(_kernels))
+    findings += await _models(configuration)
     findings += _access(configuration)
     findings += _tokens(configuration)
     findings += _advice(configuration)
@@ -68,9 +65,47 @@ async def _store(configuration: Configuration) -> Finding:
     return Finding("store", True, f"{configuration.store.kind} can be read and written")
 
 
-async def _servers(configuration: Configuration) -> list[Finding]:
+async def _models(configuration: Configuration) -> list[Finding]:
+    """The default, and each of [models.NAME]: what is found of those carries their name."""
+    findings: list[Finding] = []
+    named = configuration.named_models
+    local: list[ModelSection | NamedLocalModel] = [
+        each for each in named.values() if isinstance(each, NamedLocalModel)
+    ]
+    if configuration.remote.servers:
+        findings += await _servers(lambda: remote_settings(configuration))
+    else:
+        local.append(configuration.model)
+        findings += await asyncio.to_thread(_model_and_memory, configuration.model)
+    for name, section in named.items():
+        if isinstance(section, NamedLocalModel):
+            found = await asyncio.to_thread(_model_and_memory, section)
+        else:
+            found = await _servers(partial(named_remote_settings, name, section))
+        findings += [replace(each, part=f"{each.part} {name}") for each in found]
+    if local:
+        findings.append(await asyncio.to_thread(_kernels))
+    if budget := int(configuration.models.memory_gb * _GB):
+        for section in local:
+            findings += await asyncio.to_thread(_within, section, budget)
+    return findings
+
+
+def _within(section: ModelSection | NamedLocalModel, budget: int) -> list[Finding]:
+    """Whether a model could be loaded at all. One whose folder can't be read is told of already."""
     try:
-        engine = await start_remote(remote_settings(configuration))
+        needed = memory_of(engine_settings(section)).loaded
+    except GlmbotError:
+        return []
+    words = f"{section.path} takes {needed / _GB:.1f} GB of [models] memory_gb = {budget / _GB:g}"
+    if needed > budget:
+        words += "; raise that, or lower the model's precision, context_length or cache_tokens"
+    return [Finding("memory", needed <= budget, words)]
+
+
+async def _servers(settings: Callable[[], RemoteEngineSettings]) -> list[Finding]:
+    try:
+        engine = await start_remote(settings())
     except GlmbotError as error:
         return [Finding("model", False, str(error))]
     reached = engine.reached
@@ -81,8 +116,8 @@ async def _servers(configuration: Configuration) -> list[Finding]:
     ]
 
 
-def _model_and_memory(configuration: Configuration) -> list[Finding]:
-    settings = engine_settings(configuration)
+def _model_and_memory(section: ModelSection | NamedLocalModel) -> list[Finding]:
+    settings = engine_settings(section)
     try:
         devices = parse_devices(settings.device)
         model = load(settings.folder, "sdpa", settings.prefix_folder, settings.chat_format)

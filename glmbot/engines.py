@@ -1,38 +1,82 @@
-"""The engine that a configuration asks for: a model here, or servers. This imports torch, `app` does not."""
+"""The engines that a configuration asks for: models here, or on servers. This imports torch, `app` does not."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from functools import partial
 
-from glmbot.config import Configuration
+import torch
+
+from glmbot.config import (
+    Configuration,
+    ModelSection,
+    NamedLocalModel,
+    NamedRemoteModel,
+    RemoteSection,
+)
 from glmbot.engine.base import Engine, Precision
+from glmbot.engine.heap import weights_apart
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.engine.named import Memory, Model
+from glmbot.engine.placement import parse_devices
+from glmbot.engine.pool import Engines
+from glmbot.engine.precision import checkpoint_precision, default_precision
 from glmbot.engine.remote import RemoteEngineSettings, start_remote
+from glmbot.engine.runner import MOST_CACHE_TOKENS
 from glmbot.engine.templated import answering_conversations
-from glmbot.errors import ConfigError
+from glmbot.errors import ConfigError, ModelFileError
+from glmbot.memory import memory_needed
+from glmbot.models.registry import load
 from glmbot.tokens import read_secret
 
-__all__ = ["engine_settings", "remote_settings", "start_engine"]
+__all__ = ["engine_settings", "engines_for", "memory_of", "named_remote_settings", "remote_settings"]
 
 
-async def start_engine(
-    configuration: Configuration, on_progress: Callable[[float], None] | None = None
-) -> Engine:
-    """The local engine, or with servers in [remote] the remote one.
+def engines_for(configuration: Configuration) -> Engines:
+    """None of them started yet. The default is that of [remote] where it has servers, else that of [model].
 
-    Raises ConfigError, ModelFileError or PrecisionError.
+    Raises ConfigError.
     """
-    if not configuration.remote.servers:
-        local = await LocalEngine.start(engine_settings(configuration), on_progress)
-        return answering_conversations(local)
-    engine = await start_remote(remote_settings(configuration))
-    if on_progress is not None:
-        on_progress(1.0)
-    return answering_conversations(engine)
+    section, remote = configuration.model, configuration.remote
+    if remote.servers:
+        name = section.name or remote.model.rstrip("/").rpartition("/")[2]
+        default = _remote(name, remote_settings(configuration), section.queue_limit)
+    else:
+        default = _local(section.name or section.path.resolve().name, section)
+    others = [
+        _local(name, each)
+        if isinstance(each, NamedLocalModel)
+        else _remote(name, named_remote_settings(name, each), each.queue_limit)
+        for name, each in configuration.named_models.items()
+    ]
+    models = [default, *others]
+    _refuse_same_names(models)
+    return Engines(
+        models,
+        budget=int(configuration.models.memory_gb * 1e9) or None,
+        idle_s=60.0 * configuration.models.idle_minutes,
+        patience_s=configuration.dialogue.deadline_s,
+    )
 
 
-def engine_settings(configuration: Configuration) -> LocalEngineSettings:
-    section = configuration.model
+def memory_of(settings: LocalEngineSettings) -> Memory:
+    """Weights and KV cache. Takes as long as opening the folder. Raises ModelFileError and ConfigError."""
+    device = parse_devices(settings.device)[0]
+    model = load(settings.folder, "sdpa", settings.prefix_folder, settings.chat_format)
+    precision = (
+        settings.precision
+        or checkpoint_precision(model.module, model.checkpoint)
+        or default_precision(device)
+    )
+    tokens = settings.cache_tokens or max(MOST_CACHE_TOKENS, settings.context_length)
+    needs = memory_needed(model.module, model.shape, device, tokens)
+    if precision not in needs:
+        raise ModelFileError(f"{settings.folder}: {precision} is not available on {device.type}")
+    return Memory(needs[precision], {Precision(each): size for each, size in needs.items()})
+
+
+def engine_settings(section: ModelSection | NamedLocalModel) -> LocalEngineSettings:
     return LocalEngineSettings(
         folder=section.path,
         device=section.device,
@@ -50,23 +94,76 @@ def engine_settings(configuration: Configuration) -> LocalEngineSettings:
 
 
 def remote_settings(configuration: Configuration) -> RemoteEngineSettings:
-    """Raises ConfigError."""
-    section, model = configuration.remote, configuration.model
+    """Of [remote]. Raises ConfigError."""
+    return _remote_settings("remote", configuration.remote, configuration.model)
+
+
+def named_remote_settings(name: str, section: NamedRemoteModel) -> RemoteEngineSettings:
+    """Of [models.NAME]. Raises ConfigError."""
+    return _remote_settings(f"models.{name}", section, section)
+
+
+def _remote_settings(
+    name: str, section: RemoteSection, sizes: ModelSection | NamedRemoteModel
+) -> RemoteEngineSettings:
     if section.interface == "completions" and section.tokenizer is None:
         raise ConfigError(
-            '[remote] tokenizer is missing: name a folder of the served model, or set interface = "chat"'
+            f'[{name}] tokenizer is missing: name a folder of the served model, or set interface = "chat"'
         )
     return RemoteEngineSettings(
         servers=section.servers,
         tokenizer=section.tokenizer if section.interface == "completions" else None,
         model=section.model,
-        api_key=read_secret("remote", "api_key", section.api_key, section.api_key_file),
-        context_length=model.context_length,
+        api_key=read_secret(name, "api_key", section.api_key, section.api_key_file),
+        context_length=sizes.context_length,
         parallel=section.parallel,
-        queue_limit=model.queue_limit,
+        queue_limit=sizes.queue_limit,
         connect_s=section.connect_s,
         first_token_s=section.first_token_s,
         next_token_s=section.next_token_s,
         patience_s=section.patience_s,
-        thinks=model.thinking == "auto",
+        thinks=sizes.thinking == "auto",
     )
+
+
+def _local(name: str, section: ModelSection | NamedLocalModel) -> Model:
+    settings = engine_settings(section)
+
+    async def start(on_progress: Callable[[float], None]) -> Engine:
+        return answering_conversations(await LocalEngine.start(settings, on_progress))
+
+    return Model(
+        name,
+        start,
+        partial(memory_of, settings),
+        at_start=section.load == "start",
+        queue_limit=section.queue_limit,
+        release=_release,
+    )
+
+
+def _remote(name: str, settings: RemoteEngineSettings, queue_limit: int) -> Model:
+    async def start(_: Callable[[float], None]) -> Engine:
+        return answering_conversations(await start_remote(settings))
+
+    return Model(name, start, queue_limit=queue_limit)
+
+
+def _release() -> None:
+    """Engine, thread and model name each other."""
+    gc.collect()
+    with weights_apart():
+        # Leaving it gives back what is free at the end of the heap.
+        pass
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _refuse_same_names(models: list[Model]) -> None:
+    """Of [model] the folder may be the name."""
+    default, *others = models
+    same = next((each.name for each in others if each.name.lower() == default.name.lower()), None)
+    if same is not None:
+        raise ConfigError(
+            f"[models.{same}]: the model of [model] has this name; give that another: [model] name"
+        )

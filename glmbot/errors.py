@@ -20,6 +20,8 @@
         ├── NumericalFault     the model computed NaN or infinity
         ├── EngineStopped      the engine is shutting down, or can't go on: says which
         ├── ServerUnavailable  no model server could be reached in time
+        ├── ModelUnavailable   the model that was chosen can't be loaded now
+        │   └── ModelTooLarge  nor ever: it needs more than the memory that models may take
         └── PrecisionError     a precision switch was refused or rolled back
 
 The text of each is for the operator. What a user in a chat sees is chosen in `dialogue/`, in their language.
@@ -41,6 +43,8 @@ __all__ = [
     "GlmbotError",
     "LimitReached",
     "ModelFileError",
+    "ModelTooLarge",
+    "ModelUnavailable",
     "NumericalFault",
     "PlatformRefused",
     "PrecisionError",
@@ -156,6 +160,27 @@ class EngineStopped(EngineError):
 
 class ServerUnavailable(EngineError):
     pass
+
+
+class ModelUnavailable(EngineError):
+    """`model`: its name."""
+
+    def __init__(self, model: str, words: str) -> None:
+        super().__init__(f"the model {model} can't be loaded: {words}")
+        self.model = model
+
+
+class ModelTooLarge(ModelUnavailable):
+    """Sizes in bytes."""
+
+    def __init__(self, model: str, needed: int, budget: int) -> None:
+        super().__init__(
+            model,
+            f"it needs {needed / 1e9:.1f} GB, and [models] memory_gb is {budget / 1e9:.1f}; raise that, or give"
+            " the model a smaller precision, context_length or cache_tokens",
+        )
+        self.needed = needed
+        self.budget = budget
 
 
 class PrecisionError(EngineError):

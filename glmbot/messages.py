@@ -290,12 +290,13 @@ class Completion:
     `turns` are (role, text) pairs, roles "system", "user" and "assistant", the last one the user's.
     `trim` lets old turns go when all do not fit; otherwise too long a prompt is refused.
     Values left None are the operator's defaults. `max_total_tokens` bounds prompt and answer together.
-    `source` is that of `Message`.
+    `source` is that of `Message`. `model`: one of `Dialogue.models`; anything else is the default.
     """
 
     turns: Sequence[tuple[str, str]]
     user: UserKey
     trim: bool = False
+    model: str = ""
     max_tokens: int | None = None
     max_total_tokens: int | None = None
     temperature: float | None = None
@@ -480,7 +481,13 @@ class Dialogue(Protocol):
         """A line of the bot's own in the language nearest to the BCP 47 tag `language`."""
         ...
 
-    def health(self) -> Health: ...
+    def health(self) -> Health:
+        """Of the default model."""
+        ...
+
+    def models(self) -> Sequence[str]:
+        """The names of those that can be asked, the default first."""
+        ...
 
     async def obstacles(self) -> Sequence[Obstacle]:
         """What does not work now: the engine, the store, a platform that is away, a loop that stood still."""

@@ -78,8 +78,11 @@ _COUNTERS: Mapping[str, tuple[str, _Read]] = {
 }
 
 
-def exposition(stats: EngineStats, dialogue: DialogueStats) -> bytes:
-    """The whole answer to a scrape. It names no user and holds no text of anybody's."""
+def exposition(stats: Mapping[str, EngineStats], dialogue: DialogueStats) -> bytes:
+    """The whole answer to a scrape. It names no user and holds no text of anybody's.
+
+    stats: of each model that is loaded, by its name, which is their label `model`.
+    """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_EngineCollector(stats))
     registry.register(_DialogueCollector(dialogue))
@@ -96,30 +99,42 @@ class _DialogueCollector(Collector):
 
 
 class _EngineCollector(Collector):
-    def __init__(self, stats: EngineStats) -> None:
+    def __init__(self, stats: Mapping[str, EngineStats]) -> None:
         self._stats = stats
 
     def collect(self) -> Iterable[Metric]:
-        stats = self._stats
-        yield InfoMetricFamily(
-            "glmbot_engine", "what runs", value={"model": stats.model, "precision": stats.precision}
-        )
+        info = InfoMetricFamily("glmbot_engine", "what runs", labels=["model"])
+        for model, stats in self._stats.items():
+            info.add_metric([model], {"precision": stats.precision})
+        yield info
         for name, (words, value) in _GAUGES.items():
-            yield GaugeMetricFamily(f"glmbot_engine_{name}", words, value=value(stats))
+            gauge = GaugeMetricFamily(f"glmbot_engine_{name}", words, labels=["model"])
+            for model, stats in self._stats.items():
+                gauge.add_metric([model], value(stats))
+            yield gauge
         for name, (words, value) in _COUNTERS.items():
-            yield CounterMetricFamily(f"glmbot_engine_{name}", words, value=value(stats))
-        if stats.servers:
-            up = GaugeMetricFamily("glmbot_engine_server_up", "1 while it is being asked", labels=["server"])
-            for label, works in stats.servers:
-                up.add_metric([label], float(works))
-            yield up
-        waits = stats.first_token
-        buckets = [
-            (str(bound), float(count)) for bound, count in zip(waits.bounds, waits.counts, strict=True)
-        ]
-        yield HistogramMetricFamily(
-            "glmbot_engine_first_token_seconds",
-            "seconds from a request to its first token",
-            buckets=[*buckets, ("+Inf", float(waits.count))],
-            sum_value=waits.total,
+            counter = CounterMetricFamily(f"glmbot_engine_{name}", words, labels=["model"])
+            for model, stats in self._stats.items():
+                counter.add_metric([model], value(stats))
+            yield counter
+        up = GaugeMetricFamily(
+            "glmbot_engine_server_up", "1 while it is being asked", labels=["model", "server"]
         )
+        for model, stats in self._stats.items():
+            for label, works in stats.servers:
+                up.add_metric([model, label], float(works))
+        if up.samples:
+            yield up
+        yield self._waits()
+
+    def _waits(self) -> Metric:
+        family = HistogramMetricFamily(
+            "glmbot_engine_first_token_seconds", "seconds from a request to its first token", labels=["model"]
+        )
+        for model, stats in self._stats.items():
+            waits = stats.first_token
+            buckets = [
+                (str(bound), float(count)) for bound, count in zip(waits.bounds, waits.counts, strict=True)
+            ]
+            family.add_metric([model], [*buckets, ("+Inf", float(waits.count))], waits.total)
+        return family

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Overview", "Sample", "StreamInfo", "UserInfo"]
+__all__ = ["ModelInfo", "Overview", "Sample", "StreamInfo", "UserInfo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,27 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One of several models. `share`: how far it is loaded, None when it is not being loaded. `bytes`: what it
+    takes of this machine's memory. `trouble`: it could not be loaded."""
+
+    name: str
+    loaded: bool
+    share: float | None
+    precision: str
+    precisions: Sequence[str]
+    switching: float | None
+    running: int
+    waiting: int
+    bytes: int
+    trouble: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
-    """What the operator's page shows, taken in one moment. `users` is a page of them; the next one comes after the
+    """What the operator's page shows, taken in one moment. `model`, `precision`, `switching`, `weight_bytes` and
+    `queue_limit` are of the default model, other figures of all. `memory_budget`: bytes that models may take, None
+    for no bound. `users` is a page of them; the next one comes after the
     key `next_users`, which is "" on the last one."""
 
     model: str
@@ -65,3 +84,5 @@ class Overview:
     next_users: str
     errors: Sequence[tuple[float, str, str]]
     samples: Sequence[Sample]
+    models: Sequence[ModelInfo] = ()
+    memory_budget: int | None = None

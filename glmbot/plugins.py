@@ -39,8 +39,8 @@ _LONGEST_REQUEST_S = 60.0
 _FORMATTER = string.Formatter()
 # Of the chain, in order: what a plug-in's step can stand beside.
 STEPS = (
-    "admit", "transform", "command", "quota", "await_turn", "task", "moderate", "recall", "answer", "approve",
-    "record",
+    "admit", "transform", "command", "quota", "await_turn", "task", "moderate", "choose_model", "recall", "answer",
+    "approve", "record",
 )  # fmt: skip
 
 

@@ -11,7 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from glmbot.app import adapters, moderation, open_store, plugins_for
-from glmbot.config import Configuration
+from glmbot.config import (
+    Configuration,
+    ModelSection,
+    NamedLocalModel,
+    NamedRemoteModel,
+    RemoteSection,
+)
 from glmbot.errors import GlmbotError
 from glmbot.platforms import check_routes, check_settings, plugin_route_complaints
 
@@ -41,25 +47,49 @@ def _complaints(configuration: Configuration) -> Iterator[str]:
 
 
 def _engine(configuration: Configuration) -> Iterator[str]:
-    from glmbot.engines import remote_settings
-    from glmbot.models.registry import check_folder
+    from glmbot.engines import engines_for, named_remote_settings, remote_settings
 
-    section = configuration.model
+    yield from _said(lambda: engines_for(configuration))
+    yield from _room_for_questions("model", configuration.model)
+    if configuration.remote.servers:
+        yield from _remote("remote", configuration.remote, lambda: remote_settings(configuration))
+    else:
+        yield from _local("model", configuration.model)
+    for name, section in configuration.named_models.items():
+        key = f"models.{name}"
+        yield from _room_for_questions(key, section)
+        if isinstance(section, NamedLocalModel):
+            yield from _local(key, section)
+        else:
+            yield from _remote(key, section, partial(named_remote_settings, name, section))
+
+
+def _room_for_questions(
+    key: str, section: ModelSection | NamedLocalModel | NamedRemoteModel
+) -> Iterator[str]:
     if section.max_answer_tokens >= section.context_length:
         yield (
-            f"[model] max_answer_tokens is {section.max_answer_tokens}, and context_length"
+            f"[{key}] max_answer_tokens is {section.max_answer_tokens}, and context_length"
             f" {section.context_length}; leave room for the question"
         )
-    if configuration.remote.servers:
-        yield from _said(lambda: remote_settings(configuration))
-        folder = configuration.remote.tokenizer if configuration.remote.interface == "completions" else None
-        if folder is not None:
-            yield from (f"[remote] tokenizer: {words}" for words in _said(lambda: check_folder(folder)))
-        return
-    yield from (f"[model] path: {words}" for words in _said(lambda: check_folder(section.path)))
+
+
+def _remote(key: str, section: RemoteSection, settings: Callable[[], object]) -> Iterator[str]:
+    from glmbot.models.registry import check_folder
+
+    yield from _said(settings)
+    folder = section.tokenizer if section.interface == "completions" else None
+    if folder is not None:
+        yield from (f"[{key}] tokenizer: {words}" for words in _said(lambda: check_folder(folder)))
+
+
+def _local(key: str, section: ModelSection | NamedLocalModel) -> Iterator[str]:
+    from glmbot.models.registry import check_folder
+
+    yield from (f"[{key}] path: {words}" for words in _said(lambda: check_folder(section.path)))
     prefix = section.prefix_path
     if prefix is not None and not _is_folder(prefix):
-        yield f"[model] prefix_path: {prefix}: there is no such folder"
+        yield f"[{key}] prefix_path: {prefix}: there is no such folder"
 
 
 def _said(ask: Callable[[], object]) -> Iterator[str]:

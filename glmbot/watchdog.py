@@ -1,4 +1,4 @@
-"""Says when the event loop or the model's thread stands still: both serve everybody, so one piece of work that
+"""Says when the event loop or a model's thread stands still: both serve everybody, so one piece of work that
 lasts for seconds is felt by all.
 
 A thread of its own looks at both, since a loop that stands can't look at itself. Where even that thread could not
@@ -12,7 +12,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
 
@@ -35,6 +35,8 @@ _FRAMES = 12
 @dataclass(slots=True, eq=False)
 class _Watched:
     part: str
+    partial: bool = False
+    """Others are answered whatever becomes of it."""
     thread: int | None = None
     stands: bool = False
     """It was told that it does."""
@@ -45,17 +47,21 @@ class _Watched:
 class Watchdog:
     def __init__(
         self,
-        stats: Callable[[], EngineStats],
+        stats: Callable[[], Mapping[str, EngineStats]],
         troubles: Troubles,
         *,
+        default: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """stats: of each model that is loaded, by name. What becomes of another than the `default` concerns only
+        some."""
         self._stats = stats
+        self._default = default
         self._troubles = troubles
         self._clock = clock
         self._loop_beat = clock()
         self._loop = _Watched("event loop")
-        self._model = _Watched("model thread")
+        self._models: dict[str, _Watched] = {}
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -79,19 +85,30 @@ class Watchdog:
         self._forget(self._loop, now)
 
     def look(self) -> None:
-        """Look at both, from another thread than theirs."""
+        """Look at all, from another thread than theirs."""
         now = self._clock()
         gap = now - self._loop_beat - _LOOKS_EVERY_S
         if gap > _STANDS_AFTER_S:
             self._stands(self._loop, gap, now)
-        stats = self._stats()
-        self._model.thread = stats.thread
+        loaded = self._stats()
+        for name, stats in loaded.items():
+            self._look_at(self._watched(name), stats, now)
+        for name in self._models.keys() - loaded.keys():
+            self._troubles.end(self._models.pop(name).part)
+
+    def _watched(self, name: str) -> _Watched:
+        other = self._default not in ("", name)
+        part = f"model thread of {name}" if other else "model thread"
+        return self._models.setdefault(name, _Watched(part, partial=other))
+
+    def _look_at(self, model: _Watched, stats: EngineStats, now: float) -> None:
+        model.thread = stats.thread
         limit = _STANDS_AFTER_S if stats.switching is None else _SWITCHING_STANDS_AFTER_S
         if stats.alive and stats.step_s > limit:
-            self._stands(self._model, stats.step_s, now)
-        elif self._model.stands:
-            self._stood(self._model, now - self._model.since, now)
-        self._forget(self._model, now)
+            self._stands(model, stats.step_s, now)
+        elif model.stands:
+            self._stood(model, now - model.since, now)
+        self._forget(model, now)
 
     def _look_on(self, ended: threading.Event) -> None:
         while not ended.wait(_LOOKS_EVERY_S):
@@ -106,7 +123,9 @@ class Watchdog:
             where = stack_of(watched.thread)
             _log.warning("the %s has stood still for %.1f s in: %s", watched.part, gap, where)
         self._troubles.begin(
-            watched.part, f"has stood still for {gap:.0f} s", partial=gap < _HOPELESS_AFTER_S
+            watched.part,
+            f"has stood still for {gap:.0f} s",
+            partial=watched.partial or gap < _HOPELESS_AFTER_S,
         )
 
     def _stood(self, watched: _Watched, gap: float, now: float) -> None:

@@ -291,6 +291,7 @@ def openai_completion(request: ChatCompletionRequest, user: UserKey, source: str
         ],
         user=user,
         source=source,
+        model=request.model,
         max_tokens=request.max_completion_tokens or request.max_tokens,
         temperature=request.temperature,
         top_p=request.top_p,

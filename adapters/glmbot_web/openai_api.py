@@ -22,6 +22,7 @@ from glmbot.errors import (
     EngineError,
     EngineStopped,
     LimitReached,
+    ModelUnavailable,
     PromptInvalid,
     PromptTooLong,
     QueueFull,
@@ -80,6 +81,8 @@ def failure(error: Exception) -> Failure | None:
             return Failure(503, str(error), "stopping")
         case ServerUnavailable():
             return Failure(503, str(error), "unavailable")
+        case ModelUnavailable():
+            return Failure(503, str(error), "model_unavailable")
         case EngineError():
             return Failure(500, str(error), "engine")
         case ValueError():
@@ -102,14 +105,15 @@ class OpenAiApi:
         ]
 
     async def models(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [self._model()]})
+        listed = [self._model(name) for name in self._dialogue.models()]
+        return web.json_response({"object": "list", "data": listed})
 
     async def model(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        if name != self._dialogue.health().model:
+        if name not in self._dialogue.models():
             words = f"the model {name[:_LONGEST_NAME]!r} does not exist"
             return openai_error(404, words, code="model_not_found")
-        return web.json_response(self._model())
+        return web.json_response(self._model(name))
 
     async def chat_completions(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -124,7 +128,7 @@ class OpenAiApi:
             async with aclosing(self._dialogue.complete(completion)) as replies:
                 async for reply in replies:
                     last = reply
-            return web.json_response(self._whole(last))
+            return web.json_response(self._whole(wish, last))
         except Exception as error:
             found = failure(error)
             if found is None:
@@ -171,7 +175,7 @@ class OpenAiApi:
         last: Reply | None,
         replies: AsyncGenerator[Reply | None, None],
     ) -> None:
-        head = self._head("chat.completion.chunk")
+        head = self._head(wish, "chat.completion.chunk")
 
         async def send(delta: dict[str, str], finish: str | None = None) -> None:
             choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
@@ -196,11 +200,11 @@ class OpenAiApi:
         if wish.stream_options is not None and wish.stream_options.include_usage:
             await response.write(_event({**head, "choices": [], "usage": _usage(last.usage)}))
 
-    def _whole(self, reply: Reply) -> dict[str, Any]:
+    def _whole(self, wish: ChatCompletionRequest, reply: Reply) -> dict[str, Any]:
         # As DeepSeek, vLLM and SGLang call it.
         thought = {"reasoning_content": reply.thought} if reply.thought else {}
         return {
-            **self._head("chat.completion"),
+            **self._head(wish, "chat.completion"),
             "choices": [
                 {
                     "index": 0,
@@ -212,16 +216,17 @@ class OpenAiApi:
             "usage": _usage(reply.usage),
         }
 
-    def _head(self, kind: str) -> dict[str, Any]:
+    def _head(self, wish: ChatCompletionRequest, kind: str) -> dict[str, Any]:
+        models = self._dialogue.models()
+        known = next((name for name in models if name.lower() == wish.model.lower()), models[0])
         return {
             "id": f"chatcmpl-{uuid4().hex}",
             "object": kind,
             "created": int(time.time()),
-            "model": self._dialogue.health().model,
+            "model": wish.model if wish.model in models else known,
         }
 
-    def _model(self) -> dict[str, Any]:
-        name = self._dialogue.health().model
+    def _model(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._started, "owned_by": "glmbot"}
 
 

@@ -8,14 +8,16 @@ from dataclasses import replace
 from math import ceil
 
 from glmbot.dialogue.fitting import Fitting
+from glmbot.dialogue.models import Talk
 from glmbot.dialogue.moderation import Direction, Moderation
 from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.quotas import Quotas, check_pending, most_pending, program_of
 from glmbot.dialogue.replies import snapshot
 from glmbot.dialogue.settings import InForce
 from glmbot.dialogue.words import Finding
-from glmbot.engine.base import ChatTurn, Conversation, Engine, Sampling
+from glmbot.engine.base import ChatTurn, Conversation, Sampling
 from glmbot.engine.fit import longest_text
+from glmbot.engine.pool import Engines
 from glmbot.engine.thoughts import answer_of
 from glmbot.errors import ContentRefused, PromptTooLong
 from glmbot.messages import Completion, Reply, ReplyState
@@ -31,32 +33,43 @@ _MESSAGE_CHARACTERS = 100
 
 async def complete(
     request: Completion,
-    engine: Engine,
+    engines: Engines,
     in_force: InForce,
     fitting: Fitting,
     quotas: Quotas,
     pending: Pending,
 ) -> AsyncGenerator[Reply, None]:
     """See `glmbot.messages.Dialogue.complete`."""
-    check_pending(pending, request, most_pending(in_force.settings, engine.stats().queue_limit))
+    # As other servers of one model do, whatever it is called there.
+    model = engines.find(request.model) or engines.default
+    settings = in_force.settings
+    check_pending(pending, request, most_pending(settings, engines.queue_limit(model)))
     with pending.hold(program_of(request), request.source):
-        async with aclosing(_complete(request, engine, in_force, fitting, quotas)) as replies:
-            async for reply in replies:
-                yield reply
+        _check_size(request)
+        asked = split_turns(request.turns)
+        # Before a model is loaded for whoever may ask no more.
+        await quotas.admit(request, settings)
+        async with engines.use(model) as engine:
+            talk = Talk(model, engine, settings.sampling_of(model, engine))
+            async with aclosing(_complete(request, asked, talk, in_force, fitting)) as replies:
+                async for reply in replies:
+                    yield reply
 
 
 async def _complete(
-    request: Completion, engine: Engine, in_force: InForce, fitting: Fitting, quotas: Quotas
+    request: Completion,
+    asked: tuple[str, Sequence[ChatTurn], str],
+    talk: Talk,
+    in_force: InForce,
+    fitting: Fitting,
 ) -> AsyncGenerator[Reply, None]:
-    settings, moderation = in_force.settings, in_force.moderation
+    settings, moderation, engine = in_force.settings, in_force.moderation, talk.engine
     limit = engine.context_length
-    sampling = sampling_for(request, settings.sampling, limit)
+    sampling = sampling_for(request, talk.sampling, limit)
     total = min(limit, request.max_total_tokens or limit)
     # Whose history may be cut has a part of the context kept for the answer, which gets what is left.
     room = max(1, total - (min(sampling.max_tokens, total // _ANSWERS_SHARE) if request.trim else 1))
-    _check_size(request)
-    system, turns, question = split_turns(request.turns)
-    await quotas.admit(request, settings)
+    system, turns, question = asked
     characters = sum(len(text) for _, text in request.turns)
     if not request.trim and characters > longest_text(room):
         raise PromptTooLong(ceil(characters / longest_text(1)), limit)
@@ -118,7 +131,7 @@ async def _allows(moderation: Moderation, direction: Direction, text: str, reque
     return await moderation.allows(direction, text, user=str(request.user), conversation="")
 
 
-def split_turns(turns: Sequence[tuple[str, str]]) -> tuple[str, list[ChatTurn], str]:
+def split_turns(turns: Sequence[tuple[str, str]]) -> tuple[str, Sequence[ChatTurn], str]:
     """(role, text) pairs -> (system prompt, past turns, question).
 
     Texts of one role in a row belong together; what a model thought is no part of its answer. Raises ValueError

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from glmbot.dialogue.lanes import Ticket
+from glmbot.dialogue.models import Talk
 from glmbot.dialogue.people import Standing
 from glmbot.dialogue.settings import DialogueSettings
 from glmbot.engine.base import Prepared
@@ -41,8 +42,9 @@ class Exchange:
     """Each step finds here what those before it found out, and adds its own.
 
     `command`: the message is one, and no question. `wish`: "ask", "retry" or "continue". `ticket`: a question's
-    place in its conversation. `epoch`: of the history that the answer is for. `reply`: the end of the answer, as
-    it is to be recorded; `task` None then: as no turn. `recorded`: the end that was.
+    place in its conversation. `epoch`: of the history that the answer is for. `talk`: the engine that answers;
+    `hints`: what is said beside its answer. `reply`: the end of the answer, as it is to be recorded; `task` None
+    then: as no turn. `recorded`: the end that was.
     """
 
     message: Message
@@ -56,6 +58,8 @@ class Exchange:
     task: Task | None = None
     epoch: int = 0
     history: Sequence[Turn] = ()
+    talk: Talk | None = None
+    hints: Sequence[str] = ()
     prompt: Prepared | None = None
     reply: Reply | None = None
     recorded: Reply | None = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from glmbot.dialogue.models import Talk
 from glmbot.dialogue.off_loop import OffLoop
 from glmbot.dialogue.settings import DialogueSettings, InForce
-from glmbot.engine.base import ChatTurn, Conversation, Engine, Prepared
+from glmbot.engine.base import ChatTurn, Conversation, Prepared
+from glmbot.engine.pool import Engines
 from glmbot.engine.thoughts import answer_of
 from glmbot.messages import Message
 from glmbot.store.base import Store, Turn
@@ -15,39 +17,51 @@ __all__ = ["Fitting"]
 
 
 class Fitting:
-    def __init__(self, store: Store, engine: Engine, in_force: InForce) -> None:
+    def __init__(self, store: Store, engines: Engines, in_force: InForce) -> None:
         """Raises ValueError when the system prompt leaves no room for a question."""
         self._store = store
-        self._engine = engine
+        self._engines = engines
         self._in_force = in_force
         self.off_loop = OffLoop()
         self.check(in_force.settings)
 
     def check(self, settings: DialogueSettings) -> None:
-        """Raises ValueError when the system prompt leaves no room for a question."""
-        self._engine.prepare(_conversation(settings, (), "", ""), self._room(settings))
+        """Raises ValueError when the system prompt leaves no room for a question to the default model; one that is
+        not loaded yet is not asked."""
+        talk = self.at_hand(self._engines.default, settings)
+        if talk is not None:
+            talk.engine.prepare(_conversation(settings, (), "", ""), talk.room)
+
+    def at_hand(self, model: str, settings: DialogueSettings | None = None) -> Talk | None:
+        """None for a model that is not loaded."""
+        engine = self._engines.engine(model)
+        settings = settings or self._in_force.settings
+        return None if engine is None else Talk(model, engine, settings.sampling_of(model, engine))
+
+    async def check_prompt(self, message: Message, system: str) -> None:
+        """Raises ValueError when this system prompt leaves no room for a question to some model that is loaded."""
+        for model in self._engines.names:
+            talk = self.at_hand(model)
+            if talk is not None:
+                await self.fit(message, talk, (), "", system)
 
     async def fit(
-        self, message: Message, turns: Sequence[Turn], question: str, system: str, begun: str = ""
+        self, message: Message, talk: Talk, turns: Sequence[Turn], question: str, system: str, begun: str = ""
     ) -> Prepared:
         """The prompt for a message's author. Raises EngineError, and ValueError when the system prompt leaves no
         room for a question."""
-        engine, settings = self._engine, self._in_force.settings
-        conversation = _conversation(settings, turns, question, system, begun)
-        room = self._room(settings)
+        conversation = _conversation(self._in_force.settings, turns, question, system, begun)
         return await self.off_loop.run(
-            str(message.user), conversation.characters, lambda: engine.prepare(conversation, room)
+            str(message.user),
+            conversation.characters,
+            lambda: talk.engine.prepare(conversation, talk.room),
         )
 
-    async def measure(self, message: Message, system: str) -> tuple[Prepared, int]:
-        """For /context: the prompt as it stands without a question, and the tokens kept for the answer."""
+    async def measure(self, message: Message, talk: Talk, system: str) -> Prepared:
+        """For /context: the prompt as it stands without a question."""
         settings = self._in_force.settings
         turns = await self._store.last_turns(message.conversation, settings.turn_limit + 1)
-        return await self.fit(message, turns, "", system), settings.sampling.max_tokens
-
-    def _room(self, settings: DialogueSettings) -> int:
-        """Tokens for a prompt."""
-        return self._engine.context_length - settings.sampling.max_tokens
+        return await self.fit(message, talk, turns, "", system)
 
 
 def _conversation(

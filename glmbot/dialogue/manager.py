@@ -35,6 +35,7 @@ from glmbot.dialogue.steps.answer import answer
 from glmbot.dialogue.steps.approve import approve
 from glmbot.dialogue.steps.arrive import arrive
 from glmbot.dialogue.steps.await_turn import await_turn
+from glmbot.dialogue.steps.choose_model import choose_model
 from glmbot.dialogue.steps.command import command
 from glmbot.dialogue.steps.moderate import moderate
 from glmbot.dialogue.steps.persevere import persevere
@@ -43,8 +44,8 @@ from glmbot.dialogue.steps.recall import recall
 from glmbot.dialogue.steps.record import record
 from glmbot.dialogue.steps.task import task
 from glmbot.dialogue.steps.transform import transform
-from glmbot.engine.base import Engine, TokenEngine, Tunable
-from glmbot.engine.templated import answering_conversations
+from glmbot.engine.base import Engine, TokenEngine
+from glmbot.engine.pool import Engines
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import (
@@ -76,7 +77,7 @@ class DialogueManager:
         self,
         *,
         store: Store,
-        engine: Engine | TokenEngine,
+        engine: Engine | TokenEngine | Engines,
         access: Access,
         settings: DialogueSettings,
         moderation: Moderation | None = None,
@@ -86,18 +87,18 @@ class DialogueManager:
         tries: int = 5,
         plugins: Plugins | None = None,
     ) -> None:
-        """engine: one of tokens is made one of conversations. reload: reads the configuration again; None: there
-        is no file. claim_s, tries: see `Inbox`. plugins: by default those that are installed, without settings.
+        """engine: several by name, or one by itself. reload: reads the configuration again; None: there is no
+        file. claim_s, tries: see `Inbox`. plugins: by default those that are installed, without settings.
 
         Raises ValueError when the system prompt leaves no room for a question.
         """
         self._store = store
-        self._engine = engine = answering_conversations(engine)
+        self._engines = engines = engine if isinstance(engine, Engines) else Engines.of(engine)
         self._clock = clock
         self.plugins = plugins or load_plugins()
         self._commands = Commands(self.plugins.commands)
         self.troubles = Troubles()
-        self._readiness = Readiness(engine, store, self.troubles)
+        self._readiness = Readiness(engines, store, self.troubles)
         self._signals = Background()
         self._closing = False
         self._pending = Pending()
@@ -116,12 +117,12 @@ class DialogueManager:
         )
         self._people = People(store, access, clock)
         self._in_force = InForce(settings, moderation or Moderation())
-        self._fitting = Fitting(store, engine, self._in_force)
+        self._fitting = Fitting(store, engines, self._in_force)
         self._housekeeping = Housekeeping(store, clock)
-        self.monitor = Monitor(engine, self._lanes, self._people, store, clock)
+        self.monitor = Monitor(engines, self._lanes, self._people, store, clock)
         self._powers = Powers(
             store=store,
-            engine=engine,
+            engines=engines,
             lanes=self._lanes,
             commands=self._commands,
             fitting=self._fitting,
@@ -138,12 +139,13 @@ class DialogueManager:
             partial(admit, self._people, store, inbox),
             partial(transform, self.plugins.transforms),
             partial(command, self._commands, self._powers, store),
-            partial(quota, self._quotas, self._pending, self._engine),
+            partial(quota, self._quotas, self._pending, self._engines),
             partial(await_turn, inbox, store, in_force),
             partial(task, store),
             partial(moderate, in_force, store),
+            partial(choose_model, self._engines, store),
             partial(recall, store, self._fitting),
-            partial(answer, self._engine),
+            answer,
             partial(approve, in_force),
             partial(record, store, self._clock),
         ]
@@ -165,6 +167,10 @@ class DialogueManager:
             group.create_task(self._inbox.run())
             group.create_task(
                 keep_going("samples", self.monitor.run, self.troubles, lambda: self._closing, partial=True)
+            )
+            unloading = self._engines.run
+            group.create_task(
+                keep_going("models", unloading, self.troubles, lambda: self._closing, partial=True)
             )
             tidying = self._housekeeping.run
             group.create_task(
@@ -218,7 +224,7 @@ class DialogueManager:
                     yield reply
 
     def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
-        return complete(request, self._engine, self._in_force, self._fitting, self._quotas, self._pending)
+        return complete(request, self._engines, self._in_force, self._fitting, self._quotas, self._pending)
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         try:
@@ -281,19 +287,23 @@ class DialogueManager:
         return i18n.text(_language_of(self._in_force.settings, language), key, **values)
 
     def health(self) -> Health:
-        stats = self._engine.stats()
+        state = self._engines.states()[0]
+        stats = state.stats
+        precision = str(stats.precision) if state.loaded else "–"
         detail = engine_trouble(stats)
-        return Health(stats.alive, stats.model, str(stats.precision), stats.running, stats.waiting, detail)
+        return Health(stats.alive, stats.model, precision, stats.running, stats.waiting, detail)
+
+    def models(self) -> Sequence[str]:
+        return self._engines.names
 
     async def obstacles(self) -> Sequence[Obstacle]:
         return await self._readiness.obstacles()
 
     async def overview(self, after: str = "") -> Overview:
-        precisions = self._engine.precisions if isinstance(self._engine, Tunable) else ()
-        return await self.monitor.overview(precisions, after)
+        return await self.monitor.overview(after)
 
     def metrics(self) -> bytes:
-        return exposition(self._engine.stats(), self.monitor.stats(self._inbox.held))
+        return exposition(self._engines.stats(), self.monitor.stats(self._inbox.held))
 
 
 def _traced(message: Message) -> dict[str, str]:

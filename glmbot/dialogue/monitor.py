@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import psutil
 
 from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.people import People
-from glmbot.engine.base import Engine
+from glmbot.engine.pool import Engines
 from glmbot.errors import StoreError
 from glmbot.logs import RECENT_ERRORS
 from glmbot.metrics import DialogueStats
-from glmbot.overview import Overview, Sample, StreamInfo, UserInfo
+from glmbot.overview import ModelInfo, Overview, Sample, StreamInfo, UserInfo
 from glmbot.store.base import Backlog, Store
 
 __all__ = ["Monitor"]
@@ -27,9 +27,9 @@ _PEOPLE_AT_ONCE = 50
 
 class Monitor:
     def __init__(
-        self, engine: Engine, lanes: Lanes, people: People, store: Store, clock: Callable[[], float]
+        self, engines: Engines, lanes: Lanes, people: People, store: Store, clock: Callable[[], float]
     ) -> None:
-        self._engine = engine
+        self._engines = engines
         self._lanes = lanes
         self._people = people
         self._store = store
@@ -47,15 +47,16 @@ class Monitor:
             await asyncio.sleep(_SAMPLE_EVERY_S)
 
     def sample(self) -> None:
-        stats = self._engine.stats()
+        loaded = self._engines.stats().values()
+        cache = sum(stats.cache_tokens_total for stats in loaded)
         self._samples.append(
             Sample(
                 at=self._clock(),
                 memory=self._process.memory_info().rss,
-                tokens_per_second=stats.tokens_per_second,
-                running=stats.running,
-                waiting=stats.waiting,
-                cache_share=stats.cache_tokens_used / max(1, stats.cache_tokens_total),
+                tokens_per_second=sum(stats.tokens_per_second for stats in loaded),
+                running=sum(stats.running for stats in loaded),
+                waiting=sum(stats.waiting for stats in loaded),
+                cache_share=sum(stats.cache_tokens_used for stats in loaded) / max(1, cache),
             )
         )
 
@@ -74,24 +75,26 @@ class Monitor:
         backlog = self._backlog
         return DialogueStats(held, self._store_up, backlog.open, backlog.dead, self._store.journaled)
 
-    async def overview(self, precisions: Sequence[str], after: str = "") -> Overview:
+    async def overview(self, after: str = "") -> Overview:
         """after: the key that the page of people before ended with. Raises StoreError."""
-        stats = self._engine.stats()
+        states = self._engines.states()
+        # The default.
+        stats = states[0].stats
         now, monotonic = self._clock(), time.monotonic()
         people = await self._people.listed(_PEOPLE_AT_ONCE, after)
         return Overview(
             model=stats.model,
             precision=str(stats.precision),
-            precisions=[str(precision) for precision in precisions],
+            precisions=[str(precision) for precision in states[0].precisions],
             switching=stats.switching,
-            running=stats.running,
-            waiting=stats.waiting,
+            running=sum(state.stats.running for state in states),
+            waiting=sum(state.stats.waiting for state in states),
             queue_limit=stats.queue_limit,
             weight_bytes=stats.weight_bytes,
-            finished=stats.requests_finished,
-            refused=stats.requests_refused,
+            finished=sum(state.stats.requests_finished for state in states),
+            refused=sum(state.stats.requests_refused for state in states),
             dead_letters=self._backlog.dead,
-            waiting_users=stats.waiting_users,
+            waiting_users=[user for state in states for user in state.stats.waiting_users],
             streams=[
                 StreamInfo(
                     conversation=str(ticket.conversation),
@@ -116,6 +119,22 @@ class Monitor:
             next_users=str(people[-1][0]) if len(people) >= _PEOPLE_AT_ONCE else "",
             errors=[(record.at, record.level, record.text) for record in RECENT_ERRORS],
             samples=list(self._samples),
+            models=[
+                ModelInfo(
+                    name=state.name,
+                    loaded=state.loaded,
+                    share=state.share,
+                    precision=str(state.stats.precision) if state.loaded else "",
+                    precisions=[str(precision) for precision in state.precisions],
+                    switching=state.stats.switching,
+                    running=state.stats.running,
+                    waiting=state.stats.waiting,
+                    bytes=state.bytes,
+                    trouble=bool(state.trouble),
+                )
+                for state in states
+            ],
+            memory_budget=self._engines.budget,
         )
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from glmbot.bot import GivenUp, Load, Room
+from glmbot.bot import GivenUp, Load, ModelHere, Room
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.export import export_of
 from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.lanes import Lanes
+from glmbot.dialogue.models import SETTING, chosen_model, may_choose, owner_of_choice
 from glmbot.dialogue.moderation import Direction
 from glmbot.dialogue.outbox import broadcast
 from glmbot.dialogue.people import pair
 from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.settings import InForce
-from glmbot.engine.base import Engine, Precision, Tunable
+from glmbot.engine.base import Precision
+from glmbot.engine.named import ModelState
+from glmbot.engine.pool import Engines
 from glmbot.errors import PrecisionError
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Attachment, ChatKind, CommandInfo, Message, Role
@@ -34,7 +37,7 @@ class Powers:
         self,
         *,
         store: Store,
-        engine: Engine,
+        engines: Engines,
         lanes: Lanes,
         commands: Commands,
         fitting: Fitting,
@@ -43,7 +46,7 @@ class Powers:
         clock: Callable[[], float],
     ) -> None:
         self._store = store
-        self._engine = engine
+        self._engines = engines
         self._lanes = lanes
         self._commands = commands
         self._fitting = fitting
@@ -68,14 +71,17 @@ class Powers:
             await self._store.reset(conversation)
         return len(conversations)
 
-    async def room(self, message: Message) -> Room:
+    async def room(self, message: Message, role: Role) -> Room | None:
         system = (await self._store.settings(message.chat)).get("prompt", "")
-        prompt, answer = await self._fitting.measure(message, system)
+        talk = self._fitting.at_hand((await self.model_here(message, role)).name)
+        if talk is None:
+            return None
+        prompt = await self._fitting.measure(message, talk, system)
         return Room(
             used=prompt.prompt_tokens,
             budget=prompt.room,
-            answer=answer,
-            length=self._engine.context_length,
+            answer=talk.sampling.max_tokens,
+            length=talk.engine.context_length,
             turns=prompt.turns,
             dropped=prompt.dropped,
         )
@@ -86,7 +92,7 @@ class Powers:
     async def forget(self, user: UserKey) -> int:
         self._lanes.stop_user(user)
         turns = await self._store.forget(user)
-        await self._engine.forget(str(user))
+        await self._engines.forget(str(user))
         return turns
 
     async def settings(self, owner: UserKey | ChatKey) -> Mapping[str, str]:
@@ -99,7 +105,7 @@ class Powers:
         try:
             if len(words) > _LONGEST_PROMPT:
                 return "prompt.too_long"
-            await self._fitting.fit(message, (), "", words)
+            await self._fitting.check_prompt(message, words)
         except ValueError:
             return "prompt.too_long"
         allowed = await self._in_force.moderation.allows(
@@ -111,35 +117,39 @@ class Powers:
     def system_prompt(self) -> str:
         return self._in_force.settings.system_prompt
 
-    def load(self) -> Load:
-        engine = self._engine
-        stats = engine.stats()
-        return Load(
-            model=stats.model,
-            precision=str(stats.precision),
-            precisions=[str(each) for each in engine.precisions] if isinstance(engine, Tunable) else [],
-            running=stats.running,
-            waiting=stats.waiting,
-            queue_limit=stats.queue_limit,
-            speed=stats.tokens_per_second,
-            cache_share=stats.cache_tokens_used / max(1, stats.cache_tokens_total),
-            weight_bytes=stats.weight_bytes,
-            wait_s=stats.first_token.median or 0.0,
-            batch=stats.largest_batch,
-            finished=stats.requests_finished,
-            waiting_people=stats.waiting_users,
-        )
+    def loads(self) -> Sequence[Load]:
+        return [_load(state) for state in self._engines.states()]
+
+    @property
+    def models_memory(self) -> tuple[int, int | None]:
+        return self._engines.bytes, self._engines.budget
+
+    async def model_here(self, message: Message, role: Role) -> ModelHere:
+        settings, engines = self._in_force.settings, self._engines
+        kept = await self._store.settings(owner_of_choice(message))
+        chosen = chosen_model(engines, message, role, kept, settings)
+        return ModelHere(chosen.name, engines.default, chosen.gone, may_choose(message, role, settings))
+
+    def model_named(self, text: str) -> str | None:
+        return self._engines.find(text)
+
+    async def choose_model(self, message: Message, name: str) -> None:
+        if name:
+            await self._engines.check(name)
+        await self._store.set_setting(owner_of_choice(message), SETTING, name)
+
+    async def bring_model(self, name: str) -> None:
+        async with self._engines.use(name):
+            pass
 
     async def switch_precision(
-        self, precision: str, on_share: Callable[[float], None]
+        self, model: str, precision: str, on_share: Callable[[float], None]
     ) -> Mapping[str, object]:
         try:
             wanted = Precision(precision)
         except ValueError:
             raise PrecisionError(f"there is no precision {precision[:40]!r}") from None
-        if not isinstance(self._engine, Tunable):
-            raise PrecisionError("the model runs on another server, which decides its precision")
-        change = await self._engine.set_precision(wanted, on_share)
+        change = await self._engines.set_precision(model, wanted, on_share)
         return {
             "before": change.before,
             "after": change.after,
@@ -190,3 +200,26 @@ class Powers:
 
     async def drop(self, message: Message) -> int:
         return int(await self._store.drop(message))
+
+
+def _load(state: ModelState) -> Load:
+    stats = state.stats
+    return Load(
+        model=state.name,
+        precision=str(stats.precision),
+        precisions=[str(each) for each in state.precisions],
+        running=stats.running,
+        waiting=stats.waiting,
+        queue_limit=stats.queue_limit,
+        speed=stats.tokens_per_second,
+        cache_share=stats.cache_tokens_used / max(1, stats.cache_tokens_total),
+        weight_bytes=stats.weight_bytes,
+        wait_s=stats.first_token.median or 0.0,
+        batch=stats.largest_batch,
+        finished=stats.requests_finished,
+        waiting_people=stats.waiting_users,
+        loaded=state.loaded,
+        loading=state.share,
+        trouble=bool(state.trouble),
+        memory_bytes=state.bytes,
+    )

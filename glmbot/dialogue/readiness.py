@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from glmbot.background import Troubles
-from glmbot.engine.base import Engine, EngineStats
+from glmbot.engine.base import EngineStats
+from glmbot.engine.pool import Engines
 from glmbot.errors import StoreError
 from glmbot.logs import outward
 from glmbot.messages import Obstacle
@@ -33,9 +34,9 @@ def engine_trouble(stats: EngineStats) -> str:
 
 class Readiness:
     def __init__(
-        self, engine: Engine, store: Store, troubles: Troubles, clock: Callable[[], float] = time.monotonic
+        self, engines: Engines, store: Store, troubles: Troubles, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._engine = engine
+        self._engines = engines
         self._store = store
         self._troubles = troubles
         self._clock = clock
@@ -46,8 +47,11 @@ class Readiness:
     async def obstacles(self) -> Sequence[Obstacle]:
         """Answers within two seconds, and asks the store once a second at most."""
         found: list[Obstacle] = []
-        if words := engine_trouble(self._engine.stats()):
-            found.append(Obstacle("engine", words))
+        for place, state in enumerate(self._engines.states()):
+            # Of the first, which is the default, everybody is in want.
+            if words := engine_trouble(state.stats) or state.trouble:
+                part = f"model {state.name}" if place else "engine"
+                found.append(Obstacle(part, outward(words), partial=place > 0))
         if words := await self._of_the_store():
             found.append(Obstacle("store", words))
         return [*found, *self._troubles.now]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from glmbot.dialogue.moderation import Moderation
-from glmbot.engine.base import Sampling
+from glmbot.engine.base import Engine, Sampling
 
 __all__ = ["DialogueSettings", "InForce"]
 
@@ -29,6 +30,13 @@ class DialogueSettings:
     total_per_hour: int = 0
     source_per_hour: int = 0
     strangers_per_hour: int = 0
+    people_choose: bool = False
+    """Whether everybody chooses the model of their private chats."""
+    samplings: Callable[[str, Engine], Sampling] | None = None
+    """Of each model by its name; None: `sampling` for all."""
+
+    def sampling_of(self, model: str, engine: Engine) -> Sampling:
+        return self.sampling if self.samplings is None else self.samplings(model, engine)
 
 
 @dataclass(slots=True)

@@ -109,6 +109,7 @@ class RemoteLine:
         self._last_served: dict[str, int] = {}
         self._turn = 0
         self._stopping = False
+        self._learned = ""
         self.client = OpenAIClient(
             api_key=settings.api_key,
             connect_s=settings.connect_s,
@@ -131,7 +132,9 @@ class RemoteLine:
     @property
     def model_name(self) -> str:
         known = (server.model for server in self._servers.all if server.model)
-        name = self.settings.model or next(known, "") or self._servers.all[0].label
+        # It is called the same while no server answers.
+        self._learned = next(known, self._learned)
+        name = self.settings.model or self._learned or self._servers.all[0].label
         return name.rstrip("/").rpartition("/")[2] or name
 
     @property

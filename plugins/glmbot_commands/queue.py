@@ -1,4 +1,4 @@
-"""/queue: who is waiting for the model."""
+"""/queue: who is waiting for the models."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ __all__ = ["COMMAND"]
 
 
 async def _queue(call: Call) -> Reply:
-    load = call.bot.load()
-    if not load.waiting:
+    loads = [load for load in call.bot.loads() if load.loaded]
+    waiting = sum(load.waiting for load in loads)
+    if not waiting:
         return call.say("queue.empty")
-    lines = [call.text("queue.title", waiting=load.waiting, limit=load.queue_limit, running=load.running)]
-    lines += [call.text("queue.line", user=user, count=count) for user, count in load.waiting_people]
+    limit, running = sum(load.queue_limit for load in loads), sum(load.running for load in loads)
+    lines = [call.text("queue.title", waiting=waiting, limit=limit, running=running)]
+    for load in loads:
+        lines += [call.text("queue.line", user=user, count=count) for user, count in load.waiting_people]
     return Reply("", ReplyState.FINAL, "\n".join(lines))
 
 

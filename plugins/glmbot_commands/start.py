@@ -9,7 +9,8 @@ __all__ = ["COMMAND"]
 
 
 async def _start(call: Call) -> Reply:
-    return call.say("start.welcome", model=call.bot.load().model)
+    here = await call.bot.model_here(call.message, call.role)
+    return call.say("start.welcome", model=here.name)
 
 
 COMMAND = Command("start", _start, rank=0)

@@ -103,6 +103,9 @@ class ScriptedDialogue:
     def health(self) -> Health:
         return Health(True, "scripted", "fp32", 0, 0)
 
+    def models(self) -> Sequence[str]:
+        return ["scripted"]
+
     async def obstacles(self) -> Sequence[str]:
         return []
 

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from conftest import REPOSITORY
 from glmbot.app import adapter_settings
-from glmbot.config import CORE_SECTIONS, Configuration, load_configuration, secrets_of
+from glmbot.config import (
+    CORE_SECTIONS,
+    Configuration,
+    NamedLocalModel,
+    NamedRemoteModel,
+    load_configuration,
+    secrets_in,
+    secrets_of,
+)
 from glmbot.config_example import example_toml, sections
 from glmbot.config_reference import PAGES, reference_markdown
 from glmbot.engines import remote_settings
@@ -159,9 +167,52 @@ def test_variables_that_the_documentation_names_are_known(tmp_path: Path) -> Non
     assert {"GLMBOT_NATIVE", "GLMBOT_WEB__TOKEN"} <= named
     for name in named:
         value = "0" if "__" not in name else '["telegram:1"]' if name.endswith("ADMINS") else "some-text"
-        load(tmp_path, "", {name: value})
+        load(tmp_path, '[models.hosted]\nservers = ["http://127.0.0.1:1/v1"]\n', {name: value})
     with pytest.raises(ConfigError, match="GLMBOT_NATVE is not known; did you mean 'GLMBOT_NATIVE'"):
         load(tmp_path, "", {"GLMBOT_NATVE": "0"})
+
+
+def test_models_by_name_are_local_or_on_servers_and_have_keys_in_the_environment(tmp_path: Path) -> None:
+    text = (
+        "[models]\nmemory_gb = 8\n[models.Small]\npath = 'small'\nload = 'start'\n"
+        "[models.far]\nservers = ['http://10.0.0.5/v1']\ninterface = 'chat'\ncontext_length = 4096\n"
+    )
+    environment = {"GLMBOT_MODELS__FAR__API_KEY": "sk-far-secret", "GLMBOT_MODELS__SMALL__THREADS": "2"}
+    read = load(tmp_path, text, environment)
+    small, far = read.named_models["Small"], read.named_models["far"]
+    assert isinstance(small, NamedLocalModel)
+    assert (small.path, small.load, small.threads) == (tmp_path / "small", "start", 2)
+    assert isinstance(far, NamedRemoteModel)
+    assert (far.servers, far.context_length, read.models.memory_gb) == (["http://10.0.0.5/v1"], 4096, 8)
+    assert "sk-far-secret" in secrets_in(read)
+    assert "sk-far-secret" not in repr(read)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[models.a]\nthreads = 1\n", r"line 1: \[models\.a\] needs path, a model's folder, or servers"),
+        (
+            "[models.a]\npath = 'x'\npat = 'y'\n",
+            r"line 3: \[models\.a\] has no key 'pat'; did you mean 'path'",
+        ),
+        (
+            "[models.a]\npath = 'x'\nthreads = -1\n",
+            r"line 3: \[models\.a\] threads: must be at least 0 threads",
+        ),
+        ("[models.'a b']\npath = 'x'\n", "a model's name is 1 to 64 letters"),
+        ("[models.a]\npath = 'x'\n[models.A]\npath = 'x'\n", "another model has this name"),
+        ("[model]\nname = 'a'\n[models.a]\npath = 'x'\n", "another model has this name"),
+        ("[models.a]\nservers = []\n", r"\[models\.a\] servers"),
+        ("[models]\nmemory_gb = 'much'\n", r"line 2: \[models\] memory_gb"),
+        ("models = 5\n", "models must be a section"),
+    ],
+)
+def test_what_is_wrong_with_a_model_by_name_is_told_with_its_place(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(tmp_path, text)
 
 
 def test_a_hint_names_the_variable_of_its_own_section(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ STATS = EngineStats(
 
 def test_the_dashboard_asks_only_for_metrics_that_there_are() -> None:
     dashboard: Any = json.loads((DEPLOY / "grafana" / "glmbot.json").read_text())
-    exposed = set(re.findall(r"^(\w+)(?:\{| )", exposition(STATS, DialogueStats()).decode(), re.MULTILINE))
+    exposed = set(
+        re.findall(r"^(\w+)(?:\{| )", exposition({"m": STATS}, DialogueStats()).decode(), re.MULTILINE)
+    )
     asked = {
         name
         for panel in dashboard["panels"]

@@ -36,14 +36,16 @@ STATS = EngineStats(
 
 
 def read(stats: EngineStats) -> dict[str, float]:
-    text = exposition(stats, DialogueStats(held=2, store_up=False, open=5, dead=3, journaled=4)).decode(
-        "utf-8"
-    )
-    return {
-        f"{sample.name}{sample.labels or ''}": sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    text = exposition(
+        {"m": stats}, DialogueStats(held=2, store_up=False, open=5, dead=3, journaled=4)
+    ).decode("utf-8")
+    values: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = dict(sample.labels)
+            assert labels.pop("model", "m") == "m"
+            values[f"{sample.name}{labels or ''}"] = sample.value
+    return values
 
 
 def test_every_figure_is_there_under_its_name() -> None:

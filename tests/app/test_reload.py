@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from dialogue.scripted_engine import ScriptedEngine
 from glmbot.app import _Running, adapter_settings
 from glmbot.config import Configuration, load_configuration
 from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.settings import DialogueSettings
+from glmbot.engine.pool import Engines
 
 
 class _Bot:
     """What runs, as far as a reload touches it."""
-
-    context_length = 2048
-    generation_defaults: Mapping[str, object] = {}
 
     def __init__(self) -> None:
         self.settings: DialogueSettings | None = None
@@ -51,7 +50,8 @@ def reloaded(tmp_path: Path) -> Callable[[str], tuple[Reloaded, _Bot]]:
 
     running = _Running(read("[web]\nport = 0\n"), lambda: load_configuration(path, adapter_settings(), {}))
     parts: Any = running
-    parts._platforms = parts._engine = parts._dialogue = bot
+    parts._platforms = parts._dialogue = bot
+    parts._engines = Engines.of(ScriptedEngine())
 
     def reload(text: str) -> tuple[Reloaded, _Bot]:
         path.write_text(text, "utf-8")

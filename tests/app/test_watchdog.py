@@ -25,7 +25,7 @@ class _Clock:
 
 def _watching(stats: EngineStats = STATS) -> tuple[Watchdog, Troubles, _Clock, list[EngineStats]]:
     troubles, clock, told = Troubles(), _Clock(), [stats]
-    return Watchdog(lambda: told[0], troubles, clock=clock), troubles, clock, told
+    return Watchdog(lambda: {"m": told[0]}, troubles, clock=clock), troubles, clock, told
 
 
 def test_a_loop_that_stands_is_told_of_once_with_its_stack_and_remembered_for_a_minute(
@@ -108,7 +108,7 @@ async def test_a_real_loop_is_seen_from_another_thread(
     monkeypatch.setattr("glmbot.watchdog._STANDS_AFTER_S", 0.2)
     monkeypatch.setattr("glmbot.watchdog._LOOKS_EVERY_S", 0.05)
     troubles = Troubles()
-    running = asyncio.create_task(Watchdog(lambda: STATS, troubles).run())
+    running = asyncio.create_task(Watchdog(lambda: {"m": STATS}, troubles).run())
     await asyncio.sleep(0.2)
 
     def answers_a_secret_question() -> None:

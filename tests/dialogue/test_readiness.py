@@ -12,6 +12,7 @@ from app.test_deploy import STATS
 from glmbot.background import Troubles
 from glmbot.dialogue.readiness import Readiness
 from glmbot.engine.base import EngineStats
+from glmbot.engine.named import ModelState
 from glmbot.errors import StoreError
 from virtual_time import run_in_virtual_time
 
@@ -26,8 +27,8 @@ class _Parts:
     asked: int = 0
     troubles: Troubles = field(default_factory=Troubles)
 
-    def stats(self) -> EngineStats:
-        return self.engine
+    def states(self) -> list[ModelState]:
+        return [ModelState("m", True, self.engine, (), 0, None, "")]
 
     async def check(self) -> None:
         self.asked += 1

@@ -310,7 +310,7 @@ async def test_a_whole_dialogue_runs_on_it(server: OpenAIServer, sqlite_store: S
         await server.stop()
         far._servers.failed(far._servers.all[0], "it is gone")
         assert [str(each) for each in await dialogue.obstacles()] == ["engine: no model server answers"]
-        assert b'glmbot_engine_server_up{server="127.0.0.1' in dialogue.metrics()
+        assert b'glmbot_engine_server_up{model="tiny",server="127.0.0.1' in dialogue.metrics()
         await dialogue.close()
         await server.start()
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from glmbot.app import adapter_settings, dialogue_for, open_store
 from glmbot.config import CORE_SECTIONS, Configuration, load_configuration
-from glmbot.engines import engine_settings, remote_settings, start_engine
+from glmbot.engines import engine_settings, engines_for, remote_settings
 from glmbot.errors import GlmbotError
 from glmbot.keys import UserKey
 from glmbot.messages import Completion
@@ -78,13 +78,14 @@ def read(path: Path, case: _Tried, model: Path) -> Configuration:
 async def build(configuration: Configuration, case: _Tried, store: Store) -> None:
     """What `glmbot run` would make of it, without reaching out to anybody. Raises GlmbotError."""
     engine: Any = ScriptedEngine()
-    engine_settings(configuration)
+    engine_settings(configuration.model)
     if configuration.remote.servers:
         remote_settings(configuration)
     if case.section == "store":
         open_store(configuration)
     if case.section == "model" and case.key != "path":
-        engine = await start_engine(configuration)
+        engine = engines_for(configuration)
+        await engine.start()
     try:
         dialogue = dialogue_for(configuration, store, engine)
         completion = Completion([("user", "hello")], UserKey("web", "5"), trim=True, max_tokens=2)

@@ -58,6 +58,7 @@ function draw() {
   plot($("memory"), "memory", seen.samples.map((sample) => [sample.at, sample.memory / MB]), "MB");
   plot($("speed"), "pace", seen.samples.map((sample) => [sample.at, sample.tokens_per_second]), say("perSecond"));
   drawPrecisions();
+  drawModels();
   $("switching").hidden = seen.switching === null;
   const tested = seen.switching >= 1;
   $("switched").textContent = tested ? say("testing") : `${say("switching")} ${((seen.switching ?? 0) * 100).toFixed(0)} %`;
@@ -91,6 +92,35 @@ function drawPrecisions() {
     made.disabled = switching !== null;
     return made;
   }));
+}
+
+// Of one model the tiles and the buttons above say all. The default's precision has its buttons there too.
+function drawModels() {
+  const models = seen.models || [];
+  $("several").hidden = models.length < 2;
+  if ($("models").contains(document.activeElement)) return;
+  rows("models", models, (model) => [
+    model.name, stateOf(model), model.running, model.waiting, `${(model.bytes / MB).toFixed(0)} MB`, precisionsOf(model),
+  ]);
+  $("budget").textContent = seen.memory_budget ? `${say("budget")} ${(seen.memory_budget / MB).toFixed(0)} MB` : "";
+}
+
+function stateOf(model) {
+  if (model.share !== null) return `${say("loading")} ${(model.share * 100).toFixed(0)} %`;
+  if (model.trouble) return say("unloadable");
+  return say(model.loaded ? "loaded" : "notLoaded");
+}
+
+function precisionsOf(model) {
+  if (!model.loaded) return "";
+  if (!model.precisions.length || model.switching !== null) return model.precision;
+  const row = element("span", "row");
+  row.append(...model.precisions.map((precision) => {
+    const made = button(precision, () => command(`/precision ${model.name} ${precision}`).then(look1), precision === model.precision ? "primary" : "");
+    made.setAttribute("aria-pressed", String(precision === model.precision));
+    return made;
+  }));
+  return row;
 }
 
 function tile(key, value) {

@@ -17,6 +17,7 @@ const WORDS = {
     // the operator's page
     running: "Answering", queue: "Waiting", finished: "Answers so far", refused: "Refused", dead: "Set aside (/dead)", speed: "Tokens/s",
     memory: "Memory", pace: "Speed", perSecond: "tokens/s", gathering: "Gathering the first minute…", weights: "Weights", precision: "Precision", switching: "Switching:", testing: "Trying the new weights…", underWay: "Under way…", quiet: "No answer is being written.", limitHint: "0: no limit; empty: as configured", streams: "Streams",
+    models: "Models", loaded: "loaded", notLoaded: "not loaded", loading: "being loaded,", unloadable: "could not be loaded", budget: "Together at most",
     users: "People", errors: "Recent warnings and errors", nobody: "Nobody was let in, blocked or given a limit yet.", none: "None.",
     user: "Id", name: "Name", access: "Access", limit: "Limit an hour", asked: "Asked this hour", actions: "Actions",
     "access-admin": "administrator", "access-user": "user", "access-blocked": "blocked", "access-waiting": "waiting",
@@ -40,6 +41,7 @@ const WORDS = {
     operator: "管理", back: "聊天", skip: "跳到提问框", log: "消息", end: "到最后",
     running: "正在回答", queue: "排队", finished: "已完成回答", refused: "已拒绝", dead: "已搁置（/dead）", speed: "token/秒",
     memory: "内存", pace: "速度", perSecond: "token/秒", gathering: "正在收集第一分钟的数据…", weights: "权重", precision: "精度", switching: "切换中：", testing: "正在试用新权重…", underWay: "正在处理…", quiet: "现在没有正在写的回答。", limitHint: "0 为不限，留空为采用配置", streams: "进行中的回答",
+    models: "模型", loaded: "已加载", notLoaded: "未加载", loading: "正在加载，", unloadable: "加载失败", budget: "一共最多",
     users: "用户", errors: "最近的警告和错误", nobody: "还没有允许、屏蔽或限制过任何人。", none: "没有。",
     user: "编号", name: "名字", access: "权限", limit: "每小时上限", asked: "本小时提问", actions: "操作",
     "access-admin": "管理员", "access-user": "已允许", "access-blocked": "已屏蔽", "access-waiting": "等待允许",

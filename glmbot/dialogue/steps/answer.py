@@ -11,6 +11,7 @@ from dataclasses import replace
 from glmbot import i18n
 from glmbot.dialogue.exchange import Exchange, Follows, Task
 from glmbot.dialogue.lanes import Ticket
+from glmbot.dialogue.models import Talk
 from glmbot.dialogue.replies import failed, snapshot
 from glmbot.engine.base import Engine, FinishReason, Prepared, Progress, Sampling
 from glmbot.engine.thoughts import joined
@@ -25,20 +26,21 @@ _log = logging.getLogger(__name__)
 _RETRY_TEMPERATURE = 0.7
 
 
-async def answer(engine: Engine, exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
-    ticket, task, prompt, language = exchange.ticket, exchange.task, exchange.prompt, exchange.language
-    if ticket is None or task is None or prompt is None:
+async def answer(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    ticket, task, prompt, talk = exchange.ticket, exchange.task, exchange.prompt, exchange.talk
+    if ticket is None or task is None or prompt is None or talk is None:
         return
+    language = exchange.language
     hints = _hints(exchange, prompt)
     last = Reply("", ReplyState.QUEUED)
     try:
         with span("chat", {"gen_ai.operation.name": "chat"}, exchange.span) as traced:
-            async with aclosing(_stream(engine, exchange, task, prompt, ticket)) as replies:
+            async with aclosing(_stream(talk, exchange, task, prompt, ticket)) as replies:
                 async for last in replies:
                     last = replace(last, notice="\n".join(filter(None, (last.notice, *hints))))
                     if not last.state.ended:
                         yield last
-            _trace(traced, engine, last)
+            _trace(traced, talk.engine, last)
     except EngineStopped:
         # Nothing is recorded, so the next start answers this message.
         seen = ticket.reply
@@ -62,7 +64,7 @@ async def answer(engine: Engine, exchange: Exchange, following: Follows) -> Asyn
 
 def _hints(exchange: Exchange, prompt: Prepared) -> list[str]:
     language, media = exchange.language, exchange.message.media
-    hints = [i18n.text(language, "answer.question_cut")] if prompt.question_cut else []
+    hints = [*exchange.hints, *([i18n.text(language, "answer.question_cut")] if prompt.question_cut else [])]
     if media and exchange.wish == "ask":
         hints.append(i18n.text(language, "answer.hidden" if media == HIDDEN else "answer.media"))
     return hints
@@ -77,13 +79,13 @@ def _trace(traced: Span, engine: Engine, last: Reply) -> None:
 
 
 async def _stream(
-    engine: Engine, exchange: Exchange, task: Task, prompt: Prepared, ticket: Ticket
+    talk: Talk, exchange: Exchange, task: Task, prompt: Prepared, ticket: Ticket
 ) -> AsyncGenerator[Reply, None]:
     """Snapshots of one generation, the last one ended; a stop ends it with the text so far."""
-    sampling = _sampling(exchange.settings.sampling, task, engine.context_length - prompt.prompt_tokens)
+    sampling = _sampling(talk.sampling, task, talk.engine.context_length - prompt.prompt_tokens)
     # The engine says again what an answer begins with that goes on.
     known = len(prompt.beginning)
-    generation = engine.generate(
+    generation = talk.engine.generate(
         prompt, sampling, user=str(exchange.message.user), deadline_s=exchange.settings.deadline_s
     )
     last = Reply("", ReplyState.QUEUED)

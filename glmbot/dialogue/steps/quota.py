@@ -11,16 +11,16 @@ from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.question import asked_text, is_blank
 from glmbot.dialogue.quotas import Quotas, most_pending
 from glmbot.dialogue.replies import failed, notice
-from glmbot.engine.base import Engine
+from glmbot.engine.pool import Engines
 from glmbot.messages import HIDDEN, Addressed, Message, Reply, Role
 
 __all__ = ["quota"]
 
 
 async def quota(
-    quotas: Quotas, pending: Pending, engine: Engine, exchange: Exchange, following: Follows
+    quotas: Quotas, pending: Pending, engines: Engines, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
-    if (refusal := await _refusal(quotas, pending, engine, exchange)) is not None:
+    if (refusal := await _refusal(quotas, pending, engines, exchange)) is not None:
         yield refusal
         return
     async with aclosing(following(exchange)) as replies:
@@ -28,14 +28,14 @@ async def quota(
             yield reply
 
 
-async def _refusal(quotas: Quotas, pending: Pending, engine: Engine, exchange: Exchange) -> Reply | None:
+async def _refusal(quotas: Quotas, pending: Pending, engines: Engines, exchange: Exchange) -> Reply | None:
     message, settings, language = exchange.message, exchange.settings, exchange.language
     standing = exchange.standing
     if standing is None:
         return None
     if pending.of(str(message.user)) > settings.pending_per_user:
         return failed(language, "answer.too_many", count=settings.pending_per_user)
-    most = most_pending(settings, engine.stats().queue_limit)
+    most = most_pending(settings, engines.queue_limit(engines.default))
     if standing.role is not Role.ADMIN and pending.of(message.source) > most:
         return failed(language, "answer.too_many_here", count=most)
     if is_blank(asked_text(message)):

@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 async def recall(
     store: Store, fitting: Fitting, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
-    message, task = exchange.message, exchange.task
-    if task is None:
+    message, task, talk = exchange.message, exchange.task, exchange.talk
+    if task is None or talk is None:
         return
     with span("history", parent=exchange.span):
         exchange.history = await store.last_turns(
@@ -33,7 +33,7 @@ async def recall(
         traced.set_attribute("glmbot.turns", len(exchange.history))
         try:
             exchange.prompt = await fitting.fit(
-                message, exchange.history, task.question, exchange.system_prompt, task.begun
+                message, talk, exchange.history, task.question, exchange.system_prompt, task.begun
             )
         except (EngineError, ValueError) as error:
             # It would end so each time: a template that refuses this history, a system prompt that is too long
