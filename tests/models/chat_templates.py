@@ -208,10 +208,45 @@ def _bytes(folder: Path) -> Any:
     return fast
 
 
+def _unigram(folder: Path) -> Any:
+    """That reads its control tokens in a text as pieces, too, and takes a space away before one."""
+    made = Tokenizer(models.Unigram())
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    made.decoder = decoders.Metaspace(prepend_scheme="first")
+    made.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip()])
+    trainer = trainers.UnigramTrainer(
+        vocab_size=400, special_tokens=["<unk>", "<s>", "</s>"], unk_token="<unk>"
+    )
+    made.train_from_iterator(_TEXT, trainer)
+    fast: Any = PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    fast.add_tokens([AddedToken(each, normalized=False) for each in _CONTROL], special_tokens=True)
+    return fast
+
+
+def _words(_: Path) -> Any:
+    """That lowers what it reads, and knows few words."""
+    made = Tokenizer(models.WordPiece(unk_token="<unk>"))
+    made.normalizer = normalizers.BertNormalizer()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    made.train_from_iterator(
+        _TEXT, trainers.WordPieceTrainer(vocab_size=300, special_tokens=["<unk>", "<s>", "</s>"])
+    )
+    fast: Any = PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    fast.add_tokens([AddedToken(each, normalized=True) for each in _CONTROL], special_tokens=True)
+    return fast
+
+
 TOKENIZERS: dict[str, Callable[[Path], Any]] = {
     "llama": _llama,
     "llama with control tokens": _llama_with_control,
     "llama of before": _llama_of_before,
     "gemma": _gemma,
     "bytes": _bytes,
+    "unigram": _unigram,
+    "words": _words,
 }

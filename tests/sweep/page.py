@@ -19,11 +19,12 @@ _REASONS = (
     ("multi-head latent", "multi-head latent attention", "多头潜在注意力"),
     ("heads of different sizes", "heads of different sizes", "各层注意力头大小不同"),
     ("brings its own attention", "attention that can't be replaced", "注意力不能替换"),
-    ("call attention", "attention in a way of its own", "调用注意力的方式特殊"),
-    ("argument", "attention with arguments that are not known here", "注意力带有此处不认识的参数"),
-    ("say something else", "says something else in company", "与他人同批时结果会不同"),
-    ("its code can't be called", "needs more than tokens and positions", "除词元和位置外还需要别的输入"),
-    ("is missing|no list of|num_hidden_layers|AttributeError|has no attribute", "built in a way of its own", "结构特殊"),
+    ("attention takes", "attention with arguments that are not known here", "注意力带有这里不认识的参数"),
+    ("sees tokens by|several windows", "attention with a mask that is not known here", "注意力掩码是这里不认识的"),
+    ("call attention|hand on whose", "calls attention in a way of its own", "调用注意力的方式特殊"),
+    ("say something else", "says something else in company", "与他人同批计算时结果会不同"),
+    ("its code can't be called", "can't be called as the shared engine does it", "不能按共享引擎的方式调用"),
+    ("no list of|is missing|has no attribute", "built in a way of its own", "结构特殊"),
     ("", "see the log", "见日志"),
 )  # fmt: skip
 
