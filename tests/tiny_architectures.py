@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import Precision, Sampling
@@ -87,10 +87,11 @@ def write_architecture(kind: str, folder: Path, **fields: Any) -> Path:
 
 def _small_config(described: Any, fields: dict[str, Any]) -> Any:
     """A configuration of this class with sizes as small as they go; models of several parts have one for each."""
-    parts = {
-        name: _small_config(part, {})
-        for name, part in described.sub_configs.items()
-        if part is not AutoConfig
+    default = described()
+    parts: dict[str, Any] = {
+        name: _small_config(type(part), {})
+        for name in described.sub_configs
+        if (part := getattr(default, name, None)) is not None
     }
     known = described(**parts).to_dict()
     names = {name: described.attribute_map.get(name, name) for name in _SMALL}

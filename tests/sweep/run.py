@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -49,6 +50,8 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="forget the verdicts of before")
     parser.add_argument("--pages", action="store_true", help="only write the pages")
     arguments = parser.parse_args()
+    # Whose end is asked for ends the process that it waits for, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     every = sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(CONFIG_MAPPING))
     KEPT.mkdir(parents=True, exist_ok=True)
     chosen = [] if arguments.pages else arguments.kinds or every
@@ -102,6 +105,7 @@ def _child(kind: str, verdict: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
         verdict.send(asdict(examine(kind, Path(folder) / kind)))
