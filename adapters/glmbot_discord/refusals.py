@@ -164,12 +164,13 @@ def code_of(error: BaseException | None) -> int | None:
     if not isinstance(error, discord.HTTPException):
         return None
     code: object = error.code
-    if not code and error.text.lstrip().startswith("{"):
-        # The library reads no object whose type has a charset beside it, as proxies like to add.
-        with suppress(ValueError, RecursionError):
-            code = json.loads(error.text).get("code")
-    elif not code and not str(error.response.headers.get("Content-Type", "")).startswith("application/json"):
-        return None
+    if not code:
+        read_by_library = str(error.response.headers.get("Content-Type", "")).startswith("application/json")
+        code = code if read_by_library else None
+        if error.text.lstrip().startswith("{"):
+            # The library reads no object whose type has a charset beside it, as proxies like to add.
+            with suppress(ValueError, RecursionError):
+                code = json.loads(error.text).get("code")
     return code if type(code) is int else None
 
 

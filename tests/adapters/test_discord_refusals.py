@@ -9,7 +9,7 @@ from typing import Any
 import discord
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.discord_bot import IN_CHANNEL, MENTION, USER, answered, bot
@@ -87,6 +87,7 @@ async def test_nothing_unknown_ends_a_chat_or_is_given_a_reason(status: int, cod
     assert reason_of(error) is None
 
 
+@example(400, "{", "text/html")
 @given(
     st.sampled_from((*STATUSES, 429, 500, 503)),
     st.text(max_size=2000),
