@@ -24,7 +24,8 @@ def owner_now(chat: ChatKey, spoke: Iterable[tuple[ConversationKey, UserKey]]) -
         people = {user.id for _, user in spoke}
         return replace(chat, user=people.pop()) if len(people) == 1 else None
     if chat.platform == "console":
-        return replace(chat, user=chat.id)
+        # That of root stands for nobody (see `Message.chat`).
+        return replace(chat, user=chat.id) if _is_person(chat.id) else chat
     spoken = list(spoke)
     people = {user.id for _, user in spoken}
     direct = bool(spoken) and not any(conversation.user for conversation, _ in spoken)

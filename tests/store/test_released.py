@@ -1,7 +1,8 @@
-"""What the release before wrote is taken over with all it holds: files and keys that its code made (released/)."""
+"""What the release before wrote is taken over with all it holds: files and keys that its code made (tests/data/)."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import sqlite3
 from collections.abc import AsyncGenerator
@@ -11,38 +12,97 @@ from typing import Any
 
 import pytest
 
+from glmbot.backup import restore
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import Store, StoredAnswer
 from glmbot.store.redis import RedisStore
+from glmbot.store.sealed import sealed
 from glmbot.store.sqlite import SqliteStore
+from glmbot_console.normalize import normalize
 
-RELEASED = Path(__file__).parent / "released"
+RELEASED = Path(__file__).parents[1] / "data" / "ff5ce4b"
+# Of these files and of nothing else.
+KEY = "Z2xtYm90IHRlc3QgZGF0YSBvZiBmZjVjZTRiISEhISE="
 ANN, HOME = UserKey("telegram", "11"), ConversationKey("telegram", "11")
+ROOT, TERMINAL = UserKey("console", "0"), ConversationKey("console", "0")
+PROMPTS = {
+    "console:chat:0": "prompt of root",
+    "discord:31:chat:900": "prompt of discord 900",
+    "discord:chat:901": "prompt of discord 901",
+    "telegram:11:chat:11": "prompt of telegram 11",
+    "telegram:chat:-5": "prompt of telegram -5",
+    "web:5:chat:77": "prompt of web 77",
+}
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+async def _redis(url: str, file: Path) -> RedisStore:
+    prefix = f"old-{token_hex(4)}"
+    redis = RedisStore(url, prefix=prefix)
+    written: dict[str, Any] = json.loads(file.read_text())
+    for key, (kind, value) in written.items():
+        name = key.replace("old:", f"{prefix}:", 1)
+        await {
+            "hash": lambda name=name, value=value: redis._redis.hset(name, mapping=value),
+            "set": lambda name=name, value=value: redis._redis.sadd(name, *value),
+            "string": lambda name=name, value=value: redis._redis.set(name, value),
+            "zset": lambda name=name, value=value: redis._redis.zadd(name, dict(value)),
+        }[kind]()
+    return redis
+
+
+@pytest.fixture(params=["sqlite", "redis", "sealed sqlite", "sealed redis"])
 async def taken_over(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
-    if request.param == "sqlite":
+    *encrypted, kind = request.param.split()
+    made: Store
+    if kind == "sqlite":
         path = tmp_path / "store.sqlite3"
         with sqlite3.connect(path) as db:
-            db.executescript((RELEASED / "store.sql").read_text())
-        made: Store = SqliteStore(path)
+            db.executescript((RELEASED / f"{'sealed_' if encrypted else ''}store.sql").read_text())
+        made = SqliteStore(path)
     else:
-        url, prefix = request.getfixturevalue("redis_url"), f"old-{token_hex(4)}"
-        redis = RedisStore(url, prefix=prefix)
-        written: dict[str, Any] = json.loads((RELEASED / "redis.json").read_text())
-        for key, (kind, value) in written.items():
-            name = key.replace("old:", f"{prefix}:", 1)
-            await {
-                "hash": lambda name=name, value=value: redis._redis.hset(name, mapping=value),
-                "set": lambda name=name, value=value: redis._redis.sadd(name, *value),
-                "string": lambda name=name, value=value: redis._redis.set(name, value),
-                "zset": lambda name=name, value=value: redis._redis.zadd(name, dict(value)),
-            }[kind]()
-        made = redis
+        file = RELEASED / f"{'sealed_' if encrypted else ''}redis.json"
+        made = await _redis(request.getfixturevalue("redis_url"), file)
+    made = sealed(made, [KEY] if encrypted else [])
     await made.open()
     yield made
     await made.close()
+
+
+@pytest.mark.parametrize("file", ["store.backup", "sealed_store.backup"])
+async def test_a_backup_has_every_turn_branch_and_setting(store: Store, file: str) -> None:
+    """The store has what other tests left in it, too."""
+    path = RELEASED / file
+    for conversation in {line["conversation"] for line in _lines(path) if "conversation" in line}:
+        await store.reset(ConversationKey.parse(conversation))
+    done = await restore(store, path)
+    assert (done.conversations, done.kept) == (9, 0)
+    assert [turn.question for turn in await store.last_turns(HOME, 9)] == [
+        "question 1",
+        "question 4",
+        "waits",
+    ]
+    older = await store.turn_of(HOME, "q3")
+    assert older is not None
+    before = [turn.question for turn in await store.last_turns(HOME, 9, upto=older.id)]
+    assert before == ["question 1", "question 2", "question 3"]
+    assert [turn.user for turn in await store.last_turns(TERMINAL, 9)] == [ROOT]
+    settings = await store.all_settings()
+    assert {owner: settings[owner]["prompt"] for owner in PROMPTS} == PROMPTS
+    assert settings["telegram:11"]["language"] == "zh"
+    assert settings["console:0"]["language"] == "en"
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
+
+
+async def test_the_terminal_of_root_has_what_it_had(taken_over: Store) -> None:
+    """Its person's id is the text that is also written for nobody."""
+    said = normalize("hi", user_id="0", user_name="root", language="en")
+    assert (said.user, said.conversation) == (ROOT, TERMINAL)
+    assert [turn.question for turn in await taken_over.last_turns(said.conversation, 9)] == ["question 12"]
+    assert (await taken_over.settings(said.chat))["prompt"] == "prompt of root"
+    assert (await taken_over.settings(said.user))["language"] == "en"
 
 
 async def test_histories_with_their_branches(taken_over: Store) -> None:
@@ -59,8 +119,8 @@ async def test_histories_with_their_branches(taken_over: Store) -> None:
     (first, second) = await taken_over.conversation_summaries(ANN, 9)
     assert (first.conversation, first.title, first.turns) == (HOME, "question 1", 5)
     assert second.conversation == ConversationKey("telegram", "-5", "11", "3")
-    assert sum([len(each.turns) async for each in taken_over.everything()]) == 12
-    assert len(await taken_over.recent(1006.0)) == 7
+    assert sum([len(each.turns) async for each in taken_over.everything()]) == 13
+    assert len(await taken_over.recent(1006.0)) == 8
 
 
 async def test_what_waits_and_what_was_set_aside(taken_over: Store) -> None:
@@ -82,16 +142,10 @@ async def test_private_settings_are_their_persons(taken_over: Store) -> None:
         for owner, found in (await taken_over.all_settings()).items()
         if "prompt" in found
     }
-    assert owners == {
-        "discord:31:chat:900": "prompt of discord 900",
-        "discord:chat:901": "prompt of discord 901",
-        "telegram:11:chat:11": "prompt of telegram 11",
-        "telegram:chat:-5": "prompt of telegram -5",
-        "web:5:chat:77": "prompt of web 77",
-    }
+    assert owners == PROMPTS
     assert (await taken_over.settings(ChatKey("telegram", "-5")))["mode"] == "all"
     assert list(await taken_over.having("pairing", 9)) == ["telegram:33"]
-    assert list(await taken_over.people(9)) == ["telegram:11", "telegram:33"]
+    assert list(await taken_over.people(9)) == ["console:0", "telegram:11", "telegram:33"]
     assert await taken_over.counted("telegram:11", 2000.0) == 1
 
 

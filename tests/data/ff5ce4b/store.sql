@@ -3,6 +3,9 @@ CREATE TABLE anchors (
     conversation TEXT NOT NULL, ref TEXT NOT NULL, turn INTEGER NOT NULL, place INTEGER NOT NULL,
     PRIMARY KEY (conversation, ref)
 ) WITHOUT ROWID;
+INSERT INTO "anchors" VALUES('console:0:0:0','a12',1,1);
+INSERT INTO "anchors" VALUES('console:0:0:0','b12',1,2);
+INSERT INTO "anchors" VALUES('console:0:0:0','q12',1,0);
 INSERT INTO "anchors" VALUES('discord:900:0:0','a7',1,1);
 INSERT INTO "anchors" VALUES('discord:900:0:0','b7',1,2);
 INSERT INTO "anchors" VALUES('discord:900:0:0','q7',1,0);
@@ -46,6 +49,7 @@ INSERT INTO "asked" VALUES('telegram:11','telegram:u20',2000.0);
 INSERT INTO "asked" VALUES('telegram:chat:-5','telegram:u20',2000.0);
 CREATE TABLE epochs (conversation TEXT PRIMARY KEY, epoch INTEGER NOT NULL, last_id INTEGER NOT NULL, head INTEGER NOT NULL DEFAULT 0)
     WITHOUT ROWID;
+INSERT INTO "epochs" VALUES('console:0:0:0',0,1,1);
 INSERT INTO "epochs" VALUES('discord:900:0:0',0,1,1);
 INSERT INTO "epochs" VALUES('discord:901:31:0',0,1,1);
 INSERT INTO "epochs" VALUES('telegram:-5:11:3',0,1,1);
@@ -76,11 +80,14 @@ INSERT INTO "inbox" VALUES(8,'discord','u8',1008.0,NULL,NULL,'{}',NULL,NULL,NULL
 INSERT INTO "inbox" VALUES(9,'web','u9',1009.0,NULL,NULL,'{}',NULL,NULL,NULL,NULL,NULL);
 INSERT INTO "inbox" VALUES(10,'web','u10',1010.0,NULL,NULL,'{}',NULL,NULL,NULL,NULL,NULL);
 INSERT INTO "inbox" VALUES(11,'web','u11',1011.0,NULL,NULL,'{}',NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "inbox" VALUES(12,'telegram','u20',2000.0,'telegram:11','{"update_id": "u20", "conversation": "telegram:11:0:0", "user": "telegram:11", "text": "waits", "chat_kind": "private", "user_name": "", "language": "", "vouched": null, "origin": {"chat": "11"}, "ref": "", "edits": false, "replies_to": "", "quoted": "", "in_place": false, "addressed": "directly", "media": "", "own": false}','{"sent":"[1, 2]","tries":"1"}','{"text": "half shown", "state": "final", "notice": "", "finish_reason": ""}',5,'telegram:11:0:0',NULL,NULL);
-INSERT INTO "inbox" VALUES(13,'telegram','u21',2000.0,'telegram:11','{"update_id": "u21", "conversation": "telegram:-5:11:3", "user": "telegram:11", "text": "failed", "chat_kind": "private", "user_name": "", "language": "", "vouched": null, "origin": {}, "ref": "", "edits": false, "replies_to": "", "quoted": "", "in_place": false, "addressed": "directly", "media": "", "own": false}','{}',NULL,NULL,'telegram:-5:11:3','refused five times',2002.0);
+INSERT INTO "inbox" VALUES(12,'console','u12',1012.0,NULL,NULL,'{}',NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "inbox" VALUES(13,'telegram','u20',2000.0,'telegram:11','{"update_id": "u20", "conversation": "telegram:11:0:0", "user": "telegram:11", "text": "waits", "chat_kind": "private", "user_name": "", "language": "", "vouched": null, "origin": {"chat": "11"}, "ref": "", "edits": false, "replies_to": "", "quoted": "", "in_place": false, "addressed": "directly", "media": "", "own": false}','{"sent":"[1, 2]","tries":"1"}','{"text": "half shown", "state": "final", "notice": "", "finish_reason": ""}',5,'telegram:11:0:0',NULL,NULL);
+INSERT INTO "inbox" VALUES(14,'telegram','u21',2000.0,'telegram:11','{"update_id": "u21", "conversation": "telegram:-5:11:3", "user": "telegram:11", "text": "failed", "chat_kind": "private", "user_name": "", "language": "", "vouched": null, "origin": {}, "ref": "", "edits": false, "replies_to": "", "quoted": "", "in_place": false, "addressed": "directly", "media": "", "own": false}','{}',NULL,NULL,'telegram:-5:11:3','refused five times',2002.0);
 CREATE TABLE settings (
     owner TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name)
 ) WITHOUT ROWID;
+INSERT INTO "settings" VALUES('console:0','language','en');
+INSERT INTO "settings" VALUES('console:chat:0','prompt','prompt of root');
 INSERT INTO "settings" VALUES('discord:chat:900','prompt','prompt of discord 900');
 INSERT INTO "settings" VALUES('discord:chat:901','prompt','prompt of discord 901');
 INSERT INTO "settings" VALUES('telegram:11','language','zh');
@@ -101,6 +108,7 @@ CREATE TABLE turns (
     at REAL NOT NULL, parent INTEGER NOT NULL DEFAULT 0, ref TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (conversation, id)
 ) WITHOUT ROWID;
+INSERT INTO "turns" VALUES('console:0:0:0',1,'console:0','question 12','answer 12',1012.0,0,'q12');
 INSERT INTO "turns" VALUES('discord:900:0:0',1,'discord:31','question 7','answer 7',1007.0,0,'q7');
 INSERT INTO "turns" VALUES('discord:901:31:0',1,'discord:31','question 8','answer 8',1008.0,0,'q8');
 INSERT INTO "turns" VALUES('telegram:-5:11:3',1,'telegram:11','question 5','answer 5',1005.0,0,'q5');
@@ -122,6 +130,6 @@ CREATE TRIGGER turn_gone AFTER DELETE ON turns BEGIN
 END;
 CREATE INDEX inbox_conversation ON inbox (conversation, arrival) WHERE message IS NOT NULL;
 DELETE FROM "sqlite_sequence";
-INSERT INTO "sqlite_sequence" VALUES('inbox',13);
+INSERT INTO "sqlite_sequence" VALUES('inbox',14);
 COMMIT;
 PRAGMA user_version = 4;

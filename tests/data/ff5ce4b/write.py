@@ -1,6 +1,6 @@
-"""Wrote store.sql and redis.json beside it, run with the code of commit ff5ce4b: what that release keeps.
+"""Wrote what lies beside it, run with the code of commit ff5ce4b: what that release keeps, plain and encrypted.
 
-PYTHONPATH=CHECKOUT python tests/store/released/write.py redis://127.0.0.1:PORT/0
+PYTHONPATH=CHECKOUT python tests/data/ff5ce4b/write.py redis://127.0.0.1:PORT/0
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from glmbot.backup import back_up
 from glmbot.messages import ChatKey, ConversationKey, Message, UserKey
 from glmbot.store.base import Store, StoredAnswer
 from glmbot.store.redis import RedisStore
+from glmbot.store.sealed import sealed
 from glmbot.store.sqlite import SqliteStore
 
 HERE = Path(__file__).parent
+# Of these files and of nothing else.
+KEY = "Z2xtYm90IHRlc3QgZGF0YSBvZiBmZjVjZTRiISEhISE="
 
 
 async def turn(store: Store, number: int, conversation: ConversationKey, user: UserKey, **more: Any) -> None:
@@ -46,6 +50,10 @@ async def fill(store: Store) -> None:
     for platform, chat in (("telegram", 11), ("telegram", -5), ("discord", 900), ("discord", 901), ("web", 77),
                            ("web", 78), ("web", 79)):  # fmt: skip
         await store.set_setting(ChatKey(platform, chat), "prompt", f"prompt of {platform} {chat}")
+    root, terminal = UserKey("console", 0), ConversationKey("console", 0)
+    await turn(store, 12, terminal, root)
+    await store.set_setting(ChatKey("console", 0), "prompt", "prompt of root")
+    await store.set_setting(root, "language", "en")
     await store.set_setting(ChatKey("telegram", -5), "mode", "all")
     await store.set_setting(ann, "language", "zh")
     await store.set_setting(UserKey("telegram", 33), "pairing", "ABCDEFGH 5000.0")
@@ -63,20 +71,30 @@ async def fill(store: Store) -> None:
 
 
 async def main(url: str) -> None:
-    path = Path(tempfile.mkdtemp()) / "store.sqlite3"
-    store: Store = SqliteStore(path)
-    await store.open()
-    await fill(store)
-    await store.close()
-    with sqlite3.connect(path) as db:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        lines = [*db.iterdump(), f"PRAGMA user_version = {version};"]
-    (HERE / "store.sql").write_text("\n".join(lines) + "\n")
-    redis = RedisStore(url, prefix="old")
-    await redis.open()
-    await fill(redis)
-    client, found = redis._redis, {}
-    for key in sorted(await client.keys("old:*")):
+    for name, keys in (("store", []), ("sealed_store", [KEY])):
+        path = Path(tempfile.mkdtemp()) / "store.sqlite3"
+        store = sealed(SqliteStore(path), keys)
+        await store.open()
+        await fill(store)
+        await back_up(store, HERE / f"{name}.backup")
+        await store.close()
+        with sqlite3.connect(path) as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            lines = [*db.iterdump(), f"PRAGMA user_version = {version};"]
+        (HERE / f"{name}.sql").write_text("\n".join(lines) + "\n")
+    for name, keys in (("redis", []), ("sealed_redis", [KEY])):
+        redis = RedisStore(url, prefix=f"old-{name}")
+        store = sealed(redis, keys)
+        await store.open()
+        await fill(store)
+        found = await _kept(redis._redis, f"old-{name}:")
+        (HERE / f"{name}.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+        await store.close()
+
+
+async def _kept(client: Any, prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key in sorted(await client.keys(f"{prefix}*")):
         kind = await client.type(key)
         read: dict[str, Any] = {
             "hash": client.hgetall, "set": client.smembers, "string": client.get,
@@ -84,9 +102,8 @@ async def main(url: str) -> None:
         }  # fmt: skip
         if kind in read:
             value = await read[kind](key)
-            found[key] = [kind, sorted(value) if kind == "set" else value]
-    (HERE / "redis.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
-    await redis.close()
+            found[key.replace(prefix, "old:", 1)] = [kind, sorted(value) if kind == "set" else value]
+    return found
 
 
 if __name__ == "__main__":
