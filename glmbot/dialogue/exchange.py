@@ -41,10 +41,11 @@ class Task:
 class Exchange:
     """Each step finds here what those before it found out, and adds its own.
 
-    `command`: the message is one, and no question. `wish`: "ask", "retry" or "continue". `ticket`: a question's
-    place in its conversation. `epoch`: of the history that the answer is for. `talk`: the engine that answers;
-    `hints`: what is said beside its answer. `reply`: the end of the answer, as it is to be recorded; `task` None
-    then: as no turn. `recorded`: the end that was.
+    `command`: the message is one, and no question. `wish`: "ask", "retry" or "continue". `system_prompt`: the
+    chat's own, "" where the configured one holds. `asked`: the question with what it quotes. `ticket`: its place
+    in its conversation. `epoch`: of the history that the answer is for. `talk`: the engine that answers; `hints`:
+    what is said beside its answer. `reply`: the end of the answer, as it is to be recorded; `task` None then: as
+    no turn. `recorded`: the end that was.
     """
 
     message: Message
@@ -55,6 +56,8 @@ class Exchange:
     wish: str = "ask"
     ticket: Ticket | None = None
     standing: Standing | None = None
+    system_prompt: str = ""
+    asked: str = ""
     task: Task | None = None
     epoch: int = 0
     history: Sequence[Turn] = ()
@@ -63,11 +66,6 @@ class Exchange:
     prompt: Prepared | None = None
     reply: Reply | None = None
     recorded: Reply | None = None
-
-    @property
-    def system_prompt(self) -> str:
-        """The chat's own, "" where the configured one holds."""
-        return "" if self.standing is None else self.standing.chat.get("prompt", "")
 
 
 Follows = Callable[[Exchange], AsyncGenerator[Reply, None]]

@@ -21,7 +21,8 @@ class Ticket:
 
     `ref` is the question's message, `reply` what its answer looks like now. `lost`: another process answers, and
     nothing more is to be said here; `superseded`: its question says something else by now, and is answered anew.
-    `span`: what its steps are traced under.
+    `span`: what its steps are traced under. `of_user`, `of_source`: how much they had in progress when it joined,
+    this included.
     """
 
     def __init__(self, conversation: ConversationKey, user: UserKey, ref: str, source: str) -> None:
@@ -33,13 +34,15 @@ class Ticket:
         self.since = time.monotonic()
         self.reply = Reply("", ReplyState.QUEUED)
         self.stop = asyncio.Event()
+        self.of_user = self.of_source = 1
         self.lost = False
         self.superseded = False
         self._turn = asyncio.Event()
 
     async def wait(self) -> None:
-        """Return when all who came before have left."""
+        """Return when all who came before have left. Raises ClaimLost."""
         await self._turn.wait()
+        self.check()
 
     def check(self) -> None:
         """Raises ClaimLost."""
@@ -75,7 +78,7 @@ class Lanes:
         """
         lane = self._lanes.setdefault(conversation, deque())
         ticket = Ticket(conversation, user, ref, source)
-        self._pending.begin(str(user), source)
+        ticket.of_user, ticket.of_source = self._pending.enter(str(user), source)
         lane.insert(1 if first else len(lane), ticket)
         lane[0].advance()
         return ticket
@@ -83,7 +86,7 @@ class Lanes:
     def leave(self, ticket: Ticket) -> None:
         lane = self._lanes[ticket.conversation]
         lane.remove(ticket)
-        self._pending.end(str(ticket.user), ticket.source)
+        self._pending.leave(str(ticket.user), ticket.source)
         if lane:
             lane[0].advance()
         else:

@@ -139,7 +139,7 @@ class DialogueManager:
             partial(admit, self._people, store, inbox),
             partial(transform, self.plugins.transforms),
             partial(command, self._commands, self._powers, store),
-            partial(quota, self._quotas, self._pending, self._engines),
+            partial(quota, self._quotas, self._engines),
             partial(await_turn, inbox, store, in_force),
             partial(task, store),
             partial(moderate, in_force, store),

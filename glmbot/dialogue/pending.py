@@ -17,10 +17,12 @@ class Pending:
     def of(self, name: str) -> int:
         return self._counts[name] if name else 0
 
-    def begin(self, *names: str) -> None:
+    def enter(self, *names: str) -> list[int]:
+        """Returns how much there is of each now, this included; 0 of one without a name."""
         self._counts.update(filter(None, names))
+        return [self._counts[name] if name else 0 for name in names]
 
-    def end(self, *names: str) -> None:
+    def leave(self, *names: str) -> None:
         for name in filter(None, names):
             self._counts[name] -= 1
             if self._counts[name] <= 0:
@@ -28,8 +30,8 @@ class Pending:
 
     @contextmanager
     def hold(self, *names: str) -> Generator[None]:
-        self.begin(*names)
+        self.enter(*names)
         try:
             yield
         finally:
-            self.end(*names)
+            self.leave(*names)

@@ -6,7 +6,7 @@ import unicodedata
 
 from glmbot.messages import Message
 
-__all__ = ["asked_text", "is_blank"]
+__all__ = ["asked_text", "is_blank", "readable"]
 
 _LONGEST_QUOTE = 2000
 
@@ -21,6 +21,12 @@ def asked_text(message: Message) -> str:
         return whose + quoted
     quoted = (whose + quoted[:_LONGEST_QUOTE]).replace("\n", "\n> ")
     return f"> {quoted}\n\n{said}"
+
+
+def readable(message: Message) -> str:
+    """The same; "" where nothing of it can be read."""
+    text = asked_text(message)
+    return "" if is_blank(text) else text
 
 
 def is_blank(text: str) -> bool:

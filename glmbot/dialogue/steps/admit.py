@@ -33,6 +33,7 @@ async def admit(
                 yield stored_reply(stored)
                 return
         exchange.standing = standing = await people.standing(message)
+        exchange.system_prompt = standing.chat.get("prompt", "")
         exchange.language = standing.user.get("language", "") or exchange.language
         if standing.role is None:
             greets = command is not None and command.name == "start"

@@ -46,16 +46,16 @@ async def arrive(
     try:
         async with aclosing(following(exchange)) as replies:
             async for reply in replies:
-                ticket.reply = await _beside_earlier(store, message, reply)
-                yield ticket.reply
+                if message.in_place and not reply.text and reply.state is ReplyState.FAILED:
+                    reply = await _beside_earlier(store, message, reply)
+                ticket.reply = reply
+                yield reply
     finally:
         lanes.leave(ticket)
 
 
 async def _beside_earlier(store: Store, message: Message, reply: Reply) -> Reply:
     """A button that fails must not wipe out the answer that it stands under."""
-    if not message.in_place or reply.text or reply.state is not ReplyState.FAILED:
-        return reply
     try:
         turn = await store.turn_of(message.conversation, message.replies_to)
     except StoreError:

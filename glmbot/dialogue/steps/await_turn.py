@@ -26,7 +26,6 @@ async def await_turn(
     yield with_actions(Reply("", ReplyState.QUEUED), language)
     with span("wait", parent=exchange.span):
         await ticket.wait()
-    ticket.check()
     await inbox.count_try(message)
     if ticket.stop.is_set():
         stopped = Reply("", ReplyState.STOPPED, i18n.text(language, "answer.stopped"))

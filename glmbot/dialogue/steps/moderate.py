@@ -24,7 +24,7 @@ async def moderate(
     if task is None:
         return
     refusal = ""
-    if moderation.has_word(exchange.system_prompt):
+    if exchange.system_prompt and moderation.has_word(exchange.system_prompt):
         # It was allowed when it was set, and the list has grown since.
         refusal = "answer.prompt_refused"
     elif not await moderation.allows(
@@ -36,9 +36,10 @@ async def moderate(
         await store.finish(message, StoredAnswer(reply.text, reply.state, reply.notice))
         yield reply
         return
-    veil = _Veil(moderation, task)
+    veil: _Veil | None = None
     async with aclosing(following(exchange)) as replies:
         async for reply in replies:
+            veil = veil or _Veil(moderation, task)
             yield veil.over(reply)
 
 

@@ -7,8 +7,7 @@ from contextlib import aclosing
 from math import ceil
 
 from glmbot.dialogue.exchange import Exchange, Follows
-from glmbot.dialogue.pending import Pending
-from glmbot.dialogue.question import asked_text, is_blank
+from glmbot.dialogue.question import readable
 from glmbot.dialogue.quotas import Quotas, most_pending
 from glmbot.dialogue.replies import failed, notice
 from glmbot.engine.pool import Engines
@@ -18,9 +17,9 @@ __all__ = ["quota"]
 
 
 async def quota(
-    quotas: Quotas, pending: Pending, engines: Engines, exchange: Exchange, following: Follows
+    quotas: Quotas, engines: Engines, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
-    if (refusal := await _refusal(quotas, pending, engines, exchange)) is not None:
+    if (refusal := await _refusal(quotas, engines, exchange)) is not None:
         yield refusal
         return
     async with aclosing(following(exchange)) as replies:
@@ -28,17 +27,19 @@ async def quota(
             yield reply
 
 
-async def _refusal(quotas: Quotas, pending: Pending, engines: Engines, exchange: Exchange) -> Reply | None:
+async def _refusal(quotas: Quotas, engines: Engines, exchange: Exchange) -> Reply | None:
     message, settings, language = exchange.message, exchange.settings, exchange.language
-    standing = exchange.standing
-    if standing is None:
+    standing, ticket = exchange.standing, exchange.ticket
+    if standing is None or ticket is None:
         return None
-    if pending.of(str(message.user)) > settings.pending_per_user:
+    if ticket.of_user > settings.pending_per_user:
         return failed(language, "answer.too_many", count=settings.pending_per_user)
-    most = most_pending(settings, engines.queue_limit(engines.default))
-    if standing.role is not Role.ADMIN and pending.of(message.source) > most:
-        return failed(language, "answer.too_many_here", count=most)
-    if is_blank(asked_text(message)):
+    if message.source and standing.role is not Role.ADMIN:
+        most = most_pending(settings, engines.queue_limit(engines.default))
+        if ticket.of_source > most:
+            return failed(language, "answer.too_many_here", count=most)
+    exchange.asked = readable(message)
+    if not exchange.asked:
         return notice(language, _nothing_said(message))
     if standing.role is Role.ADMIN:
         return None

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from glmbot.dialogue.exchange import Exchange, Follows, Task
-from glmbot.dialogue.question import asked_text, is_blank
+from glmbot.dialogue.question import is_blank
 from glmbot.dialogue.replies import notice
 from glmbot.engine.thoughts import joined, split
 from glmbot.messages import Message, Reply
@@ -18,7 +18,7 @@ __all__ = ["task"]
 async def task(store: Store, exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
     message, wish = exchange.message, exchange.wish
     exchange.epoch = await store.epoch(message.conversation)
-    exchange.task = await (_asked(store, message) if wish == "ask" else _repeated(store, message, wish))
+    exchange.task = await (_asked(store, exchange) if wish == "ask" else _repeated(store, message, wish))
     if exchange.task is None:
         yield notice(exchange.language, "button.gone" if message.in_place else f"{wish}.nothing")
         return
@@ -46,13 +46,14 @@ async def _repeated(store: Store, message: Message, wish: str) -> Task | None:
     )
 
 
-async def _asked(store: Store, message: Message) -> Task:
+async def _asked(store: Store, exchange: Exchange) -> Task:
+    message = exchange.message
     conversation, question = message.conversation, message.text.strip()
     if message.edits and (earlier := await store.turn_of(conversation, message.ref)):
         quotes = earlier.question.startswith("> ") or earlier.question == message.quoted.strip()
-        question = asked_text(message) if quotes or is_blank(question) else question
+        question = exchange.asked if quotes or is_blank(question) else question
         return Task(question, message.ref, earlier.parent)
     if message.replies_to and (answered := await store.turn_of(conversation, message.replies_to)):
-        question = asked_text(message) if is_blank(question) else question
+        question = exchange.asked if is_blank(question) else question
         return Task(question, message.ref, answered.id)
-    return Task(asked_text(message), message.ref, None)
+    return Task(exchange.asked, message.ref, None)
