@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from adapters.waiting import until_async
 from conftest import make_dialogue, until
-from glmbot.engine.base import Engine
+from glmbot.engine.base import Engine, TokenEngine
 from glmbot.keys import ConversationKey
 from glmbot.store.base import Store
 from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
@@ -24,7 +24,7 @@ MENTION = f"<@{BOT_ID}>"
 
 @asynccontextmanager
 async def bot(
-    server: DiscordServer, engine: Engine, store: Store, **changes: Any
+    server: DiscordServer, engine: Engine | TokenEngine, store: Store, **changes: Any
 ) -> AsyncGenerator[DiscordAdapter]:
     """`settings` among the changes are the adapter's; all others are the dialogue's."""
     settings = DiscordSettings(

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from adapters.waiting import running, until_async
 from conftest import make_dialogue
-from glmbot.engine.base import Engine
+from glmbot.engine.base import Engine, TokenEngine
 from glmbot.keys import ConversationKey
 from glmbot.store.base import Store
 from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
@@ -33,7 +33,7 @@ def settings_for(server: TelegramServer, **changes: Any) -> TelegramSettings:
 
 @asynccontextmanager
 async def bot(
-    server: TelegramServer, engine: Engine, store: Store, **changes: Any
+    server: TelegramServer, engine: Engine | TokenEngine, store: Store, **changes: Any
 ) -> AsyncGenerator[TelegramAdapter]:
     settings = changes.pop("settings", {})
     adapter = TelegramAdapter(settings_for(server, **settings), make_dialogue(engine, store, **changes))

@@ -33,7 +33,9 @@ from glmbot_discord.normalize import Self
 
 
 def test_a_reply_to_us_counts_with_and_without_a_ping() -> None:
-    assert on_telegram("why?", reply_to_message=OURS).addressed is Addressed.BY_REPLY
+    replied = on_telegram("why?", reply_to_message=OURS)
+    assert replied is not None
+    assert replied.addressed is Addressed.BY_REPLY
     for pings in (False, True):
         said = on_discord("why?", pings=pings, **replying(ME.id, "an answer"))
         assert said is not None
@@ -124,7 +126,9 @@ def test_what_has_no_words_is_noticed_in_private_and_left_alone_in_a_group(kind:
     assert on_telegram(**{kind: fields[kind]}) is None
     assert (on_telegram(reply_to_message=OURS, **{kind: fields[kind]}) is None) is (kind == "sticker")
     sticker = SimpleNamespace(name="hi")
-    assert on_discord("", private=True, stickers=[sticker]).media == "sticker"
+    alone = on_discord("", private=True, stickers=[sticker])
+    assert alone is not None
+    assert alone.media == "sticker"
     assert on_discord("", stickers=[sticker], **replying(ME.id)) is None
 
 
