@@ -10,7 +10,8 @@ from typing import Any
 
 from adapters.scripted import ScriptedEngine
 from conftest import make_dialogue
-from glmbot.messages import ConversationKey, Message, UserKey
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.store.base import Store
 
 MOST_RETURNS = 4
