@@ -80,7 +80,8 @@ def test_a_return_is_a_call_into_a_file_that_was_left() -> None:
 
 async def test_the_way_of_a_message_hardly_ever_returns(sqlite_store: Store) -> None:
     way = await way_of(sqlite_store)
-    told = "\n".join(f"{'↩' if call in returns(way) else ' '} {call[1]}: {call[2]}" for call in way)
+    back = returns(way)
+    told = "\n".join(f"{'↩' if call in back else ' '} {call[0]} → {call[1]}: {call[2]}" for call in way)
     sys.stdout.write(f"{told}\n")
     steps = [file for caller, file, _ in way if file.startswith("dialogue/steps/") and caller != file]
     assert list(dict.fromkeys(steps)) == steps, "each step is entered once"
