@@ -65,14 +65,13 @@ class _Outlet(Outlet):
         self._words = words
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
-        label = self._label()
         return cut_reply(
             reply,
             _SPLIT_AT,
             notice_room=NOTICE_ROOM,
             measure=len,
             accepts=fits,
-            fits_folded=lambda thought: fits_folded(thought, label),
+            fits_folded=lambda thought: fits_folded(thought, self._label()),
         )
 
     def _label(self) -> str:
