@@ -250,7 +250,8 @@ class SqliteConnection:
             # Of SQLite's own words, which name what is damaged.
             raise StoreError(f"{self.path}: the database is malformed; {_WHAT_TO_DO}") from error
         except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise StoreError(f"{self.path}: {error}") from error
+            # Such an error repeats the value that it is about, however large.
+            raise StoreError(f"{self.path}: {str(error)[:300]}") from error
 
 
 def _connected(path: Path) -> sqlite3.Connection:

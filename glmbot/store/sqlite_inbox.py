@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 from glmbot.keys import NOBODY, ConversationKey, UserKey
@@ -73,7 +74,7 @@ def dead_letter(row: tuple[Any, ...]) -> DeadLetter | None:
         except ValueError as error:
             _log.error("a message that was set aside can't be told: %s", error)
             return None
-    return DeadLetter(message, str(reason), float(at or 0))
+    return DeadLetter(message, str(reason), at if isinstance(at, float) and isfinite(at) else 0.0)
 
 
 def is_whole(row: tuple[Any, ...] | None) -> bool:

@@ -188,6 +188,21 @@ async def test_a_disk_that_is_full_is_away_and_says_so(tmp_path: Path) -> None:
     await store.close()
 
 
+@pytest.mark.parametrize("worst", [b"\x00" * 100_000, "soon", float("inf"), None])
+async def test_a_letter_set_aside_at_no_time_is_listed_with_the_others(tmp_path: Path, worst: Any) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite3")
+    await store.open()
+    for update in ("u1", "u2"):
+        message = Message(update, HOME, ANN, "hi")
+        await store.accept(message, 1.0)
+        await store.set_aside(message, "refused", 2.0)
+    with sqlite3.connect(tmp_path / "s.sqlite3") as db:
+        db.execute("UPDATE inbox SET dead_at = ? WHERE update_id = 'u1'", (worst,))
+    found = {letter.message.update_id: letter.at for letter in await store.dead_letters()}
+    assert found == {"u1": 0.0, "u2": 2.0}
+    await store.close()
+
+
 async def test_bytes_that_are_no_text_are_damage_in_one_row_alone(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "s.sqlite3")
     await store.open()

@@ -392,7 +392,7 @@ async def test_what_was_set_aside_is_forgotten_however_long_ago_it_was_written(r
     await redis._redis.delete(redis._keys.owner(ANN, "places"))
     await redis.accept(asked("3", HERE), 3.0)
     await redis.forget(ANN)
-    assert [letter.message.user.id for letter in await redis.dead_letters()] == [12]
+    assert [letter.message.user.id for letter in await redis.dead_letters()] == ["12"]
     inbox = await redis._redis.hgetall(redis._keys.of(group, "inbox"))
     assert not [value for value in inbox.values() if str(ANN) in value]
 

@@ -188,7 +188,7 @@ def test_each_way_begins_with_the_oldest_name_and_has_an_end() -> None:
     ways = Ways([(chats[1], chats[2]), (chats[0], chats[1]), (chats[2], chats[0]), (ANN, ANN_LATER)])
     for chat in chats[:3]:
         names = [each.chat for each in ways.of_conversation(ConversationKey("telegram", chat.id, "7"))]
-        assert sorted(names) == [-3, -2, -1]
+        assert sorted(names) == ["-1", "-2", "-3"]
     assert ways.of_conversation(ConversationKey("discord", "-1")) == [ConversationKey("discord", "-1")]
     assert ways.of_person(ANN_LATER) == ways.of_person(ANN) == [ANN, ANN_LATER]
     assert ways.of_person(BOB) == [BOB]
