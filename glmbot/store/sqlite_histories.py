@@ -129,6 +129,6 @@ def turns_of(rows: Iterable[tuple[Any, ...]]) -> list[Turn]:
                 raise ValueError("a text is none")
             who, place = UserKey.parse(user), int(parent)
             found.append(Turn(int(number), who, question, answer, float(at), place, ref, thought))
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             _log.error("turn %.40r in the store is damaged and is left out: %s", row[0], type(error).__name__)
     return found

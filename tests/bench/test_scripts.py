@@ -54,7 +54,7 @@ async def test_a_short_replay_of_a_busy_chat_accounts_for_everything(tiny_model:
     engine = await LocalEngine.start(
         LocalEngineSettings(tiny_model, precision=Precision.INT4, cache_tokens=8192, queue_limit=24)
     )
-    report = await replay.replay(engine, hours=0.2, per_second=1.0, faster=60.0)
+    report = await replay.replay(engine, hours=0.15, per_second=1.0, faster=60.0)
     await engine.close()
     assert replay.accounted(report), report
     assert report["asked"] > 500

@@ -203,6 +203,20 @@ async def test_a_letter_set_aside_at_no_time_is_listed_with_the_others(tmp_path:
     await store.close()
 
 
+async def test_a_turn_that_follows_no_number_is_left_out_of_a_backup(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite3")
+    await store.open()
+    for update in ("u1", "u2"):
+        message = Message(update, HOME, ANN, "hi", ref=update)
+        await store.accept(message, 1.0)
+        await store.finish(message, StoredAnswer("a", "final", ""), question=update, at=1.0, ref=update)
+    with sqlite3.connect(tmp_path / "s.sqlite3") as db:
+        db.execute("UPDATE turns SET parent = ? WHERE ref = 'u1'", (float("-inf"),))
+    (whole,) = [found async for found in store.everything()]
+    assert [turn.question for turn in whole.turns] == ["u2"]
+    await store.close()
+
+
 async def test_bytes_that_are_no_text_are_damage_in_one_row_alone(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "s.sqlite3")
     await store.open()
