@@ -78,7 +78,6 @@ class PlacedStep:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredTransform:
-    plugin: str
     log: logging.Logger
     transform: Transform
 
@@ -189,6 +188,10 @@ class _Draft:
         for step in new.steps.values():
             if (beside := step.before or step.after) not in known:
                 raise ValueError(f"the step {step.name} stands beside {beside!r}, and there is no such step")
+        steps = (*self._plugins.steps.values(), *new.steps.values())
+        placed(
+            [(name, None) for name in STEPS], [(each.name, each.before, each.after, None) for each in steps]
+        )
         listed: list[str] = []
         for kind in ("commands", "tools", "steps", "transforms", "engines", "platforms", "routes"):
             mine: dict[str, Any] = getattr(new, kind)
@@ -238,11 +241,12 @@ class _Draft:
             raise ValueError(f"the step {name} stands before or after one other step; say which")
         if name in STEPS:
             raise ValueError(f"there is a step {name} already")
-        placed = PlacedStep(name, self.name, self.log, step, before, after)
-        self._new.steps[self._free("steps", name)] = placed
+        self._new.steps[self._free("steps", name)] = PlacedStep(
+            name, self.name, self.log, step, before, after
+        )
 
     def transform(self, media: str, transform: Transform) -> None:
-        registered = RegisteredTransform(self.name, self.log, transform)
+        registered = RegisteredTransform(self.log, transform)
         self._new.transforms[self._free("transforms", media)] = registered
 
     def engine(self, kind: str, start: EngineStart) -> None:

@@ -144,6 +144,11 @@ def _unplaced(host: Host) -> None:
     host.step("shout", shout)
 
 
+def _each_before_the_other(host: Host) -> None:
+    host.step("shout", shout, before="whisper")
+    host.step("whisper", shout, before="shout")
+
+
 def _nameless(host: Host) -> None:
     host.tool(Tool("No Name", "", SCHEMA, asyncio.sleep))
 
@@ -176,7 +181,7 @@ def _leaves(host: Host) -> None:
 @pytest.mark.parametrize(
     "register",
     [
-        _wrong_words, _half_words, _wordless, _taken, _misplaced, _unplaced, _nameless, _schemaless, _leaves,
+        _wrong_words, _half_words, _wordless, _taken, _misplaced, _unplaced, _each_before_the_other, _nameless, _schemaless, _leaves,
         _elsewhere, _with_a_door, _greedy, _twice,
         None, 5,
     ],
