@@ -13,7 +13,7 @@ from glmbot.app import open_store, plugins_for
 from glmbot.config import Configuration, ModelSection, NamedLocalModel
 from glmbot.dialogue.words import read_words
 from glmbot.engine.placement import free_memory, parse_devices
-from glmbot.engine.precision import checkpoint_precision, default_precision
+from glmbot.engine.precision import chosen_precision
 from glmbot.engine.remote import RemoteEngineSettings, start_remote
 from glmbot.engine.runner import LEAST_CACHE_TOKENS
 from glmbot.engines import engine_settings, memory_of, named_remote_settings, remote_settings
@@ -21,7 +21,7 @@ from glmbot.errors import GlmbotError, StoreError
 from glmbot.memory import memory_needed
 from glmbot.models.registry import load
 from glmbot.native.library import VARIABLE, loaded
-from glmbot.plugins import BUILT_IN
+from glmbot.plugins import BUILT_IN, Plugins
 from glmbot.preflight import complaints
 
 __all__ = ["Finding", "examine"]
@@ -38,14 +38,15 @@ class Finding:
 
 async def examine(configuration: Configuration) -> Sequence[Finding]:
     """Look at everything without starting anything; nothing here raises."""
-    refused = await asyncio.to_thread(complaints, configuration)
+    plugins = await asyncio.to_thread(partial(plugins_for, configuration, quiet=True))
+    refused = await asyncio.to_thread(complaints, configuration, plugins)
     findings = [await _store(configuration)]
     findings += await _models(configuration)
     findings += _access(configuration)
     findings += _tokens(configuration)
     findings += _advice(configuration)
     findings += _moderation(configuration)
-    findings += _plugins(configuration)
+    findings += _plugins(plugins)
     # What the configuration alone shows is said once, with its key.
     findings = [each for each in findings if each.ok or not any(each.words in line for line in refused)]
     return [*(Finding("configuration", False, line) for line in refused), *findings]
@@ -124,8 +125,7 @@ def _model_and_memory(section: ModelSection | NamedLocalModel) -> list[Finding]:
     except GlmbotError as error:
         return [Finding("model", False, str(error))]
     device = devices[0]
-    stored = checkpoint_precision(model.module, model.checkpoint)
-    precision = settings.precision or stored or default_precision(device)
+    precision = chosen_precision(settings.precision, model.module, model.checkpoint, device)
     tokens = settings.cache_tokens or LEAST_CACHE_TOKENS
     need = memory_needed(model.module, model.shape, device, tokens).get(precision)
     if need is None:
@@ -201,12 +201,12 @@ def _moderation(configuration: Configuration) -> list[Finding]:
     return findings
 
 
-def _plugins(configuration: Configuration) -> list[Finding]:
-    """Those that are not the bot's own."""
+def _plugins(plugins: Plugins) -> list[Finding]:
+    """Those that are not the bot's own. Who was left out is among the complaints."""
     return [
-        Finding(f"plug-in {plugin.name}", not plugin.trouble, plugin.trouble or ", ".join(plugin.registered))
-        for plugin in plugins_for(configuration, quiet=True).found
-        if plugin.trouble or plugin.name not in BUILT_IN
+        Finding(f"plug-in {plugin.name}", True, ", ".join(plugin.registered))
+        for plugin in plugins.found
+        if not plugin.trouble and plugin.name not in BUILT_IN
     ]
 
 

@@ -20,17 +20,20 @@ from glmbot.config import (
 )
 from glmbot.errors import GlmbotError
 from glmbot.platforms import check_routes, check_settings, plugin_route_complaints
+from glmbot.plugins import Plugins
 
 __all__ = ["complaints"]
 
 
-def complaints(configuration: Configuration) -> list[str]:
-    """One line for each fault; none when all is well. A port that is taken is none: the bot itself may have it."""
-    return list(dict.fromkeys(_complaints(configuration)))
+def complaints(configuration: Configuration, plugins: Plugins | None = None) -> list[str]:
+    """One line for each fault; none when all is well. A port that is taken is none: the bot itself may have it.
+
+    plugins: what they have registered under this configuration, where that is known.
+    """
+    return list(dict.fromkeys(_complaints(configuration, plugins or plugins_for(configuration, quiet=True))))
 
 
-def _complaints(configuration: Configuration) -> Iterator[str]:
-    plugins = plugins_for(configuration, quiet=True)
+def _complaints(configuration: Configuration, plugins: Plugins) -> Iterator[str]:
     yield from (f"the plug-in {name} is left out: {trouble}" for name, trouble in plugins.troubles)
     makers = adapters(plugins)
     for name, settings in configuration.adapters.items():

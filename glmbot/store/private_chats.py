@@ -9,6 +9,9 @@ from glmbot.keys import ChatKey, ConversationKey, UserKey
 
 __all__ = ["is_alone", "owner_now", "person_of"]
 
+# Their private chats have the numbers of their persons.
+_NUMBERED = ("telegram", "console")
+
 
 def owner_now(chat: ChatKey, spoke: Iterable[tuple[ConversationKey, UserKey]]) -> ChatKey | None:
     """Where settings of `chat` belong now; None for nobody's, since it can't be told whose words they are.
@@ -18,14 +21,12 @@ def owner_now(chat: ChatKey, spoke: Iterable[tuple[ConversationKey, UserKey]]) -
     """
     if chat.user:
         return chat
-    if chat.platform == "telegram":
+    if chat.platform in _NUMBERED:
+        # Root's terminal stands for nobody (see `Message.chat`).
         return replace(chat, user=chat.id) if _is_person(chat.id) else chat
     if chat.platform == "web":
         people = {user.id for _, user in spoke}
         return replace(chat, user=people.pop()) if len(people) == 1 else None
-    if chat.platform == "console":
-        # That of root stands for nobody (see `Message.chat`).
-        return replace(chat, user=chat.id) if _is_person(chat.id) else chat
     spoken = list(spoke)
     people = {user.id for _, user in spoken}
     direct = bool(spoken) and not any(conversation.user for conversation, _ in spoken)
@@ -36,7 +37,7 @@ def person_of(conversation: ConversationKey) -> UserKey | None:
     """The one person whose history it is, where its key says so."""
     if conversation.user:
         return UserKey(conversation.platform, conversation.user)
-    if conversation.platform in ("telegram", "console") and _is_person(conversation.chat):
+    if conversation.platform in _NUMBERED and _is_person(conversation.chat):
         return UserKey(conversation.platform, conversation.chat)
     return None
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -39,6 +39,12 @@ _TOKEN = re.compile(r"gAAAAA[0-9A-Za-z_-]{92,}={0,2}")
 # A text that is always the same, by which a store is known to be sealed, and by which key.
 _WITNESS_OWNER = UserKey("glmbot", NOBODY)
 _WITNESS = "sealed"
+_WORDS: Mapping[type, Sequence[str]] = {
+    Message: ("text", "quoted", "quoted_from", "user_name"),
+    StoredAnswer: ("text", "notice", "thought"),
+    Turn: ("question", "answer", "thought"),
+}
+_Said = TypeVar("_Said", Message, StoredAnswer, Turn)
 _TAKE_MESSAGE = frozenset({"mark", "delivered", "set_aside", "replay", "drop"})
 
 
@@ -90,10 +96,10 @@ class _SealedStore:
             await self._store.set_setting(_WITNESS_OWNER, _WITNESS, self._seal(_WITNESS))
 
     async def accept(self, message: Message, at: float, *, announce: bool = True) -> bool:
-        return await self._store.accept(self._sealed_message(message), at, announce=announce)
+        return await self._store.accept(_each(message, self._seal), at, announce=announce)
 
     async def join(self, message: Message, others: Sequence[Message]) -> None:
-        await self._store.join(self._sealed_message(message), [_wordless(other) for other in others])
+        await self._store.join(_each(message, self._seal), [_wordless(other) for other in others])
 
     async def finish(
         self,
@@ -106,39 +112,19 @@ class _SealedStore:
     ) -> bool:
         return await self._store.finish(
             _wordless(message),
-            replace(
-                answer,
-                text=self._seal(answer.text),
-                notice=self._seal(answer.notice),
-                thought=self._seal(answer.thought),
-            ),
+            _each(answer, self._seal),
             question=None if question is None else self._seal(question),
             turn_answer=None if turn_answer is None else self._seal(turn_answer),
             **turn,
         )
 
     async def put(self, stored: StoredConversation) -> bool:
-        turns = [
-            replace(
-                turn,
-                question=self._seal(turn.question),
-                answer=self._seal(turn.answer),
-                thought=self._seal(turn.thought),
-            )
-            for turn in stored.turns
-        ]
+        turns = [_each(turn, self._seal) for turn in stored.turns]
         return await self._store.put(replace(stored, turns=turns))
 
     async def answer(self, message: Message) -> StoredAnswer | None:
         found = await self._store.answer(_wordless(message))
-        if found is None:
-            return None
-        return replace(
-            found,
-            text=self._opened(found.text),
-            notice=self._opened(found.notice),
-            thought=self._opened(found.thought),
-        )
+        return None if found is None else _each(found, self._opened)
 
     async def unfinished(self, platform: str) -> Sequence[Unfinished]:
         return [self._opened_entry(entry) for entry in await self._store.unfinished(platform)]
@@ -152,7 +138,7 @@ class _SealedStore:
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
         return [
-            replace(letter, message=self._opened_message(letter.message))
+            replace(letter, message=_each(letter.message, self._opened))
             for letter in await self._store.dead_letters()
         ]
 
@@ -163,7 +149,7 @@ class _SealedStore:
 
     async def turn_of(self, conversation: ConversationKey, ref: str) -> Turn | None:
         turn = await self._store.turn_of(conversation, ref)
-        return None if turn is None else self._opened_turns([turn])[0]
+        return None if turn is None else _each(turn, self._opened)
 
     async def export(self, user: UserKey) -> Sequence[ExportedConversation]:
         return [
@@ -245,42 +231,21 @@ class _SealedStore:
     def _opened_values(self, settings: Mapping[str, str]) -> Mapping[str, str]:
         return {name: self._opened(value) for name, value in settings.items()}
 
-    def _sealed_message(self, message: Message) -> Message:
-        return replace(
-            message,
-            text=self._seal(message.text),
-            quoted=self._seal(message.quoted),
-            quoted_from=self._seal(message.quoted_from),
-            user_name=self._seal(message.user_name),
-        )
-
-    def _opened_message(self, message: Message) -> Message:
-        return replace(
-            message,
-            text=self._opened(message.text),
-            quoted=self._opened(message.quoted),
-            quoted_from=self._opened(message.quoted_from),
-            user_name=self._opened(message.user_name),
-        )
-
     def _opened_entry(self, entry: Unfinished) -> Unfinished:
-        return replace(entry, message=self._opened_message(entry.message))
+        return replace(entry, message=_each(entry.message, self._opened))
 
     def _opened_turns(self, turns: Sequence[Turn]) -> list[Turn]:
-        return [
-            replace(
-                turn,
-                question=self._opened(turn.question),
-                answer=self._opened(turn.answer),
-                thought=self._opened(turn.thought),
-            )
-            for turn in turns
-        ]
+        return [_each(turn, self._opened) for turn in turns]
+
+
+def _each(said: _Said, change: Callable[[str], str]) -> _Said:
+    """The same with each of its words changed."""
+    return replace(said, **{name: change(getattr(said, name)) for name in _WORDS[type(said)]})
 
 
 def _wordless(message: Message) -> Message:
     """To say which message is meant: its words were sealed when it was accepted, and are not needed again."""
-    return replace(message, text="", quoted="", quoted_from="", user_name="")
+    return _each(message, lambda _: "")
 
 
 def _opens(cipher: Fernet, text: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from glmbot.keys import ChatKey, ConversationKey, UserKey, in_chat
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import ConversationSummary, Message, Unfinished
 from glmbot.store import sqlite_histories as histories
 from glmbot.store import sqlite_inbox as inbox
@@ -35,7 +35,7 @@ from glmbot.store.base import (
 )
 from glmbot.store.ownership import owner_name
 from glmbot.store.sqlite_connection import SqliteConnection
-from glmbot.store.sqlite_histories import TURN, turns_of
+from glmbot.store.sqlite_histories import TURN, names_in, turns_of
 from glmbot.store.sqlite_inbox import ENTRY, OPEN
 from glmbot.store.ways import Ways
 
@@ -372,9 +372,7 @@ class SqliteStore:
             "SELECT conversation FROM anchors WHERE ref = ? AND place = 0"
             " AND conversation > ? AND conversation < ? LIMIT 1"
         )
-        begin = in_chat(chat.platform, chat.id)
-        bounds = (begin, f"{begin[:-1]};")
-        row = await self._read(lambda db: db.execute(query, (ref, *bounds)).fetchone())
+        row = await self._read(lambda db: db.execute(query, (ref, *names_in(chat))).fetchone())
         return None if row is None else ConversationKey.parse(row[0])
 
     async def shown(self, conversation: ConversationKey, turn: int) -> Sequence[str]:

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from glmbot.keys import ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey, in_chat
 from glmbot.store.base import Turn
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "followers",
     "insert_turn",
     "lead",
+    "names_in",
     "note_place",
     "places",
     "remove_turn",
@@ -97,6 +98,12 @@ def remove_turn(db: sqlite3.Connection, conversation: str, turn: int) -> None:
     db.execute("UPDATE turns SET parent = ? WHERE conversation = ? AND parent = ?", here)
     db.execute("UPDATE epochs SET head = ? WHERE conversation = ? AND head = ?", here)
     db.execute("DELETE FROM turns WHERE conversation = ? AND id = ?", here[1:])
+
+
+def names_in(chat: ChatKey) -> tuple[str, str]:
+    """The names of its conversations are between these two, the first included."""
+    begin = in_chat(chat.platform, chat.id)
+    return begin, f"{begin[:-1]};"
 
 
 def note_place(db: sqlite3.Connection, user: str, conversation: str, at: float) -> None:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from glmbot.keys import ChatKey, ConversationKey, UserKey, in_chat
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import kept_json, message_from_json, message_to_json, moved_conversation, owner_from
 from glmbot.store.sqlite_connection import SqliteConnection
-from glmbot.store.sqlite_histories import conversation_of, counters, note_place, set_counters
+from glmbot.store.sqlite_histories import conversation_of, counters, names_in, note_place, set_counters
 from glmbot.store.sqlite_removal import reset
 from glmbot.store.ways import Move
 
@@ -68,13 +68,11 @@ def old_conversations(db: sqlite3.Connection, old: UserKey | ChatKey) -> list[Co
     if isinstance(old, UserKey):
         rows = db.execute("SELECT conversation FROM places WHERE user = ? ORDER BY 1", (str(old),)).fetchall()
     else:
-        begin = in_chat(old.platform, old.id)
-        bounds = (begin, f"{begin[:-1]};")
         inside = "conversation >= ?1 AND conversation < ?2"
         rows = db.execute(
             f"SELECT conversation FROM epochs WHERE {inside} UNION"
             f" SELECT conversation FROM inbox WHERE {inside} AND message IS NOT NULL ORDER BY 1",
-            bounds,
+            names_in(old),
         ).fetchall()
     return [found for row in rows if (found := conversation_of(row[0])) is not None]
 

@@ -9,8 +9,9 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 
-from glmbot.keys import ChatKey, ConversationKey, UserKey, in_chat
+from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.private_chats import owner_now, person_of
+from glmbot.store.sqlite_histories import names_in
 
 __all__ = ["bring_up_to_date"]
 
@@ -21,10 +22,9 @@ def _people_of_private_chats(db: sqlite3.Connection) -> None:
     for (owner,) in owners:
         with suppress(ValueError):
             chat = ChatKey.parse(owner)
-            start = in_chat(chat.platform, chat.id)
             spoke = db.execute(
                 "SELECT DISTINCT conversation, user FROM turns WHERE conversation >= ? AND conversation < ?",
-                (start, f"{start[:-1]};"),
+                names_in(chat),
             ).fetchall()
             now = owner_now(
                 chat, [(ConversationKey.parse(each), UserKey.parse(user)) for each, user in spoke]

@@ -13,7 +13,7 @@ from conftest import made_store
 from glmbot.store.base import Store
 from glmbot.store.sealed import new_key, sealed
 from glmbot.store.sqlite import SqliteStore
-from redis_server import Cluster, serving
+from redis_server import Cluster, Server, serving
 
 
 @pytest.fixture(params=["sqlite", "redis", "cluster", "encrypted"])
@@ -27,6 +27,17 @@ async def store(request: pytest.FixtureRequest, cluster_url: str, tmp_path: Path
     await made.open()
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncGenerator[Server]:
+    """A Redis of the test's own, which it may kill."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian package redis-server)")
+    own = Server(tmp_path / "redis")
+    await own.start()
+    yield own
+    await own.stop()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

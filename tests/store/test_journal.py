@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import sqlite3
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -26,17 +25,6 @@ CHAT = ConversationKey("telegram", "7")
 
 def asked(number: int) -> Message:
     return Message(str(number), CHAT, UserKey("telegram", "7"), f"question {number}")
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncGenerator[Server]:
-    """A Redis of the test's own, which it may kill."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian package redis-server)")
-    own = Server(tmp_path / "redis")
-    await own.start()
-    yield own
-    await own.stop()
 
 
 async def opened(server: Server, folder: Path, limit: int = 100) -> JournaledRedisStore:

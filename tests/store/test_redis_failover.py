@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from hashlib import sha1
-from pathlib import Path
 from secrets import token_hex
 
 import pytest
@@ -40,13 +39,11 @@ async def test_a_script_that_was_loaded_into_the_server_before_is_asked_again_la
     await store.close()
 
 
-async def test_a_master_without_its_replicas_is_away_for_whatever_would_write(tmp_path: Path) -> None:
+async def test_a_master_without_its_replicas_is_away_for_whatever_would_write(server: Server) -> None:
     """Which it is for a moment of each failover that is asked for."""
     user, conversation = UserKey("telegram", "7"), ConversationKey("telegram", "7")
     first = Message("1", conversation, user, "a question", ref="1")
     second = Message("2", conversation, user, "another", ref="2")
-    server = Server(tmp_path / "redis")
-    await server.start()
     store = RedisStore(server.url)
     await store.open()
     await store.accept(first, 1.0)
@@ -71,7 +68,6 @@ async def test_a_master_without_its_replicas_is_away_for_whatever_would_write(tm
     await server.ask("CONFIG", "SET", "min-replicas-to-write", "0")
     assert not [name for name, write in writing.items() if await is_away(write)]
     await store.close()
-    await server.stop()
 
 
 async def is_away(write: Callable[[], Awaitable[object]]) -> bool:

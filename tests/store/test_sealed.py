@@ -75,10 +75,8 @@ async def test_no_word_of_anybodys_is_in_a_sealed_store(tmp_path: Path) -> None:
 
 
 async def test_no_word_of_anybodys_is_in_a_sealed_redis_or_its_journal(
-    tmp_path: Path, redis_url: str
+    tmp_path: Path, server: Server
 ) -> None:
-    server = Server(tmp_path / "redis")
-    await server.start()
     inner = JournaledRedisStore(server.url, tmp_path / "journal.sqlite3", timeout_s=1.0)
     store = sealed(inner, [new_key()])
     await talk(store)
