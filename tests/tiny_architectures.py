@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import Precision, Sampling
@@ -15,10 +16,13 @@ from glmbot.engine.placement import Placement
 from glmbot.engine.runner import ModelRunner
 from glmbot.engine.scheduler import Scheduler
 from glmbot.engine.scheduler import Sequence as Running
-from glmbot.models.registry import load
+from glmbot.models.registry import LoadedModel, load
 from tiny_model import write_tiny_tokenizer
 
-__all__ = ["by_the_engine", "by_transformers", "questions", "write_architecture"]
+__all__ = ["KINDS", "by_the_engine", "by_transformers", "questions", "runner_of", "write_architecture"]
+
+# All architectures that continue text.
+KINDS = sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(CONFIG_MAPPING))
 
 # Sizes by the names that configurations have for them; each takes those that it knows.
 _SMALL: dict[str, Any] = {
@@ -132,6 +136,14 @@ def by_transformers(folder: Path, asked: Sequence[Sequence[int]], new: int = 12)
     return said
 
 
+def runner_of(folder: Path, precision: Precision = Precision.FP32) -> tuple[LoadedModel, ModelRunner]:
+    """Raises ModelFileError."""
+    register_attention()
+    model = load(folder, ATTENTION_NAME)
+    place = Placement(torch.device("cpu"))
+    return model, ModelRunner(model, placement=place, precision=precision, cache_tokens=2048)
+
+
 def by_the_engine(
     folder: Path,
     asked: Sequence[Sequence[int]],
@@ -141,11 +153,7 @@ def by_the_engine(
     precision: Precision = Precision.FP32,
 ) -> list[list[int]]:
     """Greedy tokens of all prompts together, in chunks. Raises ModelFileError."""
-    register_attention()
-    model = load(folder, ATTENTION_NAME)
-    runner = ModelRunner(
-        model, placement=Placement(torch.device("cpu")), precision=precision, cache_tokens=2048
-    )
+    model, runner = runner_of(folder, precision)
     scheduler = Scheduler(runner.allocator, max_batch=8, prefill_tokens=prefill)
     running = [
         Running(

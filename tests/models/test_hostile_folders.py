@@ -15,7 +15,6 @@ from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from glmbot.errors import ModelFileError, PromptInvalid
 from glmbot.models.base import ChatTurn, well_formed
@@ -24,6 +23,7 @@ from glmbot.models.registry import load, load_tokenizer, refuse_monsters
 from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused
 from glmbot.models.text_cache import TextCache
 from glmbot.models.text_growth import growth
+from tiny_architectures import KINDS
 
 MESSAGES = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 FOR_EVER = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
@@ -259,7 +259,7 @@ def test_kept_texts_have_a_bound_in_bytes_and_are_encoded_the_same(texts: list[s
 
 def test_what_published_configurations_say_is_no_monster() -> None:
     """The experts of a layer are counted, and have sizes; so has what each layer is given."""
-    for kind in sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(CONFIG_MAPPING)):
+    for kind in KINDS:
         with suppress(StrictDataclassError):  # One is not valid by its defaults.
             refuse_monsters(
                 Path("config.json"), json.loads(CONFIG_MAPPING[kind]().to_json_string(use_diff=False))

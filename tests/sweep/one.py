@@ -10,13 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from glmbot.engine.attention import ATTENTION_NAME, register_attention
-from glmbot.engine.base import Precision
-from glmbot.engine.placement import Placement
-from glmbot.engine.runner import ModelRunner
 from glmbot.errors import ModelFileError
-from glmbot.models.registry import load
-from tiny_architectures import by_the_engine, by_transformers, questions, write_architecture
+from tiny_architectures import by_the_engine, by_transformers, questions, runner_of, write_architecture
 
 __all__ = ["VERDICTS", "Verdict", "examine"]
 
@@ -67,13 +62,7 @@ def examine(kind: str, folder: Path) -> Verdict:
 
 
 def _by(folder: Path) -> str:
-    register_attention()
-    runner = ModelRunner(
-        load(folder, ATTENTION_NAME),
-        placement=Placement(torch.device("cpu")),
-        precision=Precision.FP32,
-        cache_tokens=2048,
-    )
+    _, runner = runner_of(folder)
     return "program" if runner.native else "torch"
 
 

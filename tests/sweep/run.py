@@ -31,11 +31,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "adapters")]
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from transformers import CONFIG_MAPPING  # noqa: E402
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # noqa: E402
 
 from sweep.one import VERDICTS, Verdict, examine  # noqa: E402
 from sweep.page import write_pages  # noqa: E402
+from tiny_architectures import KINDS  # noqa: E402
 
 KEPT = ROOT / ".glmbot" / "sweep"
 # Of the processor; a busy machine may take longer.
@@ -52,7 +51,7 @@ def main() -> int:
     arguments = parser.parse_args()
     # Whose end is asked for ends the process that it waits for, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    every = sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(CONFIG_MAPPING))
+    every = KINDS
     KEPT.mkdir(parents=True, exist_ok=True)
     chosen = [] if arguments.pages else arguments.kinds or every
     for number, kind in enumerate(chosen, 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -293,23 +293,16 @@ async def test_a_failure_is_told_once_and_the_next_question_is_answered(
 async def test_a_stop_ends_a_running_answer_with_its_line(driver: Driver, sqlite_store: Store) -> None:
     engine = ScriptedEngine(PARAGRAPHS, steps=12, step_s=0.01)
     engine.goes_on.clear()
-    if driver.name == "console":
-        # Typed lines wait for the answer; Ctrl-C is the terminal's stop.
-        await _stops(driver, engine, sqlite_store, lambda bot: bot.interrupt())
-        return
-    await _stops(driver, engine, sqlite_store, lambda _: None)
-
-
-async def _stops(driver: Driver, engine: ScriptedEngine, store: Store, stop: Callable[[Any], object]) -> None:
-    async with driver.bot(engine, store) as bot:
+    async with driver.bot(engine, sqlite_store) as bot:
         await driver.say("go on")
         await until(lambda: bool(engine.prompts))
         await asyncio.sleep(0.05)
-        if not stop(bot):
+        # Lines typed into a terminal wait for the answer; Ctrl-C is its stop.
+        if not bot.interrupt():
             await driver.say("/stop")
         await seen(driver, "topped")
         engine.goes_on.set()
-        await nothing_left(driver, store)
+        await nothing_left(driver, sqlite_store)
     assert count(driver, "word11x29") == 0
 
 

@@ -35,8 +35,6 @@ class ToyPlatform:
 
     updates: list[tuple[int, int, str]] = field(default_factory=list[tuple[int, int, str]])
     shown: defaultdict[int, list[Piece]] = field(default_factory=lambda: defaultdict[int, list[Piece]](list))
-    typed: list[int] = field(default_factory=list[int])
-    floods: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _held: dict[int, float] = field(default_factory=dict[int, float])
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -53,7 +51,6 @@ class ToyPlatform:
     def take(self, user: int, piece: Piece) -> str:
         now = asyncio.get_running_loop().time()
         if (wait := self._held.get(user, 0.0) - now) > 0:
-            self.floods += 1
             raise Flooded(wait)
         if max(len(piece.text), len(piece.notice)) > _LONGEST:
             raise AssertionError("a message is too long")
@@ -86,7 +83,7 @@ class ToyOutlet(Outlet):
         return self._platform.take(self._user, item)
 
     async def typing(self) -> None:
-        self._platform.typed.append(self._user)
+        """Nobody looks."""
 
 
 class ToyAdapter:
