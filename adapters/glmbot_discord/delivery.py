@@ -21,7 +21,7 @@ from glmbot.delivery.pieces import cut_reply
 from glmbot.messages import Attachment, Message, Reply
 from glmbot_discord.normalize import CHANNEL, button_id, is_thread_of, number_of
 from glmbot_discord.refusals import Closed, Expired, Partly, ask, code_of, reason_of
-from glmbot_discord.render import NOTICE_ROOM, fits, fits_folded, render, render_thought
+from glmbot_discord.render import LONGEST_CONTENT, NOTICE_ROOM, fits, fits_folded, render, render_thought
 
 __all__ = ["PROFILE", "ChannelOutlet", "InteractionOutlet", "remove_answer"]
 
@@ -51,7 +51,7 @@ class _Buttons(discord.ui.View):
 
 
 # With a nonce Discord itself drops a send that is repeated after a lost answer, or by the next process.
-PROFILE = Profile(frozenset(Ability) - {Ability.DRAFT, Ability.APPEND}, longest=2000)
+PROFILE = Profile(frozenset(Ability) - {Ability.DRAFT, Ability.APPEND}, longest=LONGEST_CONTENT)
 
 
 class _Outlet(Outlet):

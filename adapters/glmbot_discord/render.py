@@ -17,9 +17,9 @@ from glmbot.delivery.emphasis import ADDRESS
 from glmbot.delivery.markdown import ItemNumbers, closing, fence_heading, make_parser, may_link
 from glmbot.delivery.tables import layout_table
 
-__all__ = ["NOTICE_ROOM", "fits", "fits_folded", "render", "render_thought"]
+__all__ = ["LONGEST_CONTENT", "NOTICE_ROOM", "fits", "fits_folded", "render", "render_thought"]
 
-_LONGEST_CONTENT = 2000
+LONGEST_CONTENT = 2000
 NOTICE_ROOM = 250
 """Characters kept free under an answer for the bot's own line."""
 _PARSER = make_parser()
@@ -69,15 +69,16 @@ def render_thought(thought: str, label: str) -> str:
     return f"-# {label}\n||{words} ||"
 
 
+@lru_cache(maxsize=256)
 def fits_folded(thought: str, label: str) -> bool:
     """Whether Discord takes this thought as one message."""
-    return len(render_thought(thought, label)) <= _LONGEST_CONTENT
+    return len(render_thought(thought, label)) <= LONGEST_CONTENT
 
 
 @lru_cache(maxsize=256)
 def fits(markdown: str) -> bool:
     """Whether Discord takes this piece as one message with a notice under it."""
-    return len(render(markdown)) <= _LONGEST_CONTENT - NOTICE_ROOM
+    return len(render(markdown)) <= LONGEST_CONTENT - NOTICE_ROOM
 
 
 def _blocks(tokens: Sequence[Token], *, in_list: bool, tight: bool = False) -> list[str]:

@@ -37,7 +37,7 @@ from glmbot.errors import StoreError
 from glmbot.messages import Attachment, ChatKind, Message, Reply
 from glmbot_telegram.normalize import THREAD, button_data, number_of
 from glmbot_telegram.refusals import Meaning, meaning
-from glmbot_telegram.render import NOTICE_ROOM, fits, fits_folded, render, render_thought
+from glmbot_telegram.render import LONGEST_TEXT, NOTICE_ROOM, fits, fits_folded, render, render_thought
 
 __all__ = ["PROFILE", "TelegramOutlet"]
 
@@ -52,7 +52,7 @@ _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 # Nothing in sendMessage tells Telegram that it is the same message again, so ONCE is not among them.
 PROFILE = Profile(
     frozenset(Ability) - {Ability.ONCE, Ability.APPEND},
-    longest=4096,
+    longest=LONGEST_TEXT,
     unit=Unit.UTF16,
 )
 

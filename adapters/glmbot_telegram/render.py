@@ -19,10 +19,10 @@ from glmbot.delivery.markdown import ItemNumbers, closing, fence_heading, make_p
 from glmbot.delivery.split import utf16_length
 from glmbot.delivery.tables import layout_table
 
-__all__ = ["NOTICE_ROOM", "fits", "fits_folded", "render", "render_thought"]
+__all__ = ["LONGEST_TEXT", "NOTICE_ROOM", "fits", "fits_folded", "render", "render_thought"]
 
 # https://core.telegram.org/bots/api#sendmessage and https://limits.tginfo.me/en
-_LONGEST_TEXT = 4096
+LONGEST_TEXT = 4096
 _MOST_ENTITIES = 100
 NOTICE_ROOM = 400
 """UTF-16 units kept free under an answer for the bot's own line."""
@@ -66,16 +66,17 @@ def render_thought(thought: str, label: str) -> tuple[str, Sequence[MessageEntit
     return text, [quote, _entity(MessageEntity.BOLD, 0, utf16_length(label))]
 
 
+@lru_cache(maxsize=256)
 def fits_folded(thought: str, label: str) -> bool:
     """Whether Telegram takes this thought as one message."""
-    return utf16_length(render_thought(thought, label)[0]) <= _LONGEST_TEXT
+    return utf16_length(render_thought(thought, label)[0]) <= LONGEST_TEXT
 
 
 @lru_cache(maxsize=256)
 def fits(markdown: str) -> bool:
     """Whether Telegram takes this piece as one message with a notice under it."""
     text, entities = render(markdown)
-    return utf16_length(text) <= _LONGEST_TEXT - NOTICE_ROOM - 2 and len(entities) < _MOST_ENTITIES
+    return utf16_length(text) <= LONGEST_TEXT - NOTICE_ROOM - 2 and len(entities) < _MOST_ENTITIES
 
 
 @dataclass(slots=True)

@@ -243,14 +243,19 @@ def _timed(work: Callable[[], _T]) -> tuple[_T, float]:
 
 def _size(seen: _Frame | None, frame: _Frame) -> int:
     attachment = frame.reply.attachment
-    new = len(frame.reply.text) - (len(seen.reply.text) if seen is not None else 0)
-    thought = len(frame.reply.thought) - (len(seen.reply.thought) if seen is not None else 0)
-    return max(new, 0) + max(thought, 0) + (len(attachment.content) if attachment else 0)
+    text, thought = ("", "") if seen is None else (seen.reply.text, seen.reply.thought)
+    new = max(len(frame.reply.text) - len(text), 0) + max(len(frame.reply.thought) - len(thought), 0)
+    return new + (len(attachment.content) if attachment else 0)
 
 
 def _encoded(nonce: str, seen: _Frame | None, frame: _Frame) -> bytes:
     event = json.dumps(_event(seen, frame), ensure_ascii=False)
     return f"id: {nonce}-{frame.version}\ndata: {event}\n\n".encode("utf-8", "backslashreplace")
+
+
+def _kept(before: str, now: str) -> int:
+    """How many characters of what was said before still stand at the beginning."""
+    return len(before) if now.startswith(before) else 0
 
 
 def _event(seen: _Frame | None, frame: _Frame) -> dict[str, object]:
@@ -262,11 +267,10 @@ def _event(seen: _Frame | None, frame: _Frame) -> dict[str, object]:
     reply = frame.reply
     same, at, thought_at = 0, 0, 0
     if seen is not None:
-        if not reply.state.ended and reply.thought.startswith(seen.reply.thought):
-            thought_at = len(seen.reply.thought)
         same = common_beginning(seen.blocks, frame.blocks)
-        if not reply.state.ended and reply.text.startswith(seen.reply.text):
-            at = len(seen.reply.text)
+        if not reply.state.ended:
+            at = _kept(seen.reply.text, reply.text)
+            thought_at = _kept(seen.reply.thought, reply.thought)
     event: dict[str, object] = {
         "state": reply.state,
         "from": same,

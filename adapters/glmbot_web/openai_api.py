@@ -217,13 +217,16 @@ class OpenAiApi:
         }
 
     def _head(self, wish: ChatCompletionRequest, kind: str) -> dict[str, Any]:
-        models = self._dialogue.models()
-        known = next((name for name in models if name.lower() == wish.model.lower()), models[0])
+        wished = wish.model
+        # The same in another case will do, and else the default, which is the first.
+        known = min(
+            self._dialogue.models(), key=lambda each: (each != wished, each.lower() != wished.lower())
+        )
         return {
             "id": f"chatcmpl-{uuid4().hex}",
             "object": kind,
             "created": int(time.time()),
-            "model": wish.model if wish.model in models else known,
+            "model": known,
         }
 
     def _model(self, name: str) -> dict[str, Any]:

@@ -31,7 +31,6 @@ class Board(Requests):
 
     shown: list[Shown]
     on_sent: Callable[[Sequence[str]], Awaitable[None]] | None
-    sent_anew: int = 0
     drafted: Piece | None = None
     drafts_refused: bool = False
     # Messages that stand behind one that went missing, with old words.
@@ -66,10 +65,9 @@ class Board(Requests):
         """A process that dies between a message and its record leaves at worst a "…" behind, never words that the
         next process says again."""
         index = len(self.shown)
-        place = f"{index}.{self.sent_anew}" if self.sent_anew else str(index)
         first = item if says_nothing or self.can(Ability.ONCE) else _PLACEHOLDER
         try:
-            self.shown.append(Shown(await self.ask(self.outlet.send(first, place)), first))
+            self.shown.append(Shown(await self.ask(self.outlet.send(first, self.place(index))), first))
         except Refused as error:
             self._do_without(first, error)
             return
@@ -88,15 +86,11 @@ class Board(Requests):
             # Somebody deleted it: the rest is sent anew behind what is left.
             self.stale += [shown.message_id for shown in self.shown[index:]]
             del self.shown[index:]
-            self.sent_anew += 1
+            self.anew += 1
             await self._record()
 
     def _do_without(self, item: Piece | Attachment, error: Refused) -> None:
-        """An answer may come without its files, not without its words."""
-        if not isinstance(item, Attachment):
-            raise error
-        _log.info("a file is refused by the platform, and left out: %s", error)
-        self.files_refused.append(item)
+        self.files_refused.append(self.left_out(item, error))
 
     async def _remove_last(self) -> None:
         await self._remove(self.shown[-1].message_id)

@@ -102,9 +102,9 @@ class OnceBoard(Requests):
     once: Once
     ids: list[str]
     said: str = ""
-    anew: int = 0
     ended: bool = False
     _batch: _Batch | None = None
+    _made_for: Reply | None = None
     _before: _Noted | None = None
     _paragraphs: Paragraphs = field(default_factory=Paragraphs)
 
@@ -116,10 +116,11 @@ class OnceBoard(Requests):
         """The next message to send; None when nothing more is to be said of this snapshot."""
         if self.ended or (self._before is not None and not await self._taken_up(self._before, reply)):
             return None
-        if self._batch is None or not self._batch.begun:
-            self._batch = await self._next(reply)
+        # Cut once for each snapshot.
+        if self._batch is None or not (self._batch.begun or self._made_for is reply):
+            self._batch, self._made_for = None if self.ended else await self._next(reply), reply
         batch = self._batch
-        return None if batch is None else lambda: self._send(batch)
+        return None if batch is None or self.ended else lambda: self._send(batch)
 
     async def _taken_up(self, before: _Noted, reply: Reply) -> bool:
         """Whether it is known by now how this text goes on from what an earlier process said."""
@@ -167,13 +168,14 @@ class OnceBoard(Requests):
                 self.said, self.anew = "", self.anew + 1
                 return self._preface()
             self.said = text
-        if text and reply.thought and not self.ids and not self.anew and (ended or not self.once.whole):
+        end = 0 if ended or self.once.whole else self._paragraphs.end(text)
+        says = bool(text) and (ended or end > 0)
+        if says and reply.thought and not self.ids and not self.anew:
             thought = await self._thought(reply)
-            if thought is not None and (ended or self._paragraphs.end(text)):
+            if thought is not None:
                 return thought
         if ended:
             return await self._last(reply, len(self.said))
-        end = 0 if self.once.whole else self._paragraphs.end(text)
         if not text[len(self.said) : end].strip():
             return None
         return await self._paragraphs_from(text[:end], len(self.said))
@@ -208,9 +210,8 @@ class OnceBoard(Requests):
             notice = "\n".join(filter(None, (item.notice, self.once.maybe_repeated)))
             item = replace(item, notice=notice)
         await self._note(batch, sending=True)
-        place = f"{len(self.ids)}.{self.anew}" if self.anew else str(len(self.ids))
         try:
-            self.ids.append(await self.ask(self.outlet.send(item, place)))
+            self.ids.append(await self.ask(self.outlet.send(item, self.place(len(self.ids)))))
         except Unreachable:
             batch.uncertain = True
             raise
@@ -224,11 +225,7 @@ class OnceBoard(Requests):
             self._finish(batch)
 
     def _do_without(self, batch: _Batch, error: Refused) -> None:
-        """An answer may come without its files, not without its words."""
-        item = batch.items[batch.count]
-        if not isinstance(item, Attachment):
-            raise error
-        _log.info("a file is refused by the platform, and left out: %s", error)
+        item = self.left_out(batch.items[batch.count], error)
         if item is batch.own_file and self.no_file:
             batch.items[batch.count] = Piece("", self.no_file)
             return

@@ -10,7 +10,17 @@ from typing import Any, TypeVar
 
 from glmbot.delivery.abilities import Ability
 from glmbot.delivery.code_files import code_files
-from glmbot.delivery.outlet import Closed, Flooded, Gone, Outlet, Piece, Reduced, Unreachable, abilities_of
+from glmbot.delivery.outlet import (
+    Closed,
+    Flooded,
+    Gone,
+    Outlet,
+    Piece,
+    Reduced,
+    Refused,
+    Unreachable,
+    abilities_of,
+)
 from glmbot.delivery.pace import Pace
 from glmbot.errors import ClaimLost
 from glmbot.messages import Attachment, Reply
@@ -34,13 +44,15 @@ _LONG_TEXT = 4000
 class Requests:
     """What is common to answers that are edited and those that are sent once.
 
-    check: raises ClaimLost once another process writes here. no_file: what stands in place of a file.
+    check: raises ClaimLost once another process writes here. no_file: what stands in place of a file. anew: how
+    often the answer had to be sent once more.
     """
 
     outlet: Outlet
     pace: Pace
     check: Callable[[], None]
     no_file: str = ""
+    anew: int = 0
     files_refused: list[Attachment] = field(default_factory=list[Attachment])
     closed: int = 0
     pause: float = _FIRST_PAUSE_S
@@ -98,6 +110,17 @@ class Requests:
                 items.append(Piece("", self.no_file))
         # Code stands in the text as well: nobody needs to be told that it does not come as a file.
         return [*items, *(file for file in code if file not in self.files_refused)]
+
+    def place(self, index: int) -> str:
+        """The name of the answer's message of this number, by which a platform knows it again."""
+        return f"{index}.{self.anew}" if self.anew else str(index)
+
+    def left_out(self, item: Piece | Attachment, error: Refused) -> Attachment:
+        """An answer may come without its files, not without its words. Raises `error`."""
+        if not isinstance(item, Attachment):
+            raise error
+        _log.info("a file is refused by the platform, and left out: %s", error)
+        return item
 
     async def ask(self, request: Coroutine[Any, Any, _T]) -> _T:
         """One request. Raises ClaimLost instead of making it, and while it waits somewhere inside itself."""

@@ -167,6 +167,8 @@ async def _show_typing(board: Requests, latest: _Latest, after: Collection[async
 
     Who asks twenty questions in a row sees it for the first.
     """
+    if not board.can(Ability.TYPING):
+        return
     await latest.begun.wait()
     if after:
         await asyncio.wait(after)
@@ -176,6 +178,5 @@ async def _show_typing(board: Requests, latest: _Latest, after: Collection[async
         with suppress(Flooded, Unreachable, Gone, Closed, Missing, Refused, Reduced, ClaimLost):
             await board.pace.follow()
             board.check()
-            if board.can(Ability.TYPING):
-                await board.outlet.typing()
+            await board.outlet.typing()
         await asyncio.sleep(_TYPING_EVERY_S)
