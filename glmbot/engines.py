@@ -21,7 +21,7 @@ from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.named import Memory, Model
 from glmbot.engine.placement import parse_devices
 from glmbot.engine.pool import Engines
-from glmbot.engine.precision import checkpoint_precision, default_precision
+from glmbot.engine.precision import chosen_precision
 from glmbot.engine.remote import RemoteEngineSettings, start_remote
 from glmbot.engine.runner import MOST_CACHE_TOKENS
 from glmbot.engine.templated import answering_conversations
@@ -64,11 +64,7 @@ def memory_of(settings: LocalEngineSettings) -> Memory:
     """Weights and KV cache. Takes as long as opening the folder. Raises ModelFileError and ConfigError."""
     device = parse_devices(settings.device)[0]
     model = load(settings.folder, "sdpa", settings.prefix_folder, settings.chat_format)
-    precision = (
-        settings.precision
-        or checkpoint_precision(model.module, model.checkpoint)
-        or default_precision(device)
-    )
+    precision = chosen_precision(settings.precision, model.module, model.checkpoint, device)
     tokens = settings.cache_tokens or max(MOST_CACHE_TOKENS, settings.context_length)
     needs = memory_needed(model.module, model.shape, device, tokens)
     if precision not in needs:

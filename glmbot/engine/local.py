@@ -23,7 +23,6 @@ from glmbot.engine.base import (
 from glmbot.engine.model_thread import LocalEngineSettings, ModelThread, Update, words_of
 from glmbot.engine.precision import available_precisions
 from glmbot.engine.runner import ModelLost, ModelRunner
-from glmbot.engine.scheduler import Sequence as EngineSequence
 from glmbot.errors import EngineError, EngineStopped, PromptInvalid, PromptTooLong, QueueFull
 from glmbot.models.registry import LoadedModel
 
@@ -136,19 +135,13 @@ class LocalEngine:
             self.thread.counters.refused += 1
             raise QueueFull(waiting, self.thread.counters.expected_wait(waiting))
         now = time.monotonic()
-        sequence = EngineSequence(
-            id=next(self._ids),
-            user=user,
-            prompt_length=len(prompt),
-            tokens=list(prompt),
-            sampling=sampling,
+        sequence = self._runner.sequence(
+            next(self._ids),
+            user,
+            prompt,
+            sampling,
             arrival=now,
             deadline=None if deadline_s is None else now + deadline_s,
-            whole_prefill=self._model.positions.context_length(prompt) > 0,
-            regime=self._model.positions.regime(prompt),
-            anew_after=self._model.positions.anew_after(prompt),
-            prefix=self._runner.prefix_length,
-            seen=set(prompt),
         )
         late = None if deadline_s is None else self._loop.time() + deadline_s + _GRACE_S
         stream = self._streams[sequence.id] = _Stream(Progress(prompt_tokens=len(prompt)))

@@ -23,7 +23,7 @@ from glmbot.engine.counters import Counters
 from glmbot.engine.detokenizer import Detokenizer
 from glmbot.engine.lookup import PromptLookup
 from glmbot.engine.placement import parse_devices, place
-from glmbot.engine.precision import checkpoint_precision, default_precision
+from glmbot.engine.precision import chosen_precision
 from glmbot.engine.runner import LEAST_CACHE_TOKENS, ModelLost, ModelRunner
 from glmbot.engine.sampling import Draw, sample
 from glmbot.engine.scheduler import Chunk, Scheduler
@@ -227,11 +227,7 @@ class ModelThread:
         model = self.model
         cached = settings.cache_tokens or LEAST_CACHE_TOKENS
         with opening(settings.folder):
-            precision = (
-                settings.precision
-                or checkpoint_precision(model.module, model.checkpoint)
-                or default_precision(devices[0])
-            )
+            precision = chosen_precision(settings.precision, model.module, model.checkpoint, devices[0])
             self.runner = ModelRunner(
                 model,
                 placement=place(model.module, model.shape, devices, precision, cached),

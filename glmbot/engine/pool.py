@@ -105,7 +105,7 @@ class Engines:
         async def start(_: Callable[[float], None]) -> Engine:
             return made
 
-        engines = cls([Model("", start)])
+        engines = cls([Model("", start, queue_limit=made.stats().queue_limit)])
         engines._places[0].engine = made
         return engines
 
@@ -146,8 +146,7 @@ class Engines:
         return exact or next((each for each in self.names if each.lower() == name.lower()), None)
 
     def queue_limit(self, name: str) -> int:
-        place = self._place(name)
-        return place.model.queue_limit if place.engine is None else place.engine.stats().queue_limit
+        return self._place(name).model.queue_limit
 
     def ready(self, name: str) -> bool:
         """Whether it can be asked at once."""
@@ -189,8 +188,10 @@ class Engines:
             engine = place.engine or await self._load(place, lambda _: None)
             if not isinstance(engine, Tunable):
                 raise PrecisionError("the model runs on other servers, and they decide its precision")
-            needed = (await self._memory(place)).at.get(precision, place.bytes)
-            self._refuse_too_large(place, needed)
+            needed = place.bytes
+            if self._budget is not None:
+                needed = (await self._memory(place)).at.get(precision, place.bytes)
+                self._refuse_too_large(place, needed)
             place.users += 1
             try:
                 await self._make_room(max(0, needed - place.bytes), place)

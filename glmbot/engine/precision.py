@@ -28,6 +28,7 @@ from glmbot.quantization.native import native_float, native_rows
 __all__ = [
     "available_precisions",
     "checkpoint_precision",
+    "chosen_precision",
     "default_precision",
     "fill",
 ]
@@ -56,6 +57,13 @@ def checkpoint_precision(module: nn.Module, checkpoint: Checkpoint) -> Precision
             columns = checkpoint.read(name).shape[-1]
             return Precision.INT8 if columns == owner.in_features else Precision.INT4
     return None
+
+
+def chosen_precision(
+    wanted: Precision | None, module: nn.Module, checkpoint: Checkpoint, device: torch.device
+) -> Precision:
+    """What was asked for, else that of the checkpoint, else the usual one."""
+    return wanted or checkpoint_precision(module, checkpoint) or default_precision(device)
 
 
 def fill(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from glmbot.engine.attention import Segment, StepLayout
-from glmbot.engine.base import Precision, PrecisionChange
+from glmbot.engine.base import Precision, PrecisionChange, Sampling
 from glmbot.engine.heap import weights_apart
 from glmbot.engine.kv_cache import Arena, RangeAllocator
 from glmbot.engine.placement import Placement, align, free_memory
@@ -135,6 +135,33 @@ class ModelRunner:
         return self._forward(step)
 
     @torch.inference_mode()
+    def sequence(
+        self,
+        number: int,
+        user: str,
+        prompt: PlainSequence[int],
+        sampling: Sampling,
+        *,
+        arrival: float,
+        deadline: float | None = None,
+    ) -> Sequence:
+        """A request of this model's, nothing of it computed yet."""
+        positions = self.model.positions
+        return Sequence(
+            id=number,
+            user=user,
+            prompt_length=len(prompt),
+            tokens=list(prompt),
+            sampling=sampling,
+            arrival=arrival,
+            deadline=deadline,
+            whole_prefill=positions.context_length(prompt) > 0,
+            regime=positions.regime(prompt),
+            anew_after=positions.anew_after(prompt),
+            prefix=self.prefix_length,
+            seen=set(prompt),
+        )
+
     def begin(self, sequence: Sequence) -> None:
         """Put into a sequence's range what is there before its first token is computed. To be called when it is
         admitted: what it shares may be overwritten later."""

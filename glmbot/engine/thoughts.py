@@ -7,9 +7,9 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from glmbot.engine.base import ChatFormat, FinishReason, Progress
-from glmbot.models.thoughts import OPENING, Thoughts, answer_of, joined, split
+from glmbot.models.thoughts import OPENING, Thoughts, answer_of, joined, parted
 
-__all__ = ["answer_of", "apart", "begins_inside", "joined", "split"]
+__all__ = ["answer_of", "apart", "begins_inside", "parted"]
 
 # Of a prompt's end: a tag in pieces of one or two characters, and the lines around it.
 _LAST_TOKENS = 12

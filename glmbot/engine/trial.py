@@ -14,10 +14,9 @@ from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.cores import usable_cores
 from glmbot.engine.kv_cache import Arena
 from glmbot.engine.placement import parse_devices, place
-from glmbot.engine.precision import available_precisions, checkpoint_precision, default_precision
+from glmbot.engine.precision import available_precisions, chosen_precision
 from glmbot.engine.runner import LEAST_CACHE_TOKENS, ModelRunner
 from glmbot.engine.scheduler import Scheduler
-from glmbot.engine.scheduler import Sequence as EngineSequence
 from glmbot.engine.sizes import expected_weight_bytes
 from glmbot.errors import PrecisionError
 from glmbot.models.causal_lm import GlmCausalLM
@@ -59,23 +58,19 @@ class Trial:
     """Tokens of an answer a second, for one person."""
 
 
-def try_model(
-    folder: Path, *, device: str = "auto", precision: Precision | None = None, chat_format: str = "auto"
-) -> Trial:
+def try_model(folder: Path, *, precision: Precision | None = None) -> Trial:
     """Takes the model's time and memory. Raises ModelFileError with the reason why it can't be served, and
     PrecisionError."""
-    devices = parse_devices(device)
+    devices = parse_devices("auto")
     if precision is not None and precision not in available_precisions(devices[0]):
         known = ", ".join(available_precisions(devices[0]))
         raise PrecisionError(f"{precision} is not available on {devices[0].type}; choose one of {known}")
     torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     register_attention()
-    model = load(folder, ATTENTION_NAME, chat_format=chat_format)
+    model = load(folder, ATTENTION_NAME)
     weights = {each: expected_weight_bytes(model.module, each) for each in available_precisions(devices[0])}
     with opening(folder):
-        wanted = (
-            precision or checkpoint_precision(model.module, model.checkpoint) or default_precision(devices[0])
-        )
+        wanted = chosen_precision(precision, model.module, model.checkpoint, devices[0])
         placement = place(model.module, model.shape, devices, wanted, LEAST_CACHE_TOKENS)
         runner = ModelRunner(model, placement=placement, precision=wanted, cache_tokens=LEAST_CACHE_TOKENS)
     read, written = _speeds(runner)
@@ -126,18 +121,8 @@ def _speeds(runner: ModelRunner) -> tuple[float, float]:
     if model.positions.context_length(tokens) > 0:
         # Whose question has places of its own, and is no question any more when it is repeated.
         prompt = tokens
-    sequence = EngineSequence(
-        id=1,
-        user="",
-        prompt_length=len(prompt),
-        tokens=list(prompt),
-        sampling=Sampling(max_tokens=_WRITTEN, temperature=0),
-        arrival=0.0,
-        whole_prefill=model.positions.context_length(prompt) > 0,
-        regime=model.positions.regime(prompt),
-        anew_after=model.positions.anew_after(prompt),
-        prefix=runner.prefix_length,
-    )
+    sampling = Sampling(max_tokens=_WRITTEN, temperature=0)
+    sequence = runner.sequence(1, "", prompt, sampling, arrival=0.0)
     scheduler = Scheduler(runner.allocator, max_batch=1, prefill_tokens=_STEP_TOKENS)
     scheduler.add(sequence)
     began = time.perf_counter()
