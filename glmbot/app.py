@@ -382,8 +382,8 @@ def _sampling_of(configuration: Configuration, model: str, engine: Engine) -> Sa
     """Of a model by its name."""
     section = configuration.named_models.get(model, configuration.model)
     # Its folder, or what memory had room for, may leave less than is configured.
-    answer = min(section.max_answer_tokens, max(1, engine.context_length // 2))
-    answer = section.max_answer_tokens if section.max_answer_tokens < engine.context_length else answer
+    most, room = section.max_answer_tokens, engine.context_length
+    answer = most if most < room else max(1, room // 2)
     return _sampling(configuration, answer, engine.generation_defaults)
 
 

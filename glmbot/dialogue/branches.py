@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from glmbot.engine.thoughts import joined, split
+from glmbot.engine.thoughts import parted
 from glmbot.keys import ConversationKey
 from glmbot.messages import PastTurn
 from glmbot.store.base import Store, Turn
@@ -32,11 +32,8 @@ async def history(store: Store, conversation: ConversationKey) -> Sequence[PastT
     for turn in turns:
         beside = [each for each in forks.get(turn.id, ()) if each not in hidden][-_MOST_BRANCHES:]
         branches = tuple(beside) if turn.id in beside else (turn.id, *beside)
-        # Answers of before thoughts were kept apart have them in their text.
-        thought, answer = split(turn.answer) if "think>" in turn.answer else ("", turn.answer)
-        found.append(
-            PastTurn(turn.ref, turn.question, answer, turn.id, branches, joined(turn.thought, thought))
-        )
+        thought, answer = parted(turn.thought, turn.answer)
+        found.append(PastTurn(turn.ref, turn.question, answer, turn.id, branches, thought))
     return found
 
 

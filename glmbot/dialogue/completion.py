@@ -50,7 +50,7 @@ async def complete(
         # Before a model is loaded for whoever may ask no more.
         await quotas.admit(request, settings)
         async with engines.use(model) as engine:
-            talk = Talk(model, engine, settings.sampling_of(model, engine))
+            talk = Talk(engine, settings.sampling_of(model, engine))
             async with aclosing(_complete(request, asked, talk, in_force, fitting)) as replies:
                 async for reply in replies:
                     yield reply

@@ -14,7 +14,6 @@ from glmbot.dialogue.settings import DialogueSettings
 from glmbot.engine.base import Prepared
 from glmbot.messages import Message, Reply
 from glmbot.openings import SlashCommand
-from glmbot.store.base import Turn
 from glmbot.tracing import Span
 
 __all__ = ["Exchange", "Follows", "Step", "Task", "chained"]
@@ -60,7 +59,6 @@ class Exchange:
     asked: str = ""
     task: Task | None = None
     epoch: int = 0
-    history: Sequence[Turn] = ()
     talk: Talk | None = None
     hints: Sequence[str] = ()
     prompt: Prepared | None = None

@@ -36,7 +36,7 @@ class Fitting:
         """None for a model that is not loaded."""
         engine = self._engines.engine(model)
         settings = settings or self._in_force.settings
-        return None if engine is None else Talk(model, engine, settings.sampling_of(model, engine))
+        return None if engine is None else Talk(engine, settings.sampling_of(model, engine))
 
     async def check_prompt(self, message: Message, system: str) -> None:
         """Raises ValueError when this system prompt leaves no room for a question to some model that is loaded."""

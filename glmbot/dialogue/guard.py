@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 from glmbot.dialogue.exchange import Exchange, Follows
-from glmbot.dialogue.replies import failed
+from glmbot.dialogue.replies import failed, kept
 from glmbot.errors import GlmbotError
 from glmbot.messages import Reply
 from glmbot.plugins import PlacedStep
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
 
 __all__ = ["Clock", "guarded", "obeyed"]
 
@@ -127,15 +127,14 @@ async def guarded(
         yield exchange.recorded
         return
     failure = _failure(exchange, placed.plugin)
-    await store.finish(exchange.message, StoredAnswer("", failure.state, failure.notice))
+    await store.finish(exchange.message, kept(replace(failure, text="")))
     yield failure
 
 
 async def _record(store: Store, exchange: Exchange, rest: _Rest, reply: Reply) -> None:
     """An end of the plug-in's own making is as good as any other."""
     if reply is not rest.passed and exchange.recorded is None and not reply.resumes:
-        stored = StoredAnswer(reply.text, reply.state, reply.notice, reply.finish_reason or "")
-        await store.finish(exchange.message, stored)
+        await store.finish(exchange.message, kept(reply))
 
 
 async def obeyed(

@@ -11,7 +11,6 @@ from glmbot.dialogue.pending import Pending
 from glmbot.errors import ClaimLost, Superseded
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Reply, ReplyState
-from glmbot.tracing import Span
 
 __all__ = ["Lanes", "Ticket"]
 
@@ -21,13 +20,12 @@ class Ticket:
 
     `ref` is the question's message, `reply` what its answer looks like now. `lost`: another process answers, and
     nothing more is to be said here; `superseded`: its question says something else by now, and is answered anew.
-    `span`: what its steps are traced under. `of_user`, `of_source`: how much they had in progress when it joined,
+    `of_user`, `of_source`: how much they had in progress when it joined,
     this included.
     """
 
     def __init__(self, conversation: ConversationKey, user: UserKey, ref: str, source: str) -> None:
         self.conversation = conversation
-        self.span: Span | None = None
         self.user = user
         self.ref = ref
         self.source = source

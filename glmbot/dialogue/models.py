@@ -28,7 +28,6 @@ class Chosen:
 class Talk:
     """An engine as long as it is talked to, and how its answers are drawn."""
 
-    model: str
     engine: Engine
     sampling: Sampling
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from glmbot.dialogue.words import Watch, WordList
+from glmbot.messages import Message
 
 __all__ = ["Direction", "Moderation"]
 
@@ -63,6 +64,12 @@ class Moderation:
     def watch(self) -> Watch:
         """For one growing answer."""
         return Watch(self._list)
+
+    async def allows_in(self, message: Message, direction: Direction, text: str) -> bool:
+        """Of what belongs to this message."""
+        return await self.allows(
+            direction, text, user=str(message.user), conversation=str(message.conversation)
+        )
 
     async def allows(self, direction: Direction, text: str, *, user: str, conversation: str) -> bool:
         """`text` is all that is to be looked at: the program is asked once."""

@@ -108,9 +108,7 @@ class Powers:
             await self._fitting.check_prompt(message, words)
         except ValueError:
             return "prompt.too_long"
-        allowed = await self._in_force.moderation.allows(
-            Direction.QUESTION, words, user=str(message.user), conversation=str(message.conversation)
-        )
+        allowed = await self._in_force.moderation.allows_in(message, Direction.QUESTION, words)
         return "" if allowed else "prompt.refused"
 
     @property

@@ -9,7 +9,10 @@ from glmbot.engine.base import FinishReason, Progress
 from glmbot.messages import Action, Reply, ReplyState, Usage
 from glmbot.store.base import StoredAnswer
 
-__all__ = ["failed", "notice", "snapshot", "stored_reply", "with_actions"]
+__all__ = ["failed", "kept", "notice", "snapshot", "stopped", "stored_reply", "with_actions"]
+
+# Characters of a thought.
+_LONGEST_THOUGHT = 32_000
 
 
 def notice(language: str, key: str, **values: object) -> Reply:
@@ -18,6 +21,10 @@ def notice(language: str, key: str, **values: object) -> Reply:
 
 def failed(language: str, key: str, **values: object) -> Reply:
     return Reply("", ReplyState.FAILED, i18n.text(language, key, **values))
+
+
+def stopped(language: str) -> Reply:
+    return Reply("", ReplyState.STOPPED, i18n.text(language, "answer.stopped"))
 
 
 def snapshot(progress: Progress) -> Reply:
@@ -30,6 +37,14 @@ def snapshot(progress: Progress) -> Reply:
         usage=Usage(progress.prompt_tokens, progress.completion_tokens),
         thought=progress.thought,
     )
+
+
+def kept(reply: Reply) -> StoredAnswer:
+    """What the store keeps of the end of an answer: its words, and of a long thought the beginning and the end."""
+    thought, half = reply.thought, _LONGEST_THOUGHT // 2
+    if len(thought) > _LONGEST_THOUGHT:
+        thought = f"{thought[:half]}\n…\n{thought[-half:]}"
+    return StoredAnswer(reply.text, reply.state, reply.notice, reply.finish_reason or "", thought)
 
 
 def stored_reply(stored: StoredAnswer) -> Reply:

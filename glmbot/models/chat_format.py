@@ -82,13 +82,13 @@ class TemplateChatFormat:
         try:
             self._encoder = PromptEncoder(encode, self._control)
             self._template = ChatTemplate(source, special)
-            if not self._keeps([("user", "x")]):
+            if not self._keeps("user"):
                 self._template = ChatTemplate(source, special, parts=True)
-            if not self._keeps([("user", "x")]):
-                raise ModelFileError(f"{where} can't be rendered, or leaves out what is said")
-            self.takes_system = self._keeps([("system", "x"), ("user", "y")])
+                if not self._keeps("user"):
+                    raise ModelFileError(f"{where} can't be rendered, or leaves out what is said")
+            self.takes_system = self._keeps("system", "user")
             for turns in _TRIED_TURNS:
-                self._keeps([*[("user", "x"), ("assistant", "y")] * turns, ("user", "z")])
+                self._keeps(*["user", "assistant"] * turns, "user")
             self._before_answer, self._opening = self._answers_begin()
             opens = self._before_answer.rstrip().endswith(OPENING)
             self._thought_end = tuple(encode(f"\n{CLOSING}\n\n")) if opens else ()
@@ -165,9 +165,7 @@ class TemplateChatFormat:
     def _outline(self, roles: Sequence[str]) -> Outline:
         """What the template itself writes for a conversation of these roles. Raises PromptInvalid."""
         try:
-            rendered = self._template.outline(
-                [(role, _MARKER.format(number)) for number, role in enumerate(roles)]
-            )
+            rendered = self._template.outline(_marked(roles))
         except (TemplateRefused, TemplateExceeded) as error:
             raise PromptInvalid(f"the model's chat template can't take this conversation: {error}") from error
         pieces = _MARKED.split(rendered)
@@ -204,9 +202,9 @@ class TemplateChatFormat:
         written = [match.group() for piece in outline.pieces for match in self._control.found(piece)]
         return written == [match.group() for match in self._control.found(rendered)]
 
-    def _keeps(self, messages: Sequence[tuple[str, str]]) -> bool:
+    def _keeps(self, *roles: str) -> bool:
         """Whether the template takes such a conversation, and all that is said in it comes through."""
-        marked = [(role, _MARKER.format(number)) for number, (role, _) in enumerate(messages)]
+        marked = _marked(roles)
         try:
             rendered = self._template.outline(marked)
         except TemplateRefused:
@@ -275,3 +273,7 @@ def _plain_encoder(tokenizer: Any) -> Callable[[str], list[int]]:
             raise PromptInvalid(f"the model's tokenizer fails on this text: {words}") from error
 
     return encode
+
+
+def _marked(roles: Sequence[str]) -> list[tuple[str, str]]:
+    return [(role, _MARKER.format(number)) for number, role in enumerate(roles)]

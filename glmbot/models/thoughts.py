@@ -14,13 +14,13 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-__all__ = ["CLOSING", "OPENING", "Thoughts", "answer_of", "joined", "split"]
+__all__ = ["CLOSING", "OPENING", "Thoughts", "answer_of", "joined", "parted", "split"]
 
 OPENING, CLOSING = "<think>", "</think>"
 # What decides how an answer is read.
 _SIGNS = re.compile(r"\n|`+|<")
 _FENCE = re.compile(r"[\s>]*(?:(?:[-*+]|\d{1,9}[.)])\s+)*(?P<marks>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)
-_QUOTES = {"`": "`", '"': '"', "'": "'", "“": "”", "‘": "’", "「": "」", "『": "』", "«": "»", "\\": ""}
+_QUOTES = {"`": "`", '"': '"', "'": "'", "“": "”", "‘": "’", "「": "」", "『": "』", "«": "»"}
 # Between two tags that are only named: "<think> and </think>", "<think>…</think>".
 _NAMED = re.compile(r"[\s.…,，、/|&+-]*(?:and|or|to|和|与|或|到|至)?[\s.…,，、/|&+-]*")
 _INDENTED = re.compile(r"[ ]{4}|[ ]{0,3}\t")
@@ -164,16 +164,13 @@ class Thoughts:
         before = raw[self._line : at]
         if self._is_word(before):
             self._speaks, self._at = True, after
-        elif not before.strip():
-            self._leave_answer()
-            self._state, self._begun, self._at = _State.THOUGHT, after, after
-        elif after == len(raw) and not ended:
+        elif before.strip() and after == len(raw) and not ended:
             # Whether the line ends here decides.
             return
-        elif raw.startswith("\n", after):
+        elif not before.strip() or raw.startswith("\n", after):
             self._leave_answer()
             self._state, self._begun, self._at = _State.THOUGHT, after, after
-        elif raw[after : after + 1] and raw[after : after + 1] == _QUOTES.get(before[-1]):
+        elif raw[after : after + 1] == _QUOTES.get(before[-1]):
             self._speaks, self._at = True, after
         else:
             self._leave_answer()
@@ -281,6 +278,12 @@ def split(text: str, *, inside: bool = False, cut: bool = False) -> tuple[str, s
     return Thoughts(inside).end(text, cut=cut)
 
 
+def parted(thought: str, answer: str) -> tuple[str, str]:
+    """Of a turn that is stored: answers of before thoughts were kept apart have them in their text."""
+    within, rest = split(answer) if "think>" in answer else ("", answer)
+    return joined(thought, within), rest
+
+
 def answer_of(text: str) -> str:
     """A whole text without its thoughts."""
-    return split(text)[1] if "think>" in text else text
+    return parted("", text)[1]

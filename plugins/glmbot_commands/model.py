@@ -8,7 +8,7 @@ from glmbot.host import Call, Command
 from glmbot.messages import ChatKind, Reply, ReplyState
 from glmbot_commands.arguments import echo
 
-__all__ = ["COMMAND", "line", "unknown"]
+__all__ = ["COMMAND", "line", "load_of", "unavailable", "unknown"]
 
 _BACK = "default"
 
@@ -29,9 +29,8 @@ async def _model(call: Call) -> Reply:
     try:
         await call.bot.choose_model(call.message, name)
     except ModelUnavailable as error:
-        key, values = words_for(error)
-        return call.fail(key, **values)
-    loaded = next(load.loaded for load in call.bot.loads() if load.model == name)
+        return unavailable(call, error)
+    loaded = load_of(call, name).loaded
     return call.say("model.chosen" if loaded else "model.chosen_later", model=name)
 
 
@@ -61,6 +60,16 @@ def line(call: Call, load: Load) -> str:
         waiting=load.waiting,
         megabytes=load.memory_bytes / 1_000_000,
     )
+
+
+def load_of(call: Call, name: str) -> Load:
+    return next(load for load in call.bot.loads() if load.model == name)
+
+
+def unavailable(call: Call, error: ModelUnavailable) -> Reply:
+    """What to say of a model that can't be had."""
+    key, values = words_for(error)
+    return call.fail(key, **values)
 
 
 def unknown(call: Call, given: str) -> Reply:

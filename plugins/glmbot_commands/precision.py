@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from glmbot.bot import Load, words_for
 from glmbot.errors import ModelUnavailable, PrecisionError
 from glmbot.host import Call, Command
 from glmbot.messages import Reply, ReplyState, Role
 from glmbot_commands.arguments import echo
-from glmbot_commands.model import unknown
+from glmbot_commands.model import load_of, unavailable, unknown
 
 __all__ = ["COMMAND"]
 
@@ -23,7 +22,7 @@ async def _precision(call: Call) -> AsyncGenerator[Reply, None]:
     if name is None:
         yield unknown(call, model)
         return
-    load = _load(call, name)
+    load = load_of(call, name)
     if not load.loaded:
         if not wanted:
             yield call.say("model.not_loaded", model=name)
@@ -32,9 +31,9 @@ async def _precision(call: Call) -> AsyncGenerator[Reply, None]:
         try:
             await call.bot.bring_model(name)
         except ModelUnavailable as error:
-            yield _unavailable(call, error)
+            yield unavailable(call, error)
             return
-        load = _load(call, name)
+        load = load_of(call, name)
     available = ", ".join(load.precisions)
     if not available:
         yield call.say("precision.served")
@@ -62,7 +61,7 @@ async def _switched(call: Call, model: str, wanted: str) -> AsyncGenerator[Reply
     except PrecisionError as error:
         yield call.fail("precision.failed", reason=error)
     except ModelUnavailable as error:
-        yield _unavailable(call, error)
+        yield unavailable(call, error)
     else:
         yield call.say("precision.done", **done)
 
@@ -75,15 +74,6 @@ async def _meant(call: Call) -> tuple[str, str]:
     if first and first.lower() not in _PRECISIONS.split("|") and call.bot.model_named(first):
         return first, ""
     return (await call.bot.model_here(call.message, call.role)).name, first
-
-
-def _load(call: Call, name: str) -> Load:
-    return next(load for load in call.bot.loads() if load.model == name)
-
-
-def _unavailable(call: Call, error: ModelUnavailable) -> Reply:
-    key, values = words_for(error)
-    return call.fail(key, **values)
 
 
 COMMAND = Command("precision", _precision, Role.ADMIN, f"NAME? {_PRECISIONS}", rank=200)

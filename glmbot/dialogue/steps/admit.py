@@ -10,10 +10,10 @@ from glmbot import i18n
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.inbox import Inbox
 from glmbot.dialogue.people import People, Standing
-from glmbot.dialogue.replies import failed, notice, stored_reply, with_actions
+from glmbot.dialogue.replies import failed, kept, notice, stored_reply, with_actions
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.messages import Addressed, ChatKind, Message, Reply, ReplyState, Visibility
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
 
 __all__ = ["admit"]
 
@@ -40,7 +40,7 @@ async def admit(
             words = await _denied(people, message, standing, exchange.language, greets=greets)
             if words is not None:
                 if command is not None:
-                    await store.finish(message, StoredAnswer(words.text, words.state, words.notice))
+                    await store.finish(message, kept(words))
                 yield words
             return
         # What was answered before a restart is shown again whatever the limits are by now.

@@ -22,15 +22,10 @@ async def approve(in_force: InForce, exchange: Exchange, following: Follows) -> 
         return
     # Of one that failed there is only what has been seen.
     if reply.state is not ReplyState.FAILED:
-        allows = partial(
-            in_force.moderation.allows,
-            Direction.ANSWER,
-            user=str(message.user),
-            conversation=str(message.conversation),
-        )
+        allows = partial(in_force.moderation.allows_in, message, Direction.ANSWER)
         # What goes on may end a word that the earlier answer began.
-        allowed = not reply.text or await allows(text=reply.text if task.whole else task.begun + reply.text)
-        if reply.thought and not await allows(text=reply.thought):
+        allowed = not reply.text or await allows(reply.text if task.whole else task.begun + reply.text)
+        if reply.thought and not await allows(reply.thought):
             exchange.reply = replace(reply, thought="")
         ticket.check()
         if not allowed:

@@ -42,7 +42,6 @@ async def arrive(
     ticket = exchange.ticket = lanes.join(
         message.conversation, message.user, message.ref, first=message.in_place, source=message.source
     )
-    ticket.span = exchange.span
     try:
         async with aclosing(following(exchange)) as replies:
             async for reply in replies:

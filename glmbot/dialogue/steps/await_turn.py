@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from glmbot import i18n
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.inbox import Inbox
-from glmbot.dialogue.replies import with_actions
+from glmbot.dialogue.replies import kept, stopped, with_actions
 from glmbot.dialogue.settings import InForce
 from glmbot.messages import Reply, ReplyState
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
 from glmbot.tracing import span
 
 __all__ = ["await_turn"]
@@ -28,9 +27,9 @@ async def await_turn(
         await ticket.wait()
     await inbox.count_try(message)
     if ticket.stop.is_set():
-        stopped = Reply("", ReplyState.STOPPED, i18n.text(language, "answer.stopped"))
-        await store.finish(message, StoredAnswer("", stopped.state, stopped.notice))
-        yield stopped
+        reply = stopped(language)
+        await store.finish(message, kept(reply))
+        yield reply
         return
     exchange.settings = in_force.settings
     async with aclosing(following(exchange)) as replies:

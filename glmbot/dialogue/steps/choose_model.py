@@ -12,12 +12,12 @@ from glmbot.bot import words_for
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.lanes import Ticket
 from glmbot.dialogue.models import Chosen, Talk, chosen_model
-from glmbot.dialogue.replies import failed
+from glmbot.dialogue.replies import failed, kept, stopped
 from glmbot.engine.base import Engine
 from glmbot.engine.pool import Engines
 from glmbot.errors import EngineStopped, ModelUnavailable
 from glmbot.messages import ChatKind, Reply, ReplyState
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
 
 __all__ = ["choose_model"]
 
@@ -35,8 +35,8 @@ async def choose_model(
     )
     if ticket is None or standing is None:
         return
-    kept = standing.user if message.chat_kind is ChatKind.PRIVATE else standing.chat
-    chosen = chosen_model(engines, message, standing.role, kept, exchange.settings)
+    wishes = standing.user if message.chat_kind is ChatKind.PRIVATE else standing.chat
+    chosen = chosen_model(engines, message, standing.role, wishes, exchange.settings)
     if not engines.ready(chosen.name):
         yield Reply("", ReplyState.QUEUED, i18n.text(language, "model.loading", model=chosen.name))
     async with AsyncExitStack() as stack:
@@ -53,13 +53,13 @@ async def choose_model(
             ended = failed(language, key, **values)
         else:
             if engine is None:
-                ended = Reply("", ReplyState.STOPPED, i18n.text(language, "answer.stopped"))
+                ended = stopped(language)
             else:
                 sampling = exchange.settings.sampling_of(chosen.name, engine)
-                exchange.talk = Talk(chosen.name, engine, sampling)
+                exchange.talk = Talk(engine, sampling)
         ticket.check()
         if ended is not None:
-            await store.finish(message, StoredAnswer("", ended.state, ended.notice))
+            await store.finish(message, kept(ended))
             yield ended
             return
         exchange.hints = _hints(chosen, language)

@@ -10,11 +10,11 @@ from glmbot.bot import Bot
 from glmbot.dialogue.commands import Commands, obstacle
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.guard import obeyed
-from glmbot.dialogue.replies import notice
+from glmbot.dialogue.replies import kept, notice
 from glmbot.host import Call
 from glmbot.messages import Reply
 from glmbot.openings import SlashCommand
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
 
 __all__ = ["command"]
 
@@ -32,7 +32,7 @@ async def _recorded(
     async with aclosing(_replies(commands, bot, exchange, given)) as replies:
         async for reply in replies:
             if reply.state.ended and reply.attachment is None:
-                await store.finish(exchange.message, StoredAnswer(reply.text, reply.state, reply.notice))
+                await store.finish(exchange.message, kept(reply))
             yield reply
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from glmbot.dialogue.exchange import Exchange, Follows, Task
 from glmbot.dialogue.moderation import Direction, Moderation
-from glmbot.dialogue.replies import notice
+from glmbot.dialogue.replies import kept, notice
 from glmbot.dialogue.settings import InForce
 from glmbot.dialogue.words import Finding
 from glmbot.messages import Reply
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
 
 __all__ = ["moderate"]
 
@@ -27,13 +27,11 @@ async def moderate(
     if exchange.system_prompt and moderation.has_word(exchange.system_prompt):
         # It was allowed when it was set, and the list has grown since.
         refusal = "answer.prompt_refused"
-    elif not await moderation.allows(
-        Direction.QUESTION, task.question, user=str(message.user), conversation=str(message.conversation)
-    ):
+    elif not await moderation.allows_in(message, Direction.QUESTION, task.question):
         refusal = "answer.question_refused"
     if refusal:
         reply = notice(exchange.language, refusal)
-        await store.finish(message, StoredAnswer(reply.text, reply.state, reply.notice))
+        await store.finish(message, kept(reply))
         yield reply
         return
     veil: _Veil | None = None
@@ -73,8 +71,8 @@ class _Veil:
     def _over_thought(self, thought: str) -> str:
         """As far as it was seen, or nothing of one that holds what may not be said."""
         finding = Finding.WORD if self._holds else self._thoughts.look(thought)
-        if finding is not Finding.NOTHING:
-            self._thought = "" if finding is Finding.WORD else self._thought
-        else:
+        if finding is Finding.WORD:
+            self._thought = ""
+        elif finding is Finding.NOTHING:
             self._thought = thought
         return self._thought

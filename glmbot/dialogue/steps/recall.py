@@ -8,10 +8,10 @@ from contextlib import aclosing
 
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.fitting import Fitting
-from glmbot.dialogue.replies import failed
+from glmbot.dialogue.replies import failed, kept
 from glmbot.errors import EngineError
 from glmbot.messages import Reply
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
 from glmbot.tracing import span
 
 __all__ = ["recall"]
@@ -26,14 +26,14 @@ async def recall(
     if task is None or talk is None:
         return
     with span("history", parent=exchange.span):
-        exchange.history = await store.last_turns(
+        history = await store.last_turns(
             message.conversation, exchange.settings.turn_limit + 1, upto=task.after
         )
     with span("prompt", parent=exchange.span) as traced:
-        traced.set_attribute("glmbot.turns", len(exchange.history))
+        traced.set_attribute("glmbot.turns", len(history))
         try:
             exchange.prompt = await fitting.fit(
-                message, talk, exchange.history, task.question, exchange.system_prompt, task.begun
+                message, talk, history, task.question, exchange.system_prompt, task.begun
             )
         except (EngineError, ValueError) as error:
             # It would end so each time: a template that refuses this history, a system prompt that is too long
@@ -41,7 +41,7 @@ async def recall(
             _log.error("%s: no prompt can be made: %s", message.conversation, str(error)[:500])
     if exchange.prompt is None:
         reply = failed(exchange.language, "answer.failed")
-        await store.finish(message, StoredAnswer(reply.text, reply.state, reply.notice))
+        await store.finish(message, kept(reply))
         yield reply
         return
     async with aclosing(following(exchange)) as replies:

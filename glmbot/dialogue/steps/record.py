@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 
 from glmbot.dialogue.exchange import Exchange, Follows
+from glmbot.dialogue.replies import kept
 from glmbot.messages import Reply, ReplyState
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
 
 __all__ = ["record"]
-
-# Characters of a thought that are kept.
-_LONGEST_THOUGHT = 32_000
 
 
 async def record(
@@ -23,9 +21,7 @@ async def record(
     said = task is not None and bool(reply.text) and reply.state is not ReplyState.FAILED
     await store.finish(
         exchange.message,
-        StoredAnswer(
-            reply.text, reply.state, reply.notice, reply.finish_reason or "", _shortened(reply.thought)
-        ),
+        kept(reply),
         question=task.question if task is not None and said else None,
         epoch=exchange.epoch,
         at=clock(),
@@ -35,9 +31,3 @@ async def record(
     )
     exchange.recorded = reply
     yield reply
-
-
-def _shortened(thought: str) -> str:
-    """What is kept of a long one: its beginning and its end."""
-    half = _LONGEST_THOUGHT // 2
-    return thought if len(thought) <= _LONGEST_THOUGHT else f"{thought[:half]}\n…\n{thought[-half:]}"

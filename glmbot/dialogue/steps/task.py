@@ -8,7 +8,7 @@ from contextlib import aclosing
 from glmbot.dialogue.exchange import Exchange, Follows, Task
 from glmbot.dialogue.question import is_blank
 from glmbot.dialogue.replies import notice
-from glmbot.engine.thoughts import joined, split
+from glmbot.engine.thoughts import parted
 from glmbot.messages import Message, Reply
 from glmbot.store.base import Store
 
@@ -38,9 +38,7 @@ async def _repeated(store: Store, message: Message, wish: str) -> Task | None:
         return None
     if wish == "retry":
         return Task(target.question, target.ref, target.parent, again=True, whole=message.in_place)
-    # Answers of before thoughts were kept apart have them in their text.
-    thought, begun = split(target.answer)
-    thought = joined(target.thought, thought)
+    thought, begun = parted(target.thought, target.answer)
     return Task(
         target.question, target.ref, target.parent, begun=begun, whole=message.in_place, thought=thought
     )
