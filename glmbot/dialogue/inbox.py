@@ -210,32 +210,34 @@ class Inbox:
         True when it is not tried any more.
         """
         self._ended(message)
-        held = self._held.get(message.conversation)
-        if self._closing or held is None or message.update_id not in held.given:
-            return False
+        # With the lock: whoever is just giving out what the store said before this must find it given still.
+        async with self._locks.of(message.conversation):
+            held = self._held.get(message.conversation)
+            if self._closing or held is None or message.update_id not in held.given:
+                return False
+            return await self._given_back(message, held, reason)
+
+    async def _given_back(self, message: Message, held: _Held, reason: str) -> bool:
+        """See `again`. Call with the conversation's lock."""
         if reason and message.update_id not in held.begun:
             # It failed before its turn came, which must not go on for ever either.
             with suppress(StoreError):
                 await self.count_try(message)
-        tries = held.given[message.update_id]
-        if self._is_superseded(message):
-            if message.update_id in held.begun:
-                await self._uncount(message, tries)
-            self._let_go(message)
-            self._later(message.conversation, 0)
-            return False
-        if reason and tries >= self._tries:
+        tries, pause = held.given[message.update_id], _FIRST_PAUSE_S
+        superseded = self._is_superseded(message)
+        if superseded:
+            pause = 0
+        elif reason and tries >= self._tries:
             with suppress(StoreError):
-                async with self._locks.of(message.conversation):
-                    await self._store.set_aside(message, reason, self._clock())
-                    self._let_go(message)
-                    await self._take(message.conversation)
+                await self._store.set_aside(message, reason, self._clock())
+                self._let_go(message)
+                await self._take(message.conversation)
                 _log.error("a message in %s is set aside: %s", message.conversation, reason)
                 return True
-        if not reason and message.update_id in held.begun:
+        if (superseded or not reason) and message.update_id in held.begun:
             await self._uncount(message, tries)
         self._let_go(message)
-        self._later(message.conversation, _FIRST_PAUSE_S)
+        self._later(message.conversation, pause)
         return False
 
     def check(self, message: Message) -> None:

@@ -115,6 +115,36 @@ async def test_a_stop_in_good_order_is_no_failed_try(store: Store) -> None:
     assert (await store.unfinished("telegram"))[0].marks[TRIES] == "0"
 
 
+async def test_a_try_counts_also_when_its_conversation_is_just_being_looked_at(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glmbot.dialogue.inbox._FIRST_PAUSE_S", 0.0)
+    inbox = Inbox(store, time.time)
+    await inbox.accept(asked(1))
+    async with asyncio.timeout(90), aclosing(inbox.assigned("telegram")) as assigned:
+        first = await anext(assigned)
+        read, goes_on, real = asyncio.Event(), asyncio.Event(), store.claim
+
+        async def claim(conversation: ConversationKey, lasts_s: float) -> Claim:
+            found = await real(conversation, lasts_s)
+            read.set()
+            await goes_on.wait()
+            return found
+
+        monkeypatch.setattr(store, "claim", claim)
+        looking = asyncio.create_task(inbox._look(CHAT))
+        await read.wait()
+        ending = asyncio.create_task(inbox.again(first.message, "a bug"))
+        # Whatever it does without the answer of the store is done by then.
+        await asyncio.wait({ending}, timeout=0.5)
+        goes_on.set()
+        await asyncio.gather(looking, ending)
+        second = await anext(assigned)
+    assert second.message == first.message
+    assert second.marks[TRIES] == "1"
+    await inbox.close()
+
+
 def test_pauses_grow_and_stay_bounded() -> None:
     pauses = [pause_before(attempt) for attempt in range(1, 20)]
     assert pauses[:5] == [0, 0, 1, 2, 4]
