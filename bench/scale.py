@@ -33,7 +33,8 @@ from glmbot.dialogue.access import Access
 from glmbot.dialogue.people import People
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
+from glmbot.store.records import StoredAnswer
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
 from redis_server import Server

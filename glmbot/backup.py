@@ -24,9 +24,10 @@ from glmbot.backup_lines import (
 )
 from glmbot.errors import BackupError
 from glmbot.keys import ChatKey, ConversationKey, UserKey
-from glmbot.store.base import Store, StoredConversation
+from glmbot.store.base import Store
 from glmbot.store.private_chats import owner_now
 from glmbot.store.private_files import make_private
+from glmbot.store.records import StoredConversation
 
 __all__ = ["Restored", "back_up", "restore"]
 

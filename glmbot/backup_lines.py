@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from glmbot.keys import ChatKey, ConversationKey, UserKey
-from glmbot.store.base import StoredConversation, Turn, owner_from
+from glmbot.keys import ChatKey, ConversationKey, UserKey, owner_from
+from glmbot.store.records import StoredConversation, Turn
 
 __all__ = ["LINE_BYTES", "OwnedSettings", "conversation_line", "parsed_line", "parsed_object"]
 

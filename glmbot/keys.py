@@ -15,7 +15,7 @@ from numbers import Integral
 from typing import TypeVar
 from urllib.parse import quote, unquote
 
-__all__ = ["LONGEST_ID", "NOBODY", "ChatKey", "ConversationKey", "UserKey", "in_chat"]
+__all__ = ["LONGEST_ID", "NOBODY", "ChatKey", "ConversationKey", "UserKey", "in_chat", "owner_from"]
 
 LONGEST_ID = 128
 """Bytes of UTF-8."""
@@ -142,6 +142,11 @@ class ChatKey:
 def in_chat(platform: str, chat: str) -> str:
     """What the keys of all conversations of a chat begin with, and of no other."""
     return f"{platform}:{_written(chat)}:"
+
+
+def owner_from(text: str) -> UserKey | ChatKey:
+    """Read what `str` made of an owner of settings. Raises ValueError for anything else."""
+    return ChatKey.parse(text) if ":chat:" in text else UserKey.parse(text)
 
 
 def _check_platform(given: object) -> None:

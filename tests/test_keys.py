@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from glmbot.keys import LONGEST_ID, ChatKey, ConversationKey, UserKey, in_chat
-from glmbot.store.base import owner_from
+from glmbot.keys import LONGEST_ID, ChatKey, ConversationKey, UserKey, in_chat, owner_from
 
 # Up to the last byte that an id may have, and what has a meaning somewhere.
 _AWKWARD = [

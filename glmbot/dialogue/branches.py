@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from glmbot.engine.thoughts import parted
 from glmbot.keys import ConversationKey
 from glmbot.messages import PastTurn
-from glmbot.store.base import Store, Turn
+from glmbot.store.base import Store
+from glmbot.store.records import Turn
 
 __all__ = ["choose_branch", "history"]
 

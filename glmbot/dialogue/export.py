@@ -10,7 +10,8 @@ from io import BytesIO
 
 from glmbot.keys import UserKey
 from glmbot.messages import Attachment
-from glmbot.store.base import ExportedConversation, Store
+from glmbot.store.base import Store
+from glmbot.store.records import ExportedConversation
 
 __all__ = ["export_of", "whole_export_of"]
 

@@ -11,7 +11,8 @@ from glmbot.engine.base import ChatTurn, Conversation, Prepared
 from glmbot.engine.pool import Engines
 from glmbot.engine.thoughts import answer_of
 from glmbot.messages import Message
-from glmbot.store.base import Store, Turn
+from glmbot.store.base import Store
+from glmbot.store.records import Turn
 
 __all__ = ["Fitting"]
 

@@ -16,7 +16,8 @@ from glmbot.errors import StoreError
 from glmbot.logs import RECENT_ERRORS
 from glmbot.metrics import DialogueStats
 from glmbot.overview import ModelInfo, Overview, Sample, StreamInfo, UserInfo
-from glmbot.store.base import Backlog, Store
+from glmbot.store.base import Store
+from glmbot.store.records import Backlog
 
 __all__ = ["Monitor"]
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from glmbot.dialogue.access import Access
-from glmbot.keys import ChatKey, UserKey
+from glmbot.keys import ChatKey, UserKey, owner_from
 from glmbot.messages import ChatKind, Message, Role
-from glmbot.store.base import Store, owner_from
+from glmbot.store.base import Store
 
 __all__ = ["People", "Standing", "pair"]
 

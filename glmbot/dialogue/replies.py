@@ -7,7 +7,7 @@ from dataclasses import replace
 from glmbot import i18n
 from glmbot.engine.base import FinishReason, Progress
 from glmbot.messages import Action, Reply, ReplyState, Usage
-from glmbot.store.base import StoredAnswer
+from glmbot.store.records import StoredAnswer
 
 __all__ = ["failed", "kept", "notice", "snapshot", "stopped", "stored_reply", "with_actions"]
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 from glmbot.keys import ChatKey, ConversationKey, UserKey
-from glmbot.messages import (
-    Act,
-    Addressed,
-    ChatKind,
-    ConversationSummary,
-    Message,
-    ReplyState,
-    Role,
-    Unfinished,
-    Visibility,
+from glmbot.messages import ConversationSummary, Message, Unfinished
+from glmbot.store.message_json import message_from_json, message_to_json
+from glmbot.store.records import (
+    Backlog,
+    Claim,
+    DeadLetter,
+    ExportedConversation,
+    StoredAnswer,
+    StoredConversation,
+    Turn,
 )
 
+# Scripts of operators read what is stored by these names, too.
 __all__ = [
     "CLAIMED_AT_ONCE",
     "HOUR_S",
@@ -32,104 +31,13 @@ __all__ = [
     "StoredAnswer",
     "StoredConversation",
     "Turn",
-    "answer_from_json",
-    "check_move",
-    "kept_json",
-    "marks_from_json",
     "message_from_json",
     "message_to_json",
-    "moved_conversation",
-    "owner_from",
-    "whole_conversations",
 ]
 
 HOUR_S = 3600.0
-# Among the adapter's notes, where a message's source and act are kept.
-_SOURCE, _ACT = "glmbot.source", "glmbot.act"
 # A conversation with more than that waiting is given out a part at a time.
 CLAIMED_AT_ONCE = 100
-_ENDED = frozenset(str(state) for state in ReplyState if state.ended)
-_MESSAGE_FIELDS = frozenset(each.name for each in fields(Message)) - {"act"}
-_NO_ACT = Act()
-# Earlier releases refuse a field that they do not know, so these are written only where they say something.
-_LATER_FIELDS: Mapping[str, object] = {
-    "visibility": Visibility.EVERYONE,
-    "quoted_from": "",
-    "anonymous": False,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One exchange, stored whole or not at all. `id` rises within its conversation; `at` is Unix time.
-
-    Turns form a tree: `parent` is the turn that this one follows, 0 at the beginning. A conversation's head is the
-    turn that the next one follows. `ref` is the platform's id of the question's message. `thought` is what the
-    model thought before its answer.
-    """
-
-    id: int
-    user: UserKey
-    question: str
-    answer: str
-    at: float
-    parent: int = 0
-    ref: str = ""
-    thought: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """The end of an answer that was recorded but perhaps not shown yet: what a restart shows again."""
-
-    text: str
-    state: str
-    notice: str
-    finish_reason: str = ""
-    thought: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedConversation:
-    conversation: ConversationKey
-    turns: Sequence[Turn]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredConversation:
-    """All turns of all branches, by id, for a backup."""
-
-    conversation: ConversationKey
-    turns: Sequence[Turn]
-    head: int
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Who answers a conversation: `owner`. When that is this store's own, `open` are the messages that are to be
-    answered, in the order of arrival; with none the claim has been given up again."""
-
-    owner: str
-    open: Sequence[Unfinished] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message that was set aside after its last try. `at` is Unix time."""
-
-    message: Message
-    reason: str
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """How much is to be done. `open`: conversations with a message to be answered. `dead`: dead letters."""
-
-    open: int
-    dead: int
-
-
 # Settings by whose name their owners are found.
 INDEXED = frozenset({"pairing"})
 
@@ -428,149 +336,3 @@ class Store(Protocol):
     async def put(self, stored: StoredConversation) -> bool:
         """Write a conversation back as it was. False, and nothing changed, when it has turns already."""
         ...
-
-
-def owner_from(text: str) -> UserKey | ChatKey:
-    """Read what `str` made of an owner of settings. Raises ValueError for anything else."""
-    return ChatKey.parse(text) if ":chat:" in text else UserKey.parse(text)
-
-
-def check_move(old: UserKey | ChatKey, new: UserKey | ChatKey) -> None:
-    """Raises ValueError unless both are of one kind."""
-    if type(old) is not type(new) or old.platform != new.platform:
-        raise ValueError(f"{old} can't become {new}: people stay people, chats chats, each on its platform")
-
-
-def moved_conversation(
-    conversation: ConversationKey, old: UserKey | ChatKey, new: UserKey | ChatKey
-) -> ConversationKey:
-    """What a conversation is called when `old` is called `new`. Raises ValueError unless both are of one kind."""
-    check_move(old, new)
-    if conversation.platform != old.platform:
-        return conversation
-    if isinstance(old, ChatKey):
-        return replace(conversation, chat=new.id) if conversation.chat == old.id else conversation
-    if conversation.user == old.id:
-        return replace(conversation, user=new.id)
-    private = not conversation.user and conversation.chat == old.id
-    return replace(conversation, chat=new.id) if private else conversation
-
-
-def message_to_json(message: Message) -> dict[str, Any]:
-    written = asdict(message)
-    written["conversation"] = str(message.conversation)
-    written["user"] = str(message.user)
-    source = written.pop("source")
-    for name, usual in _LATER_FIELDS.items():
-        if written[name] == usual:
-            del written[name]
-    said = {
-        each.name: value
-        for each in fields(Act)
-        if (value := getattr(message.act, each.name)) != getattr(_NO_ACT, each.name)
-    }
-    act = json.dumps(said, default=dict) if said else ""
-    del written["act"]
-    notes = {name: note for name, note in ((_SOURCE, source), (_ACT, act)) if note}
-    written["origin"] = {**message.origin, **notes}
-    return written
-
-
-def message_from_json(written: object) -> Message:
-    """Undo `message_to_json`. What an older version did not write has its default; what a later one wrote and this
-    one does not know is left out. Raises ValueError for what is no message.
-    """
-    if not isinstance(written, dict):
-        raise ValueError("a message is a JSON object")
-    found = {name: value for name, value in cast(dict[str, Any], written).items() if name in _MESSAGE_FIELDS}
-    missing = {"update_id", "conversation", "user", "text"} - found.keys()
-    if missing:
-        raise ValueError(f"a message has {', '.join(sorted(missing))}")
-    for name in ("edits", "in_place", "own", "anonymous"):
-        if not isinstance(found.get(name, False), bool):
-            raise ValueError(f"{name} must be true or false")
-    for name in ("conversation", "user"):
-        if not isinstance(found[name], str):
-            raise ValueError(f"{name} must be text")
-    origin = found.get("origin", {})
-    if not isinstance(origin, dict):
-        raise ValueError("an origin is a JSON object")
-    notes = dict(cast(dict[str, Any], origin))
-    vouched = found.get("vouched")
-    known: dict[str, Any] = {
-        **found,
-        "source": notes.pop(_SOURCE, ""),
-        "act": _act_from(notes.pop(_ACT, "{}")),
-        "origin": notes,
-        "conversation": ConversationKey.parse(found["conversation"]),
-        "user": UserKey.parse(found["user"]),
-        "chat_kind": ChatKind(found.get("chat_kind", ChatKind.PRIVATE)),
-        "vouched": None if vouched is None else Role(vouched),
-        "addressed": Addressed(found.get("addressed", Addressed.DIRECTLY)),
-        "visibility": Visibility(found.get("visibility", Visibility.EVERYONE)),
-    }
-    return Message(**known)
-
-
-def kept_json(written: str | bytes) -> Any:
-    """What the store keeps as JSON. Raises ValueError for what is none, nesting beyond any reader's depth too."""
-    try:
-        return json.loads(written)
-    except RecursionError as error:
-        raise ValueError("JSON of such a depth is none of ours") from error
-
-
-def _act_from(written: object) -> Act:
-    """Raises ValueError."""
-    found = kept_json(written) if isinstance(written, str) else None
-    if not isinstance(found, dict):
-        raise ValueError("an act is a JSON object")
-    known = {each.name for each in fields(Act)}
-    said = {name: value for name, value in cast(dict[str, Any], found).items() if name in known}
-    if not isinstance(said.get("pieces", {}), dict):
-        raise ValueError("an act's pieces are a JSON object")
-    return Act(**said)
-
-
-def marks_from_json(written: str) -> dict[str, str]:
-    """Raises ValueError for what are no marks."""
-    marks = kept_json(written)
-    if not isinstance(marks, dict):
-        raise ValueError("marks are a JSON object")
-    found = cast(dict[str, Any], marks)
-    if not all(isinstance(value, str) for value in found.values()):
-        raise ValueError("a mark is text")
-    return found
-
-
-def answer_from_json(written: str) -> StoredAnswer:
-    """Raises ValueError for what is no answer."""
-    found = kept_json(written)
-    if not isinstance(found, dict):
-        raise ValueError("an answer is a JSON object")
-    known = cast(dict[str, Any], found)
-    names = [each.name for each in fields(StoredAnswer)]
-    texts = {name: known[name] for name in names if name in known}
-    if not {"text", "state", "notice"} <= texts.keys() or not all(
-        isinstance(value, str) for value in texts.values()
-    ):
-        raise ValueError("an answer has text, state and notice")
-    if texts["state"] not in _ENDED:
-        raise ValueError("an answer's state is that of one that has ended")
-    return StoredAnswer(**texts)
-
-
-async def whole_conversations(
-    pages: AsyncGenerator[ExportedConversation, None],
-) -> AsyncGenerator[ExportedConversation, None]:
-    """Pages of one conversation after the other, put together."""
-    whole: ExportedConversation | None = None
-    async for page in pages:
-        if whole is not None and whole.conversation == page.conversation:
-            whole = replace(whole, turns=[*whole.turns, *page.turns])
-            continue
-        if whole is not None:
-            yield whole
-        whole = page
-    if whole is not None:
-        yield whole

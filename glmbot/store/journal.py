@@ -28,15 +28,9 @@ from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.locks import Locks
 from glmbot.messages import Message
-from glmbot.store.base import (
-    Claim,
-    StoredAnswer,
-    answer_from_json,
-    kept_json,
-    message_from_json,
-    message_to_json,
-)
+from glmbot.store.message_json import answer_from_json, kept_json, message_from_json, message_to_json
 from glmbot.store.private_files import keep_private, make_private
+from glmbot.store.records import Claim, StoredAnswer
 from glmbot.store.redis import RedisStore
 
 __all__ = ["JournaledRedisStore"]

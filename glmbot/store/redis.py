@@ -16,10 +16,10 @@ from typing import Any, TypeVar, cast
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.keys import NOBODY, ChatKey, ConversationKey, UserKey, in_chat
 from glmbot.messages import ConversationSummary, Message, Unfinished
-from glmbot.store.base import (
-    CLAIMED_AT_ONCE,
-    HOUR_S,
-    INDEXED,
+from glmbot.store.base import CLAIMED_AT_ONCE, HOUR_S, INDEXED
+from glmbot.store.message_json import answer_from_json, message_to_json
+from glmbot.store.ownership import is_gone, owner_name
+from glmbot.store.records import (
     Backlog,
     Claim,
     DeadLetter,
@@ -27,12 +27,8 @@ from glmbot.store.base import (
     StoredAnswer,
     StoredConversation,
     Turn,
-    answer_from_json,
-    check_move,
-    message_to_json,
     whole_conversations,
 )
-from glmbot.store.ownership import is_gone, owner_name
 from glmbot.store.redis_claims import RedisClaims
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_histories import RedisHistories, conversation_of, moved_of, number_of, turn_body
@@ -41,6 +37,7 @@ from glmbot.store.redis_keys import RedisKeys
 from glmbot.store.redis_moves import RedisMoves
 from glmbot.store.redis_removal import RedisRemoval
 from glmbot.store.redis_upgrade import bring_up_to_date
+from glmbot.store.ways import check_move
 
 __all__ = ["RedisStore"]
 

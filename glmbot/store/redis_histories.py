@@ -11,7 +11,8 @@ from typing import Any
 
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import ConversationSummary
-from glmbot.store.base import ExportedConversation, StoredConversation, Turn, kept_json
+from glmbot.store.message_json import kept_json
+from glmbot.store.records import ExportedConversation, StoredConversation, Turn
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_keys import TURN_PARTS, RedisKeys
 

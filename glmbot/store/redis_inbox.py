@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from glmbot.keys import NOBODY, ConversationKey, UserKey
 from glmbot.messages import Message, Unfinished
-from glmbot.store.base import DeadLetter, kept_json, marks_from_json, message_from_json
+from glmbot.store.message_json import kept_json, marks_from_json, message_from_json
+from glmbot.store.records import DeadLetter
 
 __all__ = ["Entry", "dead_letter", "entries", "user_of"]
 

@@ -12,15 +12,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from glmbot.keys import NOBODY, ChatKey, ConversationKey, UserKey, in_chat
-from glmbot.store.base import (
-    Turn,
-    kept_json,
-    message_from_json,
-    message_to_json,
-    moved_conversation,
-    owner_from,
-)
+from glmbot.keys import NOBODY, ChatKey, ConversationKey, UserKey, in_chat, owner_from
+from glmbot.store.message_json import kept_json, message_from_json, message_to_json
+from glmbot.store.records import Turn
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_histories import (
     RedisHistories,
@@ -32,7 +26,7 @@ from glmbot.store.redis_histories import (
 )
 from glmbot.store.redis_inbox import user_of
 from glmbot.store.redis_keys import RedisKeys
-from glmbot.store.ways import Move
+from glmbot.store.ways import Move, moved_conversation
 
 __all__ = ["RedisMoves"]
 

@@ -7,7 +7,6 @@ import logging
 import time
 
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.store.base import moved_conversation
 from glmbot.store.private_chats import is_alone
 from glmbot.store.redis_claims import RedisClaims
 from glmbot.store.redis_connection import RedisConnection
@@ -15,7 +14,7 @@ from glmbot.store.redis_histories import RedisHistories, conversation_of, moved_
 from glmbot.store.redis_inbox import user_of
 from glmbot.store.redis_keys import TURN_PARTS, RedisKeys
 from glmbot.store.redis_moves import RedisMoves
-from glmbot.store.ways import Move, Ways
+from glmbot.store.ways import Move, Ways, moved_conversation
 
 __all__ = ["RedisRemoval"]
 

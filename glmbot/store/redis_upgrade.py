@@ -13,8 +13,8 @@ from collections import defaultdict
 from typing import Any
 
 from glmbot.errors import StoreError
-from glmbot.keys import ChatKey, ConversationKey, UserKey
-from glmbot.store.base import kept_json, owner_from
+from glmbot.keys import ChatKey, ConversationKey, UserKey, owner_from
+from glmbot.store.message_json import kept_json
 from glmbot.store.private_chats import owner_now, person_of
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_histories import conversation_of, turns_of

@@ -17,11 +17,11 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from glmbot.errors import StoreError
 from glmbot.keys import NOBODY, ChatKey, ConversationKey, UserKey
 from glmbot.messages import ConversationSummary, Message, Unfinished
-from glmbot.store.base import (
+from glmbot.store.base import Store
+from glmbot.store.records import (
     Claim,
     DeadLetter,
     ExportedConversation,
-    Store,
     StoredAnswer,
     StoredConversation,
     Turn,

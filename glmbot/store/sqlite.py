@@ -19,9 +19,10 @@ from glmbot.store import sqlite_histories as histories
 from glmbot.store import sqlite_inbox as inbox
 from glmbot.store import sqlite_moves as moves
 from glmbot.store import sqlite_removal as removal
-from glmbot.store.base import (
-    CLAIMED_AT_ONCE,
-    HOUR_S,
+from glmbot.store.base import CLAIMED_AT_ONCE, HOUR_S
+from glmbot.store.message_json import message_to_json
+from glmbot.store.ownership import owner_name
+from glmbot.store.records import (
     Backlog,
     Claim,
     DeadLetter,
@@ -29,15 +30,12 @@ from glmbot.store.base import (
     StoredAnswer,
     StoredConversation,
     Turn,
-    check_move,
-    message_to_json,
     whole_conversations,
 )
-from glmbot.store.ownership import owner_name
 from glmbot.store.sqlite_connection import SqliteConnection
 from glmbot.store.sqlite_histories import TURN, names_in, turns_of
 from glmbot.store.sqlite_inbox import ENTRY, OPEN
-from glmbot.store.ways import Ways
+from glmbot.store.ways import Ways, check_move
 
 __all__ = ["SqliteStore"]
 

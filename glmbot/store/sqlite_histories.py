@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from glmbot.keys import ChatKey, ConversationKey, UserKey, in_chat
-from glmbot.store.base import Turn
+from glmbot.store.records import Turn
 
 __all__ = [
     "TURN",

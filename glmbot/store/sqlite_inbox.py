@@ -11,14 +11,8 @@ from typing import Any
 
 from glmbot.keys import NOBODY, ConversationKey, UserKey
 from glmbot.messages import Message, Unfinished
-from glmbot.store.base import (
-    DeadLetter,
-    StoredAnswer,
-    answer_from_json,
-    kept_json,
-    marks_from_json,
-    message_from_json,
-)
+from glmbot.store.message_json import answer_from_json, kept_json, marks_from_json, message_from_json
+from glmbot.store.records import DeadLetter, StoredAnswer
 from glmbot.store.sqlite_removal import CLEARED
 
 __all__ = [

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from glmbot.keys import ChatKey, ConversationKey, UserKey
-from glmbot.store.base import moved_conversation
 
-__all__ = ["Move", "Ways"]
+__all__ = ["Move", "Ways", "check_move", "moved_conversation"]
 
 Move = tuple[UserKey | ChatKey, UserKey | ChatKey]
 _K = TypeVar("_K")
@@ -56,3 +56,24 @@ def _renamed(conversation: ConversationKey, names: _Names) -> list[ConversationK
     return [
         moved_conversation(conversation, owner, each) for owner in owners for each in names.get(owner, ())
     ]
+
+
+def check_move(old: UserKey | ChatKey, new: UserKey | ChatKey) -> None:
+    """Raises ValueError unless both are of one kind."""
+    if type(old) is not type(new) or old.platform != new.platform:
+        raise ValueError(f"{old} can't become {new}: people stay people, chats chats, each on its platform")
+
+
+def moved_conversation(
+    conversation: ConversationKey, old: UserKey | ChatKey, new: UserKey | ChatKey
+) -> ConversationKey:
+    """What a conversation is called when `old` is called `new`. Raises ValueError unless both are of one kind."""
+    check_move(old, new)
+    if conversation.platform != old.platform:
+        return conversation
+    if isinstance(old, ChatKey):
+        return replace(conversation, chat=new.id) if conversation.chat == old.id else conversation
+    if conversation.user == old.id:
+        return replace(conversation, user=new.id)
+    private = not conversation.user and conversation.chat == old.id
+    return replace(conversation, chat=new.id) if private else conversation

@@ -31,7 +31,8 @@ from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.errors import AdapterError, StoreError
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
+from glmbot.store.records import StoredAnswer
 from glmbot.store.redis import RedisStore
 from glmbot_web.adapter import WebAdapter, WebSettings
 from glmbot_web.guard import person_of

@@ -26,7 +26,7 @@ from glmbot.dialogue.people import People
 from glmbot.errors import BackupError
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message, Role
-from glmbot.store.base import StoredAnswer
+from glmbot.store.records import StoredAnswer
 from glmbot.store.sqlite import SqliteStore
 from platforms.telegram_server import TOKEN, TelegramServer
 from program import GLMBOT, Program, glmbot, running

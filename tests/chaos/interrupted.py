@@ -21,7 +21,8 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 
 from chaos.kills import Counts  # noqa: E402
 from glmbot.keys import ChatKey, ConversationKey, UserKey  # noqa: E402
-from glmbot.store.base import Store, StoredConversation, Turn  # noqa: E402
+from glmbot.store.base import Store  # noqa: E402
+from glmbot.store.records import StoredConversation, Turn  # noqa: E402
 from glmbot.store.redis import RedisStore  # noqa: E402
 from glmbot.store.redis_connection import RedisConnection  # noqa: E402
 from glmbot.store.sqlite import SqliteStore  # noqa: E402

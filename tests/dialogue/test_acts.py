@@ -17,7 +17,7 @@ from glmbot.dialogue.gathering import Gathering
 from glmbot.keys import UserKey
 from glmbot.messages import MOST_PIECES, Act, Message, Unfinished
 from glmbot.plugins import load_plugins
-from glmbot.store.base import message_from_json, message_to_json
+from glmbot.store.message_json import message_from_json, message_to_json
 
 COMMANDS = Commands(load_plugins().commands)
 

@@ -21,7 +21,8 @@ from glmbot.dialogue import acts
 from glmbot.errors import ClaimLost
 from glmbot.keys import ConversationKey
 from glmbot.messages import Addressed, ChatKind, Message
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
+from glmbot.store.records import StoredAnswer
 from glmbot.store.redis import RedisStore
 from virtual_time import run_in_virtual_time
 

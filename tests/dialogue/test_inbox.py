@@ -19,8 +19,9 @@ from glmbot.engine.local import LocalEngine
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message, Unfinished
-from glmbot.store.base import Claim, Store, StoredAnswer
+from glmbot.store.base import Store
 from glmbot.store.ownership import is_gone, owner_name
+from glmbot.store.records import Claim, StoredAnswer
 from glmbot.store.redis import RedisStore
 
 CHAT = ConversationKey("telegram", "7")

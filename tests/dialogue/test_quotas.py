@@ -14,7 +14,8 @@ from glmbot.dialogue.manager import DialogueManager
 from glmbot.errors import LimitReached
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Completion, Message, Reply, ReplyState, Role
-from glmbot.store.base import Store, message_from_json, message_to_json
+from glmbot.store.base import Store
+from glmbot.store.message_json import message_from_json, message_to_json
 
 PROGRAM = Completion([("user", "hi")], UserKey("web", "0"), max_tokens=4, temperature=0.0, source="here")
 _updates = iter(range(1, 10**9))

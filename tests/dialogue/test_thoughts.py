@@ -17,7 +17,8 @@ from glmbot.dialogue.moderation import Moderation
 from glmbot.engine.base import FinishReason, Progress
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Completion, Message, Reply, ReplyState
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
+from glmbot.store.records import StoredAnswer
 from glmbot.store.sealed import new_key, sealed
 
 ANN = UserKey("telegram", "2")

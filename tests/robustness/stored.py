@@ -9,7 +9,8 @@ from typing import Any
 
 from glmbot.errors import StoreError
 from glmbot.keys import UserKey
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
+from glmbot.store.records import StoredAnswer
 from robustness.talk import PLATFORM, said_by, talking
 from robustness.watch import Watch, watching
 

@@ -13,7 +13,8 @@ import pytest
 from glmbot.backup import back_up, restore
 from glmbot.errors import BackupError, StoreError
 from glmbot.keys import ChatKey, UserKey
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
+from glmbot.store.records import StoredAnswer
 from glmbot.store.sqlite import SqliteStore
 from robustness.talk import PLATFORM, said_by, talking
 from robustness.values import WORST, Case, cases, sampled

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from glmbot.store.base import StoredAnswer, message_to_json
 from glmbot.store.journal import JournaledRedisStore
+from glmbot.store.message_json import message_to_json
+from glmbot.store.records import StoredAnswer
 from redis_server import Server
 from robustness.talk import said_by, talking
 from robustness.values import cases, sampled

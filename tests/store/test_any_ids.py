@@ -18,7 +18,8 @@ from adapters.web_site import ScriptedDialogue, browser, scripted_site
 from glmbot.backup import back_up, restore
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import ChatKind, ConversationSummary, Message
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
+from glmbot.store.records import StoredAnswer
 from glmbot.store.sqlite import SqliteStore
 from glmbot_web.normalize import page_id
 from test_keys import ids

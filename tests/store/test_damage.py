@@ -17,14 +17,9 @@ import pytest
 from glmbot.errors import StoreError, StoreUnavailable
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message
-from glmbot.store.base import (
-    Store,
-    StoredAnswer,
-    StoredConversation,
-    Turn,
-    message_from_json,
-    message_to_json,
-)
+from glmbot.store.base import Store
+from glmbot.store.message_json import message_from_json, message_to_json
+from glmbot.store.records import StoredAnswer, StoredConversation, Turn
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
 

@@ -16,7 +16,8 @@ import pytest_asyncio
 from glmbot.errors import StoreError, StoreUnavailable
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Message
-from glmbot.store.base import Store, StoredAnswer, StoredConversation, Turn
+from glmbot.store.base import Store
+from glmbot.store.records import StoredAnswer, StoredConversation, Turn
 from glmbot.store.redis import RedisStore
 from glmbot.store.sealed import new_key, sealed
 from glmbot.store.sqlite import SqliteStore

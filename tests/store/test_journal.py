@@ -15,8 +15,9 @@ import pytest
 from glmbot.errors import StoreUnavailable
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message
-from glmbot.store.base import StoredAnswer, message_to_json
 from glmbot.store.journal import JournaledRedisStore
+from glmbot.store.message_json import message_to_json
+from glmbot.store.records import StoredAnswer
 from glmbot.store.redis import RedisStore
 from redis_server import Server, eventually
 

@@ -8,7 +8,8 @@ import pytest
 from glmbot.errors import StoreError
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Message
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
+from glmbot.store.records import StoredAnswer
 
 ANN, BOB = UserKey("telegram", "11"), UserKey("telegram", "22")
 OLD, NEW = ChatKey("telegram", "-5"), ChatKey("telegram", "-1005")

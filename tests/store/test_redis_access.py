@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 from glmbot.errors import StoreUnavailable
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message
-from glmbot.store.base import StoredAnswer
+from glmbot.store.records import StoredAnswer
 from glmbot.store.redis import RedisStore
 from redis_server import Server
 

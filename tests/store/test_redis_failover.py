@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from glmbot.errors import StoreUnavailable
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message
-from glmbot.store.base import StoredAnswer
+from glmbot.store.records import StoredAnswer
 from glmbot.store.redis import RedisStore
 from redis_server import Server
 

@@ -14,7 +14,8 @@ import pytest
 
 from glmbot.backup import restore
 from glmbot.keys import ChatKey, ConversationKey, UserKey
-from glmbot.store.base import Store, StoredAnswer
+from glmbot.store.base import Store
+from glmbot.store.records import StoredAnswer
 from glmbot.store.redis import RedisStore
 from glmbot.store.sealed import sealed
 from glmbot.store.sqlite import SqliteStore

@@ -15,7 +15,7 @@ import pytest_asyncio
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Message
 from glmbot.store import redis_moves, sqlite_moves
-from glmbot.store.base import StoredConversation, Turn
+from glmbot.store.records import StoredConversation, Turn
 from glmbot.store.redis import RedisStore
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.sqlite import SqliteStore

@@ -12,7 +12,8 @@ from glmbot.dialogue.access import Access
 from glmbot.dialogue.people import People
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message
-from glmbot.store.base import Store, StoredAnswer, StoredConversation, Turn
+from glmbot.store.base import Store
+from glmbot.store.records import StoredAnswer, StoredConversation, Turn
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
 

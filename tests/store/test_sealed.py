@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from glmbot.errors import StoreError
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message
-from glmbot.store.base import Store, StoredAnswer, StoredConversation, Turn
+from glmbot.store.base import Store
 from glmbot.store.journal import JournaledRedisStore
+from glmbot.store.records import StoredAnswer, StoredConversation, Turn
 from glmbot.store.sealed import new_key, sealed
 from glmbot.store.sqlite import SqliteStore
 from redis_server import Server

@@ -13,7 +13,8 @@ from conftest import free_port
 from glmbot.errors import StoreError
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Addressed, ChatKind, Message, Role
-from glmbot.store.base import Backlog, Store, StoredAnswer
+from glmbot.store.base import Store
+from glmbot.store.records import Backlog, StoredAnswer
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
 from glmbot.store.sqlite_schema import _STEPS

@@ -1,0 +1,107 @@
+"""What a store keeps and gives back: turns, answers, conversations, claims. Values without behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
+
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message, Unfinished
+
+__all__ = [
+    "Backlog",
+    "Claim",
+    "DeadLetter",
+    "ExportedConversation",
+    "StoredAnswer",
+    "StoredConversation",
+    "Turn",
+    "whole_conversations",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One exchange, stored whole or not at all. `id` rises within its conversation; `at` is Unix time.
+
+    Turns form a tree: `parent` is the turn that this one follows, 0 at the beginning. A conversation's head is the
+    turn that the next one follows. `ref` is the platform's id of the question's message. `thought` is what the
+    model thought before its answer.
+    """
+
+    id: int
+    user: UserKey
+    question: str
+    answer: str
+    at: float
+    parent: int = 0
+    ref: str = ""
+    thought: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The end of an answer that was recorded but perhaps not shown yet: what a restart shows again."""
+
+    text: str
+    state: str
+    notice: str
+    finish_reason: str = ""
+    thought: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedConversation:
+    conversation: ConversationKey
+    turns: Sequence[Turn]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConversation:
+    """All turns of all branches, by id, for a backup."""
+
+    conversation: ConversationKey
+    turns: Sequence[Turn]
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who answers a conversation: `owner`. When that is this store's own, `open` are the messages that are to be
+    answered, in the order of arrival; with none the claim has been given up again."""
+
+    owner: str
+    open: Sequence[Unfinished] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was set aside after its last try. `at` is Unix time."""
+
+    message: Message
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much is to be done. `open`: conversations with a message to be answered. `dead`: dead letters."""
+
+    open: int
+    dead: int
+
+
+async def whole_conversations(
+    pages: AsyncGenerator[ExportedConversation, None],
+) -> AsyncGenerator[ExportedConversation, None]:
+    """Pages of one conversation after the other, put together."""
+    whole: ExportedConversation | None = None
+    async for page in pages:
+        if whole is not None and whole.conversation == page.conversation:
+            whole = replace(whole, turns=[*whole.turns, *page.turns])
+            continue
+        if whole is not None:
+            yield whole
+        whole = page
+    if whole is not None:
+        yield whole
