@@ -16,15 +16,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from glmbot.config import (
-    CORE_SECTIONS,
-    Configuration,
-    StoreSection,
-    TracingSection,
-    load_configuration,
-    plugin_tables,
-    secrets_in,
-)
+from glmbot.config.configuration import CORE_SECTIONS, Configuration, secrets_in
+from glmbot.config.load import load_configuration, plugin_tables
+from glmbot.config.operation import StoreSection, TracingSection
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
 from glmbot.dialogue.moderation import Moderation

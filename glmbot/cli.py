@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from glmbot import __version__
-from glmbot.config import Configuration, StoreSection, secrets_in
+from glmbot.config.configuration import Configuration, secrets_in
+from glmbot.config.operation import StoreSection
 from glmbot.errors import ConfigError, GlmbotError
 from glmbot.logs import for_terminal, set_up_logging
 from glmbot.store_commands import store_commands

@@ -12,7 +12,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from glmbot.config import CORE_SECTIONS, meaning_of
+from glmbot.config.configuration import CORE_SECTIONS
+from glmbot.config.names import meaning_of
 from glmbot.i18n import settings_words
 
 __all__ = ["about_key", "about_section", "default_of", "example_toml", "sections"]

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from glmbot.app import NEED_A_RESTART, adapter_settings
-from glmbot.config import unit_of
+from glmbot.config.names import unit_of
 from glmbot.config_example import about_key, about_section, default_of, sections
 
 __all__ = ["PAGES", "reference_markdown"]

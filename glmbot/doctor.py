@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from glmbot.app import open_store, plugins_for
-from glmbot.config import Configuration, ModelSection, NamedLocalModel
+from glmbot.config.configuration import Configuration
+from glmbot.config.models import ModelSection, NamedLocalModel
 from glmbot.dialogue.words import read_words
 from glmbot.engine.placement import free_memory, parse_devices
 from glmbot.engine.precision import chosen_precision

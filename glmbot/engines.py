@@ -8,13 +8,8 @@ from functools import partial
 
 import torch
 
-from glmbot.config import (
-    Configuration,
-    ModelSection,
-    NamedLocalModel,
-    NamedRemoteModel,
-    RemoteSection,
-)
+from glmbot.config.configuration import Configuration
+from glmbot.config.models import ModelSection, NamedLocalModel, NamedRemoteModel, RemoteSection
 from glmbot.engine.base import Engine, Precision
 from glmbot.engine.heap import weights_apart
 from glmbot.engine.local import LocalEngine, LocalEngineSettings

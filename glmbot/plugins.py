@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from glmbot import i18n
-from glmbot.config import rooted, secrets_of
+from glmbot.config.section import rooted, secrets_of
 from glmbot.errors import ConfigError
 from glmbot.host import Command, EngineStart, SettingsModel, Step, Tool, Transform
 from glmbot.http.routes import Route

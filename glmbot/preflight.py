@@ -11,13 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from glmbot.app import adapters, moderation, open_store, plugins_for
-from glmbot.config import (
-    Configuration,
-    ModelSection,
-    NamedLocalModel,
-    NamedRemoteModel,
-    RemoteSection,
-)
+from glmbot.config.configuration import Configuration
+from glmbot.config.models import ModelSection, NamedLocalModel, NamedRemoteModel, RemoteSection
 from glmbot.errors import GlmbotError
 from glmbot.platforms import check_routes, check_settings, plugin_route_complaints
 from glmbot.plugins import Plugins

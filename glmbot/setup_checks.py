@@ -14,7 +14,7 @@ from typing import Any, cast
 import aiohttp
 
 from glmbot.app import adapters, open_store
-from glmbot.config import load_configuration
+from glmbot.config.load import load_configuration
 from glmbot.errors import AdapterError, ConfigError
 from glmbot.ports import listening_error
 from glmbot.store.base import Store

@@ -13,7 +13,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from glmbot.config import Configuration
+from glmbot.config.configuration import Configuration
 from glmbot.errors import ConfigError
 from glmbot.keys import UserKey
 from glmbot.messages import Role

@@ -15,7 +15,7 @@ __all__ = ["DialogueSettings", "InForce"]
 class DialogueSettings:
     """`sampling.max_tokens` is what is kept free for the answer. `language` "auto" follows the user.
 
-    user_per_hour and the like: questions, and strangers; 0 is no limit. See [limits] in `glmbot.config`.
+    user_per_hour and the like: questions, and strangers; 0 is no limit. See [limits] in `glmbot.config.people`.
     """
 
     sampling: Sampling

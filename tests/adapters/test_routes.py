@@ -17,7 +17,7 @@ from adapters.waiting import running
 from adapters.web_site import ScriptedDialogue
 from conftest import free_port
 from glmbot.app import adapter_settings, adapters
-from glmbot.config import load_configuration
+from glmbot.config.load import load_configuration
 from glmbot.errors import AdapterError, StoreError
 from glmbot.http.registry import Routes
 from glmbot.http.routes import Address, HttpAnswer, HttpCall, Route

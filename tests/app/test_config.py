@@ -11,15 +11,10 @@ from hypothesis import strategies as st
 
 from conftest import REPOSITORY
 from glmbot.app import adapter_settings
-from glmbot.config import (
-    CORE_SECTIONS,
-    Configuration,
-    NamedLocalModel,
-    NamedRemoteModel,
-    load_configuration,
-    secrets_in,
-    secrets_of,
-)
+from glmbot.config.configuration import CORE_SECTIONS, Configuration, secrets_in
+from glmbot.config.load import load_configuration
+from glmbot.config.models import NamedLocalModel, NamedRemoteModel
+from glmbot.config.section import secrets_of
 from glmbot.config_example import example_toml, sections
 from glmbot.config_reference import PAGES, reference_markdown
 from glmbot.engines import remote_settings

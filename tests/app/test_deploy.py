@@ -13,7 +13,8 @@ import yaml
 
 from conftest import REPOSITORY
 from glmbot.app import adapter_settings
-from glmbot.config import CORE_SECTIONS, load_configuration
+from glmbot.config.configuration import CORE_SECTIONS
+from glmbot.config.load import load_configuration
 from glmbot.engine.base import EngineStats, Precision, Waits
 from glmbot.metrics import DialogueStats, exposition
 

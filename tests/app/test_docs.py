@@ -18,7 +18,7 @@ from conftest import REPOSITORY
 from glmbot import platform_table
 from glmbot.app import adapter_settings, adapters
 from glmbot.cli import app
-from glmbot.config import load_configuration
+from glmbot.config.load import load_configuration
 from glmbot.delivery.abilities import Ability
 from glmbot.dialogue.commands import Commands
 from glmbot.messages import Role

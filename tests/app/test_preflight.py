@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from glmbot.app import adapter_settings
-from glmbot.config import load_configuration
+from glmbot.config.load import load_configuration
 from glmbot.preflight import complaints
 from platforms.telegram_server import TOKEN
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from dialogue.scripted_engine import ScriptedEngine
 from glmbot.app import _Running, adapter_settings
-from glmbot.config import Configuration, load_configuration
+from glmbot.config.configuration import Configuration
+from glmbot.config.load import load_configuration
 from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.settings import DialogueSettings
 from glmbot.engine.pool import Engines

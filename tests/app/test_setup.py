@@ -10,7 +10,7 @@ import pytest
 
 from glmbot import i18n
 from glmbot.app import adapter_settings
-from glmbot.config import load_configuration
+from glmbot.config.load import load_configuration
 from glmbot.errors import AdapterError, ConfigError, PlatformRefused, StoreError
 from glmbot.setup import Answers, ask_configuration
 

@@ -14,7 +14,8 @@ import pytest
 from dialogue.scripted_engine import ScriptedEngine
 from dialogue.test_manager import ADMIN, ANN, last, message, say
 from glmbot.app import dialogue_for
-from glmbot.config import Configuration, load_configuration
+from glmbot.config.configuration import Configuration
+from glmbot.config.load import load_configuration
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.engine.base import Precision
 from glmbot.engine.local import LocalEngine

@@ -21,7 +21,8 @@ import telegram.request
 
 import glmbot_telegram.delivery
 from glmbot.app import adapter_settings, run
-from glmbot.config import load_configuration, secrets_of
+from glmbot.config.load import load_configuration
+from glmbot.config.section import secrets_of
 from glmbot.engine.local import LocalEngine
 from glmbot.engine.runner import ModelRunner
 from glmbot.logs import set_up_logging

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fuzz.inputs import changed, fuzz, nasty_text
 from glmbot.app import adapter_settings
-from glmbot.config import CORE_SECTIONS, load_configuration
+from glmbot.config.configuration import CORE_SECTIONS
+from glmbot.config.load import load_configuration
 from glmbot.config_example import example_toml
 from glmbot.errors import ConfigError
 

@@ -12,7 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 from glmbot.app import adapter_settings, dialogue_for, open_store
-from glmbot.config import CORE_SECTIONS, Configuration, load_configuration
+from glmbot.config.configuration import CORE_SECTIONS, Configuration
+from glmbot.config.load import load_configuration
 from glmbot.engines import engine_settings, engines_for, remote_settings
 from glmbot.errors import GlmbotError
 from glmbot.keys import UserKey

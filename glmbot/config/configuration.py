@@ -1,0 +1,75 @@
+"""The whole configuration, as it is when nothing is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from glmbot.config.models import (
+    ModelSection,
+    ModelsSection,
+    NamedLocalModel,
+    NamedRemoteModel,
+    RemoteSection,
+    SamplingSection,
+)
+from glmbot.config.operation import LogSection, StoreSection, TracingSection
+from glmbot.config.people import AccessSection, DialogueSection, LimitsSection, ModerationSection
+from glmbot.config.section import secrets_of
+
+__all__ = ["CORE_SECTIONS", "Configuration", "secrets_in"]
+
+CORE_SECTIONS: dict[str, type[BaseModel]] = {
+    "model": ModelSection,
+    "remote": RemoteSection,
+    "models": ModelsSection,
+    "sampling": SamplingSection,
+    "dialogue": DialogueSection,
+    "access": AccessSection,
+    "limits": LimitsSection,
+    "moderation": ModerationSection,
+    "store": StoreSection,
+    "log": LogSection,
+    "tracing": TracingSection,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """`adapters` holds the validated settings of each adapter whose section is enabled, by entry-point name;
+    `named_models` those of each [models.NAME], by name.
+
+    `plugins` holds the tables of [plugins.NAME], which each plug-in reads for itself; relative paths in them count
+    from `folder`.
+    """
+
+    model: ModelSection
+    remote: RemoteSection
+    models: ModelsSection
+    sampling: SamplingSection
+    dialogue: DialogueSection
+    access: AccessSection
+    limits: LimitsSection
+    moderation: ModerationSection
+    store: StoreSection
+    log: LogSection
+    tracing: TracingSection
+    adapters: Mapping[str, BaseModel]
+    named_models: Mapping[str, NamedLocalModel | NamedRemoteModel] = field(default_factory=dict[str, Any])
+    plugins: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    folder: Path = Path()
+
+
+def secrets_in(configuration: Configuration) -> list[str]:
+    """Every secret value of all sections, for the log filter."""
+    sections = (
+        configuration.store,
+        configuration.remote,
+        *configuration.named_models.values(),
+        *configuration.adapters.values(),
+    )
+    return [secret for section in sections for secret in secrets_of(section)]

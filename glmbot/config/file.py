@@ -1,0 +1,98 @@
+"""The TOML file: read, and each section and key in it known and of a measure."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from glmbot.config.bounds import unfit
+from glmbot.config.names import LONGEST_SHOWN, nearest
+from glmbot.errors import ConfigError
+
+__all__ = ["Where", "read_file", "refuse_unfit", "refuse_unknown"]
+
+_LARGEST_FILE = 1 << 20
+
+
+def read_file(path: Path | None) -> tuple[str, dict[str, Any]]:
+    if path is None:
+        return "", {}
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        text = content.decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; `glmbot init` writes one") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from error
+    if len(content) > _LARGEST_FILE:
+        raise ConfigError(f"{path}: has more than {_LARGEST_FILE >> 20} MiB, which is no configuration")
+    try:
+        return text, tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: too many levels") from None
+    except ValueError as error:  # a TOMLDecodeError, or a number of thousands of digits
+        raise ConfigError(f"{path}: not valid TOML: {str(error)[:LONGEST_SHOWN]}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Finds the line of a key, which TOML parsers do not tell."""
+
+    path: Path | None
+    text: str
+
+    def at(self, section: str, key: str = "") -> str:
+        name = str(self.path or "configuration")
+        line = self._line(section, key)
+        return f"{name}, line {line}" if line else name
+
+    def _line(self, section: str, key: str) -> int | None:
+        current = ""
+        for number, line in enumerate(self.text.splitlines(), 1):
+            header = re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line)
+            if header:
+                current = header[1].strip("\"'")
+                if current == section and not key:
+                    return number
+                continue
+            assigned = re.match(r"\s*([\w.\"'-]+)\s*=", line)
+            name = assigned[1].replace('"', "").replace("'", "") if assigned else ""
+            if key and (
+                (current == section and name == key)
+                or (not current and name in (section, f"{section}.{key}"))
+            ):
+                return number
+            if not key and not current and name.split(".")[0] == section:
+                return number
+        return None
+
+
+def refuse_unknown(where: Where, table: Mapping[str, Any], models: Mapping[str, type[BaseModel]]) -> None:
+    for section, content in table.items():
+        if section not in models:
+            raise ConfigError(
+                f"{where.at(section)}: [{section[:LONGEST_SHOWN]}] is no section{nearest(section, models)}"
+            )
+        if not isinstance(content, dict):
+            raise ConfigError(f"{where.at(section, section)}: {section} must be a section: [{section}]")
+        for key in cast(dict[str, Any], content):
+            fields = models[section].model_fields
+            if key not in fields:
+                raise ConfigError(
+                    f"{where.at(section, key)}: [{section}] has no key {key[:LONGEST_SHOWN]!r}"
+                    f"{nearest(key, fields)}"
+                )
+
+
+def refuse_unfit(where: Where, table: Mapping[str, Mapping[str, Any]]) -> None:
+    for section, content in table.items():
+        for key, value in content.items():
+            if complaint := unfit(value):
+                raise ConfigError(f"{where.at(section, key)}: [{section}] {key}: {complaint}")

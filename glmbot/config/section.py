@@ -1,0 +1,49 @@
+"""What every section is: keys that are known, and no others; paths from the file's folder; secrets that stay out
+of the log."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+__all__ = ["Section", "checked_address", "rooted", "secrets_of"]
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def checked_address(url: str, example: str, place_of_secrets: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(example)
+    if parts.username or parts.password:
+        raise ValueError(f"an address holds no password; use {place_of_secrets}")
+    return url
+
+
+def rooted(section: _Model, base: Path) -> _Model:
+    """Relative paths count from the folder of the file."""
+    moved = {
+        name: base / value
+        for name in type(section).model_fields
+        if isinstance(value := getattr(section, name), Path) and not value.is_absolute()
+    }
+    return section.model_copy(update=moved)
+
+
+def secrets_of(section: BaseModel) -> list[str]:
+    """Every secret value in a section, for the log filter, those in files of their own too."""
+    values = {name: getattr(section, name) for name in type(section).model_fields}
+    secrets = [value.get_secret_value() for value in values.values() if isinstance(value, SecretStr)]
+    for name, file in values.items():
+        if isinstance(file, Path) and name.removesuffix("_file") in values:
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                secrets += file.read_text("utf-8").split()
+    return secrets
