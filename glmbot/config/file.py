@@ -95,4 +95,5 @@ def refuse_unfit(where: Where, table: Mapping[str, Mapping[str, Any]]) -> None:
     for section, content in table.items():
         for key, value in content.items():
             if complaint := unfit(value):
-                raise ConfigError(f"{where.at(section, key)}: [{section}] {key}: {complaint}")
+                place = f"[{section[:LONGEST_SHOWN]}] {key[:LONGEST_SHOWN]}"
+                raise ConfigError(f"{where.at(section, key)}: {place}: {complaint}")

@@ -185,7 +185,9 @@ class NamedLocalModel(_LocalModel):
 class NamedRemoteModel(RemoteSection):
     """[models.NAME] of a model on other machines."""
 
-    servers: list[Annotated[str, AfterValidator(_check_server)]] = Field(min_length=1)
+    servers: list[Annotated[str, AfterValidator(_check_server)]] = Field(
+        min_length=1, description='Like ["http://10.0.0.5:8000/v1"].'
+    )
     thinking: Literal["auto", "off"] = Field(default="auto")
     context_length: int = Field(default=2048, ge=64, le=_MOST_TOKENS)
     max_answer_tokens: int = Field(default=512, ge=1, le=_MOST_TOKENS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -208,6 +209,39 @@ def test_what_is_wrong_with_a_model_by_name_is_told_with_its_place(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         load(tmp_path, text)
+
+
+@pytest.mark.parametrize("section", ["models", "plugins"])
+def test_sections_of_chosen_names_take_the_environment_alike(tmp_path: Path, section: str) -> None:
+    text = f"[{section}.Far]\nservers = ['http://a']\nthinking = 'auto'\n"
+    variable = f"GLMBOT_{section.upper()}__FAR__SERVERS"
+    environment = {variable: '["http://b", "http://c"]', f"glmbot_{section}__far__thinking": "off"}
+    read = load(tmp_path, text, environment)
+    tables: dict[str, dict[str, Any]] = {
+        "models": {name: model.model_dump() for name, model in read.named_models.items()},
+        "plugins": dict(read.plugins),
+    }
+    assert list(tables[section]) == ["Far"]
+    wanted = {"servers": ["http://b", "http://c"], "thinking": "off"}
+    assert {key: tables[section]["Far"][key] for key in wanted} == wanted
+    with pytest.raises(ConfigError, match=f"^environment variable {variable}: holds control characters"):
+        load(tmp_path, text, {variable: "\x01"})
+    with pytest.raises(ConfigError, match=f"GLMBOT_{section.upper()}__X is not known"):
+        load(tmp_path, text, {f"GLMBOT_{section.upper()}__X": "1"})
+    with pytest.raises(ConfigError, match=r"config\.toml.*: there are \d+ sections .* at most \d+ are taken"):
+        load(tmp_path, "".join(f"[{section}.m{number}]\npath = 'x'\n" for number in range(201)))
+    with pytest.raises(ConfigError, match=r"config\.toml.*must be (a section|sections): \["):
+        load(tmp_path, f"{section} = 0\n")
+
+
+def test_what_the_environment_says_wrong_of_a_model_by_name_is_told_with_its_variable(tmp_path: Path) -> None:
+    text = "[models.far]\nservers = ['http://a']\n"
+    for key, value in (("SERVERS", "http://b"), ("SERVERS", '["http://b"'), ("PARALLEL", "many")):
+        variable = f"GLMBOT_MODELS__FAR__{key}"
+        with pytest.raises(
+            ConfigError, match=rf"^environment variable {variable}: \[models\.far\] {key.lower()}"
+        ):
+            load(tmp_path, text, {variable: value})
 
 
 def test_a_hint_names_the_variable_of_its_own_section(tmp_path: Path) -> None:

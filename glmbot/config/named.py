@@ -1,0 +1,127 @@
+"""[models.NAME] and [plugins.NAME]: sections whose names the operator chooses, in the file and the environment."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from glmbot.config.bounds import unfit
+from glmbot.config.complaints import explained, problems_of
+from glmbot.config.file import Where, refuse_unfit, refuse_unknown
+from glmbot.config.models import MODEL_NAME, NamedLocalModel, NamedRemoteModel
+from glmbot.config.names import LONGEST_SHOWN, variable_name
+from glmbot.config.section import rooted
+from glmbot.errors import ConfigError
+
+__all__ = ["named_models", "named_plugins", "without_named", "without_named_variables"]
+
+_MODELS, _PLUGINS = "models", "plugins"
+_MOST = {_MODELS: 100, _PLUGINS: 200}
+
+
+def named_plugins(where: Where, table: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """What the file and the environment say of [plugins.NAME], by name, unread. Raises ConfigError."""
+    if without_named(table).get(_PLUGINS, {}) != {}:
+        raise ConfigError(f"{where.at(_PLUGINS, _PLUGINS)}: plugins must be sections: [plugins.NAME]")
+    return _tables(_PLUGINS, where, table, environment)
+
+
+def named_models(
+    where: Where, table: Mapping[str, Any], environment: Mapping[str, str], default: str, base: Path
+) -> dict[str, NamedLocalModel | NamedRemoteModel]:
+    """The models of [models.NAME], by name; `default` is the name of [model]. Raises ConfigError."""
+    found: dict[str, NamedLocalModel | NamedRemoteModel] = {}
+    for name, content in _tables(_MODELS, where, table, environment).items():
+        section = f"{_MODELS}.{name}"
+        at = where.at(section)
+        if not MODEL_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{at}: [models.{name[:LONGEST_SHOWN]}]: a model's name is 1 to 64 letters, digits, dots,"
+                " underscores and hyphens"
+            )
+        if name.lower() in {each.lower() for each in (*found, default)}:
+            raise ConfigError(f"{at}: [{section}]: another model has this name")
+        found[name] = rooted(_named_model(section, where, content, environment), base)
+    return found
+
+
+def _named_model(
+    section: str, where: Where, content: Mapping[str, Any], environment: Mapping[str, str]
+) -> NamedLocalModel | NamedRemoteModel:
+    kind = NamedRemoteModel if "servers" in content else NamedLocalModel
+    if "path" not in content and kind is NamedLocalModel:
+        raise ConfigError(f"{where.at(section)}: [{section}] needs path, a model's folder, or servers")
+    refuse_unknown(where, {section: content}, {section: kind})
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        problems = problems_of(error, section)
+        raise ConfigError(explained(problems, where, {section: kind}, environment)) from None
+
+
+def without_named(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The file without its named sections: what is left of [models] are its own keys."""
+    rest = dict(table)
+    for section in _MOST:
+        if isinstance(content := table.get(section), dict):
+            named = _named_in(table, section)
+            rest[section] = {key: value for key, value in content.items() if key not in named}
+    return rest
+
+
+def without_named_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        variable: value
+        for variable, value in environment.items()
+        if not any(_name_and_key(section, variable) for section in _MOST)
+    }
+
+
+def _tables(
+    section: str, where: Where, table: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """What the file says of [SECTION.NAME], and over it the environment as GLMBOT_SECTION__NAME__KEY."""
+    tables = {name: dict(content) for name, content in _named_in(table, section).items()}
+    for variable, value in environment.items():
+        if (found := _name_and_key(section, variable)) is None:
+            continue
+        if complaint := unfit(value):
+            raise ConfigError(f"environment variable {variable[:LONGEST_SHOWN]}: {complaint}")
+        upper, key = found
+        name = next((each for each in tables if each.upper() == upper), upper.lower())
+        tables.setdefault(name, {})[key.lower()] = _of_variable(value)
+    if len(tables) > _MOST[section]:
+        raise ConfigError(
+            f"{where.at(section)}: there are {len(tables)} sections [{section}.NAME], and at most"
+            f" {_MOST[section]} are taken"
+        )
+    for name, content in tables.items():
+        refuse_unfit(where, {f"{section}.{name}": content})
+    return tables
+
+
+def _named_in(table: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
+    content: Any = table.get(section)
+    if not isinstance(content, dict):
+        return {}
+    return {name: each for name, each in cast(dict[str, Any], content).items() if isinstance(each, dict)}
+
+
+def _name_and_key(section: str, variable: str) -> tuple[str, str] | None:
+    """Of GLMBOT_SECTION__NAME__KEY, in upper case; None for any other variable."""
+    prefix = variable_name(section, "") + "__"
+    name, _, key = variable.upper().removeprefix(prefix).partition("__")
+    return (name, key) if variable.upper().startswith(prefix) and name and key else None
+
+
+def _of_variable(value: str) -> Any:
+    """Lists and tables are JSON in the environment."""
+    if value.lstrip().startswith(("[", "{")):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
