@@ -10,25 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Sequence, Set
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 
 from glmbot.background import Background, Troubles, keep_going
 from glmbot.dialogue import acts
 from glmbot.dialogue.commands import Commands
-from glmbot.dialogue.gathering import Gathering
+from glmbot.dialogue.complaints import DamagedConversations, StoreComplaint
+from glmbot.dialogue.held import TRIES, Held, amended, completed, joined
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable, Superseded
 from glmbot.keys import ConversationKey
 from glmbot.locks import Locks
 from glmbot.messages import Message, Unfinished
 from glmbot.store.base import Store
 
-__all__ = ["TRIES", "Inbox", "pause_before"]
+__all__ = ["Inbox", "pause_before"]
 
 _log = logging.getLogger(__name__)
 
-TRIES = "tries"
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _LONGEST_WAIT_S = 2.0
@@ -40,21 +39,6 @@ def pause_before(attempt: int) -> float:
     Two come at once: a crash is mostly not the message's fault.
     """
     return 0.0 if attempt <= 2 else min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt - 3))
-
-
-@dataclass(slots=True)
-class _Held:
-    """A conversation that this process has. `given`: what it is answering there, by update id, with the tries so
-    far; those in `begun` count the present one, and what is in `superseded` says something else by now. Nothing is
-    given out before `rests_until`."""
-
-    given: dict[str, int] = field(default_factory=dict[str, int])
-    begun: set[str] = field(default_factory=set[str])
-    superseded: set[str] = field(default_factory=set[str])
-    rested: set[str] = field(default_factory=set[str])
-    gathering: Gathering = field(default_factory=Gathering)
-    rests_until: float = 0.0
-    renewed_at: float = 0.0
 
 
 class Inbox:
@@ -86,16 +70,16 @@ class Inbox:
         self._on_superseded = on_superseded
         self._troubles = troubles or Troubles()
         self._commands = commands or Commands({})
-        self._held: dict[ConversationKey, _Held] = {}
+        self._held: dict[ConversationKey, Held] = {}
         # What was given out of lost conversations and has not ended: it may still write there.
         self._ending: dict[ConversationKey, set[str]] = {}
-        self._damaged: set[ConversationKey] = set()
+        self._damaged = DamagedConversations(self._troubles)
         self._locks = Locks[ConversationKey]()
         self._queues: dict[str, asyncio.Queue[Unfinished]] = defaultdict(asyncio.Queue)
         self._platforms: set[str] = set()
         self._leases: set[str] = set()
         self._looks = Background()
-        self._complaint = ""
+        self._complaint = StoreComplaint()
         self._closing = False
 
     @property
@@ -170,7 +154,7 @@ class Inbox:
         except ClaimLost:
             raise
         except StoreError as error:
-            self._complain(error)
+            self._complaint.make(error)
             self._looks.begin(self._delivered_later(message, shown))
 
     async def _delivered_later(self, message: Message, shown: Sequence[str]) -> None:
@@ -184,7 +168,7 @@ class Inbox:
             except ClaimLost:
                 return
             except StoreError as error:
-                self._complain(error)
+                self._complaint.make(error)
 
     async def _delivered(self, message: Message, shown: Sequence[str]) -> None:
         """Raises StoreError."""
@@ -201,7 +185,7 @@ class Inbox:
             try:
                 await self._take(message.conversation)
             except StoreError as error:
-                self._complain(error)
+                self._complaint.make(error)
                 self._later(message.conversation, _FIRST_PAUSE_S)
 
     async def again(self, message: Message, reason: str = "") -> bool:
@@ -217,7 +201,7 @@ class Inbox:
                 return False
             return await self._given_back(message, held, reason)
 
-    async def _given_back(self, message: Message, held: _Held, reason: str) -> bool:
+    async def _given_back(self, message: Message, held: Held, reason: str) -> bool:
         """See `again`. Call with the conversation's lock."""
         if reason and message.update_id not in held.begun:
             # It failed before its turn came, which must not go on for ever either.
@@ -303,21 +287,21 @@ class Inbox:
                     if conversation.platform in self._platforms:
                         await self._look_or_tell(conversation)
             except StoreError as error:
-                self._complain(error)
+                self._complaint.make(error)
                 now = asyncio.get_running_loop().time()
                 for conversation, held in list(self._held.items()):
                     if isinstance(error, StoreUnavailable) and now - held.renewed_at > self._claim_s:
                         self.lose(conversation)
             else:
                 if not self._damaged:
-                    self._recovered()
+                    self._complaint.withdraw()
 
     async def _listen(self) -> None:
         while not self._closing:
             try:
                 signals = await self._store.signals(_LONGEST_WAIT_S)
             except StoreError as error:
-                self._complain(error)
+                self._complaint.make(error)
                 await asyncio.sleep(_FIRST_PAUSE_S)
                 continue
             for words in signals:
@@ -345,15 +329,13 @@ class Inbox:
                 if loop.time() >= look_around_at:
                     found = await self._store.open_conversations(platform)
                     look_around_at = loop.time() + self._claim_s / 2
-                    self._mended(
-                        platform, {key for key in self._damaged.difference(found) if key.platform == platform}
-                    )
+                    self._damaged.keep_only(platform, found)
                 else:
                     found = await self._store.waiting(platform, min(_LONGEST_WAIT_S, self._claim_s / 4))
                 for conversation in found:
                     await self._look_or_tell(conversation)
             except StoreError as error:
-                self._complain(error)
+                self._complaint.make(error)
                 look_around_at = loop.time()
                 await asyncio.sleep(_FIRST_PAUSE_S)
 
@@ -365,7 +347,7 @@ class Inbox:
                     await self._look_or_tell(conversation)
                     return
                 except StoreError as error:
-                    self._complain(error)
+                    self._complaint.make(error)
                     await asyncio.sleep(_FIRST_PAUSE_S)
 
         self._looks.begin(look())
@@ -379,25 +361,9 @@ class Inbox:
         except StoreUnavailable:
             raise
         except Exception as error:
-            reason = str(error) if isinstance(error, StoreError) else type(error).__name__
-            if conversation not in self._damaged:
-                _log.error(
-                    "%s can't be looked at, and waits: %s",
-                    conversation,
-                    reason,
-                    exc_info=not isinstance(error, StoreError),
-                )
-            self._damaged.add(conversation)
-            self._troubles.begin(
-                _damaged_part(conversation.platform), f"can't be answered: {reason}", partial=True
-            )
+            self._damaged.add(conversation, error)
         else:
-            self._mended(conversation.platform, {conversation})
-
-    def _mended(self, platform: str, conversations: Set[ConversationKey]) -> None:
-        self._damaged -= conversations
-        if not any(conversation.platform == platform for conversation in self._damaged):
-            self._troubles.end(_damaged_part(platform))
+            self._damaged.mended(conversation)
 
     async def _look(self, conversation: ConversationKey) -> None:
         async with self._locks.of(conversation):
@@ -417,12 +383,14 @@ class Inbox:
         if not claim.open:
             self._held.pop(conversation, None)
             return
-        held = self._held.setdefault(conversation, _Held())
+        held = self._held.setdefault(conversation, Held())
         held.renewed_at = now
-        groups = acts.grouped(await self._completed(held, claim.open), self._commands)
+        groups = acts.grouped(await completed(self._store, self._commands, held, claim.open), self._commands)
         for act in groups:
             if act[0].message.update_id in held.given:
-                await self._amend(held, [each.message for each in act])
+                said = [each.message for each in act]
+                if await amended(self._store, self._commands, held, said):
+                    self._on_superseded(said[0])
         for act in groups:
             entry, update_id = act[0], act[0].message.update_id
             if update_id in held.given:
@@ -445,57 +413,9 @@ class Inbox:
                 held.rests_until = now + pause
                 self._later(conversation, pause)
                 return
-            message = await self._joined(held, act)
+            message = await joined(self._store, held, act)
             held.given[update_id] = tries
             self._queues[conversation.platform].put_nowait(Unfinished(message, entry.marks))
-
-    async def _completed(self, held: _Held, entries: Sequence[Unfinished]) -> Sequence[Unfinished]:
-        """Edits of one message of a question that was several, and was answered, become edits of all of it; those
-        that say nothing new are done with. Raises StoreError."""
-        found: list[Unfinished] = []
-        for entry in entries:
-            edit = entry.message
-            alone = edit.update_id not in held.given and acts.home_of(edit, found, self._commands) is None
-            if edit.edits and edit.act.at and not edit.act.pieces and alone:
-                turn = await self._store.turn_of(edit.conversation, edit.ref)
-                tails = await self._store.pieces(edit.conversation, turn.id) if turn is not None else {}
-                if turn is not None and tails:
-                    edit = acts.edited(edit, turn.question, turn.ref, tails)
-                    if edit.text.strip() == turn.question.strip():
-                        await self._store.delivered(entry.message)
-                        continue
-                    await self._store.join(edit, ())
-            found.append(Unfinished(edit, entry.marks))
-        return found
-
-    async def _joined(self, held: _Held, act: Sequence[Unfinished]) -> Message:
-        """What the act says, which its first message says durably from now on. Raises StoreError."""
-        head, others = act[0].message, [each.message for each in act[1:]]
-        again = head.update_id in held.superseded
-        if not others and not again:
-            return head
-        message = acts.whole([head, *others])
-        if again or TRIES in act[0].marks:
-            # A turn of the old words may be in the history.
-            message = replace(message, edits=True)
-        await self._store.join(message, others)
-        held.superseded.discard(head.update_id)
-        return message
-
-    async def _amend(self, held: _Held, act: Sequence[Message]) -> None:
-        """Something belongs to an act that is being answered. Where it says anything new, the answer begins anew,
-        in the same place. Raises StoreError."""
-        head, others = act[0], act[1:]
-        if not others:
-            return
-        message = acts.whole(act)
-        if acts.same_words(message, head) or not acts.asks(head, self._commands):
-            for other in others:
-                await self._store.delivered(other)
-            return
-        await self._store.join(replace(message, edits=True), others)
-        held.superseded.add(head.update_id)
-        self._on_superseded(head)
 
     def _is_superseded(self, message: Message) -> bool:
         held = self._held.get(message.conversation)
@@ -520,17 +440,3 @@ class Inbox:
     async def _uncount(self, message: Message, tries: int) -> None:
         with suppress(StoreError):
             await self._store.mark(message, {TRIES: str(max(0, tries - 1))})
-
-    def _complain(self, error: StoreError) -> None:
-        if self._complaint != str(error):
-            _log.error("%s; trying on", error)
-        self._complaint = str(error)
-
-    def _recovered(self) -> None:
-        if self._complaint:
-            _log.info("the store is back")
-        self._complaint = ""
-
-
-def _damaged_part(platform: str) -> str:
-    return f"{platform}: a conversation"

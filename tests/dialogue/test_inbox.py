@@ -13,7 +13,8 @@ import pytest
 from conftest import make_dialogue, until
 from glmbot.background import Troubles
 from glmbot.dialogue.access import Access
-from glmbot.dialogue.inbox import TRIES, Inbox, pause_before
+from glmbot.dialogue.held import TRIES
+from glmbot.dialogue.inbox import Inbox, pause_before
 from glmbot.dialogue.lanes import Lanes
 from glmbot.engine.local import LocalEngine
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
