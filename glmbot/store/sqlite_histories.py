@@ -1,141 +1,225 @@
-"""What is done to histories within one transaction of SQLite; the rows, and what they become."""
+"""Histories in SQLite: each method one transaction; the exports and the backup are many."""
 
 from __future__ import annotations
 
 import json
-import logging
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 
-from glmbot.keys import ChatKey, ConversationKey, UserKey, in_chat
-from glmbot.store.records import Turn
+from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.messages import ConversationSummary, Message
+from glmbot.store import sqlite_turns
+from glmbot.store.records import (
+    ExportedConversation,
+    StoredAnswer,
+    StoredConversation,
+    Turn,
+    whole_conversations,
+)
+from glmbot.store.sqlite_part import SqlitePart
+from glmbot.store.sqlite_turns import TURN, names_in, turns_of
 
-__all__ = [
-    "TURN",
-    "anchor",
-    "conversation_of",
-    "counters",
-    "followers",
-    "insert_turn",
-    "lead",
-    "names_in",
-    "note_place",
-    "places",
-    "remove_turn",
-    "set_counters",
-    "turns_of",
-]
+__all__ = ["SqliteHistories"]
 
-_log = logging.getLogger(__name__)
-
-_MOST_FOLLOWERS = 5000
-
-TURN = "id, user, question, answer, at, parent, ref, thought"
+_OF_TURNS = ", ".join(f"turns.{name}" for name in TURN.split(", "))
+_PAGE = 200
+_CONVERSATIONS_AT_ONCE = 1000
 
 
-def counters(db: sqlite3.Connection, conversation: str) -> tuple[int, int, int]:
-    """Epoch, last turn id given out, head."""
-    row = db.execute(
-        "SELECT epoch, last_id, head FROM epochs WHERE conversation = ?", (conversation,)
-    ).fetchone()
-    return (0, 0, 0) if row is None else (row[0], row[1], row[2])
+class SqliteHistories(SqlitePart):
+    async def epoch(self, conversation: ConversationKey) -> int:
+        return (await self._read(lambda db: sqlite_turns.counters(db, str(conversation))))[0]
+
+    async def last_turns(
+        self, conversation: ConversationKey, limit: int, *, upto: int | None = None
+    ) -> Sequence[Turn]:
+        name = str(conversation)
+
+        def read(db: sqlite3.Connection) -> list[tuple[object, ...]]:
+            end = sqlite_turns.counters(db, name)[2] if upto is None else upto
+            return db.execute(
+                "WITH RECURSIVE branch (id, depth) AS ("
+                " SELECT ?2, 1 UNION ALL SELECT turns.parent, depth + 1 FROM turns JOIN branch"
+                " ON turns.id = branch.id WHERE turns.conversation = ?1 AND depth < ?3)"
+                f" SELECT {_OF_TURNS} FROM branch CROSS JOIN turns ON turns.id = branch.id"
+                " WHERE turns.conversation = ?1 ORDER BY depth DESC",
+                (name, end, limit),
+            ).fetchall()
+
+        return turns_of(await self._read(read)) if limit > 0 else []
+
+    async def followers(
+        self, conversation: ConversationKey, turns: Sequence[int]
+    ) -> Mapping[int, Sequence[int]]:
+        name = str(conversation)
+        return await self._read(lambda db: sqlite_turns.followers(db, name, turns))
+
+    async def lead(self, conversation: ConversationKey, head: int, refs: Mapping[str, int]) -> bool:
+        name = str(conversation)
+        return await self._run(lambda db: sqlite_turns.lead(db, name, head, refs))
+
+    async def turn_of(self, conversation: ConversationKey, ref: str) -> Turn | None:
+        query = (
+            f"SELECT {TURN} FROM turns WHERE conversation = ?1"
+            " AND id = (SELECT turn FROM anchors WHERE conversation = ?1 AND ref = ?2)"
+        )
+        found = turns_of(await self._read(lambda db: db.execute(query, (str(conversation), ref)).fetchall()))
+        return found[0] if found else None
+
+    async def asked_in(self, chat: ChatKey, ref: str, since: float) -> ConversationKey | None:
+        query = (
+            "SELECT conversation FROM anchors WHERE ref = ? AND place = 0"
+            " AND conversation > ? AND conversation < ? LIMIT 1"
+        )
+        row = await self._read(lambda db: db.execute(query, (ref, *names_in(chat))).fetchone())
+        return None if row is None else ConversationKey.parse(row[0])
+
+    async def shown(self, conversation: ConversationKey, turn: int) -> Sequence[str]:
+        query = "SELECT ref FROM anchors WHERE conversation = ? AND turn = ? AND place > 0 ORDER BY place"
+        rows = await self._read(lambda db: db.execute(query, (str(conversation), turn)).fetchall())
+        return [str(row[0]) for row in rows]
+
+    async def pieces(self, conversation: ConversationKey, turn: int) -> Mapping[str, int]:
+        query = (
+            "SELECT ref, -1 - place FROM anchors WHERE conversation = ? AND turn = ? AND place < 0"
+            " ORDER BY place, ref"
+        )
+        return dict(await self._read(lambda db: db.execute(query, (str(conversation), turn)).fetchall()))
+
+    async def finish(
+        self,
+        message: Message,
+        answer: StoredAnswer,
+        *,
+        question: str | None = None,
+        epoch: int = 0,
+        at: float = 0.0,
+        parent: int | None = None,
+        ref: str = "",
+        turn_answer: str | None = None,
+    ) -> bool:
+        update = (message.user.platform, message.update_id)
+        name = str(message.conversation)
+
+        def write(db: sqlite3.Connection) -> bool:
+            first = db.execute(
+                "UPDATE inbox SET answer = ?"
+                " WHERE platform = ? AND update_id = ? AND message IS NOT NULL AND answer IS NULL",
+                (json.dumps(asdict(answer)), *update),
+            )
+            now, last_id, head = sqlite_turns.counters(db, name)
+            if question is None or first.rowcount != 1 or now != epoch:
+                return False
+            text = answer.text if turn_answer is None else turn_answer
+            before = head if parent is None else parent
+            turn = Turn(last_id + 1, message.user, question, text, at, before, ref, answer.thought)
+            sqlite_turns.insert_turn(db, name, turn)
+            sqlite_turns.set_counters(db, name, epoch, turn.id, turn.id)
+            for piece, tail in message.act.pieces.items() if ref == message.ref else ():
+                sqlite_turns.anchor(db, name, piece, turn.id, -1 - tail)
+            db.execute("UPDATE inbox SET turn = ? WHERE platform = ? AND update_id = ?", (turn.id, *update))
+            return True
+
+        return await self._run(write)
+
+    async def remove_turn(self, conversation: ConversationKey, turn: int) -> None:
+        await self._run(lambda db: sqlite_turns.remove_turn(db, str(conversation), turn))
+
+    async def conversations(self, user: UserKey) -> Sequence[ConversationKey]:
+        query = "SELECT conversation FROM places WHERE user = ? AND turns > 0 ORDER BY 1"
+        rows = await self._read(lambda db: db.execute(query, (str(user),)).fetchall())
+        return [found for row in rows if (found := sqlite_turns.conversation_of(row[0])) is not None]
+
+    async def conversation_summaries(
+        self, user: UserKey, limit: int, before: tuple[float, str] | None = None
+    ) -> Sequence[ConversationSummary]:
+        at, name = before or (float("inf"), "")
+        query = (
+            "SELECT conversation, turns, at, (SELECT question FROM turns WHERE turns.user = places.user"
+            " AND turns.conversation = places.conversation ORDER BY turns.at LIMIT 1)"
+            " FROM places WHERE user = ? AND turns > 0 AND (at, conversation) < (?, ?)"
+            " ORDER BY at DESC, conversation DESC LIMIT ?"
+        )
+        rows = await self._read(lambda db: db.execute(query, (str(user), at, name, limit)).fetchall())
+        return [
+            ConversationSummary(conversation, title if isinstance(title, str) else "", turns, at)
+            for text, turns, at, title in rows
+            if (conversation := sqlite_turns.conversation_of(text)) is not None
+        ]
+
+    async def export(self, user: UserKey) -> Sequence[ExportedConversation]:
+        return [page async for page in whole_conversations(self.export_pages(user))]
+
+    async def export_pages(self, user: UserKey) -> AsyncGenerator[ExportedConversation, None]:
+        for conversation in await self.conversations(user):
+            after = (float("-inf"), 0)
+            while True:
+                rows = await self._read(
+                    lambda db, c=str(conversation), a=after: db.execute(
+                        f"SELECT {TURN} FROM turns WHERE user = ? AND conversation = ? AND (at, id) > (?, ?)"
+                        " ORDER BY at, id LIMIT ?",
+                        (str(user), c, *a, _PAGE),
+                    ).fetchall()
+                )
+                if not rows:
+                    break
+                yield ExportedConversation(conversation, turns_of(rows))
+                after = (rows[-1][4], rows[-1][0])
+
+    async def recent(self, since: float) -> Sequence[ConversationKey]:
+        found: dict[str, None] = {}
+        after = (since, "", "")
+        query = (
+            "SELECT at, user, conversation FROM places WHERE turns > 0 AND at >= ?1"
+            " AND (at, user, conversation) > (?1, ?2, ?3) ORDER BY at, user, conversation LIMIT ?4"
+        )
+        while rows := await self._read(
+            lambda db, a=after: db.execute(query, (*a, _CONVERSATIONS_AT_ONCE)).fetchall()
+        ):
+            found.update(dict.fromkeys(row[2] for row in rows))
+            after = rows[-1]
+        keys = map(sqlite_turns.conversation_of, sorted(found, key=str))
+        return [conversation for conversation in keys if conversation is not None]
+
+    async def everything(self) -> AsyncGenerator[StoredConversation, None]:
+        name = ""
+        following = "SELECT conversation FROM turns WHERE conversation > ? ORDER BY conversation LIMIT 1"
+        while row := await self._read(partial(_one, following, (name,))):
+            name = row[0]
+            conversation = sqlite_turns.conversation_of(name)
+            if conversation is None:
+                continue
+            head = (await self._read(lambda db, n=name: sqlite_turns.counters(db, n)))[2]
+            turns: list[Turn] = []
+            last = -1
+            while rows := await self._read(
+                lambda db, n=name, last=last: db.execute(
+                    f"SELECT {TURN} FROM turns WHERE conversation = ? AND id > ? ORDER BY id LIMIT ?",
+                    (n, last, _PAGE),
+                ).fetchall()
+            ):
+                turns += turns_of(rows)
+                last = rows[-1][0]
+            if turns:
+                yield StoredConversation(conversation, turns, head)
+
+    async def put(self, stored: StoredConversation) -> bool:
+        name = str(stored.conversation)
+
+        def write(db: sqlite3.Connection) -> bool:
+            if db.execute("SELECT 1 FROM turns WHERE conversation = ?", (name,)).fetchone():
+                return False
+            for turn in stored.turns:
+                sqlite_turns.insert_turn(db, name, turn)
+            epoch, last_id, _ = sqlite_turns.counters(db, name)
+            last_id = max(last_id, *(turn.id for turn in stored.turns))
+            sqlite_turns.set_counters(db, name, epoch + 1, last_id, stored.head)
+            return True
+
+        return bool(stored.turns) and await self._run(write)
 
 
-def set_counters(db: sqlite3.Connection, conversation: str, epoch: int, last_id: int, head: int) -> None:
-    db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?)", (conversation, epoch, last_id, head))
-
-
-def insert_turn(db: sqlite3.Connection, conversation: str, turn: Turn) -> None:
-    said = (turn.question, turn.answer)
-    fields = (turn.id, str(turn.user), *said, turn.at, turn.parent, turn.ref, turn.thought)
-    marks = ", ".join("?" * (1 + len(fields)))
-    db.execute(f"INSERT INTO turns (conversation, {TURN}) VALUES ({marks})", (conversation, *fields))
-    if turn.ref:
-        anchor(db, conversation, turn.ref, turn.id, 0)
-
-
-def anchor(db: sqlite3.Connection, conversation: str, ref: str, turn: int, place: int) -> None:
-    db.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?, ?, ?)", (conversation, ref, turn, place))
-
-
-def followers(db: sqlite3.Connection, conversation: str, turns: Sequence[int]) -> dict[int, list[int]]:
-    """Ids by the id of what they follow, in order; without those that a reset is about to remove."""
-    rows = db.execute(
-        "SELECT parent, id FROM turns WHERE conversation = ?1 AND parent IN (SELECT value FROM json_each(?2))"
-        " AND id > COALESCE((SELECT upto FROM resetting WHERE conversation = ?1), 0) ORDER BY id DESC LIMIT ?3",
-        (conversation, json.dumps(list(turns)), _MOST_FOLLOWERS),
-    )
-    found: dict[int, list[int]] = {}
-    for parent, turn in reversed(rows.fetchall()):
-        found.setdefault(parent, []).append(turn)
-    return found
-
-
-def lead(db: sqlite3.Connection, conversation: str, head: int, refs: Mapping[str, int]) -> bool:
-    """See `Store.lead`."""
-    moved = db.execute(
-        "UPDATE epochs SET head = ?2 WHERE conversation = ?1"
-        " AND EXISTS (SELECT 1 FROM turns WHERE conversation = ?1 AND id = ?2"
-        " AND id > COALESCE((SELECT upto FROM resetting WHERE conversation = ?1), 0))",
-        (conversation, head),
-    )
-    if moved.rowcount != 1:
-        return False
-    for ref, turn in refs.items():
-        anchor(db, conversation, ref, turn, 0)
-    return True
-
-
-def remove_turn(db: sqlite3.Connection, conversation: str, turn: int) -> None:
-    """What followed it follows its parent; a head that was removed gives way to its parent."""
-    row = db.execute(
-        "SELECT parent FROM turns WHERE conversation = ? AND id = ?", (conversation, turn)
-    ).fetchone()
-    if row is None:
-        return
-    here = (row[0], conversation, turn)
-    db.execute("UPDATE turns SET parent = ? WHERE conversation = ? AND parent = ?", here)
-    db.execute("UPDATE epochs SET head = ? WHERE conversation = ? AND head = ?", here)
-    db.execute("DELETE FROM turns WHERE conversation = ? AND id = ?", here[1:])
-
-
-def names_in(chat: ChatKey) -> tuple[str, str]:
-    """The names of its conversations are between these two, the first included."""
-    begin = in_chat(chat.platform, chat.id)
-    return begin, f"{begin[:-1]};"
-
-
-def note_place(db: sqlite3.Connection, user: str, conversation: str, at: float) -> None:
-    """They have been here, even when no turn comes of it."""
-    db.execute("INSERT OR IGNORE INTO places VALUES (?, ?, 0, ?)", (user, conversation, at))
-
-
-def places(db: sqlite3.Connection, user: UserKey) -> list[str]:
-    """The conversations where this person has written."""
-    rows = db.execute("SELECT conversation FROM places WHERE user = ? ORDER BY 1", (str(user),))
-    return [str(row[0]) for row in rows]
-
-
-def conversation_of(text: object) -> ConversationKey | None:
-    """None, and a word in the log, for what nobody can have written there but damage."""
-    try:
-        return ConversationKey.parse(str(text))
-    except ValueError:
-        _log.error("the store holds a conversation that is none, which is left out: %.100r", text)
-        return None
-
-
-def turns_of(rows: Iterable[tuple[Any, ...]]) -> list[Turn]:
-    """Damaged rows are left out: one of them must not cost the whole history."""
-    found: list[Turn] = []
-    for row in rows:
-        try:
-            number, user, question, answer, at, parent, ref, thought = row
-            if not all(isinstance(text, str) for text in (question, answer, ref, thought)):
-                raise ValueError("a text is none")
-            who, place = UserKey.parse(user), int(parent)
-            found.append(Turn(int(number), who, question, answer, float(at), place, ref, thought))
-        except (ValueError, TypeError, AttributeError, OverflowError) as error:
-            _log.error("turn %.40r in the store is damaged and is left out: %s", row[0], type(error).__name__)
-    return found
+def _one(query: str, values: tuple[str, ...], db: sqlite3.Connection) -> tuple[str] | None:
+    return db.execute(query, values).fetchone()

@@ -16,8 +16,8 @@ from dataclasses import replace
 from glmbot.keys import ChatKey, ConversationKey, UserKey, owner_from
 from glmbot.store.message_json import kept_json, message_from_json, message_to_json
 from glmbot.store.sqlite_connection import SqliteConnection
-from glmbot.store.sqlite_histories import conversation_of, counters, names_in, note_place, set_counters
 from glmbot.store.sqlite_removal import reset
+from glmbot.store.sqlite_turns import conversation_of, counters, names_in, note_place, set_counters
 from glmbot.store.ways import Move, moved_conversation
 
 __all__ = ["followed", "move", "old_conversations", "pending", "shift_of", "under_way"]

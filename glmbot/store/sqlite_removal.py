@@ -12,7 +12,7 @@ from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import HOUR_S
 from glmbot.store.private_chats import is_alone
 from glmbot.store.sqlite_connection import SqliteConnection
-from glmbot.store.sqlite_histories import counters, remove_turn, set_counters
+from glmbot.store.sqlite_turns import counters, remove_turn, set_counters
 
 __all__ = ["CLEARED", "begin_reset", "expire", "forget", "reset", "to_forget", "to_reset"]
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.private_chats import owner_now, person_of
-from glmbot.store.sqlite_histories import names_in
+from glmbot.store.sqlite_turns import names_in
 
 __all__ = ["bring_up_to_date"]
 
