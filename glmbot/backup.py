@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from glmbot.backup_lines import (
     LINE_BYTES,
@@ -24,7 +24,7 @@ from glmbot.backup_lines import (
 )
 from glmbot.errors import BackupError
 from glmbot.keys import ChatKey, ConversationKey, UserKey
-from glmbot.store.base import Store
+from glmbot.store.base import Backups, Settings
 from glmbot.store.private_chats import owner_now
 from glmbot.store.private_files import make_private
 from glmbot.store.records import StoredConversation
@@ -36,6 +36,10 @@ _VERSION = 2
 _READABLE = (1, 2)
 
 
+class _Kept(Backups, Settings, Protocol):
+    """What a backup holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """Conversations that were there already are left as they are, and counted as `kept`."""
@@ -45,7 +49,7 @@ class Restored:
     settings: int
 
 
-async def back_up(store: Store, path: Path) -> int:
+async def back_up(store: _Kept, path: Path) -> int:
     """Write everything to `path`, which appears only when it is whole, for its owner's eyes alone. Returns the
     number of conversations.
 
@@ -78,7 +82,7 @@ async def back_up(store: Store, path: Path) -> int:
     return conversations
 
 
-async def restore(store: Store, path: Path) -> Restored:
+async def restore(store: _Kept, path: Path) -> Restored:
     """Look at all of the file before anything is written.
 
     Raises StoreError, and BackupError with file and line.

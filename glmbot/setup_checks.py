@@ -17,7 +17,7 @@ from glmbot.app import adapters, open_store
 from glmbot.config.load import load_configuration
 from glmbot.errors import AdapterError, ConfigError
 from glmbot.ports import listening_error
-from glmbot.store.base import Store
+from glmbot.store.base import Upkeep
 
 __all__ = ["Network"]
 
@@ -74,7 +74,7 @@ class Network:
         return asyncio.run(identify())
 
     def store(self, url: str) -> None:
-        async def look(opened: Store) -> None:
+        async def look(opened: Upkeep) -> None:
             try:
                 await opened.open()
             finally:

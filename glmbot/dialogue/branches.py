@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from glmbot.engine.thoughts import parted
 from glmbot.keys import ConversationKey
 from glmbot.messages import PastTurn
-from glmbot.store.base import Store
+from glmbot.store.base import Histories
 from glmbot.store.records import Turn
 
 __all__ = ["choose_branch", "history"]
@@ -23,7 +23,7 @@ _MOST_BRANCHES = 32
 _MOST_READ = 64
 
 
-async def history(store: Store, conversation: ConversationKey) -> Sequence[PastTurn]:
+async def history(store: Histories, conversation: ConversationKey) -> Sequence[PastTurn]:
     """See `glmbot.messages.Dialogue.history`."""
     turns = await store.last_turns(conversation, _MOST_TURNS)
     followers = await store.followers(conversation, [turn.parent for turn in turns])
@@ -39,7 +39,7 @@ async def history(store: Store, conversation: ConversationKey) -> Sequence[PastT
 
 
 async def _continued(
-    store: Store, conversation: ConversationKey, turns: Sequence[Turn], forks: dict[int, Sequence[int]]
+    store: Histories, conversation: ConversationKey, turns: Sequence[Turn], forks: dict[int, Sequence[int]]
 ) -> set[int]:
     """Answers that were cut, and stand whole beside themselves since; but not those that something follows."""
     others = [each for turn in turns for each in forks.get(turn.id, ()) if each != turn.id][-_MOST_READ:]
@@ -64,7 +64,7 @@ def _goes_on(part: Turn, whole: Turn) -> bool:
     )
 
 
-async def choose_branch(store: Store, conversation: ConversationKey, turn: int) -> bool:
+async def choose_branch(store: Histories, conversation: ConversationKey, turn: int) -> bool:
     """See `glmbot.messages.Dialogue.choose_branch`."""
     target = await store.last_turns(conversation, 1, upto=turn)
     if not target:

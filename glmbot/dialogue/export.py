@@ -7,19 +7,24 @@ import gzip
 import json
 from dataclasses import asdict
 from io import BytesIO
+from typing import Protocol
 
 from glmbot.keys import UserKey
 from glmbot.messages import Attachment
-from glmbot.store.base import Store
+from glmbot.store.base import Exports, Settings
 from glmbot.store.records import ExportedConversation
 
-__all__ = ["export_of", "whole_export_of"]
+__all__ = ["PersonalData", "export_of", "whole_export_of"]
 
 # What chat platforms take without asking; what is longer is compressed.
 _SENT_AS_IT_IS = 4 * 2**20
 
 
-async def export_of(store: Store, user: UserKey) -> tuple[Attachment, int]:
+class PersonalData(Exports, Settings, Protocol):
+    """What is kept of a person."""
+
+
+async def export_of(store: PersonalData, user: UserKey) -> tuple[Attachment, int]:
     """The file, and how many turns are in it. Raises StoreError."""
     content, turns = await whole_export_of(store, user)
     if len(content) <= _SENT_AS_IT_IS:
@@ -28,7 +33,7 @@ async def export_of(store: Store, user: UserKey) -> tuple[Attachment, int]:
     return Attachment("glmbot-export.json.gz", packed, "application/gzip"), turns
 
 
-async def whole_export_of(store: Store, user: UserKey) -> tuple[bytes, int]:
+async def whole_export_of(store: PersonalData, user: UserKey) -> tuple[bytes, int]:
     """UTF-8 JSON, and how many turns are in it. Raises StoreError."""
     file, turns, last = BytesIO(), 0, ""
     head = {"user": str(user), "settings": dict(await store.settings(user))}

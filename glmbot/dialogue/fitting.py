@@ -11,14 +11,14 @@ from glmbot.engine.base import ChatTurn, Conversation, Prepared
 from glmbot.engine.pool import Engines
 from glmbot.engine.thoughts import answer_of
 from glmbot.messages import Message
-from glmbot.store.base import Store
+from glmbot.store.base import Histories
 from glmbot.store.records import Turn
 
 __all__ = ["Fitting"]
 
 
 class Fitting:
-    def __init__(self, store: Store, engines: Engines, in_force: InForce) -> None:
+    def __init__(self, store: Histories, engines: Engines, in_force: InForce) -> None:
         """Raises ValueError when the system prompt leaves no room for a question."""
         self._store = store
         self._engines = engines

@@ -15,7 +15,7 @@ from glmbot.dialogue.replies import failed, kept
 from glmbot.errors import GlmbotError
 from glmbot.messages import Reply
 from glmbot.plugins import PlacedStep
-from glmbot.store.base import Store
+from glmbot.store.base import Answers
 
 __all__ = ["Clock", "guarded", "obeyed"]
 
@@ -87,7 +87,7 @@ class _Rest:
 
 
 async def guarded(
-    placed: PlacedStep, store: Store, exchange: Exchange, following: Follows
+    placed: PlacedStep, store: Answers, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     """A plug-in's step in the chain. It has the time in all that an answer may take."""
     clock = Clock(exchange.settings.deadline_s)
@@ -131,7 +131,7 @@ async def guarded(
     yield failure
 
 
-async def _record(store: Store, exchange: Exchange, rest: _Rest, reply: Reply) -> None:
+async def _record(store: Answers, exchange: Exchange, rest: _Rest, reply: Reply) -> None:
     """An end of the plug-in's own making is as good as any other."""
     if reply is not rest.passed and exchange.recorded is None and not reply.resumes:
         await store.finish(exchange.message, kept(reply))

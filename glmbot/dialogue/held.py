@@ -7,17 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from glmbot.dialogue import acts
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.gathering import Gathering
 from glmbot.messages import Message, Unfinished
-from glmbot.store.base import Store
+from glmbot.store.base import Anchors, Messages
 
-__all__ = ["TRIES", "Held", "amended", "completed", "joined"]
+__all__ = ["TRIES", "Acts", "Held", "amended", "completed", "joined"]
 
 TRIES = "tries"
 """The mark that counts how often a message was tried."""
+
+
+class Acts(Anchors, Messages, Protocol):
+    """What waits, and the turns that an edit may concern."""
 
 
 @dataclass(slots=True)
@@ -36,7 +41,7 @@ class Held:
 
 
 async def completed(
-    store: Store, commands: Commands, held: Held, entries: Sequence[Unfinished]
+    store: Acts, commands: Commands, held: Held, entries: Sequence[Unfinished]
 ) -> Sequence[Unfinished]:
     """Edits of one message of a question that was several, and was answered, become edits of all of it; those
     that say nothing new are done with. Raises StoreError."""
@@ -57,7 +62,7 @@ async def completed(
     return found
 
 
-async def joined(store: Store, held: Held, act: Sequence[Unfinished]) -> Message:
+async def joined(store: Acts, held: Held, act: Sequence[Unfinished]) -> Message:
     """What the act says, which its first message says durably from now on. Raises StoreError."""
     head, others = act[0].message, [each.message for each in act[1:]]
     again = head.update_id in held.superseded
@@ -72,7 +77,7 @@ async def joined(store: Store, held: Held, act: Sequence[Unfinished]) -> Message
     return message
 
 
-async def amended(store: Store, commands: Commands, held: Held, act: Sequence[Message]) -> bool:
+async def amended(store: Acts, commands: Commands, held: Held, act: Sequence[Message]) -> bool:
     """Something belongs to an act that is being answered. True where it says anything new: the answer begins anew
     then, in the same place. Raises StoreError."""
     head, others = act[0], act[1:]

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from glmbot.errors import StoreError
-from glmbot.store.base import Store
+from glmbot.store.base import Coordination, Upkeep
 
 __all__ = ["Housekeeping", "SteadyClock"]
 
@@ -21,6 +22,10 @@ _EVERY_S = 20.0
 _PAUSE_S = 0.02
 _JUMP_S = 300.0
 _BELIEVED_AFTER_S = 86400.0
+
+
+class _Tidied(Coordination, Upkeep, Protocol):
+    """What is to be tidied, by one process at a time."""
 
 
 class SteadyClock:
@@ -52,7 +57,7 @@ class SteadyClock:
 class Housekeeping:
     def __init__(
         self,
-        store: Store,
+        store: _Tidied,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:

@@ -12,17 +12,18 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from glmbot.background import Background, Troubles, keep_going
 from glmbot.dialogue import acts
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.complaints import DamagedConversations, StoreComplaint
-from glmbot.dialogue.held import TRIES, Held, amended, completed, joined
+from glmbot.dialogue.held import TRIES, Acts, Held, amended, completed, joined
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable, Superseded
 from glmbot.keys import ConversationKey
 from glmbot.locks import Locks
 from glmbot.messages import Message, Unfinished
-from glmbot.store.base import Store
+from glmbot.store.base import Claims, Coordination, DeadLetters
 
 __all__ = ["Inbox", "pause_before"]
 
@@ -41,10 +42,14 @@ def pause_before(attempt: int) -> float:
     return 0.0 if attempt <= 2 else min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt - 3))
 
 
+class _Kept(Acts, Claims, Coordination, DeadLetters, Protocol):
+    """What waits, who answers it, and what is not tried any more."""
+
+
 class Inbox:
     def __init__(
         self,
-        store: Store,
+        store: _Kept,
         clock: Callable[[], float],
         *,
         claim_s: float = 20.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 from glmbot.dialogue import acts
 from glmbot.dialogue.commands import Commands
@@ -10,12 +11,16 @@ from glmbot.dialogue.question import asked_text
 from glmbot.messages import Addressed, ChatKind, Message
 from glmbot.modes import is_answered, mode_of
 from glmbot.openings import slash_command
-from glmbot.store.base import Store
+from glmbot.store.base import Anchors, Messages, Settings
 
 __all__ = ["taken_in"]
 
 
-async def taken_in(store: Store, commands: Commands, message: Message) -> Message | None:
+class _Kept(Anchors, Messages, Settings, Protocol):
+    """A chat's settings, and what its people said before."""
+
+
+async def taken_in(store: _Kept, commands: Commands, message: Message) -> Message | None:
     """The message as it is to be accepted; None for what is not said to the bot, and for edits that change
     nothing. Raises StoreError."""
     if message.chat_kind is ChatKind.GROUP and message.addressed is not Addressed.DIRECTLY:
@@ -35,7 +40,7 @@ async def taken_in(store: Store, commands: Commands, message: Message) -> Messag
     return message
 
 
-async def _addressed_before(store: Store, commands: Commands, message: Message) -> Addressed | None:
+async def _addressed_before(store: _Kept, commands: Commands, message: Message) -> Addressed | None:
     """How the act that it belongs to turned to the bot. Raises StoreError."""
     if not message.act.at:
         return None

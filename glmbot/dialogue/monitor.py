@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 import psutil
 
@@ -16,7 +17,7 @@ from glmbot.errors import StoreError
 from glmbot.logs import RECENT_ERRORS
 from glmbot.metrics import DialogueStats
 from glmbot.overview import ModelInfo, Overview, Sample, StreamInfo, UserInfo
-from glmbot.store.base import Store
+from glmbot.store.base import DeadLetters, QuotaCounts, Upkeep
 from glmbot.store.records import Backlog
 
 __all__ = ["Monitor"]
@@ -26,9 +27,13 @@ _SAMPLES = 720
 _PEOPLE_AT_ONCE = 50
 
 
+class _Watched(DeadLetters, QuotaCounts, Upkeep, Protocol):
+    """What tells how the store does, and how much is to be done."""
+
+
 class Monitor:
     def __init__(
-        self, engines: Engines, lanes: Lanes, people: People, store: Store, clock: Callable[[], float]
+        self, engines: Engines, lanes: Lanes, people: People, store: _Watched, clock: Callable[[], float]
     ) -> None:
         self._engines = engines
         self._lanes = lanes

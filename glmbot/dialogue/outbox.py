@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
+from typing import Protocol
 
 from glmbot.keys import NOBODY, ConversationKey, UserKey
 from glmbot.messages import LONGEST_REF, Message, Role
-from glmbot.store.base import Store
+from glmbot.store.base import Messages, Places
 
-__all__ = ["broadcast"]
+__all__ = ["Reach", "broadcast"]
 
 # Their people come to them; nothing can be sent there.
 _UNREACHABLE = frozenset({"web", "console"})
 
 
-async def broadcast(store: Store, words: str, *, name: str, since: float, clock: Callable[[], float]) -> int:
+class Reach(Messages, Places, Protocol):
+    """Where people are, and where what they are told is put."""
+
+
+async def broadcast(store: Reach, words: str, *, name: str, since: float, clock: Callable[[], float]) -> int:
     """Say `words` once in each chat that has had a turn since then. Returns how many there are.
 
     name: of this broadcast; one that is repeated after a crash says nothing twice. Raises StoreError.

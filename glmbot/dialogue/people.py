@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from glmbot.dialogue.access import Access
 from glmbot.keys import ChatKey, UserKey, owner_from
 from glmbot.messages import ChatKind, Message, Role
-from glmbot.store.base import Store
+from glmbot.store.base import Settings
 
 __all__ = ["People", "Standing", "pair"]
 
@@ -40,7 +40,7 @@ class Standing:
 
 
 class People:
-    def __init__(self, store: Store, access: Access, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Settings, access: Access, clock: Callable[[], float]) -> None:
         self._store = store
         self.access = access
         self._clock = clock
@@ -131,7 +131,7 @@ def _valid_code(settings: Mapping[str, str], now: float) -> str:
     return code if 0 < left <= _CODE_LIVES_S else ""
 
 
-async def pair(store: Store, code: str, role: Role, now: float) -> UserKey | None:
+async def pair(store: Settings, code: str, role: Role, now: float) -> UserKey | None:
     """Let in whoever has this pairing code. None when no such code waits (any more)."""
     given = code.strip().upper().encode()
     for owner, settings in (await store.having("pairing", _CODES_LOOKED_AT)).items():

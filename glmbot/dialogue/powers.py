@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from glmbot.bot import GivenUp, Load, ModelHere, Room
 from glmbot.dialogue.commands import Commands
-from glmbot.dialogue.export import export_of
+from glmbot.dialogue.export import PersonalData, export_of
 from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.models import SETTING, chosen_model, may_choose, owner_of_choice
 from glmbot.dialogue.moderation import Direction
-from glmbot.dialogue.outbox import broadcast
+from glmbot.dialogue.outbox import Reach, broadcast
 from glmbot.dialogue.people import pair
 from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.settings import InForce
@@ -21,7 +22,7 @@ from glmbot.engine.pool import Engines
 from glmbot.errors import PrecisionError
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Attachment, ChatKind, CommandInfo, Message, Role
-from glmbot.store.base import Store
+from glmbot.store.base import DeadLetters, Removal
 
 __all__ = ["Powers"]
 
@@ -32,11 +33,15 @@ _BROADCAST_REACHES_S = 30 * 86400.0
 _PLATFORMS = frozenset({"telegram", "discord", "web", "console"})
 
 
+class _Kept(DeadLetters, PersonalData, Reach, Removal, Protocol):
+    """What commands look at, change and remove."""
+
+
 class Powers:
     def __init__(
         self,
         *,
-        store: Store,
+        store: _Kept,
         engines: Engines,
         lanes: Lanes,
         commands: Commands,

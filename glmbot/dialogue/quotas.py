@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from math import ceil
+from typing import Protocol
 from uuid import uuid4
 
 from glmbot.dialogue.pending import Pending
@@ -12,7 +13,7 @@ from glmbot.dialogue.people import Standing
 from glmbot.dialogue.settings import DialogueSettings
 from glmbot.errors import LimitReached
 from glmbot.messages import ChatKind, Completion, Message
-from glmbot.store.base import Store
+from glmbot.store.base import Histories, QuotaCounts
 
 __all__ = ["Quotas", "check_pending", "hourly_limit", "most_pending", "program_of"]
 
@@ -21,8 +22,12 @@ _EVERYBODY = "all"
 _SOON_S = 5.0
 
 
+class _Kept(Histories, QuotaCounts, Protocol):
+    """What was asked of late, and whether somebody asks for the first time."""
+
+
 class Quotas:
-    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+    def __init__(self, store: _Kept, clock: Callable[[], float]) -> None:
         self._store = store
         self._clock = clock
 

@@ -13,7 +13,7 @@ from glmbot.engine.pool import Engines
 from glmbot.errors import StoreError
 from glmbot.logs import outward
 from glmbot.messages import Obstacle
-from glmbot.store.base import Store
+from glmbot.store.base import Upkeep
 
 __all__ = ["Readiness", "engine_trouble"]
 
@@ -34,7 +34,7 @@ def engine_trouble(stats: EngineStats) -> str:
 
 class Readiness:
     def __init__(
-        self, engines: Engines, store: Store, troubles: Troubles, clock: Callable[[], float] = time.monotonic
+        self, engines: Engines, store: Upkeep, troubles: Troubles, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._engines = engines
         self._store = store

@@ -13,7 +13,7 @@ from glmbot.dialogue.people import People, Standing
 from glmbot.dialogue.replies import failed, kept, notice, stored_reply, with_actions
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.messages import Addressed, ChatKind, Message, Reply, ReplyState, Visibility
-from glmbot.store.base import Store
+from glmbot.store.base import Answers
 
 __all__ = ["admit"]
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 async def admit(
-    people: People, store: Store, inbox: Inbox, exchange: Exchange, following: Follows
+    people: People, store: Answers, inbox: Inbox, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     """Hands on what somebody says who is let in, in their language."""
     message, command = exchange.message, exchange.command

@@ -12,13 +12,13 @@ from glmbot.dialogue.lanes import Lanes
 from glmbot.errors import StoreError
 from glmbot.messages import Message, Reply, ReplyState
 from glmbot.openings import slash_command
-from glmbot.store.base import Store
+from glmbot.store.base import Anchors
 
 __all__ = ["arrive"]
 
 
 async def arrive(
-    commands: Commands, lanes: Lanes, store: Store, exchange: Exchange, following: Follows
+    commands: Commands, lanes: Lanes, store: Anchors, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     """The order of arrival is the order of answers. Commands wait for nobody; /ask, /retry and /continue ask."""
     message = exchange.message
@@ -53,7 +53,7 @@ async def arrive(
         lanes.leave(ticket)
 
 
-async def _beside_earlier(store: Store, message: Message, reply: Reply) -> Reply:
+async def _beside_earlier(store: Anchors, message: Message, reply: Reply) -> Reply:
     """A button that fails must not wipe out the answer that it stands under."""
     try:
         turn = await store.turn_of(message.conversation, message.replies_to)

@@ -10,14 +10,14 @@ from glmbot.dialogue.inbox import Inbox
 from glmbot.dialogue.replies import kept, stopped, with_actions
 from glmbot.dialogue.settings import InForce
 from glmbot.messages import Reply, ReplyState
-from glmbot.store.base import Store
+from glmbot.store.base import Answers
 from glmbot.tracing import span
 
 __all__ = ["await_turn"]
 
 
 async def await_turn(
-    inbox: Inbox, store: Store, in_force: InForce, exchange: Exchange, following: Follows
+    inbox: Inbox, store: Answers, in_force: InForce, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     message, ticket, language = exchange.message, exchange.ticket, exchange.language
     if ticket is None:

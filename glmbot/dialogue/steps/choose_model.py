@@ -17,7 +17,7 @@ from glmbot.engine.base import Engine
 from glmbot.engine.pool import Engines
 from glmbot.errors import EngineStopped, ModelUnavailable
 from glmbot.messages import ChatKind, Reply, ReplyState
-from glmbot.store.base import Store
+from glmbot.store.base import Answers
 
 __all__ = ["choose_model"]
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 async def choose_model(
-    engines: Engines, store: Store, exchange: Exchange, following: Follows
+    engines: Engines, store: Answers, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     ticket, language, standing, message = (
         exchange.ticket,

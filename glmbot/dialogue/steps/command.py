@@ -14,20 +14,20 @@ from glmbot.dialogue.replies import kept, notice
 from glmbot.host import Call
 from glmbot.messages import Reply
 from glmbot.openings import SlashCommand
-from glmbot.store.base import Store
+from glmbot.store.base import Answers
 
 __all__ = ["command"]
 
 
 def command(
-    commands: Commands, bot: Bot, store: Store, exchange: Exchange, following: Follows
+    commands: Commands, bot: Bot, store: Answers, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     given = exchange.command
     return following(exchange) if given is None else _recorded(commands, bot, store, exchange, given)
 
 
 async def _recorded(
-    commands: Commands, bot: Bot, store: Store, exchange: Exchange, given: SlashCommand
+    commands: Commands, bot: Bot, store: Answers, exchange: Exchange, given: SlashCommand
 ) -> AsyncGenerator[Reply, None]:
     async with aclosing(_replies(commands, bot, exchange, given)) as replies:
         async for reply in replies:

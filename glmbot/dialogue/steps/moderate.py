@@ -12,13 +12,13 @@ from glmbot.dialogue.replies import kept, notice
 from glmbot.dialogue.settings import InForce
 from glmbot.dialogue.words import Finding
 from glmbot.messages import Reply
-from glmbot.store.base import Store
+from glmbot.store.base import Answers
 
 __all__ = ["moderate"]
 
 
 async def moderate(
-    in_force: InForce, store: Store, exchange: Exchange, following: Follows
+    in_force: InForce, store: Answers, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     message, task, moderation = exchange.message, exchange.task, in_force.moderation
     if task is None:

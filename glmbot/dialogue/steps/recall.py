@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Protocol
 
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.replies import failed, kept
 from glmbot.errors import EngineError
 from glmbot.messages import Reply
-from glmbot.store.base import Store
+from glmbot.store.base import Answers, Histories
 from glmbot.tracing import span
 
 __all__ = ["recall"]
@@ -19,8 +20,12 @@ __all__ = ["recall"]
 _log = logging.getLogger(__name__)
 
 
+class _Kept(Answers, Histories, Protocol):
+    """What was said, and where the end of an answer is recorded."""
+
+
 async def recall(
-    store: Store, fitting: Fitting, exchange: Exchange, following: Follows
+    store: _Kept, fitting: Fitting, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     message, task, talk = exchange.message, exchange.task, exchange.talk
     if task is None or talk is None:

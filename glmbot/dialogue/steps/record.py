@@ -7,13 +7,13 @@ from collections.abc import AsyncGenerator, Callable
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.replies import kept
 from glmbot.messages import Reply, ReplyState
-from glmbot.store.base import Store
+from glmbot.store.base import Answers
 
 __all__ = ["record"]
 
 
 async def record(
-    store: Store, clock: Callable[[], float], exchange: Exchange, following: Follows
+    store: Answers, clock: Callable[[], float], exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     reply, task = exchange.reply, exchange.task
     if reply is None:

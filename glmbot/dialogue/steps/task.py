@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Protocol
 
 from glmbot.dialogue.exchange import Exchange, Follows, Task
 from glmbot.dialogue.question import is_blank
 from glmbot.dialogue.replies import notice
 from glmbot.engine.thoughts import parted
 from glmbot.messages import Message, Reply
-from glmbot.store.base import Store
+from glmbot.store.base import Anchors, Histories
 
 __all__ = ["task"]
 
 
-async def task(store: Store, exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+class _Kept(Anchors, Histories, Protocol):
+    """Turns, by their place in a branch and by the messages that they stand in."""
+
+
+async def task(store: _Kept, exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
     message, wish = exchange.message, exchange.wish
     exchange.epoch = await store.epoch(message.conversation)
     exchange.task = await (_asked(store, exchange) if wish == "ask" else _repeated(store, message, wish))
@@ -27,7 +32,7 @@ async def task(store: Store, exchange: Exchange, following: Follows) -> AsyncGen
             yield reply
 
 
-async def _repeated(store: Store, message: Message, wish: str) -> Task | None:
+async def _repeated(store: _Kept, message: Message, wish: str) -> Task | None:
     """None when there is nothing to repeat or to go on from."""
     if message.replies_to:
         target = await store.turn_of(message.conversation, message.replies_to)
@@ -44,7 +49,7 @@ async def _repeated(store: Store, message: Message, wish: str) -> Task | None:
     )
 
 
-async def _asked(store: Store, exchange: Exchange) -> Task:
+async def _asked(store: _Kept, exchange: Exchange) -> Task:
     message = exchange.message
     conversation, question = message.conversation, message.text.strip()
     if message.edits and (earlier := await store.turn_of(conversation, message.ref)):
