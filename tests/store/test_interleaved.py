@@ -63,7 +63,7 @@ def either(request: pytest.FixtureRequest) -> Any:
 
 
 async def keys_of(store: Any, words: str) -> list[str]:
-    return [key async for key in store._redis.scan_iter(match=f"{store._prefix}*") if words in key]
+    return [key async for key in store._redis.scan_iter(match=f"{store._keys.prefix}*") if words in key]
 
 
 async def test_however_many_moves_were_interrupted_each_is_finished(redis: Any) -> None:
@@ -81,7 +81,7 @@ async def test_however_many_moves_were_interrupted_each_is_finished(redis: Any) 
 async def test_turns_that_are_to_be_kept_for_ever_have_no_end_left_from_before(
     redis: Any, redis_url: str
 ) -> None:
-    short = RedisStore(redis_url, prefix=redis._prefix, turns_kept_s=86400)
+    short = RedisStore(redis_url, prefix=redis._keys.prefix, turns_kept_s=86400)
     await turn(short, "1")
     await turn(redis, "2")
     keys = await keys_of(redis, str(HERE))
@@ -93,7 +93,7 @@ async def test_turns_that_are_to_be_kept_for_ever_have_no_end_left_from_before(
 
 async def test_turns_from_before_there_was_a_time_to_keep_them_end_too(redis: Any, redis_url: str) -> None:
     await turn(redis, "1")
-    short = RedisStore(redis_url, prefix=redis._prefix, turns_kept_s=86400)
+    short = RedisStore(redis_url, prefix=redis._keys.prefix, turns_kept_s=86400)
     while await short.tidy(200_000.0):
         pass
     assert await said(redis, HERE) == []
@@ -162,7 +162,7 @@ async def test_nothing_of_the_old_chat_stays_for_ever(redis: Any) -> None:
 async def test_what_is_asked_while_its_person_is_forgotten_can_be_forgotten_too(
     redis: Any, redis_url: str
 ) -> None:
-    other = RedisStore(redis_url, prefix=redis._prefix)
+    other = RedisStore(redis_url, prefix=redis._keys.prefix)
     await turn(redis, "1")
     await turn(redis, "2", ConversationKey("telegram", "-5"))
     for number, conversation in enumerate((HERE, ConversationKey("telegram", "-5")), 3):

@@ -273,7 +273,7 @@ async def test_forgetting_leaves_no_trace_and_keeps_other_people(store: Store, t
 async def _scan_redis(store: RedisStore) -> bytes:
     """Every key of the store with its whole content."""
     client, found = store._redis, ""
-    async for key in client.scan_iter(f"{store._prefix}:*"):
+    async for key in client.scan_iter(f"{store._keys.prefix}:*"):
         readers: dict[Any, Any] = {
             "hash": client.hgetall, "list": lambda k: client.lrange(k, 0, -1),
             "stream": client.xrange, "set": client.smembers, "zset": lambda k: client.zrange(k, 0, -1), "string": client.get,
