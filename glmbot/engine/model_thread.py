@@ -5,30 +5,27 @@ from __future__ import annotations
 
 import logging
 import queue
-import random
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
+from glmbot.engine.answer import Answer
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import EngineStats, FinishReason, Precision, PrecisionChange, Progress
 from glmbot.engine.cores import usable_cores
 from glmbot.engine.counters import Counters
-from glmbot.engine.detokenizer import Detokenizer
-from glmbot.engine.lookup import PromptLookup
 from glmbot.engine.placement import parse_devices, place
 from glmbot.engine.precision import chosen_precision
 from glmbot.engine.runner import LEAST_CACHE_TOKENS, ModelLost, ModelRunner
-from glmbot.engine.sampling import Draw, sample
+from glmbot.engine.sampling import sample
 from glmbot.engine.scheduler import Chunk, Scheduler
 from glmbot.engine.scheduler import Sequence as EngineSequence
-from glmbot.engine.steady_text import SteadyText
 from glmbot.errors import EngineError, EngineStopped, NumericalFault
 from glmbot.models.registry import LoadedModel, load, opening
 
@@ -81,17 +78,6 @@ class Listener(Protocol):
     def ended(self, reason: EngineStopped) -> None: ...
 
 
-@dataclass(slots=True)
-class _Job:
-    sequence: EngineSequence
-    detokenizer: Detokenizer
-    steady: SteadyText
-    dice: random.Random
-    uniforms: deque[float] = field(default_factory=deque[float])
-    """Numbers thrown and not yet used: each decides one token of the answer, in their order."""
-    lookup: PromptLookup = field(default_factory=PromptLookup)
-
-
 class ModelThread:
     """Public methods may be called from any thread; they leave commands, which run between two steps."""
 
@@ -104,7 +90,7 @@ class ModelThread:
         self.on_load: Callable[[float], None] | None = None
         self._listener = listener
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._jobs: dict[int, _Job] = {}
+        self._answers: dict[int, Answer] = {}
         self._places: dict[int, int] = {}
         self._stopping = False
         self._switching: float | None = None
@@ -274,7 +260,7 @@ class ModelThread:
         chunks = self.scheduler.schedule()
         self._begin()
         self._publish_places()
-        chunks = [chunk for chunk in chunks if chunk.sequence.id in self._jobs]
+        chunks = [chunk for chunk in chunks if chunk.sequence.id in self._answers]
         if chunks:
             self._step(self._with_guesses(chunks))
 
@@ -297,15 +283,9 @@ class ModelThread:
         self._at_work_since = time.monotonic()
 
     def _submit(self, sequence: EngineSequence, begun: int) -> None:
-        chat_format = self.model.chat_format
-        beginning = sequence.tokens[sequence.prompt_length - begun : sequence.prompt_length]
+        model = self.model
         try:
-            self._jobs[sequence.id] = _Job(
-                sequence,
-                Detokenizer(chat_format.decode, sequence.sampling.stop, beginning),
-                SteadyText(chat_format, chat_format.decode(beginning) if beginning else ""),
-                random.Random(sequence.sampling.seed),
-            )
+            self._answers[sequence.id] = Answer(sequence, begun, model.chat_format, model.stop_tokens)
             self.scheduler.add(sequence)
         except BaseException as error:
             self._listener.updated([self._fail(sequence, error)])
@@ -313,25 +293,25 @@ class ModelThread:
         self.counters.working(True)
 
     def _cancel(self, sequence_id: int) -> None:
-        job = self._jobs.pop(sequence_id, None)
-        if job is not None:
+        answer = self._answers.pop(sequence_id, None)
+        if answer is not None:
             self.counters.cancelled += 1
-            self.scheduler.remove(job.sequence, retain=True)
+            self.scheduler.remove(answer.sequence, retain=True)
             self._places.pop(sequence_id, None)
 
     def _fail(self, sequence: EngineSequence, error: BaseException) -> Update:
         """Take one request out, whatever became of it."""
         _log.error("request %d failed", sequence.id, exc_info=error)
-        self._jobs.pop(sequence.id, None)
+        self._answers.pop(sequence.id, None)
         self._places.pop(sequence.id, None)
         self.scheduler.remove(sequence)
         return sequence.id, EngineError(f"the model failed: {words_of(error)}")
 
     def _expire(self) -> None:
         now = time.monotonic()
-        late = [job for job in self._jobs.values() if (job.sequence.deadline or now) < now]
+        late = [each for each in self._answers.values() if (each.sequence.deadline or now) < now]
         if late:
-            self._listener.updated([self._ended(job, FinishReason.DEADLINE) for job in late])
+            self._listener.updated([self._ended(answer, FinishReason.DEADLINE) for answer in late])
 
     def _begin(self) -> None:
         """Copy what those who were admitted share with others."""
@@ -354,7 +334,7 @@ class ModelThread:
             return
         places = {sequence.id: place for place, sequence in enumerate(self.scheduler.line(), 1)}
         updates: list[Update] = [
-            (waiting, Progress(place=place, prompt_tokens=self._jobs[waiting].sequence.prompt_length))
+            (waiting, Progress(place=place, prompt_tokens=self._answers[waiting].sequence.prompt_length))
             for waiting, place in places.items()
             if self._places.get(waiting) != place
         ]
@@ -404,91 +384,59 @@ class ModelThread:
             return chunks
         if any(chunk.length > 1 or not chunk.draws for chunk in chunks):
             return chunks
-        guessing: list[Chunk] = []
-        for chunk in chunks:
-            sequence = chunk.sequence
-            # The last token that may be drawn is never computed.
-            most = sequence.sampling.max_tokens - sequence.drawn - 1
-            if sequence.anew_after:
-                most = min(most, sequence.anew_after - len(sequence.tokens))
-            guessed = self._jobs[sequence.id].lookup.guess(sequence.tokens, most) if most > 0 else ()
-            guessing.append(Chunk(sequence, chunk.length, guessed))
-        return guessing
+        return [
+            Chunk(chunk.sequence, chunk.length, self._answers[chunk.sequence.id].guess()) for chunk in chunks
+        ]
 
     def _draw(self, logits: torch.Tensor, drawing: Sequence[Chunk]) -> list[list[int]]:
         """Of each chunk the token after its own, and after each of its guesses."""
         if not drawing:
             return []
-        draws: list[Draw] = []
-        for chunk in drawing:
-            sequence, job = chunk.sequence, self._jobs[chunk.sequence.id]
-            penalised = sequence.sampling.repetition_penalty != 1.0
-            while len(job.uniforms) <= len(chunk.guessed):
-                job.uniforms.append(job.dice.random())
-            for ahead in range(len(chunk.guessed) + 1):
-                seen = sequence.seen | set(chunk.guessed[:ahead]) if penalised else ()
-                draws.append(Draw(sequence.sampling, seen, job.uniforms[ahead]))
+        draws = [draw for chunk in drawing for draw in self._answers[chunk.sequence.id].draws(chunk.guessed)]
         tokens = iter(sample(logits, draws).tolist())
         return [[int(next(tokens)) for _ in range(len(chunk.guessed) + 1)] for chunk in drawing]
 
     def _take(self, chunk: Chunk, drawn: Sequence[int]) -> Update:
         """Keep what was drawn as far as the guesses before it were right."""
-        job = self._jobs[chunk.sequence.id]
+        answer = self._answers[chunk.sequence.id]
         right = 0
-        update = self._advance(job, drawn[0])
+        update = self._advance(answer, drawn[0])
         while (
             right < len(chunk.guessed)
             and drawn[right] == chunk.guessed[right]
-            and job.sequence.id in self._jobs
+            and answer.sequence.id in self._answers
         ):
             right += 1
             chunk.sequence.computed += 1
-            update = self._advance(job, drawn[right])
+            update = self._advance(answer, drawn[right])
         if chunk.guessed:
-            job.lookup.judge(len(chunk.guessed), right)
+            answer.judge(len(chunk.guessed), right)
             self.counters.guessed += len(chunk.guessed)
             self.counters.guessed_right += right
         return update
 
-    def _advance(self, job: _Job, token: int) -> Update:
-        sequence = job.sequence
+    def _advance(self, answer: Answer, token: int) -> Update:
+        sequence = answer.sequence
         if token < 0:
-            self._jobs.pop(sequence.id)
+            self._answers.pop(sequence.id)
             self.scheduler.remove(sequence)
             return sequence.id, NumericalFault("the model computed NaN or infinity for this conversation")
-        job.uniforms.popleft()
-        self.counters.generated += 1
-        sequence.tokens.append(token)
-        sequence.seen.add(token)
-        if sequence.drawn == 1:
+        if sequence.drawn == 0:
             self.counters.first_token(time.monotonic() - sequence.arrival)
-        if token in self.model.stop_tokens:
-            return self._ended(job, FinishReason.STOP)
-        job.detokenizer.push(token)
-        if job.detokenizer.stopped:
-            return self._ended(job, FinishReason.STOP)
-        if sequence.drawn >= sequence.sampling.max_tokens:
-            return self._ended(job, FinishReason.LENGTH)
-        return sequence.id, _progress(job, job.steady.grown(job.detokenizer.text), None)
+        self.counters.generated += 1
+        if (reason := answer.append(token)) is not None:
+            return self._ended(answer, reason)
+        return sequence.id, answer.growing()
 
-    def _ended(self, job: _Job, reason: FinishReason) -> Update:
+    def _ended(self, answer: Answer, reason: FinishReason) -> Update:
         try:
-            progress = _progress(job, job.steady.ended(job.detokenizer.finish()), reason)
+            progress = answer.ended(reason)
         except BaseException as error:
-            return self._fail(job.sequence, error)
-        self._jobs.pop(job.sequence.id, None)
-        self.scheduler.remove(job.sequence, retain=True)
+            return self._fail(answer.sequence, error)
+        self._answers.pop(answer.sequence.id, None)
+        self.scheduler.remove(answer.sequence, retain=True)
         self.counters.finish()
-        return job.sequence.id, progress
-
-
-def _progress(job: _Job, text: str, finish: FinishReason | None) -> Progress:
-    return Progress(
-        text=text,
-        finish=finish,
-        prompt_tokens=job.sequence.prompt_length,
-        completion_tokens=job.sequence.drawn,
-    )
+        return answer.sequence.id, progress
 
 
 def words_of(error: BaseException) -> str:
