@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import psutil
 
-from glmbot.dialogue.lanes import Lanes
+from glmbot.dialogue.lanes import Lanes, Ticket
 from glmbot.dialogue.people import People
+from glmbot.engine.named import ModelState
 from glmbot.engine.pool import Engines
 from glmbot.errors import StoreError
+from glmbot.keys import UserKey
 from glmbot.logs import RECENT_ERRORS
 from glmbot.metrics import DialogueStats
 from glmbot.overview import ModelInfo, Overview, Sample, StreamInfo, UserInfo
@@ -86,7 +88,7 @@ class Monitor:
         states = self._engines.states()
         # The default.
         stats = states[0].stats
-        now, monotonic = self._clock(), time.monotonic()
+        now = time.monotonic()
         people = await self._people.listed(_PEOPLE_AT_ONCE, after)
         return Overview(
             model=stats.model,
@@ -101,47 +103,50 @@ class Monitor:
             refused=sum(state.stats.requests_refused for state in states),
             dead_letters=self._backlog.dead,
             waiting_users=[user for state in states for user in state.stats.waiting_users],
-            streams=[
-                StreamInfo(
-                    conversation=str(ticket.conversation),
-                    user=str(ticket.user),
-                    state=str(ticket.reply.state),
-                    characters=len(ticket.reply.text),
-                    age_s=monotonic - ticket.since,
-                )
-                for ticket in self._lanes.all()
-            ],
-            users=[
-                UserInfo(
-                    user=str(user),
-                    name=settings.get("name", ""),
-                    access=settings.get("access", "") or ("waiting" if settings.get("pairing") else ""),
-                    code=settings.get("pairing", "").partition(" ")[0],
-                    hourly_limit=_number(settings.get("limit", "")),
-                    asked_this_hour=await self._store.counted(str(user), now),
-                )
-                for user, settings in people
-            ],
+            streams=[_stream(ticket, now) for ticket in self._lanes.all()],
+            users=[await self._person(user, settings) for user, settings in people],
             next_users=str(people[-1][0]) if len(people) >= _PEOPLE_AT_ONCE else "",
             errors=[(record.at, record.level, record.text) for record in RECENT_ERRORS],
             samples=list(self._samples),
-            models=[
-                ModelInfo(
-                    name=state.name,
-                    loaded=state.loaded,
-                    share=state.share,
-                    precision=str(state.stats.precision) if state.loaded else "",
-                    precisions=[str(precision) for precision in state.precisions],
-                    switching=state.stats.switching,
-                    running=state.stats.running,
-                    waiting=state.stats.waiting,
-                    bytes=state.bytes,
-                    trouble=bool(state.trouble),
-                )
-                for state in states
-            ],
+            models=[_model(state) for state in states],
             memory_budget=self._engines.budget,
         )
+
+    async def _person(self, user: UserKey, settings: Mapping[str, str]) -> UserInfo:
+        return UserInfo(
+            user=str(user),
+            name=settings.get("name", ""),
+            access=settings.get("access", "") or ("waiting" if settings.get("pairing") else ""),
+            code=settings.get("pairing", "").partition(" ")[0],
+            hourly_limit=_number(settings.get("limit", "")),
+            asked_this_hour=await self._store.counted(str(user), self._clock()),
+        )
+
+
+def _stream(ticket: Ticket, now: float) -> StreamInfo:
+    """now: by the monotonic clock."""
+    return StreamInfo(
+        conversation=str(ticket.conversation),
+        user=str(ticket.user),
+        state=str(ticket.reply.state),
+        characters=len(ticket.reply.text),
+        age_s=now - ticket.since,
+    )
+
+
+def _model(state: ModelState) -> ModelInfo:
+    return ModelInfo(
+        name=state.name,
+        loaded=state.loaded,
+        share=state.share,
+        precision=str(state.stats.precision) if state.loaded else "",
+        precisions=[str(precision) for precision in state.precisions],
+        switching=state.stats.switching,
+        running=state.stats.running,
+        waiting=state.stats.waiting,
+        bytes=state.bytes,
+        trouble=bool(state.trouble),
+    )
 
 
 def _number(text: str) -> int | None:
