@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -39,12 +40,23 @@ _UserArgument = Annotated[str, typer.Argument(help="Whose, like telegram:1234567
 def store_commands(load: Callable[[Path | None], Configuration]) -> typer.Typer:
     """load: reads the configuration that was named, or the one that is there."""
     app = typer.Typer()
+    stores = _Stores(load)
+    _add_pairing(app, stores)
+    _add_copies(app, stores)
+    _add_rights_of_people(app, stores)
+    return app
 
-    def with_store(config: Path | None, work: Callable[[Store], Awaitable[_T]]) -> _T:
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    load: Callable[[Path | None], Configuration]
+
+    def use(self, config: Path | None, work: Callable[[Store], Awaitable[_T]]) -> _T:
+        """Do something with the store of a configuration, open meanwhile."""
         from glmbot.app import open_store
 
         async def run() -> _T:
-            store = open_store(load(config))
+            store = open_store(self.load(config))
             await store.open()
             try:
                 return await work(store)
@@ -53,6 +65,8 @@ def store_commands(load: Callable[[Path | None], Configuration]) -> typer.Typer:
 
         return asyncio.run(run())
 
+
+def _add_pairing(app: typer.Typer, stores: _Stores) -> None:
     @app.command()
     def pair(
         code: Annotated[str, typer.Argument(help="The code that the bot told somebody.")],
@@ -63,10 +77,14 @@ def store_commands(load: Callable[[Path | None], Configuration]) -> typer.Typer:
         from glmbot.dialogue.people import pair as let_in
 
         role = Role.ADMIN if admin else Role.USER
-        user = with_store(config, lambda store: let_in(store, code, role, time.time()))
+        user = stores.use(config, lambda store: let_in(store, code, role, time.time()))
         if user is None:
             raise ConfigError("no such code is waiting; codes live for an hour, /start gives a new one")
         _say(f"{user} may talk to the bot now, as {'an administrator' if admin else 'a user'}")
+
+
+def _add_copies(app: typer.Typer, stores: _Stores) -> None:
+    """The whole store as a file, and the key without which it can't be read."""
 
     @app.command()
     def key(file: _FileOption = None) -> None:
@@ -83,7 +101,7 @@ def store_commands(load: Callable[[Path | None], Configuration]) -> typer.Typer:
         """Write all histories and settings to a file."""
         from glmbot.backup import back_up
 
-        count = with_store(config, lambda store: back_up(store, path))
+        count = stores.use(config, lambda store: back_up(store, path))
         _say(f"{path}: {count} conversations. Keep it safe: it holds what people said")
 
     @app.command()
@@ -94,18 +112,22 @@ def store_commands(load: Callable[[Path | None], Configuration]) -> typer.Typer:
         """Bring histories and settings back from a file; also from one kind of store to the other."""
         from glmbot.backup import restore as bring_back
 
-        done = with_store(config, lambda store: bring_back(store, path))
+        done = stores.use(config, lambda store: bring_back(store, path))
         _say(
             f"{done.conversations} conversations and the settings of {done.settings} people and chats are back;"
             f" {done.kept} conversations were there already and are as they were"
         )
+
+
+def _add_rights_of_people(app: typer.Typer, stores: _Stores) -> None:
+    """What everybody may ask for: all that is kept of them, and that nothing is."""
 
     @app.command()
     def export(user: _UserArgument, file: _FileOption = None, config: _ConfigOption = None) -> None:
         """Everything kept of a person, as JSON."""
         from glmbot.dialogue.export import whole_export_of
 
-        exported, _ = with_store(config, lambda store: whole_export_of(store, _user(user)))
+        exported, _ = stores.use(config, lambda store: whole_export_of(store, _user(user)))
         _put(exported.decode(), file)
 
     @app.command()
@@ -118,10 +140,8 @@ def store_commands(load: Callable[[Path | None], Configuration]) -> typer.Typer:
         whose = _user(user)
         if not yes and not typer.confirm(f"Delete everything of {whose} for good?"):
             raise typer.Exit(1)
-        turns = with_store(config, lambda store: store.forget(whose))
+        turns = stores.use(config, lambda store: store.forget(whose))
         _say(f"{turns} turns are deleted, and nothing of {whose} is kept")
-
-    return app
 
 
 def _user(text: str) -> UserKey:
