@@ -44,7 +44,7 @@ _OWN_SCHEMES = re.compile(r"(?:tg|ton|tonsite)://\S*", re.IGNORECASE)
 def render(markdown: str, notice: str = "") -> tuple[str, Sequence[MessageEntity]]:
     """Text and entities of one message; `notice` stands under the answer in italics."""
     canvas = _Canvas()
-    _blocks(_PARSER.parse(markdown), canvas)
+    _Blocks(canvas).write(_PARSER.parse(markdown))
     canvas.trim()
     if not canvas.text.strip() and not notice:
         # Telegram takes no empty message, and Markdown can show nothing: a link's definition, say.
@@ -116,75 +116,89 @@ def _entity(kind: str, offset: int, length: int, like: MessageEntity | None = No
     )
 
 
-def _blocks(tokens: Sequence[Token], canvas: _Canvas) -> None:
-    lists: list[ItemNumbers | None] = []
-    quotes: list[int] = []
-    fresh_item = False
-    index = 0
-    while index < len(tokens):
-        token = tokens[index]
-        tight = bool(lists)
+@dataclass(slots=True)
+class _Blocks:
+    """Blocks one under another: the lines between them, and how deep they stand in lists and quotations."""
+
+    canvas: _Canvas
+    lists: list[ItemNumbers | None] = field(default_factory=list)
+    quotes: list[int] = field(default_factory=list)
+    fresh_item: bool = False
+    """Only the sign of an item has been written: what comes next stands on its line."""
+
+    def write(self, tokens: Sequence[Token]) -> None:
+        index = 0
+        while index < len(tokens):
+            token, last = tokens[index], index
+            match token.type:
+                case "heading_open":
+                    last = index + 1
+                    self.canvas.gap(2)
+                    _bold_until_close(tokens[last], self.canvas)
+                case "table_open":
+                    last = closing(tokens, index)
+                    self._as_code(layout_table(tokens[index:last]), "")
+                case kind if kind.startswith(("bullet_list_", "ordered_list_", "list_item_", "blockquote_")):
+                    self._nest(token)
+                case _:
+                    self._block(token)
+            index = last + 1
+
+    def _nest(self, token: Token) -> None:
+        """Step into a list, an item or a quotation, or out of it."""
+        match token.type:
+            case "bullet_list_open" | "ordered_list_open":
+                self.canvas.gap(1 if self.lists else 2)
+                self.lists.append(ItemNumbers() if token.type == "ordered_list_open" else None)
+            case "bullet_list_close" | "ordered_list_close":
+                self.lists.pop()
+            case "list_item_open":
+                self.canvas.gap(1)
+                numbers = self.lists[-1]
+                sign = "•" if numbers is None else f"{numbers.next(token)}{token.markup}"
+                self.canvas.write("  " * (len(self.lists) - 1) + f"{sign} ")
+                self.fresh_item = True
+            case "list_item_close":
+                self.fresh_item = False
+            case "blockquote_open":
+                self.canvas.gap(2)
+                self.quotes.append(self.canvas.length)
+            case _:
+                start = self.quotes.pop()
+                # Telegram's quotations hold no others.
+                if not self.quotes:
+                    self.canvas.entities.append(_entity("blockquote", start, self.canvas.length - start))
+
+    def _block(self, token: Token) -> None:
         match token.type:
             case "paragraph_open":
-                if not fresh_item:
-                    canvas.gap(1 if tight else 2)
-                fresh_item = False
-            case "heading_open":
-                canvas.gap(2)
-                _bold_until_close(tokens[index + 1], canvas)
-                index += 1
+                if not self.fresh_item:
+                    self.canvas.gap(1 if self.lists else 2)
+                self.fresh_item = False
             case "inline":
-                _inline(token.children or [], canvas)
-            case "bullet_list_open":
-                canvas.gap(1 if lists else 2)
-                lists.append(None)
-            case "ordered_list_open":
-                canvas.gap(1 if lists else 2)
-                lists.append(ItemNumbers())
-            case "bullet_list_close" | "ordered_list_close":
-                lists.pop()
-            case "list_item_open":
-                canvas.gap(1)
-                numbers = lists[-1]
-                sign = "•" if numbers is None else f"{numbers.next(token)}{token.markup}"
-                canvas.write("  " * (len(lists) - 1) + f"{sign} ")
-                fresh_item = True
-            case "list_item_close":
-                fresh_item = False
-            case "blockquote_open":
-                canvas.gap(2)
-                quotes.append(canvas.length)
-            case "blockquote_close":
-                start = quotes.pop()
-                if not quotes:
-                    canvas.entities.append(_entity("blockquote", start, canvas.length - start))
+                _inline(token.children or [], self.canvas)
             case "fence" | "code_block":
-                canvas.gap(1 if fresh_item or tight else 2)
                 language, beside = fence_heading(token.info)
-                if beside:
-                    _text(beside, canvas)
-                    canvas.gap(1)
-                _code(token.content.rstrip("\n").expandtabs(_TAB), language, canvas)
-                fresh_item = False
-            case "hr":
-                canvas.gap(2)
-                canvas.write("———")
-            case "table_open":
-                end = closing(tokens, index)
-                canvas.gap(1 if fresh_item or tight else 2)
-                _code(layout_table(tokens[index:end]), "", canvas)
-                index = end
-                fresh_item = False
+                self._as_code(token.content.rstrip("\n").expandtabs(_TAB), language, beside)
             case "math_block" | "math_block_label":
-                canvas.gap(1 if fresh_item or tight else 2)
-                _code(token.content.strip("\n"), "latex", canvas)
-                fresh_item = False
+                self._as_code(token.content.strip("\n"), "latex")
+            case "hr":
+                self.canvas.gap(2)
+                self.canvas.write("———")
             case "html_block":
-                canvas.gap(2)
-                canvas.write(token.content.rstrip("\n"))
+                self.canvas.gap(2)
+                self.canvas.write(token.content.rstrip("\n"))
             case _:
                 pass
-        index += 1
+
+    def _as_code(self, content: str, language: str, heading: str = "") -> None:
+        """Lines of their own, whose characters stand below each other."""
+        self.canvas.gap(1 if self.fresh_item or self.lists else 2)
+        self.fresh_item = False
+        if heading:
+            _text(heading, self.canvas)
+            self.canvas.gap(1)
+        _code(content, language, self.canvas)
 
 
 def _bold_until_close(inline: Token, canvas: _Canvas) -> None:
