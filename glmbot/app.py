@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points, version
@@ -16,9 +16,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from glmbot.config.configuration import CORE_SECTIONS, Configuration, secrets_in
+from glmbot.config.configuration import Configuration, secrets_in
 from glmbot.config.load import load_configuration, plugin_tables
 from glmbot.config.operation import StoreSection, TracingSection
+from glmbot.config.reload import compared
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
 from glmbot.dialogue.moderation import Moderation
@@ -40,7 +41,6 @@ from glmbot.tracing import start_tracing
 from glmbot.watchdog import Watchdog
 
 __all__ = [
-    "NEED_A_RESTART",
     "adapter_settings",
     "adapters",
     "dialogue_for",
@@ -58,7 +58,6 @@ _GROUP = "glmbot.adapters"
 _keep_running = keep_running
 # What ends at once, or not at all.
 _ENDS_S = 10.0
-NEED_A_RESTART = ("model", "remote", "models", "store", "tracing")
 
 
 def adapter_settings(plugins: Plugins | None = None) -> dict[str, type[BaseModel]]:
@@ -255,17 +254,8 @@ class _Running:
             return Reloaded()
         old = self.configuration
         try:
-            new = self._read_again()
-            changed = [name for name in CORE_SECTIONS if getattr(new, name) != getattr(old, name)]
-            if new.named_models != old.named_models and "models" not in changed:
-                changed.append("models")
-            waiting = [name for name in changed if name in NEED_A_RESTART]
-            # What runs is still the old one, and the next comparison must say so again.
-            kept = {name: getattr(old, name) for name in waiting}
-            new = replace(new, **kept, named_models=old.named_models)
-            if new.plugins != old.plugins:
-                waiting.append("plugins")
-                new = replace(new, plugins=old.plugins)
+            reread = compared(old, self._read_again())
+            new = reread.now
             parts = _dialogue_parts(new, self._engines)
             check(adapters(self._plugins), new.adapters, old.adapters)
             self._dialogue.reconfigure(parts.access, parts.settings, parts.moderation)
@@ -274,10 +264,8 @@ class _Running:
         self.configuration = new
         # The old ones too: what ends may still name them.
         self._set_up_logging(new, old)
-        names = sorted({*old.adapters, *new.adapters})
-        platforms = [name for name in names if old.adapters.get(name) != new.adapters.get(name)]
         self._platforms.change(new.adapters)
-        return Reloaded([*(name for name in changed if name not in waiting), *platforms], waiting)
+        return Reloaded(reread.applied, reread.waiting)
 
     def _set_up_logging(self, *configurations: Configuration) -> None:
         """By the first of them; no secret of any is written."""

@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from glmbot.app import NEED_A_RESTART, adapter_settings
+from glmbot.app import adapter_settings
 from glmbot.config.names import unit_of
+from glmbot.config.reload import NEED_A_RESTART
 from glmbot.config_example import about_key, about_section, default_of, sections
 
 __all__ = ["PAGES", "reference_markdown"]
