@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from glmbot.engine.base import Engine, EngineStats, Precision
+from glmbot.engine.base import Engine, EngineStats, Precision, TokenEngine
 
 __all__ = ["Memory", "Model", "ModelState"]
 
@@ -28,7 +28,7 @@ class Model:
     """
 
     name: str
-    start: Callable[[Callable[[float], None]], Awaitable[Engine]]
+    start: Callable[[Callable[[float], None]], Awaitable[Engine | TokenEngine]]
     memory: Callable[[], Memory] | None = None
     at_start: bool = True
     queue_limit: int = 64

@@ -53,7 +53,7 @@ class _Place:
     used_at: float = 0.0
     bytes: int = 0
     leaving: bool = False
-    """Nobody may begin with it any more."""
+    """Still in use, and wanted gone: nobody else may begin with it."""
     memory: Memory | None = None
     loading: asyncio.Task[None] | None = None
     share: float = 0.0
@@ -68,6 +68,10 @@ class _Place:
     @property
     def ready(self) -> bool:
         return self.engine is not None and not self.leaving
+
+    def put(self, engine: Engine | TokenEngine) -> Engine:
+        self.engine = answering_conversations(engine)
+        return self.engine
 
     @property
     def trouble(self) -> str:
@@ -100,13 +104,12 @@ class Engines:
     @classmethod
     def of(cls, engine: Engine | TokenEngine) -> Engines:
         """One that is there already, under its own name."""
-        made = answering_conversations(engine)
 
-        async def start(_: Callable[[float], None]) -> Engine:
-            return made
+        async def start(_: Callable[[float], None]) -> Engine | TokenEngine:
+            return engine
 
-        engines = cls([Model("", start, queue_limit=made.stats().queue_limit)])
-        engines._places[0].engine = made
+        engines = cls([Model("", start, queue_limit=engine.stats().queue_limit)])
+        engines._places[0].put(engine)
         return engines
 
     async def start(self, on_progress: Callable[[float], None] | None = None) -> None:
@@ -253,7 +256,6 @@ class Engines:
             async with self._one_at_a_time:
                 if self._is_idle(place):
                     _log.info("model %s was not asked for a while", place.name)
-                    place.leaving = True
                     await self._unload(place)
 
     async def close(self) -> None:
@@ -281,7 +283,7 @@ class Engines:
         """
         if self._closed:
             raise EngineStopped(_ENDS)
-        if place.engine is not None and not place.leaving:
+        if place.engine is not None and place.ready:
             place.users += 1
             return place.engine
         if place.failure is not None and self._clock() - place.failed_at < _TRIES_AGAIN_AFTER_S:
@@ -346,7 +348,7 @@ class Engines:
             self._refuse_too_large(place, needed)
             await self._make_room(needed, place)
         began = self._clock()
-        engine = place.engine = await place.model.start(report)
+        engine = place.put(await place.model.start(report))
         place.bytes = (_bytes_of(engine.stats()) or needed) if place.model.memory else 0
         place.used_at, place.failure = self._clock(), None
         _log.info("model %s is there after %.1f s", place.name, place.used_at - began)
@@ -383,11 +385,11 @@ class Engines:
             if not others:
                 raise ModelTooLarge(wanting.name, self.bytes + needed, self._budget)
             oldest = min(others, key=lambda place: (place.users > 0, place.used_at))
-            oldest.leaving = True
             if not oldest.users:
                 await self._unload(oldest)
                 continue
             # Who is being answered loses nothing; whoever comes next waits. But another may be free sooner.
+            oldest.leaving = True
             self._freed.clear()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -400,13 +402,14 @@ class Engines:
                     self._grant(oldest)
 
     async def _unload(self, place: _Place) -> None:
+        """Nobody can begin with it from the first moment on."""
         engine, place.engine = place.engine, None
         if engine is not None:
             await engine.close()
         del engine
         await asyncio.to_thread(place.model.release)
         _log.info("model %s was unloaded; %.1f GB are free again", place.name, place.bytes / 1e9)
-        place.bytes, place.leaving = 0, False
+        place.bytes = 0
 
 
 def _bytes_of(stats: EngineStats) -> int:
