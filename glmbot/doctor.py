@@ -13,14 +13,17 @@ from glmbot.app import open_store, plugins_for
 from glmbot.config.configuration import Configuration
 from glmbot.config.models import ModelSection, NamedLocalModel
 from glmbot.dialogue.words import read_words
-from glmbot.engine.placement import free_memory, parse_devices
-from glmbot.engine.precision import chosen_precision
+from glmbot.engine.placement import free_memory
 from glmbot.engine.remote import RemoteEngineSettings, start_remote
 from glmbot.engine.runner import LEAST_CACHE_TOKENS
-from glmbot.engines import engine_settings, memory_of, named_remote_settings, remote_settings
+from glmbot.engines import (
+    OpenedModel,
+    engine_settings,
+    named_remote_settings,
+    open_model,
+    remote_settings,
+)
 from glmbot.errors import GlmbotError, StoreError
-from glmbot.memory import memory_needed
-from glmbot.models.registry import load
 from glmbot.native.library import VARIABLE, loaded
 from glmbot.plugins import BUILT_IN, Plugins
 from glmbot.preflight import complaints
@@ -71,38 +74,20 @@ async def _models(configuration: Configuration) -> list[Finding]:
     """The default, and each of [models.NAME]: what is found of those carries their name."""
     findings: list[Finding] = []
     named = configuration.named_models
-    local: list[ModelSection | NamedLocalModel] = [
-        each for each in named.values() if isinstance(each, NamedLocalModel)
-    ]
+    budget = int(configuration.models.memory_gb * _GB)
     if configuration.remote.servers:
         findings += await _servers(lambda: remote_settings(configuration))
     else:
-        local.append(configuration.model)
-        findings += await asyncio.to_thread(_model_and_memory, configuration.model)
+        findings += await asyncio.to_thread(_model_and_memory, configuration.model, budget)
     for name, section in named.items():
         if isinstance(section, NamedLocalModel):
-            found = await asyncio.to_thread(_model_and_memory, section)
+            found = await asyncio.to_thread(_model_and_memory, section, budget)
         else:
             found = await _servers(partial(named_remote_settings, name, section))
         findings += [replace(each, part=f"{each.part} {name}") for each in found]
-    if local:
+    if not configuration.remote.servers or any(isinstance(each, NamedLocalModel) for each in named.values()):
         findings.append(await asyncio.to_thread(_kernels))
-    if budget := int(configuration.models.memory_gb * _GB):
-        for section in local:
-            findings += await asyncio.to_thread(_within, section, budget)
     return findings
-
-
-def _within(section: ModelSection | NamedLocalModel, budget: int) -> list[Finding]:
-    """Whether a model could be loaded at all. One whose folder can't be read is told of already."""
-    try:
-        needed = memory_of(engine_settings(section)).loaded
-    except GlmbotError:
-        return []
-    words = f"{section.path} takes {needed / _GB:.1f} GB of [models] memory_gb = {budget / _GB:g}"
-    if needed > budget:
-        words += "; raise that, or lower the model's precision, context_length or cache_tokens"
-    return [Finding("memory", needed <= budget, words)]
 
 
 async def _servers(settings: Callable[[], RemoteEngineSettings]) -> list[Finding]:
@@ -118,31 +103,35 @@ async def _servers(settings: Callable[[], RemoteEngineSettings]) -> list[Finding
     ]
 
 
-def _model_and_memory(section: ModelSection | NamedLocalModel) -> list[Finding]:
-    settings = engine_settings(section)
+def _model_and_memory(section: ModelSection | NamedLocalModel, budget: int) -> list[Finding]:
+    """budget: bytes for all models of this machine; 0: no bound."""
     try:
-        devices = parse_devices(settings.device)
-        model = load(settings.folder, "sdpa", settings.prefix_folder, settings.chat_format)
+        opened = open_model(engine_settings(section))
     except GlmbotError as error:
         return [Finding("model", False, str(error))]
-    device = devices[0]
-    precision = chosen_precision(settings.precision, model.module, model.checkpoint, device)
-    tokens = settings.cache_tokens or LEAST_CACHE_TOKENS
-    need = memory_needed(model.module, model.shape, device, tokens).get(precision)
-    if need is None:
-        return [Finding("model", False, f"{precision} is not available on {device.type}")]
-    free = sum(map(free_memory, devices))
+    model = opened.model
+    findings = [Finding("model", True, f"{model.name}, {model.shape.layers} layers"), _on_its_devices(opened)]
+    return [*findings, _within(budget, opened)] if budget else findings
+
+
+def _on_its_devices(opened: OpenedModel) -> Finding:
+    need, free = opened.least.loaded, sum(map(free_memory, opened.devices))
+    settings, several = opened.settings, len(opened.devices) > 1
     words = (
-        f"{precision} weights and {tokens} tokens of KV cache take {need / _GB:.1f} GB,"
-        f" {free / _GB:.1f} GB free on {settings.device if len(devices) > 1 else device}"
+        f"{opened.precision} weights and {settings.cache_tokens or LEAST_CACHE_TOKENS} tokens of KV cache take"
+        f" {need / _GB:.1f} GB, {free / _GB:.1f} GB free on {settings.device if several else opened.devices[0]}"
     )
     fits = need < free
-    if not fits:
-        words += "; lower [model] precision or cache_tokens"
-    return [
-        Finding("model", True, f"{model.name}, {model.shape.layers} layers"),
-        Finding("memory", fits, words),
-    ]
+    return Finding("memory", fits, words if fits else f"{words}; lower [model] precision or cache_tokens")
+
+
+def _within(budget: int, opened: OpenedModel) -> Finding:
+    """Whether a model could be loaded at all."""
+    needed = opened.most.loaded
+    words = f"{opened.settings.folder} takes {needed / _GB:.1f} GB of [models] memory_gb = {budget / _GB:g}"
+    if needed > budget:
+        words += "; raise that, or lower the model's precision, context_length or cache_tokens"
+    return Finding("memory", needed <= budget, words)
 
 
 def _kernels() -> Finding:

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from glmbot.config.configuration import Configuration
 from glmbot.config.models import ModelSection, NamedLocalModel, NamedRemoteModel, RemoteSection
-from glmbot.engine.base import Engine, Precision
+from glmbot.engine.base import Engine, Precision, TokenEngine
 from glmbot.engine.heap import weights_apart
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.named import Memory, Model
 from glmbot.engine.placement import parse_devices
 from glmbot.engine.pool import Engines
-from glmbot.engine.precision import chosen_precision
+from glmbot.engine.precision import available_precisions, chosen_precision
 from glmbot.engine.remote import RemoteEngineSettings, start_remote
-from glmbot.engine.runner import MOST_CACHE_TOKENS
-from glmbot.engine.templated import answering_conversations
+from glmbot.engine.runner import LEAST_CACHE_TOKENS, MOST_CACHE_TOKENS
 from glmbot.errors import ConfigError, ModelFileError
 from glmbot.memory import memory_needed
-from glmbot.models.registry import load
+from glmbot.models.registry import LoadedModel, load
 from glmbot.tokens import read_secret
 
-__all__ = ["engine_settings", "engines_for", "memory_of", "named_remote_settings", "remote_settings"]
+__all__ = [
+    "OpenedModel",
+    "engine_settings",
+    "engines_for",
+    "named_remote_settings",
+    "open_model",
+    "remote_settings",
+]
 
 
 def engines_for(configuration: Configuration) -> Engines:
@@ -55,16 +61,39 @@ def engines_for(configuration: Configuration) -> Engines:
     )
 
 
-def memory_of(settings: LocalEngineSettings) -> Memory:
-    """Weights and KV cache. Takes as long as opening the folder. Raises ModelFileError and ConfigError."""
-    device = parse_devices(settings.device)[0]
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A model's folder with what it is to run on; no weight has been read."""
+
+    settings: LocalEngineSettings
+    model: LoadedModel
+    devices: Sequence[torch.device]
+    precision: Precision
+
+    @property
+    def least(self) -> Memory:
+        """Bytes without which it can't run."""
+        return self._memory(LEAST_CACHE_TOKENS)
+
+    @property
+    def most(self) -> Memory:
+        """Bytes that it takes where there is room for all that it wants."""
+        return self._memory(max(MOST_CACHE_TOKENS, self.settings.context_length))
+
+    def _memory(self, cache_tokens: int) -> Memory:
+        tokens = self.settings.cache_tokens or cache_tokens
+        needs = memory_needed(self.model.module, self.model.shape, self.devices[0], tokens)
+        return Memory(needs[self.precision], {Precision(each): size for each, size in needs.items()})
+
+
+def open_model(settings: LocalEngineSettings) -> OpenedModel:
+    """Takes as long as opening the folder. Raises ModelFileError and ConfigError."""
+    devices = parse_devices(settings.device)
     model = load(settings.folder, "sdpa", settings.prefix_folder, settings.chat_format)
-    precision = chosen_precision(settings.precision, model.module, model.checkpoint, device)
-    tokens = settings.cache_tokens or max(MOST_CACHE_TOKENS, settings.context_length)
-    needs = memory_needed(model.module, model.shape, device, tokens)
-    if precision not in needs:
-        raise ModelFileError(f"{settings.folder}: {precision} is not available on {device.type}")
-    return Memory(needs[precision], {Precision(each): size for each, size in needs.items()})
+    precision = chosen_precision(settings.precision, model.module, model.checkpoint, devices[0])
+    if precision not in available_precisions(devices[0]):
+        raise ModelFileError(f"{settings.folder}: {precision} is not available on {devices[0].type}")
+    return OpenedModel(settings, model, devices, precision)
 
 
 def engine_settings(section: ModelSection | NamedLocalModel) -> LocalEngineSettings:
@@ -120,13 +149,13 @@ def _remote_settings(
 def _local(name: str, section: ModelSection | NamedLocalModel) -> Model:
     settings = engine_settings(section)
 
-    async def start(on_progress: Callable[[float], None]) -> Engine:
-        return answering_conversations(await LocalEngine.start(settings, on_progress))
+    async def start(on_progress: Callable[[float], None]) -> TokenEngine:
+        return await LocalEngine.start(settings, on_progress)
 
     return Model(
         name,
         start,
-        partial(memory_of, settings),
+        lambda: open_model(settings).most,
         at_start=section.load == "start",
         queue_limit=section.queue_limit,
         release=_release,
@@ -134,8 +163,8 @@ def _local(name: str, section: ModelSection | NamedLocalModel) -> Model:
 
 
 def _remote(name: str, settings: RemoteEngineSettings, queue_limit: int) -> Model:
-    async def start(_: Callable[[float], None]) -> Engine:
-        return answering_conversations(await start_remote(settings))
+    async def start(_: Callable[[float], None]) -> Engine | TokenEngine:
+        return await start_remote(settings)
 
     return Model(name, start, queue_limit=queue_limit)
 
