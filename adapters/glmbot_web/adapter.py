@@ -7,7 +7,6 @@ import asyncio
 import functools
 import hashlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import datetime
@@ -21,6 +20,7 @@ from pydantic import BaseModel
 from glmbot.delivery.abilities import Ability, Profile
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, StoreError
+from glmbot.http.quiet import Quiet
 from glmbot.http.registry import Routes
 from glmbot.http.serving import Serving
 from glmbot.keys import UserKey
@@ -57,8 +57,6 @@ _IDLE_S = 30.0
 _LINGERING_S = 2.0
 _LARGEST_LOGIN = 128 * 1024
 _ROOM_FOR_BODIES = 16 * LARGEST_BODY
-# Between two lines of the log about the same kind of fault.
-_QUIET_S = 5.0
 _PAGES = {"/": "index.html", "/admin": "admin.html"}
 _OWN = (*_PAGES, "/healthz", "/readyz", "/metrics")
 _OWN_BELOW = ("/api/", "/v1/", "/static/")
@@ -103,7 +101,7 @@ class WebAdapter:
         self._routes = Routes()
         self._serving = Serving()
         self._bodies = BodyRoom(_ROOM_FOR_BODIES)
-        self._said: dict[str, float] = {}
+        self._quiet = Quiet()
         self._runner: web.AppRunner | None = None
         self._connections: Connections | None = None
         self._listening: asyncio.Server | None = None
@@ -252,10 +250,7 @@ class WebAdapter:
                 return await handler(request)
 
     def _complain(self, kind: str, words: str, *values: object, exc_info: Exception | None = None) -> None:
-        """One line, with its traceback, of each kind every few seconds: who makes faults can't fill the disk."""
-        now = time.monotonic()
-        if now - self._said.get(kind, -_QUIET_S) >= _QUIET_S:
-            self._said[kind] = now
+        if self._quiet.lets(kind):
             _log.error(words, *values, exc_info=exc_info)
 
     # ---- files ------------------------------------------------------------------------------------------------

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from aiohttp import web
 
 from glmbot.errors import StoreError
+from glmbot.http.quiet import Quiet
 from glmbot.http.routes import HttpAnswer, HttpCall, Route
 
 __all__ = ["Serving"]
 
 _log = logging.getLogger(__name__)
-# Between two lines of the log about the faults of one route.
-_QUIET_S = 5.0
 
 
 class Serving:
     def __init__(self) -> None:
-        self._said: dict[str, float] = {}
+        self._quiet = Quiet()
 
     async def answer(
         self,
@@ -79,14 +77,9 @@ class Serving:
             return HttpAnswer(500, "something went wrong here; the log has it")
 
     def _complain(self, route: Route, error: BaseException) -> None:
-        """Not the path: people write secrets into it. Who makes faults can't fill the disk."""
-        kind, now = f"{route.handle!r} {type(error).__name__}"[:200], time.monotonic()
-        if now - self._said.get(kind, -_QUIET_S) < _QUIET_S:
-            return
-        if len(self._said) > 100:
-            self._said.clear()
-        self._said[kind] = now
-        _log.error("a route of an adapter failed", exc_info=error)
+        """Not the path: people write secrets into it."""
+        if self._quiet.lets(f"{type(error).__name__} {route.handle!r}"):
+            _log.error("a route of an adapter failed", exc_info=error)
 
 
 async def _body(request: web.Request, most: int) -> bytes | None:
