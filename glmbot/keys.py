@@ -15,7 +15,17 @@ from numbers import Integral
 from typing import TypeVar
 from urllib.parse import quote, unquote
 
-__all__ = ["LONGEST_ID", "NOBODY", "ChatKey", "ConversationKey", "UserKey", "in_chat", "owner_from"]
+__all__ = [
+    "LONGEST_ID",
+    "NOBODY",
+    "ChatKey",
+    "ConversationKey",
+    "UserKey",
+    "in_chat",
+    "number_in",
+    "numeric_id",
+    "owner_from",
+]
 
 LONGEST_ID = 128
 """Bytes of UTF-8."""
@@ -31,7 +41,8 @@ _LONGEST_KEY = 64 + 3 * (3 * LONGEST_ID) + 3
 # What a person writes for these is checked further, since names, which change hands, look like ids there.
 _NUMBERED = frozenset({"telegram", "discord"})
 _NUMBER = re.compile(r"(?P<sign>-?)0*(?P<digits>[1-9][0-9]{0,19})")
-_LARGEST_NUMBER = str(2**63 - 1)
+_LARGEST_NUMBER = 2**63 - 1
+_NUMERIC_ID = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,7 @@ class UserKey:
         platform, _, user = given.partition(":")
         if platform in _NUMBERED:
             number = _NUMBER.fullmatch(user)
-            if number is None or number["digits"].rjust(20) > _LARGEST_NUMBER.rjust(20):
+            if number is None or number["digits"].rjust(20) > str(_LARGEST_NUMBER).rjust(20):
                 raise ValueError(
                     f"{given[:100]!r} has no id of {platform}, which is a number of at most 64 bits: write"
                     f" {platform}:123456789"
@@ -147,6 +158,22 @@ def in_chat(platform: str, chat: str) -> str:
 def owner_from(text: str) -> UserKey | ChatKey:
     """Read what `str` made of an owner of settings. Raises ValueError for anything else."""
     return ChatKey.parse(text) if ":chat:" in text else UserKey.parse(text)
+
+
+def numeric_id(number: object, *, signed: bool = False) -> str:
+    """The id of what a platform knows by a whole number of 64 bits, below 0 only where they are `signed`. Raises
+    ValueError for anything else that a platform may send by mistake."""
+    if type(number) is not int or not (-_LARGEST_NUMBER if signed else 0) <= number <= _LARGEST_NUMBER:
+        raise ValueError("an id that is no whole number of at most 64 bits")
+    return str(number)
+
+
+def number_in(given: str, *, signed: bool = False) -> int:
+    """The number that a platform knows this id by. Raises ValueError for what is another platform's."""
+    number = int(given) if _NUMERIC_ID.fullmatch(given) else None
+    if number is None or not (-_LARGEST_NUMBER if signed else 0) <= number <= _LARGEST_NUMBER:
+        raise ValueError(f"ids are whole numbers of at most 64 bits there, and {given[:40]!r} is none")
+    return number
 
 
 def _check_platform(given: object) -> None:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from glmbot.keys import LONGEST_ID, ChatKey, ConversationKey, UserKey, in_chat, owner_from
+from glmbot.keys import (
+    LONGEST_ID,
+    ChatKey,
+    ConversationKey,
+    UserKey,
+    in_chat,
+    number_in,
+    numeric_id,
+    owner_from,
+)
 
 # Up to the last byte that an id may have, and what has a meaning somewhere.
 _AWKWARD = [
@@ -56,6 +65,28 @@ def test_no_two_are_written_alike(one: tuple[str, str, str], other: tuple[str, s
 
 
 _numbers = st.integers(-(2**63) + 1, 2**63 - 1)
+
+
+@given(st.integers(-(2**65), 2**65))
+@example(2**63)
+@example(-1)
+def test_a_number_is_an_id_where_the_platform_may_have_it(number: int) -> None:
+    for signed in (False, True):
+        if (-(2**63) if signed else -1) < number < 2**63:
+            assert number_in(numeric_id(number, signed=signed), signed=signed) == number
+            continue
+        for refused in (numeric_id, lambda each, signed: number_in(str(each), signed=signed)):
+            with pytest.raises(ValueError, match="at most 64 bits"):
+                refused(number, signed=signed)
+
+
+@pytest.mark.parametrize("given", [True, 1.0, None, "7", "", "+7", " 7", "٣", "１", "7\n", "1_0", "0x7"])
+def test_what_is_no_number_of_a_platform_is_none_of_its_ids(given: Any) -> None:
+    with pytest.raises(ValueError, match="at most 64 bits"):
+        numeric_id(given, signed=True)
+    if isinstance(given, str) and given != "7":
+        with pytest.raises(ValueError, match="at most 64 bits"):
+            number_in(given, signed=True)
 
 
 @given(_numbers, _numbers, _numbers.map(abs))

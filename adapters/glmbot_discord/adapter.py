@@ -27,7 +27,7 @@ from glmbot.delivery.deliveries import Deliveries
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
-from glmbot.keys import ChatKey, ConversationKey
+from glmbot.keys import ChatKey, ConversationKey, number_in
 from glmbot.messages import CommandInfo, Dialogue, Message, Reply, Role
 from glmbot.tokens import TokenSettings
 from glmbot_discord.delivery import PROFILE, ChannelOutlet, InteractionOutlet, remove_answer
@@ -39,7 +39,6 @@ from glmbot_discord.normalize import (
     from_interaction,
     from_message,
     from_press,
-    number_of,
 )
 from glmbot_discord.recent import Recent
 from glmbot_discord.slash import CommandTree, add_commands
@@ -227,7 +226,7 @@ class DiscordAdapter:
 
     async def _remove(self, conversation: ConversationKey, message_ids: Iterable[str]) -> None:
         places = dict.fromkeys((conversation.thread or conversation.chat, conversation.chat))
-        channels = [self._client.get_partial_messageable(number_of(place)) for place in places]
+        channels = [self._client.get_partial_messageable(number_in(place)) for place in places]
         await remove_answer(channels, sorted(message_ids))
 
     async def _asked_in(self, channel_id: int, message_id: int) -> ConversationKey | None:

@@ -18,8 +18,9 @@ import discord
 from glmbot.delivery.abilities import Ability, Profile
 from glmbot.delivery.outlet import Flooded, Gone, Missing, Outlet, Piece, Refused, Unreachable
 from glmbot.delivery.pieces import cut_reply
+from glmbot.keys import number_in
 from glmbot.messages import Attachment, Message, Reply
-from glmbot_discord.normalize import CHANNEL, button_id, is_thread_of, number_of
+from glmbot_discord.normalize import CHANNEL, button_id, is_thread_of
 from glmbot_discord.refusals import Closed, Expired, Partly, ask, code_of, reason_of
 from glmbot_discord.render import LONGEST_CONTENT, NOTICE_ROOM, fits, fits_folded, render, render_thought
 
@@ -112,7 +113,7 @@ class ChannelOutlet(_Outlet):
         conversation = message.conversation
         self._opens_thread = is_thread_of(message)
         stands_in = message.origin.get(CHANNEL) or conversation.thread or conversation.chat
-        self._channel = client.get_partial_messageable(number_of(stands_in))
+        self._channel = client.get_partial_messageable(number_in(stands_in))
         in_group = bool(conversation.user) and bool(message.ref) and not self._opens_thread
         self._reference = _reference(int(message.ref), self._channel.id) if in_group else None
         name = f"{message.update_id} {conversation}"
@@ -178,7 +179,7 @@ class ChannelOutlet(_Outlet):
             if not (is_thread_of(self._message) and code_of(error.__cause__) == _UNKNOWN_CHANNEL):
                 raise
             # No thread could be opened for it then, so that it stands in the channel.
-            self._channel = self._client.get_partial_messageable(number_of(self._message.conversation.chat))
+            self._channel = self._client.get_partial_messageable(number_in(self._message.conversation.chat))
             await self._edit(message_id, item)
 
     async def _edit(self, message_id: str, item: Piece | Attachment) -> None:
@@ -235,7 +236,7 @@ class ChannelOutlet(_Outlet):
     async def _open_thread(self) -> None:
         """Where threads can't be opened the answer goes into the channel, as a reply."""
         conversation, question = self._message.conversation, int(self._message.ref)
-        channel = self._client.get_partial_messageable(number_of(conversation.chat))
+        channel = self._client.get_partial_messageable(number_in(conversation.chat))
         name = " ".join(self._message.text.split())[:_LONGEST_THREAD_NAME] or "…"
         try:
             await ask(
@@ -257,7 +258,7 @@ class ChannelOutlet(_Outlet):
             return
         _log.warning("Discord: the bot may not write in channel %d: %s", self._channel.id, error)
         try:
-            user = await ask(self._client.fetch_user(number_of(self._message.user.id)))
+            user = await ask(self._client.fetch_user(number_in(self._message.user.id)))
             await ask(user.send(self._words(reason), allowed_mentions=_NOBODY))
         except (Flooded, Gone, Missing, Refused, Unreachable) as refusal:
             _log.debug("Discord: nor to its asker: %s", refusal)

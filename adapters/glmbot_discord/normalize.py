@@ -9,7 +9,7 @@ from typing import Any
 
 import discord
 
-from glmbot.keys import ConversationKey, UserKey
+from glmbot.keys import ConversationKey, UserKey, numeric_id
 from glmbot.messages import HIDDEN, Act, Addressed, ChatKind, Message, Visibility
 from glmbot.openings import has_prefix, slash_command, without
 
@@ -24,7 +24,6 @@ __all__ = [
     "from_message",
     "from_press",
     "is_thread_of",
-    "number_of",
 ]
 
 PLATFORM = "discord"
@@ -36,8 +35,6 @@ CHANNEL = "channel"
 _LONGEST_TEXT = 8000
 _LONGEST_QUOTED = 8000
 _LONGEST_NAME = 64
-_LARGEST_SNOWFLAKE = 2**63 - 1
-_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 # Buttons of earlier releases say nothing of the thread.
 _BUTTON = re.compile(r"glmbot:(?P<command>[a-z]{1,20}):(?P<asker>[0-9]{1,19})(?::(?P<thread>[0-9]{1,19}))?")
@@ -82,14 +79,6 @@ class Self:
     name: str
     roles: Collection[int] = ()
     reads_all: bool = False
-
-
-def number_of(given: str) -> int:
-    """The number that Discord knows a channel or a person by. Raises ValueError for any other platform's id, or a
-    forged one."""
-    if not _NUMBER.fullmatch(given) or int(given) > _LARGEST_SNOWFLAKE:
-        raise ValueError(f"Discord's ids are whole numbers of at most 63 bits, and {given[:40]!r} is none")
-    return int(given)
 
 
 def button_id(command: str, asker: str, thread: str) -> str:
@@ -145,18 +134,18 @@ def from_message(
         return None
     # Where nothing was asked there is nothing to go on with in a thread.
     if threads and not place.thread and not place.private and (text or quoted):
-        place = replace(place, thread=_id(received.id))
+        place = replace(place, thread=numeric_id(received.id))
     return Message(
         # An edit is an update of its own, and the time makes each edit another.
         update_id=f"message {received.id}" + (f" {received.edited_at}" if edits else ""),
-        conversation=place.conversation(_id(received.author.id)),
-        user=UserKey(PLATFORM, _id(received.author.id)),
+        conversation=place.conversation(numeric_id(received.author.id)),
+        user=UserKey(PLATFORM, numeric_id(received.author.id)),
         text=text,
         chat_kind=place.kind,
         user_name=received.author.display_name[:_LONGEST_NAME],
-        ref=_id(received.id),
+        ref=numeric_id(received.id),
         edits=edits,
-        replies_to=_id(answered.message_id) if answered and answered.message_id else "",
+        replies_to=numeric_id(answered.message_id) if answered and answered.message_id else "",
         quoted=quoted,
         addressed=addressed,
         media=media,
@@ -177,9 +166,9 @@ def from_interaction(interaction: discord.Interaction[Any], text: str, *, epheme
     """
     place = _place_of_interaction(interaction)
     return Message(
-        update_id=f"interaction {_id(interaction.id)}",
-        conversation=place.conversation(_id(interaction.user.id)),
-        user=UserKey(PLATFORM, _id(interaction.user.id)),
+        update_id=f"interaction {numeric_id(interaction.id)}",
+        conversation=place.conversation(numeric_id(interaction.user.id)),
+        user=UserKey(PLATFORM, numeric_id(interaction.user.id)),
         text=_bounded(text),
         chat_kind=place.kind,
         user_name=interaction.user.display_name[:_LONGEST_NAME],
@@ -199,16 +188,16 @@ def from_press(interaction: discord.Interaction[Any]) -> Press | None:
     channel = place.thread or place.chat
     if pressed["thread"] is not None:
         place = replace(place, thread=_optional_id(int(pressed["thread"])))
-    asker = _id(int(pressed["asker"]))
+    asker = numeric_id(int(pressed["asker"]))
     message = Message(
-        update_id=f"interaction {_id(interaction.id)}",
+        update_id=f"interaction {numeric_id(interaction.id)}",
         conversation=place.conversation(asker),
-        user=UserKey(PLATFORM, _id(interaction.user.id)),
+        user=UserKey(PLATFORM, numeric_id(interaction.user.id)),
         text=f"/{pressed['command']}",
         chat_kind=place.kind,
         user_name=interaction.user.display_name[:_LONGEST_NAME],
         language=_language(interaction),
-        replies_to=_id(interaction.message.id),
+        replies_to=numeric_id(interaction.message.id),
         in_place=True,
         origin={CHANNEL: channel},
     )
@@ -228,9 +217,9 @@ def _place_of_message(received: discord.Message) -> _Place:
     and only an event without one comes from a direct channel."""
     channel: object = received.channel
     if isinstance(channel, discord.Thread):
-        return _Place(_id(channel.parent_id), _id(channel.id), private=False)
+        return _Place(numeric_id(channel.parent_id), numeric_id(channel.id), private=False)
     private = isinstance(channel, discord.DMChannel) and received.guild is None
-    return _Place(_id(received.channel.id), "", private=private)
+    return _Place(numeric_id(received.channel.id), "", private=private)
 
 
 def _place_of_interaction(interaction: discord.Interaction[Any]) -> _Place:
@@ -242,13 +231,13 @@ def _place_of_interaction(interaction: discord.Interaction[Any]) -> _Place:
     if channel is None or channel_id is None:
         raise ValueError("an interaction without a channel")
     if isinstance(channel, discord.Thread):
-        return _Place(_id(channel.parent_id), _id(channel.id), private=False)
+        return _Place(numeric_id(channel.parent_id), numeric_id(channel.id), private=False)
     context = interaction.context
     alone = context.dm_channel or not (
         context.private_channel or context.guild or interaction.is_user_integration()
     )
     private = interaction.guild_id is None and isinstance(channel, discord.DMChannel) and alone
-    return _Place(_id(channel_id), "", private=private)
+    return _Place(numeric_id(channel_id), "", private=private)
 
 
 def _addressed(
@@ -348,15 +337,8 @@ def _bounded(text: object) -> str:
     return text
 
 
-def _id(number: object) -> str:
-    """As keys have it (https://discord.com/developers/docs/reference#snowflakes). Raises ValueError."""
-    if type(number) is not int or not 0 <= number <= _LARGEST_SNOWFLAKE:
-        raise ValueError("an id that is no snowflake")
-    return str(number)
-
-
 def _optional_id(number: object) -> str:
-    return _id(number) if number else ""
+    return numeric_id(number) if number else ""
 
 
 def _token(token: object) -> str:

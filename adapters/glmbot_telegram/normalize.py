@@ -20,7 +20,7 @@ from telegram import (
 from telegram import Message as TelegramMessage
 
 from glmbot.delivery.split import utf16_length
-from glmbot.keys import ConversationKey, UserKey
+from glmbot.keys import ConversationKey, UserKey, number_in, numeric_id
 from glmbot.messages import Act, Addressed, ChatKind, Message
 from glmbot.openings import has_prefix, slash_command, without
 
@@ -63,8 +63,6 @@ _BUTTON = re.compile(r"(?P<command>[a-z]{1,20}):(?P<asker>-?[0-9]{1,19})(?::(?P<
 # Where a text was too long, the desktop client cuts it anywhere in the second half of what one message takes, at
 # the best break that it finds there; others nearer to the end.
 _MAY_BE_CUT = 4096 // 2
-_NUMBER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
-_LARGEST = 2**63 - 1
 _Span = tuple[int, int]
 
 
@@ -109,11 +107,8 @@ class _Author:
 
 
 def number_of(given: str) -> int:
-    """The number that Telegram knows a chat, a topic or a person by. Raises ValueError for another platform's id,
-    or a forged one."""
-    if not _NUMBER.fullmatch(given) or abs(int(given)) > _LARGEST:
-        raise ValueError(f"Telegram's ids are whole numbers of at most 64 bits, and {given[:40]!r} is none")
-    return int(given)
+    """The number that Telegram knows a chat, a topic or a person by. Raises ValueError."""
+    return number_in(given, signed=True)
 
 
 def is_group(chat: str) -> bool:
@@ -243,10 +238,8 @@ def _conversation(chat: str, user: str, thread: str, *, private: bool) -> Conver
 
 
 def _id(number: object) -> str:
-    """As keys have it. Raises ValueError for what Telegram never sends."""
-    if type(number) is not int or abs(number) > _LARGEST:
-        raise ValueError("an id is a whole number of at most 64 bits")
-    return str(number)
+    """Groups and channels have numbers below 0. Raises ValueError for what Telegram never sends."""
+    return numeric_id(number, signed=True)
 
 
 def _optional_id(number: object) -> str:
