@@ -113,17 +113,10 @@ def from_message(
         return None
     media = _media(received)
     if not place.private and not said and forwarded is None:
-        if not _pings(received, me) and any(role.id in me.roles for role in received.role_mentions):
-            addressed = Addressed.BY_MENTION
-        if addressed is Addressed.NOT:
+        wordless = _wordless(received, about, addressed, me, edits=edits)
+        if wordless is None:
             return None
-        if _is_hidden(received, me):
-            if edits or (addressed is Addressed.BY_REPLY and not _is_by(about, me)):
-                # It has been told once; or it is said by the way in a thread of ours.
-                return None
-            media = HIDDEN
-        elif media in ("", "sticker"):
-            return None
+        addressed, media = wordless
     text = without(said, mentions)
     quoted, quoted_media = _quoted(received, about, text, me, private=place.private)
     if forwarded is not None:
@@ -256,6 +249,23 @@ def _addressed(
         return None
     in_own_thread = isinstance(received.channel, discord.Thread) and received.channel.owner_id == me.id
     return Addressed.BY_REPLY if in_own_thread or _replies_to(received, said, about, me) else Addressed.NOT
+
+
+def _wordless(
+    received: discord.Message, about: discord.Message | None, addressed: Addressed, me: Self, *, edits: bool
+) -> tuple[Addressed, str] | None:
+    """Of a message without words in a server: how it turns to the bot, and what can't be read of it. None where it
+    wants nothing of the bot."""
+    if not _pings(received, me) and any(role.id in me.roles for role in received.role_mentions):
+        addressed = Addressed.BY_MENTION
+    if addressed is Addressed.NOT:
+        return None
+    if _is_hidden(received, me):
+        # What is said by the way in a thread of ours; and that an edit is hidden has been told once.
+        by_the_way = addressed is Addressed.BY_REPLY and not _is_by(about, me)
+        return None if edits or by_the_way else (addressed, HIDDEN)
+    media = _media(received)
+    return None if media in ("", "sticker") else (addressed, media)
 
 
 def _replies_to(received: discord.Message, said: str, about: discord.Message | None, me: Self) -> bool:
