@@ -1,4 +1,4 @@
-"""Keys and values kept after their sequence has ended, for a later prompt that begins with the same tokens.
+"""Keys and values kept after their sequence has ended, for a later prompt that begins alike.
 
 The next turn of a conversation repeats all turns before it, and everybody's prompt begins with the same system
 prompt. What is kept lies in ranges of the arena that nobody else needs: it gives way, oldest use first, as soon as
@@ -7,15 +7,16 @@ someone does. Pure bookkeeping; the runner copies.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glmbot.engine.kv_cache import Range, RangeAllocator
 
 __all__ = ["LEAST_SHARED", "PromptSegment", "Retained", "RetainedPrefixes", "common_prefix"]
 
-PromptSegment = int
-"""What prompts are compared by. Today each segment is a token; a picture would be one by its digest, so that two
-pictures never share a prefix."""
+PromptSegment = int | str
+"""What prompts are compared by, one for each cache entry: a token's id, or in each place of a picture its digest, so
+that two pictures never share a prefix."""
 
 LEAST_SHARED = 16
 """Fewer tokens are computed again rather than kept or copied."""
@@ -24,7 +25,7 @@ LEAST_SHARED = 16
 @dataclass(frozen=True, slots=True, eq=False)
 class Retained:
     user: str
-    tokens: list[PromptSegment]
+    segments: Sequence[PromptSegment]
     place: Range
     regime: int = 0
 
@@ -42,27 +43,27 @@ class RetainedPrefixes:
         return sum(entry.place.length for entry in self._entries)
 
     def keep(
-        self, user: str, tokens: list[PromptSegment], place: Range, prefix: int, regime: int = 0
+        self, user: str, segments: Sequence[PromptSegment], place: Range, prefix: int, regime: int = 0
     ) -> None:
-        """Take over a range whose first `prefix` + len(tokens) entries are computed; the rest is freed. Only a
+        """Take over a range whose first `prefix` + len(segments) entries are computed; the rest is freed. Only a
         prompt of the same `regime` (see `PositionScheme`) can begin with it."""
-        if len(tokens) < LEAST_SHARED:
+        if len(segments) < LEAST_SHARED:
             self._allocator.give_back(place)
             return
         # The conversation's earlier state is a part of this one.
         for entry in self._entries[:]:
-            if entry.regime == regime and tokens[: len(entry.tokens)] == entry.tokens:
+            if entry.regime == regime and segments[: len(entry.segments)] == entry.segments:
                 self._drop(entry)
-        kept = self._allocator.shrink(place, prefix + len(tokens))
-        self._entries.append(Retained(user, tokens, kept, regime))
+        kept = self._allocator.shrink(place, prefix + len(segments))
+        self._entries.append(Retained(user, segments, kept, regime))
 
-    def best(self, prompt: list[PromptSegment], regime: int = 0) -> tuple[Retained, int] | None:
-        """The entry that shares most tokens with the beginning of `prompt`, and how many."""
+    def best(self, prompt: Sequence[PromptSegment], regime: int = 0) -> tuple[Retained, int] | None:
+        """The entry that shares most segments with the beginning of `prompt`, and how many."""
         found: tuple[Retained, int] | None = None
         for entry in self._entries:
             if entry.regime != regime:
                 continue
-            shared = common_prefix(entry.tokens, prompt)
+            shared = common_prefix(entry.segments, prompt)
             if shared >= LEAST_SHARED and (found is None or shared > found[1]):
                 found = entry, shared
         return found
@@ -99,8 +100,8 @@ class RetainedPrefixes:
         self._allocator.give_back(entry.place)
 
 
-def common_prefix(one: list[PromptSegment], other: list[PromptSegment]) -> int:
-    """How many tokens both begin with."""
+def common_prefix(one: Sequence[PromptSegment], other: Sequence[PromptSegment]) -> int:
+    """How many segments both begin with."""
     low, high = 0, min(len(one), len(other))
     # Slices are compared much faster than elements.
     while low < high:

@@ -47,6 +47,21 @@ def test_the_longest_beginning_is_taken_and_a_conversation_replaces_its_own_past
     assert allocator.used == 71
 
 
+def test_a_picture_is_shared_with_none_but_the_same() -> None:
+    retained = RetainedPrefixes(RangeAllocator(1000))
+    before, picture, other = list(range(20)), ["digest of one"] * 30, ["digest of another"] * 30
+    place = retained.take(100, None)
+    retained.keep("ann", [*before, *picture, 7], place, 0)
+    for prompt, shared in (
+        ([*before, *picture, 8], 50),
+        ([*before, *other, 7], 20),
+        ([*before, *range(30)], 20),
+    ):
+        found = retained.best(prompt)
+        assert found is not None
+        assert found[1] == shared
+
+
 def make_sequence(id: int, tokens: list[int], answer: int = 10) -> Sequence:
     return Sequence(id, str(id), len(tokens), list(tokens), Sampling(max_tokens=answer), float(id))
 
