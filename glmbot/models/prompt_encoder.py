@@ -8,7 +8,7 @@ Only what would become a control token although people said it is encoded apart 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from glmbot.models.control_tokens import ControlTokens
@@ -104,14 +104,17 @@ class PromptEncoder:
         """What people said by itself, where it would become a control token together with what is around it."""
         ids: list[int] = []
         for part in parts:
-            for piece in part.text.split(mark) if mark and part.said else [part.text]:
-                first = begins and not ids
-                if part.said:
-                    for safe in self._control.cut(piece):
-                        ids += self._plain(safe, begins=first)
-                elif piece:
-                    ids += self._encode(piece) if first else self._inside(piece)
+            if part.said:
+                for piece in self._harmless(part.text, mark):
+                    ids += self._plain(piece, begins=begins and not ids)
+            elif part.text:
+                ids += self._encode(part.text) if begins and not ids else self._inside(part.text)
         return ids
+
+    def _harmless(self, said: str, mark: str) -> Iterator[str]:
+        """What was said without the mark, in pieces that write no control token."""
+        for piece in said.split(mark) if mark else [said]:
+            yield from self._control.cut(piece)
 
     def _marked(self, text: str, mark: str, *, begins: bool) -> list[int]:
         first, *others = text.split(mark)
