@@ -15,8 +15,8 @@ from glmbot.engine.kv_cache import Range, RangeAllocator
 __all__ = ["LEAST_SHARED", "PromptSegment", "Retained", "RetainedPrefixes", "common_prefix"]
 
 PromptSegment = int | str
-"""What prompts are compared by, one for each cache entry: a token's id, or in each place of a picture its digest, so
-that two pictures never share a prefix."""
+"""What prompts are compared by, one for each cache entry: a token's id, or in each place of a picture its digest,
+so that two pictures never share a prefix."""
 
 LEAST_SHARED = 16
 """Fewer tokens are computed again rather than kept or copied."""
