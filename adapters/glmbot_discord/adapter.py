@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field
 
 from glmbot.background import Background
 from glmbot.delivery.abilities import Profile
-from glmbot.delivery.deliveries import Deliveries
+from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
@@ -288,10 +288,10 @@ class DiscordAdapter:
     async def _stopped(self, message: Message, reply: Reply | None) -> None:
         """Discord has no words for a button that was acknowledged already."""
 
-    def _begin(self, message: Message, sent: Sequence[str]) -> None:
+    def _begin(self, message: Message, earlier: Earlier) -> None:
         message = carried_over(message)
         if message.ref and int(message.ref) in self._deleted:
-            self._leaving.begin(self._leave_unanswered(message, sent))
+            self._leaving.begin(self._leave_unanswered(message, earlier.sent))
             return
         if message.ref:
             self._questions.put(int(message.ref), message.conversation)
@@ -303,10 +303,10 @@ class DiscordAdapter:
         pace = self._paces.take(channel) or Pace(self._settings.edit_interval_s)
         self._paces.put(channel, pace)
         if "token" not in message.origin:
-            self._deliveries.begin(message, ChannelOutlet(self._client, message, words), pace, sent)
+            self._deliveries.begin(message, ChannelOutlet(self._client, message, words), pace, earlier)
             return
         outlet = InteractionOutlet(self._client, message, words)
-        self._deliveries.begin(message, outlet, pace, sent, unanswered=outlet.end_unanswered)
+        self._deliveries.begin(message, outlet, pace, earlier, unanswered=outlet.end_unanswered)
 
     def _words(self, message: Message, key: str) -> str:
         """In both languages where Discord does not say which one its author reads."""

@@ -30,7 +30,7 @@ from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, T
 
 from glmbot.background import Background
 from glmbot.delivery.abilities import Profile
-from glmbot.delivery.deliveries import Deliveries
+from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
@@ -344,7 +344,7 @@ class TelegramAdapter:
 
     # ---- answering -------------------------------------------------------------------------------------------
 
-    def _begin(self, message: Message, sent: Sequence[str]) -> None:
+    def _begin(self, message: Message, earlier: Earlier) -> None:
         chat, settings = message.conversation.chat, self._settings
         outlet = TelegramOutlet(
             self._bot,
@@ -357,7 +357,7 @@ class TelegramAdapter:
             self._drop_idle_paces()
             base = settings.group_edit_interval_s if is_group(chat) else settings.edit_interval_s
             self._paces[chat] = Pace(base, within=self._overall)
-        self._deliveries.begin(message, outlet, self._paces[chat], sent)
+        self._deliveries.begin(message, outlet, self._paces[chat], earlier)
 
     def _drop_idle_paces(self) -> None:
         """Looks at all only when they have doubled since."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from glmbot.background import Background
@@ -21,7 +21,7 @@ from glmbot.keys import ConversationKey
 from glmbot.messages import Dialogue, Message, Reply, ReplyState
 from glmbot.tracing import current_span
 
-__all__ = ["Deliveries", "obey"]
+__all__ = ["Deliveries", "Earlier", "obey"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,76 +29,95 @@ _SENT = "sent"
 _SAID = "said"
 _GIVING_UP_S = 30.0
 _Question = tuple[ConversationKey, str]
+_Written = asyncio.Future[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier process noted of an answer: the ids of messages that show a part of it (`sent`), and what
+    `glmbot.delivery.once` goes on from (`said`)."""
+
+    sent: Sequence[str] = ()
+    said: str = ""
+
+    @classmethod
+    def noted(cls, marks: Mapping[str, str]) -> Earlier:
+        """Raises ValueError or TypeError for what is no such note."""
+        sent = [str(message_id) for message_id in json.loads(marks.get(_SENT, "[]"))]
+        return cls(sent, marks.get(_SAID, ""))
+
+
+_NOTHING_EARLIER = Earlier()
 
 
 class Deliveries:
     def __init__(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
         self._background = Background()
-        self._under_way: dict[_Question, asyncio.Future[Sequence[str]]] = {}
-        self._in_conversation: dict[ConversationKey, list[asyncio.Future[Sequence[str]]]] = {}
+        self._under_way: dict[_Question, _Written] = {}
+        self._in_conversation: dict[ConversationKey, list[_Written]] = {}
         self._updates: set[str] = set()
-        # What was noted of the message that is just being begun.
-        self._said = ""
 
     async def serve(
         self,
         platform: str,
-        begin: Callable[[Message, Sequence[str]], None],
+        begin: Callable[[Message, Earlier], None],
         stopped: Callable[[Message, Reply | None], Awaitable[None]],
     ) -> None:
         """Take what is assigned to this process, for ever.
 
-        `begin` is called with each message and the ids of those that show a part of its answer. A pressed Stop
-        needs no message; `stopped` gets what came of it.
+        `begin` is called with each message and what it hands on to `Deliveries.begin`. A pressed Stop needs no
+        message; `stopped` gets what came of it.
         """
         async with aclosing(self._dialogue.assigned(platform)) as assigned:
             async for entry in assigned:
                 message = entry.message
                 if message.in_place and message.text == "/stop":
                     self._background.begin(self._stop(message, stopped))
-                else:
-                    try:
-                        self._said = entry.marks.get(_SAID, "")
-                        begin(message, _sent_before(entry.marks))
-                    except Exception as error:
-                        # One message that can't be answered keeps nobody else from being answered.
-                        _log.exception("a message in %s could not be begun", message.conversation)
-                        self._background.begin(self._again(message, type(error).__name__))
-                    finally:
-                        self._said = ""
+                    continue
+                try:
+                    begin(message, Earlier.noted(entry.marks))
+                except Exception as error:
+                    # One message that can't be answered keeps nobody else from being answered.
+                    _log.exception("a message in %s could not be begun", message.conversation)
+                    self._background.begin(self._again(message, type(error).__name__))
 
     def begin(
         self,
         message: Message,
         outlet: Outlet,
         pace: Pace,
-        sent: Sequence[str] = (),
+        earlier: Earlier = _NOTHING_EARLIER,
         unanswered: Callable[[], Awaitable[None]] | None = None,
         *,
         whole: bool = False,
     ) -> None:
         """Answer `message` in the background, unless that is being done. Call in the order of arrival.
 
-        `sent`: ids of messages that show a part of this answer, from before a restart. `unanswered` is called
-        where nothing is to be said, on platforms that show that something is coming until it has come. `whole`:
-        where nothing can be edited the answer comes at its end, instead of in paragraphs.
+        `unanswered` is called where nothing is to be said, on platforms that show that something is coming until
+        it has come. `whole`: where nothing can be edited the answer comes at its end, instead of in paragraphs.
         """
         if message.update_id in self._updates:
             return
         self._updates.add(message.update_id)
-        before = self._under_way.get((message.conversation, message.ref)) if message.ref else None
-        mine: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
-        if message.ref:
-            self._under_way[message.conversation, message.ref] = mine
-        earlier = self._in_conversation.setdefault(message.conversation, [])
+        others = self._in_conversation.setdefault(message.conversation, [])
         # What is written in an earlier message's place need not wait for its turn.
         in_its_place = (message.in_place or message.edits) and Ability.EDIT in abilities_of(outlet)
-        after = () if in_its_place else tuple(earlier)
-        earlier.append(mine)
-        once = self._once(message, whole)
-        work = self._deliver(message, outlet, pace, sent, unanswered, before, mine, after, once)
-        self._background.begin(self._traced(message, work))
+        delivery = _Delivery(
+            message,
+            outlet,
+            pace,
+            _Stands(self._dialogue, message, list(earlier.sent), earlier.said),
+            unanswered,
+            whole,
+            mine=asyncio.get_running_loop().create_future(),
+            before=self._under_way.get((message.conversation, message.ref)) if message.ref else None,
+            after=() if in_its_place else tuple(others),
+        )
+        others.append(delivery.mine)
+        if message.ref:
+            self._under_way[message.conversation, message.ref] = delivery.mine
+        self._background.begin(self._deliver(delivery))
 
     async def ended(self, conversation: ConversationKey, ref: str) -> Sequence[str]:
         """Wait until nothing is written any more of the answer to this question. Returns where it stands then."""
@@ -123,69 +142,71 @@ class Deliveries:
             return
         await stopped(message, reply)
 
-    async def _traced(self, message: Message, delivery: Coroutine[None, None, None]) -> None:
-        with current_span("deliver", {"glmbot.platform": message.user.platform}):
-            await delivery
+    async def _deliver(self, delivery: _Delivery) -> None:
+        with current_span("deliver", {"glmbot.platform": delivery.message.user.platform}):
+            message, shown = delivery.message, delivery.stands.shown
+            try:
+                failure = await self._written(delivery)
+            except BaseException:
+                # The bot ends, and with it what waits for this answer.
+                self._updates.discard(message.update_id)
+                self._leave(delivery)
+                raise
+            self._updates.discard(message.update_id)
+            if failure is None:
+                self._leave(delivery)
+                await self._record_end(message, shown)
+                return
+            try:
+                if await self._dialogue.again(message, failure) and not message.own:
+                    await self._give_up(delivery)
+            finally:
+                self._leave(delivery)
 
-    async def _deliver(
-        self,
-        message: Message,
-        outlet: Outlet,
-        pace: Pace,
-        sent: Sequence[str],
-        unanswered: Callable[[], Awaitable[None]] | None,
-        before: asyncio.Future[Sequence[str]] | None,
-        mine: asyncio.Future[Sequence[str]],
-        after: Sequence[asyncio.Future[Sequence[str]]],
-        once: Once,
-    ) -> None:
-        stands = _Stands(self._dialogue, message, list(sent), once.said)
-        shown, once = stands.shown, replace(once, note=stands.record)
-        replies, failure = self._dialogue.respond(message), None
+    async def _written(self, delivery: _Delivery) -> str | None:
+        """Write the answer to its end. None once it stands there; else why it does not, "" where another process
+        goes on with it."""
+        message, stands = delivery.message, delivery.stands
+        replies = self._dialogue.respond(message)
         try:
             replaces = message.edits or message.in_place
-            if not shown and replaces and Ability.EDIT in abilities_of(outlet):
-                shown += await self._to_replace(message, before)
-            reply = await show(
-                replies,
-                outlet,
-                pace,
-                sent=list(shown),
-                on_sent=stands.record,
-                after=after,
-                check=partial(self._dialogue.check, message),
-                no_file=self._dialogue.text(message.language, "answer.no_file"),
-                once=once,
-            )
+            if not stands.shown and replaces and Ability.EDIT in abilities_of(delivery.outlet):
+                stands.shown += await self._to_replace(delivery)
+            reply = await self._show(delivery, replies)
             if reply is not None and reply.resumes:
-                failure = ""
-            if reply is None and unanswered is not None:
+                return ""
+            if reply is None and delivery.unanswered is not None:
                 self._dialogue.check(message)
-                await unanswered()
+                await delivery.unanswered()
         except ClaimLost as error:
             _log.info("%s", error)
-            failure = ""
+            return ""
         except Gone as error:
             _log.info("%s can't be written to any more: %s", message.conversation, error)
         except Refused as error:
             _log.error("an answer to %s was refused: %s", message.conversation, error)
-            failure = f"the platform refused the answer: {error}"
+            return f"the platform refused the answer: {error}"
         except Exception as error:
             _log.exception("the answer to %s was not delivered", message.conversation)
-            failure = f"{type(error).__name__}: {error}"
+            return f"{type(error).__name__}: {error}"
         finally:
             await replies.aclose()
-            self._updates.discard(message.update_id)
-            if failure is None:
-                self._leave(message, mine, shown)
-        if failure is None:
-            await self._record_end(message, shown)
-            return
-        try:
-            if await self._dialogue.again(message, failure) and not message.own:
-                await self._give_up(message, outlet, pace, shown, replace(once, said=stands.said))
-        finally:
-            self._leave(message, mine, shown)
+        return None
+
+    async def _show(self, delivery: _Delivery, replies: AsyncGenerator[Reply, None]) -> Reply | None:
+        """See `glmbot.delivery.stream.show`."""
+        message, stands = delivery.message, delivery.stands
+        return await show(
+            replies,
+            delivery.outlet,
+            delivery.pace,
+            sent=list(stands.shown),
+            on_sent=stands.record,
+            after=delivery.after,
+            check=partial(self._dialogue.check, message),
+            no_file=self._dialogue.text(message.language, "answer.no_file"),
+            once=self._once(delivery),
+        )
 
     async def _record_end(self, message: Message, shown: Sequence[str]) -> None:
         try:
@@ -193,35 +214,43 @@ class Deliveries:
         except StoreError as error:
             _log.warning("a delivered answer could not be recorded: %s", error)
 
-    def _leave(self, message: Message, mine: asyncio.Future[Sequence[str]], shown: Sequence[str]) -> None:
+    def _leave(self, delivery: _Delivery) -> None:
         """Nothing is written any more of this answer."""
-        mine.set_result(shown)
+        message, mine = delivery.message, delivery.mine
+        mine.set_result(delivery.stands.shown)
         self._in_conversation[message.conversation].remove(mine)
         if not self._in_conversation[message.conversation]:
             del self._in_conversation[message.conversation]
         if self._under_way.get((message.conversation, message.ref)) is mine:
             del self._under_way[message.conversation, message.ref]
 
-    async def _give_up(
-        self, message: Message, outlet: Outlet, pace: Pace, shown: Sequence[str], once: Once
-    ) -> None:
+    async def _give_up(self, delivery: _Delivery) -> None:
         """Say so where the answer would stand, if that can be said at all."""
+        message = delivery.message
 
         async def words() -> AsyncGenerator[Reply]:
             yield Reply("", ReplyState.FAILED, self._dialogue.text(message.language, "answer.set_aside"))
 
         try:
             async with asyncio.timeout(_GIVING_UP_S):
-                check = partial(self._dialogue.check, message)
-                await show(words(), outlet, pace, sent=list(shown), check=check, once=once)
+                await show(
+                    words(),
+                    delivery.outlet,
+                    delivery.pace,
+                    sent=list(delivery.stands.shown),
+                    check=partial(self._dialogue.check, message),
+                    once=self._once(delivery),
+                )
         except Exception as error:
             _log.info("nor could its asker be told: %s", type(error).__name__)
 
-    def _once(self, message: Message, whole: bool) -> Once:
+    def _once(self, delivery: _Delivery) -> Once:
+        message, stands = delivery.message, delivery.stands
         text = partial(self._dialogue.text, message.language)
         return Once(
-            whole=whole,
-            said=self._said,
+            whole=delivery.whole,
+            said=stands.said,
+            note=stands.record,
             key=message.update_id,
             begun_anew=text("answer.begun_anew"),
             maybe_repeated=text("answer.maybe_repeated"),
@@ -230,15 +259,31 @@ class Deliveries:
     async def _again(self, message: Message, reason: str) -> None:
         await self._dialogue.again(message, reason)
 
-    async def _to_replace(
-        self, message: Message, before: asyncio.Future[Sequence[str]] | None
-    ) -> Sequence[str]:
+    async def _to_replace(self, delivery: _Delivery) -> Sequence[str]:
         """The messages of the answer that this one takes the place of, once nobody else writes to them."""
+        before = delivery.before
         if before is None:
-            return await self._dialogue.shown(message)
+            return await self._dialogue.shown(delivery.message)
         # Not awaited itself: who is cancelled here would cancel what the earlier answer still has to tell.
         await asyncio.wait({before})
         return before.result()
+
+
+@dataclass(slots=True, eq=False)
+class _Delivery:
+    """One answer on its way. `mine` is done when nothing is written of it any more, with where it stands then;
+    `before` is that of an earlier answer to the same question, `after` those of who spoke before in the
+    conversation."""
+
+    message: Message
+    outlet: Outlet
+    pace: Pace
+    stands: _Stands
+    unanswered: Callable[[], Awaitable[None]] | None
+    whole: bool
+    mine: _Written
+    before: _Written | None
+    after: Sequence[_Written]
 
 
 @dataclass(slots=True)
@@ -273,8 +318,3 @@ async def obey(dialogue: Dialogue, message: Message) -> Reply | None:
             last = reply
     await dialogue.delivered(message)
     return last
-
-
-def _sent_before(marks: Mapping[str, str]) -> list[str]:
-    """The message ids recorded by an earlier process."""
-    return [str(message_id) for message_id in json.loads(marks.get(_SENT, "[]"))]

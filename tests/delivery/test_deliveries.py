@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from conftest import make_dialogue, until
-from glmbot.delivery.deliveries import Deliveries
+from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import Outlet, Piece
 from glmbot.delivery.pace import Pace
 from glmbot.engine.local import LocalEngine
@@ -37,7 +37,7 @@ async def test_a_message_that_cant_be_begun_is_set_aside_after_its_tries(
     begun: list[str] = []
     failed = 0
 
-    def begin(taken: Message, _: Sequence[str]) -> None:
+    def begin(taken: Message, _: Earlier) -> None:
         nonlocal failed
         if taken.update_id == "1":
             failed += 1
@@ -109,9 +109,9 @@ async def test_an_answer_that_breaks_off_is_tried_again_and_set_aside_and_its_as
     )
     deliveries, screens = Deliveries(dialogue), {"1": Screen(), "2": Screen()}
 
-    def begin(taken: Message, sent: Sequence[str]) -> None:
+    def begin(taken: Message, earlier: Earlier) -> None:
         outlet = cast(Outlet, screens[taken.update_id])
-        deliveries.begin(taken, outlet, Pace(0.01), sent)
+        deliveries.begin(taken, outlet, Pace(0.01), earlier)
 
     async def stopped(_: Message, __: Reply | None) -> None: ...
 

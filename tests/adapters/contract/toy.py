@@ -13,7 +13,7 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from glmbot.delivery.abilities import Ability, Profile
-from glmbot.delivery.deliveries import Deliveries
+from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import Flooded, Outlet, Piece
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.pieces import cut_reply
@@ -126,10 +126,10 @@ class ToyAdapter:
                     self.platform.updates.remove(update)
             await self.platform.news.wait()
 
-    def _begin(self, message: Message, sent: Sequence[str]) -> None:
+    def _begin(self, message: Message, earlier: Earlier) -> None:
         user = int(message.user.id)
         outlet = ToyOutlet(self.platform, user)
-        self._deliveries.begin(message, outlet, self._paces[user], sent, whole=self._settings.whole)
+        self._deliveries.begin(message, outlet, self._paces[user], earlier, whole=self._settings.whole)
 
     async def _stopped(self, message: Message, reply: Reply | None) -> None:
         """There are no buttons."""
