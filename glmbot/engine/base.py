@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from glmbot.models.base import ChatFormat, ChatTurn
 
@@ -28,6 +28,7 @@ __all__ = [
     "TokenEngine",
     "Tunable",
     "Waits",
+    "tunable",
 ]
 
 MOST_STOP_TEXTS = 16
@@ -46,13 +47,12 @@ class Precision(StrEnum):
 
 
 class Ability(StrEnum):
-    """What an engine can beyond text in and text out."""
+    """What an engine can beyond text in and text out. Others (pictures, tools) come with what asks for them."""
 
-    IMAGES = "images"
-    TOOLS = "tools"
-    SCHEMA = "schema"
     THOUGHTS = "thoughts"
-    LOGPROBS = "logprobs"
+    """What the model thinks is kept apart from its answer: `Progress.thought`."""
+    PRECISIONS = "precisions"
+    """Its weights can be stored at several: it is `Tunable`."""
 
 
 class FinishReason(StrEnum):
@@ -264,7 +264,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Tunable(Protocol):
-    """An engine whose weights can be stored at several precisions."""
+    """What an engine has besides whose weights can be stored at several precisions: see `tunable`."""
 
     @property
     def precision(self) -> Precision: ...
@@ -279,6 +279,11 @@ class Tunable(Protocol):
     ) -> PrecisionChange:
         """Switch between two steps; running generations go on. Raises PrecisionError after rolling back."""
         ...
+
+
+def tunable(engine: Engine | None) -> Tunable | None:
+    """The engine, where its precision can be switched."""
+    return cast(Tunable, engine) if engine is not None and Ability.PRECISIONS in engine.abilities else None
 
 
 class TokenEngine(Protocol):

@@ -21,8 +21,8 @@ from glmbot.engine.base import (
     Precision,
     PrecisionChange,
     TokenEngine,
-    Tunable,
     Waits,
+    tunable,
 )
 from glmbot.engine.named import Memory, Model, ModelState
 from glmbot.engine.templated import answering_conversations
@@ -189,7 +189,7 @@ class Engines:
         place = self._place(name)
         async with self._one_at_a_time:
             engine = place.engine or await self._load(place, lambda _: None)
-            if not isinstance(engine, Tunable):
+            if (tuned := tunable(engine)) is None:
                 raise PrecisionError("the model runs on other servers, and they decide its precision")
             needed = place.bytes
             if self._budget is not None:
@@ -198,7 +198,7 @@ class Engines:
             place.users += 1
             try:
                 await self._make_room(max(0, needed - place.bytes), place)
-                return await engine.set_precision(precision, on_progress)
+                return await tuned.set_precision(precision, on_progress)
             finally:
                 self._give_back(place)
                 place.bytes = _bytes_of(engine.stats()) or needed
@@ -233,7 +233,7 @@ class Engines:
                 name=place.name,
                 loaded=place.engine is not None,
                 stats=_asleep(place) if place.engine is None else place.engine.stats(),
-                precisions=place.engine.precisions if isinstance(place.engine, Tunable) else (),
+                precisions=tuned.precisions if (tuned := tunable(place.engine)) is not None else (),
                 bytes=place.bytes,
                 share=place.share if place.loading is not None else None,
                 trouble=place.trouble,

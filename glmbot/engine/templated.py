@@ -132,6 +132,10 @@ class _TunableEngine(TemplatedEngine):
         self._tuned = tuned
 
     @property
+    def abilities(self) -> frozenset[Ability]:
+        return super().abilities | {Ability.PRECISIONS}
+
+    @property
     def precision(self) -> Precision:
         return self._tuned.precision
 
