@@ -19,6 +19,7 @@ from conftest import free_port
 from glmbot.app import adapter_settings, adapters
 from glmbot.config.load import load_configuration
 from glmbot.errors import AdapterError, StoreError
+from glmbot.http.quiet import Quiet
 from glmbot.http.registry import Routes
 from glmbot.http.routes import Address, HttpAnswer, HttpCall, Route
 from glmbot.messages import Dialogue
@@ -211,3 +212,17 @@ def test_the_settings_tell_where_the_webhook_is_answered() -> None:
     here = telegram(token=SecretStr("x"), webhook_url="https://b.example.org/h", webhook_port=9000)
     assert "127.0.0.1:9000" in here.advice()[0][1]
     assert telegram(token=SecretStr("x")).advice() == ()
+
+
+def test_of_each_kind_of_fault_one_line_in_a_few_seconds_is_let_through() -> None:
+    now = 0.0
+    quiet = Quiet(lambda: now)
+    assert [quiet.lets(kind) for kind in ("a", "a", "b", "x" * 10_000, "x" * 20_000)] == [
+        *(True, False, True),
+        *(True, False),
+    ]
+    now = 5.0
+    assert [quiet.lets(kind) for kind in ("a", "a")] == [True, False]
+    # However many kinds there are, only so many are remembered.
+    assert all(quiet.lets(f"{number}") for number in range(10_000))
+    assert len(quiet._told) <= 100
