@@ -15,6 +15,7 @@ from glmbot.engine.base import Precision
 from glmbot.engine.kv_cache import Arena
 from glmbot.engine.sizes import FLOAT_DTYPES, expected_weight_bytes
 from glmbot.errors import ConfigError
+from glmbot.models.partition import Cut, Partition
 from glmbot.models.registry import ModelShape
 
 __all__ = [
@@ -38,6 +39,8 @@ class Placement:
     """None is what the device computes fastest at each precision."""
     parts: Mapping[str, torch.device] = field(default_factory=dict[str, torch.device])
     """Module name -> device: layers on other GPUs, embeddings in the host's memory."""
+    shard: Partition | None = None
+    """Which rows of each tensor this process holds, where several share the model."""
 
     def dtype(self, precision: Precision) -> torch.dtype:
         """The dtype of hidden states and KV cache. torch's CPU operators for packed weights are fast with
@@ -55,6 +58,10 @@ class Placement:
                 return self.parts[name]
             name = name.rpartition(".")[0]
         return self.device
+
+    def cut(self, name: str) -> Cut | None:
+        """The rows of the parameter called `name` that are here; None for all."""
+        return None if self.shard is None else self.shard.cut(name)
 
     @property
     def devices(self) -> tuple[torch.device, ...]:

@@ -19,6 +19,7 @@ from glmbot.engine.sizes import BITS, int4_in_groups, is_linear, is_quantised_la
 from glmbot.errors import ModelFileError, PrecisionError
 from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.checkpoint import Checkpoint
+from glmbot.models.partition import Cut
 from glmbot.native.linear import NativeLinear
 from glmbot.quantization.choice import grouped_linear, quantized_linear
 from glmbot.quantization.formats import dequantize, quantize_groups, quantize_rows, unpack_nibbles
@@ -93,7 +94,8 @@ def fill(
             for name, old in list(owner.named_parameters(recurse=False)):
                 full = f"{prefix}.{name}" if prefix else name
                 if full in names:
-                    _set(owner, name, _float(checkpoint, full, old.shape, precision, placement))
+                    shape = _whole(old.shape, placement.cut(full))
+                    _set(owner, name, _float(checkpoint, full, shape, precision, placement))
                 else:
                     missing.append(full)
         if on_progress is not None:
@@ -140,7 +142,7 @@ def _fill_linear(
         missing.append(name)
         _without_weight(module, prefix, owner, checkpoint, precision, placement)
         return
-    shape = torch.Size((owner.out_features, owner.in_features))
+    shape = _whole(torch.Size((owner.out_features, owner.in_features)), placement.cut(name))
     has_bias = owner.bias is not None  # pyright: ignore[reportUnnecessaryComparison]
     bias = _float(checkpoint, f"{prefix}.bias", shape[:1], precision, placement) if has_bias else None
     native = placement.activations is None
@@ -154,7 +156,7 @@ def _fill_linear(
             replacement = native_float(weight, bias)
         if replacement is None:
             with torch.device("meta"):
-                replacement = nn.Linear(owner.in_features, owner.out_features, bias=has_bias)
+                replacement = nn.Linear(owner.in_features, weight.shape[0], bias=has_bias)
             _set(replacement, "weight", weight)
             if bias is not None:
                 _set(replacement, "bias", bias)
@@ -211,12 +213,12 @@ def _quantised_layer(
     device, native = placement.device_of(name), placement.activations is None
     grouped = precision is Precision.INT4 and int4_in_groups(module, shape[1])
     if grouped and not _is_quantised(checkpoint, name):
-        weight = _read(checkpoint, name, shape).to(device)
+        weight = _rows(_read(checkpoint, name, shape), placement.cut(name)).to(device)
         with _naming(checkpoint, name):
             codes, scale, minimum = quantize_groups(weight)
         checkpoint.release(name)
         return grouped_linear(codes, scale, minimum, bias, native=native)
-    quantized, scale = _quantized(checkpoint, name, shape, BITS[precision], device)
+    quantized, scale = _quantized(checkpoint, name, shape, BITS[precision], placement)
     return quantized_linear(
         quantized, scale, BITS[precision], bias, placement.dtype(precision), native=native
     )
@@ -236,29 +238,30 @@ def _float(
     """The tensor as a live float one. A copy always: a memory-mapped file must not be the live weights."""
     device, dtype = placement.device_of(name), placement.dtype(precision)
     if _is_quantised(checkpoint, name):
-        quantized, scale, _ = _read_quantized(checkpoint, name, shape)
+        quantized, scale, _ = _read_quantized(checkpoint, name, shape, placement.cut(name))
         made = dequantize(quantized.to(device), scale.to(device)).to(dtype)
     else:
-        made = _read(checkpoint, name, shape).to(device, dtype, copy=True)
+        made = _rows(_read(checkpoint, name, shape), placement.cut(name)).to(device, dtype, copy=True)
     checkpoint.release(name)
     return made
 
 
 def _quantized(
-    checkpoint: Checkpoint, name: str, shape: torch.Size, bits: int, device: torch.device
+    checkpoint: Checkpoint, name: str, shape: torch.Size, bits: int, placement: Placement
 ) -> tuple[Tensor, Tensor]:
-    """int8 [rows, columns] and float16 [rows] on `device`."""
+    """int8 [rows, columns] and float16 [rows], or [rows, runs], of the rows that are here, on their device."""
+    device, cut = placement.device_of(name), placement.cut(name)
     if _is_quantised(checkpoint, name):
-        quantized, scale, stored_bits = _read_quantized(checkpoint, name, shape)
+        quantized, scale, stored_bits = _read_quantized(checkpoint, name, shape, cut)
         if stored_bits == bits:
             made = quantized.to(device, copy=True), scale.to(device, copy=True)
             checkpoint.release(name)
             return made
         weight = dequantize(quantized.to(device), scale.to(device))
     else:
-        weight = _read(checkpoint, name, shape).to(device)
+        weight = _rows(_read(checkpoint, name, shape), cut).to(device)
     with _naming(checkpoint, name):
-        made = quantize_rows(weight, bits)
+        made = quantize_rows(weight, bits, checkpoint.scaled_apart(name))
     checkpoint.release(name)
     return made
 
@@ -267,16 +270,30 @@ def _is_quantised(checkpoint: Checkpoint, name: str) -> bool:
     return f"{name}_scale" in checkpoint.names()
 
 
-def _read_quantized(checkpoint: Checkpoint, name: str, shape: torch.Size) -> tuple[Tensor, Tensor, int]:
-    """A published quantised weight: int8 [rows, columns], float16 [rows], and its bits."""
+def _read_quantized(
+    checkpoint: Checkpoint, name: str, shape: torch.Size, cut: Cut | None
+) -> tuple[Tensor, Tensor, int]:
+    """A published quantised weight: int8 [rows, columns], float16 [rows] or [rows, runs], and its bits."""
     rows, columns = shape
     packed = columns % 2 == 0 and checkpoint.read(name).shape[-1] == columns // 2
     weight = _read(checkpoint, name, torch.Size((rows, columns // 2)) if packed else shape, torch.int8)
-    scale = _read(checkpoint, f"{name}_scale", shape[:1]).to(torch.float16)
+    runs = checkpoint.scaled_apart(name)
+    scales = shape[:1] if runs == 1 else torch.Size((rows, runs))
+    scale = _read(checkpoint, f"{name}_scale", scales).to(torch.float16)
     if not bool(torch.isfinite(scale).all()):
         file = checkpoint.file_of(f"{name}_scale")
         raise ModelFileError(f"{file}: tensor {name}_scale holds NaN or infinity")
+    weight, scale = _rows(weight, cut), _rows(scale, cut)
     return (unpack_nibbles(weight), scale, 4) if packed else (weight, scale, 8)
+
+
+def _whole(shape: torch.Size, cut: Cut | None) -> torch.Size:
+    """Of a tensor as the checkpoint holds it, whose rows may have been cut before."""
+    return shape if cut is None else torch.Size((cut.rows, *shape[1:]))
+
+
+def _rows(tensor: Tensor, cut: Cut | None) -> Tensor:
+    return tensor if cut is None else cut.of(tensor)
 
 
 def _read(checkpoint: Checkpoint, name: str, shape: torch.Size, dtype: torch.dtype | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from glmbot.engine.attention import Segment, StepLayout
+from glmbot.engine.attention import StepLayout
 from glmbot.engine.base import Precision, PrecisionChange, Sampling
 from glmbot.engine.heap import weights_apart
 from glmbot.engine.kv_cache import Arena, RangeAllocator
@@ -21,12 +21,12 @@ from glmbot.engine.placement import Placement, align, free_memory
 from glmbot.engine.precision import available_precisions, fill
 from glmbot.engine.scheduler import Chunk, Sequence
 from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
+from glmbot.engine.step import Step
 from glmbot.engine.verification import Part, cached_heads, verify
 from glmbot.errors import EngineError, EngineStopped, PrecisionError
 from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.long_rope import LongRope, LongRopePositions
 from glmbot.models.lowering import LoweredModel, lower
-from glmbot.models.positions import PositionScheme
 from glmbot.models.prefix import PrefixEncoder
 from glmbot.models.registry import LoadedModel
 from glmbot.native.program import Rows
@@ -116,7 +116,7 @@ class ModelRunner:
     def step(self, chunks: list[Chunk]) -> Tensor:
         """Compute the chunks. Returns float logits [rows, vocabulary]: a row of each that draws, and one more
         for each token that is guessed; they are good until the next step."""
-        step = _Step(self.model.positions, self.prefix_length)
+        step = Step(self.model.positions, self.prefix_length)
         for chunk in chunks:
             sequence = chunk.sequence
             if sequence.place is None:
@@ -271,7 +271,7 @@ class ModelRunner:
         able = self._trusted and whole and self.device.type == "cpu"
         return lower(self.model.module) if able else None
 
-    def _forward(self, step: _Step) -> Tensor:
+    def _forward(self, step: Step) -> Tensor:
         if self.lowered is None:
             return self._by_torch(step)
         # The program has threads of its own. Torch's would spin on their cores after each small operation between
@@ -279,7 +279,7 @@ class ModelRunner:
         torch.set_num_threads(1)
         return self._by_program(self.lowered, step)
 
-    def _by_program(self, lowered: LoweredModel, step: _Step) -> Tensor:
+    def _by_program(self, lowered: LoweredModel, step: Step) -> Tensor:
         positions = torch.tensor(step.positions)
         with self._told(step):
             rotation = None if lowered.rotation is None else lowered.rotation(positions)
@@ -293,7 +293,7 @@ class ModelRunner:
         )
         return lowered.program.run(rows, self._arena.keys, self._arena.values, self._threads)
 
-    def _by_torch(self, step: _Step) -> Tensor:
+    def _by_torch(self, step: Step) -> Tensor:
         torch.set_num_threads(self._threads)
         places = torch.tensor(step.places, device=self.device)
         layout = StepLayout(self._arena, tuple(step.segments), places)
@@ -310,7 +310,7 @@ class ModelRunner:
             )
         return cast(Tensor, out.logits)[0, : len(step.drawing)].float()
 
-    def _told(self, step: _Step) -> AbstractContextManager[None]:
+    def _told(self, step: Step) -> AbstractContextManager[None]:
         return (
             nullcontext()
             if self._long_rope is None
@@ -322,7 +322,7 @@ class ModelRunner:
         """Raises ModelFileError when the model can't share a step. Nobody has a place in the cache yet."""
 
         def compute(sequences: PlainSequence[PlainSequence[int]], parts: PlainSequence[Part]) -> list[Tensor]:
-            step = _Step(self.model.positions, self.prefix_length)
+            step = Step(self.model.positions, self.prefix_length)
             for number, start, end in parts:
                 tokens = list(sequences[number])
                 place = sum(map(len, sequences[:number]))
@@ -351,7 +351,7 @@ class ModelRunner:
         prompt = len(tokens)
 
         def compute(start: int) -> Tensor:
-            step = _Step(self.model.positions, self.prefix_length)
+            step = Step(self.model.positions, self.prefix_length)
             step.add(tokens, prompt, start=start, end=len(tokens), place=base, drawing=1)
             return self._forward(step)[0]
 
@@ -373,7 +373,7 @@ class ModelRunner:
         """Whether the program says what the model's own modules say."""
         if self.lowered is None:
             return True
-        step = _Step(self.model.positions, self.prefix_length)
+        step = Step(self.model.positions, self.prefix_length)
         step.add(tokens, len(tokens), start=0, end=len(tokens), place=place, drawing=1)
         reference = self._by_torch(step)[0]
         if not bool(torch.isfinite(reference).all()):
@@ -387,62 +387,3 @@ class ModelRunner:
             likeness,
         )
         return False
-
-
-class _Step:
-    """The tokens of one step, laid end to end, and where each stands."""
-
-    def __init__(self, scheme: PositionScheme, prefix: int) -> None:
-        self.tokens: list[int] = []
-        self.positions: list[list[int]] = [[] for _ in range(scheme.rows)]
-        self.regimes: list[int] = []
-        self.places: list[int] = []
-        self.segments: list[Segment] = []
-        self.drawing: list[int] = []
-        self._scheme = scheme
-        self._prefix = prefix
-
-    def add(
-        self,
-        tokens: list[int],
-        prompt_length: int,
-        *,
-        start: int,
-        end: int,
-        place: int,
-        drawing: int,
-        regime: int = 0,
-    ) -> None:
-        """Append tokens[start:end] of a sequence whose range in the arena begins at `place`; logits are wanted
-        after the last `drawing` of them."""
-        prompt = tokens if len(tokens) == prompt_length else tokens[:prompt_length]
-        context = self._scheme.context_length(prompt)
-        if start < context:
-            if start > 0 or end < context:
-                raise RuntimeError("a context that is seen in both directions was cut into chunks")
-            self._add_segment(place, 0, context, causal=False)
-        self._add_segment(place, max(start, context), end, causal=True)
-        for row, added in zip(self.positions, self._scheme.positions(prompt, start, end), strict=True):
-            row += added
-        self.regimes += [regime] * (end - start)
-        first = place + self._prefix
-        self.places += range(first + start, first + end)
-        self.tokens += tokens[start:end]
-        self.drawing += range(len(self.tokens) - drawing, len(self.tokens))
-
-    def bases(self) -> list[int]:
-        """Of each token, where its sequence begins in the arena."""
-        return [segment.start for segment in self.segments for _ in range(segment.length)]
-
-    def counts(self) -> list[int]:
-        """Of each token, how many entries of its sequence it sees."""
-        counts: list[int] = []
-        for segment in self.segments:
-            end = segment.cached + segment.length
-            counts += range(segment.cached + 1, end + 1) if segment.causal else [end] * segment.length
-        return counts
-
-    def _add_segment(self, place: int, start: int, end: int, *, causal: bool) -> None:
-        if start < end:
-            first = self.segments[-1].first + self.segments[-1].length if self.segments else 0
-            self.segments.append(Segment(first, end - start, place, self._prefix + start, causal))

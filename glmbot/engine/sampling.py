@@ -114,14 +114,17 @@ def _nucleus(
     values, ids = torch.topk(scaled, width, dim=-1)
     rank = torch.arange(width, device=scaled.device)
     limited = top_k < scaled.shape[-1]
-    values = values.masked_fill(rank >= top_k[:, None], float("-inf"))
+    # What ties with the last of the top-k stays too.
+    last = values.gather(-1, top_k.clamp(max=width)[:, None] - 1)
+    whole = last[:, 0] > values[:, -1]
+    values = values.masked_fill(values < last, float("-inf"))
     # Mass is counted among the top-k where there is one, and else among the whole vocabulary.
     total = values.logsumexp(-1)
     if mass is not None:
         total = torch.where(limited, total, mass)
     probabilities = torch.exp(values - total[:, None])
     cumulative = probabilities.cumsum(-1)
-    enough = torch.where(limited, top_k <= width, cumulative[:, -1] >= top_p)
+    enough = torch.where(limited, whole, cumulative[:, -1] >= top_p)
     enough |= width == scaled.shape[-1]
     # A token stays while the mass in front of it is below top_p; the first always stays.
     kept = (cumulative - probabilities < top_p[:, None]) | (rank == 0)

@@ -1,6 +1,7 @@
 """Reading a model folder's weights one tensor at a time, without running code from it.
 
-Both published layouts: `model*.safetensors` and `pytorch_model*.bin`, whole or in shards with an index.
+The published layouts: `model*.safetensors` and `pytorch_model*.bin`, whole or in shards with an index; and
+GLM-130B's, a part of each tensor in the file of each model-parallel rank.
 Tensors are memory-mapped, so that only what is being converted is ever in memory.
 """
 
@@ -13,6 +14,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from glmbot.errors import ModelFileError
 from glmbot.models.family import read_json
+from glmbot.models.glm130b.ranks import columns_scaled_apart, has_ranks, joined, rank_files
 
 __all__ = ["Checkpoint", "Conversion"]
 
@@ -54,21 +57,48 @@ class _PickledShard:
     """`weights_only` refuses every pickle that holds anything but tensors and plain containers."""
 
     def __init__(self, path: Path) -> None:
-        # torch before 1.6 wrote no zip files, and only those can be mapped.
-        mapped = zipfile.is_zipfile(path)
-        loaded: Any = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
-        if not isinstance(loaded, dict) or not all(
-            isinstance(name, str) and isinstance(value, Tensor)
-            for name, value in cast(dict[object, object], loaded).items()
-        ):
-            raise pickle.UnpicklingError("not a dictionary of tensors by name")
-        self._tensors = cast(dict[str, Tensor], loaded)
+        self._tensors = _tensors_by_name(_unpickled(path))
 
     def names(self) -> list[str]:
         return list(self._tensors)
 
     def read(self, name: str) -> Tensor:
         return self._tensors[name]
+
+
+class _RankShard:
+    """One rank's file. Its tensors are known by the rank and their name, since each rank has a part of each."""
+
+    def __init__(self, path: Path, rank: int) -> None:
+        loaded = _unpickled(path)
+        if not isinstance(loaded, dict) or "module" not in loaded:
+            raise pickle.UnpicklingError('not a dictionary with the weights in "module"')
+        self.parts = _tensors_by_name(cast(dict[str, object], loaded)["module"])
+        self._rank = rank
+
+    def stored(self, name: str) -> str:
+        return f"{self._rank}/{name}"
+
+    def names(self) -> list[str]:
+        return [self.stored(name) for name in self.parts]
+
+    def read(self, name: str) -> Tensor:
+        return self.parts[name.partition("/")[2]]
+
+
+def _unpickled(path: Path) -> object:
+    # torch before 1.6 wrote no zip files, and only those can be mapped.
+    mapped = zipfile.is_zipfile(path)
+    return cast(object, torch.load(path, map_location="cpu", mmap=mapped, weights_only=True))
+
+
+def _tensors_by_name(loaded: object) -> dict[str, Tensor]:
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor)
+        for name, value in cast(dict[object, object], loaded).items()
+    ):
+        raise pickle.UnpicklingError("not a dictionary of tensors by name")
+    return cast(dict[str, Tensor], loaded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +118,35 @@ class Checkpoint:
         self._shards: dict[Path, _Shard] = {}
         self._file_of: dict[str, Path] = {}
         self._conversions: dict[str, Conversion] = {}
+        self._ranks = 1
+        if has_ranks(folder):
+            self._open_ranks()
+            return
         for file in _weight_files(folder):
             path = folder / file
             self._shards[path] = _open(path)
             self._file_of |= dict.fromkeys(self._shards[path].names(), path)
         self._check_index()
+
+    def _open_ranks(self) -> None:
+        shards: list[_RankShard] = []
+        for rank, path in enumerate(rank_files(self.folder)):
+            shard = cast(_RankShard, _open(path, rank))
+            if shards and shard.parts.keys() != shards[0].parts.keys():
+                unlike = min(shard.parts.keys() ^ shards[0].parts.keys())
+                raise ModelFileError(f"{path}: holds other tensors than rank 0, such as {unlike}")
+            shards.append(shard)
+            self._shards[path] = shard
+            self._file_of |= dict.fromkeys(shard.names(), path)
+        self._ranks = len(shards)
+        for name in shards[0].parts:
+            stored = tuple(shard.stored(name) for shard in shards)
+            self._conversions[name] = Conversion(stored, partial(joined, name, stored))
+
+    def scaled_apart(self, name: str) -> int:
+        """In how many runs of columns a weight of this checkpoint is quantised, each with scales of its own: its
+        published int8 and int4 scale what each model-parallel rank has."""
+        return columns_scaled_apart(name, self._ranks)
 
     def add(self, other: Checkpoint, part: str) -> None:
         """Take over the tensors of another checkpoint whose names hold `part`."""
@@ -206,8 +260,11 @@ def _read_index(index: Path) -> dict[str, str]:
     return files
 
 
-def _open(path: Path) -> _Shard:
+def _open(path: Path, rank: int | None = None) -> _Shard:
+    """rank: of a file that is one rank's."""
     try:
+        if rank is not None:
+            return _RankShard(path, rank)
         return _SafetensorsShard(path) if path.suffix == ".safetensors" else _PickledShard(path)
     except SafetensorError as error:
         raise ModelFileError(f"{path}: not a whole safetensors file ({error}); download it again") from error

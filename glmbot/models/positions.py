@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["BlockPositions", "CausalPositions", "PositionScheme"]
+__all__ = ["BlockPositions", "CausalPositions", "MaskPositions", "PositionScheme"]
 
 
 class PositionScheme(Protocol):
@@ -88,3 +88,48 @@ class BlockPositions:
             if token in prompt:
                 return prompt.index(token)
         return max(0, context - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPositions:
+    """GLM-130B's positions (Zeng et al. 2023, arXiv:2210.02414, section 2.1): one for each token.
+
+    They count on through the answer where the `counting` kind of mask is filled; where it is another, the start
+    token and the whole answer stand at the mask's own place. The context ends before the last `start_token`; the
+    kind that is filled is the first of `mask_tokens` that the context has.
+    """
+
+    start_token: int
+    mask_tokens: tuple[int, ...]
+    counting: int
+    rows: int = 1
+
+    def context_length(self, prompt: Sequence[int]) -> int:
+        # An answer that was put into a blank may hold the start token.
+        for place in range(len(prompt) - 1, -1, -1):
+            if prompt[place] == self.start_token:
+                return place
+        return len(prompt)
+
+    def positions(self, prompt: Sequence[int], start: int, end: int) -> list[list[int]]:
+        context = self.context_length(prompt)
+        mask = self._mask_position(prompt, context)
+        if mask is None:
+            return [list(range(start, end))]
+        return [[place if place < context else mask for place in range(start, end)]]
+
+    def regime(self, prompt: Sequence[int]) -> int:
+        return 0
+
+    def anew_after(self, prompt: Sequence[int]) -> int:
+        return 0
+
+    def _mask_position(self, prompt: Sequence[int], context: int) -> int | None:
+        """Where the blank is, or None where positions count on."""
+        for token in self.mask_tokens:
+            try:
+                place = prompt.index(token, 0, context)
+            except ValueError:
+                continue
+            return None if token == self.counting else place
+        return None

@@ -46,6 +46,10 @@ from glmbot.models.foreign import (
 from glmbot.models.glm.configuration import BlankInfillingConfig, is_blank_infilling
 from glmbot.models.glm.family import open_tokenizer as open_glm_tokenizer
 from glmbot.models.glm.family import register_glm
+from glmbot.models.glm130b.configuration import GLM130BConfig
+from glmbot.models.glm130b.family import open_tokenizer as open_glm130b_tokenizer
+from glmbot.models.glm130b.family import register_glm130b
+from glmbot.models.glm130b.ranks import has_ranks
 from glmbot.models.long_rope import LongRopePositions
 from glmbot.models.positions import CausalPositions, PositionScheme
 from glmbot.models.text_growth import refuse_growing_tokenizer
@@ -200,7 +204,11 @@ def load_tokenizer(folder: Path, chat_format: str = "auto", *, thinks: bool = Tr
 
 
 def _read_talk(folder: Path, config: Any, thinks: bool) -> FamilyTokenizer:
-    own = open_chatglm_tokenizer(folder, config) or open_glm_tokenizer(folder, config)
+    own = (
+        open_chatglm_tokenizer(folder, config)
+        or open_glm_tokenizer(folder, config)
+        or open_glm130b_tokenizer(folder, config)
+    )
     defaults = _generation_defaults(folder)
     if own is not None:
         return replace(own, generation_defaults=own.generation_defaults | defaults)
@@ -290,21 +298,27 @@ def _read_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
 def _read_config(folder: Path) -> PreTrainedConfig:
     register_chatglm()
     register_glm()
+    register_glm130b()
     path = folder / "config.json"
     refuse_foreign_folder(folder)
     if not folder.is_dir():
         raise ModelFileError(f"{folder}: there is no such model folder; `glmbot pull` gets the demo model")
     refuse_odd_files(folder)
-    if not path.is_file():
+    ranked = has_ranks(folder)
+    if not path.is_file() and not ranked:
         raise ModelFileError(f"{path}: missing; this is not a Transformers model folder")
     fields = read_json(path)
+    if ranked:
+        # GLM-130B is published without a config.json; one may say what differs.
+        fields = {"model_type": GLM130BConfig.model_type, **fields}
     if not isinstance(fields.get("model_type"), str):
         raise ModelFileError(f'{path}: "model_type" is missing')
     refuse_monsters(path, fields)
     refuse_foreign_weights(path, fields)
-    if is_blank_infilling(fields):
+    if is_blank_infilling(fields) or fields["model_type"] == GLM130BConfig.model_type:
+        kind = BlankInfillingConfig if is_blank_infilling(fields) else GLM130BConfig
         try:
-            return BlankInfillingConfig.from_dict(fields)
+            return kind.from_dict(fields)
         except (ValueError, TypeError) as error:
             raise ModelFileError(f"{path}: {_first_line(error)}") from error
     if fields["model_type"] not in CONFIG_MAPPING:

@@ -55,12 +55,18 @@ void scale_row(const Op& op, const float* src, float* dst) {
   for (int c = 0; c < op.width; c++) dst[c] = op.x * src[c] + (op.y != 0.0f ? op.y * dst[c] : 0.0f);
 }
 
-// a: 0 silu(gate) * up, gate at src_at and up at b; 1 gelu (tanh form).
+// a: 0 silu(gate) * up, gate at src_at and up at b; 1 gelu (tanh form); 2 up * gelu(gate) (erf form), up at src_at
+// and gate at b.
 void activate_row(const Op& op, const float* in, float* out) {
   for (int i = 0; i < op.width; i += kLanes) {
     const f16 gate = load(in + op.src_at + i);
     if (op.a == 0) {
       store(out + op.dst_at + i, gate / (1.0f + exponential(-gate)) * load(in + op.b + i));
+    } else if (op.a == 2) {
+      for (int lane = i; lane < i + kLanes; lane++) {
+        const float x = in[op.b + lane];
+        out[op.dst_at + lane] = in[op.src_at + lane] * 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));
+      }
     } else {
       // tanh(z) = 1 - 2 / (e^2z + 1)
       const f16 z = 0.7978845608028654f * (gate + 0.044715f * gate * gate * gate);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,12 @@ from torch import Tensor
 
 from glmbot.native.weights import BLOCK, Weight, WeightKind
 
-__all__ = ["Buffer", "Program", "ProgramBuilder", "Rows", "StoredLayer"]
+__all__ = ["Buffer", "Exchange", "Program", "ProgramBuilder", "Rows", "Runs", "StoredLayer"]
+
+Runs = tuple[tuple[int, int], ...]
+"""Of each process, from which column to which."""
+Exchange = Callable[[Tensor, Tensor, Runs], None]
+"""Given what this process has, float32 [tokens, its columns], fills [tokens, all columns] with what all have."""
 
 _NORM, _LINEAR, _ROTATE, _ATTEND, _ACTIVATE, _SCALE, _GATHER = range(7)
 _LANES = 16
@@ -77,6 +82,7 @@ class ProgramBuilder:
         self._ops: list[_Op] = []
         self._kept: list[object] = []
         self._widths: list[int] = []
+        self._exchanges: list[_Exchanged] = []
         self.widest = 0
         self.hidden = self.buffer(hidden)
 
@@ -169,16 +175,25 @@ class ProgramBuilder:
         self._whole(width)
         self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=1)
 
+    def gelu_product(self, src: Buffer, dst: Buffer, width: int) -> None:
+        """First `width` columns · gelu(the next `width` columns), the erf form."""
+        self._whole(width)
+        self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=2, b=width)
+
     def scale(self, src: Buffer, dst: Buffer, factor: float, *, keeps: float = 0.0) -> None:
         """dst = factor · src + keeps · dst"""
         self._add(_SCALE, src=src.index, dst=dst.index, width=src.width, x=factor, y=keeps)
+
+    def exchange(self, src: Buffer, dst: Buffer, runs: Runs) -> None:
+        """dst = the first columns of src of each process, beside each other as the runs say."""
+        self._exchanges.append(_Exchanged(len(self._ops), src.index, dst.index, runs))
 
     def gather(self, src: Buffer, dst: Buffer) -> None:
         """From here on there are only the rows that draw."""
         self._add(_GATHER, src=src.index, dst=dst.index, width=src.width)
 
     def build(self, library: Any, logits: Buffer) -> Program:
-        return Program(library, self._ops, self._widths, self.widest, logits, self._kept)
+        return Program(library, self._ops, self._widths, self.widest, logits, self._kept, self._exchanges)
 
     def _add(self, kind: int, **fields: Any) -> None:
         self._ops.append(_Op(kind=kind, **fields))
@@ -194,6 +209,16 @@ class ProgramBuilder:
             raise ValueError(f"a width of {width} is not a multiple of {_LANES}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Exchanged:
+    """Before the operation `at`, between two buffers."""
+
+    at: int
+    src: int
+    dst: int
+    runs: Runs
+
+
 class Program:
     """Made by a ProgramBuilder. It points into the weights of its layers, which must outlive it."""
 
@@ -205,9 +230,11 @@ class Program:
         widest: int,
         logits: Buffer,
         kept: Sequence[object],
+        exchanges: Sequence[_Exchanged],
     ) -> None:
         self._library = library
         self._ops = (_Op * len(ops))(*ops)
+        self._exchanges = exchanges
         self._widths = (ctypes.c_int32 * len(widths))(*widths)
         self._widest = widest
         self._logits = logits
@@ -217,9 +244,17 @@ class Program:
         self._buffers: list[Tensor] = []
         self._arguments = _StepArguments(widths=ctypes.addressof(self._widths))
 
-    def run(self, rows: Rows, keys: Sequence[Tensor], values: Sequence[Tensor], threads: int) -> Tensor:
+    def run(
+        self,
+        rows: Rows,
+        keys: Sequence[Tensor],
+        values: Sequence[Tensor],
+        threads: int,
+        exchange: Exchange | None = None,
+    ) -> Tensor:
         """keys, values: of each layer [kv_heads, capacity, head_dim], bfloat16 or float32, where the new ones are
-        written. Returns logits float32 [drawing, vocabulary]; they are overwritten by the next run."""
+        written. exchange: for a program that several processes share. Returns logits float32 [drawing,
+        vocabulary]; they are overwritten by the next run."""
         tokens, drawing = rows.hidden.shape[0], rows.drawn.shape[0]
         self._make_room(tokens, drawing)
         self._buffers[0][:tokens].copy_(rows.hidden)
@@ -236,8 +271,20 @@ class Program:
         if keys:
             arguments.capacity = keys[0].shape[1]
             arguments.cache_float32 = int(keys[0].dtype == torch.float32)
-        self._library.glmbot_step(self._ops, len(self._ops), ctypes.byref(arguments), threads)
+        done = 0
+        for each in self._exchanges:
+            self._compute(done, each.at, threads)
+            if exchange is None:
+                raise RuntimeError("the program is shared, and nobody was named to share it with")
+            exchange(self._buffers[each.src][:tokens], self._buffers[each.dst][:tokens], each.runs)
+            done = each.at
+        self._compute(done, len(self._ops), threads)
         return self._buffers[self._logits.index][:drawing]
+
+    def _compute(self, begin: int, end: int, threads: int) -> None:
+        if begin < end:
+            first = ctypes.byref(self._ops, begin * ctypes.sizeof(_Op))
+            self._library.glmbot_step(first, end - begin, ctypes.byref(self._arguments), threads)
 
     def _make_room(self, tokens: int, drawing: int) -> None:
         if tokens <= self._room and drawing <= self._drawing_room:

@@ -22,11 +22,13 @@ def quantized_linear(
     *,
     native: bool = True,
 ) -> nn.Module:
-    """The published formats. quantized: int8 [out, in]; scale: float16 [out]; dtype: of the activations to come;
-    native: whether activations may be quantised too."""
+    """The published formats. quantized: int8 [out, in]; scale: float16 [out] or [out, runs]; dtype: of the
+    activations to come; native: whether activations may be quantised too."""
     device = quantized.device
     if native and (layer := native_rows(quantized, scale, bits, bias)) is not None:
         return layer
+    if scale.dim() > 1:
+        return WidenedLinear(quantized, scale, bits, bias)
     if device.type == "cpu" and fits_packed(bits, quantized.shape[0], quantized.shape[1], dtype):
         packed = PackedInt4Linear if bits == 4 else PackedInt8Linear
         return packed(quantized, scale, bias)

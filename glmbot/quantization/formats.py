@@ -27,12 +27,18 @@ GROUP = 32
 """Columns that share a scale and a minimum in the grouped int4 format."""
 
 
-def quantize_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """weight: float [rows, columns]. Returns int8 [rows, columns] and float16 scales [rows].
+def quantize_rows(weight: Tensor, bits: int, runs: int = 1) -> tuple[Tensor, Tensor]:
+    """weight: float [rows, columns]. Returns int8 [rows, columns] and float16 scales [rows], or [rows, runs] where
+    that many equal runs of columns are scaled each by itself (GLM-130B's model-parallel ranks).
 
     A row whose scale is zero in float16 gets scale 1, so that nothing is divided by zero.
-    Raises ValueError when a weight is NaN, infinite, or too large for float16.
+    Raises ValueError when a weight is NaN, infinite, or too large for float16, and for columns that can't be cut.
     """
+    if runs > 1:
+        if weight.shape[1] % runs:
+            raise ValueError(f"{weight.shape[1]} columns can't be cut into {runs} runs")
+        quantized, scale = quantize_rows(weight.reshape(-1, weight.shape[1] // runs), bits)
+        return quantized.reshape(weight.shape), scale.view(-1, runs)
     weight = weight.to(torch.float16)
     low, high = weight.aminmax(dim=1)
     extreme = torch.maximum(high, -low)
@@ -45,8 +51,12 @@ def quantize_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def dequantize(quantized: Tensor, scale: Tensor) -> Tensor:
-    """int8 [rows, columns] and float16 [rows] to float16 [rows, columns], multiplied in float16."""
-    return quantized.to(torch.float16) * scale[:, None]
+    """int8 [rows, columns] and float16 [rows], or [rows, runs]. Returns float16 [rows, columns], multiplied in
+    float16."""
+    if scale.dim() == 1:
+        return quantized.to(torch.float16) * scale[:, None]
+    runs = quantized.unflatten(1, (scale.shape[1], -1)).to(torch.float16)
+    return (runs * scale[:, :, None]).flatten(1)
 
 
 def pack_nibbles(quantized: Tensor) -> Tensor:

@@ -38,11 +38,11 @@ class QuantizedLinear(nn.Module, ABC):
 class WidenedLinear(QuantizedLinear):
     """Weights as published; each product widens them first. On any device and in any dtype, and exact.
 
-    Buffers: weight int8 [out, in] or, for 4 bits, [out, in / 2]; weight_scale float16 [out].
+    Buffers: weight int8 [out, in] or, for 4 bits, [out, in / 2]; weight_scale float16 [out] or [out, runs].
     """
 
     def __init__(self, quantized: Tensor, scale: Tensor, bits: int, bias: Tensor | None) -> None:
-        """quantized: int8 [out, in]; scale: float16 [out]."""
+        """quantized: int8 [out, in]; scale: float16 [out], or [out, runs] of columns."""
         super().__init__(quantized.shape[0], quantized.shape[1], bits, bias)
         self.register_buffer("weight", pack_nibbles(quantized) if bits == 4 else quantized)
         self.register_buffer("weight_scale", scale)

@@ -7,7 +7,14 @@ from torch import Tensor
 
 from glmbot.native.library import kernels
 from glmbot.native.linear import NativeLinear
-from glmbot.native.weights import WeightKind, pack_bytes, pack_floats, pack_nibbles_of_rows, pack_scales
+from glmbot.native.weights import (
+    BLOCK,
+    WeightKind,
+    pack_bytes,
+    pack_floats,
+    pack_nibbles_of_rows,
+    pack_scales,
+)
 
 __all__ = ["native_float", "native_groups", "native_rows"]
 
@@ -25,14 +32,24 @@ def native_float(weight: Tensor, bias: Tensor | None) -> NativeLinear | None:
 
 
 def native_rows(quantized: Tensor, scale: Tensor, bits: int, bias: Tensor | None) -> NativeLinear | None:
-    """The published formats. quantized: int8 [out, in]; scale: float16 [out]."""
+    """The published formats. quantized: int8 [out, in]; scale: float16 [out], or [out, runs] of columns."""
     kind = WeightKind.INT8 if bits == 8 else WeightKind.INT4
-    if not _can(kind, quantized):
+    runs = 1 if scale.dim() == 1 else scale.shape[1]
+    # Each run is of whole blocks.
+    if not _can(kind, quantized) or quantized.shape[1] % (runs * BLOCK):
         return None
     rows, columns = quantized.shape
+    packed = pack_scales(scale.reshape(rows, runs))
+    # With several scales in a row the kernels want the low end of each run, too.
+    minimum = pack_scales(-_MIDDLE[bits] * scale) if runs > 1 else None
+    return NativeLinear(
+        kind, rows, columns, _packed(quantized, bits), scale=packed, minimum=minimum, bias=bias
+    )
+
+
+def _packed(quantized: Tensor, bits: int) -> Tensor:
     codes = (quantized.to(torch.int16) + _MIDDLE[bits]).to(torch.uint8)
-    packed = pack_bytes(codes) if bits == 8 else pack_nibbles_of_rows(codes)
-    return NativeLinear(kind, rows, columns, packed, scale=pack_scales(scale[:, None]), bias=bias)
+    return pack_bytes(codes) if bits == 8 else pack_nibbles_of_rows(codes)
 
 
 def native_groups(codes: Tensor, scale: Tensor, minimum: Tensor, bias: Tensor | None) -> NativeLinear | None:

@@ -114,7 +114,7 @@ class ChatGLMAttention(nn.Module):
         self.config = config
         self.layer_idx = index
         self.is_causal = False
-        self.heads = config.num_attention_heads
+        self.head_dim = config.head_dim
         self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
@@ -127,11 +127,9 @@ class ChatGLMAttention(nn.Module):
         cache: Cache | None,
         **kwargs: Any,
     ) -> Tensor:
-        batch, tokens, width = hidden.shape
-        head_dim = width // self.heads
-        # Query, key and value are beside each other inside each head.
-        mixed = self.query_key_value(hidden).view(batch, tokens, self.heads, 3 * head_dim).transpose(1, 2)
-        query, key, value = mixed.split(head_dim, dim=-1)
+        # Query, key and value are beside each other inside each head; a process may have some of the heads.
+        mixed = self.query_key_value(hidden).unflatten(-1, (-1, 3 * self.head_dim)).transpose(1, 2)
+        query, key, value = mixed.split(self.head_dim, dim=-1)
         query, key = _rotate(query, rotation), _rotate(key, rotation)
         return self.dense(attend(self, query, key, value, mask, cache, **kwargs))
 

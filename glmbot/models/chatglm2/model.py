@@ -157,11 +157,13 @@ class ChatGLM2Attention(nn.Module):
         """[batch, tokens, all] to [batch, heads, tokens, head_dim] each. With groups the three parts follow
         each other; without, they are beside each other inside each head."""
         if not self.config.multi_query_attention:
-            mixed = mixed.unflatten(-1, (self.heads, 3 * self.head_dim)).transpose(1, 2)
+            mixed = mixed.unflatten(-1, (-1, 3 * self.head_dim)).transpose(1, 2)
             query, key, value = mixed.split(self.head_dim, dim=-1)
             return query, key, value
-        mixed = mixed.unflatten(-1, (self.heads + 2 * self.kv_heads, self.head_dim)).transpose(1, 2)
-        query, key, value = mixed.split((self.heads, self.kv_heads, self.kv_heads), dim=1)
+        mixed = mixed.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        # A process may have some of the heads, and as many of each kind less.
+        kv_heads = max(1, mixed.shape[1] * self.kv_heads // (self.heads + 2 * self.kv_heads))
+        query, key, value = mixed.split((mixed.shape[1] - 2 * kv_heads, kv_heads, kv_heads), dim=1)
         return query, key, value
 
 

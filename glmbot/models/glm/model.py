@@ -91,13 +91,13 @@ class GLMAttention(nn.Module):
         self.config = config
         self.layer_idx = index
         self.is_causal = False
-        self.heads = config.num_attention_heads
+        self.head_dim = config.head_dim
         self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden: Tensor, *, mask: Tensor | None, cache: Cache | None, **kwargs: Any) -> Tensor:
-        # All queries, then all keys, then all values.
-        mixed = self.query_key_value(hidden).unflatten(-1, (3, self.heads, -1))
+        # All queries, then all keys, then all values; a process may have some of the heads.
+        mixed = self.query_key_value(hidden).unflatten(-1, (3, -1, self.head_dim))
         query, key, value = (part.transpose(1, 2) for part in mixed.unbind(2))
         return self.dense(attend(self, query, key, value, mask, cache, **kwargs))
 

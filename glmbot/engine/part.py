@@ -1,0 +1,189 @@
+"""What one process computes of a model: all of it, or its rows where several share one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from glmbot.engine.attention import StepLayout
+from glmbot.engine.base import Precision
+from glmbot.engine.heap import weights_apart
+from glmbot.engine.kv_cache import Arena, Range
+from glmbot.engine.placement import Placement, align, free_memory
+from glmbot.engine.precision import fill
+from glmbot.engine.step import Step
+from glmbot.engine.tensor_group import TensorGroup, join_parts
+from glmbot.models.long_rope import LongRope, LongRopePositions
+from glmbot.models.lowering import LoweredModel, lower
+from glmbot.models.prefix import PrefixEncoder
+from glmbot.models.registry import LoadedModel
+from glmbot.native.program import Rows
+
+__all__ = ["ModelPart"]
+
+
+class ModelPart:
+    """Weights, program and cache. Of processes that share a model, each is told to do the same."""
+
+    def __init__(self, model: LoadedModel, placement: Placement) -> None:
+        self.model = model
+        self.placement = placement
+        self.trusted = True
+        """Whether a native program may compute."""
+        self.lowered: LoweredModel | None = None
+        self.prefix: Tensor | None = None
+        self._group: TensorGroup | None = None
+        self._threads = torch.get_num_threads()
+        self._long_rope: LongRope | None = None
+        self._arena: Arena | None = None
+        self._aligned = False
+
+    @property
+    def arena(self) -> Arena:
+        if self._arena is None:
+            raise RuntimeError("the cache is not made yet")
+        return self._arena
+
+    @property
+    def kv_heads(self) -> int:
+        shard = self.placement.shard
+        return self.model.shape.kv_heads if shard is None else shard.kv_heads
+
+    def fill(self, precision: Precision, on_progress: Callable[[float], None] | None = None) -> None:
+        """Raises ModelFileError and PrecisionError."""
+        module = self.model.module
+        # A program points into the weights; it must not outlive them.
+        self.lowered = None
+        torch.set_num_threads(self._threads)
+        with weights_apart():
+            fill(module, self.model.checkpoint, precision, self.placement, on_progress)
+        if not self._aligned:
+            self._aligned = True
+            align(module, self.model.shape, self.placement)
+            if isinstance(self.model.positions, LongRopePositions):
+                self._long_rope = LongRope(module, self.model.positions.boundary)
+        self._join()
+        self.lowered = self._lower()
+        self.prefix = self._read_prefix()
+
+    def meet(self, group: TensorGroup) -> None:
+        """Compute with these others from now on."""
+        self._group = group
+        for part in self.model.module.modules():
+            # The hooks of an earlier group.
+            if getattr(part, "_glmbot_joined", False):
+                part._forward_hooks.clear()
+                part._forward_pre_hooks.clear()
+                object.__setattr__(part, "_glmbot_joined", False)
+        self._join()
+
+    def make_arena(self, capacity: int, dtype: torch.dtype) -> None:
+        shape = self.model.shape
+        self._arena = Arena(
+            kv_heads=self.kv_heads,
+            head_dim=shape.head_dim,
+            capacity=capacity,
+            dtype=dtype,
+            devices=[self.placement.device_of(name) for name in shape.layer_names],
+        )
+
+    def convert(self, dtype: torch.dtype, live: tuple[Range, ...]) -> None:
+        self.arena.convert(dtype, live)
+
+    def write_prefix(self, start: int) -> None:
+        if self.prefix is not None:
+            self.arena.write_prefix(start, self.prefix)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        self.arena.copy(source, target, length)
+
+    def affordable_tokens(self, dtype: torch.dtype) -> int:
+        """Tokens of cache for half of the memory that is still free."""
+        shape = self.model.shape
+        homes = [self.placement.device_of(name) for name in shape.layer_names]
+        return min(
+            free_memory(device)
+            // 2
+            // Arena.bytes_per_token(
+                layers=homes.count(device), kv_heads=self.kv_heads, head_dim=shape.head_dim, dtype=dtype
+            )
+            for device in set(homes)
+        )
+
+    @torch.inference_mode()
+    def compute(self, step: Step, *, plainly: bool = False) -> Tensor:
+        """Logits float [rows that draw, vocabulary]; they are good until the next step. plainly: by the modules'
+        own code, whether there is a program or not."""
+        if self.lowered is None or plainly:
+            made = self._by_torch(step)
+        else:
+            # The program has threads of its own. Torch's would spin on their cores after each small operation
+            # between two steps; torch keeps the number for this thread alone.
+            torch.set_num_threads(1)
+            made = self._by_program(self.lowered, step)
+        shard = self.placement.shard
+        if shard is None or self._group is None or not len(made):
+            return made
+        whole = made.new_empty(made.shape[0], shard.vocabulary[-1][1])
+        self._group.gather(made, whole, shard.vocabulary)
+        return whole
+
+    def _join(self) -> None:
+        if self._group is not None and self.placement.shard is not None:
+            join_parts(self.model.module, self.placement.shard, self._group)
+
+    def _lower(self) -> LoweredModel | None:
+        whole = self.placement.activations is None and not self.placement.parts
+        able = self.trusted and whole and self.placement.device.type == "cpu"
+        return lower(self.model.module, self.placement.shard) if able else None
+
+    @torch.inference_mode()
+    def _read_prefix(self) -> Tensor | None:
+        encoder = next(
+            (part for part in self.model.module.modules() if isinstance(part, PrefixEncoder)), None
+        )
+        if encoder is None:
+            return None
+        prefix, shard = encoder.keys_and_values(), self.placement.shard
+        return prefix if shard is None else prefix[:, slice(*shard.kv_run)]
+
+    def _by_program(self, lowered: LoweredModel, step: Step) -> Tensor:
+        positions = torch.tensor(step.positions)
+        with self._told(step):
+            rotation = None if lowered.rotation is None else lowered.rotation(positions)
+        rows = Rows(
+            hidden=lowered.embed(torch.tensor(step.tokens), positions),
+            places=torch.tensor(step.places, dtype=torch.int32),
+            bases=torch.tensor(step.bases(), dtype=torch.int32),
+            counts=torch.tensor(step.counts(), dtype=torch.int32),
+            drawn=torch.tensor(step.drawing, dtype=torch.int32),
+            rotation=rotation,
+        )
+        exchange = None if self._group is None else self._group.gather
+        return lowered.program.run(rows, self.arena.keys, self.arena.values, self._threads, exchange)
+
+    def _by_torch(self, step: Step) -> Tensor:
+        torch.set_num_threads(self._threads)
+        device = self.placement.device
+        layout = StepLayout(self.arena, tuple(step.segments), torch.tensor(step.places, device=device))
+        positions = torch.tensor([step.positions], device=device)
+        module: Any = self.model.module
+        with self._told(step):
+            out = module(
+                input_ids=torch.tensor([step.tokens], device=device),
+                position_ids=positions if len(step.positions) > 1 else positions[:, 0],
+                use_cache=False,
+                # No row to draw still needs a valid index; its logits are dropped below.
+                logits_to_keep=torch.tensor(step.drawing or [0], device=device),
+                layout=layout,
+            )
+        return cast(Tensor, out.logits)[0, : len(step.drawing)].float()
+
+    def _told(self, step: Step) -> AbstractContextManager[None]:
+        if self._long_rope is None:
+            return nullcontext()
+        return self._long_rope.told(step.regimes, step.positions[0])
