@@ -43,6 +43,11 @@ class Driver(ABC):
     profile: ClassVar[Profile]
     cannot: ClassVar[dict[str, str]] = {}
 
+    @property
+    def platform_name(self) -> str:
+        """As keys have it."""
+        return self.name.partition(",")[0]
+
     @asynccontextmanager
     async def platform(self) -> AsyncGenerator[None]:
         """The platform itself, which outlives bots."""

@@ -53,8 +53,15 @@ async def seen(driver: Driver, *wanted: str, user: int = USER) -> Sequence[str]:
 
 
 async def nothing_left(driver: Driver, store: Store) -> None:
-    platform = driver.name.partition(",")[0]
-    await until_async(lambda: store.unfinished(platform), lambda left: not left)
+    await until_async(lambda: store.unfinished(driver.platform_name), lambda left: not left)
+
+
+async def begun(driver: Driver, engine: ScriptedEngine, words: str) -> None:
+    """Wait until an answer is under way: these words of it are seen, where it is seen before its end."""
+    if Ability.EDIT in driver.profile.abilities or driver.name == "toy":
+        await seen(driver, words)
+    else:
+        await until(lambda: bool(engine.prompts))
 
 
 def count(driver: Driver, words: str) -> int:
@@ -111,12 +118,9 @@ async def test_an_answer_that_a_restart_broke_is_seen_whole_and_once(
     first.goes_on.clear()
     async with driver.bot(first, sqlite_store) as bot:
         await driver.say("go on")
-        if Ability.EDIT in driver.profile.abilities or driver.name == "toy":
-            await seen(driver, "Paragraph 2")
-        else:
-            await until(lambda: bool(first.prompts))
+        await begun(driver, first, "Paragraph 2")
         await driver.die(bot)
-    assert await sqlite_store.unfinished(driver.name.partition(",")[0])
+    assert await sqlite_store.unfinished(driver.platform_name)
     async with driver.bot(ScriptedEngine(PARAGRAPHS, steps=12, step_s=0.01), sqlite_store):
         await seen(driver, "word11x29")
         await nothing_left(driver, sqlite_store)
@@ -131,15 +135,14 @@ async def test_an_answer_that_comes_out_differently_after_a_restart_stands_there
     first.goes_on.clear()
     async with driver.bot(first, sqlite_store) as bot:
         await driver.say("go on")
-        edits = Ability.EDIT in driver.profile.abilities
-        await (seen(driver, "Old 2") if edits or driver.name == "toy" else until(lambda: bool(first.prompts)))
+        await begun(driver, first, "Old 2")
         await driver.die(bot)
     async with driver.bot(ScriptedEngine(PARAGRAPHS, steps=12, step_s=0.01), sqlite_store):
         await seen(driver, "word11x29")
         await nothing_left(driver, sqlite_store)
     whole = letters("".join(driver.seen()))
     assert whole.count(letters(PARAGRAPHS)) == 1
-    if edits:
+    if Ability.EDIT in driver.profile.abilities:
         assert count(driver, "Old") == 0
     elif driver.name == "toy":
         assert count(driver, "I had to begin this answer again") == 1
