@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import discord
 
 from glmbot.delivery.abilities import Ability, Profile
-from glmbot.delivery.outlet import Flooded, Gone, Missing, Outlet, Piece, Refused, Unreachable
+from glmbot.delivery.outlet import Flooded, Gone, Missing, NotWritten, Outlet, Piece, Refused, Unreachable
 from glmbot.delivery.pieces import cut_reply
 from glmbot.keys import number_in
 from glmbot.messages import Attachment, Message, Reply
 from glmbot_discord.normalize import CHANNEL, button_id, is_thread_of
-from glmbot_discord.refusals import Closed, Expired, Partly, ask, code_of, reason_of
+from glmbot_discord.refusals import Expired, Partly, ThreadClosed, ask, code_of, reason_of
 from glmbot_discord.render import LONGEST_CONTENT, NOTICE_ROOM, fits, fits_folded, render, render_thought
 
 __all__ = ["PROFILE", "ChannelOutlet", "InteractionOutlet", "remove_answer"]
@@ -126,7 +126,7 @@ class ChannelOutlet(_Outlet):
             await self._open_thread()
         try:
             sent = await self.in_open_thread(lambda: self._send_somehow(item, place))
-        except (Gone, Closed) as error:
+        except (Gone, ThreadClosed) as error:
             await self._explain(error)
             raise Gone(str(error)) from error
         await self._clear_away()
@@ -137,7 +137,7 @@ class ChannelOutlet(_Outlet):
         try:
             return await self._send(item, place, whole=True)
         except (Gone, Refused) as error:
-            if isinstance(item, Attachment) and not isinstance(error, Closed):
+            if isinstance(item, Attachment) and not isinstance(error, ThreadClosed):
                 return await self._send(self._without_file(item, error), place, whole=False)
             if isinstance(error, Partly) or type(error) is Refused:
                 _log.warning("Discord: without its reference and its buttons: %s", error)
@@ -171,7 +171,7 @@ class ChannelOutlet(_Outlet):
     async def edit(self, message_id: str, item: Piece | Attachment) -> None:
         try:
             await self.in_open_thread(lambda: self._edit(message_id, item))
-        except Closed as error:
+        except ThreadClosed as error:
             # A message may be written where an old one can't be changed; it opens a thread that nobody locked.
             self._left_behind.append(message_id)
             raise Missing(str(error)) from error
@@ -189,7 +189,7 @@ class ChannelOutlet(_Outlet):
                 await ask(partial.edit(content=None, attachments=[_file(item)], allowed_mentions=_NOBODY))
                 return
             except (Gone, Refused) as error:
-                if isinstance(error, Closed):
+                if isinstance(error, ThreadClosed):
                     raise
                 item = self._without_file(item, error)
         content = self._content_of(item)
@@ -215,11 +215,11 @@ class ChannelOutlet(_Outlet):
         """Where a thread was archived meanwhile, it is opened again and the request repeated.
 
         Who may write in a thread may do that, unless a moderator has locked it
-        (https://discord.com/developers/docs/topics/threads#editing-deleting-threads). Raises Closed.
+        (https://discord.com/developers/docs/topics/threads#editing-deleting-threads). Raises ThreadClosed.
         """
         try:
             return await request()
-        except Closed as error:
+        except ThreadClosed as error:
             try:
                 await ask(self._client.http.edit_channel(self._channel.id, archived=False))
             except (Gone, Refused, Missing, Unreachable) as refusal:
@@ -230,7 +230,7 @@ class ChannelOutlet(_Outlet):
     async def _clear_away(self) -> None:
         left, self._left_behind = self._left_behind, []
         for message_id in left:
-            with suppress(Gone, Refused, Missing, Unreachable, Flooded):
+            with suppress(NotWritten):
                 await ask(self._channel.get_partial_message(int(message_id)).delete())
 
     async def _open_thread(self) -> None:
@@ -260,7 +260,7 @@ class ChannelOutlet(_Outlet):
         try:
             user = await ask(self._client.fetch_user(number_in(self._message.user.id)))
             await ask(user.send(self._words(reason), allowed_mentions=_NOBODY))
-        except (Flooded, Gone, Missing, Refused, Unreachable) as refusal:
+        except NotWritten as refusal:
             _log.debug("Discord: nor to its asker: %s", refusal)
 
 
@@ -321,7 +321,7 @@ class InteractionOutlet(_Outlet):
     async def end_unanswered(self) -> None:
         """Nothing is to be said here: the bot thinks no longer, and who asked is told alone."""
         words = self._words("discord.not_let_in")
-        with suppress(Flooded, Gone, Missing, Refused, Unreachable):
+        with suppress(NotWritten):
             if self._ephemeral:
                 await ask(self._webhook.edit_message(_ORIGINAL, content=words, allowed_mentions=_NOBODY))
                 return
@@ -336,7 +336,7 @@ class InteractionOutlet(_Outlet):
             return await self._channel.in_open_thread(lambda: request(self._content(item)))
         except Expired:
             raise
-        except Closed as error:
+        except ThreadClosed as error:
             raise Gone(str(error)) from error
         except (Gone, Refused) as error:
             if isinstance(item, Attachment):

@@ -17,15 +17,15 @@ from typing import TypeVar
 import aiohttp
 import discord
 
-from glmbot.delivery.outlet import Flooded, Gone, Missing, Refused, Unreachable
+from glmbot.delivery.outlet import Flooded, Gone, Missing, NotWritten, Refused, Unreachable
 
 __all__ = [
     "MEANINGS",
-    "Closed",
     "Expired",
     "Meaning",
     "Partly",
     "Reason",
+    "ThreadClosed",
     "ask",
     "code_of",
     "meaning_of",
@@ -113,15 +113,15 @@ class Expired(Refused):
     """The interaction that this answers has ended."""
 
 
-class Closed(Refused):
+class ThreadClosed(Refused):
     """The thread is archived or locked."""
 
 
-_RAISED: dict[Meaning, type[Exception]] = {
+_RAISED: dict[Meaning, type[NotWritten]] = {
     Meaning.GONE: Gone,
     Meaning.MISSING: Missing,
     Meaning.EXPIRED: Expired,
-    Meaning.CLOSED: Closed,
+    Meaning.CLOSED: ThreadClosed,
     Meaning.PASSES: Unreachable,
     Meaning.PARTLY: Partly,
     Meaning.REFUSED: Refused,
@@ -145,7 +145,7 @@ def reason_of(error: BaseException) -> Reason | None:
 
 
 async def ask(request: Awaitable[_T]) -> _T:
-    """The answer to a request. Raises the exceptions of `glmbot.delivery.stream`, and their kinds above."""
+    """The answer to a request. Raises the exceptions of `glmbot.delivery.outlet`, and their kinds above."""
     try:
         return await request
     except discord.RateLimited as error:

@@ -1,4 +1,14 @@
-"""One answer's messages on a platform: the requests that an adapter makes, and what their refusals mean."""
+"""One answer's messages on a platform: the requests that an adapter makes, and what their refusals mean.
+
+NotWritten
+ +-- Flooded       not now: after a time that the platform names
+ +-- Unreachable   not now
+ +-- Closed        not now, and never when that stays so
+ +-- Reduced       not all of it: ask again
+ +-- Missing       what is to be changed is gone
+ +-- Refused       never, as it is
+ +-- Gone          never, whatever it is
+"""
 
 from __future__ import annotations
 
@@ -14,6 +24,7 @@ __all__ = [
     "Flooded",
     "Gone",
     "Missing",
+    "NotWritten",
     "Outlet",
     "Piece",
     "Reduced",
@@ -23,7 +34,11 @@ __all__ = [
 ]
 
 
-class Flooded(Exception):
+class NotWritten(Exception):
+    """A request that did not do what it should."""
+
+
+class Flooded(NotWritten):
     """The platform refuses writes to this chat for `retry_after` seconds."""
 
     def __init__(self, retry_after: float) -> None:
@@ -31,27 +46,27 @@ class Flooded(Exception):
         self.retry_after = retry_after
 
 
-class Unreachable(Exception):
+class Unreachable(NotWritten):
     """The platform did not take the write this time: network, time-out, server error."""
 
 
-class Gone(Exception):
+class Gone(NotWritten):
     """This chat can't be written to any more: blocked, left, deleted."""
 
 
-class Closed(Exception):
+class Closed(NotWritten):
     """This chat may not be written to for now: a closed topic, the bot's rights. Gone when that stays so."""
 
 
-class Missing(Exception):
+class Missing(NotWritten):
     """The message to edit is no longer there."""
 
 
-class Refused(Exception):
+class Refused(NotWritten):
     """The platform will never take this request as it is."""
 
 
-class Reduced(Exception):
+class Reduced(NotWritten):
     """The platform refused a part of the request, which the outlet leaves out from now on: ask it again."""
 
 

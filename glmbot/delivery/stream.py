@@ -17,36 +17,13 @@ from typing import Any
 from glmbot.delivery.abilities import Ability
 from glmbot.delivery.board import Board, Shown
 from glmbot.delivery.once import Once, OnceBoard
-from glmbot.delivery.outlet import (
-    Closed,
-    Flooded,
-    Gone,
-    Missing,
-    Outlet,
-    Piece,
-    Reduced,
-    Refused,
-    Unreachable,
-    abilities_of,
-)
+from glmbot.delivery.outlet import NotWritten, Outlet, Piece, abilities_of
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.requests import Requests
 from glmbot.errors import ClaimLost
 from glmbot.messages import Reply
 
-__all__ = [
-    "BrokenOff",
-    "Closed",
-    "Flooded",
-    "Gone",
-    "Missing",
-    "Outlet",
-    "Piece",
-    "Reduced",
-    "Refused",
-    "Unreachable",
-    "show",
-]
+__all__ = ["BrokenOff", "Outlet", "Piece", "show"]
 
 _TYPING_EVERY_S = 4.0
 
@@ -175,7 +152,7 @@ async def _show_typing(board: Requests, latest: _Latest, after: Collection[async
     grows = board.can(Ability.EDIT)
     while (reply := latest.reply) is not None and not (reply.text and grows) and not reply.state.ended:
         # A decoration: whatever goes wrong with it, the answer is not held up.
-        with suppress(Flooded, Unreachable, Gone, Closed, Missing, Refused, Reduced, ClaimLost):
+        with suppress(NotWritten, ClaimLost):
             await board.pace.follow()
             board.check()
             await board.outlet.typing()

@@ -16,12 +16,12 @@ from adapters.discord_bot import IN_CHANNEL, MENTION, USER, answered, bot
 from adapters.scripted import ScriptedEngine
 from adapters.waiting import until_async
 from conftest import until
-from glmbot.delivery.stream import Flooded, Gone, Missing, Piece, Refused, Unreachable
+from glmbot.delivery.outlet import Flooded, Gone, Missing, Piece, Refused, Unreachable
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import ChatKind, Message
 from glmbot.store.base import Store
 from glmbot_discord.delivery import ChannelOutlet
-from glmbot_discord.refusals import MEANINGS, Closed, Expired, Meaning, Partly, ask, code_of, reason_of
+from glmbot_discord.refusals import MEANINGS, Expired, Meaning, Partly, ThreadClosed, ask, code_of, reason_of
 from platforms.discord_server import CHANNEL_ID, DiscordServer, page, refusal
 
 WORDS = "one two three four five"
@@ -29,7 +29,7 @@ RAISED = {
     Meaning.GONE: Gone,
     Meaning.MISSING: Missing,
     Meaning.EXPIRED: Expired,
-    Meaning.CLOSED: Closed,
+    Meaning.CLOSED: ThreadClosed,
     Meaning.PASSES: Unreachable,
     Meaning.SLOWER: Flooded,
     Meaning.PARTLY: Partly,

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from telegram import Bot
 from telegram.error import NetworkError, TelegramError
 
+from glmbot.delivery.outlet import Gone, Refused
 from glmbot.delivery.pace import Pace
-from glmbot.delivery.stream import Gone, Refused, show
+from glmbot.delivery.stream import show
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Action, Attachment, ChatKind, Message, Reply, ReplyState
 from glmbot_telegram.delivery import TelegramOutlet

@@ -14,20 +14,19 @@ from hypothesis import strategies as st
 
 from glmbot.delivery.abilities import Ability
 from glmbot.delivery.once import Once
-from glmbot.delivery.outlet import Outlet
-from glmbot.delivery.pace import Pace
-from glmbot.delivery.stream import (
-    BrokenOff,
+from glmbot.delivery.outlet import (
     Closed,
     Flooded,
     Gone,
     Missing,
+    Outlet,
     Piece,
     Reduced,
     Refused,
     Unreachable,
-    show,
 )
+from glmbot.delivery.pace import Pace
+from glmbot.delivery.stream import BrokenOff, show
 from glmbot.errors import ClaimLost
 from glmbot.messages import Attachment, Reply, ReplyState
 from virtual_time import run_in_virtual_time
