@@ -6,18 +6,22 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, cast
 
 from glmbot.dialogue.exchange import Exchange, Follows
-from glmbot.dialogue.replies import failed, kept
+from glmbot.dialogue.lanes import Ticket
+from glmbot.dialogue.replies import failed, kept, stopped
 from glmbot.errors import GlmbotError
 from glmbot.messages import Reply
 from glmbot.plugins import PlacedStep
 from glmbot.store.base import Answers
 
-__all__ = ["Clock", "guarded", "obeyed"]
+__all__ = ["Clock", "complain", "guarded", "hurried", "obeyed"]
+
+# That a plug-in has to hand on the end of an answer that was stopped.
+_STOPS_S = 1.0
 
 
 class Clock:
@@ -28,14 +32,24 @@ class Clock:
         self._timeout: asyncio.Timeout | None = None
 
     async def run(self, work: Awaitable[Any]) -> Any:
-        """Raises TimeoutError, and what `work` raises."""
+        """Raises TimeoutError, and any Exception of `work`; RuntimeError where it wanted to end the process."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._left) as self._timeout:
             try:
                 return await work
+            except SystemExit as error:
+                raise RuntimeError("it wanted to end the process") from error
             finally:
                 until, self._timeout = self._timeout.when(), None
                 self._left = max(0.0, self._left if until is None else until - loop.time())
+
+    def hurry(self, seconds: float) -> None:
+        """From now on there are so many left, at most."""
+        self._left = min(self._left, seconds)
+        timeout = self._timeout
+        if timeout is None or timeout.expired() or (until := timeout.when()) is None:
+            return
+        timeout.reschedule(min(until, asyncio.get_running_loop().time() + seconds))
 
     @contextmanager
     def stopped(self) -> Generator[None]:
@@ -43,13 +57,32 @@ class Clock:
         if timeout is None or timeout.expired():
             yield
             return
-        left = (timeout.when() or loop.time()) - loop.time()
+        self._left = max(0.0, (timeout.when() or loop.time()) - loop.time())
         timeout.reschedule(None)
         try:
             yield
         finally:
             if self._timeout is timeout and not timeout.expired():
-                timeout.reschedule(loop.time() + left)
+                timeout.reschedule(loop.time() + self._left)
+
+
+@asynccontextmanager
+async def hurried(clock: Clock, ticket: Ticket | None) -> AsyncGenerator[None]:
+    """Once the answer is stopped, what runs by this clock has a moment to end."""
+
+    if ticket is None:
+        yield
+        return
+
+    async def hurry() -> None:
+        await ticket.stop.wait()
+        clock.hurry(_STOPS_S)
+
+    hurrying = asyncio.create_task(hurry())
+    try:
+        yield
+    finally:
+        hurrying.cancel()
 
 
 class _Rest:
@@ -89,26 +122,28 @@ class _Rest:
 async def guarded(
     placed: PlacedStep, store: Answers, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
-    """A plug-in's step in the chain. It has the time in all that an answer may take."""
+    """A plug-in's step in the chain. It has the time in all that an answer may take, and a moment once that is
+    stopped."""
     clock = Clock(exchange.settings.deadline_s)
     rest = _Rest(exchange, following, clock)
     replies: Any = None
     last: Reply | None = None
     try:
-        replies = placed.step(exchange, rest)
-        while True:
-            try:
-                given = await clock.run(anext(replies))
-            except StopAsyncIteration:
-                break
-            if not isinstance(given, Reply):
-                raise TypeError(f"the step {placed.name} yielded {type(given).__name__}, and no Reply")
-            last = given
-            if last.state.ended:
-                await _record(store, exchange, rest, last)
-            yield last
-            if last.state.ended:
-                return
+        async with hurried(clock, exchange.ticket):
+            replies = placed.step(exchange, rest)
+            while True:
+                try:
+                    given = await clock.run(anext(replies))
+                except StopAsyncIteration:
+                    break
+                if not isinstance(given, Reply):
+                    raise TypeError(f"the step {placed.name} yielded {type(given).__name__}, and no Reply")
+                last = given
+                if last.state.ended:
+                    await _record(store, exchange, rest, last)
+                yield last
+                if last.state.ended:
+                    return
         if last is None and exchange.reply is None:
             # Nothing has been said yet, and silence may be right.
             return
@@ -116,7 +151,7 @@ async def guarded(
     except Exception as error:
         if error is rest.failure:
             raise
-        _complain(placed.log, f"the step {placed.name}", exchange, error)
+        complain(placed.log, f"the step {placed.name}", exchange, error)
     finally:
         with suppress(Exception):
             if replies is not None:
@@ -126,9 +161,9 @@ async def guarded(
         # The answer stands, whatever was to be done with it.
         yield exchange.recorded
         return
-    failure = _failure(exchange, placed.plugin)
-    await store.finish(exchange.message, kept(replace(failure, text="")))
-    yield failure
+    end = _end(exchange, placed.plugin)
+    await store.finish(exchange.message, kept(replace(end, text="")))
+    yield end
 
 
 async def _record(store: Answers, exchange: Exchange, rest: _Rest, reply: Reply) -> None:
@@ -161,12 +196,12 @@ async def obeyed(
     except GlmbotError:
         raise
     except Exception as error:
-        _complain(log, f"/{name}", exchange, error)
+        complain(log, f"/{name}", exchange, error)
     finally:
         if isinstance(outcome, AsyncGenerator):
             with suppress(Exception):
                 await outcome.aclose()
-    yield _failure(exchange, plugin)
+    yield _end(exchange, plugin)
 
 
 def _checked(reply: object, name: str) -> Reply:
@@ -175,12 +210,18 @@ def _checked(reply: object, name: str) -> Reply:
     return reply
 
 
-def _failure(exchange: Exchange, plugin: str) -> Reply:
-    seen = "" if exchange.ticket is None else exchange.ticket.reply.text
-    return replace(failed(exchange.language, "answer.plugin_failed", plugin=plugin), text=seen)
+def _end(exchange: Exchange, plugin: str) -> Reply:
+    """With what has been seen of the answer. Raises ClaimLost."""
+    ticket, language = exchange.ticket, exchange.language
+    failure = failed(language, "answer.plugin_failed", plugin=plugin)
+    if ticket is None:
+        return failure
+    ticket.check()
+    return replace(stopped(language) if ticket.stop.is_set() else failure, text=ticket.reply.text)
 
 
-def _complain(log: logging.Logger, what: str, exchange: Exchange, error: Exception) -> None:
+def complain(log: logging.Logger, what: str, exchange: Exchange, error: Exception) -> None:
+    """Of a plug-in's fault."""
     where = exchange.message.conversation
     if isinstance(error, TimeoutError):
         log.error("%s took too long in %s and was ended", what, where)

@@ -392,3 +392,59 @@ async def test_steps_stand_in_the_order_that_they_name(
     installed(monkeypatch, a=a, b=lambda host: host.step("zero", step("zero"), before="two"))
     await last(with_plugins(sqlite_store), "hi")
     assert order == ["zero", "two", "one", "three"]
+
+
+@pytest.mark.parametrize(
+    ("step", "place"),
+    [
+        *((_hangs, place) for place in ("admit", "await_turn", "recall", "record")),
+        *((_hangs_in_the_middle, place) for place in ("admit", "await_turn", "recall")),
+    ],
+)
+def test_a_step_that_hangs_ends_soon_after_stop_and_what_waits_behind_it_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, step: Any, place: str
+) -> None:
+    async def main() -> None:
+        from glmbot.store.sqlite import SqliteStore
+
+        store = SqliteStore(tmp_path / "s.sqlite3")
+        await store.open()
+        dialogue = with_plugins(store, deadline_s=300.0)
+        loop = asyncio.get_running_loop()
+        bad = asyncio.create_task(replies_to(dialogue, asked("bad")))
+        await asyncio.sleep(5)
+        assert not bad.done()
+        began = loop.time()
+        assert "Stopp" in (await last(dialogue, "/stop")).notice
+        end = (await bad)[-1]
+        assert loop.time() - began < 3
+        assert end.state is ReplyState.STOPPED or end.text == "You said: bad", end
+        assert (await last(dialogue, "good")).text.endswith("You said: good")
+        await store.close()
+
+    installed(monkeypatch, odd=lambda host: host.step("odd", step, before=place))
+    run_in_virtual_time(main())
+
+
+def test_a_transform_that_hangs_ends_soon_after_stop(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    async def hangs(message: Message) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    async def main() -> None:
+        from glmbot.store.sqlite import SqliteStore
+
+        store = SqliteStore(tmp_path / "s.sqlite3")
+        await store.open()
+        dialogue = with_plugins(store, deadline_s=300.0)
+        loop = asyncio.get_running_loop()
+        heard = asyncio.create_task(replies_to(dialogue, asked("", media="voice")))
+        await asyncio.sleep(5)
+        began = loop.time()
+        await last(dialogue, "/stop")
+        assert (await heard)[-1].state is ReplyState.STOPPED
+        assert loop.time() - began < 3
+        await store.close()
+
+    installed(monkeypatch, odd=lambda host: host.transform("voice", hangs))
+    run_in_virtual_time(main())

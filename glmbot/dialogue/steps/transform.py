@@ -7,7 +7,8 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from glmbot.dialogue.exchange import Exchange, Follows
-from glmbot.dialogue.guard import Clock
+from glmbot.dialogue.guard import Clock, complain, hurried
+from glmbot.dialogue.replies import stopped
 from glmbot.messages import Message, Reply
 from glmbot.plugins import RegisteredTransform
 
@@ -27,17 +28,20 @@ def transform(
 async def _transformed(
     found: RegisteredTransform, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
-    message = exchange.message
+    message, ticket = exchange.message, exchange.ticket
+    clock = Clock(exchange.settings.deadline_s)
     try:
-        text: object = await Clock(exchange.settings.deadline_s).run(found.transform(message))
+        async with hurried(clock, ticket):
+            text: object = await clock.run(found.transform(message))
         if not isinstance(text, str):
             raise TypeError(f"a transform returned {type(text).__name__}, and no text")
         exchange.message = _read(message, text)
     except Exception as error:
-        what = "took too long" if isinstance(error, TimeoutError) else "failed"
-        found.log.error(
-            "the transform of %s %s in %s", message.media, what, message.conversation, exc_info=error
-        )
+        complain(found.log, f"the transform of {message.media}", exchange, error)
+        if ticket is not None and ticket.stop.is_set():
+            ticket.check()
+            yield stopped(exchange.language)
+            return
     async with aclosing(following(exchange)) as replies:
         async for reply in replies:
             yield reply
