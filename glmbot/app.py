@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points, version
@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from glmbot.config.configuration import Configuration, secrets_in
+from glmbot.config.file import read_file
 from glmbot.config.load import load_configuration, plugin_tables
 from glmbot.config.operation import StoreSection, TracingSection
 from glmbot.config.reload import compared
@@ -24,7 +25,6 @@ from glmbot.dialogue.access import Access
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
 from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.reloaded import Reloaded
-from glmbot.dialogue.words import read_words
 from glmbot.engine.base import Engine, Sampling
 from glmbot.engine.pool import Engines
 from glmbot.errors import ConfigError, GlmbotError
@@ -32,7 +32,7 @@ from glmbot.keys import UserKey
 from glmbot.logs import set_up_logging
 from glmbot.messages import Adapter
 from glmbot.platforms import Platforms, check, keep_running, plugin_route_complaints
-from glmbot.plugins import Plugins, load_plugins
+from glmbot.plugins import Plugins, load_plugins, log_troubles, refuse_without_built_in, start_moderators
 from glmbot.store.base import Store
 from glmbot.store.sealed import sealed
 from glmbot.store.sqlite import SqliteStore
@@ -68,10 +68,15 @@ def adapter_settings(plugins: Plugins | None = None) -> dict[str, type[BaseModel
 def read_configuration(
     path: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Configuration:
-    """With the sections of whatever platforms plug-ins bring. Raises ConfigError."""
-    folder = path.parent if path else Path()
-    plugins = load_plugins(plugin_tables(path), folder, quiet=True)
-    return load_configuration(path, adapter_settings(plugins), overrides=overrides)
+    """The file, read once, with what plug-ins bring: they register here, once, before it is looked at.
+
+    Raises ConfigError.
+    """
+    file = read_file(path)
+    plugins = load_plugins(plugin_tables(file), file.folder, quiet=True)
+    engines = {kind: engine.settings for kind, engine in plugins.engines.items()}
+    read = load_configuration(file, adapter_settings(plugins), overrides=overrides, engine_settings=engines)
+    return replace(read, registered=plugins)
 
 
 def open_store(configuration: Configuration) -> Store:
@@ -115,7 +120,8 @@ def dialogue_for(
 ) -> DialogueManager:
     """Join the parts. Raises ConfigError for settings that contradict the model."""
     engines = engine if isinstance(engine, Engines) else Engines.of(engine)
-    parts = _dialogue_parts(configuration, engines)
+    plugins = plugins or plugins_for(configuration, quiet=True)
+    parts = _dialogue_parts(configuration, engines, plugins)
     try:
         return DialogueManager(
             store=store,
@@ -126,7 +132,7 @@ def dialogue_for(
             reload=reload,
             claim_s=configuration.store.claim_s,
             tries=configuration.dialogue.tries,
-            plugins=plugins or plugins_for(configuration, quiet=True),
+            plugins=plugins,
         )
     except ValueError as error:
         raise ConfigError(f"[dialogue] system_prompt: {error}") from error
@@ -189,7 +195,7 @@ class _Running:
         self.configuration = configuration
         self._read_again = read_again
         self._platforms: Platforms | None = None
-        self._plugins = Plugins()
+        self._plugins = plugins_for(configuration, quiet=True)
         self._engines: Engines
         self._dialogue: DialogueManager
 
@@ -204,12 +210,13 @@ class _Running:
 
         Returns what must last as long as the process.
         """
-        self._plugins = plugins_for(self.configuration)
         self._set_up_logging(self.configuration)
+        log_troubles(self._plugins)
+        refuse_without_built_in(self._plugins)
         makers = adapters(self._plugins)
         # What can be known now is not said after minutes of loading.
         check(makers, self.configuration.adapters)
-        moderation(self.configuration)
+        moderation(self.configuration, self._plugins)
         if self.configuration.tracing.endpoint:
             end = _start_tracing(self.configuration.tracing)
             stack.push_async_callback(asyncio.to_thread, end)
@@ -223,7 +230,7 @@ class _Running:
         await asyncio.to_thread(import_module, "glmbot.engines")
         from glmbot.engines import engines_for
 
-        self._engines = engines = engines_for(self.configuration)
+        self._engines = engines = engines_for(self.configuration, self._plugins.engines)
         stack.push_async_callback(engines.close)
         await engines.start(on_progress)
         reload = self.reload if self._read_again is not None else None
@@ -256,7 +263,7 @@ class _Running:
         try:
             reread = compared(old, self._read_again())
             new = reread.now
-            parts = _dialogue_parts(new, self._engines)
+            parts = _dialogue_parts(new, self._engines, self._plugins)
             check(adapters(self._plugins), new.adapters, old.adapters)
             self._dialogue.reconfigure(parts.access, parts.settings, parts.moderation)
         except (GlmbotError, ValueError) as error:
@@ -296,8 +303,8 @@ class _DialogueParts:
     moderation: Moderation
 
 
-def _dialogue_parts(configuration: Configuration, engines: Engines) -> _DialogueParts:
-    """Raises ConfigError for settings that contradict the model, or a word list that can't be read."""
+def _dialogue_parts(configuration: Configuration, engines: Engines, plugins: Plugins) -> _DialogueParts:
+    """Raises ConfigError for settings that contradict the model, or a moderator that can't be started."""
     access, dialogue, limits = configuration.access, configuration.dialogue, configuration.limits
     answer, engine = configuration.model.max_answer_tokens, engines.engine(engines.default)
     if engine is not None and answer >= engine.context_length:
@@ -328,20 +335,13 @@ def _dialogue_parts(configuration: Configuration, engines: Engines) -> _Dialogue
             source_per_hour=limits.source_per_hour,
             strangers_per_hour=limits.strangers_per_hour,
         ),
-        moderation(configuration),
+        moderation(configuration, plugins),
     )
 
 
-def moderation(configuration: Configuration) -> Moderation:
-    """Raises ConfigError for a word list that can't be read."""
-    section = configuration.moderation
-    words: list[str] = []
-    if section.words_file is not None:
-        try:
-            words = read_words(section.words_file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"[moderation] words_file {section.words_file}: {error}") from error
-    return Moderation(words, section.command, section.timeout_s, section.refuse_on_failure)
+def moderation(configuration: Configuration, plugins: Plugins) -> Moderation:
+    """Raises ConfigError for a moderator that can't be started, such as a word list that can't be read."""
+    return Moderation(start_moderators(plugins, configuration.moderation))
 
 
 def adapters(plugins: Plugins | None = None) -> Mapping[str, Any]:
@@ -356,8 +356,16 @@ def adapters(plugins: Plugins | None = None) -> Mapping[str, Any]:
 
 
 def plugins_for(configuration: Configuration, *, quiet: bool = False) -> Plugins:
-    """What the plug-ins register under this configuration."""
-    return load_plugins(configuration.plugins, configuration.folder, quiet=quiet)
+    """What the plug-ins registered when this configuration was read; else they register now.
+
+    quiet: who was left out is not logged.
+    """
+    plugins = configuration.registered
+    if not isinstance(plugins, Plugins):
+        plugins = load_plugins(configuration.plugins, configuration.folder, quiet=True)
+    if not quiet:
+        log_troubles(plugins)
+    return plugins
 
 
 def _sampling_of(configuration: Configuration, model: str, engine: Engine) -> Sampling:

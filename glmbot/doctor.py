@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from glmbot.app import open_store, plugins_for
 from glmbot.config.configuration import Configuration
-from glmbot.config.models import ModelSection, NamedLocalModel
-from glmbot.dialogue.words import read_words
+from glmbot.config.models import ModelSection, NamedLocalModel, NamedPluginModel, NamedRemoteModel
 from glmbot.engine.placement import free_memory
 from glmbot.engine.remote import RemoteEngineSettings, start_remote
 from glmbot.engine.runner import LEAST_CACHE_TOKENS
@@ -25,12 +23,15 @@ from glmbot.engines import (
 )
 from glmbot.errors import GlmbotError, StoreError
 from glmbot.native.library import VARIABLE, loaded
-from glmbot.plugins import BUILT_IN, Plugins
+from glmbot.plugin_engine import start_plugin_engine
+from glmbot.plugins import BUILT_IN, Plugins, start_moderators
 from glmbot.preflight import complaints
 
 __all__ = ["Finding", "examine"]
 
 _GB = 1_000_000_000
+# Of a plug-in's engine.
+_STARTS_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,11 @@ async def examine(configuration: Configuration) -> Sequence[Finding]:
     plugins = await asyncio.to_thread(partial(plugins_for, configuration, quiet=True))
     refused = await asyncio.to_thread(complaints, configuration, plugins)
     findings = [await _store(configuration)]
-    findings += await _models(configuration)
+    findings += await _models(configuration, plugins)
     findings += _access(configuration)
     findings += _tokens(configuration)
     findings += _advice(configuration)
-    findings += _moderation(configuration)
+    findings += _moderation(configuration, plugins)
     findings += _plugins(plugins)
     # What the configuration alone shows is said once, with its key.
     findings = [each for each in findings if each.ok or not any(each.words in line for line in refused)]
@@ -70,7 +71,7 @@ async def _store(configuration: Configuration) -> Finding:
     return Finding("store", True, f"{configuration.store.kind} can be read and written")
 
 
-async def _models(configuration: Configuration) -> list[Finding]:
+async def _models(configuration: Configuration, plugins: Plugins) -> list[Finding]:
     """The default, and each of [models.NAME]: what is found of those carries their name."""
     findings: list[Finding] = []
     named = configuration.named_models
@@ -82,8 +83,10 @@ async def _models(configuration: Configuration) -> list[Finding]:
     for name, section in named.items():
         if isinstance(section, NamedLocalModel):
             found = await asyncio.to_thread(_model_and_memory, section, budget)
-        else:
+        elif isinstance(section, NamedRemoteModel):
             found = await _servers(partial(named_remote_settings, name, section))
+        else:
+            found = [await _plugged(name, section, plugins)]
         findings += [replace(each, part=f"{each.part} {name}") for each in found]
     if not configuration.remote.servers or any(isinstance(each, NamedLocalModel) for each in named.values()):
         findings.append(await asyncio.to_thread(_kernels))
@@ -101,6 +104,18 @@ async def _servers(settings: Callable[[], RemoteEngineSettings]) -> list[Finding
         Finding("server", name is not None, f"{label} serves {name}" if name else f"{label} does not answer")
         for label, name in reached
     ]
+
+
+async def _plugged(name: str, section: NamedPluginModel, plugins: Plugins) -> Finding:
+    kind = plugins.engines.get(section.engine)
+    if kind is None:
+        return Finding("model", False, f"no plug-in brings an engine {section.engine!r}")
+    try:
+        engine = await start_plugin_engine(name, section, kind, _STARTS_S)
+    except GlmbotError as error:
+        return Finding("model", False, str(error))
+    await engine.close()
+    return Finding("model", True, f"the engine {section.engine} of the plug-in {kind.plugin} starts")
 
 
 def _model_and_memory(section: ModelSection | NamedLocalModel, budget: int) -> list[Finding]:
@@ -173,22 +188,13 @@ def _advice(configuration: Configuration) -> list[Finding]:
     ]
 
 
-def _moderation(configuration: Configuration) -> list[Finding]:
-    section = configuration.moderation
-    findings: list[Finding] = []
-    if section.words_file is not None:
-        try:
-            words = len(read_words(section.words_file.read_text("utf-8")))
-            findings.append(Finding("moderation", words > 0, f"{words} words in {section.words_file}"))
-        except (OSError, ValueError) as error:
-            findings.append(Finding("moderation", False, f"words_file {section.words_file}: {error}"))
-    if section.command:
-        program = shutil.which(section.command[0])
-        words = f"command {section.command[0]} " + (
-            "can be run" if program else "is no program that can be run; every question would be refused"
-        )
-        findings.append(Finding("moderation", program is not None, words))
-    return findings
+def _moderation(configuration: Configuration, plugins: Plugins) -> list[Finding]:
+    """Moderators' own words. One that can't be started is among the complaints."""
+    try:
+        moderators = start_moderators(plugins, configuration.moderation)
+    except GlmbotError:
+        return []
+    return [Finding("moderation", *said) for each in moderators for said in each.moderator.advice]
 
 
 def _plugins(plugins: Plugins) -> list[Finding]:

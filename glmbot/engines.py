@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from glmbot.config.configuration import Configuration
-from glmbot.config.models import ModelSection, NamedLocalModel, NamedRemoteModel, RemoteSection
+from glmbot.config.models import (
+    ModelSection,
+    NamedLocalModel,
+    NamedModel,
+    NamedPluginModel,
+    NamedRemoteModel,
+    RemoteSection,
+)
 from glmbot.engine.base import Engine, Precision, TokenEngine
 from glmbot.engine.heap import weights_apart
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
@@ -22,6 +29,8 @@ from glmbot.engine.runner import LEAST_CACHE_TOKENS, MOST_CACHE_TOKENS
 from glmbot.errors import ConfigError, ModelFileError
 from glmbot.memory import memory_needed
 from glmbot.models.registry import LoadedModel, load
+from glmbot.plugin_engine import start_plugin_engine
+from glmbot.plugins import RegisteredEngine
 from glmbot.tokens import read_secret
 
 __all__ = [
@@ -34,10 +43,10 @@ __all__ = [
 ]
 
 
-def engines_for(configuration: Configuration) -> Engines:
+def engines_for(configuration: Configuration, kinds: Mapping[str, RegisteredEngine] | None = None) -> Engines:
     """None of them started yet. The default is that of [remote] where it has servers, else that of [model].
 
-    Raises ConfigError.
+    kinds: of engines that plug-ins bring. Raises ConfigError.
     """
     section, remote = configuration.model, configuration.remote
     if remote.servers:
@@ -45,12 +54,7 @@ def engines_for(configuration: Configuration) -> Engines:
         default = _remote(name, remote_settings(configuration), section.queue_limit)
     else:
         default = _local(section.name or section.path.resolve().name, section)
-    others = [
-        _local(name, each)
-        if isinstance(each, NamedLocalModel)
-        else _remote(name, named_remote_settings(name, each), each.queue_limit)
-        for name, each in configuration.named_models.items()
-    ]
+    others = [_named(name, each, kinds or {}) for name, each in configuration.named_models.items()]
     models = [default, *others]
     _refuse_same_names(models)
     return Engines(
@@ -144,6 +148,25 @@ def _remote_settings(
         patience_s=section.patience_s,
         thinks=sizes.thinking == "auto",
     )
+
+
+def _named(name: str, section: NamedModel, kinds: Mapping[str, RegisteredEngine]) -> Model:
+    if isinstance(section, NamedLocalModel):
+        return _local(name, section)
+    if isinstance(section, NamedRemoteModel):
+        return _remote(name, named_remote_settings(name, section), section.queue_limit)
+    return _plugged(name, section, kinds)
+
+
+def _plugged(name: str, section: NamedPluginModel, kinds: Mapping[str, RegisteredEngine]) -> Model:
+    kind = kinds.get(section.engine)
+    if kind is None:
+        raise ConfigError(f"[models.{name}] engine: no plug-in brings an engine {section.engine!r}")
+
+    async def start(_: Callable[[float], None]) -> Engine:
+        return await start_plugin_engine(name, section, kind)
+
+    return Model(name, start, at_start=section.load == "start", queue_limit=section.queue_limit, alone=False)
 
 
 def _local(name: str, section: ModelSection | NamedLocalModel) -> Model:

@@ -11,9 +11,11 @@ What it raises there, wrong settings included, leaves this plug-in out and nothi
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, StrEnum
 from logging import Logger
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
@@ -24,15 +26,24 @@ from glmbot.messages import Adapter, ChatKind, Message, Reply, ReplyState, Role
 
 __all__ = [
     "Call",
+    "ChatEngine",
+    "ChatRequest",
     "Command",
+    "Direction",
     "EngineStart",
     "Exchange",
+    "Finding",
     "Follows",
     "Host",
+    "ModerationSettings",
+    "Moderator",
+    "ModeratorStart",
     "Obey",
+    "Passage",
     "Step",
     "Tool",
     "Transform",
+    "Watch",
 ]
 
 SettingsModel = TypeVar("SettingsModel", bound=BaseModel)
@@ -120,8 +131,112 @@ Follows = Callable[[Any], AsyncGenerator[Reply, None]]
 Step = Callable[[Any, Follows], AsyncGenerator[Reply, None]]
 Transform = Callable[[Message], Awaitable[str]]
 """What came along with a message (`Message.media`), as text: what was said in a voice message."""
-EngineStart = Callable[[Mapping[str, Any]], Awaitable[Any]]
-"""Starts an engine with the keys of its [models.NAME] section. See `glmbot.engine.base.Engine`."""
+
+
+class Direction(StrEnum):
+    QUESTION = "question"
+    """And whatever else reaches the model: a chat's system prompt, the messages of a program."""
+    ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What a moderator is asked about. `conversation` is "" for a program, which has none."""
+
+    direction: Direction
+    text: str
+    user: str
+    conversation: str
+
+
+class Finding(Enum):
+    """What is found in a text that grows."""
+
+    NOTHING = "nothing"
+    PERHAPS = "perhaps"
+    """What comes next decides, so this much is not shown yet."""
+    WORD = "word"
+    """It may not be said."""
+
+
+class Watch(Protocol):
+    """Looks at one text while it grows."""
+
+    def look(self, text: str) -> Finding:
+        """`text` is all of it so far. Called on the event loop at each snapshot, so it is quick."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moderator:
+    """Says what may not be asked or said.
+
+    `allows` is asked about each question, each system prompt that is set, and each whole answer and thought.
+    `watch` makes what looks at a single answer while it grows; without it, answers are shown when they are
+    complete and allowed. `allows` is asked about `at_once` texts at a time and has `timeout_s` seconds for each;
+    `refuse_on_failure`: a text is refused when it raises or takes longer. `advice`: what `glmbot doctor` says of
+    it, each with whether that is well.
+    """
+
+    allows: Callable[[Passage], Awaitable[bool]]
+    watch: Callable[[], Watch] | None = None
+    timeout_s: float = 5.0
+    refuse_on_failure: bool = True
+    at_once: int = 8
+    advice: Sequence[tuple[bool, str]] = ()
+
+
+class ModerationSettings(Protocol):
+    """The section [moderation]."""
+
+    @property
+    def words_file(self) -> Path | None: ...
+
+    @property
+    def command(self) -> Sequence[str]: ...
+
+    @property
+    def timeout_s(self) -> float: ...
+
+    @property
+    def refuse_on_failure(self) -> bool: ...
+
+
+ModeratorStart = Callable[[ModerationSettings], Moderator | None]
+"""Makes a moderator out of [moderation], at the start and at each /reload; None where it has nothing to do. What
+it raises ends that start or reload, since nobody may be answered without."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What an engine is asked, in the terms of chat completions.
+
+    `messages` are (role, text) pairs, oldest first; the roles are "system", "user" and "assistant". The last one
+    is the user's, or the beginning of an answer that is to go on. `temperature` 0 is greedy; `top_k` 0 and `top_p`
+    1 are off; `seed` None is random.
+    """
+
+    messages: Sequence[tuple[str, str]]
+    user: str
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    repetition_penalty: float
+    seed: int | None
+    stop: Sequence[str]
+
+
+class ChatEngine(Protocol):
+    """Where it has a method `close`, that is awaited once nobody asks it any more."""
+
+    def generate(self, request: ChatRequest) -> AsyncGenerator[str, None]:
+        """Yield an answer in pieces. It is cancelled when its time is over or nobody wants it any more."""
+        ...
+
+
+EngineStart = Callable[[Any], Awaitable[ChatEngine]]
+"""Starts an engine with the settings of its [models.NAME] section."""
 
 
 class Host(Protocol):
@@ -151,8 +266,12 @@ class Host(Protocol):
         """For messages whose `media` is this word ("voice")."""
         ...
 
-    def engine(self, kind: str, start: EngineStart) -> None:
-        """For `engine = "kind"` in a [models.NAME] section."""
+    def engine(self, kind: str, settings: type[BaseModel], start: EngineStart) -> None:
+        """For `engine = "kind"` in a [models.NAME] section. `settings`: the keys there that are its own."""
+        ...
+
+    def moderator(self, name: str, start: ModeratorStart) -> None:
+        """All moderators are asked, the bot's own first; what one of them refuses is refused."""
         ...
 
     def platform(self, name: str, adapter: type[Adapter]) -> None:

@@ -13,22 +13,46 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
 from glmbot import i18n
+from glmbot.config.people import ModerationSection
 from glmbot.config.section import rooted, secrets_of
 from glmbot.errors import ConfigError
-from glmbot.host import Command, EngineStart, SettingsModel, Step, Tool, Transform
+from glmbot.host import (
+    Command,
+    EngineStart,
+    ModerationSettings,
+    Moderator,
+    ModeratorStart,
+    SettingsModel,
+    Step,
+    Tool,
+    Transform,
+)
 from glmbot.http.routes import Route
 
-__all__ = ["BUILT_IN", "GROUP", "PlacedStep", "Plugin", "Plugins", "RegisteredCommand", "load_plugins"]
+__all__ = [
+    "BUILT_IN",
+    "GROUP",
+    "PlacedStep",
+    "Plugin",
+    "Plugins",
+    "RegisteredCommand",
+    "RegisteredEngine",
+    "StartedModerator",
+    "load_plugins",
+    "log_troubles",
+    "refuse_without_built_in",
+    "start_moderators",
+]
 
 _log = logging.getLogger(__name__)
 
 GROUP = "glmbot.plugins"
-BUILT_IN = ("commands",)
+BUILT_IN = ("commands", "moderation")
 # What chat platforms take for a command.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _LONGEST_REASON = 300
@@ -37,6 +61,8 @@ _LONGEST_PATH = 200
 _LARGEST_BODY = 8 * 2**20
 _LONGEST_REQUEST_S = 60.0
 _FORMATTER = string.Formatter()
+# What can be registered, in the order in which it is listed.
+_KINDS = ("commands", "tools", "steps", "transforms", "engines", "moderators", "platforms", "routes")
 # Of the chain, in order: what a plug-in's step can stand beside.
 STEPS = (
     "admit", "transform", "command", "quota", "await_turn", "task", "moderate", "choose_model", "recall", "answer",
@@ -82,6 +108,30 @@ class RegisteredTransform:
     transform: Transform
 
 
+@dataclass(frozen=True, slots=True)
+class RegisteredEngine:
+    """A kind of engine. `settings`: the keys of [models.NAME] that are its own."""
+
+    plugin: str
+    log: logging.Logger
+    settings: type[BaseModel]
+    start: EngineStart
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModerator:
+    plugin: str
+    log: logging.Logger
+    start: ModeratorStart
+
+
+@dataclass(frozen=True, slots=True)
+class StartedModerator:
+    name: str
+    log: logging.Logger
+    moderator: Moderator
+
+
 @dataclass(slots=True)
 class Plugin:
     """`source`: the package that it came with, and its version. `trouble`: why it was left out, "" for most."""
@@ -101,7 +151,8 @@ class Plugins:
     tools: dict[str, Tool] = field(default_factory=dict[str, Tool])
     steps: dict[str, PlacedStep] = field(default_factory=dict[str, PlacedStep])
     transforms: dict[str, RegisteredTransform] = field(default_factory=dict[str, RegisteredTransform])
-    engines: dict[str, EngineStart] = field(default_factory=dict[str, EngineStart])
+    engines: dict[str, RegisteredEngine] = field(default_factory=dict[str, RegisteredEngine])
+    moderators: dict[str, RegisteredModerator] = field(default_factory=dict[str, RegisteredModerator])
     platforms: dict[str, Any] = field(default_factory=dict[str, Any])
     routes: dict[str, Route] = field(default_factory=dict[str, Route])
     secrets: list[str] = field(default_factory=list[str])
@@ -116,7 +167,7 @@ def load_plugins(
 ) -> Plugins:
     """Have all that are installed register, each with its table of [plugins]; relative paths count from `folder`.
 
-    quiet: who was left out is not logged.
+    Nothing here raises; who is left out has a `trouble`. quiet: that is not logged.
     """
     tables = tables or {}
     plugins = Plugins()
@@ -131,15 +182,57 @@ def load_plugins(
             plugin.registered = draft.settle()
         except (Exception, SystemExit) as error:
             plugin.trouble = _reason(error)
-            if not quiet:
-                _log.error("the plug-in %s is left out: %s", name, plugin.trouble)
-                _log.debug("the plug-in %s", name, exc_info=error)
-    for name in tables.keys() - {plugin.name for plugin in plugins.found}:
+            _log.debug("the plug-in %s", name, exc_info=error)
+    found = {plugin.name for plugin in plugins.found}
+    for name in BUILT_IN:
+        if name not in found:
+            trouble = "it is a part of the bot, and is not installed with it; install glmbot anew"
+            plugins.found.append(Plugin(name, "", trouble))
+    for name in sorted(tables.keys() - found):
         trouble = f"[plugins.{name}] is in the configuration, and no plug-in of this name is installed"
         plugins.found.append(Plugin(name, "", trouble))
-        if not quiet:
-            _log.error("%s", trouble)
+    if not quiet:
+        log_troubles(plugins)
     return plugins
+
+
+def log_troubles(plugins: Plugins) -> None:
+    for name, trouble in plugins.troubles:
+        _log.error("the plug-in %s is left out: %s", name, trouble)
+
+
+def refuse_without_built_in(plugins: Plugins) -> None:
+    """Raises ConfigError where a part of the bot's own is missing: nobody is to be answered unmoderated."""
+    for name, trouble in plugins.troubles:
+        if name in BUILT_IN:
+            raise ConfigError(f"the plug-in {name}: {trouble}")
+
+
+def start_moderators(
+    plugins: Plugins, settings: ModerationSettings | None = None
+) -> Sequence[StartedModerator]:
+    """In the order in which they are asked. settings: by default those of an empty [moderation].
+
+    Raises ConfigError for one that can't be started.
+    """
+    settings = settings or ModerationSection()
+    started: list[StartedModerator] = []
+    for name, registered in plugins.moderators.items():
+        try:
+            moderator = cast(object, registered.start(settings))
+            if moderator is None:
+                continue
+            if not isinstance(moderator, Moderator):
+                raise TypeError(f"its start returned {type(moderator).__name__}, and no Moderator")
+            if not (0 < moderator.timeout_s < float("inf") and moderator.at_once >= 1):
+                raise ValueError("a moderator has some time for a text, and is asked about one at least")
+        except ConfigError:
+            raise
+        except (Exception, SystemExit) as error:
+            where = f"the moderator {name} of the plug-in {registered.plugin} can't be started"
+            raise ConfigError(f"{where}: {_reason(error)}") from error
+        started.append(StartedModerator(name, registered.log, moderator))
+    return started
 
 
 def _entries() -> Iterator[tuple[str, EntryPoint]]:
@@ -193,7 +286,7 @@ class _Draft:
             [(name, None) for name in STEPS], [(each.name, each.before, each.after, None) for each in steps]
         )
         listed: list[str] = []
-        for kind in ("commands", "tools", "steps", "transforms", "engines", "platforms", "routes"):
+        for kind in _KINDS:
             mine: dict[str, Any] = getattr(new, kind)
             getattr(self._plugins, kind).update(mine)
             listed += [_described(kind, name, each) for name, each in mine.items()]
@@ -249,8 +342,15 @@ class _Draft:
         registered = RegisteredTransform(self.log, transform)
         self._new.transforms[self._free("transforms", media)] = registered
 
-    def engine(self, kind: str, start: EngineStart) -> None:
-        self._new.engines[self._free("engines", kind)] = start
+    def engine(self, kind: str, settings: Any, start: EngineStart) -> None:
+        if not (isinstance(settings, type) and issubclass(settings, BaseModel)):
+            raise ValueError(f"the settings of the engine {kind} are no pydantic model")
+        registered = RegisteredEngine(self.name, self.log, settings, start)
+        self._new.engines[self._free("engines", kind)] = registered
+
+    def moderator(self, name: str, start: ModeratorStart) -> None:
+        registered = RegisteredModerator(self.name, self.log, start)
+        self._new.moderators[self._free("moderators", name)] = registered
 
     def platform(self, name: str, adapter: Any) -> None:
         if not (isinstance(adapter, type) and issubclass(getattr(adapter, "Settings", object), BaseModel)):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from glmbot.app import adapters, moderation, open_store, plugins_for
 from glmbot.config.configuration import Configuration
-from glmbot.config.models import ModelSection, NamedLocalModel, NamedRemoteModel, RemoteSection
+from glmbot.config.models import ModelSection, NamedLocalModel, NamedModel, NamedRemoteModel, RemoteSection
 from glmbot.errors import GlmbotError
 from glmbot.platforms import check_routes, check_settings, plugin_route_complaints
 from glmbot.plugins import Plugins
@@ -35,19 +35,19 @@ def _complaints(configuration: Configuration, plugins: Plugins) -> Iterator[str]
         yield from _said(partial(check_settings, makers, name, settings))
     yield from _said(partial(check_routes, makers, configuration.adapters))
     yield from plugin_route_complaints(makers, configuration.adapters, plugins.routes)
-    yield from _engine(configuration)
+    yield from _engine(configuration, plugins)
     yield from _said(lambda: open_store(configuration))
     if configuration.store.kind == "sqlite":
         yield from _unwritable("[store] path", configuration.store.path)
     else:
         yield from _unwritable("[store] journal_path", configuration.store.journal_path)
-    yield from _said(lambda: moderation(configuration))
+    yield from _said(lambda: moderation(configuration, plugins))
 
 
-def _engine(configuration: Configuration) -> Iterator[str]:
+def _engine(configuration: Configuration, plugins: Plugins) -> Iterator[str]:
     from glmbot.engines import engines_for, named_remote_settings, remote_settings
 
-    yield from _said(lambda: engines_for(configuration))
+    yield from _said(lambda: engines_for(configuration, plugins.engines))
     yield from _room_for_questions("model", configuration.model)
     if configuration.remote.servers:
         yield from _remote("remote", configuration.remote, lambda: remote_settings(configuration))
@@ -58,13 +58,11 @@ def _engine(configuration: Configuration) -> Iterator[str]:
         yield from _room_for_questions(key, section)
         if isinstance(section, NamedLocalModel):
             yield from _local(key, section)
-        else:
+        elif isinstance(section, NamedRemoteModel):
             yield from _remote(key, section, partial(named_remote_settings, name, section))
 
 
-def _room_for_questions(
-    key: str, section: ModelSection | NamedLocalModel | NamedRemoteModel
-) -> Iterator[str]:
+def _room_for_questions(key: str, section: ModelSection | NamedModel) -> Iterator[str]:
     if section.max_answer_tokens >= section.context_length:
         yield (
             f"[{key}] max_answer_tokens is {section.max_answer_tokens}, and context_length"

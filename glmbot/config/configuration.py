@@ -12,8 +12,7 @@ from pydantic import BaseModel
 from glmbot.config.models import (
     ModelSection,
     ModelsSection,
-    NamedLocalModel,
-    NamedRemoteModel,
+    NamedModel,
     RemoteSection,
     SamplingSection,
 )
@@ -44,7 +43,7 @@ class Configuration:
     `named_models` those of each [models.NAME], by name.
 
     `plugins` holds the tables of [plugins.NAME], which each plug-in reads for itself; relative paths in them count
-    from `folder`.
+    from `folder`. `registered`: what plug-ins have registered with them, where they have; see `glmbot.plugins`.
     """
 
     model: ModelSection
@@ -59,9 +58,10 @@ class Configuration:
     log: LogSection
     tracing: TracingSection
     adapters: Mapping[str, BaseModel]
-    named_models: Mapping[str, NamedLocalModel | NamedRemoteModel] = field(default_factory=dict[str, Any])
+    named_models: Mapping[str, NamedModel] = field(default_factory=dict[str, Any])
     plugins: Mapping[str, Any] = field(default_factory=dict[str, Any])
     folder: Path = Path()
+    registered: object = field(default=None, compare=False, repr=False)
 
 
 def secrets_in(configuration: Configuration) -> list[str]:

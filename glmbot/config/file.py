@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,30 +15,9 @@ from glmbot.config.bounds import unfit
 from glmbot.config.names import LONGEST_SHOWN, nearest
 from glmbot.errors import ConfigError
 
-__all__ = ["Where", "read_file", "refuse_unfit", "refuse_unknown"]
+__all__ = ["File", "Where", "read_file", "refuse_unfit", "refuse_unknown", "refuse_unknown_keys"]
 
 _LARGEST_FILE = 1 << 20
-
-
-def read_file(path: Path | None) -> tuple[str, dict[str, Any]]:
-    if path is None:
-        return "", {}
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-        text = content.decode("utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file; `glmbot init` writes one") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: can't be read: {error}") from error
-    if len(content) > _LARGEST_FILE:
-        raise ConfigError(f"{path}: has more than {_LARGEST_FILE >> 20} MiB, which is no configuration")
-    try:
-        return text, tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError(f"{path}: not valid TOML: too many levels") from None
-    except ValueError as error:  # a TOMLDecodeError, or a number of thousands of digits
-        raise ConfigError(f"{path}: not valid TOML: {str(error)[:LONGEST_SHOWN]}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +53,37 @@ class Where:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """What stands in it. Relative paths count from `folder`."""
+
+    where: Where
+    table: Mapping[str, Any]
+    folder: Path
+
+
+def read_file(path: Path | None) -> File:
+    """None: a file with nothing in it. Raises ConfigError."""
+    if path is None:
+        return File(Where(None, ""), {}, Path())
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        text = content.decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; `glmbot init` writes one") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from error
+    if len(content) > _LARGEST_FILE:
+        raise ConfigError(f"{path}: has more than {_LARGEST_FILE >> 20} MiB, which is no configuration")
+    try:
+        return File(Where(path, text), tomllib.loads(text), path.parent)
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: too many levels") from None
+    except ValueError as error:  # a TOMLDecodeError, or a number of thousands of digits
+        raise ConfigError(f"{path}: not valid TOML: {str(error)[:LONGEST_SHOWN]}") from error
+
+
 def refuse_unknown(where: Where, table: Mapping[str, Any], models: Mapping[str, type[BaseModel]]) -> None:
     for section, content in table.items():
         if section not in models:
@@ -82,13 +92,18 @@ def refuse_unknown(where: Where, table: Mapping[str, Any], models: Mapping[str, 
             )
         if not isinstance(content, dict):
             raise ConfigError(f"{where.at(section, section)}: {section} must be a section: [{section}]")
-        for key in cast(dict[str, Any], content):
-            fields = models[section].model_fields
-            if key not in fields:
-                raise ConfigError(
-                    f"{where.at(section, key)}: [{section}] has no key {key[:LONGEST_SHOWN]!r}"
-                    f"{nearest(key, fields)}"
-                )
+        refuse_unknown_keys(where, section, cast(dict[str, Any], content), models[section].model_fields)
+
+
+def refuse_unknown_keys(
+    where: Where, section: str, content: Mapping[str, Any], known: Collection[str]
+) -> None:
+    for key in content:
+        if key not in known:
+            raise ConfigError(
+                f"{where.at(section, key)}: [{section}] has no key {key[:LONGEST_SHOWN]!r}"
+                f"{nearest(key, known)}"
+            )
 
 
 def refuse_unfit(where: Where, table: Mapping[str, Mapping[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from pydantic_settings import (
 from glmbot.config.complaints import explained, problems_of
 from glmbot.config.configuration import CORE_SECTIONS, Configuration
 from glmbot.config.environment import not_json, refuse_unknown_variables
-from glmbot.config.file import Where, read_file, refuse_unfit, refuse_unknown
+from glmbot.config.file import File, Where, read_file, refuse_unfit, refuse_unknown
 from glmbot.config.named import named_models, named_plugins, without_named, without_named_variables
 from glmbot.config.names import LONGEST_SHOWN, PREFIX, nearest
 from glmbot.config.people import LISTS_OF_IDS, AccessSection
@@ -32,40 +32,41 @@ __all__ = ["load_configuration", "plugin_tables"]
 _BUILT_IN = ("console", "discord", "telegram", "web")
 
 
-def plugin_tables(path: Path | None, environment: Mapping[str, str] = os.environ) -> Mapping[str, Any]:
+def plugin_tables(file: File, environment: Mapping[str, str] = os.environ) -> Mapping[str, Any]:
     """What [plugins.NAME] and GLMBOT_PLUGINS__NAME__KEY say, by name. Raises ConfigError."""
-    text, table = read_file(path)
-    return named_plugins(Where(path, text), table, environment)
+    return named_plugins(file.where, file.table, environment)
 
 
 def load_configuration(
-    path: Path | None,
+    file: Path | File | None,
     adapter_settings: Mapping[str, type[BaseModel]],
     environment: Mapping[str, str] = os.environ,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    engine_settings: Mapping[str, type[BaseModel]] | None = None,
 ) -> Configuration:
     """Read the file (or only defaults), then the environment, then `overrides` from the command line.
 
-    An adapter runs when its section is there, in any of them. Relative paths in the file count from its folder.
-    Raises ConfigError that names file, line and key, and the nearest valid name.
+    An adapter runs when its section is there, in any of them. engine_settings: of each kind of engine that
+    plug-ins bring. Relative paths in the file count from its folder. Raises ConfigError that names file, line and
+    key, and the nearest valid name.
     """
-    text, table = read_file(path)
-    where = Where(path, text)
-    base = path.parent if path else Path()
+    if not isinstance(file, File):
+        file = read_file(file)
+    where, table = file.where, file.table
     models: dict[str, type[BaseModel]] = {**CORE_SECTIONS, **adapter_settings}
-    plugins = named_plugins(where, table, environment)
     read = _read_sections(
         where, without_named(table), without_named_variables(environment), models, overrides
     )
-    sections: dict[str, Any] = {name: rooted(section, base) for name, section in read.items()}
+    sections: dict[str, Any] = {name: rooted(section, file.folder) for name, section in read.items()}
     core = {name: sections.pop(name) for name in CORE_SECTIONS}
     _refuse_unknown_platforms(where, core["access"], {*adapter_settings, *_BUILT_IN})
+    models_by_name = named_models(file, environment, core["model"].name, engine_settings or {})
     return Configuration(
         **core,
         adapters=sections,
-        named_models=named_models(where, table, environment, core["model"].name, base),
-        plugins=plugins,
-        folder=base,
+        named_models=models_by_name,
+        plugins=plugin_tables(file, environment),
+        folder=file.folder,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -153,7 +153,8 @@ class RemoteSection(Section):
 class ModelsSection(Section):
     """More models to choose from with /model. Each has a section of its own, [models.NAME], with the keys of
     [model] except name (load is "first use" there unless it says otherwise), or those of [remote] and of [model]
-    thinking, context_length, max_answer_tokens and queue_limit."""
+    thinking, context_length, max_answer_tokens and queue_limit, or engine = "KIND" of a plug-in with its keys and
+    context_length, max_answer_tokens, parallel, queue_limit and load."""
 
     memory_gb: float = Field(
         default=0.0,
@@ -192,6 +193,25 @@ class NamedRemoteModel(RemoteSection):
     context_length: int = Field(default=2048, ge=64, le=_MOST_TOKENS)
     max_answer_tokens: int = Field(default=512, ge=1, le=_MOST_TOKENS)
     queue_limit: int = Field(default=64, ge=0, le=100_000)
+
+
+class NamedPluginModel(Section):
+    """[models.NAME] of an engine that a plug-in brings. `settings`: what the plug-in made of its own keys."""
+
+    engine: str
+    context_length: int = Field(default=2048, ge=64, le=_MOST_TOKENS)
+    max_answer_tokens: int = Field(default=512, ge=1, le=_MOST_TOKENS)
+    parallel: int = Field(default=16, ge=1, le=10_000)
+    queue_limit: int = Field(default=64, ge=0, le=100_000)
+    load: Literal["start", "first use"] = Field(default="first use")
+    settings: Any = None
+
+    def __eq__(self, other: object) -> bool:
+        """A plug-in that registers anew may have made another class of the same settings."""
+        return isinstance(other, NamedPluginModel) and self.model_dump() == other.model_dump()
+
+
+NamedModel = NamedLocalModel | NamedRemoteModel | NamedPluginModel
 
 
 class SamplingSection(Section):

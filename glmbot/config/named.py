@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from glmbot.config.bounds import unfit
 from glmbot.config.complaints import explained, problems_of
-from glmbot.config.file import Where, refuse_unfit, refuse_unknown
-from glmbot.config.models import MODEL_NAME, NamedLocalModel, NamedRemoteModel
-from glmbot.config.names import LONGEST_SHOWN, variable_name
+from glmbot.config.file import File, Where, refuse_unfit, refuse_unknown, refuse_unknown_keys
+from glmbot.config.models import (
+    MODEL_NAME,
+    NamedLocalModel,
+    NamedModel,
+    NamedPluginModel,
+    NamedRemoteModel,
+)
+from glmbot.config.names import LONGEST_SHOWN, nearest, variable_name
 from glmbot.config.section import rooted
 from glmbot.errors import ConfigError
 
 __all__ = ["named_models", "named_plugins", "without_named", "without_named_variables"]
 
+_Model = TypeVar("_Model", bound=BaseModel)
 _MODELS, _PLUGINS = "models", "plugins"
 _MOST = {_MODELS: 100, _PLUGINS: 200}
 
@@ -32,11 +40,15 @@ def named_plugins(where: Where, table: Mapping[str, Any], environment: Mapping[s
 
 
 def named_models(
-    where: Where, table: Mapping[str, Any], environment: Mapping[str, str], default: str, base: Path
-) -> dict[str, NamedLocalModel | NamedRemoteModel]:
+    file: File,
+    environment: Mapping[str, str],
+    default: str,
+    engine_settings: Mapping[str, type[BaseModel]],
+) -> dict[str, NamedModel]:
     """The models of [models.NAME], by name; `default` is the name of [model]. Raises ConfigError."""
-    found: dict[str, NamedLocalModel | NamedRemoteModel] = {}
-    for name, content in _tables(_MODELS, where, table, environment).items():
+    where = file.where
+    found: dict[str, NamedModel] = {}
+    for name, content in _tables(_MODELS, where, file.table, environment).items():
         section = f"{_MODELS}.{name}"
         at = where.at(section)
         if not MODEL_NAME.fullmatch(name):
@@ -46,22 +58,74 @@ def named_models(
             )
         if name.lower() in {each.lower() for each in (*found, default)}:
             raise ConfigError(f"{at}: [{section}]: another model has this name")
-        found[name] = rooted(_named_model(section, where, content, environment), base)
+        reader = _Reader(section, where, content, environment)
+        if "engine" in content:
+            found[name] = _plugged_model(reader, engine_settings, file.folder)
+        else:
+            found[name] = rooted(_model_of_ours(reader), file.folder)
     return found
 
 
-def _named_model(
-    section: str, where: Where, content: Mapping[str, Any], environment: Mapping[str, str]
-) -> NamedLocalModel | NamedRemoteModel:
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """One section: its `content`, and where that comes from."""
+
+    section: str
+    where: Where
+    content: Mapping[str, Any]
+    environment: Mapping[str, str]
+
+    def read(self, model: type[_Model], keys: Container[str] | None = None) -> _Model:
+        """The section, or these of its keys, as the model has it. Raises ConfigError."""
+        content = {key: value for key, value in self.content.items() if keys is None or key in keys}
+        try:
+            return model.model_validate(content)
+        except ValidationError as error:
+            problems = problems_of(error, self.section)
+            raise ConfigError(
+                explained(problems, self.where, {self.section: model}, self.environment)
+            ) from None
+
+
+def _model_of_ours(reader: _Reader) -> NamedLocalModel | NamedRemoteModel:
+    section, where, content = reader.section, reader.where, reader.content
     kind = NamedRemoteModel if "servers" in content else NamedLocalModel
     if "path" not in content and kind is NamedLocalModel:
-        raise ConfigError(f"{where.at(section)}: [{section}] needs path, a model's folder, or servers")
+        raise ConfigError(
+            f"{where.at(section)}: [{section}] needs path, a model's folder, or servers, or engine"
+        )
     refuse_unknown(where, {section: content}, {section: kind})
+    return reader.read(kind)
+
+
+def _plugged_model(
+    reader: _Reader, engine_settings: Mapping[str, type[BaseModel]], base: Path
+) -> NamedPluginModel:
+    """Of a plug-in's engine, which has keys of its own beside those of all engines."""
+    section, where, kind = reader.section, reader.where, reader.content["engine"]
+    own = engine_settings.get(kind) if isinstance(kind, str) else None
+    if own is None:
+        known = nearest(str(kind), engine_settings) if engine_settings else "; none is installed"
+        raise ConfigError(
+            f"{where.at(section, 'engine')}: [{section}] engine: no plug-in brings an engine"
+            f" {str(kind)[:LONGEST_SHOWN]!r}{known}"
+        )
+    mine = NamedPluginModel.model_fields.keys() - {"settings"}
+    theirs = _keys_of(own)
+    refuse_unknown_keys(where, section, reader.content, mine | theirs)
+    model = reader.read(NamedPluginModel, mine)
     try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        problems = problems_of(error, section)
-        raise ConfigError(explained(problems, where, {section: kind}, environment)) from None
+        settings = rooted(reader.read(own, theirs), base)
+    except ConfigError:
+        raise
+    except Exception as error:
+        # What a plug-in checks its settings by may raise anything.
+        raise ConfigError(f"{where.at(section)}: [{section}]: {type(error).__name__}: {error}") from error
+    return model.model_copy(update={"settings": settings})
+
+
+def _keys_of(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
 
 
 def without_named(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,14 @@ from glmbot.config.configuration import CORE_SECTIONS, Configuration
 
 __all__ = ["NEED_A_RESTART", "Reread", "compared"]
 
-NEED_A_RESTART = ("model", "remote", "models", "store", "tracing")
-"""Sections of the core whose parts can't be exchanged while they run."""
+NEED_A_RESTART = ("model", "remote", "models", "store", "tracing", "plugins")
+"""Sections whose parts can't be exchanged while they run."""
+# Where the sections stand in a configuration.
+_FIELDS = {
+    **{name: (name,) for name in CORE_SECTIONS},
+    "models": ("models", "named_models"),
+    "plugins": ("plugins",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +32,14 @@ class Reread:
 
 
 def compared(running: Configuration, read: Configuration) -> Reread:
-    changed = [name for name in CORE_SECTIONS if getattr(read, name) != getattr(running, name)]
-    if read.named_models != running.named_models and "models" not in changed:
-        changed.append("models")
-    if read.plugins != running.plugins:
-        changed.append("plugins")
+    changed = [
+        section
+        for section, fields in _FIELDS.items()
+        if any(getattr(read, field) != getattr(running, field) for field in fields)
+    ]
     names = sorted({*running.adapters, *read.adapters})
     platforms = [name for name in names if running.adapters.get(name) != read.adapters.get(name)]
-    waiting = [name for name in changed if name in (*NEED_A_RESTART, "plugins")]
-    kept = {name: getattr(running, name) for name in (*NEED_A_RESTART, "named_models", "plugins")}
+    waiting = [name for name in changed if name in NEED_A_RESTART]
+    kept = {field: getattr(running, field) for section in NEED_A_RESTART for field in _FIELDS[section]}
     applied = [*(name for name in changed if name not in waiting), *platforms]
     return Reread(replace(read, **kept), applied, waiting)

@@ -42,6 +42,9 @@ def secrets_of(section: BaseModel) -> list[str]:
     """Every secret value in a section, for the log filter, those in files of their own too."""
     values = {name: getattr(section, name) for name in type(section).model_fields}
     secrets = [value.get_secret_value() for value in values.values() if isinstance(value, SecretStr)]
+    for within in values.values():
+        if isinstance(within, BaseModel):
+            secrets += secrets_of(within)
     for name, file in values.items():
         if isinstance(file, Path) and name.removesuffix("_file") in values:
             with contextlib.suppress(OSError, UnicodeDecodeError):

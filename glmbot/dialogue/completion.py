@@ -9,17 +9,17 @@ from math import ceil
 
 from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.models import Talk
-from glmbot.dialogue.moderation import Direction, Moderation
+from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.quotas import Quotas, check_pending, most_pending, program_of
 from glmbot.dialogue.replies import snapshot
 from glmbot.dialogue.settings import InForce
-from glmbot.dialogue.words import Finding
 from glmbot.engine.base import ChatTurn, Conversation, Sampling
 from glmbot.engine.fit import longest_text
 from glmbot.engine.pool import Engines
 from glmbot.engine.thoughts import answer_of
 from glmbot.errors import ContentRefused, PromptTooLong
+from glmbot.host import Direction, Finding
 from glmbot.messages import Completion, Reply, ReplyState
 
 __all__ = ["complete", "sampling_for", "split_turns"]

@@ -63,7 +63,7 @@ from glmbot.messages import (
 )
 from glmbot.metrics import exposition
 from glmbot.overview import Overview
-from glmbot.plugins import STEPS, Plugins, load_plugins, placed
+from glmbot.plugins import STEPS, Plugins, load_plugins, placed, start_moderators
 from glmbot.store.base import Store
 from glmbot.tracing import span
 
@@ -89,6 +89,7 @@ class DialogueManager:
     ) -> None:
         """engine: several by name, or one by itself. reload: reads the configuration again; None: there is no
         file. claim_s, tries: see `Inbox`. plugins: by default those that are installed, without settings.
+        moderation: by default that of the plug-ins' moderators.
 
         Raises ValueError when the system prompt leaves no room for a question.
         """
@@ -116,7 +117,7 @@ class DialogueManager:
             commands=self._commands,
         )
         self._people = People(store, access, clock)
-        self._in_force = InForce(settings, moderation or Moderation())
+        self._in_force = InForce(settings, moderation or Moderation(start_moderators(self.plugins)))
         self._fitting = Fitting(store, engines, self._in_force)
         self._housekeeping = Housekeeping(store, clock)
         self.monitor = Monitor(engines, self._lanes, self._people, store, clock)

@@ -1,69 +1,41 @@
-"""What may not be asked or said here: a word list, and a program of the operator's own.
+"""What may not be asked or said here: all moderators together, the bot's own and those of plug-ins.
 
-The program gets one JSON object on standard input, {"direction": "question" or "answer", "text", "user",
-"conversation"}, and allows the text by ending with status 0. Status 1 refuses it; any other end, or none within
-its time, refuses it too (and is logged), unless the operator chose otherwise. It runs in an empty folder, and of
-our environment it is told only where programs are and which language is spoken.
+One that raises, says nonsense or takes too long refuses the text, unless it is set to let such a text pass.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-import os
-import signal
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Sequence
+from typing import cast
 
-from glmbot.dialogue.words import Watch, WordList
+from glmbot.host import Direction, Finding, Passage, Watch
+from glmbot.in_time import in_time
 from glmbot.messages import Message
+from glmbot.plugins import StartedModerator
 
-__all__ = ["Direction", "Moderation"]
-
-_log = logging.getLogger(__name__)
-
-_REFUSED = 1
-# Of these only our own environment is handed on: the rest holds our keys.
-_HANDED_ON = ("PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "SYSTEMROOT")
-# What is longer is refused without asking.
-_LONGEST_ASKED = 2_000_000
-_MOST_PROGRAMS = 8
+__all__ = ["Moderation", "Watches"]
 
 
-class Direction(StrEnum):
-    QUESTION = "question"
-    ANSWER = "answer"
-
-
-@dataclass(frozen=True, slots=True)
 class Moderation:
-    words: Sequence[str] = ()
-    command: Sequence[str] = ()
-    timeout_s: float = 5.0
-    refuse_on_failure: bool = True
-    _list: WordList = field(init=False)
-    _program: _Program = field(init=False)
+    """Moderators are asked one after the other; the first that refuses a text spares the others."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_list", WordList(self.words))
-        object.__setattr__(self, "_program", _Program(self.command, self.timeout_s))
+    def __init__(self, moderators: Sequence[StartedModerator] = ()) -> None:
+        self._moderators = [_Guarded(each) for each in moderators]
+        self._watched = [each for each in moderators if each.moderator.watch is not None]
 
     @property
     def holds_answers(self) -> bool:
-        """With a program to ask, an answer is shown when it is complete and was allowed."""
-        return bool(self.command)
+        """An answer is shown when it is complete and was allowed: somebody can't look at one that grows."""
+        return len(self._watched) < len(self._moderators)
 
-    def has_word(self, text: str) -> bool:
-        return self._list.has_word(text)
+    def watch(self) -> Watches:
+        """For one text that grows."""
+        return Watches(self._watched)
 
-    def watch(self) -> Watch:
-        """For one growing answer."""
-        return Watch(self._list)
+    def finds(self, text: str) -> bool:
+        """Whether those who look at texts that grow find something in this whole one. The others are not asked."""
+        return self.watch().look(text) is not Finding.NOTHING
 
     async def allows_in(self, message: Message, direction: Direction, text: str) -> bool:
         """Of what belongs to this message."""
@@ -72,73 +44,76 @@ class Moderation:
         )
 
     async def allows(self, direction: Direction, text: str, *, user: str, conversation: str) -> bool:
-        """`text` is all that is to be looked at: the program is asked once."""
-        # Long texts are looked at beside other people's streams.
-        found = await asyncio.to_thread(self.has_word, text) if len(text) > 20_000 else self.has_word(text)
-        if found:
-            return False
-        if not self.command or not text.strip():
+        """`text` is all that is to be looked at: each moderator is asked once."""
+        if not text.strip():
             return True
-        if len(text) > _LONGEST_ASKED:
-            _log.error("[moderation] a text of %d characters is too long to be looked at", len(text))
-            return False
-        question = {"direction": direction, "text": text, "user": user, "conversation": conversation}
+        passage = Passage(direction, text, user, conversation)
+        for each in self._moderators:
+            if not await each.allows(passage):
+                return False
+        return True
+
+
+class Watches:
+    """A text that grows, as all see it who can look at one: the worst that any of them finds in it."""
+
+    def __init__(self, moderators: Sequence[StartedModerator]) -> None:
+        self._watches = [_GuardedWatch(each) for each in moderators]
+
+    def look(self, text: str) -> Finding:
+        """`text` is all of it so far."""
+        found = {each.look(text) for each in self._watches}
+        worst_first = (Finding.WORD, Finding.PERHAPS)
+        return next((each for each in worst_first if each in found), Finding.NOTHING)
+
+
+class _Guarded:
+    """A moderator whose faults refuse a text, or let it pass, as it is set to."""
+
+    def __init__(self, started: StartedModerator) -> None:
+        self._started = started
+        # The time of who waits counts from their turn on.
+        self._free = asyncio.Semaphore(started.moderator.at_once)
+
+    async def allows(self, passage: Passage) -> bool:
+        moderator = self._started.moderator
         try:
-            status = await self._program.ask(json.dumps(question, ensure_ascii=False).encode())
-        except (OSError, TimeoutError) as error:
-            _log.error("[moderation] command %s: %s", self.command[0], error or "it took too long")
-            return not self.refuse_on_failure
-        if status not in (0, _REFUSED):
-            _log.error("[moderation] command %s ended with status %d", self.command[0], status)
-            return not self.refuse_on_failure
-        return status == 0
+            async with self._free:
+                allowed: object = await in_time(lambda: moderator.allows(passage), moderator.timeout_s)
+            if not isinstance(allowed, bool):
+                raise TypeError(f"it returned {type(allowed).__name__}, and neither True nor False")
+        except Exception as error:
+            _complain(self._started, error)
+            return not moderator.refuse_on_failure
+        return allowed
 
 
-class _Program:
-    def __init__(self, command: Sequence[str], timeout_s: float) -> None:
-        # It is started elsewhere, so what is written as seen from here gets its whole path.
-        self._command = [
-            str(Path(part).absolute())
-            if (not number and "/" in part) or (number and _is_file(part))
-            else part
-            for number, part in enumerate(command)
-        ]
-        self._timeout_s = timeout_s
-        self._folder: TemporaryDirectory[str] | None = None
-        self._free = asyncio.Semaphore(_MOST_PROGRAMS)
+class _GuardedWatch:
+    """After a fault it is not looked at again: a text that should be refused then is shown no further."""
 
-    async def ask(self, question: bytes) -> int:
-        """The status that it ends with. Raises OSError and TimeoutError."""
-        async with self._free:
-            if self._folder is None:
-                self._folder = TemporaryDirectory(prefix="glmbot-moderation-")
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-                cwd=self._folder.name,
-                env=_environment(os.environ, self._folder.name),
-                start_new_session=True,
-            )
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    await process.communicate(question)
-            finally:
-                if process.returncode is None:
-                    with suppress(ProcessLookupError):
-                        # With whatever it has started itself.
-                        os.killpg(process.pid, signal.SIGKILL)
-                    await process.wait()
-            return process.returncode or 0
+    def __init__(self, started: StartedModerator) -> None:
+        self._started = started
+        self._watch: Watch | None = None
+        self._failed = False
+
+    def look(self, text: str) -> Finding:
+        moderator = self._started.moderator
+        try:
+            if not self._failed and moderator.watch is not None:
+                self._watch = self._watch or moderator.watch()
+                finding = cast(object, self._watch.look(text))
+                if not isinstance(finding, Finding):
+                    raise TypeError(f"its watch found {type(finding).__name__}, and no Finding")
+                return finding
+        except (Exception, SystemExit) as error:
+            self._failed = True
+            _complain(self._started, error)
+        return Finding.PERHAPS if moderator.refuse_on_failure else Finding.NOTHING
 
 
-def _environment(ours: Mapping[str, str], folder: str) -> dict[str, str]:
-    return {**{name: ours[name] for name in _HANDED_ON if name in ours}, "HOME": folder, "TMPDIR": folder}
-
-
-def _is_file(part: str) -> bool:
-    try:
-        return Path(part).is_file()
-    except (OSError, ValueError):
-        return False
+def _complain(started: StartedModerator, error: BaseException) -> None:
+    if isinstance(error, TimeoutError):
+        started.log.error("the moderator %s took too long", started.name)
+        return
+    started.log.error("the moderator %s failed: %s: %s", started.name, type(error).__name__, error)
+    started.log.debug("the moderator %s", started.name, exc_info=error)

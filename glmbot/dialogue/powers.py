@@ -11,7 +11,6 @@ from glmbot.dialogue.export import PersonalData, export_of
 from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.models import SETTING, chosen_model, may_choose, owner_of_choice
-from glmbot.dialogue.moderation import Direction
 from glmbot.dialogue.outbox import Reach, broadcast
 from glmbot.dialogue.people import pair
 from glmbot.dialogue.reloaded import Reloaded
@@ -20,6 +19,7 @@ from glmbot.engine.base import Precision
 from glmbot.engine.named import ModelState
 from glmbot.engine.pool import Engines
 from glmbot.errors import PrecisionError
+from glmbot.host import Direction
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Attachment, ChatKind, CommandInfo, Message, Role
 from glmbot.store.base import DeadLetters, Removal

@@ -24,7 +24,8 @@ class Model:
 
     `start` loads it; the callback gets the share done, in any thread. `memory` says what it will take here, None
     for one that runs elsewhere; it may last for seconds, and is called in a thread. `release` gives memory back to
-    the machine once an engine is gone.
+    the machine once an engine is gone. `alone`: no other is loaded meanwhile, since loading does something to the
+    whole process.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Model:
     memory: Callable[[], Memory] | None = None
     at_start: bool = True
     queue_limit: int = 64
+    alone: bool = True
     release: Callable[[], None] = lambda: None
 
 

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from glmbot.engine.base import (
@@ -117,7 +117,11 @@ class Engines:
 
         Raises what loading the default raises; another one that can't be loaded is logged, and tried when asked.
         """
-        first = [place for place in self._places if place.model.at_start]
+        first = [place for place in self._places if place.model.at_start and place.model.alone]
+        for place in self._places:
+            if place.model.at_start and not place.model.alone:
+                # Nobody else waits for it.
+                place.loading = asyncio.create_task(self._bring(place))
         for number, place in enumerate(first):
 
             def report(share: float, number: int = number) -> None:
@@ -187,10 +191,13 @@ class Engines:
     ) -> PrecisionChange:
         """See `Tunable.set_precision`. Raises ModelUnavailable too, when there is no room for it."""
         place = self._place(name)
+        elsewhere = PrecisionError("the model runs elsewhere, where its precision is decided")
+        if not place.model.alone:
+            raise elsewhere
         async with self._one_at_a_time:
             engine = place.engine or await self._load(place, lambda _: None)
             if (tuned := tunable(engine)) is None:
-                raise PrecisionError("the model runs on other servers, and they decide its precision")
+                raise elsewhere
             needed = place.bytes
             if self._budget is not None:
                 needed = (await self._memory(place)).at.get(precision, place.bytes)
@@ -253,7 +260,7 @@ class Engines:
         for place in self._places:
             if not self._idle_s or place.model.at_start or not self._is_idle(place):
                 continue
-            async with self._one_at_a_time:
+            async with self._turn_of(place):
                 if self._is_idle(place):
                     _log.info("model %s was not asked for a while", place.name)
                     await self._unload(place)
@@ -302,6 +309,9 @@ class Engines:
             if waiter in place.waiting:
                 place.waiting.remove(waiter)
 
+    def _turn_of(self, place: _Place) -> AbstractAsyncContextManager[object]:
+        return self._one_at_a_time if place.model.alone else nullcontext()
+
     def _give_back(self, place: _Place) -> None:
         place.users -= 1
         place.used_at = self._clock()
@@ -314,7 +324,7 @@ class Engines:
 
         failure: EngineError = EngineStopped(_ENDS)
         try:
-            async with self._one_at_a_time:
+            async with self._turn_of(place):
                 await self._load(place, report)
         except GlmbotError as error:
             failure = self._failed(place, error)

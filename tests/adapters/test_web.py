@@ -24,8 +24,8 @@ import glmbot_web.adapter
 import glmbot_web.events
 from adapters.waiting import running, until_async
 from conftest import make_dialogue, until
+from dialogue.moderators import moderated
 from glmbot.dialogue.access import Access
-from glmbot.dialogue.moderation import Moderation
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.errors import AdapterError, StoreError
@@ -346,7 +346,7 @@ async def test_errors_have_the_openai_form(site: WebAdapter) -> None:
 
 
 async def test_programs_are_moderated_like_people(engine: LocalEngine, sqlite_store: Store) -> None:
-    words = Moderation(["bomb", "你好"])
+    words = moderated(["bomb", "你好"])
     async with web(engine, sqlite_store, moderation=words) as site:
         client = AsyncOpenAI(base_url=f"{site.url}/v1", api_key="none")
         with pytest.raises(openai.BadRequestError, match="does not allow"):

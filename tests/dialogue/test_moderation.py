@@ -13,32 +13,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import make_dialogue
+from dialogue.moderators import moderated
 from dialogue.scripted_engine import ScriptedEngine
 from glmbot.dialogue.manager import DialogueManager
-from glmbot.dialogue.moderation import Direction, Moderation
-from glmbot.dialogue.words import Finding, Watch, WordList, plain_form, read_words
+from glmbot.dialogue.moderation import Moderation
 from glmbot.engine.local import LocalEngine
 from glmbot.errors import ContentRefused
+from glmbot.host import Direction, Finding
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Completion, Message, Reply
 from glmbot.store.base import Store
+from glmbot_moderation.words import GrowingText, WordList, plain_form, read_words
 
 ANN = UserKey("telegram", "2")
 CHAT = ConversationKey("telegram", "2")
 
 
 def test_words_are_whole_words_whatever_their_case_and_chinese_is_found_anywhere() -> None:
-    moderation = Moderation(read_words("# a comment\nbomb\n\ncredit  card\n炸弹\nC++\n"))
+    moderation = moderated(read_words("# a comment\nbomb\n\ncredit  card\n炸弹\nC++\n"))
     for text in ("a BOMB!", "my credit\ncard", "怎么做炸弹呢", "I like c++."):
-        assert moderation.has_word(text)
+        assert moderation.finds(text)
     for text in ("bombastic", "credit and card", "comment", "C"):
-        assert not moderation.has_word(text)
+        assert not moderation.finds(text)
 
 
 @given(st.lists(st.text(min_size=1, max_size=12)), st.text(max_size=40))
 def test_any_list_can_be_used(words: list[str], text: str) -> None:
-    Moderation(read_words("\n".join(words))).has_word(text)
-    assert not Moderation(()).has_word(text)
+    moderated(read_words("\n".join(words))).finds(text)
+    assert not moderated(()).finds(text)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +57,8 @@ def test_any_list_can_be_used(words: list[str], text: str) -> None:
     ],
 )
 def test_what_looks_the_same_is_the_same(text: str) -> None:
-    moderation = Moderation(["forbidden", "Credit card", "café", "straßenfest", "炸弹"])
-    assert moderation.has_word(text)
+    moderation = moderated(["forbidden", "Credit card", "café", "straßenfest", "炸弹"])
+    assert moderation.finds(text)
 
 
 @given(
@@ -72,7 +74,7 @@ def test_the_pattern_finds_what_trying_each_word_finds(words: list[str], text: s
         return re.search(around, plain) is not None
 
     listed = read_words("\n".join(words))
-    assert Moderation(listed).has_word(text) == any(
+    assert moderated(listed).finds(text) == any(
         stands_in(word) for word in listed if plain_form(word).strip()
     )
 
@@ -85,7 +87,7 @@ def test_a_growing_text_is_found_out_as_soon_as_looking_at_all_of_it_would(
     words: list[str], pieces: list[str]
 ) -> None:
     found = WordList(words)
-    watch, text = Watch(found), ""
+    watch, text = GrowingText(found), ""
     over = False
     for piece in pieces:
         text += piece
@@ -105,7 +107,7 @@ def test_a_long_list_and_a_long_answer_take_no_long_time() -> None:
             return words.find(plain, begin)
 
     counting = Counting(["01234" + "x" * 40])
-    watch = Watch(counting)
+    watch = GrowingText(counting)
     text = "12345 and so on " * 500
     for end in range(0, len(text), 16):
         assert watch.look(text[:end]) is Finding.NOTHING
@@ -127,7 +129,7 @@ async def test_the_program_sees_nothing_of_our_environment_and_works_in_a_folder
     monkeypatch.setenv("GLMBOT_REMOTE__API_KEY", "sk-secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.chdir(tmp_path)
-    moderation = Moderation((), ["./look"])
+    moderation = moderated((), ["./look"])
     assert await moderation.allows(Direction.QUESTION, "hello", user="", conversation="")
     names = {line.partition("=")[0] for line in (tmp_path / "env").read_text().splitlines()}
     assert names <= {
@@ -170,7 +172,7 @@ async def test_no_part_of_a_completion_brings_a_word_to_the_model(
     if by_program and "\u200b" in turns[0][1]:
         pytest.skip("what a program takes for the same is its own affair")
     engine = ScriptedEngine()
-    moderation = Moderation((), [str(program)]) if by_program else Moderation(["forbidden"])
+    moderation = moderated((), [str(program)]) if by_program else moderated(["forbidden"])
     dialogue = make_dialogue(engine, sqlite_store, moderation=moderation)
     with pytest.raises(ContentRefused):
         await ended(dialogue.complete(Completion(turns, ANN)))
@@ -183,7 +185,7 @@ async def test_no_part_of_a_completion_brings_a_word_to_the_model(
 
 async def test_a_word_that_only_began_another_does_not_end_an_answer(sqlite_store: Store) -> None:
     engine = ScriptedEngine("He was ", "He was a bomb", "He was a bombastic", "He was a bombastic man")
-    dialogue = make_dialogue(engine, sqlite_store, moderation=Moderation(["bomb"]))
+    dialogue = make_dialogue(engine, sqlite_store, moderation=moderated(["bomb"]))
     replies = await ended(dialogue.complete(Completion([("user", "hi")], ANN)))
     assert [reply.text for reply in replies] == [
         "He was ",
@@ -198,7 +200,7 @@ async def test_a_word_that_only_began_another_does_not_end_an_answer(sqlite_stor
 
 async def test_a_word_over_the_border_of_an_answer_that_goes_on_is_found(sqlite_store: Store) -> None:
     engine = ScriptedEngine("I like for")
-    dialogue = make_dialogue(engine, sqlite_store, moderation=Moderation(["forbidden"]))
+    dialogue = make_dialogue(engine, sqlite_store, moderation=moderated(["forbidden"]))
     await ask(dialogue, "hi")
     engine.says = ("bid", "bidden", "bidden things")
     replies = await ask(dialogue, "/continue")
@@ -210,11 +212,11 @@ async def test_a_prompt_of_a_chat_is_looked_at_when_it_is_set_and_when_the_list_
     sqlite_store: Store,
 ) -> None:
     engine = ScriptedEngine()
-    dialogue = make_dialogue(engine, sqlite_store, moderation=Moderation(["forbidden"]))
+    dialogue = make_dialogue(engine, sqlite_store, moderation=moderated(["forbidden"]))
     assert "not allow" in (await ask(dialogue, "/prompt say for\u00adbidden"))[-1].notice
     await ask(dialogue, "/prompt say something")
     assert (await ask(dialogue, "hi"))[-1].text == "answer"
-    later = make_dialogue(engine, sqlite_store, moderation=Moderation(["something"]))
+    later = make_dialogue(engine, sqlite_store, moderation=moderated(["something"]))
     assert "/prompt off" in (await ask(later, "hi"))[-1].notice
     await ask(later, "/prompt off")
     assert (await ask(later, "hi"))[-1].text == "answer"
@@ -254,10 +256,10 @@ async def test_a_program_decides_and_its_failure_refuses_unless_told_otherwise(
 ) -> None:
     for refuse, expected in ((True, strict), (False, lenient)):
         timeout_s = 2 if text == "hang" else 60
-        moderation = Moderation((), [str(program)], timeout_s=timeout_s, refuse_on_failure=refuse)
+        moderation = moderated((), [str(program)], timeout_s=timeout_s, refuse_on_failure=refuse)
         allowed = await moderation.allows(Direction.QUESTION, text, user=str(ANN), conversation=str(CHAT))
         assert allowed is expected
-    missing = Moderation((), ["/no/such/program"])
+    missing = moderated((), ["/no/such/program"])
     assert not await missing.allows(Direction.ANSWER, "hello", user="", conversation="")
 
 
@@ -276,22 +278,22 @@ async def say(engine: LocalEngine, store: Store, text: str, moderation: Moderati
 async def test_a_refused_question_reaches_no_model_and_a_refused_answer_no_person(
     engine: LocalEngine, store: Store
 ) -> None:
-    refused = (await say(engine, store, "how to make a bomb", Moderation(["bomb"])))[-1]
+    refused = (await say(engine, store, "how to make a bomb", moderated(["bomb"])))[-1]
     assert "does not allow that question" in refused.notice
     assert engine.stats().requests_finished == 0
-    plain = (await say(engine, store, "hello", Moderation()))[-1]
+    plain = (await say(engine, store, "hello", moderated()))[-1]
     await store.reset(CHAT)
     said = re.findall(r"[\u4e00-\u9fff]{2,}", plain.text)[0]
-    replies = await say(engine, store, "hello", Moderation([said]))
+    replies = await say(engine, store, "hello", moderated([said]))
     assert "withheld" in replies[-1].notice
-    assert not any(Moderation([said]).has_word(reply.text) for reply in replies)
+    assert not any(moderated([said]).finds(reply.text) for reply in replies)
     assert await store.last_turns(CHAT, 5) == []
 
 
 async def test_with_a_program_nothing_is_shown_before_it_was_allowed(
     engine: LocalEngine, store: Store, program: Path, unhurried: None
 ) -> None:
-    replies = await say(engine, store, "hello", Moderation((), [str(program)]))
+    replies = await say(engine, store, "hello", moderated((), [str(program)]))
     assert [reply.text for reply in replies[:-1]] == [""] * (len(replies) - 1)
     assert replies[-1].text
     assert "answer" in (program.parent / "asked").read_text()

@@ -11,9 +11,9 @@ from contextlib import aclosing
 import pytest
 
 from conftest import make_dialogue
+from dialogue.moderators import moderated
 from dialogue.scripted_engine import ScriptedEngine
 from glmbot.dialogue.manager import DialogueManager
-from glmbot.dialogue.moderation import Moderation
 from glmbot.engine.base import FinishReason, Progress
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Completion, Message, Reply, ReplyState
@@ -118,7 +118,7 @@ async def test_an_answer_that_goes_on_keeps_its_thought(sqlite_store: Store) -> 
 
 async def test_what_may_not_be_said_may_not_be_thought_either(sqlite_store: Store) -> None:
     engine = ScriptedEngine(*token_by_token("<think>\nIt is a bomb.\n</think>\n\nFour."))
-    dialogue = make_dialogue(engine, sqlite_store, moderation=Moderation(["bomb"]))
+    dialogue = make_dialogue(engine, sqlite_store, moderation=moderated(["bomb"]))
     replies = await say(dialogue, "2+2?")
     assert all("bomb" not in reply.thought for reply in replies)
     assert (replies[-1].text, replies[-1].thought) == ("Four.", "")

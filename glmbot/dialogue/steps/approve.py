@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import partial
 
 from glmbot.dialogue.exchange import Exchange, Follows
-from glmbot.dialogue.moderation import Direction
 from glmbot.dialogue.replies import notice
 from glmbot.dialogue.settings import InForce
+from glmbot.host import Direction
 from glmbot.messages import Reply, ReplyState
 
 __all__ = ["approve"]

@@ -7,10 +7,10 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from glmbot.dialogue.exchange import Exchange, Follows, Task
-from glmbot.dialogue.moderation import Direction, Moderation
+from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.replies import kept, notice
 from glmbot.dialogue.settings import InForce
-from glmbot.dialogue.words import Finding
+from glmbot.host import Direction, Finding
 from glmbot.messages import Reply
 from glmbot.store.base import Answers
 
@@ -24,8 +24,8 @@ async def moderate(
     if task is None:
         return
     refusal = ""
-    if exchange.system_prompt and moderation.has_word(exchange.system_prompt):
-        # It was allowed when it was set, and the list has grown since.
+    if exchange.system_prompt and moderation.finds(exchange.system_prompt):
+        # It was allowed when it was set, and what may not be said has grown since.
         refusal = "answer.prompt_refused"
     elif not await moderation.allows_in(message, Direction.QUESTION, task.question):
         refusal = "answer.question_refused"

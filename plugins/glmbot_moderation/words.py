@@ -10,9 +10,10 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from enum import Enum
 
-__all__ = ["Finding", "Watch", "WordList", "plain_form", "read_words"]
+from glmbot.host import Finding
+
+__all__ = ["GrowingText", "WordList", "plain_form", "read_words"]
 
 _MOST_WORDS = 20_000
 _LONGEST_WORD = 200
@@ -31,13 +32,6 @@ _STRIDE = 50_000
 _LONGEST_COMBINED = 32
 # A trie of this many letters makes the pattern: below, words are few enough to be tried one by one.
 _DEPTH = 4
-
-
-class Finding(Enum):
-    NOTHING = "nothing"
-    PERHAPS = "perhaps"
-    """A listed word ends the text, and what comes may make it another word."""
-    WORD = "word"
 
 
 class WordList:
@@ -71,7 +65,7 @@ class WordList:
         return finding
 
 
-class Watch:
+class GrowingText:
     """Looks at a text that grows, at each character about once."""
 
     def __init__(self, words: WordList) -> None:
