@@ -228,15 +228,16 @@ class ChatRequest:
 
 
 class ChatEngine(Protocol):
-    """Where it has a method `close`, that is awaited once nobody asks it any more."""
+    """Where it has a method `close`, that is called, and awaited, once nobody asks it any more."""
 
     def generate(self, request: ChatRequest) -> AsyncGenerator[str, None]:
-        """Yield an answer in pieces. It is cancelled when its time is over or nobody wants it any more."""
+        """Yield an answer in pieces. What is thought stands between <think> and </think>. It is cancelled when its
+        time is over or nobody wants it any more."""
         ...
 
 
-EngineStart = Callable[[Any], Awaitable[ChatEngine]]
-"""Starts an engine with the settings of its [models.NAME] section."""
+EngineStart = Callable[[Any], ChatEngine | Awaitable[ChatEngine]]
+"""Starts an engine with the settings of its [models.NAME] section. A class will do."""
 
 
 class Host(Protocol):

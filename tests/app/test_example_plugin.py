@@ -19,9 +19,12 @@ from conftest import DIES_WITH_US, REPOSITORY, until
 from glmbot.app import adapters, dialogue_for, plugins_for, read_configuration
 from glmbot.background import Troubles
 from glmbot.dialogue.manager import DialogueManager
-from glmbot.engine.templated import answering_conversations
+from glmbot.engine.named import Model
+from glmbot.engine.pool import Engines
+from glmbot.engines import engines_for
+from glmbot.errors import ContentRefused, EngineError
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Message, Role
+from glmbot.messages import Completion, Message, Reply, Role
 from glmbot.platforms import Platforms
 from glmbot.store.sqlite import SqliteStore
 
@@ -73,7 +76,15 @@ async def bot(folder: Path, more: str = "") -> AsyncGenerator[DialogueManager]:
     store = SqliteStore(folder / "store.sqlite3")
     await store.open()
     engine = ScriptedEngine(lambda prompt: "You said: " + prompt.rpartition("Q:")[2].removesuffix("\nA:"))
-    dialogue = dialogue_for(configuration, store, answering_conversations(engine), plugins=plugins)
+
+    async def start(_: object) -> ScriptedEngine:
+        return engine
+
+    # In the place of [model].
+    others = [place.model for place in engines_for(configuration, plugins.engines)._places[1:]]
+    engines = Engines([Model("scripted", start), *others])
+    await engines.start()
+    dialogue = dialogue_for(configuration, store, engines, plugins=plugins)
     platforms = Platforms(adapters(plugins), dialogue, Troubles())
     keeping = asyncio.create_task(dialogue.run())
     platforms.begin(configuration.adapters)
@@ -84,7 +95,14 @@ async def bot(folder: Path, more: str = "") -> AsyncGenerator[DialogueManager]:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
         await dialogue.close()
+        await engines.close()
         await store.close()
+
+
+async def completed(dialogue: DialogueManager, model: str, text: str) -> Reply:
+    """Over the stateless interfaces."""
+    request = Completion([("user", text)], UserKey.parse("web:7"), model=model)
+    return [reply async for reply in dialogue.complete(request)][-1]
 
 
 async def asked(folder: Path, name: str, text: str) -> str:
@@ -116,6 +134,11 @@ async def test_each_part_of_the_example_works(on_path: Path, tmp_path: Path) -> 
         await dialogue.accept(voice, here=True)
         replies = [reply async for reply in dialogue.respond(voice)]
         assert replies[-1].text == "You said: (a voice message from Ann)"
+        assert list(dialogue.models()) == ["scripted", "loud"]
+        assert (await completed(dialogue, "loud", "hello there")).text == "HELLO THERE"
+        assert "does not allow" in await asked(tmp_path, "q4", "darn it")
+        with pytest.raises(ContentRefused):
+            await completed(dialogue, "loud", "darn it")
 
 
 BREAKS = {
@@ -132,6 +155,13 @@ BREAKS = {
         'raise RuntimeError("broken")\n        sides = int("1")',
     ),
     "raises in a transform": ('return f"(a voice', 'raise RuntimeError("broken")\n        return f"(a voice'),
+    "raises in its moderator": (
+        'return "darn" not in',
+        'if "break" in passage.text: raise RuntimeError("broken")\n        return "darn" not in',
+    ),
+    "raises when its engine starts": ("self.loud = settings.loud", 'raise RuntimeError("broken")'),
+    "raises in its engine": ("role, text =", 'raise RuntimeError("broken")\n        role, text ='),
+    "has an engine without settings": ("Echo.Settings, Echo)", "None, Echo)"),
     "raises in a tool": ("return str(random", 'raise RuntimeError("broken")\n        return str(random'),
 }
 
@@ -151,6 +181,8 @@ async def test_a_broken_one_beside_it_hurts_nobody(
         ('"roll"', '"rolls"'),
         ('"sign"', '"signs"'),
         ('"voice"', '"video"'),
+        ('"polite"', '"politer"'),
+        ('"echo"', '"parrot"'),
     ):
         text = text.replace(old, new)
     text = text.replace('"postbox", Postbox', '"parcels", Postbox')
@@ -168,15 +200,23 @@ async def test_a_broken_one_beside_it_hurts_nobody(
     (copied / "METADATA").write_text("Metadata-Version: 2.1\nName: glmbot-broken\nVersion: 1.0\n", "utf-8")
     sys.path.insert(0, str(beside))
     try:
-        async with bot(tmp_path) as dialogue:
+        of_broken = '[models.parrot]\nengine = "parrot"\n' if "engine" in what and "raises" in what else ""
+        async with bot(tmp_path, of_broken) as dialogue:
             plugin = next(each for each in dialogue.plugins.found if each.name == "broken")
-            assert bool(plugin.trouble) == (not what.startswith("raises in")), plugin.trouble
+            registers = what.startswith("raises in") or of_broken
+            assert bool(plugin.trouble) == (not registers), plugin.trouble
             assert ("the plug-in broken is left out" in caplog.text) == bool(plugin.trouble)
             if "command" in what:
                 assert "(broken) failed" in await asked(tmp_path, "q0", "/broken")
             if "step" in what:
                 # It was recorded before that, and stands.
                 assert await asked(tmp_path, "q0", "break") == "You said: break"
+            if "moderator" in what:
+                assert "does not allow" in await asked(tmp_path, "q0", "break")
+            if of_broken:
+                with pytest.raises(EngineError):
+                    await completed(dialogue, "parrot", "hello")
+                assert (await completed(dialogue, "loud", "hello")).text == "HELLO"
             assert (await asked(tmp_path, "q1", "hello")).startswith("You said: hello\n– example")
             assert re.fullmatch(r"You rolled \d+ of 20\.", await asked(tmp_path, "q2", "/dice"))
     finally:
