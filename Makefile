@@ -32,7 +32,8 @@ test: $(VENV)/.installed-dev
 	$(BIN)/glmbot pull
 	# Three also on two cores, since tests wait for a third of their time. As they lie in the folders: by default the
 	# files of few tests, which take the longest, would come last, when the others may have nothing else left to do.
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	# One thread in each: those of torch would wait for each other's processors by keeping them busy.
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # The engine beside its peers, with AVX2 and with the best that this processor has; each peer gets an environment of
 # its own under .glmbot/bench. About 15 minutes for each instruction set.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import socket
@@ -44,6 +45,12 @@ REPOSITORY = Path(__file__).parent.parent
 _STEP_S = 0.01
 # Before a command: the kernel ends it with the process that started it, however that ends.
 DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+
+
+def pytest_collection_finish() -> None:
+    """What libraries and the list of tests hold stays until the end: no search for garbage looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def free_port() -> int:

@@ -55,7 +55,7 @@ class Requests:
     anew: int = 0
     files_refused: list[Attachment] = field(default_factory=list[Attachment])
     closed: int = 0
-    pause: float = _FIRST_PAUSE_S
+    pause: float = field(default_factory=lambda: _FIRST_PAUSE_S)
 
     def can(self, ability: Ability) -> bool:
         return ability in abilities_of(self.outlet)

@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import signal
+from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
-from chaos.kills import Counts, Zygote, judge_conversations, settled, write_config
+from chaos.kills import Counts, judge_conversations, settled, write_config
 from conftest import until
 from glmbot.keys import ConversationKey
 from glmbot.store.redis import RedisStore
-from platforms.telegram_server import BOT, TelegramServer
+from platforms.telegram_server import BOT, TOKEN, TelegramServer
+from program import Program
 
-CONVERSATIONS, MESSAGES, PROCESSES = 50, 5, 3
+CONVERSATIONS, MESSAGES, PROCESSES = 25, 5, 3
+
+
+@pytest.fixture
+def killed_at_last() -> Generator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("victim", ["nobody", "the one that polls"])
 async def test_messages_of_many_are_answered_once_and_in_order(
-    tmp_path: Path, tiny_model: Path, redis_url: str, victim: str
+    tmp_path: Path, tiny_model: Path, redis_url: str, victim: str, killed_at_last: ExitStack
 ) -> None:
     prefix = f"three-{victim.replace(' ', '-')}"
-    zygote, telegram = Zygote(), TelegramServer(seconds_per_message=0.001, burst=100)
-    await zygote.start()
+    telegram = TelegramServer(seconds_per_message=0.001, burst=100)
     await telegram.start()
     logs = [tmp_path / str(number) / "log.txt" for number in range(PROCESSES)]
-    processes: list[int] = []
+    processes: dict[int, Program] = {}
     for number, log in enumerate(logs):
         log.parent.mkdir()
         section = f"kind = 'redis'\nurl = '{redis_url}'\nprefix = '{prefix}'\njournal_path = '{log.parent}/journal'\n"
         # Each says in its answers' notices how long they may be, which tells them apart.
         config = write_config(log.parent, tiny_model, telegram, section, tokens=5 + number)
-        processes.append(await zygote.begin(config))
-    await until(lambda: all(log.exists() and "is listening" in log.read_text() for log in logs), 300)
+        with log.open("w") as output:
+            token = {"GLMBOT_TELEGRAM__TOKEN": TOKEN}
+            process = Program(
+                "run", "--config", str(config), cwd=log.parent, environment=token, output=output
+            )
+        killed_at_last.callback(process.close)
+        processes[process.pid] = process
+    await until(lambda: all("is listening" in log.read_text() for log in logs), 300)
 
     asked: dict[ConversationKey, list[str]] = {}
     for number in range(MESSAGES):
@@ -44,10 +58,9 @@ async def test_messages_of_many_are_answered_once_and_in_order(
             await telegram.say(f"question {number}", user=user)
     if victim != "nobody":
         await until(lambda: len(telegram.edits) > CONVERSATIONS * MESSAGES // 4, 300)
-        leader = await polling(redis_url, prefix)
-        processes.remove(leader)
-        os.kill(leader, signal.SIGKILL)
-        assert await zygote.ended(60, leader) == -signal.SIGKILL
+        leader = processes.pop(await polling(redis_url, prefix))
+        leader.kill()
+        assert await asyncio.to_thread(leader.wait) == -signal.SIGKILL
         assert len(telegram.edits) < CONVERSATIONS * MESSAGES * 3 // 4, "it died in the middle"
 
     store = RedisStore(redis_url, prefix=prefix)
@@ -56,10 +69,9 @@ async def test_messages_of_many_are_answered_once_and_in_order(
     assert await settled(telegram, store, asked, within_s=600), [log.read_text()[-2000:] for log in logs]
     wrong = await judge_conversations(telegram, store, asked, counts)
     await store.close()
-    for process in processes:
-        os.kill(process, signal.SIGTERM)
-        assert await zygote.ended(60, process) == 0
-    await zygote.stop()
+    for process in processes.values():
+        process.terminate()
+        assert await asyncio.to_thread(process.wait) == 0
     await telegram.stop()
     assert wrong == []
     assert (counts.lost, counts.doubled, counts.misordered) == (0, 0, 0)

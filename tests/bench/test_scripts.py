@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from conftest import REPOSITORY
 from glmbot.engine.base import Precision
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 
 BENCH = REPOSITORY / "bench"
-
-
-def script(name: str, *arguments: str) -> str:
-    command = [sys.executable, str(BENCH / name), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def module(name: str) -> Any:
@@ -32,13 +26,22 @@ def module(name: str) -> Any:
     return loaded
 
 
-def test_the_full_size_script_measures_each_precision(tmp_path: Path) -> None:
+def test_the_full_size_script_measures_each_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What runs ChatGLM-6B on a GPU, on the CPU with a small model of its layout."""
-    script("full_size.py", "write", str(tmp_path / "m"), "--small")
-    made = script(
-        "full_size.py", "run", str(tmp_path / "m"), "--precisions", "bf16,int8,int4", "--people", "1,8"
-    )
-    figures = json.loads(made)
+    monkeypatch.syspath_prepend(BENCH)
+    full_size = module("full_size")
+    # Still several times what any cache holds.
+    monkeypatch.setattr("bandwidth._READ_BYTES", 1 << 27)
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["full_size.py", *arguments])
+        full_size.main()
+        return capsys.readouterr().out
+
+    run("write", str(tmp_path / "m"), "--small")
+    figures = json.loads(run("run", str(tmp_path / "m"), "--precisions", "bf16,int8,int4", "--people", "1,8"))
     assert list(figures["precisions"]) == ["bf16", "int8", "int4"]
     for at in figures["precisions"].values():
         for people in ("1", "8"):
@@ -48,13 +51,18 @@ def test_the_full_size_script_measures_each_precision(tmp_path: Path) -> None:
     assert weights == sorted(weights, reverse=True)
 
 
-async def test_a_short_replay_of_a_busy_chat_accounts_for_everything(tiny_model: Path) -> None:
-    """Two hours of it are `bench/replay.py`."""
+async def test_a_short_replay_of_a_busy_chat_accounts_for_everything(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hours of it are `bench/replay.py`; here a crowd comes more often instead."""
     replay = module("replay")
+    monkeypatch.setattr(replay, "_CROWDS", 1 / 50)
     engine = await LocalEngine.start(
-        LocalEngineSettings(tiny_model, precision=Precision.INT4, cache_tokens=8192, queue_limit=24)
+        LocalEngineSettings(
+            tiny_model, precision=Precision.INT4, cache_tokens=8192, queue_limit=24, threads=1
+        )
     )
-    report = await replay.replay(engine, hours=0.15, per_second=1.0, faster=60.0)
+    report = await replay.replay(engine, hours=0.05, per_second=1.0, faster=60.0)
     await engine.close()
     assert replay.accounted(report), report
     assert report["asked"] > 500
