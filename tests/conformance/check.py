@@ -27,14 +27,15 @@ from typing import Any
 import torch
 from blank_ways import check_glm130b
 from torch import Tensor
-from vectors_file import Case, Tally, Vectors, weights_of, write_checkpoint, write_config
+from vectors_file import Case, Runs, Tally, Vectors, weights_of, write_checkpoint, write_config
 from ways import NATIVE, check_engine, check_positions, check_transformers
 
 from glmbot.engine.base import Precision
 from glmbot.quantization.formats import pack_nibbles, quantize_rows
 
 
-def check(file: Path, tally: Tally) -> None:
+def check(file: Path, tally: Tally, runs: Runs | None = None) -> None:
+    """runs: of a file about the same ChatGLM model."""
     fields = json.loads(file.read_text("utf-8"))
     if "formula" in fields:
         check_glm130b(file.name, fields, tally)
@@ -44,7 +45,7 @@ def check(file: Path, tally: Tally) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_config(fields, Path(folder))
         write_checkpoint(weights, Path(folder))
-        vectors = Vectors(file.name, fields, cases, Path(folder))
+        vectors = Vectors(file.name, fields, cases, Path(folder), runs)
         check_positions(vectors, tally)
         check_transformers(vectors, tally)
         check_engine(vectors, vectors.cases, Precision.FP32, "", tally)

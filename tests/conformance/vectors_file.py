@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from glmbot.models.registry import LoadedModel, empty_module, model_shape
 __all__ = [
     "Answer",
     "Case",
+    "Runs",
     "Tally",
     "Vectors",
     "parameter",
@@ -67,6 +68,27 @@ class Answer:
     logits: list[Tensor]
 
 
+class Runs:
+    """What each way of running a file's prompts made of them. What the file expects has a part in it by its length
+    alone, so that files which expect different things of one model need it once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[object, ...], list[Answer] | Exception] = {}
+
+    def of(self, way: str, cases: Sequence[Case], run: Callable[[], Iterable[Answer]]) -> Sequence[Answer]:
+        """Raises what the run raised."""
+        asked = (way, *((tuple(case.prompt), len(case.greedy)) for case in cases))
+        if asked not in self._made:
+            try:
+                self._made[asked] = list(run())
+            except Exception as error:
+                self._made[asked] = error
+        made = self._made[asked]
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+
 class Tally:
     def __init__(self) -> None:
         self.passed = self.failed = 0
@@ -88,8 +110,17 @@ class Tally:
 class Vectors:
     """The cases of one file that one model answers; its checkpoint is in `folder`."""
 
-    def __init__(self, name: str, fields: dict[str, Any], cases: Sequence[Case], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        fields: dict[str, Any],
+        cases: Sequence[Case],
+        folder: Path,
+        runs: Runs | None = None,
+    ) -> None:
+        """runs: of this model, where another file was about it, too."""
         self.name = name
+        self.runs = runs or Runs()
         self.fields = fields
         self.cases = list(cases)
         self.probe = torch.tensor(fields["probe"])

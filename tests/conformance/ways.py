@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
@@ -37,17 +38,24 @@ def check_positions(vectors: Vectors, tally: Tally) -> None:
 
 
 def check_transformers(vectors: Vectors, tally: Tally) -> None:
-    module = vectors.module("sdpa")
-    fill(module, Checkpoint(vectors.folder), Precision.FP32, TORCH)
+    @functools.cache
+    def module() -> Any:
+        made = vectors.module("sdpa")
+        fill(made, Checkpoint(vectors.folder), Precision.FP32, TORCH)
+        return made
+
+    def decoded(cases: Sequence[Case], side: str) -> Sequence[Answer]:
+        return vectors.runs.of(side, cases, lambda: decode_padded(vectors, module(), cases, side))
+
     for case in vectors.cases:
         tally.attempt(
             f"{vectors.name} {case.name} transformers",
-            lambda case=case: vectors.judge(case, decode_padded(vectors, module, [case], "left")[0]),
+            lambda case=case: vectors.judge(case, decoded([case], "left")[0]),
         )
     for side in ("left", "right"):
-        answers: list[Answer] = []
+        answers: Sequence[Answer] = []
         try:
-            answers = decode_padded(vectors, module, vectors.cases, side)
+            answers = decoded(vectors.cases, side)
         except Exception as error:
             tally.count(f"{vectors.name} {side}", f"{type(error).__name__}: {error}")
         for case, answer in zip(vectors.cases, answers, strict=False):
@@ -104,17 +112,20 @@ def check_engine(
     tally: Tally,
     placement: Placement = TORCH,
 ) -> None:
-    model = vectors.model()
     room = 4 * sum(len(case.prompt) + len(case.greedy) for case in (*vectors.cases, *cases))
-    try:
-        runner = ModelRunner(model, placement=placement, precision=precision, cache_tokens=room)
-    except Exception as error:
-        tally.count(f"{vectors.name} {prefix}engine", f"{type(error).__name__}: {error}")
-        return
+
+    @functools.cache
+    def runner() -> ModelRunner:
+        return ModelRunner(vectors.model(), placement=placement, precision=precision, cache_tokens=room)
+
+    def served(cases: Sequence[Case], every: int) -> Sequence[Answer]:
+        way = f"{prefix}served every {every}"
+        return vectors.runs.of(way, cases, lambda: serve(vectors, runner(), cases, every=every))
+
     for case in cases:
         tally.attempt(
             f"{vectors.name} {case.name} {prefix}alone",
-            lambda case=case: vectors.judge(case, next(serve(vectors, runner, [case], every=1))),
+            lambda case=case: vectors.judge(case, served([case], 1)[0]),
         )
     crowd = list(cases) if len(cases) > 1 else [*cases, *vectors.cases]
     for every, order in ((1, 1), (3, 1), (3, -1)):
@@ -122,7 +133,7 @@ def check_engine(
         answers: dict[str, Answer] = {}
         arranged = crowd[::order]
         try:
-            for case, answer in zip(arranged, serve(vectors, runner, arranged, every=every), strict=True):
+            for case, answer in zip(arranged, served(arranged, every), strict=True):
                 answers[case.name] = answer
         except Exception as error:
             tally.count(f"{vectors.name} {way}", f"{type(error).__name__}: {error}")
