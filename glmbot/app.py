@@ -34,6 +34,7 @@ from glmbot.messages import Adapter
 from glmbot.platforms import Platforms, check, keep_running, plugin_route_complaints
 from glmbot.plugins import Plugins, load_plugins, log_troubles, refuse_without_built_in, start_moderators
 from glmbot.store.base import Store
+from glmbot.store.blobs import BlobLimits
 from glmbot.store.sealed import sealed
 from glmbot.store.sqlite import SqliteStore
 from glmbot.tokens import read_secret
@@ -91,8 +92,9 @@ def open_store(configuration: Configuration) -> Store:
 
 def _bare_store(section: StoreSection) -> Store:
     keep_s = section.keep_days * 86400
+    blobs = _blob_limits(section)
     if section.kind == "sqlite":
-        return SqliteStore(section.path, turns_kept_s=keep_s)
+        return SqliteStore(section.path, turns_kept_s=keep_s, blobs=blobs)
     try:
         from glmbot.store.journal import JournaledRedisStore
     except ImportError as error:
@@ -106,9 +108,22 @@ def _bare_store(section: StoreSection) -> Store:
             journal_limit=section.journal_limit,
             prefix=section.prefix,
             turns_kept_s=keep_s,
+            blobs=blobs,
         )
     except ValueError as error:
         raise ConfigError(f"[store] url: {error}") from error
+
+
+def _blob_limits(section: StoreSection) -> BlobLimits:
+    total_mb = section.blob_total_mb or (10_000 if section.kind == "sqlite" else 500)
+    # Nobody looks for a file whose turn is gone.
+    days = min((each for each in (section.blob_keep_days, section.keep_days) if each), default=0)
+    return BlobLimits(
+        each=int(section.blob_mb * 1e6),
+        person=int(section.blob_person_mb * 1e6),
+        everybody=int(total_mb * 1e6),
+        kept_s=days * 86400,
+    )
 
 
 def dialogue_for(

@@ -1,52 +1,67 @@
 """Histories and settings as one file, from any store and into any store.
 
 A gzip of JSON lines: a header, one line a conversation with all its branches, one line for each owner's settings,
-and an end that counts them, so that a file that was cut short is known by it.
+files with their contents in pieces, and an end that counts them, so that what was cut short is known by it.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import logging
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Protocol
 
 from glmbot.backup_lines import (
     LINE_BYTES,
+    Contents,
     OwnedSettings,
     conversation_line,
+    file_line,
     parsed_line,
     parsed_object,
+    piece_line,
 )
-from glmbot.errors import BackupError
+from glmbot.errors import BackupError, BlobRefused
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import Backups, Settings
+from glmbot.store.blobs import PIECE_BYTES, Blobs, read
 from glmbot.store.private_chats import owner_now
 from glmbot.store.private_files import make_private
-from glmbot.store.records import StoredConversation
+from glmbot.store.records import StoredBlob, StoredConversation
 
 __all__ = ["Restored", "back_up", "restore"]
 
-# 1 kept the settings of private chats under the chat's number alone.
-_VERSION = 2
-_READABLE = (1, 2)
+_log = logging.getLogger(__name__)
+
+# 1 kept the settings of private chats under the chat's number alone. 3 has files; what has none can be read by
+# releases that know none, too.
+_VERSION, _WITH_FILES = 2, 3
+_READABLE = (1, 2, 3)
+# Of a file that is restored, what is not in memory is on the disk for a moment.
+_IN_MEMORY = 4 * 2**20
 
 
-class _Kept(Backups, Settings, Protocol):
+class _Kept(Backups, Blobs, Settings, Protocol):
     """What a backup holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Conversations that were there already are left as they are, and counted as `kept`."""
+    """Conversations that were there already are left as they are, with their files, and counted as `kept`.
+    `refused`: files that are too large, or that there is no room for."""
 
     conversations: int
     kept: int
     settings: int
+    files: int = 0
+    refused: int = 0
 
 
 async def back_up(store: _Kept, path: Path) -> int:
@@ -65,13 +80,18 @@ async def back_up(store: _Kept, path: Path) -> int:
             def write(line: Mapping[str, Any]) -> None:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
-            write({"glmbot": "backup", "version": _VERSION})
+            async with aclosing(store.blobs()) as found:
+                has_files = await anext(found, None) is not None
+            write({"glmbot": "backup", "version": _WITH_FILES if has_files else _VERSION})
             async for stored in store.everything():
                 write(conversation_line(stored))
                 conversations += 1
                 lines += 1
             for owner, settings in (await store.all_settings()).items():
                 write({"owner": owner, "settings": dict(settings)})
+                lines += 1
+            async for line in _file_lines(store):
+                write(line)
                 lines += 1
             write({"end": lines})
         unfinished.replace(path)
@@ -80,6 +100,16 @@ async def back_up(store: _Kept, path: Path) -> int:
     finally:
         unfinished.unlink(missing_ok=True)
     return conversations
+
+
+async def _file_lines(store: _Kept) -> AsyncGenerator[dict[str, Any], None]:
+    before = ""
+    async for stored in store.blobs():
+        yield file_line(stored)
+        if stored.blob.digest != before:
+            before = stored.blob.digest
+            async for piece in read(store, stored.conversation, stored.blob):
+                yield piece_line(piece)
 
 
 async def restore(store: _Kept, path: Path) -> Restored:
@@ -93,29 +123,86 @@ async def restore(store: _Kept, path: Path) -> Restored:
         if isinstance(line, StoredConversation) and version == 1:
             where = (line.conversation.platform, line.conversation.chat)
             spoke[where] |= {(line.conversation, turn.user) for turn in line.turns}
+    with SpooledTemporaryFile(_IN_MEMORY) as content:
+        return await _restored(_RestoredFiles(store, content), store, path, spoke)
+
+
+async def _restored(
+    files: _RestoredFiles,
+    store: _Kept,
+    path: Path,
+    spoke: Mapping[tuple[str, str], set[tuple[ConversationKey, UserKey]]],
+) -> Restored:
     conversations = kept = settings = 0
-    for _, line in _read(path):
+    for version, line in _read(path):
+        await files.take(line)
         if isinstance(line, StoredConversation):
             if await store.put(line):
                 conversations += 1
             else:
                 kept += 1
-            continue
-        owner: UserKey | ChatKey | None = line.owner
-        if version == 1 and isinstance(owner, ChatKey):
-            owner = owner_now(owner, spoke[owner.platform, owner.id])
-        if owner is None:
-            continue
-        for name, value in line.settings.items():
-            await store.set_setting(owner, name, value)
-        settings += 1
-    return Restored(conversations, kept, settings)
+                files.left_out.add(line.conversation)
+        elif isinstance(line, OwnedSettings):
+            owner: UserKey | ChatKey | None = line.owner
+            if version == 1 and isinstance(owner, ChatKey):
+                owner = owner_now(owner, spoke.get((owner.platform, owner.id), ()))
+            if owner is None:
+                continue
+            for name, value in line.settings.items():
+                await store.set_setting(owner, name, value)
+            settings += 1
+    await files.end()
+    return Restored(conversations, kept, settings, files.count, files.refused)
 
 
-def _read(path: Path) -> Iterator[tuple[int, StoredConversation | OwnedSettings]]:
+class _RestoredFiles:
+    """A content is put once for each reference to it, which stand one after the other."""
+
+    def __init__(self, store: _Kept, content: IO[bytes]) -> None:
+        """content: an empty file, where what was read is for a moment."""
+        self._store = store
+        self._content = content
+        self._references: list[StoredBlob] = []
+        self.left_out: set[ConversationKey] = set()
+        self.count = self.refused = 0
+
+    async def take(self, line: object) -> None:
+        """Raises StoreError."""
+        if isinstance(line, bytes):
+            self._content.write(line)
+            return
+        digests = {each.blob.digest for each in self._references}
+        if not isinstance(line, StoredBlob) or line.blob.digest not in digests:
+            await self.end()
+        if isinstance(line, StoredBlob):
+            self._references.append(line)
+
+    async def end(self) -> None:
+        """Raises StoreError."""
+        for each in self._references:
+            if each.conversation in self.left_out:
+                continue
+            try:
+                await self._store.put_blob(each.conversation, each.user, each.blob, self._pieces())
+                self.count += 1
+            except BlobRefused as error:
+                _log.warning("a file of %s is left out: %s", each.conversation, error)
+                self.refused += 1
+        self._references.clear()
+        self._content.seek(0)
+        self._content.truncate()
+
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
+        self._content.seek(0)
+        while piece := self._content.read(PIECE_BYTES):
+            yield piece
+
+
+def _read(path: Path) -> Iterator[tuple[int, StoredConversation | OwnedSettings | StoredBlob | bytes]]:
     """Each line with the file's version. Raises BackupError for a file that glmbot did not write to the end."""
     number = version = 0
     whole = False
+    contents = Contents()
     try:
         with gzip.open(path, "rb") as file:
             while text := file.readline(LINE_BYTES + 1):
@@ -132,9 +219,11 @@ def _read(path: Path) -> Iterator[tuple[int, StoredConversation | OwnedSettings]
                 elif "end" in line:
                     if line["end"] != number - 2:
                         raise BackupError(f"{path}: lines are missing; nothing was restored")
+                    contents.end()
                     whole = True
                 else:
                     found = parsed_line(line)
+                    _follow(contents, found)
                     yield version, _rooted(found) if isinstance(found, StoredConversation) else found
     except FileNotFoundError:
         raise BackupError(f"{path}: there is no such file") from None
@@ -144,6 +233,16 @@ def _read(path: Path) -> Iterator[tuple[int, StoredConversation | OwnedSettings]
         raise BackupError(f"{path}, line {number}: {error}; nothing was restored") from error
     if not whole:
         raise BackupError(f"{path}: ends in the middle; nothing was restored")
+
+
+def _follow(contents: Contents, line: object) -> None:
+    """Raises ValueError."""
+    if isinstance(line, bytes):
+        contents.add(line)
+    elif isinstance(line, StoredBlob):
+        contents.begin(line.blob)
+    else:
+        contents.end()
 
 
 def _rooted(stored: StoredConversation) -> StoredConversation:

@@ -8,14 +8,26 @@ from __future__ import annotations
 import json
 import math
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from typing import Any, cast
 
 from glmbot.keys import ChatKey, ConversationKey, UserKey, owner_from
-from glmbot.store.records import StoredConversation, Turn
+from glmbot.store.blobs import LONGEST_PIECE
+from glmbot.store.records import Blob, StoredBlob, StoredConversation, Turn
 
-__all__ = ["LINE_BYTES", "OwnedSettings", "conversation_line", "parsed_line", "parsed_object"]
+__all__ = [
+    "LINE_BYTES",
+    "Contents",
+    "OwnedSettings",
+    "conversation_line",
+    "file_line",
+    "parsed_line",
+    "parsed_object",
+    "piece_line",
+]
 
 # A conversation is one line; that of a hundred thousand turns has about 60 MB.
 LINE_BYTES = 256 * 2**20
@@ -60,8 +72,50 @@ def parsed_object(text: str) -> dict[str, Any]:
     return cast(dict[str, Any], found)
 
 
-def parsed_line(line: Mapping[str, Any]) -> StoredConversation | OwnedSettings:
-    """Raises ValueError for what glmbot does not write."""
+def file_line(stored: StoredBlob) -> dict[str, Any]:
+    """The content follows in pieces, unless the line before was of the same content."""
+    return {"file": asdict(stored.blob), "of": str(stored.conversation), "user": str(stored.user)}
+
+
+def piece_line(piece: bytes) -> dict[str, Any]:
+    return {"piece": b64encode(piece).decode()}
+
+
+class Contents:
+    """Whether the pieces that follow a file are its content."""
+
+    def __init__(self) -> None:
+        self._digest = ""
+        self._size = self._left = 0
+        self._found = sha256()
+
+    def begin(self, blob: Blob) -> None:
+        """Raises ValueError as `end`."""
+        self.end()
+        if (blob.digest, blob.size) != (self._digest, self._size):
+            self._digest, self._size, self._left, self._found = blob.digest, blob.size, blob.size, sha256()
+
+    def add(self, piece: bytes) -> None:
+        """Raises ValueError."""
+        self._left -= len(piece)
+        if self._left < 0:
+            raise ValueError("a piece belongs to no file")
+        self._found.update(piece)
+
+    def end(self) -> None:
+        """Raises ValueError."""
+        if self._left:
+            raise ValueError("a file ends in the middle")
+        if self._digest and self._found.hexdigest() != self._digest:
+            raise ValueError("a file's content is not that of its digest")
+
+
+def parsed_line(line: Mapping[str, Any]) -> StoredConversation | OwnedSettings | StoredBlob | bytes:
+    """A piece of a file as its bytes. Raises ValueError for what glmbot does not write."""
+    if "file" in line:
+        return _file(line)
+    if "piece" in line:
+        return _piece(line)
     return _settings(line) if "owner" in line else _conversation(line)
 
 
@@ -84,9 +138,7 @@ def _turn(written: object, where: str) -> Turn:
         raise ValueError(f"{where} is no JSON object")
     fields = {"thought": "", **cast(dict[str, Any], written)}
     _only(fields, _TURN_FIELDS, where)
-    at = fields["at"]
-    if not isinstance(at, (int, float)) or isinstance(at, bool) or not math.isfinite(at) or abs(at) > _LATEST:
-        raise ValueError(f"{where}: at must be a time in seconds")
+    at = _time(fields["at"], where)
     number = _number(fields["id"], f"{where}: id")
     if number == 0:
         raise ValueError(f"{where}: ids begin with 1")
@@ -95,11 +147,37 @@ def _turn(written: object, where: str) -> Turn:
         UserKey.parse(_text(fields["user"], f"{where}: user")),
         _text(fields["question"], f"{where}: question"),
         _text(fields["answer"], f"{where}: answer"),
-        float(at),
+        at,
         _number(fields["parent"], f"{where}: parent"),
         _text(fields["ref"], f"{where}: ref"),
         _text(fields["thought"], f"{where}: thought"),
     )
+
+
+def _file(line: Mapping[str, Any]) -> StoredBlob:
+    _only(line, frozenset({"file", "of", "user"}), "a file")
+    if not isinstance(line["file"], dict):
+        raise ValueError("a file is a JSON object")
+    said = cast(dict[str, Any], line["file"])
+    _only(said, frozenset({"digest", "media_type", "name", "size", "at"}), "a file")
+    digest, media_type, name = (_text(said[each], each) for each in ("digest", "media_type", "name"))
+    blob = Blob(digest, media_type, name, _number(said["size"], "size"), _time(said["at"], "a file"))
+    where = ConversationKey.parse(_text(line["of"], "of"))
+    return StoredBlob(where, UserKey.parse(_text(line["user"], "user")), blob)
+
+
+def _piece(line: Mapping[str, Any]) -> bytes:
+    _only(line, frozenset({"piece"}), "a piece")
+    text = _text(line["piece"], "piece")
+    if not 0 < len(text) <= 2 * LONGEST_PIECE:
+        raise ValueError("a piece is empty, or too long")
+    return b64decode(text, validate=True)
+
+
+def _time(at: object, where: str) -> float:
+    if not isinstance(at, (int, float)) or isinstance(at, bool) or not math.isfinite(at) or abs(at) > _LATEST:
+        raise ValueError(f"{where}: at must be a time in seconds")
+    return float(at)
 
 
 def _refuse_circles(parents: Mapping[int, int]) -> None:

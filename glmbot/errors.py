@@ -7,6 +7,7 @@
     │   ├── StoreUnavailable   the server can't be reached, or can't write, for now
     │   └── ClaimLost          another process answers this conversation by now
     │       └── Superseded     this message says something else by now, and is answered anew
+    ├── BlobRefused            a file that is not kept: too large, or there is no room; says what to do
     ├── ContentRefused         moderation does not allow a question
     ├── LimitReached           a program asked as much as it may for now; says how long to wait
     ├── BackupError            a backup that can't be written, or is none
@@ -34,6 +35,7 @@ from math import ceil
 __all__ = [
     "AdapterError",
     "BackupError",
+    "BlobRefused",
     "ClaimLost",
     "ConfigError",
     "ContentRefused",
@@ -90,6 +92,14 @@ class Superseded(ClaimLost):
 
     def __init__(self, conversation: object) -> None:
         StoreError.__init__(self, f"a question in {conversation} says something else by now")
+
+
+class BlobRefused(GlmbotError):
+    """`reason`: "too_large", "person_full" or "store_full"."""
+
+    def __init__(self, reason: str, words: str) -> None:
+        super().__init__(words)
+        self.reason = reason
 
 
 class ContentRefused(GlmbotError):

@@ -117,6 +117,9 @@ def _add_copies(app: typer.Typer, stores: _Stores) -> None:
             f"{done.conversations} conversations and the settings of {done.settings} people and chats are back;"
             f" {done.kept} conversations were there already and are as they were"
         )
+        if done.files or done.refused:
+            left_out = f"; {done.refused} were left out: see [store] blob_mb" if done.refused else ""
+            _say(f"{done.files} files are back{left_out}")
 
 
 def _add_rights_of_people(app: typer.Typer, stores: _Stores) -> None:

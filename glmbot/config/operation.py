@@ -55,6 +55,25 @@ class StoreSection(Section):
     keep_days: float = Field(
         default=0, ge=0, le=36500, description="Days after which turns are deleted; 0 keeps them."
     )
+    blob_mb: float = Field(
+        default=20, gt=0, le=1000, description="Largest picture, voice message or file that is kept, in MB."
+    )
+    blob_person_mb: float = Field(
+        default=500, gt=0, le=1_000_000, description="What is kept of one person's files together, in MB."
+    )
+    blob_total_mb: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000_000,
+        description="What is kept of all files together, in MB. By default 10,000 with SQLite, which keeps them in"
+        " a folder beside its file, and 500 with Redis, whose memory they take.",
+    )
+    blob_keep_days: float = Field(
+        default=30,
+        ge=0,
+        le=36500,
+        description="Days after which files are deleted; 0 keeps them for as long as turns are kept.",
+    )
 
 
 class LogSection(Section):

@@ -12,6 +12,7 @@ from typing import Protocol
 from glmbot.keys import UserKey
 from glmbot.messages import Attachment
 from glmbot.store.base import Exports, Settings
+from glmbot.store.blobs import Blobs
 from glmbot.store.records import ExportedConversation
 
 __all__ = ["PersonalData", "export_of", "whole_export_of"]
@@ -20,7 +21,7 @@ __all__ = ["PersonalData", "export_of", "whole_export_of"]
 _SENT_AS_IT_IS = 4 * 2**20
 
 
-class PersonalData(Exports, Settings, Protocol):
+class PersonalData(Blobs, Exports, Settings, Protocol):
     """What is kept of a person."""
 
 
@@ -48,7 +49,16 @@ async def whole_export_of(store: PersonalData, user: UserKey) -> tuple[bytes, in
         lines = await asyncio.to_thread(_lines, page)
         file.write((b"\n      " if name != last else b",\n      ") + lines)
         turns, last = turns + len(page.turns), name
-    file.write(b"\n    ]}\n  ]\n}" if last else b"]\n}")
+    file.write(b"\n    ]}\n  ]" if last else b"]")
+    first = True
+    async for stored in store.blobs(user):
+        # What they are called; their contents are as large as they are.
+        line = json.dumps(
+            {"conversation": str(stored.conversation), **asdict(stored.blob)}, ensure_ascii=False
+        )
+        file.write((b',\n  "files": [\n    ' if first else b",\n    ") + line.encode())
+        first = False
+    file.write(b"\n}" if first else b"\n  ]\n}")
     return file.getvalue(), turns
 
 

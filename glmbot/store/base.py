@@ -14,6 +14,7 @@ from typing import Protocol
 
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import ConversationSummary, Message, Unfinished
+from glmbot.store.blobs import Blobs
 from glmbot.store.message_json import message_from_json, message_to_json
 from glmbot.store.records import (
     Backlog,
@@ -34,6 +35,7 @@ __all__ = [
     "Answers",
     "Backlog",
     "Backups",
+    "Blobs",
     "Claim",
     "Claims",
     "Coordination",
@@ -419,6 +421,7 @@ class Store(
     Settings,
     Exports,
     Backups,
+    Blobs,
     Upkeep,
     Protocol,
 ):

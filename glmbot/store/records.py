@@ -1,23 +1,33 @@
-"""What a store keeps and gives back: turns, answers, conversations, claims. Values without behaviour."""
+"""What a store keeps and gives back: turns, answers, conversations, claims, files. Values without behaviour."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message, Unfinished
 
 __all__ = [
     "Backlog",
+    "Blob",
     "Claim",
     "DeadLetter",
     "ExportedConversation",
     "StoredAnswer",
+    "StoredBlob",
     "StoredConversation",
     "Turn",
+    "is_digest",
     "whole_conversations",
 ]
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+# https://www.rfc-editor.org/rfc/rfc6838#section-4.2, in small letters and without parameters.
+_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
+_LONGEST_NAME = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,46 @@ class Backlog:
 
     open: int
     dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A picture, a voice message or a file, by what is known of it. Raises ValueError.
+
+    `digest`: SHA-256 of its content as a person sent it, in hexadecimal. `size`: that content's bytes. `at`: Unix
+    time. `name`: what the person calls it, which is never a path of ours.
+    """
+
+    digest: str
+    media_type: str
+    name: str
+    size: int
+    at: float
+
+    def __post_init__(self) -> None:
+        if not is_digest(self.digest):
+            raise ValueError("a digest is 64 hexadecimal digits")
+        if not _MEDIA_TYPE.fullmatch(self.media_type):
+            raise ValueError("a media type is like image/png")
+        if len(self.name) > _LONGEST_NAME or "\0" in self.name:
+            raise ValueError(f"a name has at most {_LONGEST_NAME} characters, and no NUL")
+        if not 0 <= self.size < 2**53:
+            raise ValueError("a size is a number of bytes")
+        if not isfinite(self.at):
+            raise ValueError("a time is a finite number")
+
+
+def is_digest(text: str) -> bool:
+    return _DIGEST.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """Where a blob is referred to, and by whom."""
+
+    conversation: ConversationKey
+    user: UserKey
+    blob: Blob
 
 
 async def whole_conversations(

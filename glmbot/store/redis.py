@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Mapping, Sequence
 from dataclasses import asdict
 from typing import cast
 
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.keys import ChatKey, ConversationKey, UserKey, in_chat
 from glmbot.messages import ConversationSummary, Message
+from glmbot.store.blobs import BlobLimits
 from glmbot.store.records import (
+    Blob,
     ExportedConversation,
     StoredAnswer,
+    StoredBlob,
     StoredConversation,
     Turn,
     whole_conversations,
 )
+from glmbot.store.redis_blobs import RedisBlobs
 from glmbot.store.redis_histories import RedisHistories, number_of, turn_body
 from glmbot.store.redis_inbox import RedisInbox
 from glmbot.store.redis_moves import RedisMoves
@@ -34,6 +38,8 @@ __all__ = ["RedisStore"]
 _log = logging.getLogger(__name__)
 
 _NEWS_TAKEN_OVER_S = 60.0
+# They take memory, and make each save larger.
+_BLOBS = BlobLimits(everybody=500_000_000)
 # How far back `asked_in` looks: each page is one short request, and all of them a fraction of a second.
 _RECENT_AT_ONCE = 1000
 _RECENT_PAGES = 50
@@ -50,13 +56,17 @@ class RedisStore(RedisInbox, RedisOwners):
         update_ids_kept_s: float = 7 * 86400,
         turns_kept_s: float = 0,
         timeout_s: float = 5.0,
+        blobs: BlobLimits | None = None,
     ) -> None:
         """url: see `glmbot.store.redis_connection`. turns_kept_s 0 keeps turns for ever. Raises ValueError."""
         super().__init__(url, prefix, update_ids_kept_s, timeout_s)
         self._turns_kept_s = turns_kept_s
         self._histories = RedisHistories(self._connection, self._keys)
-        self._moves = RedisMoves(self._connection, self._keys, self._histories)
-        self._removal = RedisRemoval(self._connection, self._keys, self._histories, self._claims, self._moves)
+        self._blobs = RedisBlobs(self._connection, self._keys, self._histories, blobs or _BLOBS)
+        self._moves = RedisMoves(self._connection, self._keys, self._histories, self._blobs)
+        self._removal = RedisRemoval(
+            self._connection, self._keys, self._histories, self._claims, self._moves, self._blobs
+        )
 
     @property
     def journaled(self) -> int:
@@ -258,7 +268,8 @@ class RedisStore(RedisInbox, RedisOwners):
             await self._unless_damaged(self.forget(user))
         for old, new in await self._moves.pending(now):
             await self._unless_damaged(self._move_late(old, new, now))
-        return bool(self._turns_kept_s) and await self._removal.expire(now - self._turns_kept_s)
+        more = await self._blobs.tidy(now)
+        return (bool(self._turns_kept_s) and await self._removal.expire(now - self._turns_kept_s)) or more
 
     async def _move_late(self, old: UserKey | ChatKey, new: UserKey | ChatKey, now: float) -> None:
         await self._move(old, new)
@@ -283,3 +294,34 @@ class RedisStore(RedisInbox, RedisOwners):
 
     async def put(self, stored: StoredConversation) -> bool:
         return await self._histories.put(stored)
+
+    # ---- files ------------------------------------------------------------------------------------------------
+
+    async def put_blob(
+        self,
+        conversation: ConversationKey,
+        user: UserKey,
+        blob: Blob,
+        pieces: AsyncIterable[bytes],
+        *,
+        update_id: str = "",
+    ) -> None:
+        await self._place(user, conversation, blob.at)
+        await self._blobs.put(conversation, user, blob, pieces, update_id)
+        # Whoever was forgotten meanwhile is mentioned nowhere, and has sent this.
+        await self._place(user, conversation, blob.at)
+
+    async def blob(self, conversation: ConversationKey, digest: str) -> Blob | None:
+        return await self._blobs.get(conversation, digest)
+
+    def blob_pieces(self, conversation: ConversationKey, digest: str) -> AsyncGenerator[bytes, None]:
+        return self._blobs.pieces(conversation, digest)
+
+    async def remove_blob(self, conversation: ConversationKey, digest: str) -> bool:
+        return await self._blobs.remove(conversation, digest)
+
+    async def blob_bytes(self, user: UserKey) -> int:
+        return await self._blobs.size_of(user)
+
+    def blobs(self, user: UserKey | None = None) -> AsyncGenerator[StoredBlob, None]:
+        return self._blobs.all() if user is None else self._blobs.of_person(user)

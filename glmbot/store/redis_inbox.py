@@ -35,7 +35,7 @@ _LETTERS_AT_ONCE = 500
 class RedisInbox(RedisPart):
     async def accept(self, message: Message, at: float, *, announce: bool = True) -> bool:
         await self._ask(self._redis.sadd(self._keys.named("platforms"), message.user.platform))
-        await self._place(message, at)
+        await self._place(message.user, message.conversation, at)
         await self._claims.open(message.conversation)
         accepted = int(
             await self._script(
@@ -51,15 +51,15 @@ class RedisInbox(RedisPart):
         )
         if accepted:
             # Whoever was forgotten meanwhile is mentioned nowhere, and has asked this.
-            await self._place(message, at)
+            await self._place(message.user, message.conversation, at)
         if announce and accepted:
             # Also for one that came before: whoever accepted it may have died right here.
             await self._claims.announce(message.conversation)
         return accepted == 1
 
-    async def _place(self, message: Message, at: float) -> None:
-        places = [self._keys.owner(message.user, "places")]
-        await self._connection.run("place", places, str(message.conversation), repr(at), self._left_s)
+    async def _place(self, user: UserKey, conversation: ConversationKey, at: float) -> None:
+        places = [self._keys.owner(user, "places")]
+        await self._connection.run("place", places, str(conversation), repr(at), self._left_s)
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         pairs = [part for pair in marks.items() for part in pair]

@@ -15,6 +15,7 @@ from typing import Any
 from glmbot.keys import NOBODY, ChatKey, ConversationKey, UserKey, in_chat, owner_from
 from glmbot.store.message_json import kept_json, message_from_json, message_to_json
 from glmbot.store.records import Turn
+from glmbot.store.redis_blobs import RedisBlobs
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_histories import (
     RedisHistories,
@@ -46,12 +47,15 @@ _MOVER_MS = 30_000
 
 
 class RedisMoves:
-    def __init__(self, connection: RedisConnection, keys: RedisKeys, histories: RedisHistories) -> None:
+    def __init__(
+        self, connection: RedisConnection, keys: RedisKeys, histories: RedisHistories, blobs: RedisBlobs
+    ) -> None:
         self._connection = connection
         self._redis = connection.client
         self._ask, self._each = connection.ask, connection.each
         self._keys = keys
         self._histories = histories
+        self._blobs = blobs
 
     async def begin(self, old: UserKey | ChatKey, new: UserKey | ChatKey, at: float) -> None:
         moves = self._keys.named("moves")
@@ -105,6 +109,7 @@ class RedisMoves:
         await self._move_settings(old, new)
         for conversation in await self._old_conversations(old):
             target = moved_conversation(conversation, old, new)
+            await self._blobs.move(conversation, target, old, new)
             if target == conversation:
                 await self._rename(conversation, old, new)
                 continue
@@ -119,7 +124,9 @@ class RedisMoves:
 
     async def _old_conversations(self, old: UserKey | ChatKey) -> list[ConversationKey]:
         if isinstance(old, UserKey):
-            return await self._histories.places(old)
+            places = await self._histories.places(old)
+            files = [conversation_of(name) for name in await self._blobs.places(old)]
+            return [*places, *(each for each in files if each is not None and each not in places)]
         pattern = f"{in_chat(old.platform, old.id)}*"
         names: set[str] = set(
             await self._ask(self._redis.smembers(self._keys.named(f"pending:{old.platform}")))
@@ -131,6 +138,7 @@ class RedisMoves:
         letters = self._keys.named("letters")
         async for name, _ in self._each(self._redis.zscan_iter(letters, match=pattern, count=1000)):
             names.add(name.partition(" ")[0])
+        names |= set(await self._blobs.places(old, pattern))
         found = [conversation_of(name) for name in sorted(names)]
         return [
             each

@@ -8,6 +8,7 @@ import time
 
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.private_chats import is_alone
+from glmbot.store.redis_blobs import RedisBlobs
 from glmbot.store.redis_claims import RedisClaims
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_histories import RedisHistories, conversation_of, moved_of
@@ -39,6 +40,7 @@ class RedisRemoval:
         histories: RedisHistories,
         claims: RedisClaims,
         moves: RedisMoves,
+        blobs: RedisBlobs,
     ) -> None:
         self._connection = connection
         self._redis = connection.client
@@ -47,9 +49,10 @@ class RedisRemoval:
         self._histories = histories
         self._claims = claims
         self._moves = moves
+        self._blobs = blobs
 
     async def forget(self, user: UserKey) -> int:
-        """See `Store.forget`. What is begun is finished by `pending` and the next process."""
+        """See `Removal.forget`. What is begun is finished by `pending` and the next process."""
         await self._ask(self._redis.sadd(self._keys.named("forgetting"), str(user)))
         ways = Ways(await self._moves.under_way())
         # Who has another number now is the same person under both.
@@ -80,6 +83,7 @@ class RedisRemoval:
 
     async def _forget(self, user: UserKey, ways: Ways) -> int:
         removed = 0
+        await self._blobs.forget(user)
         while places := await self._histories.places(user):
             for conversation in places:
                 way = ways.of_conversation(conversation)
@@ -95,18 +99,21 @@ class RedisRemoval:
                 key = self._keys.owner(user, "places")
                 await self._ask(self._redis.zrem(key, str(conversation)))
             await self._claims.erase({each for each in places if is_alone(each, user)})
+        # A move may have brought what it had read before.
+        await self._blobs.forget(user)
         await self._remove_letters(user)
         await self._remove_settings(user)
         return removed
 
     async def reset(self, conversation: ConversationKey) -> int:
-        """See `Store.reset`. Where it comes from, or goes to, is the same conversation."""
+        """See `Removal.reset`. Where it comes from, or goes to, is the same conversation."""
         turns = 0
         for each in Ways(await self._moves.under_way()).of_conversation(conversation):
             keys = self._keys.all_of(each, TURN_PARTS)
             turns += int(
                 await self._connection.run("reset", keys, self._keys.of(each, "turns:"), str(_RESETS_KEPT_S))
             )
+            await self._blobs.reset(each)
             for index in (f"recent:{each.platform}", "ages"):
                 await self._ask(self._redis.zrem(self._keys.named(index), str(each)))
             if each != conversation:

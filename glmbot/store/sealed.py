@@ -6,9 +6,11 @@ newest first: that one seals, all of them open. Who wrote, where and when stays 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -19,10 +21,12 @@ from glmbot.keys import NOBODY, ChatKey, ConversationKey, UserKey
 from glmbot.messages import ConversationSummary, Message, Unfinished
 from glmbot.store.base import Store
 from glmbot.store.records import (
+    Blob,
     Claim,
     DeadLetter,
     ExportedConversation,
     StoredAnswer,
+    StoredBlob,
     StoredConversation,
     Turn,
 )
@@ -43,8 +47,11 @@ _WORDS: Mapping[type, Sequence[str]] = {
     Message: ("text", "quoted", "quoted_from", "user_name"),
     StoredAnswer: ("text", "notice", "thought"),
     Turn: ("question", "answer", "thought"),
+    Blob: ("name",),
 }
-_Said = TypeVar("_Said", Message, StoredAnswer, Turn)
+_Said = TypeVar("_Said", Message, StoredAnswer, Turn, Blob)
+# What a piece of a file begins with, in a store that was opened here.
+_PLAIN_PIECE, _SEALED_PIECE = b"p", b"s"
 _TAKE_MESSAGE = frozenset({"mark", "delivered", "set_aside", "replay", "drop"})
 
 
@@ -122,6 +129,33 @@ class _SealedStore:
         turns = [_each(turn, self._seal) for turn in stored.turns]
         return await self._store.put(replace(stored, turns=turns))
 
+    async def put_blob(
+        self,
+        conversation: ConversationKey,
+        user: UserKey,
+        blob: Blob,
+        pieces: AsyncIterable[bytes],
+        *,
+        update_id: str = "",
+    ) -> None:
+        meant = _each(blob, self._seal)
+        await self._store.put_blob(
+            conversation, user, meant, self._sealed_pieces(pieces), update_id=update_id
+        )
+
+    async def blob(self, conversation: ConversationKey, digest: str) -> Blob | None:
+        found = await self._store.blob(conversation, digest)
+        return None if found is None else _each(found, self._opened)
+
+    async def blob_pieces(self, conversation: ConversationKey, digest: str) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._store.blob_pieces(conversation, digest)) as pieces:
+            async for piece in pieces:
+                yield await asyncio.to_thread(self._opened_piece, piece)
+
+    async def blobs(self, user: UserKey | None = None) -> AsyncGenerator[StoredBlob, None]:
+        async for stored in self._store.blobs(user):
+            yield replace(stored, blob=_each(stored.blob, self._opened))
+
     async def answer(self, message: Message) -> StoredAnswer | None:
         found = await self._store.answer(_wordless(message))
         return None if found is None else _each(found, self._opened)
@@ -198,6 +232,27 @@ class _SealedStore:
         if self._newest is None:
             return _PLAIN + text if text.startswith(_MARK) else text
         return _MARK + self._newest.encrypt(text.encode()).decode()
+
+    async def _sealed_pieces(self, pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+        async for piece in pieces:
+            if self._newest is None:
+                yield _PLAIN_PIECE + piece
+            else:
+                yield _SEALED_PIECE + await asyncio.to_thread(self._newest.encrypt, piece)
+
+    def _opened_piece(self, piece: bytes) -> bytes:
+        """Raises StoreError for what only another key opens."""
+        mark, content = piece[:1], piece[1:]
+        if mark == _PLAIN_PIECE:
+            return content
+        try:
+            if self._all is not None and mark == _SEALED_PIECE:
+                return self._all.decrypt(content)
+        except InvalidToken:
+            pass
+        raise StoreError(
+            "a file is damaged, or only another key opens it; name that key too, below the newest"
+        )
 
     def _opened(self, text: str) -> str:
         """Raises StoreError for what only another key opens. Whatever else begins like a sealed text is what

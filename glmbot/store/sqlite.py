@@ -9,6 +9,8 @@ from pathlib import Path
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store import sqlite_moves as moves
 from glmbot.store import sqlite_removal as removal
+from glmbot.store.blobs import BlobLimits
+from glmbot.store.sqlite_blobs import SqliteBlobs
 from glmbot.store.sqlite_claims import SqliteClaims
 from glmbot.store.sqlite_histories import SqliteHistories
 from glmbot.store.sqlite_owners import SqliteOwners
@@ -17,26 +19,37 @@ from glmbot.store.ways import Ways, check_move
 __all__ = ["SqliteStore"]
 
 
-class SqliteStore(SqliteClaims, SqliteHistories, SqliteOwners):
+class SqliteStore(SqliteClaims, SqliteHistories, SqliteOwners, SqliteBlobs):
     """See `glmbot.store.base.Store`."""
 
-    def __init__(self, path: Path, *, update_ids_kept_s: float = 7 * 86400, turns_kept_s: float = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        update_ids_kept_s: float = 7 * 86400,
+        turns_kept_s: float = 0,
+        blobs: BlobLimits | None = None,
+    ) -> None:
         """Times in seconds; turns_kept_s 0 keeps turns for ever."""
-        super().__init__(path)
+        super().__init__(path, blobs or BlobLimits())
         self._update_ids_kept_s = update_ids_kept_s
         self._turns_kept_s = turns_kept_s
+        self._warnings: Sequence[str] = []
         # What is removed is not halfway to another name.
         self._moving = asyncio.Lock()
 
     async def open(self) -> None:
         """Raises StoreError that names the file when it is no database of ours or can't be written."""
         await self._connection.open()
+        self._warnings = [*self._connection.warnings, *filter(None, [self._folder.keep_private()])]
 
     async def close(self) -> None:
         await self._connection.close()
+        if self._memory is not None:
+            self._memory.cleanup()
 
     async def warnings(self) -> Sequence[str]:
-        return self._connection.warnings
+        return self._warnings
 
     async def check(self) -> None:
         await self._connection.check()
@@ -55,15 +68,16 @@ class SqliteStore(SqliteClaims, SqliteHistories, SqliteOwners):
 
     async def _reset(self, conversation: ConversationKey) -> int:
         name = str(conversation)
-
         await self._run(lambda db: removal.begin_reset(db, name))
-        return await removal.reset(self._connection, name)
+        turns = await removal.reset(self._connection, name)
+        await self._erase_blobs()
+        return turns
 
     async def forget(self, user: UserKey) -> int:
         async with self._moving:
             # Who has another number now is the same person under both.
             numbers = Ways(await self._read(moves.under_way)).of_person(user)
-            return await removal.forget(self._connection, numbers)
+            return await removal.forget(self._connection, numbers, self._erase_blobs)
 
     async def move(self, old: UserKey | ChatKey, new: UserKey | ChatKey, at: float) -> None:
         check_move(old, new)
@@ -93,6 +107,7 @@ class SqliteStore(SqliteClaims, SqliteHistories, SqliteOwners):
             await self._move(old, new)
             await self._run(lambda db, o=old: moves.followed(db, o, now))
         turns_before = now - self._turns_kept_s if self._turns_kept_s else None
-        return await self._run(
+        more = await self._run(
             lambda db: removal.expire(db, now - self._update_ids_kept_s, turns_before, now), durable=False
         )
+        return await self._tidy_blobs(now) or more

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from glmbot.keys import ConversationKey
 from glmbot.store.base import CLAIMED_AT_ONCE
+from glmbot.store.blobs import BlobLimits
 from glmbot.store.records import Claim
 from glmbot.store.sqlite_inbox import OPEN, SqliteInbox
 from glmbot.store.sqlite_turns import conversation_of
@@ -17,8 +18,8 @@ __all__ = ["SqliteClaims"]
 
 
 class SqliteClaims(SqliteInbox):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, limits: BlobLimits) -> None:
+        super().__init__(path, limits)
         self._claimed: set[ConversationKey] = set()
         self._claiming = asyncio.Lock()
 

@@ -20,12 +20,12 @@ from glmbot.errors import StoreError, StoreUnavailable
 from glmbot.store.private_files import keep_private, make_private
 from glmbot.store.sqlite_schema import bring_up_to_date
 
-__all__ = ["SqliteConnection", "has_owner"]
+__all__ = ["IN_MEMORY", "SqliteConnection", "has_owner"]
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
-_MEMORY = Path(":memory:")
+IN_MEMORY = Path(":memory:")
 _FOLD_IN_FROM = 4 * 2**20
 _LOG_AT_MOST = 64 * 2**20
 # As much as a long answer takes with all that is written beside it.
@@ -73,7 +73,7 @@ class SqliteConnection:
         """Raises StoreError that names the file when it is no database of ours or can't be written."""
 
         def connect() -> None:
-            if self.path == _MEMORY:
+            if self.path == IN_MEMORY:
                 self._db = self._read_db = _connected(self.path)
                 bring_up_to_date(self._db)
                 return
@@ -137,7 +137,7 @@ class SqliteConnection:
 
     async def read(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run `step` on one state of the database. Raises StoreError."""
-        if self.path == _MEMORY:
+        if self.path == IN_MEMORY:
             return await self.write(step)
 
         def work() -> _T:
@@ -158,7 +158,7 @@ class SqliteConnection:
 
     def own(self) -> None:
         """Two processes that answer from one file would answer everything twice. Raises StoreError."""
-        if self._lock is not None or self.path == _MEMORY:
+        if self._lock is not None or self.path == IN_MEMORY:
             return
         path = self._beside(_LOCK)
         try:

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from glmbot.keys import ChatKey, ConversationKey, UserKey, owner_from
 from glmbot.store.message_json import kept_json, message_from_json, message_to_json
+from glmbot.store.sqlite_blobs import move_references
 from glmbot.store.sqlite_connection import SqliteConnection
 from glmbot.store.sqlite_removal import reset
 from glmbot.store.sqlite_turns import conversation_of, counters, names_in, note_place, set_counters
@@ -51,7 +52,7 @@ async def move(
             await reset(connection, str(conversation))
             await connection.write(lambda db, c=conversation, t=target: _begin(db, str(c), str(t)))
         moving = _Moving(conversation, target, old, new)
-        while await connection.write(moving.turns):
+        while await connection.write(moving.turns) or await connection.write(moving.files):
             pass
         while True:
             async with claiming:
@@ -71,7 +72,8 @@ def old_conversations(db: sqlite3.Connection, old: UserKey | ChatKey) -> list[Co
         inside = "conversation >= ?1 AND conversation < ?2"
         rows = db.execute(
             f"SELECT conversation FROM epochs WHERE {inside} UNION"
-            f" SELECT conversation FROM inbox WHERE {inside} AND message IS NOT NULL ORDER BY 1",
+            f" SELECT conversation FROM inbox WHERE {inside} AND message IS NOT NULL UNION"
+            f" SELECT conversation FROM blob_refs WHERE {inside} ORDER BY 1",
             names_in(old),
         ).fetchall()
     return [found for row in rows if (found := conversation_of(row[0])) is not None]
@@ -213,6 +215,10 @@ class _Moving:
             )
             note_place(db, user, self._new, at)
         return bool(rows)
+
+    def files(self, db: sqlite3.Connection) -> bool:
+        """Move some. False when there are none (any more)."""
+        return move_references(db, self._old, self._new, self._whose) > 0
 
     def end(self, db: sqlite3.Connection) -> None:
         """Leave no mention of the old conversation that nothing is left in."""

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from glmbot.keys import ConversationKey
+from glmbot.store.blobs import BlobLimits
 from glmbot.store.ownership import owner_name
 from glmbot.store.sqlite_connection import SqliteConnection
 
@@ -16,7 +17,9 @@ __all__ = ["SqlitePart"]
 class SqlitePart:
     """The store is one object, and each of its protocols stands in a file of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: BlobLimits) -> None:
+        """limits: of files."""
+        self._limits = limits
         self.owner = owner_name()
         self._connection = SqliteConnection(path)
         self._run, self._read = self._connection.write, self._connection.read

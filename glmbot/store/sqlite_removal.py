@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import HOUR_S
 from glmbot.store.private_chats import is_alone
+from glmbot.store.sqlite_blobs import references_left, remove_before_reset, remove_references
 from glmbot.store.sqlite_connection import SqliteConnection
 from glmbot.store.sqlite_turns import counters, remove_turn, set_counters
 
@@ -26,15 +27,18 @@ _PAUSE_S = 0.002
 _ROWS_AT_ONCE = 100
 
 
-async def forget(connection: SqliteConnection, numbers: Sequence[UserKey]) -> int:
-    """See `Store.forget`: one person, by all numbers. What is begun is finished by `to_forget` and the next
-    process."""
+async def forget(
+    connection: SqliteConnection, numbers: Sequence[UserKey], erase: Callable[[], Awaitable[None]]
+) -> int:
+    """See `Removal.forget`: one person, by all numbers. What is begun is finished by `to_forget` and the next
+    process. `erase` deletes contents of files that nobody refers to any more."""
     await connection.write(
         lambda db: db.executemany(
             "INSERT OR IGNORE INTO forgetting VALUES (?)", [(str(number),) for number in numbers]
         )
     )
     removed = sum([await _forget(connection, number) for number in numbers])
+    await erase()
     await connection.erase_log()
     return removed
 
@@ -48,6 +52,8 @@ async def _forget(connection: SqliteConnection, user: UserKey) -> int:
         while found := await connection.write(lambda db: _remove_turns(db, user), durable=False):
             removed += found
             await asyncio.sleep(_PAUSE_S)
+        while await connection.write(lambda db: remove_references(db, user), durable=False):
+            pass
         while await connection.write(lambda db: _clear_settings(db, user), durable=False):
             pass
         while await connection.write(lambda db: _clear_places(db, user), durable=False):
@@ -95,7 +101,10 @@ def begin_reset(db: sqlite3.Connection, conversation: str) -> None:
     """From now on nothing of it is found from its head, and what is asked has a higher id."""
     epoch, last_id, _ = counters(db, conversation)
     set_counters(db, conversation, epoch + 1, last_id, 0)
-    db.execute("INSERT OR REPLACE INTO resetting VALUES (?, ?)", (conversation, last_id))
+    db.execute(
+        "INSERT OR REPLACE INTO resetting VALUES (?, ?, COALESCE((SELECT MAX(seq) FROM blob_refs), 0))",
+        (conversation, last_id),
+    )
 
 
 async def reset(connection: SqliteConnection, conversation: str) -> int:
@@ -104,6 +113,9 @@ async def reset(connection: SqliteConnection, conversation: str) -> int:
     while found := await connection.write(lambda db: _remove_reset(db, conversation), durable=False):
         removed += found
         await asyncio.sleep(_PAUSE_S)
+    now = time.time()
+    while await connection.write(lambda db: remove_before_reset(db, conversation, now), durable=False):
+        pass
     await connection.write(
         lambda db: db.execute("DELETE FROM resetting WHERE conversation = ?", (conversation,)), durable=False
     )
@@ -185,7 +197,7 @@ def _end(db: sqlite3.Connection, user: UserKey) -> bool:
     for table in ("turns", "inbox", "places"):
         if db.execute(f"SELECT 1 FROM {table} WHERE user = ? LIMIT 1", (str(user),)).fetchone() is not None:
             return False
-    if _clear_settings(db, user):
+    if references_left(db, user) or _clear_settings(db, user):
         return False
     db.execute("DELETE FROM moves WHERE old = ?1 OR new = ?1", (str(user),))
     db.execute("DELETE FROM forgetting WHERE user = ?", (str(user),))

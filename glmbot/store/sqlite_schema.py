@@ -160,6 +160,41 @@ CREATE TABLE health (id INTEGER PRIMARY KEY, asked INTEGER NOT NULL);
     _people_of_private_chats,
     "CREATE INDEX anchors_question ON anchors (ref, conversation) WHERE place = 0;",
     "ALTER TABLE turns ADD COLUMN thought TEXT NOT NULL DEFAULT '';",
+    """
+-- Contents of files, which stand in a folder beside the database: see blob_folder.py. Those without a reference
+-- are about to be deleted.
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, stored INTEGER NOT NULL, refs INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX blobs_gone ON blobs (refs) WHERE refs <= 0;
+CREATE TABLE blobs_total (id INTEGER PRIMARY KEY CHECK (id = 1), stored INTEGER NOT NULL);
+INSERT INTO blobs_total VALUES (1, 0);
+CREATE TRIGGER blob_comes AFTER INSERT ON blobs BEGIN
+    UPDATE blobs_total SET stored = stored + NEW.stored WHERE id = 1;
+END;
+CREATE TRIGGER blob_changes AFTER UPDATE OF stored ON blobs BEGIN
+    UPDATE blobs_total SET stored = stored + NEW.stored - OLD.stored WHERE id = 1;
+END;
+CREATE TRIGGER blob_goes AFTER DELETE ON blobs BEGIN
+    UPDATE blobs_total SET stored = stored - OLD.stored WHERE id = 1;
+END;
+-- update_id: of the message that brought it.
+CREATE TABLE blob_refs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    conversation TEXT NOT NULL, digest TEXT NOT NULL, user TEXT NOT NULL,
+    media_type TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, at REAL NOT NULL, update_id TEXT NOT NULL,
+    UNIQUE (conversation, digest, user)
+);
+CREATE INDEX blob_refs_user ON blob_refs (user, size);
+CREATE INDEX blob_refs_digest ON blob_refs (digest, seq);
+CREATE INDEX blob_refs_at ON blob_refs (at);
+CREATE TRIGGER blob_ref_comes AFTER INSERT ON blob_refs BEGIN
+    INSERT INTO blobs VALUES (NEW.digest, 0, 1) ON CONFLICT (digest) DO UPDATE SET refs = refs + 1;
+END;
+CREATE TRIGGER blob_ref_goes AFTER DELETE ON blob_refs BEGIN
+    UPDATE blobs SET refs = refs - 1 WHERE digest = OLD.digest;
+END;
+-- A reset leaves files that came after it.
+ALTER TABLE resetting ADD COLUMN files_upto INTEGER NOT NULL DEFAULT 0;
+""",
 )
 
 

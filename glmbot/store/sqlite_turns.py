@@ -73,7 +73,7 @@ def followers(db: sqlite3.Connection, conversation: str, turns: Sequence[int]) -
 
 
 def lead(db: sqlite3.Connection, conversation: str, head: int, refs: Mapping[str, int]) -> bool:
-    """See `Store.lead`."""
+    """See `Histories.lead`."""
     moved = db.execute(
         "UPDATE epochs SET head = ?2 WHERE conversation = ?1"
         " AND EXISTS (SELECT 1 FROM turns WHERE conversation = ?1 AND id = ?2"

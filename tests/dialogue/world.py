@@ -83,7 +83,7 @@ class SlowStore:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
-        if name in ("owner", "journaled", "export_pages", "everything"):
+        if name in ("owner", "journaled", "export_pages", "everything", "blobs", "blob_pieces"):
             return method
 
         async def slowly(*given: Any, **named: Any) -> Any:

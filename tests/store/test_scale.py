@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from glmbot.dialogue.people import People
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message
 from glmbot.store.base import Store
+from glmbot.store.blobs import keep
 from glmbot.store.records import StoredAnswer, StoredConversation, Turn
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
@@ -48,6 +50,10 @@ async def steps(store: Store, number: int) -> dict[str, Callable[[], Awaitable[o
         "code": lambda: people.code_for(stranger),
         "people": lambda: store.people(3, "telegram:2"),
         "remove": lambda: store.remove_turn(HOME, number),
+        "put a file": lambda: keep(store, HOME, ANN, b"x", media_type="a/b", name="x", at=1e5),
+        "know a file": lambda: store.blob(HOME, sha256(b"x").hexdigest()),
+        "measure files": lambda: store.blob_bytes(ANN),
+        "remove a file": lambda: store.remove_blob(HOME, sha256(b"x").hexdigest()),
         "tidy": lambda: store.tidy(1e5),
         "check": lambda: store.check(),
     }  # fmt: skip

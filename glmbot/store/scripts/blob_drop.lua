@@ -1,0 +1,6 @@
+-- KEYS: refs, pieces   ARGV: the reference, or '' for none
+-- Returns 1 when nobody refers to it any more, and the content is gone. UNLINK frees it in another thread.
+redis.call('HDEL', KEYS[1], ARGV[1])
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('UNLINK', KEYS[2])
+return 1
