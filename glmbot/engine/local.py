@@ -20,7 +20,8 @@ from glmbot.engine.base import (
     Progress,
     Sampling,
 )
-from glmbot.engine.model_thread import LocalEngineSettings, ModelThread, Update, words_of
+from glmbot.engine.local_settings import LocalEngineSettings
+from glmbot.engine.model_thread import ModelThread, Update, words_of
 from glmbot.engine.precision import available_precisions
 from glmbot.engine.runner import ModelLost, ModelRunner
 from glmbot.errors import EngineError, EngineStopped, PromptInvalid, PromptTooLong, QueueFull

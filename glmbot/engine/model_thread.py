@@ -9,8 +9,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -20,6 +18,7 @@ from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import EngineStats, FinishReason, Precision, PrecisionChange, Progress
 from glmbot.engine.cores import usable_cores
 from glmbot.engine.counters import Counters
+from glmbot.engine.local_settings import LocalEngineSettings
 from glmbot.engine.placement import parse_devices, place
 from glmbot.engine.precision import chosen_precision
 from glmbot.engine.runner import LEAST_CACHE_TOKENS, ModelLost, ModelRunner
@@ -29,7 +28,7 @@ from glmbot.engine.scheduler import Sequence as EngineSequence
 from glmbot.errors import EngineError, EngineStopped, NumericalFault
 from glmbot.models.registry import LoadedModel, load, opening
 
-__all__ = ["LocalEngineSettings", "ModelThread", "Update", "words_of"]
+__all__ = ["ModelThread", "Update", "words_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,30 +37,6 @@ _MOST_GUESSING = 2
 # A step of so many prompt tokens lasts about a tenth of a second on a CPU: those who decode hardly notice.
 _PREFILL_TOKENS = {True: 128, False: 512}
 _LONGEST_REASON = 300
-
-
-@dataclass(frozen=True, slots=True)
-class LocalEngineSettings:
-    """Sizes in tokens. `precision` None is the device's default; `threads` 0 is the cores that
-    the process may use."""
-
-    folder: Path
-    device: str = "auto"
-    precision: Precision | None = None
-    context_length: int = 2048
-    cache_tokens: int = 0
-    """0 is as many as there is memory for, up to a bound."""
-    max_batch: int = 16
-    queue_limit: int = 64
-    prefill_tokens: int = 0
-    """Beside decoding; 0 is what suits the device."""
-    threads: int = 0
-    prefix_folder: Path | None = None
-    """A P-Tuning v2 checkpoint."""
-    chat_format: str = "auto"
-    """See `glmbot.models.chatglm.family.settle_generation`."""
-    thinks: bool = True
-    """False: a model that can do without is asked not to think before it answers."""
 
 
 Update = tuple[int, Progress | EngineError]
