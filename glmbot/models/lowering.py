@@ -201,14 +201,18 @@ def _llama(owner: Any, library: Any, shard: Partition | None) -> LoweredModel:
         _add_normed(builder, normed, hidden, after)
     logits = _head(builder, body.norm, owner.lm_head)
 
+    def embed(ids: Tensor, _positions: Tensor) -> Tensor:
+        return body.embed_tokens(ids)
+
+    return LoweredModel(builder.build(library, logits), embed, _rotary_embedding_of(body, angles))
+
+
+def _rotary_embedding_of(body: Any, angles: int) -> Callable[[Tensor], _Rotation]:
     def rotation(positions: Tensor) -> _Rotation:
         cosines, sines = body.rotary_emb(torch.zeros(1), positions)
         return cosines[..., :angles].float().contiguous(), sines[..., :angles].float().contiguous()
 
-    def embed(ids: Tensor, _positions: Tensor) -> Tensor:
-        return body.embed_tokens(ids)
-
-    return LoweredModel(builder.build(library, logits), embed, rotation)
+    return rotation
 
 
 def _window(config: Any, attention: Any, number: int) -> int | None:

@@ -92,39 +92,15 @@ def _ends(name: str, end: str) -> bool:
 
 def partition(module: nn.Module, rank: int, world: int) -> Partition:
     """Raises ModelFileError for a model that can't be shared by so many processes."""
-    owner: Any = module
-    config = owner.config
-    names: Mapping[str, str]
-    if isinstance(module, ChatGLM2ForCausalLM):
-        heads, kv_heads, head_dim = config.num_attention_heads, config.num_key_value_heads, config.kv_channels
-        together, inner, vocabulary = (
-            config.multi_query_attention,
-            config.ffn_hidden_size,
-            config.padded_vocab_size,
-        )
-        names = _OURS | {"attention": "self_attention.dense", "head": "output_layer"}
-    elif isinstance(module, ChatGLMForCausalLM | GLM130BForCausalLM | GLMForBlankInfilling):
-        heads = kv_heads = config.num_attention_heads
-        head_dim, together, vocabulary = config.head_dim, False, config.vocab_size
-        inner = getattr(config, "inner_hidden_size", 4 * config.hidden_size)
-        names = _OURS
-    elif config.model_type in LLAMA_LIKE:
-        heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-        head_dim = int(owner.model.layers[0].self_attn.head_dim)
-        together, inner, vocabulary = True, config.intermediate_size, config.vocab_size
-        names = _LLAMAS
-    else:
-        raise ModelFileError(
-            f"{type(module).__name__}: [model] tensor_parallel can't share this architecture; it can share"
-            f" ChatGLM, GLM and GLM-130B, and of Transformers' {', '.join(LLAMA_LIKE)}"
-        )
+    sizes, names = _sizes_and_names(module)
+    heads, kv_heads, head_dim = sizes.heads, sizes.kv_heads, sizes.head_dim
     _refuse_heads(type(module).__name__, heads, kv_heads, world)
     of_query = _Piece(heads * head_dim, heads)
     of_key = _Piece(kv_heads * head_dim, kv_heads)
-    of_inner = _Piece(inner, _units(inner, world))
-    of_hidden = _Piece(config.hidden_size, _units(config.hidden_size, world))
-    of_words = _Piece(vocabulary, vocabulary)
-    mixed = [of_query, of_key, of_key] if together else [_Piece(3 * heads * head_dim, heads)]
+    of_inner = _Piece(sizes.inner, _units(sizes.inner, world))
+    of_hidden = _Piece(sizes.hidden, _units(sizes.hidden, world))
+    of_words = _Piece(sizes.vocabulary, sizes.vocabulary)
+    mixed = [of_query, of_key, of_key] if sizes.apart else [_Piece(3 * heads * head_dim, heads)]
     if isinstance(module, GLMForBlankInfilling):
         mixed = [of_query] * 3
     halves = isinstance(module, ChatGLM2ForCausalLM | GLM130BForCausalLM)
@@ -156,6 +132,62 @@ def partition(module: nn.Module, rank: int, world: int) -> Partition:
         after_attention=names["attention"],
         after_inner=names["after_inner"],
         embedding=names["embedding"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """Of a whole model. `apart`: its queries, keys and values stand one behind the other, not by head."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    inner: int
+    hidden: int
+    vocabulary: int
+    apart: bool
+
+
+def _sizes_and_names(module: nn.Module) -> tuple[_Sizes, Mapping[str, str]]:
+    """The names are those of the layers that architectures call differently. Raises ModelFileError."""
+    owner: Any = module
+    config = owner.config
+    if isinstance(module, ChatGLM2ForCausalLM):
+        sizes = _Sizes(
+            heads=config.num_attention_heads,
+            kv_heads=config.num_key_value_heads,
+            head_dim=config.kv_channels,
+            inner=config.ffn_hidden_size,
+            hidden=config.hidden_size,
+            vocabulary=config.padded_vocab_size,
+            apart=config.multi_query_attention,
+        )
+        return sizes, _OURS | {"attention": "self_attention.dense", "head": "output_layer"}
+    if isinstance(module, ChatGLMForCausalLM | GLM130BForCausalLM | GLMForBlankInfilling):
+        sizes = _Sizes(
+            heads=config.num_attention_heads,
+            kv_heads=config.num_attention_heads,
+            head_dim=config.head_dim,
+            inner=getattr(config, "inner_hidden_size", 4 * config.hidden_size),
+            hidden=config.hidden_size,
+            vocabulary=config.vocab_size,
+            apart=False,
+        )
+        return sizes, _OURS
+    if config.model_type in LLAMA_LIKE:
+        sizes = _Sizes(
+            heads=config.num_attention_heads,
+            kv_heads=config.num_key_value_heads,
+            head_dim=int(owner.model.layers[0].self_attn.head_dim),
+            inner=config.intermediate_size,
+            hidden=config.hidden_size,
+            vocabulary=config.vocab_size,
+            apart=True,
+        )
+        return sizes, _LLAMAS
+    raise ModelFileError(
+        f"{type(module).__name__}: [model] tensor_parallel can't share this architecture; it can share"
+        f" ChatGLM, GLM and GLM-130B, and of Transformers' {', '.join(LLAMA_LIKE)}"
     )
 
 
