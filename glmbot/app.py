@@ -30,9 +30,9 @@ from glmbot.engine.pool import Engines
 from glmbot.errors import ConfigError, GlmbotError
 from glmbot.keys import UserKey
 from glmbot.logs import set_up_logging
-from glmbot.messages import Adapter
 from glmbot.platforms import Platforms, check, keep_running, plugin_route_complaints
 from glmbot.plugins import Plugins, load_plugins, log_troubles, refuse_without_built_in, start_moderators
+from glmbot.ports import Adapter
 from glmbot.store.base import Store
 from glmbot.store.blobs import BlobLimits
 from glmbot.store.sealed import sealed

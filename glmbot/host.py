@@ -22,7 +22,8 @@ from pydantic import BaseModel
 
 from glmbot.bot import Bot
 from glmbot.http.routes import Route
-from glmbot.messages import Adapter, ChatKind, Message, Reply, ReplyState, Role
+from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role
+from glmbot.ports import Adapter
 
 __all__ = [
     "Call",

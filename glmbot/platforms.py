@@ -18,7 +18,7 @@ from glmbot.background import Troubles
 from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.registry import Routes
 from glmbot.http.routes import Route, RouteWish
-from glmbot.messages import Adapter, Dialogue
+from glmbot.ports import Adapter, Dialogue
 from glmbot.tokens import TokenSettings
 
 __all__ = ["Platforms", "check", "check_routes", "check_settings", "keep_running", "plugin_route_complaints"]

@@ -16,7 +16,7 @@ import aiohttp
 from glmbot.app import adapters, open_store
 from glmbot.config.load import load_configuration
 from glmbot.errors import AdapterError, ConfigError
-from glmbot.ports import listening_error
+from glmbot.listening import listening_error
 from glmbot.store.base import Upkeep
 
 __all__ = ["Network"]

@@ -7,7 +7,7 @@ import locale
 import os
 import sys
 from collections.abc import AsyncGenerator
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.patch_stdout import patch_stdout
@@ -17,7 +17,8 @@ from rich.console import Console
 from glmbot.delivery.abilities import Ability, Profile
 from glmbot.delivery.deliveries import obey
 from glmbot.delivery.thoughts import without_thoughts
-from glmbot.messages import Dialogue, Message
+from glmbot.messages import Message
+from glmbot.ports import Condition, Deliver
 from glmbot_console.delivery import print_replies
 from glmbot_console.normalize import PLATFORM, normalize
 
@@ -37,11 +38,14 @@ class ConsoleSettings(BaseModel):
     )
 
 
+class _Wanted(Deliver, Condition, Protocol): ...
+
+
 class ConsoleAdapter:
     Settings: ClassVar[type[BaseModel]] = ConsoleSettings
     profile: ClassVar[Profile] = Profile(frozenset({Ability.APPEND, Ability.FILE}))
 
-    def __init__(self, settings: ConsoleSettings, dialogue: Dialogue) -> None:
+    def __init__(self, settings: ConsoleSettings, dialogue: _Wanted) -> None:
         self._settings = settings
         self._dialogue = dialogue = dialogue if settings.show_thoughts else without_thoughts(dialogue)
         self._out = Console(highlight=False)

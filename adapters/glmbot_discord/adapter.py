@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import aiohttp
 import discord
@@ -28,7 +28,8 @@ from glmbot.delivery.pace import Pace
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.keys import ChatKey, ConversationKey, number_in
-from glmbot.messages import CommandInfo, Dialogue, Message, Reply, Role
+from glmbot.messages import CommandInfo, Message, Reply, Role
+from glmbot.ports import Chats, Deliver, Menus
 from glmbot.tokens import TokenSettings
 from glmbot_discord.delivery import PROFILE, ChannelOutlet, InteractionOutlet, remove_answer
 from glmbot_discord.events import forgiving, read
@@ -90,11 +91,14 @@ class DiscordSettings(TokenSettings):
     )
 
 
+class _Wanted(Deliver, Chats, Menus, Protocol): ...
+
+
 class DiscordAdapter:
     Settings: ClassVar[type[BaseModel]] = DiscordSettings
     profile: ClassVar[Profile] = PROFILE
 
-    def __init__(self, settings: DiscordSettings, dialogue: Dialogue) -> None:
+    def __init__(self, settings: DiscordSettings, dialogue: _Wanted) -> None:
         self._settings = settings
         self._dialogue = dialogue = dialogue if settings.show_thoughts else without_thoughts(dialogue)
         self._deliveries = Deliveries(dialogue)
@@ -109,7 +113,7 @@ class DiscordAdapter:
 
     @staticmethod
     async def identify(settings: DiscordSettings) -> str:
-        """See `glmbot.messages.Adapter`. Raises AdapterError."""
+        """See `glmbot.ports.Adapter`. Raises AdapterError."""
         _set_addresses(settings)
         client = discord.Client(intents=discord.Intents.none(), proxy=settings.proxy_for(Route.BASE))
         await _log_in(client, settings)

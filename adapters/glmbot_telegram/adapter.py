@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, Field, SecretStr
 from telegram import (
@@ -36,8 +36,9 @@ from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.routes import Address, Route, RouteWish
 from glmbot.keys import ChatKey
-from glmbot.messages import ChatKind, CommandInfo, Dialogue, Message, Reply, Role
-from glmbot.ports import listening_error
+from glmbot.listening import listening_error
+from glmbot.messages import ChatKind, CommandInfo, Message, Reply, Role
+from glmbot.ports import Chats, Deliver, Lead, Menus
 from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import PROFILE, TelegramOutlet
 from glmbot_telegram.normalize import (
@@ -122,11 +123,14 @@ class TelegramSettings(TokenSettings):
         return [(True, f"the webhook is a route of [web], at the path of webhook_url{beside}")]
 
 
+class _Wanted(Deliver, Lead, Chats, Menus, Protocol): ...
+
+
 class TelegramAdapter:
     Settings: ClassVar[type[BaseModel]] = TelegramSettings
     profile: ClassVar[Profile] = PROFILE
 
-    def __init__(self, settings: TelegramSettings, dialogue: Dialogue) -> None:
+    def __init__(self, settings: TelegramSettings, dialogue: _Wanted) -> None:
         self._settings = settings
         self._dialogue = dialogue = dialogue if settings.show_thoughts else without_thoughts(dialogue)
         self._deliveries = Deliveries(dialogue)
@@ -144,7 +148,7 @@ class TelegramAdapter:
 
     @staticmethod
     def check(settings: TelegramSettings, running: TelegramSettings | None) -> None:
-        """See `glmbot.messages.Adapter`. Raises AdapterError."""
+        """See `glmbot.ports.Adapter`. Raises AdapterError."""
         door = settings.door
         if door is None or (running is not None and running.door == door):
             return
@@ -156,20 +160,20 @@ class TelegramAdapter:
 
     @staticmethod
     def route_wishes(settings: TelegramSettings) -> Sequence[RouteWish]:
-        """See `glmbot.messages.Adapter`."""
+        """See `glmbot.ports.Adapter`."""
         if not settings.webhook_url:
             return ()
         words = "set [telegram] webhook_port to the port that your proxy goes to"
         return [RouteWish("[telegram] webhook_url", path_of(settings.webhook_url), settings.door, words)]
 
     def routes(self) -> Sequence[Route]:
-        """See `glmbot.messages.Adapter`."""
+        """See `glmbot.ports.Adapter`."""
         url = self._settings.webhook_url
         return [webhook_route(url, self._secret, self._settings.door, self._take_posted)] if url else ()
 
     @staticmethod
     async def identify(settings: TelegramSettings) -> str:
-        """See `glmbot.messages.Adapter`. Raises AdapterError."""
+        """See `glmbot.ports.Adapter`. Raises AdapterError."""
         bot = _bot(settings)
         try:
             await bot.initialize()

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import datetime
 from importlib.resources import files
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -24,8 +24,8 @@ from glmbot.http.quiet import Quiet
 from glmbot.http.registry import Routes
 from glmbot.http.serving import Serving
 from glmbot.keys import UserKey
-from glmbot.messages import Dialogue
-from glmbot.ports import listening_error
+from glmbot.listening import listening_error
+from glmbot.ports import Chats, Completions, Condition, Deliver, Menus, Operator, Pages
 from glmbot_web.connections import BodyRoom, Connections, affordable
 from glmbot_web.delivery import Streams
 from glmbot_web.events import Listeners, Renderer
@@ -77,11 +77,14 @@ _HEADERS = {
 }
 
 
+class _Wanted(Deliver, Chats, Menus, Pages, Condition, Operator, Completions, Protocol): ...
+
+
 class WebAdapter:
     Settings: ClassVar[type[BaseModel]] = WebSettings
     profile: ClassVar[Profile] = Profile(frozenset(Ability) - {Ability.APPEND, Ability.DRAFT})
 
-    def __init__(self, settings: WebSettings, dialogue: Dialogue) -> None:
+    def __init__(self, settings: WebSettings, dialogue: _Wanted) -> None:
         self._settings = settings
         self._dialogue = dialogue = dialogue if settings.show_thoughts else without_thoughts(dialogue)
         token, admin_token = secret_of(settings.token), secret_of(settings.admin_token)
@@ -109,7 +112,7 @@ class WebAdapter:
 
     @staticmethod
     def check(settings: WebSettings, running: WebSettings | None) -> None:
-        """See `glmbot.messages.Adapter`. Raises AdapterError."""
+        """See `glmbot.ports.Adapter`. Raises AdapterError."""
         refuse_what_is_open(settings)
         if settings.port and (running is None or running.port != settings.port):
             error = listening_error(settings.host.strip("[]"), settings.port)
@@ -122,7 +125,7 @@ class WebAdapter:
         return path in _OWN or path.startswith(_OWN_BELOW)
 
     def serve_routes(self, routes: Routes) -> None:
-        """See `glmbot.messages.Adapter`."""
+        """See `glmbot.ports.Adapter`."""
         self._routes = routes
 
     async def start(self) -> None:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from glmbot.background import Background
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Dialogue, Message, Reply, ReplyState
+from glmbot.messages import Message, Reply, ReplyState
+from glmbot.ports import Deliver
 
 __all__ = ["Stream", "Streams", "TooManyStreams"]
 
@@ -64,7 +65,7 @@ class Stream:
 
 
 class Streams:
-    def __init__(self, dialogue: Dialogue) -> None:
+    def __init__(self, dialogue: Deliver) -> None:
         self._dialogue = dialogue
         self._streams: dict[str, Stream] = {}
         self._of: dict[UserKey, list[Stream]] = {}

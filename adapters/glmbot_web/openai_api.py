@@ -29,7 +29,8 @@ from glmbot.errors import (
     ServerUnavailable,
 )
 from glmbot.keys import UserKey
-from glmbot.messages import Completion, Dialogue, Reply, ReplyState, Usage
+from glmbot.messages import Completion, Reply, ReplyState, Usage
+from glmbot.ports import Completions
 from glmbot_web import events
 from glmbot_web.events import sse, with_pings
 from glmbot_web.normalize import (
@@ -92,7 +93,7 @@ def failure(error: Exception) -> Failure | None:
 
 
 class OpenAiApi:
-    def __init__(self, dialogue: Dialogue, program: Callable[[web.Request], Program]) -> None:
+    def __init__(self, dialogue: Completions, program: Callable[[web.Request], Program]) -> None:
         self._dialogue = dialogue
         self._program = program
         self._started = int(time.time())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import asdict
+from typing import Protocol
 
 from aiohttp import web
 
-from glmbot.messages import Dialogue, Role
+from glmbot.messages import Role
+from glmbot.ports import Deliver, Operator
 from glmbot_web.delivery import Streams, TooManyStreams
 from glmbot_web.guard import ROLE, Guard
 from glmbot_web.normalize import BadRequest, OperatorCommand, PageMessage, page_message, parse
@@ -21,8 +23,11 @@ _CONVERSATION = "1"
 _LONGEST_KEY = 200
 
 
+class _Wanted(Deliver, Operator, Protocol): ...
+
+
 class OperatorApi:
-    def __init__(self, dialogue: Dialogue, guard: Guard, persons: Persons, streams: Streams) -> None:
+    def __init__(self, dialogue: _Wanted, guard: Guard, persons: Persons, streams: Streams) -> None:
         self._dialogue = dialogue
         self._guard = guard
         self._persons = persons

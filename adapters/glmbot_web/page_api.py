@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from math import isfinite
+from typing import Protocol
 
 from aiohttp import web
 
 from glmbot.delivery.split import utf16_length
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Dialogue, Role
+from glmbot.messages import Role
+from glmbot.ports import Condition, Deliver, Menus, Pages
 from glmbot_web.delivery import Streams, TooManyStreams
 from glmbot_web.events import Listeners
 from glmbot_web.guard import ROLE, Guard
@@ -34,9 +36,12 @@ _LONGEST_TITLE = 200
 _LONGEST_NUMBER = 30
 
 
+class _Wanted(Deliver, Menus, Pages, Condition, Protocol): ...
+
+
 class PageApi:
     def __init__(
-        self, dialogue: Dialogue, guard: Guard, persons: Persons, streams: Streams, listeners: Listeners
+        self, dialogue: _Wanted, guard: Guard, persons: Persons, streams: Streams, listeners: Listeners
     ) -> None:
         self._dialogue = dialogue
         self._guard = guard

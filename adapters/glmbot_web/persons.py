@@ -9,7 +9,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from glmbot.keys import UserKey
-from glmbot.messages import Dialogue
+from glmbot.ports import Chats
 from glmbot_web.guard import DERIVED_BELOW, Guard
 from glmbot_web.normalize import PLATFORM
 
@@ -20,7 +20,7 @@ _MOST_REMEMBERED = 10_000
 
 
 class Persons:
-    def __init__(self, guard: Guard, dialogue: Dialogue) -> None:
+    def __init__(self, guard: Guard, dialogue: Chats) -> None:
         self._guard = guard
         self._dialogue = dialogue
         self._carried: set[str] = set()

@@ -18,7 +18,8 @@ from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import show
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.keys import ConversationKey
-from glmbot.messages import Dialogue, Message, Reply, ReplyState
+from glmbot.messages import Message, Reply, ReplyState
+from glmbot.ports import Deliver
 from glmbot.tracing import current_span
 
 __all__ = ["Deliveries", "Earlier", "obey"]
@@ -51,7 +52,7 @@ _NOTHING_EARLIER = Earlier()
 
 
 class Deliveries:
-    def __init__(self, dialogue: Dialogue) -> None:
+    def __init__(self, dialogue: Deliver) -> None:
         self._dialogue = dialogue
         self._background = Background()
         self._under_way: dict[_Question, _Written] = {}
@@ -290,7 +291,7 @@ class _Delivery:
 class _Stands:
     """Where an answer stands, here and in the store."""
 
-    dialogue: Dialogue
+    dialogue: Deliver
     message: Message
     shown: list[str]
     said: str
@@ -307,7 +308,7 @@ class _Stands:
             _log.warning("where the answer stands could not be recorded: %s", error)
 
 
-async def obey(dialogue: Dialogue, message: Message) -> Reply | None:
+async def obey(dialogue: Deliver, message: Message) -> Reply | None:
     """Run an accepted command whose words are not shown by messages of their own. Returns its last snapshot.
 
     Raises StoreError when its end could not be recorded.

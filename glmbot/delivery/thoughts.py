@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from glmbot.keys import ConversationKey
-from glmbot.messages import Completion, Dialogue, Message, PastTurn, Reply
+from glmbot.messages import Completion, Message, PastTurn, Reply
 
 __all__ = ["without_thoughts"]
 
+_D = TypeVar("_D")
 
-def without_thoughts(dialogue: Dialogue) -> Dialogue:
+
+def without_thoughts(dialogue: _D) -> _D:
     """The same dialogue, whose answers and histories come without thoughts."""
-    return cast(Dialogue, _Thoughtless(dialogue))
+    return cast(_D, _Thoughtless(dialogue))
 
 
 class _Thoughtless:
-    """See `glmbot.messages.Dialogue`; what is not here holds no thought."""
+    """See `glmbot.ports.Dialogue`; what is not here holds no thought."""
 
-    def __init__(self, dialogue: Dialogue) -> None:
+    def __init__(self, dialogue: Any) -> None:
         self._dialogue = dialogue
 
     def __getattr__(self, name: str) -> Any:

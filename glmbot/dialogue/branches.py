@@ -24,7 +24,7 @@ _MOST_READ = 64
 
 
 async def history(store: Histories, conversation: ConversationKey) -> Sequence[PastTurn]:
-    """See `glmbot.messages.Dialogue.history`."""
+    """See `glmbot.ports.Dialogue.history`."""
     turns = await store.last_turns(conversation, _MOST_TURNS)
     followers = await store.followers(conversation, [turn.parent for turn in turns])
     forks = {turn.id: beside for turn in turns if len(beside := followers.get(turn.parent, ())) > 1}
@@ -65,7 +65,7 @@ def _goes_on(part: Turn, whole: Turn) -> bool:
 
 
 async def choose_branch(store: Histories, conversation: ConversationKey, turn: int) -> bool:
-    """See `glmbot.messages.Dialogue.choose_branch`."""
+    """See `glmbot.ports.Dialogue.choose_branch`."""
     target = await store.last_turns(conversation, 1, upto=turn)
     if not target:
         return False

@@ -39,7 +39,7 @@ async def complete(
     quotas: Quotas,
     pending: Pending,
 ) -> AsyncGenerator[Reply, None]:
-    """See `glmbot.messages.Dialogue.complete`."""
+    """See `glmbot.ports.Dialogue.complete`."""
     # As other servers of one model do, whatever it is called there.
     model = engines.find(request.model) or engines.default
     settings = in_force.settings

@@ -71,7 +71,7 @@ __all__ = ["DialogueManager", "DialogueSettings"]
 
 
 class DialogueManager:
-    """See `glmbot.messages.Dialogue`."""
+    """See `glmbot.ports.Dialogue`."""
 
     def __init__(
         self,

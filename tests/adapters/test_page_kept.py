@@ -15,11 +15,11 @@ from glmbot.messages import (
     Action,
     Completion,
     ConversationSummary,
-    Dialogue,
     Message,
     Reply,
     ReplyState,
 )
+from glmbot.ports import Dialogue
 from glmbot_web.adapter import WebAdapter, WebSettings
 
 MORE = (Action("retry", "Retry"), Action("continue", "Continue"))

@@ -22,8 +22,8 @@ from glmbot.errors import AdapterError, StoreError
 from glmbot.http.quiet import Quiet
 from glmbot.http.registry import Routes
 from glmbot.http.routes import Address, HttpAnswer, HttpCall, Route
-from glmbot.messages import Dialogue
 from glmbot.platforms import check_routes, plugin_route_complaints
+from glmbot.ports import Dialogue
 from glmbot_web.adapter import WebAdapter, WebSettings
 
 HEADERS = {"X-Secret": "right"}

@@ -21,7 +21,8 @@ from adapters.web_site import ScriptedDialogue, browser, scripted_site
 from conftest import until
 from glmbot.errors import EngineError, EngineStopped, PromptInvalid, PromptTooLong
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Completion, Dialogue, Message, Reply, ReplyState
+from glmbot.messages import Completion, Message, Reply, ReplyState
+from glmbot.ports import Dialogue
 from glmbot_web.delivery import Streams
 from glmbot_web.events import with_pings
 from glmbot_web.normalize import BadRequest, ChatCompletionRequest, PageMessage, parse

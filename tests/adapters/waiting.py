@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from glmbot.http.registry import Routes
-from glmbot.messages import Adapter
+from glmbot.ports import Adapter
 
 __all__ = ["letters", "running", "until_async"]
 

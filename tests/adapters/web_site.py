@@ -15,7 +15,6 @@ from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import (
     Completion,
     ConversationSummary,
-    Dialogue,
     Health,
     Message,
     PastTurn,
@@ -24,6 +23,7 @@ from glmbot.messages import (
     Unfinished,
 )
 from glmbot.overview import Overview
+from glmbot.ports import Dialogue
 from glmbot_web.adapter import WebAdapter, WebSettings
 
 __all__ = ["ScriptedDialogue", "browser", "scripted_site"]

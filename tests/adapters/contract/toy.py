@@ -20,7 +20,8 @@ from glmbot.delivery.pieces import cut_reply
 from glmbot.delivery.settings import OnceSettings
 from glmbot.errors import StoreError
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Attachment, Dialogue, Message, Reply
+from glmbot.messages import Attachment, Message, Reply
+from glmbot.ports import Deliver
 
 __all__ = ["PLATFORM", "ToyAdapter", "ToyPlatform", "ToySettings"]
 
@@ -91,7 +92,7 @@ class ToyAdapter:
     profile: ClassVar[Profile] = Profile(frozenset({Ability.TYPING}), longest=_LONGEST)
     platform: ClassVar[ToyPlatform]
 
-    def __init__(self, settings: ToySettings, dialogue: Dialogue) -> None:
+    def __init__(self, settings: ToySettings, dialogue: Deliver) -> None:
         self._settings = settings
         self._dialogue = dialogue
         self._deliveries = Deliveries(dialogue)

@@ -1,0 +1,17 @@
+"""Whether a port can be listened on, as far as that can be known before anything else is started."""
+
+from __future__ import annotations
+
+import socket
+
+__all__ = ["listening_error"]
+
+
+def listening_error(host: str, port: int) -> OSError | None:
+    """What listening there would be refused with now; None when it would not be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        return error
+    return None
