@@ -320,7 +320,7 @@ class JournaledRedisStore(RedisStore):
             case "join":
                 await super().join(message, [message_from_json(other) for other in step["others"]])
             case _:
-                await super().finish(message, StoredAnswer(**step["answer"]), **step["turn"])
+                await super().finish(message, answer_from_json(step["answer"]), **step["turn"])
 
 
 def _checked(written: str) -> dict[str, Any]:
@@ -340,7 +340,7 @@ def _checked(written: str) -> dict[str, Any]:
         if not isinstance(text, str):
             raise ValueError("what is shown or marked is text")
     if "answer" in needed:
-        answer_from_json(json.dumps(found["answer"]))
+        answer_from_json(found["answer"])
         for name, value in cast(dict[str, Any], found["turn"]).items():
             if name not in _TURN or not isinstance(value, _TURN[name]) or isinstance(value, bool):
                 raise ValueError(f"a turn's {name!r:.80} is unknown, or of another kind")

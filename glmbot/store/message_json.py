@@ -1,85 +1,130 @@
-"""Messages and their answers as JSON: what stands in the store, in the journal and on its way between chats."""
+"""Messages and their answers as JSON: what stands in the store, in the journal and on its way between chats.
+
+Several releases may write one store. What an older one did not write has its default. A field that a later one
+wrote and this one does not know is dropped: it is missing, too, in what is written again (after a move, or for
+messages that became one), since nobody here could keep it true. A known field with a wrong value makes its message
+a damaged one; the error names the field and never repeats the value, which may be somebody's words.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, fields
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+)
 
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Act, Addressed, ChatKind, Message, ReplyState, Role, Visibility
+from glmbot.messages import Act, Addressed, ChatKind, Message, Role, Visibility
 from glmbot.store.records import StoredAnswer
 
-__all__ = ["answer_from_json", "kept_json", "marks_from_json", "message_from_json", "message_to_json"]
+__all__ = [
+    "answer_from_json",
+    "kept_json",
+    "marks_from_json",
+    "message_from_json",
+    "message_to_json",
+]
 
 # Among the adapter's notes, where a message's source and act are kept.
 _SOURCE, _ACT = "glmbot.source", "glmbot.act"
-_ENDED = frozenset(str(state) for state in ReplyState if state.ended)
-_MESSAGE_FIELDS = frozenset(each.name for each in fields(Message)) - {"act"}
+
+
+def _key(parse: Callable[[str], object]) -> Any:
+    def read(written: object) -> object:
+        try:
+            return parse(cast(str, written))
+        except ValueError:
+            # Its own words repeat what was given.
+            raise ValueError("no key") from None
+
+    return PlainValidator(read), PlainSerializer(str)
+
+
+_Number = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+
+class _Message(_Stored):
+    """In the order in which it is written."""
+
+    update_id: str
+    conversation: Annotated[ConversationKey, *_key(ConversationKey.parse)]
+    user: Annotated[UserKey, *_key(UserKey.parse)]
+    text: str
+    chat_kind: Annotated[ChatKind, Field(strict=False)] = ChatKind.PRIVATE
+    user_name: str = ""
+    language: str = ""
+    vouched: Annotated[Role, Field(strict=False)] | None = None
+    origin: dict[str, str] = {}
+    ref: str = ""
+    edits: bool = False
+    replies_to: str = ""
+    quoted: str = ""
+    quoted_from: str = ""
+    in_place: bool = False
+    addressed: Annotated[Addressed, Field(strict=False)] = Addressed.DIRECTLY
+    media: str = ""
+    own: bool = False
+    visibility: Annotated[Visibility, Field(strict=False)] = Visibility.EVERYONE
+    anonymous: bool = False
+
+
+class _Act(_Stored):
+    album: str = ""
+    at: _Number = 0
+    cut: _Number = 0
+    forwarded: bool = False
+    pieces: dict[str, _Number] = {}
+
+
+class _Answer(_Stored):
+    text: str
+    state: Literal["final", "stopped", "failed"]
+    notice: str
+    finish_reason: str = ""
+    thought: str = ""
+
+
+_S = TypeVar("_S", bound=_Stored)
+_MARKS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
 _NO_ACT = Act()
 # Earlier releases refuse a field that they do not know, so these are written only where they say something.
-_LATER_FIELDS: Mapping[str, object] = {
-    "visibility": Visibility.EVERYONE,
-    "quoted_from": "",
-    "anonymous": False,
+_LATER: Mapping[str, object] = {
+    name: _Message.model_fields[name].default for name in ("visibility", "quoted_from", "anonymous")
 }
 
 
 def message_to_json(message: Message) -> dict[str, Any]:
-    written = asdict(message)
-    written["conversation"] = str(message.conversation)
-    written["user"] = str(message.user)
-    source = written.pop("source")
-    for name, usual in _LATER_FIELDS.items():
-        if written[name] == usual:
-            del written[name]
-    said = {
-        each.name: value
-        for each in fields(Act)
-        if (value := getattr(message.act, each.name)) != getattr(_NO_ACT, each.name)
-    }
-    act = json.dumps(said, default=dict) if said else ""
-    del written["act"]
-    notes = {name: note for name, note in ((_SOURCE, source), (_ACT, act)) if note}
-    written["origin"] = {**message.origin, **notes}
-    return written
+    """Undone by `message_from_json`."""
+    said = {name: getattr(message, name) for name in _Message.model_fields}
+    notes = dict(message.origin)
+    if message.source:
+        notes[_SOURCE] = message.source
+    if message.act != _NO_ACT:
+        notes[_ACT] = _act_to_json(message.act)
+    written = _Message.model_construct(**{**said, "origin": notes})
+    usual = {name for name, value in _LATER.items() if said[name] == value}
+    return written.model_dump(mode="json", exclude=usual)
 
 
 def message_from_json(written: object) -> Message:
-    """Undo `message_to_json`. What an older version did not write has its default; what a later one wrote and this
-    one does not know is left out. Raises ValueError for what is no message.
-    """
-    if not isinstance(written, dict):
-        raise ValueError("a message is a JSON object")
-    found = {name: value for name, value in cast(dict[str, Any], written).items() if name in _MESSAGE_FIELDS}
-    missing = {"update_id", "conversation", "user", "text"} - found.keys()
-    if missing:
-        raise ValueError(f"a message has {', '.join(sorted(missing))}")
-    for name in ("edits", "in_place", "own", "anonymous"):
-        if not isinstance(found.get(name, False), bool):
-            raise ValueError(f"{name} must be true or false")
-    for name in ("conversation", "user"):
-        if not isinstance(found[name], str):
-            raise ValueError(f"{name} must be text")
-    origin = found.get("origin", {})
-    if not isinstance(origin, dict):
-        raise ValueError("an origin is a JSON object")
-    notes = dict(cast(dict[str, Any], origin))
-    vouched = found.get("vouched")
-    known: dict[str, Any] = {
-        **found,
-        "source": notes.pop(_SOURCE, ""),
-        "act": _act_from(notes.pop(_ACT, "{}")),
-        "origin": notes,
-        "conversation": ConversationKey.parse(found["conversation"]),
-        "user": UserKey.parse(found["user"]),
-        "chat_kind": ChatKind(found.get("chat_kind", ChatKind.PRIVATE)),
-        "vouched": None if vouched is None else Role(vouched),
-        "addressed": Addressed(found.get("addressed", Addressed.DIRECTLY)),
-        "visibility": Visibility(found.get("visibility", Visibility.EVERYONE)),
-    }
-    return Message(**known)
+    """Raises ValueError for what is no message."""
+    found = dict(_read(_Message, written, "a message"))
+    notes = found["origin"]
+    source, act = notes.pop(_SOURCE, ""), notes.pop(_ACT, None)
+    return Message(**found, source=source, act=_NO_ACT if act is None else _act_from_json(act))
 
 
 def kept_json(written: str | bytes) -> Any:
@@ -90,41 +135,34 @@ def kept_json(written: str | bytes) -> Any:
         raise ValueError("JSON of such a depth is none of ours") from error
 
 
-def _act_from(written: object) -> Act:
-    """Raises ValueError."""
-    found = kept_json(written) if isinstance(written, str) else None
-    if not isinstance(found, dict):
-        raise ValueError("an act is a JSON object")
-    known = {each.name for each in fields(Act)}
-    said = {name: value for name, value in cast(dict[str, Any], found).items() if name in known}
-    if not isinstance(said.get("pieces", {}), dict):
-        raise ValueError("an act's pieces are a JSON object")
-    return Act(**said)
-
-
 def marks_from_json(written: str) -> dict[str, str]:
     """Raises ValueError for what are no marks."""
-    marks = kept_json(written)
-    if not isinstance(marks, dict):
-        raise ValueError("marks are a JSON object")
-    found = cast(dict[str, Any], marks)
-    if not all(isinstance(value, str) for value in found.values()):
-        raise ValueError("a mark is text")
-    return found
+    try:
+        return _MARKS.validate_python(kept_json(written))
+    except ValidationError:
+        raise ValueError("marks are a JSON object of texts") from None
 
 
-def answer_from_json(written: str) -> StoredAnswer:
+def answer_from_json(written: object) -> StoredAnswer:
     """Raises ValueError for what is no answer."""
-    found = kept_json(written)
-    if not isinstance(found, dict):
-        raise ValueError("an answer is a JSON object")
-    known = cast(dict[str, Any], found)
-    names = [each.name for each in fields(StoredAnswer)]
-    texts = {name: known[name] for name in names if name in known}
-    if not {"text", "state", "notice"} <= texts.keys() or not all(
-        isinstance(value, str) for value in texts.values()
-    ):
-        raise ValueError("an answer has text, state and notice")
-    if texts["state"] not in _ENDED:
-        raise ValueError("an answer's state is that of one that has ended")
-    return StoredAnswer(**texts)
+    return StoredAnswer(**dict(_read(_Answer, written, "an answer")))
+
+
+def _act_to_json(act: Act) -> str:
+    said = _Act.model_construct(**{name: getattr(act, name) for name in _Act.model_fields})
+    return json.dumps(said.model_dump(exclude_defaults=True))
+
+
+def _act_from_json(written: str) -> Act:
+    return Act(**dict(_read(_Act, kept_json(written), "an act")))
+
+
+def _read(kind: type[_S], written: object, what: str) -> _S:
+    """Raises ValueError that names the first field that is wrong, and says nothing of its value."""
+    try:
+        return kind.model_validate(written)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        # What stands further inside is the value's own.
+        field = f" {first['loc'][0]}:" if first["loc"] else ""
+        raise ValueError(f"{what}:{field} {first['msg']}") from None

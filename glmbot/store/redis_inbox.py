@@ -173,7 +173,7 @@ class RedisInbox(RedisPart):
         if stored is None:
             return None
         try:
-            return answer_from_json(stored)
+            return answer_from_json(kept_json(stored))
         except ValueError as error:
             # It is answered once more.
             _log.error("an answer in the store can't be read: %s", error)

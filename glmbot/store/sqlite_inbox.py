@@ -236,7 +236,7 @@ def _answer(db: sqlite3.Connection, platform: str, update_id: str) -> tuple[Stor
     if row is None:
         return None, False
     try:
-        return answer_from_json(row[0]), False
+        return answer_from_json(kept_json(row[0])), False
     except (ValueError, TypeError):
         return None, True
 
