@@ -77,7 +77,7 @@ async def _complete(
     everything = "\n\n".join(text for _, text in request.turns)
     if not await _allows(moderation, Direction.QUESTION, everything, request):
         raise ContentRefused("the operator of this server does not allow what stands in these messages")
-    conversation = Conversation(question, turns, system or settings.system_prompt)
+    conversation = Conversation.of_words(question, turns, system or settings.system_prompt)
     try:
         prompt = await fitting.off_loop.run(
             program_of(request),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from glmbot.content import of_words
 from glmbot.dialogue.models import Talk
 from glmbot.dialogue.off_loop import OffLoop
 from glmbot.dialogue.settings import DialogueSettings, InForce
-from glmbot.engine.base import ChatTurn, Conversation, Prepared
+from glmbot.engine.base import Conversation, PastExchange, Prepared
 from glmbot.engine.pool import Engines
 from glmbot.engine.thoughts import answer_of
 from glmbot.messages import Message
@@ -69,15 +70,19 @@ def _conversation(
     settings: DialogueSettings, turns: Sequence[Turn], question: str, system: str, begun: str = ""
 ) -> Conversation:
     return Conversation(
-        question=question,
-        turns=_told(turns),
+        asked=of_words(question),
+        past=_told(turns),
         system=system or settings.system_prompt,
         begun=begun,
         turn_limit=settings.turn_limit,
     )
 
 
-def _told(turns: Sequence[Turn]) -> Sequence[ChatTurn]:
+def _told(turns: Sequence[Turn]) -> Sequence[PastExchange]:
     """Without thoughts, which earlier releases kept in the answers; some are nothing else, cut by their limit."""
-    made = [ChatTurn(turn.question, answer_of(turn.answer)) for turn in turns]
-    return [told for told, turn in zip(made, turns, strict=True) if told.answer or not turn.answer]
+    told = ((turn, answer_of(turn.answer)) for turn in turns)
+    return [
+        PastExchange(of_words(turn.question), of_words(answer))
+        for turn, answer in told
+        if answer or not turn.answer
+    ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, cast, runtime_checkable
 
+from glmbot.content import Content, of_words, words_of
 from glmbot.models.base import ChatFormat, ChatTurn
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Engine",
     "EngineStats",
     "FinishReason",
+    "PastExchange",
     "Precision",
     "PrecisionChange",
     "Prepared",
@@ -179,17 +181,46 @@ class EngineStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
-    """What an engine is asked: the last word is `question`, unless an answer was `begun` that is to go on.
+class PastExchange:
+    """What was asked, and all that came of it."""
 
-    `turns` are the past, oldest first, of which at most `turn_limit` go along (None: as many as fit).
+    asked: Content
+    said: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What an engine is asked: the last word is `asked`, unless an answer was `begun` that is to go on.
+
+    `past` is oldest first, and at most `turn_limit` of it go along (None: as many as fit). An engine reads the
+    parts that its `abilities` name. All have words, which are `question` and `turns`.
     """
 
-    question: str
-    turns: Sequence[ChatTurn] = ()
+    asked: Content
+    past: Sequence[PastExchange] = ()
     system: str = ""
     begun: str = ""
     turn_limit: int | None = None
+
+    @classmethod
+    def of_words(
+        cls,
+        question: str,
+        turns: Sequence[ChatTurn] = (),
+        system: str = "",
+        begun: str = "",
+        turn_limit: int | None = None,
+    ) -> Conversation:
+        past = [PastExchange(of_words(turn.question), of_words(turn.answer)) for turn in turns]
+        return cls(of_words(question), past, system, begun, turn_limit)
+
+    @property
+    def question(self) -> str:
+        return words_of(self.asked)
+
+    @property
+    def turns(self) -> Sequence[ChatTurn]:
+        return [ChatTurn(words_of(each.asked), words_of(each.said)) for each in self.past]
 
     @property
     def characters(self) -> int:

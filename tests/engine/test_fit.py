@@ -43,7 +43,9 @@ def fit(
     budget: int,
     turn_limit: int,
 ) -> TokenPrompt:
-    return prepare_tokens(chat_format, Conversation(question, turns, system, turn_limit=turn_limit), budget)
+    return prepare_tokens(
+        chat_format, Conversation.of_words(question, turns, system, turn_limit=turn_limit), budget
+    )
 
 
 texts = st.text(max_size=80) | st.sampled_from(
@@ -182,7 +184,7 @@ def test_a_system_prompt_that_fills_the_context_is_refused(chat_format: Template
 def test_messages_are_fitted_by_their_characters(
     system: str, turns: list[ChatTurn], question: str, begun: str, room: int, turn_limit: int | None
 ) -> None:
-    conversation = Conversation(question, turns, system, begun, turn_limit)
+    conversation = Conversation.of_words(question, turns, system, begun, turn_limit)
     try:
         made = prepare_messages(conversation, room)
     except ValueError:

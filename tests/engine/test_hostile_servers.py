@@ -114,7 +114,7 @@ async def hostile(
 
 async def read(engine: RemoteChat, tokens: int = 32) -> Progress:
     last = Progress()
-    prompt = engine.prepare(Conversation("hi"), 1000)
+    prompt = engine.prepare(Conversation.of_words("hi"), 1000)
     async for last in engine.generate(prompt, Sampling(max_tokens=tokens), user="ann"):
         pass
     return last

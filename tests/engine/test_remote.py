@@ -317,7 +317,7 @@ async def test_a_whole_dialogue_runs_on_it(server: OpenAIServer, sqlite_store: S
 
 async def test_the_chat_interface_sends_messages(server: OpenAIServer) -> None:
     async with remote_chat(server, model="glm-4") as far:
-        asked = Conversation("one two three", [ChatTurn("Hi", "Hello")], "Be kind.")
+        asked = Conversation.of_words("one two three", [ChatTurn("Hi", "Hello")], "Be kind.")
         last = Progress()
         async for last in far.generate(far.prepare(asked, 1000), GREEDY, user="ann"):
             pass
@@ -342,7 +342,7 @@ async def test_what_a_server_says_of_its_models_thoughts_is_kept_apart(
         {"reasoning": {"effort": 1}},
     ]
     async with remote_chat(server, model="glm-4") as far:
-        prompt = far.prepare(Conversation("one two"), 1000)
+        prompt = far.prepare(Conversation.of_words("one two"), 1000)
         seen = [progress async for progress in far.generate(prompt, GREEDY, user="ann")]
     assert (seen[-1].text, seen[-1].thought) == ("one two", "So it is.")
     assert all("So it is.".startswith(progress.thought) for progress in seen)
@@ -351,7 +351,7 @@ async def test_what_a_server_says_of_its_models_thoughts_is_kept_apart(
 
 async def test_nor_is_it_part_of_an_answer_where_a_server_leaves_it_in_the_text(server: OpenAIServer) -> None:
     async with remote_chat(server, model="glm-4", thinks=False) as far:
-        prompt = far.prepare(Conversation("<think> so it is </think> one two"), 1000)
+        prompt = far.prepare(Conversation.of_words("<think> so it is </think> one two"), 1000)
         seen = [progress async for progress in far.generate(prompt, GREEDY, user="ann")]
     assert (seen[-1].text, seen[-1].thought) == ("one two", "so it is")
     assert all("one two".startswith(progress.text) for progress in seen)
@@ -363,7 +363,7 @@ async def test_a_chat_that_broke_off_begins_again_and_is_not_seen_to_shrink(
 ) -> None:
     async with remote_chat(server, second, model="glm-4") as far:
         server.dies_after = 3
-        prompt = far.prepare(Conversation("one two three four five"), 1000)
+        prompt = far.prepare(Conversation.of_words("one two three four five"), 1000)
         shown = [progress.text async for progress in far.generate(prompt, GREEDY, user="ann")]
     assert shown[-1] == "one two three four five"
     assert [len(text) for text in shown] == sorted(len(text) for text in shown)
@@ -374,7 +374,7 @@ async def test_a_prompt_of_another_kind_of_engine_is_refused(
 ) -> None:
     local = answering_conversations(engine)
     async with remote_chat(server, model="glm-4") as far:
-        asked = Conversation("hello")
+        asked = Conversation.of_words("hello")
         for one, other in ((far, local), (local, far)):
             with pytest.raises(PromptInvalid, match="another kind"):
                 await anext(one.generate(other.prepare(asked, 500), GREEDY, user="ann"))
@@ -399,7 +399,7 @@ texts = st.text(
 def test_messages_come_out_as_they_went_in_and_hold_no_control_token(
     system: str, turns: list[tuple[str, str]], asked: str, begun: str
 ) -> None:
-    conversation = Conversation(asked, [ChatTurn(*turn) for turn in turns], system, begun)
+    conversation = Conversation.of_words(asked, [ChatTurn(*turn) for turn in turns], system, begun)
     messages = prepare_messages(conversation, 10_000).messages
     expected = [("system", system)] if system else []
     for turn in turns:

@@ -221,7 +221,7 @@ def test_fit_counts_each_generation_exactly(
 ) -> None:
     turns = [ChatTurn("问题" * place, answer) for place, answer in enumerate(answers)]
     for chat in (ChatGLMChatFormat(first), ChatGLM2ChatFormat(later), ChatGLM3ChatFormat(later)):
-        prompt = prepare_tokens(chat, Conversation(question, turns, turn_limit=10), budget)
+        prompt = prepare_tokens(chat, Conversation.of_words(question, turns, turn_limit=10), budget)
         assert len(prompt.tokens) <= budget
         if not prompt.question_cut:
             recent = turns[len(turns) - prompt.turns :]

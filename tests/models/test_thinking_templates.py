@@ -91,7 +91,7 @@ def test_the_prompt_is_that_of_the_template_for_an_answer_without_its_thought(
 async def test_an_answer_that_goes_on_stands_behind_its_thought(tmp_path: Path, template: str) -> None:
     """Else the model would take it for its thought, and go on with that."""
     chat_format = TemplateChatFormat(tokenizer_of(tmp_path, template))
-    prompt = prepare_tokens(chat_format, Conversation("Count", begun="One, two"), 1000)
+    prompt = prepare_tokens(chat_format, Conversation.of_words("Count", begun="One, two"), 1000)
     text = chat_format.decode(prompt.tokens)
     opens = template in ("deepseek-r1", "glm-z1")
     assert text.endswith("</think>\n\nOne, two" if opens else "One, two")

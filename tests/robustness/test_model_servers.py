@@ -84,7 +84,7 @@ async def engine_of(
 
 
 async def answer_of(engine: Engine, question: str, *, deadline_s: float = 10.0) -> str:
-    prompt = engine.prepare(Conversation(question), 1000)
+    prompt = engine.prepare(Conversation.of_words(question), 1000)
     text = ""
     sampling = Sampling(max_tokens=20, temperature=0)
     async with aclosing(engine.generate(prompt, sampling, user="ann", deadline_s=deadline_s)) as answer:
