@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.openings import SlashCommand, slash_command
 
 __all__ = [
     "HIDDEN",
@@ -16,15 +17,20 @@ __all__ = [
     "Act",
     "Action",
     "Addressed",
+    "Announce",
+    "Ask",
     "Attachment",
     "ChatKind",
     "CommandInfo",
     "Completion",
     "ConversationSummary",
+    "Edit",
     "Health",
+    "Intent",
     "Message",
     "Obstacle",
     "PastTurn",
+    "Press",
     "Reply",
     "ReplyState",
     "Role",
@@ -77,6 +83,35 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """Something is said that is no command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """The message with the same `ref` says this now. Accepting it stops that one's answer, and its own takes that
+    one's place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """A button for `command` was pressed under the message `ref`, which shows an answer: what comes belongs into
+    that message."""
+
+    ref: str
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Nobody asked: the bot says something of its own."""
+
+
+Intent = Ask | Edit | Press | SlashCommand | Announce
+"""What a message is meant for: one thing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Act:
     """What tells that several messages are one act of a person (see `glmbot.dialogue.acts`); by default nothing.
 
@@ -112,17 +147,17 @@ class Message:
     `vouched` is set only by adapters that know by themselves who is speaking (the operator's own terminal,
     a web page behind a login); everybody else is looked up in the access lists.
     `origin` is the adapter's own note of where to answer; the core stores it and never reads it.
-    `ref` is the platform's id of this very message in its chat, "" where there is none. With `edits` the message
-    is a new wording of an earlier one with the same ref: accepting it stops the earlier one's answer, and its own
-    takes that one's place.
+    `ref` is the platform's id of this very message in its chat, "" where there is none.
+    `intent` follows from the text where it can: `Ask` becomes a `SlashCommand` where the text is one, and a
+    `Press` takes its command from there. So adapters give it for what is neither asked nor commanded in words, and
+    words that were sealed in the store say what they are meant for once they are open again.
     `replies_to` is the ref of the message that this one answers, `quoted` that one's text, or a text that was
     forwarded; where `text` says nothing, it is the question. It is never a command. `quoted_from` is the name of
-    whose words a forwarded text is, "" where it is not known. `in_place`: a button under the answer `replies_to`
-    was pressed, and what comes belongs into that message.
+    whose words a forwarded text is, "" where it is not known.
     `visibility`: on some platforms the answer to a command in a group is shown to the one who gave it alone.
     `media` names what came along and can't be read ("photo"); HIDDEN is text that the platform keeps back.
     `anonymous`: said in the name of a chat, `user` (a group's administrators, a channel), and nobody can know by
-    whom. `own`: nobody asked; `text` is the bot's own words.
+    whom.
     `source` is what a person can't choose, where the platform's ids can be chosen: a network address or a token,
     hashed by the adapter. Limits hold for it too; "" where a person is known by the platform.
     `act` tells which other messages were sent with this one, so that all of them get one answer.
@@ -141,14 +176,12 @@ class Message:
     vouched: Role | None = None
     origin: Mapping[str, str] = field(default_factory=dict[str, str])
     ref: str = ""
-    edits: bool = False
+    intent: Intent = field(default_factory=Ask)
     replies_to: str = ""
     quoted: str = ""
     quoted_from: str = ""
-    in_place: bool = False
     addressed: Addressed = Addressed.DIRECTLY
     media: str = ""
-    own: bool = False
     source: str = ""
     visibility: Visibility = Visibility.EVERYONE
     anonymous: bool = False
@@ -160,22 +193,62 @@ class Message:
         owner = self.user.id if self.chat_kind is ChatKind.PRIVATE and self.user.id != "0" else ""
         return ChatKey(self.conversation.platform, self.conversation.chat, owner)
 
+    @property
+    def command(self) -> SlashCommand | None:
+        """The one that is given, in whichever way."""
+        match self.intent:
+            case SlashCommand():
+                return self.intent
+            case Edit() | Press():
+                return slash_command(self.text)
+            case Ask() | Announce():
+                return None
+
+    @property
+    def about(self) -> str:
+        """The ref of the message that a button stands under, or that is replied to; "" for none."""
+        return self.intent.ref if isinstance(self.intent, Press) else self.replies_to
+
+    @property
+    def replaces(self) -> bool:
+        """Whether its answer takes the place of an earlier one."""
+        return isinstance(self.intent, Edit | Press)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", _shortened(_valid("text", self.text)))
+        self._settle()
         for name, length in _KEPT.items():
             value = _valid(name, getattr(self, name))
             object.__setattr__(self, name, value[: _room(value, length)])
         for name in _IDS:
-            value = _valid(name, getattr(self, name))
-            if len(value) > LONGEST_REF:
-                raise ValueError(f"{name} has {len(value)} characters, and at most {LONGEST_REF} are read")
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, _checked_id(name, getattr(self, name)))
         if len(self.origin) > _MOST_NOTES:
             raise ValueError(f"an origin has {len(self.origin)} notes, and at most {_MOST_NOTES} are kept")
         notes = {_valid("origin", name): _valid("origin", note) for name, note in self.origin.items()}
         if any(len(text) > _LONGEST_NOTE for text in (*notes, *notes.values())):
             raise ValueError(f"a note of an origin has more than {_LONGEST_NOTE} characters")
         object.__setattr__(self, "origin", notes)
+
+    def _settle(self) -> None:
+        """See `intent`."""
+        match self.intent:
+            case Ask() | SlashCommand():
+                object.__setattr__(self, "intent", slash_command(self.text) or Ask())
+            case Press(ref, command):
+                given = slash_command(self.text)
+                pressed = Press(_checked_id("ref", ref), given.name if given else _valid("command", command))
+                object.__setattr__(self, "intent", pressed)
+            case Edit() | Announce():
+                pass
+            case _:
+                raise ValueError(f"an intent can't be {type(self.intent).__name__}")
+
+
+def _checked_id(name: str, given: object) -> str:
+    value = _valid(name, given)
+    if len(value) > LONGEST_REF:
+        raise ValueError(f"{name} has {len(value)} characters, and at most {LONGEST_REF} are read")
+    return value
 
 
 def _valid(name: str, given: object) -> str:

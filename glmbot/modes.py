@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 
 from glmbot.messages import Addressed, ChatKind, Message
-from glmbot.openings import has_prefix, slash_command
+from glmbot.openings import has_prefix
 
 __all__ = ["MODES", "SETTING", "is_answered", "mode_of"]
 
@@ -31,7 +31,7 @@ def is_answered(message: Message, mode: str, commands: Container[str]) -> bool:
     if message.chat_kind is ChatKind.PRIVATE or message.addressed is Addressed.DIRECTLY:
         return True
     answered = MODES.get(mode, MODES[_FIRST])
-    command = slash_command(message.text)
+    command = message.command
     if command is not None and command.name not in commands:
         names_us = bool(command.to) or message.addressed is Addressed.BY_MENTION
         return names_us and message.addressed in answered

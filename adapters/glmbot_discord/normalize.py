@@ -10,13 +10,13 @@ from typing import Any
 import discord
 
 from glmbot.keys import ConversationKey, UserKey, numeric_id
-from glmbot.messages import HIDDEN, Act, Addressed, ChatKind, Message, Visibility
+from glmbot.messages import HIDDEN, Act, Addressed, Ask, ChatKind, Edit, Message, Press, Visibility
 from glmbot.openings import has_prefix, slash_command, without
 
 __all__ = [
     "CHANNEL",
     "PLATFORM",
-    "Press",
+    "PressedButton",
     "Self",
     "button_id",
     "carried_over",
@@ -46,7 +46,7 @@ _Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Press:
+class PressedButton:
     """Somebody pressed a button under an answer. `asker` is whose answer it is."""
 
     asker: str
@@ -137,7 +137,7 @@ def from_message(
         chat_kind=place.kind,
         user_name=received.author.display_name[:_LONGEST_NAME],
         ref=numeric_id(received.id),
-        edits=edits,
+        intent=Edit() if edits else Ask(),
         replies_to=numeric_id(answered.message_id) if answered and answered.message_id else "",
         quoted=quoted,
         addressed=addressed,
@@ -172,7 +172,7 @@ def from_interaction(interaction: discord.Interaction[Any], text: str, *, epheme
     )
 
 
-def from_press(interaction: discord.Interaction[Any]) -> Press | None:
+def from_press(interaction: discord.Interaction[Any]) -> PressedButton | None:
     """None: another program's button. Raises ValueError."""
     pressed = _BUTTON.fullmatch(str((interaction.data or {}).get("custom_id", ""))[:200])
     if pressed is None or interaction.message is None:
@@ -190,11 +190,10 @@ def from_press(interaction: discord.Interaction[Any]) -> Press | None:
         chat_kind=place.kind,
         user_name=interaction.user.display_name[:_LONGEST_NAME],
         language=_language(interaction),
-        replies_to=numeric_id(interaction.message.id),
-        in_place=True,
+        intent=Press(numeric_id(interaction.message.id)),
         origin={CHANNEL: channel},
     )
-    return Press(asker, message)
+    return PressedButton(asker, message)
 
 
 def carried_over(message: Message) -> Message:

@@ -45,7 +45,7 @@ from glmbot_telegram.normalize import (
     PLATFORM,
     ForeignPress,
     Moved,
-    Press,
+    PressedButton,
     ShutOut,
     in_the_name_of,
     is_group,
@@ -282,7 +282,7 @@ class TelegramAdapter:
             # It would come again for ever, and nothing behind it.
             _log.error("Telegram: an update that can't be taken is left out (%s)", type(error).__name__)
 
-    async def _accept(self, taken: Message | Press | ForeignPress | ShutOut | Moved | None) -> None:
+    async def _accept(self, taken: Message | PressedButton | ForeignPress | ShutOut | Moved | None) -> None:
         """Raises StoreError."""
         match taken:
             case None:
@@ -295,20 +295,20 @@ class TelegramAdapter:
                 _log.info("Telegram: chat %s has shut the bot out", taken.chat)
             case ForeignPress():
                 self._presses.begin(self._answer_press(taken.query_id))
-            case Press() if taken.asker == taken.message.user.id:
+            case PressedButton() if taken.asker == taken.message.user.id:
                 await self._obey_press(taken)
-            case Press() if is_group(taken.asker):
+            case PressedButton() if is_group(taken.asker):
                 self._presses.begin(self._press_in_the_name_of_a_chat(taken))
-            case Press():
+            case PressedButton():
                 self._presses.begin(self._refuse_press(taken, "button.not_yours"))
 
-    async def _obey_press(self, press: Press) -> None:
+    async def _obey_press(self, press: PressedButton) -> None:
         """Raises StoreError."""
         await self._dialogue.accept(self._where_it_is_now(press.message))
         if press.message.text != "/stop":
             self._presses.begin(self._answer_press(press.query_id))
 
-    async def _press_in_the_name_of_a_chat(self, press: Press) -> None:
+    async def _press_in_the_name_of_a_chat(self, press: PressedButton) -> None:
         """The answer was to a group's anonymous administrators, or to a channel: any of its administrators may
         press. Telegram says who presses by name."""
         try:
@@ -324,7 +324,7 @@ class TelegramAdapter:
             return
         await self._refuse_press(press, "button.not_yours")
 
-    async def _refuse_press(self, press: Press, key: str) -> None:
+    async def _refuse_press(self, press: PressedButton, key: str) -> None:
         await self._answer_press(press.query_id, self._dialogue.text(press.message.language, key))
 
     async def _move(self, old: str, new: str) -> None:

@@ -34,7 +34,7 @@ from glmbot.delivery.outlet import (
 from glmbot.delivery.pieces import cut_reply
 from glmbot.delivery.split import utf16_length
 from glmbot.errors import StoreError
-from glmbot.messages import Attachment, ChatKind, Message, Reply
+from glmbot.messages import Attachment, ChatKind, Message, Press, Reply
 from glmbot_telegram.normalize import THREAD, button_data, number_of
 from glmbot_telegram.refusals import Meaning, meaning
 from glmbot_telegram.render import LONGEST_TEXT, NOTICE_ROOM, fits, fits_folded, render, render_thought
@@ -76,7 +76,7 @@ class TelegramOutlet(Outlet):
         ValueError where the conversation is none of Telegram's.
         """
         private = message.chat_kind is ChatKind.PRIVATE
-        drafts = drafts and private and not message.in_place and not message.edits
+        drafts = drafts and private and not message.replaces
         self._abilities = PROFILE.abilities - (set() if drafts else {Ability.DRAFT})
         self._private = private
         self._thoughts = thoughts
@@ -87,8 +87,9 @@ class TelegramOutlet(Outlet):
         self._thread = number_of(self._topic) if self._topic else None
         # In a thread of comments or replies nothing but what it quotes puts a message there.
         self._root = int(message.origin.get(THREAD, "0"))
-        self._quotes_always = not private and (bool(self._root) or message.in_place)
-        about = message.ref or (message.replies_to if message.in_place else "")
+        pressed = isinstance(message.intent, Press)
+        self._quotes_always = not private and (bool(self._root) or pressed)
+        about = message.ref or (message.about if pressed else "")
         quoted = int(about) if about and not private else None
         self._reply = ReplyParameters(quoted, allow_sending_without_reply=not self._root) if quoted else None
         self._on_moved = on_moved

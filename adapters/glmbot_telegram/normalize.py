@@ -21,7 +21,7 @@ from telegram import Message as TelegramMessage
 
 from glmbot.delivery.split import utf16_length
 from glmbot.keys import ConversationKey, UserKey, number_in, numeric_id
-from glmbot.messages import Act, Addressed, ChatKind, Message
+from glmbot.messages import Act, Addressed, Ask, ChatKind, Edit, Message, Press
 from glmbot.openings import has_prefix, slash_command, without
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "THREAD",
     "ForeignPress",
     "Moved",
-    "Press",
+    "PressedButton",
     "ShutOut",
     "button_data",
     "in_the_name_of",
@@ -67,7 +67,7 @@ _Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Press:
+class PressedButton:
     """Somebody pressed a button under an answer. `asker` is whose answer it is: a person, or a chat where it was
     asked in a chat's name. The message's origin has the id of the callback query."""
 
@@ -122,13 +122,13 @@ def button_data(command: str, asker: str, thread: str) -> str:
     return f"{command}:{asker}:{thread or 0}"
 
 
-def in_the_name_of(press: Press) -> Press:
+def in_the_name_of(press: PressedButton) -> PressedButton:
     """The press of somebody who may speak for the chat that asked, as that chat's."""
     asker = UserKey(PLATFORM, press.asker)
     return replace(press, message=replace(press.message, user=asker, user_name="", anonymous=True))
 
 
-def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | ShutOut | Moved | None:
+def normalize(update: Update, bot: User) -> Message | PressedButton | ForeignPress | ShutOut | Moved | None:
     """In private everything counts. In groups it depends on the chat's mode, so every text is handed on with how
     it turns to the bot; what is meant for another bot is not."""
     if (query := update.callback_query) is not None:
@@ -175,7 +175,7 @@ def normalize(update: Update, bot: User) -> Message | Press | ForeignPress | Shu
         language=author.language,
         origin=_where(received, private=private),
         ref=_ref(received),
-        edits=update.edited_message is not None,
+        intent=Edit() if update.edited_message is not None else Ask(),
         replies_to=_ref(answered) if answered is not None else "",
         quoted=quoted,
         quoted_from=quoted_from,
@@ -208,7 +208,7 @@ def _moved(said: TelegramMessage) -> Moved | None:
     return Moved(*map(_id, ends))
 
 
-def _press(update_id: int, query: CallbackQuery) -> Press | None:
+def _press(update_id: int, query: CallbackQuery) -> PressedButton | None:
     data = _BUTTON.fullmatch(query.data or "")
     if data is None or query.message is None:
         return None
@@ -226,11 +226,10 @@ def _press(update_id: int, query: CallbackQuery) -> Press | None:
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
         user_name=query.from_user.full_name,
         language=query.from_user.language_code or "",
-        replies_to=_ref(query.message),
-        in_place=True,
+        intent=Press(_ref(query.message)),
         origin={"query": query.id},
     )
-    return Press(query.id, asker, message)
+    return PressedButton(query.id, asker, message)
 
 
 def _conversation(chat: str, user: str, thread: str, *, private: bool) -> ConversationKey:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Completion, Message, Role
+from glmbot.messages import Ask, Completion, Edit, Intent, Message, Press, Role
 
 __all__ = [
     "LARGEST_BODY",
@@ -276,10 +276,14 @@ def page_message(
         vouched=vouched,
         source=source,
         ref="" if request.answers else request.edits or request.id,
-        edits=bool(request.edits),
-        replies_to=request.answers,
-        in_place=bool(request.answers),
+        intent=_intent(request),
     )
+
+
+def _intent(request: PageMessage) -> Intent:
+    if request.answers:
+        return Press(request.answers)
+    return Edit() if request.edits else Ask()
 
 
 def openai_completion(request: ChatCompletionRequest, user: UserKey, source: str) -> Completion:

@@ -167,7 +167,7 @@ class PageApi:
     def _running(self, conversation: ConversationKey) -> list[dict[str, str]]:
         user = UserKey(PLATFORM, conversation.user)
         return [
-            {"ref": message.ref or message.replies_to, "question": message.text, "stream": message.update_id}
+            {"ref": message.ref or message.about, "question": message.text, "stream": message.update_id}
             for message in self._streams.running_of(user, conversation)
         ]
 

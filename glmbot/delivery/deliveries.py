@@ -18,7 +18,7 @@ from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import show
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.keys import ConversationKey
-from glmbot.messages import Message, Reply, ReplyState
+from glmbot.messages import Announce, Message, Press, Reply, ReplyState
 from glmbot.ports import Deliver
 from glmbot.tracing import current_span
 
@@ -73,7 +73,7 @@ class Deliveries:
         async with aclosing(self._dialogue.assigned(platform)) as assigned:
             async for entry in assigned:
                 message = entry.message
-                if message.in_place and message.text == "/stop":
+                if isinstance(message.intent, Press) and message.intent.command == "stop":
                     self._background.begin(self._stop(message, stopped))
                     continue
                 try:
@@ -103,7 +103,7 @@ class Deliveries:
         self._updates.add(message.update_id)
         others = self._in_conversation.setdefault(message.conversation, [])
         # What is written in an earlier message's place need not wait for its turn.
-        in_its_place = (message.in_place or message.edits) and Ability.EDIT in abilities_of(outlet)
+        in_its_place = message.replaces and Ability.EDIT in abilities_of(outlet)
         delivery = _Delivery(
             message,
             outlet,
@@ -159,7 +159,7 @@ class Deliveries:
                 await self._record_end(message, shown)
                 return
             try:
-                if await self._dialogue.again(message, failure) and not message.own:
+                if await self._dialogue.again(message, failure) and not isinstance(message.intent, Announce):
                     await self._give_up(delivery)
             finally:
                 self._leave(delivery)
@@ -170,8 +170,7 @@ class Deliveries:
         message, stands = delivery.message, delivery.stands
         replies = self._dialogue.respond(message)
         try:
-            replaces = message.edits or message.in_place
-            if not stands.shown and replaces and Ability.EDIT in abilities_of(delivery.outlet):
+            if not stands.shown and message.replaces and Ability.EDIT in abilities_of(delivery.outlet):
                 stands.shown += await self._to_replace(delivery)
             reply = await self._show(delivery, replies)
             if reply is not None and reply.resumes:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from glmbot.dialogue.commands import Commands
-from glmbot.messages import MOST_PIECES, Message, Unfinished
+from glmbot.messages import MOST_PIECES, Announce, Edit, Message, Press, Unfinished
 from glmbot.openings import slash_command
 
 __all__ = ["asks", "awaits_more", "edited", "grouped", "home_of", "same_words", "whole"]
@@ -47,9 +47,9 @@ def home_of(message: Message, entries: Sequence[Unfinished], commands: Commands)
 
 def awaits_more(messages: Sequence[Message]) -> bool:
     """Whether more of this act may come at any moment."""
-    if messages[0].edits and not messages[0].act.pieces:
+    if _is_edit(messages[0]) and not messages[0].act.pieces:
         return False
-    last = next((message for message in reversed(messages) if not message.edits), messages[0])
+    last = next((message for message in reversed(messages) if not _is_edit(message)), messages[0])
     size = len(_refs(messages))
     if size >= MOST_PIECES or (last.act.album and size >= _LARGEST_ALBUM and not last.act.forwarded):
         return False
@@ -58,8 +58,7 @@ def awaits_more(messages: Sequence[Message]) -> bool:
 
 def asks(message: Message, commands: Commands) -> bool:
     """Whether it may begin anew with other words: a question, or a command that only says something to the bot."""
-    command = slash_command(message.text)
-    return command is None or command.name not in commands.acting
+    return message.command is None or message.command.name not in commands.acting
 
 
 def same_words(one: Message, other: Message) -> bool:
@@ -76,9 +75,9 @@ def whole(messages: Sequence[Message]) -> Message:
         return head
     pieces = _pieces(_words(head), head.ref, head.act.pieces)
     for message in messages[1:]:
-        if message.edits and message.act.pieces:
+        if _is_edit(message) and message.act.pieces:
             pieces = _pieces(_words(message), message.ref, message.act.pieces)
-        elif message.edits and message.ref in pieces:
+        elif _is_edit(message) and message.ref in pieces:
             pieces[message.ref] = _Piece(pieces[message.ref].glue, _words(message))
         elif message.ref not in pieces:
             pieces[message.ref] = _Piece(_glue(last, message), _words(message))
@@ -166,17 +165,21 @@ def _home(
     mine = [group for group in groups if group[0].message.user == message.user]
     for group in reversed(mine):
         said = [entry.message for entry in group]
-        if message.edits and said[0].act.at and message.ref in _refs(said):
+        if _is_edit(message) and said[0].act.at and message.ref in _refs(said):
             # What was commanded is obeyed, whatever is asked in its place.
             return group if asks(said[0], commands) else None
-        if said[0].edits and message.ref and message.ref == said[0].ref:
+        if _is_edit(said[0]) and message.ref and message.ref == said[0].ref:
             # It came later than its edit.
             return group
-    if message.edits or not mine:
+    if _is_edit(message) or not mine:
         return None
     said = [entry.message for entry in mine[-1]]
-    last = next((each for each in reversed(said) if not each.edits), said[-1])
+    last = next((each for each in reversed(said) if not _is_edit(each)), said[-1])
     return mine[-1] if _follows(last, message, commands) and len(_refs(said)) < MOST_PIECES else None
+
+
+def _is_edit(message: Message) -> bool:
+    return isinstance(message.intent, Edit)
 
 
 def _refs(messages: Sequence[Message]) -> set[str]:
@@ -185,7 +188,7 @@ def _refs(messages: Sequence[Message]) -> set[str]:
 
 def _follows(before: Message, after: Message, commands: Commands) -> bool:
     """Whether a client sent `after` in the same moment as `before`, which comes right before it."""
-    if before.in_place or before.own or after.in_place or after.own:
+    if isinstance(before.intent, Press | Announce) or isinstance(after.intent, Press | Announce):
         return False
     if before.act.album and before.act.album == after.act.album:
         return True

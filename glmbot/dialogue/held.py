@@ -12,7 +12,7 @@ from typing import Protocol
 from glmbot.dialogue import acts
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.gathering import Gathering
-from glmbot.messages import Message, Unfinished
+from glmbot.messages import Edit, Message, Unfinished
 from glmbot.store.base import Anchors, Messages
 
 __all__ = ["TRIES", "Acts", "Held", "amended", "completed", "joined"]
@@ -49,7 +49,7 @@ async def completed(
     for entry in entries:
         edit = entry.message
         alone = edit.update_id not in held.given and acts.home_of(edit, found, commands) is None
-        if edit.edits and edit.act.at and not edit.act.pieces and alone:
+        if isinstance(edit.intent, Edit) and edit.act.at and not edit.act.pieces and alone:
             turn = await store.turn_of(edit.conversation, edit.ref)
             tails = await store.pieces(edit.conversation, turn.id) if turn is not None else {}
             if turn is not None and tails:
@@ -71,7 +71,7 @@ async def joined(store: Acts, held: Held, act: Sequence[Unfinished]) -> Message:
     message = acts.whole([head, *others])
     if again or TRIES in act[0].marks:
         # A turn of the old words may be in the history.
-        message = replace(message, edits=True)
+        message = replace(message, intent=Edit())
     await store.join(message, others)
     held.superseded.discard(head.update_id)
     return message
@@ -88,6 +88,6 @@ async def amended(store: Acts, commands: Commands, held: Held, act: Sequence[Mes
         for other in others:
             await store.delivered(other)
         return False
-    await store.join(replace(message, edits=True), others)
+    await store.join(replace(message, intent=Edit()), others)
     held.superseded.add(head.update_id)
     return True

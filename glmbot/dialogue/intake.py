@@ -8,9 +8,8 @@ from typing import Protocol
 from glmbot.dialogue import acts
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.question import asked_text
-from glmbot.messages import Addressed, ChatKind, Message
+from glmbot.messages import Addressed, ChatKind, Edit, Message
 from glmbot.modes import is_answered, mode_of
-from glmbot.openings import slash_command
 from glmbot.store.base import Anchors, Messages, Settings
 
 __all__ = ["taken_in"]
@@ -30,12 +29,11 @@ async def taken_in(store: _Kept, commands: Commands, message: Message) -> Messag
             if addressed is None:
                 return None
             message = replace(message, addressed=addressed)
-    if message.edits:
-        command = slash_command(message.text)
+    if isinstance(message.intent, Edit):
         earlier = await store.turn_of(message.conversation, message.ref)
         unchanged = earlier is not None and earlier.question in (message.text.strip(), asked_text(message))
         # Telegram also reports edits that leave the text alone; and a command is not given twice.
-        if unchanged or (command is not None and commands.asks(command.name) != "ask"):
+        if unchanged or (message.command is not None and commands.asks(message.command.name) != "ask"):
             return None
     return message
 
@@ -47,5 +45,8 @@ async def _addressed_before(store: _Kept, commands: Commands, message: Message) 
     begun = acts.home_of(message, await store.open_in(message.conversation), commands)
     if begun is not None:
         return begun.addressed
-    asked = message.edits and await store.turn_of(message.conversation, message.ref) is not None
+    asked = (
+        isinstance(message.intent, Edit)
+        and await store.turn_of(message.conversation, message.ref) is not None
+    )
     return Addressed.BY_REPLY if asked else None

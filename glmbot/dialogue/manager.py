@@ -57,6 +57,7 @@ from glmbot.messages import (
     Message,
     Obstacle,
     PastTurn,
+    Press,
     Reply,
     Role,
     Unfinished,
@@ -241,7 +242,7 @@ class DialogueManager:
         await self._inbox.delivered(message, shown)
 
     async def shown(self, message: Message) -> Sequence[str]:
-        ref = message.replies_to if message.in_place else message.ref
+        ref = message.about if isinstance(message.intent, Press) else message.ref
         turn = await self._store.turn_of(message.conversation, ref) if ref else None
         return [] if turn is None else await self._store.shown(message.conversation, turn.id)
 

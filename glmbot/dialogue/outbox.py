@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from glmbot.keys import NOBODY, ConversationKey, UserKey
-from glmbot.messages import LONGEST_REF, Message, Role
+from glmbot.messages import LONGEST_REF, Announce, Message, Role
 from glmbot.store.base import Messages, Places
 
 __all__ = ["Reach", "broadcast"]
@@ -34,7 +34,7 @@ async def broadcast(store: Reach, words: str, *, name: str, since: float, clock:
             user=UserKey(chat.platform, NOBODY),
             text=words,
             vouched=Role.USER,
-            own=True,
+            intent=Announce(),
         )
         await store.accept(message, clock())
     return len(chats)

@@ -23,7 +23,19 @@ from pydantic import (
 )
 
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Act, Addressed, ChatKind, Message, Role, Visibility
+from glmbot.messages import (
+    Act,
+    Addressed,
+    Announce,
+    Ask,
+    ChatKind,
+    Edit,
+    Intent,
+    Message,
+    Press,
+    Role,
+    Visibility,
+)
 from glmbot.store.records import StoredAnswer
 
 __all__ = [
@@ -100,6 +112,10 @@ class _Answer(_Stored):
 _S = TypeVar("_S", bound=_Stored)
 _MARKS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
 _NO_ACT = Act()
+# Released versions wrote what a message is meant for as these, and of a button what it stands under as what is
+# replied to.
+_FLAGS = ("edits", "in_place", "own")
+_SAME = _Message.model_fields.keys() - {*_FLAGS, "replies_to"}
 # Earlier releases refuse a field that they do not know, so these are written only where they say something.
 _LATER: Mapping[str, object] = {
     name: _Message.model_fields[name].default for name in ("visibility", "quoted_from", "anonymous")
@@ -108,7 +124,7 @@ _LATER: Mapping[str, object] = {
 
 def message_to_json(message: Message) -> dict[str, Any]:
     """Undone by `message_from_json`."""
-    said = {name: getattr(message, name) for name in _Message.model_fields}
+    said = {name: getattr(message, name) for name in _SAME} | _flags(message)
     notes = dict(message.origin)
     if message.source:
         notes[_SOURCE] = message.source
@@ -124,7 +140,10 @@ def message_from_json(written: object) -> Message:
     found = dict(_read(_Message, written, "a message"))
     notes = found["origin"]
     source, act = notes.pop(_SOURCE, ""), notes.pop(_ACT, None)
-    return Message(**found, source=source, act=_NO_ACT if act is None else _act_from_json(act))
+    intent = _intent(**{name: found.pop(name) for name in _FLAGS}, ref=found["replies_to"])
+    if isinstance(intent, Press):
+        found["replies_to"] = ""
+    return Message(**found, intent=intent, source=source, act=_NO_ACT if act is None else _act_from_json(act))
 
 
 def kept_json(written: str | bytes) -> Any:
@@ -146,6 +165,25 @@ def marks_from_json(written: str) -> dict[str, str]:
 def answer_from_json(written: object) -> StoredAnswer:
     """Raises ValueError for what is no answer."""
     return StoredAnswer(**dict(_read(_Answer, written, "an answer")))
+
+
+def _flags(message: Message) -> dict[str, object]:
+    intent = message.intent
+    return {
+        "edits": isinstance(intent, Edit),
+        "in_place": isinstance(intent, Press),
+        "own": isinstance(intent, Announce),
+        "replies_to": message.about,
+    }
+
+
+def _intent(*, edits: bool, in_place: bool, own: bool, ref: str) -> Intent:
+    """They exclude each other; of several, which damage alone can set, the narrower one counts."""
+    if own:
+        return Announce()
+    if in_place:
+        return Press(ref)
+    return Edit() if edits else Ask()
 
 
 def _act_to_json(act: Act) -> str:

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, ViewportSize, expect
 
 from adapters.web_site import ScriptedDialogue, scripted_site
 from glmbot.keys import ConversationKey
-from glmbot.messages import Completion, ConversationSummary, Message, Reply, ReplyState
+from glmbot.messages import Completion, ConversationSummary, Message, Press, Reply, ReplyState
 from glmbot.overview import Sample
 
 PHONE = ViewportSize(width=390, height=740)
@@ -117,7 +117,7 @@ async def test_the_page_is_named_after_its_question_and_shows_what_another_page_
         await page.get_by_role("button", name="Ask again").click()
         await expect(page.locator(".turn[aria-busy=true]")).to_have_count(0)
         assert [message.text for message in dialogue.accepted] == ["why blue?", "/retry"]
-        assert dialogue.accepted[1].replies_to == "another"
+        assert dialogue.accepted[1].intent == Press("another", "retry")
 
         # What one page asks another one of the same browser shows at once, and lists.
         other = await page.context.new_page()

@@ -15,7 +15,7 @@ from glmbot.dialogue import acts
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.gathering import Gathering
 from glmbot.keys import UserKey
-from glmbot.messages import MOST_PIECES, Act, Message, Unfinished
+from glmbot.messages import MOST_PIECES, Act, Message, Press, Unfinished
 from glmbot.plugins import load_plugins
 from glmbot.store.message_json import message_from_json, message_to_json
 
@@ -66,7 +66,7 @@ def test_what_is_sent_at_once_is_one_act(messages: Sequence[Message]) -> None:
         [said(1, "/whoami"), said(2, "x", forwarded=True)],
         [said(1, "question"), said(2, "x", forwarded=True, at=1060)],
         [said(1, "question"), said(2, "another", edits=True)],
-        [cut(1, "one"), replace(said(2, "/stop"), in_place=True)],
+        [cut(1, "one"), replace(said(2, "/stop"), intent=Press("a1"))],
     ],
 )
 def test_what_is_not_sent_at_once_is_not(messages: Sequence[Message]) -> None:

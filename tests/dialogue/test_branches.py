@@ -19,7 +19,7 @@ from glmbot.dialogue.reloaded import Reloaded
 from glmbot.engine.base import Precision
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Addressed, ChatKind, Message, Reply, ReplyState
+from glmbot.messages import Addressed, ChatKind, Edit, Message, Press, Reply, ReplyState
 from glmbot.store.base import Store
 
 ADMIN, ANN, EVE = UserKey("telegram", "1"), UserKey("telegram", "2"), UserKey("telegram", "3")
@@ -60,12 +60,12 @@ async def test_an_edit_takes_the_place_of_the_question_and_leaves_what_came_befo
     asked = message("two")
     await answer(dialogue, asked, "a2")
     await answer(dialogue, message("three"), "a3")
-    edit = message("two, better", ref=asked.ref, edits=True)
+    edit = message("two, better", ref=asked.ref, intent=Edit())
     assert list(await dialogue.shown(edit)) == ["a2"]
     await answer(dialogue, edit, "a2")
     assert await questions(store) == ["one", "two, better"]
-    assert not await dialogue.accept(message("two, better", ref=asked.ref, edits=True)), "nothing changed"
-    assert not await dialogue.accept(message("/new", ref=asked.ref, edits=True)), "no command twice"
+    assert not await dialogue.accept(message("two, better", ref=asked.ref, intent=Edit())), "nothing changed"
+    assert not await dialogue.accept(message("/new", ref=asked.ref, intent=Edit())), "no command twice"
     await answer(dialogue, message("back to three", replies_to="a3"))
     assert await questions(store) == ["one", "two", "three", "back to three"]
 
@@ -80,14 +80,14 @@ async def test_a_page_shows_the_branches_and_goes_back_to_one_of_them(
     for asked in (one, two, message("three")):
         await answer(dialogue, asked)
     assert await shown() == [("one", 1, (1,)), ("two", 2, (2,)), ("three", 3, (3,))]
-    await answer(dialogue, message("one, better", ref=one.ref, edits=True))
+    await answer(dialogue, message("one, better", ref=one.ref, intent=Edit()))
     await answer(dialogue, message("four"))
     assert await shown() == [("one, better", 4, (1, 4)), ("four", 5, (5,))]
 
     assert await dialogue.choose_branch(HOME, 1)
     assert await shown() == [("one", 1, (1, 4)), ("two", 2, (2,)), ("three", 3, (3,))]
     # A button under the answer means what is seen, not what was asked last under that message.
-    await answer(dialogue, message("/retry", ref="", replies_to=two.ref, in_place=True))
+    await answer(dialogue, message("/retry", ref="", intent=Press(two.ref)))
     assert await shown() == [("one", 1, (1, 4)), ("two", 6, (2, 6))]
     await answer(dialogue, message("five"))
     assert await dialogue.choose_branch(HOME, 4)
@@ -95,7 +95,7 @@ async def test_a_page_shows_the_branches_and_goes_back_to_one_of_them(
     assert await shown() == [("one", 1, (1, 4)), ("two", 6, (2, 6)), ("five", 7, (7,))], (
         "where it was left last"
     )
-    await answer(dialogue, message("one, best", ref=one.ref, edits=True))
+    await answer(dialogue, message("one, best", ref=one.ref, intent=Edit()))
     assert await shown() == [("one, best", 8, (1, 4, 8))]
 
     assert not await dialogue.choose_branch(HOME, 99)
@@ -107,7 +107,7 @@ async def test_nobody_leaves_a_branch_in_which_an_answer_is_written(
 ) -> None:
     one = message("one")
     await answer(dialogue, one)
-    await answer(dialogue, message("one, better", ref=one.ref, edits=True))
+    await answer(dialogue, message("one, better", ref=one.ref, intent=Edit()))
     asked = message("two")
     assert await dialogue.accept(asked)
     async with aclosing(dialogue.respond(asked)) as replies:
@@ -125,7 +125,7 @@ async def test_an_answer_that_goes_on_is_no_branch_beside_its_beginning(
     dialogue = make_dialogue(engine, store, access=ACCESS, sampling=replace(GREEDY, max_tokens=5))
     asked = message("on and on")
     await answer(dialogue, asked)
-    await answer(dialogue, message("/continue", ref="", replies_to=asked.ref, in_place=True))
+    await answer(dialogue, message("/continue", ref="", intent=Press(asked.ref)))
     (turn,) = await dialogue.history(HOME)
     assert (turn.number, turn.branches) == (2, (2,))
     assert await dialogue.choose_branch(HOME, 1)
@@ -149,7 +149,7 @@ async def test_going_on_keeps_what_was_said(engine: LocalEngine, store: Store, c
     assert [action.command for action in begun.actions] == ["retry", "continue"]
     text = begun.text
     for _ in range(4):
-        more = await answer(dialogue, message("/continue", ref="", replies_to="a1", in_place=True), "a1")
+        more = await answer(dialogue, message("/continue", ref="", intent=Press("a1")), "a1")
         assert more.text.startswith(text)
         assert len(more.text) > len(text)
         text = more.text
@@ -171,7 +171,7 @@ async def test_going_on_says_what_would_have_been_said_without_the_cut(
         short = make_dialogue(engine, sqlite_store, access=ACCESS, sampling=replace(GREEDY, max_tokens=30))
         text = (await answer(short, message("Tell me about the sea."), "a1")).text
         for _ in range(2):
-            more = await answer(short, message("/continue", ref="", replies_to="a1", in_place=True), "a1")
+            more = await answer(short, message("/continue", ref="", intent=Press("a1")), "a1")
             text = more.text
         assert text == expected
     finally:
@@ -211,7 +211,7 @@ async def test_a_button_passes_the_questions_that_wait(
 
     waiting = [asyncio.create_task(ask(message(text))) for text in ("running", "waiting")]
     await until(lambda: engine.stats().running == 1)
-    pressed = asyncio.create_task(ask(message("/retry", ref="", replies_to="a1", in_place=True)))
+    pressed = asyncio.create_task(ask(message("/retry", ref="", intent=Press("a1"))))
     await asyncio.gather(*waiting, pressed)
     assert finished == ["running", "/retry", "waiting"]
 
@@ -277,7 +277,7 @@ async def test_a_button_that_is_refused_leaves_the_answer_it_stands_under(
 ) -> None:
     dialogue = make_dialogue(engine, store, access=ACCESS, user_per_hour=1)
     first = await answer(dialogue, message("hello"), "a1")
-    refused = await answer(dialogue, message("/retry", ref="", replies_to="a1", in_place=True), "a1")
+    refused = await answer(dialogue, message("/retry", ref="", intent=Press("a1")), "a1")
     assert refused.state is ReplyState.FAILED
     assert "limit" in refused.notice
     assert refused.text == first.text
@@ -312,9 +312,9 @@ async def test_an_edit_of_a_question_that_quotes_keeps_the_quotation(
 ) -> None:
     asked = message("translate", replies_to="x9", quoted="Bonjour")
     await answer(dialogue, asked, "a1")
-    same = message("translate", ref=asked.ref, replies_to="x9", quoted="Bonjour", edits=True)
+    same = message("translate", ref=asked.ref, replies_to="x9", quoted="Bonjour", intent=Edit())
     assert not await dialogue.accept(same)
-    better = message("translate it", ref=asked.ref, replies_to="x9", quoted="Bonjour", edits=True)
+    better = message("translate it", ref=asked.ref, replies_to="x9", quoted="Bonjour", intent=Edit())
     await answer(dialogue, better, "a1")
     assert await questions(store) == ["> Bonjour\n\ntranslate it"]
 

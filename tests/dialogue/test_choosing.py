@@ -15,7 +15,7 @@ from conftest import make_dialogue
 from dialogue.scripted_engine import ScriptedEngine
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Message, Role
+from glmbot.messages import Edit, Message, Press, Role
 from glmbot.store.sqlite import SqliteStore
 
 ANN, HOME = UserKey("web", "5"), ConversationKey("web", "7", "5")
@@ -76,10 +76,10 @@ async def follow(done: list[tuple[str, int, int]], file: Path) -> None:
         turn = shown[which % len(shown)]
         question, ref, parent = tree.turns[turn]
         if what == "edit":
-            await say(dialogue, update, update, ref=ref, edits=True)
+            await say(dialogue, update, update, ref=ref, intent=Edit())
             tree.add(update, ref, parent)
         elif what == "retry":
-            await say(dialogue, "/retry", update, replies_to=ref, in_place=True)
+            await say(dialogue, "/retry", update, intent=Press(ref))
             tree.add(question, ref, parent)
         else:
             beside = tree.beside(turn)

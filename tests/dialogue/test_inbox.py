@@ -19,7 +19,7 @@ from glmbot.dialogue.lanes import Lanes
 from glmbot.engine.local import LocalEngine
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Message, Unfinished
+from glmbot.messages import Announce, Message, Unfinished
 from glmbot.store.base import Store
 from glmbot.store.ownership import is_gone, owner_name
 from glmbot.store.records import Claim, StoredAnswer
@@ -199,7 +199,7 @@ def test_a_name_tells_whether_its_process_is_gone() -> None:
 
 
 async def test_the_bots_own_words_are_shown_as_they_are(store: Store) -> None:
-    notice = replace(asked(1), own=True, text="Back in ten minutes.")
+    notice = replace(asked(1), intent=Announce(), text="Back in ten minutes.")
     await store.accept(notice, 1.0)
     (entry,) = await given(Inbox(store, time.time), 1)
     assert entry.message == notice

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Act, Message
+from glmbot.messages import Act, Ask, Edit, Message
 
 __all__ = ["HERE", "LONGEST", "cut", "said"]
 
@@ -20,7 +20,8 @@ def said(number: int, text: str = "", *, user: int = 7, edits: bool = False, **a
     facts = Act(**known)
     text, quoted = ("", text) if facts.forwarded else (text, "")
     author = UserKey("telegram", str(user))
-    return Message(update, HERE, author, text, ref=str(number), edits=edits, quoted=quoted, act=facts)
+    intent = Edit() if edits else Ask()
+    return Message(update, HERE, author, text, ref=str(number), intent=intent, quoted=quoted, act=facts)
 
 
 def cut(number: int, text: str, **act: Any) -> Message:

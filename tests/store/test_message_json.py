@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Act, Addressed, ChatKind, Message, Role, Visibility
+from glmbot.messages import (
+    Act,
+    Addressed,
+    Announce,
+    Ask,
+    ChatKind,
+    Edit,
+    Intent,
+    Message,
+    Press,
+    Role,
+    Visibility,
+)
+from glmbot.openings import SlashCommand, slash_command
 from glmbot.store.message_json import answer_from_json, marks_from_json, message_from_json, message_to_json
 from glmbot.store.records import StoredAnswer
 
@@ -57,6 +71,43 @@ def test_a_message_is_read_as_it_was_written() -> None:
     assert message_from_json(json.loads(json.dumps(FIELDS))) == EVERYTHING
     plain = Message("u1", ConversationKey("telegram", "11"), UserKey("telegram", "11"), "hi")
     assert message_from_json(json.loads(json.dumps(message_to_json(plain)))) == plain
+
+
+# As every release has written them: the flags, and what is replied to.
+INTENTS: list[tuple[str, Intent, str, dict[str, object]]] = [
+    ("hi", Ask(), "m0", {"replies_to": "m0"}),
+    ("/ask why", SlashCommand("ask", "why"), "m0", {"replies_to": "m0"}),
+    ("hi", Edit(), "m0", {"edits": True, "replies_to": "m0"}),
+    ("/retry", Press("m5", "retry"), "", {"in_place": True, "replies_to": "m5"}),
+    ("hi", Announce(), "", {"own": True}),
+]
+
+
+@pytest.mark.parametrize(("text", "intent", "replies_to", "flags"), INTENTS)
+def test_what_a_message_is_meant_for_is_written_as_it_always_was(
+    text: str, intent: Intent, replies_to: str, flags: dict[str, object]
+) -> None:
+    where, who = EVERYTHING.conversation, EVERYTHING.user
+    given = Ask() if isinstance(intent, SlashCommand) else intent
+    message = Message("u1", where, who, text, ref="m1", intent=given, replies_to=replies_to)
+    assert message.intent == intent
+    written = message_to_json(message)
+    usual = {"edits": False, "in_place": False, "own": False, "replies_to": ""}
+    assert {name: written[name] for name in usual} == {**usual, **flags}
+    assert message_from_json(json.loads(json.dumps(written))) == message
+    # Where the words are sealed when they are read, they say it once they are open.
+    hidden = message_from_json({**written, "text": "sealed:gAAAAA"})
+    assert replace(hidden, text=text) == message
+
+
+@given(st.text() | st.from_regex(r"[/／]\w+(@bot)?[ :]?.*"))
+def test_a_text_that_is_a_command_is_meant_as_one(text: str) -> None:
+    said = Message("u1", EVERYTHING.conversation, EVERYTHING.user, text)
+    assert said.intent == (slash_command(said.text) or Ask())
+    assert said.command == slash_command(said.text)
+    assert replace(said, intent=Edit()).command == said.command
+    assert replace(said, intent=Announce()).command is None
+    assert replace(said, text="plain").intent == Ask()
 
 
 @given(st.dictionaries(st.text(max_size=5), st.recursive(st.none() | st.text(), st.lists, max_leaves=4)))

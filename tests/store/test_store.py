@@ -12,7 +12,7 @@ import pytest
 from conftest import free_port
 from glmbot.errors import StoreError
 from glmbot.keys import ChatKey, ConversationKey, UserKey
-from glmbot.messages import Addressed, ChatKind, Message, Role
+from glmbot.messages import Addressed, ChatKind, Edit, Message, Role
 from glmbot.store.base import Store
 from glmbot.store.records import Backlog, StoredAnswer
 from glmbot.store.redis import RedisStore
@@ -64,7 +64,7 @@ async def test_fifty_at_once_are_accepted_once(store: Store) -> None:
 async def test_what_is_unfinished_comes_back_whole_and_in_order(store: Store) -> None:
     first = Message(
         "9", GROUP, BOB, "héllo 你好 🙂 \u200f", ChatKind.GROUP, "Bob", "zh-hans", Role.ADMIN, {"chat": "-5"},
-        ref="17", edits=True, replies_to="16", quoted="so", in_place=True, addressed=Addressed.BY_REPLY,
+        ref="17", intent=Edit(), replies_to="16", quoted="so", addressed=Addressed.BY_REPLY,
         media="photo", quoted_from="Anna", anonymous=True,
     )  # fmt: skip
     await store.accept(first, 1.0)

@@ -10,8 +10,7 @@ from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.lanes import Lanes
 from glmbot.errors import StoreError
-from glmbot.messages import Message, Reply, ReplyState
-from glmbot.openings import slash_command
+from glmbot.messages import Announce, Edit, Message, Press, Reply, ReplyState
 from glmbot.store.base import Anchors
 
 __all__ = ["arrive"]
@@ -22,12 +21,12 @@ async def arrive(
 ) -> AsyncGenerator[Reply, None]:
     """The order of arrival is the order of answers. Commands wait for nobody; /ask, /retry and /continue ask."""
     message = exchange.message
-    if message.own:
+    if isinstance(message.intent, Announce):
         yield Reply("", ReplyState.FINAL, message.text)
         return
-    if message.edits:
+    if isinstance(message.intent, Edit):
         lanes.stop(message.conversation, message.ref)
-    command = slash_command(message.text)
+    command, pressed = message.command, isinstance(message.intent, Press)
     wish = commands.asks(command.name) if command is not None else ""
     if command is not None and wish == "ask":
         message = exchange.message = replace(message, text=command.argument)
@@ -40,12 +39,12 @@ async def arrive(
                 yield reply
         return
     ticket = exchange.ticket = lanes.join(
-        message.conversation, message.user, message.ref, first=message.in_place, source=message.source
+        message.conversation, message.user, message.ref, first=pressed, source=message.source
     )
     try:
         async with aclosing(following(exchange)) as replies:
             async for reply in replies:
-                if message.in_place and not reply.text and reply.state is ReplyState.FAILED:
+                if pressed and not reply.text and reply.state is ReplyState.FAILED:
                     reply = await _beside_earlier(store, message, reply)
                 ticket.reply = reply
                 yield reply
@@ -56,7 +55,7 @@ async def arrive(
 async def _beside_earlier(store: Anchors, message: Message, reply: Reply) -> Reply:
     """A button that fails must not wipe out the answer that it stands under."""
     try:
-        turn = await store.turn_of(message.conversation, message.replies_to)
+        turn = await store.turn_of(message.conversation, message.about)
     except StoreError:
         return reply
     return reply if turn is None else replace(reply, text=turn.answer)
