@@ -124,13 +124,14 @@ _LATER: Mapping[str, object] = {
 
 def message_to_json(message: Message) -> dict[str, Any]:
     """Undone by `message_from_json`."""
-    said = {name: getattr(message, name) for name in _SAME} | _flags(message)
+    said: dict[str, Any] = {name: getattr(message, name) for name in _SAME} | _flags(message)
     notes = dict(message.origin)
     if message.source:
         notes[_SOURCE] = message.source
     if message.act != _NO_ACT:
         notes[_ACT] = _act_to_json(message.act)
-    written = _Message.model_construct(**{**said, "origin": notes})
+    said["origin"] = notes
+    written = _Message.model_construct(**said)
     usual = {name for name, value in _LATER.items() if said[name] == value}
     return written.model_dump(mode="json", exclude=usual)
 
@@ -167,7 +168,7 @@ def answer_from_json(written: object) -> StoredAnswer:
     return StoredAnswer(**dict(_read(_Answer, written, "an answer")))
 
 
-def _flags(message: Message) -> dict[str, object]:
+def _flags(message: Message) -> dict[str, Any]:
     intent = message.intent
     return {
         "edits": isinstance(intent, Edit),
