@@ -12,8 +12,6 @@ from conftest import REPOSITORY
 
 LONGEST_FILE = 450
 LONGEST_FUNCTION = 60
-# Being cut at this moment; to be gone with that.
-STILL_LONG = {"glmbot/messages.py"}
 _REASON = re.compile(rf"Longer than {LONGEST_FILE} lines because [^.]{{20,}}\.")
 
 
@@ -38,7 +36,6 @@ def test_no_file_and_no_function_is_long_without_a_reason(root: str) -> None:
     found = [
         f"{path.relative_to(REPOSITORY)}: {complaint}"
         for path in paths
-        if str(path.relative_to(REPOSITORY)) not in STILL_LONG
         for complaint in complaints(path.read_text("utf-8"))
     ]
     assert found == []
