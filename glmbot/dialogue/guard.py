@@ -14,6 +14,7 @@ from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.lanes import Ticket
 from glmbot.dialogue.replies import failed, kept, stopped
 from glmbot.errors import GlmbotError
+from glmbot.in_time import in_time
 from glmbot.messages import Reply
 from glmbot.plugins import PlacedStep
 from glmbot.store.base import Answers
@@ -22,6 +23,8 @@ __all__ = ["Clock", "complain", "guarded", "hurried", "obeyed"]
 
 # That a plug-in has to hand on the end of an answer that was stopped.
 _STOPS_S = 1.0
+# That it has to clean up.
+_ENDS_S = 1.0
 
 
 class Clock:
@@ -30,18 +33,29 @@ class Clock:
     def __init__(self, seconds: float) -> None:
         self._left = seconds
         self._timeout: asyncio.Timeout | None = None
+        self._ours = False
 
     async def run(self, work: Awaitable[Any]) -> Any:
-        """Raises TimeoutError, and any Exception of `work`; RuntimeError where it wanted to end the process."""
+        """What does not end when it is cancelled is left behind. Raises TimeoutError, and any Exception of `work`;
+        RuntimeError where it wanted to end the process or cancelled itself."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._left) as self._timeout:
-            try:
-                return await work
-            except SystemExit as error:
-                raise RuntimeError("it wanted to end the process") from error
-            finally:
-                until, self._timeout = self._timeout.when(), None
-                self._left = max(0.0, self._left if until is None else until - loop.time())
+        task = asyncio.create_task(_worked(work))
+        # Whatever becomes of one that was left behind is nobody's affair.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            async with asyncio.timeout(self._left) as self._timeout:
+                try:
+                    await asyncio.wait({task})
+                finally:
+                    until, self._timeout = self._timeout.when(), None
+                    self._left = max(0.0, self._left if until is None else until - loop.time())
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=None if self._ours else _ENDS_S)
+        if task.cancelled():
+            raise RuntimeError("it was cancelled, by itself")
+        return task.result()
 
     def hurry(self, seconds: float) -> None:
         """From now on there are so many left, at most."""
@@ -54,16 +68,24 @@ class Clock:
     @contextmanager
     def stopped(self) -> Generator[None]:
         timeout, loop = self._timeout, asyncio.get_running_loop()
-        if timeout is None or timeout.expired():
-            yield
-            return
-        self._left = max(0.0, (timeout.when() or loop.time()) - loop.time())
-        timeout.reschedule(None)
+        if timeout is not None and not timeout.expired():
+            self._left = max(0.0, (timeout.when() or loop.time()) - loop.time())
+            timeout.reschedule(None)
+        self._ours = True
         try:
             yield
         finally:
-            if self._timeout is timeout and not timeout.expired():
+            self._ours = False
+            if timeout is not None and self._timeout is timeout and not timeout.expired():
                 timeout.reschedule(loop.time() + self._left)
+
+
+async def _worked(work: Awaitable[Any]) -> Any:
+    try:
+        return await work
+    except SystemExit as error:
+        # In a task it would end the process.
+        raise RuntimeError("it wanted to end the process") from error
 
 
 @asynccontextmanager
@@ -95,13 +117,18 @@ class _Rest:
         self.passed: Reply | None = None
         self.failure: BaseException | None = None
         self._opened: list[AsyncGenerator[Reply, None]] = []
+        self._closed = False
 
     def __call__(self, exchange: object = None) -> AsyncGenerator[Reply, None]:
+        if self._closed:
+            raise RuntimeError("this exchange has ended")
         replies = self._replies()
         self._opened.append(replies)
         return replies
 
     async def close(self) -> None:
+        """Also for a step that goes on although it was ended."""
+        self._closed = True
         for replies in self._opened:
             await replies.aclose()
 
@@ -155,7 +182,7 @@ async def guarded(
     finally:
         with suppress(Exception):
             if replies is not None:
-                await replies.aclose()
+                await in_time(replies.aclose, _ENDS_S)
         await rest.close()
     if exchange.recorded is not None:
         # The answer stands, whatever was to be done with it.
@@ -200,7 +227,7 @@ async def obeyed(
     finally:
         if isinstance(outcome, AsyncGenerator):
             with suppress(Exception):
-                await outcome.aclose()
+                await in_time(outcome.aclose, _ENDS_S)
     yield _end(exchange, plugin)
 
 

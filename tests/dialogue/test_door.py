@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -272,18 +272,58 @@ async def _forgets_the_end(exchange: Exchange, following: Follows) -> AsyncGener
         yield reply
 
 
+async def _clings(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    """To its task, and would have the rest done after all."""
+    while exchange.message.text == "bad":
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(100)
+            break
+    async for reply in following(exchange):
+        yield reply
+
+
+async def _never_closes(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    try:
+        if exchange.message.text == "bad":
+            await asyncio.Event().wait()
+        async for reply in following(exchange):
+            yield reply
+    finally:
+        await asyncio.Event().wait()
+
+
+async def _cancels_itself(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    if exchange.message.text == "bad":
+        raise asyncio.CancelledError
+    async for reply in following(exchange):
+        yield reply
+
+
+async def _leaves_the_process(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+    if exchange.message.text == "bad":
+        raise SystemExit(3)
+    async for reply in following(exchange):
+        yield reply
+
+
 def _no_generator(exchange: Exchange, following: Follows) -> Any:
     return None if exchange.message.text == "bad" else following(exchange)
 
 
-@pytest.mark.parametrize("place", ["admit", "quota", "await_turn", "recall", "record"])
-@pytest.mark.parametrize(
-    "step",
-    [
-        _raises, _raises_in_the_middle, _hangs, _hangs_in_the_middle, _says_nonsense, _forgets_the_end,
-        _no_generator,
-    ],
+_EVERYWHERE = ("admit", "quota", "await_turn", "recall", "record")
+_STEPS = (
+    _raises, _raises_in_the_middle, _hangs, _hangs_in_the_middle, _says_nonsense, _forgets_the_end, _no_generator,
 )  # fmt: skip
+_HOSTILE = (_clings, _never_closes, _cancels_itself, _leaves_the_process)
+
+
+@pytest.mark.parametrize(
+    ("step", "place"),
+    [
+        *((step, place) for step in _STEPS for place in _EVERYWHERE),
+        *((step, place) for step in _HOSTILE for place in ("quota", "recall")),
+    ],
+)
 def test_a_step_that_breaks_fails_its_exchange_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, step: Any, place: str
 ) -> None:
@@ -399,6 +439,7 @@ async def test_steps_stand_in_the_order_that_they_name(
     [
         *((_hangs, place) for place in ("admit", "await_turn", "recall", "record")),
         *((_hangs_in_the_middle, place) for place in ("admit", "await_turn", "recall")),
+        *((step, "recall") for step in (_clings, _never_closes)),
     ],
 )
 def test_a_step_that_hangs_ends_soon_after_stop_and_what_waits_behind_it_too(
@@ -417,7 +458,7 @@ def test_a_step_that_hangs_ends_soon_after_stop_and_what_waits_behind_it_too(
         began = loop.time()
         assert "Stopp" in (await last(dialogue, "/stop")).notice
         end = (await bad)[-1]
-        assert loop.time() - began < 3
+        assert loop.time() - began < 5
         assert end.state is ReplyState.STOPPED or end.text == "You said: bad", end
         assert (await last(dialogue, "good")).text.endswith("You said: good")
         await store.close()
