@@ -17,7 +17,7 @@ from bandwidth import THREADS
 from glmbot.models.demo import NAME, fetch_gguf
 from glmbot.native.instruction_sets import features
 
-__all__ = ["HELD", "HOME", "MODEL", "NEW_TOKENS", "Engine", "engines"]
+__all__ = ["HELD", "HOME", "MODEL", "NEW_TOKENS", "Engine", "demo_gguf", "engines", "llama_server"]
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".glmbot"
@@ -106,13 +106,10 @@ def engines(native: str, only: Sequence[str] = (), *, vllm: bool = False) -> lis
         Engine(f"glmbot {name}", [*ours, name], {"GLMBOT_NATIVE": native, **limits})
         for name in ("int4", "int8", "bf16")
     ]
-    files = {kind: file for kind in ("Q4_0", "Q4_K_M") if (file := _gguf(kind)) is not None}
-    if (python := _environment("llama", "xllamacpp")) is not None:
-        script = str(PEERS / "llama_server.py")
-        made += [
-            Engine(f"llama.cpp {kind}", [python, script, str(file), str(SLOTS), str(THREADS)], limits)
-            for kind, file in files.items()
-        ]
+    files = {kind: file for kind in ("Q4_0", "Q4_K_M") if (file := demo_gguf(kind)) is not None}
+    for kind, file in files.items():
+        server = llama_server(file, SLOTS, f"llama.cpp {kind}", limits)
+        made += [] if server is None else [server]
     if (python := _environment("openvino", "openvino-genai")) is not None and "Q4_0" in files:
         command = [python, str(PEERS / "openvino_engine.py"), str(files["Q4_0"])]
         made.append(Engine("OpenVINO Q4_0", command, limits))
@@ -134,8 +131,21 @@ def engines(native: str, only: Sequence[str] = (), *, vllm: bool = False) -> lis
     return [one for one in made if not only or one.name.startswith(tuple(only))]
 
 
-def _gguf(kind: str) -> Path | None:
+def llama_server(
+    file: Path, slots: int, name: str = "llama.cpp", environment: dict[str, str] | None = None
+) -> Engine | None:
+    """llama.cpp's server with this model, not yet started; None where it can't be had."""
+    python = _environment("llama", "xllamacpp")
+    if python is None:
+        return None
+    script = str(PEERS / "llama_server.py")
+    return Engine(name, [python, script, str(file), str(slots), str(THREADS)], environment or {})
+
+
+def demo_gguf(kind: str) -> Path | None:
     """The demo model in this format, by llama.cpp's own quantiser; None where that can't be had."""
+    if kind == "Q4_1":
+        return fetch_gguf(HOME / "bench")
     target = HOME / "bench" / f"demo.{kind}.gguf"
     if target.exists():
         return target

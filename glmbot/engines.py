@@ -28,7 +28,7 @@ from glmbot.engine.remote import RemoteEngineSettings, start_remote
 from glmbot.engine.runner import LEAST_CACHE_TOKENS, MOST_CACHE_TOKENS
 from glmbot.errors import ConfigError, ModelFileError
 from glmbot.memory import memory_needed
-from glmbot.models.registry import LoadedModel, load
+from glmbot.models.registry import LoadedModel, load, model_name
 from glmbot.plugin_engine import start_plugin_engine
 from glmbot.plugins import RegisteredEngine
 from glmbot.tokens import read_secret
@@ -53,7 +53,7 @@ def engines_for(configuration: Configuration, kinds: Mapping[str, RegisteredEngi
         name = section.name or remote.model.rstrip("/").rpartition("/")[2]
         default = _remote(name, remote_settings(configuration), section.queue_limit)
     else:
-        default = _local(section.name or section.path.resolve().name, section)
+        default = _local(section.name or model_name(section.path), section)
     others = [_named(name, each, kinds or {}) for name, each in configuration.named_models.items()]
     models = [default, *others]
     _refuse_same_names(models)

@@ -32,25 +32,28 @@ def run(address: str, order: dict[str, Any]) -> Answer:
         body = {
             "prompt": order["prompts"][number],
             "n_predict": order["new_tokens"][number],
-            "ignore_eos": True,
+            "ignore_eos": order.get("ignore_eos", True),
             "temperature": 0,
             "stream": True,
             "cache_prompt": True,
+            "return_tokens": True,
         }
         request = urllib.request.Request(
             f"{address}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         times: list[float] = []
         text = ""
+        drawn: list[int] = []
         began = time.perf_counter()
         with urllib.request.urlopen(request) as response:
             for line in response:
                 if line.startswith(b"data:") and not json.loads(line[5:]).get("stop"):
                     text += json.loads(line[5:])["content"]
+                    drawn += json.loads(line[5:]).get("tokens", [])
                     times.append(time.perf_counter())
                     if order["cancels"][number] is not None and len(times) >= order["cancels"][number]:
                         break
-        return measured(began, times, text)
+        return measured(began, times, text) | {"drawn": drawn}
 
     began = time.perf_counter()
     with ThreadPoolExecutor(len(order["prompts"])) as pool:

@@ -1,4 +1,4 @@
-"""llama.cpp's own quantiser (cyllama), from one GGUF to another: quantise.py GGUF Q4_0|Q4_K_M TARGET"""
+"""llama.cpp's own quantiser (cyllama), from one GGUF to another: quantise.py GGUF TYPE TARGET"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from cyllama.llama import llama_cpp  # pyright: ignore[reportMissingImports]
 
 # enum llama_ftype of llama.h
-_TYPES = {"Q4_0": 2, "Q4_K_M": 15}
+_TYPES = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
 
 
 def main() -> None:

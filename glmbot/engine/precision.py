@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,11 +21,12 @@ from glmbot.errors import ModelFileError, PrecisionError
 from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.checkpoint import Checkpoint
 from glmbot.models.partition import Cut
+from glmbot.models.quantised.fp8 import FP8
 from glmbot.native.linear import NativeLinear
 from glmbot.quantization.choice import grouped_linear, quantized_linear
-from glmbot.quantization.formats import dequantize, quantize_groups, quantize_rows, unpack_nibbles
+from glmbot.quantization.formats import Groups, dequantize, quantize_groups, quantize_rows, unpack_nibbles
 from glmbot.quantization.linear import QuantizedLinear
-from glmbot.quantization.native import native_float, native_rows
+from glmbot.quantization.native import native_float, native_groups, native_rows
 
 __all__ = [
     "available_precisions",
@@ -57,7 +59,7 @@ def checkpoint_precision(module: nn.Module, checkpoint: Checkpoint) -> Precision
         if isinstance(owner, nn.Linear) and is_quantised_layer(prefix) and _is_quantised(checkpoint, name):
             columns = checkpoint.read(name).shape[-1]
             return Precision.INT8 if columns == owner.in_features else Precision.INT4
-    return None
+    return stored_precision(module, checkpoint)
 
 
 def chosen_precision(
@@ -102,7 +104,7 @@ def fill(
             on_progress((done + 1) / len(owners))
     _tie(module, checkpoint, missing)
     if precision in BITS and placement.activations is None and placement.device.type == "cpu":
-        _quantise_head(module)
+        _quantise_head(module, checkpoint)
     _fill_buffers(module, checkpoint)
     for name, buffer in module.named_buffers():
         device = placement.device_of(name)
@@ -186,7 +188,7 @@ def _replace(module: nn.Module, prefix: str, replacement: nn.Module) -> None:
     setattr(module.get_submodule(parent), leaf, replacement.eval())
 
 
-def _quantise_head(module: nn.Module) -> None:
+def _quantise_head(module: nn.Module, checkpoint: Checkpoint) -> None:
     """On the CPU, whose memory is the limit, the output head of a quantised model is int8: a step reads all of
     it. ChatGLM's published formats leave it float."""
     owner: Any = module
@@ -196,9 +198,23 @@ def _quantise_head(module: nn.Module) -> None:
     prefix = next((name for name, part in module.named_modules() if part is head), None)
     if prefix is None or not isinstance(head, nn.Linear) or "bias" in head.state_dict():
         return
-    native = native_rows(*quantize_rows(head.weight, 8), 8, None)
+    stored = _codes_of_head(module, prefix, head, checkpoint)
+    native = native_groups(stored, None) if stored is not None else None
+    if native is None:
+        native = native_rows(*quantize_rows(head.weight, 8), 8, None)
     if native is not None:
         _replace(module, prefix, native)
+
+
+def _codes_of_head(module: nn.Module, prefix: str, head: nn.Linear, checkpoint: Checkpoint) -> Groups | None:
+    """What others quantised the output head in, or the table of embeddings that it is."""
+    names = [prefix, *(name for name, part in module.named_modules() if isinstance(part, nn.Embedding))]
+    for name in (f"{each}.weight" for each in names if module.get_parameter(f"{each}.weight") is head.weight):
+        if name in checkpoint.names() and checkpoint.bits(name) is not None:
+            found = checkpoint.groups(name)
+            if found is not None and found.fits() and found.codes.shape == head.weight.shape:
+                return replace(found, bits=8)
+    return None
 
 
 def _quantised_layer(
@@ -211,17 +227,57 @@ def _quantised_layer(
     placement: Placement,
 ) -> nn.Module:
     device, native = placement.device_of(name), placement.activations is None
+    if (codes := _codes(module, name, shape, checkpoint, precision)) is not None:
+        checkpoint.release(name)
+        if (cut := placement.cut(name)) is not None:
+            codes = Groups(cut.of(codes.codes), cut.of(codes.scale), cut.of(codes.minimum), codes.bits)
+        return grouped_linear(codes.to(device), bias, native=native)
     grouped = precision is Precision.INT4 and int4_in_groups(module, shape[1])
     if grouped and not _is_quantised(checkpoint, name):
         weight = _rows(_read(checkpoint, name, shape), placement.cut(name)).to(device)
         with _naming(checkpoint, name):
-            codes, scale, minimum = quantize_groups(weight)
+            groups = quantize_groups(weight)
         checkpoint.release(name)
-        return grouped_linear(codes, scale, minimum, bias, native=native)
+        return grouped_linear(groups, bias, native=native)
     quantized, scale = _quantized(checkpoint, name, shape, BITS[precision], placement)
     return quantized_linear(
         quantized, scale, BITS[precision], bias, placement.dtype(precision), native=native
     )
+
+
+def _codes(
+    module: nn.Module, name: str, shape: torch.Size, checkpoint: Checkpoint, precision: Precision
+) -> Groups | None:
+    """What others quantised, code for code, where it is to have so many bits. A file of 4 bits keeps some
+    tensors finer, and so do we."""
+    bits = checkpoint.bits(name)
+    if bits is None or isinstance(module, GlmCausalLM):
+        return None
+    if (
+        precision is Precision.INT4
+        and bits > 4
+        and stored_precision(module, checkpoint) is not Precision.INT4
+    ):
+        return None
+    groups = checkpoint.groups(name)
+    if groups is None or not groups.fits():
+        return None
+    if groups.codes.shape != shape:
+        where = f"{checkpoint.file_of(name)}: tensor {name}"
+        raise ModelFileError(f"{where} has shape {list(groups.codes.shape)}, the model needs {list(shape)}")
+    return groups if precision is Precision.INT4 else replace(groups, bits=8)
+
+
+def stored_precision(module: nn.Module, checkpoint: Checkpoint) -> Precision | None:
+    """Of most of the weights that others quantised in the layers; None where most are floats."""
+    weights: dict[int | None, int] = {}
+    names = checkpoint.names()
+    for prefix, owner in parameter_owners(module):
+        if is_linear(owner) and is_quantised_layer(prefix) and (name := f"{prefix}.weight") in names:
+            bits = checkpoint.bits(name)
+            weights[bits] = weights.get(bits, 0) + owner.in_features * owner.out_features
+    most = max(weights, key=lambda bits: weights[bits], default=None)
+    return None if most is None else Precision.INT4 if most == 4 else Precision.INT8
 
 
 @contextmanager
@@ -301,6 +357,8 @@ def _read(checkpoint: Checkpoint, name: str, shape: torch.Size, dtype: torch.dty
     where = f"{checkpoint.file_of(name)}: tensor {name}"
     if dtype is not None and tensor.dtype != dtype:
         raise ModelFileError(f"{where} is {tensor.dtype}, {dtype} is needed")
+    if dtype is None and tensor.dtype in FP8:
+        raise ModelFileError(f"{where} is {tensor.dtype} and has no scale; it can't be weights")
     if dtype is None and not tensor.is_floating_point():
         raise ModelFileError(f"{where} is {tensor.dtype} and has no {name}_scale; it can't be weights")
     return tensor

@@ -24,7 +24,7 @@ from transformers.core_model_loading import (
 
 from glmbot.models.checkpoint import Conversion
 
-__all__ = ["conversions"]
+__all__ = ["conversions", "renamed"]
 
 _Read = Callable[[str], Tensor]
 
@@ -84,7 +84,7 @@ def conversions(module: nn.Module, stored: Set[str]) -> dict[str, Conversion]:
         if pattern is not None:
             gathered.setdefault(target, []).append((name, pattern))
         elif target != name:
-            made[target] = Conversion((name,), partial(_as_it_is, name))
+            made[target] = renamed(name)
     for first, parts in gathered.items():
         converter = by_pattern[parts[0][1]]
         sources = tuple(name for name, _ in parts)
@@ -95,8 +95,9 @@ def conversions(module: nn.Module, stored: Set[str]) -> dict[str, Conversion]:
     return made
 
 
-def _as_it_is(name: str, read: _Read) -> Tensor:
-    return read(name)
+def renamed(name: str) -> Conversion:
+    """The stored tensor as it is."""
+    return Conversion((name,), lambda read: read(name), lambda codes: codes)
 
 
 def _converted(
@@ -124,4 +125,4 @@ def _share_tied(owner: Any, stored: Set[str], made: dict[str, Conversion]) -> No
     for name, source in cast(dict[str, str], tied).items():
         there = stored | made.keys()
         if source not in there and name in there:
-            made[source] = made.get(name) or Conversion((name,), partial(_as_it_is, name))
+            made[source] = made.get(name) or renamed(name)

@@ -11,7 +11,14 @@ from glmbot.errors import ModelFileError
 from glmbot.models.base import ChatFormat
 from glmbot.models.positions import PositionScheme
 
-__all__ = ["MOST_JSON_BYTES", "FamilyTokenizer", "read_json", "refuse_odd_files"]
+__all__ = [
+    "MOST_JSON_BYTES",
+    "FamilyTokenizer",
+    "first_line",
+    "read_json",
+    "refuse_odd_files",
+    "shortened",
+]
 
 MOST_JSON_BYTES = 4 << 20
 # Vocabularies of a million words and indexes of ten thousand tensors are published.
@@ -21,6 +28,9 @@ _MOST_BYTES = {
     "generation_config.json": MOST_JSON_BYTES,
 }
 _MOST_BYTES_OF = {".json": 64 << 20, ".txt": 64 << 20, ".model": 64 << 20, ".jinja": 1 << 20}
+
+
+_LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +71,12 @@ def refuse_odd_files(folder: Path) -> None:
             raise ModelFileError(f"{file}: not a regular file")
         if (size := file.stat().st_size) > most:
             raise ModelFileError(f"{file}: has {size} bytes, at most {most} are read")
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of a file, in so many words as a person reads."""
+    return shortened((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} …"

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from glmbot.errors import ModelFileError
 from glmbot.models.family import read_json
+from glmbot.models.quantised.join import unread
 
 __all__ = [
     "refuse_foreign_folder",
@@ -42,7 +43,6 @@ _UNFIT = (
     "the shared engine can't run it: choose another model, or let a server that knows it run it"
     " ([remote] servers)"
 )
-_REMOTE = "or let a server that reads it run it ([remote] servers)"
 
 
 def unfit(name: str, reason: str) -> ModelFileError:
@@ -59,9 +59,9 @@ def unlike_heads(kinds: Set[tuple[int, int]]) -> str:
 def refuse_foreign_folder(folder: Path) -> None:
     """Raises ModelFileError. A folder that is not there is somebody else's business."""
     if folder.is_file():
-        if folder.suffix.lower() == ".gguf":
-            raise ModelFileError(f"{folder}: {_gguf()}")
-        raise ModelFileError(f"{folder}: a file; [model] path names the folder that the model's files are in")
+        raise ModelFileError(
+            f"{folder}: a file; [model] path names the folder that the model's files are in, or a GGUF file"
+        )
     if not folder.is_dir():
         return
     files = {file.name for file in folder.iterdir()}
@@ -70,12 +70,10 @@ def refuse_foreign_folder(folder: Path) -> None:
     )
     if "adapter_config.json" in files:
         _refuse_adapter(folder, beside_weights=weights and "config.json" in files)
-    if any(name.lower().endswith(".gguf") for name in files) and not weights:
-        raise ModelFileError(f"{folder}: {_gguf()}")
 
 
 def refuse_foreign_weights(file: Path, fields: Mapping[str, Any]) -> None:
-    """What config.json says of others' quantisation. Raises ModelFileError."""
+    """What config.json says of others' quantisation that is not read here. Raises ModelFileError."""
     for part in (fields, fields.get("text_config")):
         if not isinstance(part, dict):
             continue
@@ -83,9 +81,8 @@ def refuse_foreign_weights(file: Path, fields: Mapping[str, Any]) -> None:
         if isinstance(found, dict) and found:
             method = str(cast(dict[str, Any], found).get("quant_method", "somebody else's program"))[:50]
             name = _QUANTISERS.get(method.replace("_", "-"), _QUANTISERS.get(method, method))
-            raise ModelFileError(
-                f"{file}: the weights are quantised by {name}, which is not read here; {_INSTEAD}"
-            )
+            if reason := unread(cast(dict[str, Any], found)):
+                raise ModelFileError(f"{file}: the weights are quantised by {name}, {reason}; {_INSTEAD}")
         found = cast(dict[str, Any], part).get("quantization")
         if isinstance(found, dict) and "bits" in found:
             raise ModelFileError(
@@ -117,23 +114,16 @@ def refuse_tiktoken(file: Path) -> None:
         )
 
 
-def _gguf() -> str:
-    return (
-        "GGUF is not read here; take the same model as a folder of safetensors files (`glmbot models` names some),"
-        f" {_REMOTE}"
-    )
-
-
 def _refuse_adapter(folder: Path, *, beside_weights: bool) -> None:
     fields = read_json(folder / "adapter_config.json")
     base = str(fields.get("base_model_name_or_path") or "its base model")[:200]
     kind = str(fields.get("peft_type") or "LoRA")[:20]
     if beside_weights:
         raise ModelFileError(
-            f"{folder}: has a {kind} adapter beside the weights, which is not applied here; merge it into them"
-            " with peft (merge_and_unload), or move adapter_config.json away to answer without it"
+            f"{folder}: has a {kind} adapter beside the weights; move adapter_config.json and adapter_model.* into"
+            " a folder of their own, and name that in [model] adapters to answer with it"
         )
     raise ModelFileError(
-        f"{folder}: a {kind} adapter and no model; merge it into {base} with peft (merge_and_unload), and name the"
-        " folder of the result"
+        f"{folder}: a {kind} adapter and no model; let [model] path name the folder of {base}, and [model]"
+        " adapters this one"
     )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,21 +21,17 @@ from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
     PreTrainedConfig,
-    PreTrainedTokenizerBase,
 )
 
 from glmbot.errors import GlmbotError, ModelFileError
+from glmbot.models.adapters import merge_adapters
 from glmbot.models.base import ChatFormat
 from glmbot.models.causal_lm import GlmCausalLM
-from glmbot.models.chat_format import TemplateChatFormat
-from glmbot.models.chatglm.family import open_tokenizer as open_chatglm_tokenizer
 from glmbot.models.chatglm.family import register_chatglm, settle_generation
 from glmbot.models.checkpoint import Checkpoint
 from glmbot.models.conversion import conversions
-from glmbot.models.family import FamilyTokenizer, read_json, refuse_odd_files
+from glmbot.models.family import FamilyTokenizer, first_line, read_json, refuse_odd_files, shortened
 from glmbot.models.foreign import (
     refuse_foreign_folder,
     refuse_foreign_tensors,
@@ -43,16 +39,19 @@ from glmbot.models.foreign import (
     unfit,
     unlike_heads,
 )
+from glmbot.models.gguf.architectures import read_fields
+from glmbot.models.gguf.header import GgufFile
+from glmbot.models.gguf.model import gguf_in
+from glmbot.models.gguf.weights import gguf_checkpoint, gguf_conversions, turn_frequencies
 from glmbot.models.glm.configuration import BlankInfillingConfig, is_blank_infilling
-from glmbot.models.glm.family import open_tokenizer as open_glm_tokenizer
 from glmbot.models.glm.family import register_glm
 from glmbot.models.glm130b.configuration import GLM130BConfig
-from glmbot.models.glm130b.family import open_tokenizer as open_glm130b_tokenizer
 from glmbot.models.glm130b.family import register_glm130b
 from glmbot.models.glm130b.ranks import has_ranks
 from glmbot.models.long_rope import LongRopePositions
 from glmbot.models.positions import CausalPositions, PositionScheme
-from glmbot.models.text_growth import refuse_growing_tokenizer
+from glmbot.models.quantised.join import join_quantised, quantised_by
+from glmbot.models.talk import read_talk
 
 __all__ = [
     "LoadedModel",
@@ -61,6 +60,7 @@ __all__ = [
     "empty_module",
     "load",
     "load_tokenizer",
+    "model_name",
     "model_shape",
     "opening",
     "refuse_monsters",
@@ -84,7 +84,6 @@ _BEGINNING_ANEW = ("phi3", "phimoe", "phi4_multimodal")
 _MOST_WEIGHTS_PER_BYTE = 3
 _FEW_WEIGHTS = 1 << 20
 _LARGEST_SIZE = 2**32
-_LONGEST_REASON = 500
 _PREFIX_EMBEDDING = "prefix_encoder.embedding.weight"
 
 
@@ -120,15 +119,17 @@ def load(
     chat_format: str = "auto",
     *,
     thinks: bool = True,
+    adapters: Sequence[Path] = (),
 ) -> LoadedModel:
     """Open the model in `folder`, with `attention` as its Transformers attention implementation.
 
     `prefix` is the folder of a P-Tuning v2 checkpoint made for this model. `chat_format`: see `settle_generation`.
-    `thinks`: False asks a model that can do without not to think before it answers.
+    `thinks`: False asks a model that can do without not to think before it answers. `adapters`: folders of LoRA
+    adapters to merge.
     Raises ModelFileError that names the file and what is wrong with it.
     """
     with opening(folder):
-        return _load(folder, attention, prefix, chat_format, thinks)
+        return _load(folder, attention, prefix, chat_format, thinks, adapters)
 
 
 @contextmanager
@@ -137,36 +138,50 @@ def opening(folder: Path) -> Generator[None]:
     try:
         yield
     except ModelFileError as error:
-        if len(str(error)) > _LONGEST_REASON:
-            # A file can hold names of any length.
-            raise ModelFileError(_shortened(str(error))) from error
+        # A file can hold names of any length.
+        if (words := shortened(str(error))) != str(error):
+            raise ModelFileError(words) from error
         raise
     except (GlmbotError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # a panic of the tokenizers' library is no Exception
         _log.debug("%s", folder, exc_info=True)
-        words = _first_line(error)
+        words = first_line(error)
         raise ModelFileError(f"{folder}: can't be opened ({type(error).__name__}: {words})") from error
 
 
-def _load(folder: Path, attention: str, prefix: Path | None, chat_format: str, thinks: bool) -> LoadedModel:
-    config = _read_config(folder)
+def _load(
+    folder: Path,
+    attention: str,
+    prefix: Path | None,
+    chat_format: str,
+    thinks: bool,
+    adapters: Sequence[Path],
+) -> LoadedModel:
+    gguf = gguf_in(folder)
+    file = folder / "config.json" if gguf is None else gguf.path
+    config = _read_config(folder, gguf)
     settle_generation(folder, config, chat_format)
-    checkpoint = Checkpoint(folder)
+    checkpoint = Checkpoint(folder) if gguf is None else gguf_checkpoint(gguf)
+    join_quantised(file, quantised_by(config.to_dict()), checkpoint)
     refuse_foreign_tensors(folder, checkpoint.names())
     if prefix is not None:
         _add_prefix(config, checkpoint, Checkpoint(prefix))
-    _refuse_absurd_sizes(config, attention, folder / "config.json", checkpoint)
-    module = empty_module(config, attention, folder / "config.json")
-    if not isinstance(module, GlmCausalLM):
+    _refuse_absurd_sizes(config, attention, file, checkpoint)
+    module = empty_module(config, attention, file)
+    if gguf is not None:
+        checkpoint.convert(gguf_conversions(gguf, module))
+        turn_frequencies(gguf, module)
+    elif not isinstance(module, GlmCausalLM):
         # Ours have the published names.
         checkpoint.convert(conversions(module, checkpoint.names()))
+    merge_adapters(module, checkpoint, adapters)
     shape = model_shape(config, module)
-    talk = _read_talk(folder, config, thinks)
+    talk = read_talk(folder, config, thinks, gguf)
     if talk.positions is not None:
         setattr(module, "position_scheme", talk.positions)  # noqa: B010 - nn.Module's stubs know tensors only
     return LoadedModel(
-        name=folder.resolve().name,
+        name=model_name(folder),
         module=module,
         checkpoint=checkpoint,
         chat_format=talk.chat_format,
@@ -188,7 +203,7 @@ def _positions(config: PreTrainedConfig) -> PositionScheme:
 def check_folder(folder: Path) -> None:
     """Raises ModelFileError for what its config.json alone shows."""
     with opening(folder):
-        _read_config(folder)
+        _read_config(folder, gguf_in(folder))
 
 
 def load_tokenizer(folder: Path, chat_format: str = "auto", *, thinks: bool = True) -> FamilyTokenizer:
@@ -198,23 +213,10 @@ def load_tokenizer(folder: Path, chat_format: str = "auto", *, thinks: bool = Tr
     Raises ModelFileError.
     """
     with opening(folder):
-        config = _read_config(folder)
+        gguf = gguf_in(folder)
+        config = _read_config(folder, gguf)
         settle_generation(folder, config, chat_format)
-        return _read_talk(folder, config, thinks)
-
-
-def _read_talk(folder: Path, config: Any, thinks: bool) -> FamilyTokenizer:
-    own = (
-        open_chatglm_tokenizer(folder, config)
-        or open_glm_tokenizer(folder, config)
-        or open_glm130b_tokenizer(folder, config)
-    )
-    defaults = _generation_defaults(folder)
-    if own is not None:
-        return replace(own, generation_defaults=own.generation_defaults | defaults)
-    tokenizer = _read_tokenizer(folder, int(config.get_text_config().vocab_size))
-    talk = TemplateChatFormat(tokenizer, thinks=thinks)
-    return FamilyTokenizer(talk, _stop_tokens(defaults, config, tokenizer), defaults)
+        return read_talk(folder, config, thinks, gguf)
 
 
 def empty_module(config: PreTrainedConfig, attention: str, file: Path | str) -> nn.Module:
@@ -228,9 +230,9 @@ def empty_module(config: PreTrainedConfig, attention: str, file: Path | str) -> 
     except KeyError as error:
         if error.args == (attention,):
             raise unfit(f"{file}: {config.model_type}", _OWN_ATTENTION) from error
-        raise ModelFileError(f"{file}: {_first_line(error)} is missing") from error
+        raise ModelFileError(f"{file}: {first_line(error)} is missing") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"{file}: {_first_line(error)}") from error
+        raise ModelFileError(f"{file}: {first_line(error)}") from error
     if not getattr(module, "_supports_attention_backend", False):
         raise unfit(f"{file}: {type(module).__name__}", _OWN_ATTENTION)
     return cast(nn.Module, module.eval())
@@ -280,25 +282,20 @@ def _add_prefix(config: Any, checkpoint: Checkpoint, tuned: Checkpoint) -> None:
     checkpoint.add(tuned, "prefix_encoder.")
 
 
-def _read_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:
-        raise ModelFileError(f"{folder}: the tokenizer can't be read: {_first_line(error)}") from error
-    if len(tokenizer) > vocabulary:
-        raise ModelFileError(
-            f"{folder}: the tokenizer has {len(tokenizer)} tokens and the model {vocabulary}; "
-            "they do not belong together"
-        )
-    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
-        refuse_growing_tokenizer(folder, backend)
-    return tokenizer
+def model_name(path: Path) -> str:
+    """What a model is called that `path` is the folder or the GGUF file of."""
+    whole = path.resolve()
+    return whole.stem if whole.suffix.lower() == ".gguf" else whole.name
 
 
-def _read_config(folder: Path) -> PreTrainedConfig:
+def _read_config(folder: Path, gguf: GgufFile | None) -> PreTrainedConfig:
     register_chatglm()
     register_glm()
     register_glm130b()
+    if gguf is not None:
+        fields = read_fields(gguf)
+        refuse_monsters(gguf.path, fields)
+        return CONFIG_MAPPING[fields.pop("model_type")](**fields)
     path = folder / "config.json"
     refuse_foreign_folder(folder)
     if not folder.is_dir():
@@ -320,7 +317,7 @@ def _read_config(folder: Path) -> PreTrainedConfig:
         try:
             return kind.from_dict(fields)
         except (ValueError, TypeError) as error:
-            raise ModelFileError(f"{path}: {_first_line(error)}") from error
+            raise ModelFileError(f"{path}: {first_line(error)}") from error
     if fields["model_type"] not in CONFIG_MAPPING:
         raise ModelFileError(
             f"{path}: the architecture {fields['model_type']!r} is not among those that Transformers and glmbot"
@@ -332,7 +329,7 @@ def _read_config(folder: Path) -> PreTrainedConfig:
             AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True),
         )
     except Exception as error:
-        raise ModelFileError(f"{path}: {_first_line(error)}") from error
+        raise ModelFileError(f"{path}: {first_line(error)}") from error
 
 
 def refuse_monsters(path: Path, fields: dict[str, Any]) -> None:
@@ -384,35 +381,3 @@ def _layer_names(module: nn.Module, layers: int) -> tuple[str, ...]:
         if isinstance(part, nn.ModuleList) and len(part) == layers:
             return tuple(f"{name}.{index}" for index in range(layers))
     raise unfit(type(module).__name__, f"it has no list of {layers} layers that follow each other")
-
-
-def _generation_defaults(folder: Path) -> dict[str, Any]:
-    if not (folder / "generation_config.json").is_file():
-        return {}
-    try:
-        config: Any = GenerationConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:
-        raise ModelFileError(f"{folder / 'generation_config.json'}: {_first_line(error)}") from error
-    return cast(dict[str, Any], config.to_dict())
-
-
-def _stop_tokens(defaults: dict[str, Any], config: Any, tokenizer: Any) -> frozenset[int]:
-    stops: set[int] = set()
-    for source in (
-        defaults.get("eos_token_id"),
-        getattr(config, "eos_token_id", None),
-        tokenizer.eos_token_id,
-    ):
-        if isinstance(source, int):
-            stops.add(source)
-        elif isinstance(source, list):
-            stops.update(int(token) for token in cast(list[Any], source))
-    return frozenset(stops)
-
-
-def _first_line(error: BaseException) -> str:
-    return _shortened((str(error).strip().splitlines() or [type(error).__name__])[0])
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} …"

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from glmbot.quantization.cpm import CpmLinear, is_old_card, kernels
 from glmbot.quantization.cpu import PackedInt4Linear, PackedInt8Linear, fits_packed
+from glmbot.quantization.formats import Groups
 from glmbot.quantization.linear import GroupedLinear, WidenedLinear
 from glmbot.quantization.native import native_groups, native_rows
 
@@ -37,9 +38,7 @@ def quantized_linear(
     return WidenedLinear(quantized, scale, bits, bias)
 
 
-def grouped_linear(
-    codes: Tensor, scale: Tensor, minimum: Tensor, bias: Tensor | None, *, native: bool = True
-) -> nn.Module:
-    """int4 in groups. codes: uint8 [out, in]; scale, minimum: float16 [out, groups]."""
-    layer = native_groups(codes, scale, minimum, bias) if native else None
-    return layer if layer is not None else GroupedLinear(codes, scale, minimum, bias)
+def grouped_linear(groups: Groups, bias: Tensor | None, *, native: bool = True) -> nn.Module:
+    """int4 or int8 in groups."""
+    layer = native_groups(groups, bias) if native else None
+    return layer if layer is not None else GroupedLinear(groups, bias)

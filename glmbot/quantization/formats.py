@@ -5,16 +5,20 @@ computed in float16, so that the result equals the published checkpoints bit for
 column in the high nibble and is sign-extended on reading (quantization.py of the published ChatGLM-6B).
 
 Models that were not published so get int4 in groups: 32 columns share a scale and a minimum, both float16, and
-w = scale · q + minimum with q from 0 to 15. It is as exact as llama.cpp's Q4_1, and takes back what came from one.
+w = scale · q + minimum with q from 0 to 15. It is as exact as llama.cpp's Q4_1. What others quantised in groups is
+taken as it is, code for code, in groups of whole multiples of 32 columns and of 4 or 8 bits.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 __all__ = [
     "GROUP",
+    "Groups",
     "dequantize",
     "dequantize_groups",
     "pack_nibbles",
@@ -25,6 +29,34 @@ __all__ = [
 
 GROUP = 32
 """Columns that share a scale and a minimum in the grouped int4 format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """w = scale · code + minimum."""
+
+    codes: Tensor
+    """uint8 [rows, columns], below 2 to the power of `bits`."""
+    scale: Tensor
+    """float16 [rows, groups]."""
+    minimum: Tensor
+    """float16 [rows, groups]."""
+    bits: int
+
+    def fits(self) -> bool:
+        """Whether kernels read it: groups of whole multiples of 32 columns."""
+        columns, groups = self.codes.shape[1], self.scale.shape[1]
+        return columns % groups == 0 and columns // groups % GROUP == 0
+
+    def finite(self) -> bool:
+        return bool((torch.isfinite(self.scale) & torch.isfinite(self.minimum)).all())
+
+    def to(self, device: torch.device) -> Groups:
+        return Groups(self.codes.to(device), self.scale.to(device), self.minimum.to(device), self.bits)
+
+    def rows(self, order: Tensor) -> Groups:
+        """The rows in another order. order: int64 [rows]."""
+        return Groups(self.codes[order], self.scale[order], self.minimum[order], self.bits)
 
 
 def quantize_rows(weight: Tensor, bits: int, runs: int = 1) -> tuple[Tensor, Tensor]:
@@ -76,9 +108,8 @@ def unpack_nibbles(packed: Tensor) -> Tensor:
     return torch.stack((packed >> 4, (packed << 4) >> 4), dim=2).reshape(rows, 2 * half)
 
 
-def quantize_groups(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """weight: float [rows, columns]. Returns uint8 [rows, columns] from 0 to 15, and float16 scales and minima
-    [rows, columns / 32].
+def quantize_groups(weight: Tensor, bits: int = 4) -> Groups:
+    """weight: float [rows, columns].
 
     Raises ValueError when columns are no multiple of 32, or a weight is NaN, infinite, or too large for float16.
     """
@@ -86,15 +117,16 @@ def quantize_groups(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         raise ValueError(f"{weight.shape[1]} columns are no whole groups of {GROUP}")
     groups = weight.float().unflatten(1, (-1, GROUP))
     low, high = groups.amin(-1), groups.amax(-1)
-    minimum, scale = low.to(torch.float16), ((high - low) / 15).to(torch.float16)
+    largest = 2**bits - 1
+    minimum, scale = low.to(torch.float16), ((high - low) / largest).to(torch.float16)
     if not bool((torch.isfinite(minimum) & torch.isfinite(high.to(torch.float16))).all()):
         raise ValueError("weights hold NaN or infinity (in float16)")
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    codes = ((groups - minimum.float()[..., None]) / scale.float()[..., None]).round_().clamp_(0, 15)
-    return codes.to(torch.uint8).flatten(1), scale, minimum
+    codes = ((groups - minimum.float()[..., None]) / scale.float()[..., None]).round_().clamp_(0, largest)
+    return Groups(codes.to(torch.uint8).flatten(1), scale, minimum, bits)
 
 
-def dequantize_groups(codes: Tensor, scale: Tensor, minimum: Tensor) -> Tensor:
-    """uint8 [rows, columns], float16 scales and minima [rows, groups] to float32 [rows, columns]."""
-    groups = codes.unflatten(1, (scale.shape[1], -1)).float()
-    return (groups * scale.float()[..., None] + minimum.float()[..., None]).flatten(1)
+def dequantize_groups(groups: Groups) -> Tensor:
+    """Float32 [rows, columns]."""
+    codes = groups.codes.unflatten(1, (groups.scale.shape[1], -1)).float()
+    return (codes * groups.scale.float()[..., None] + groups.minimum.float()[..., None]).flatten(1)

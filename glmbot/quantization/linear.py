@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from glmbot.quantization.formats import dequantize, dequantize_groups, pack_nibbles, unpack_nibbles
+from glmbot.quantization.formats import Groups, dequantize, dequantize_groups, pack_nibbles, unpack_nibbles
 
 __all__ = ["GroupedLinear", "QuantizedLinear", "WidenedLinear"]
 
@@ -56,21 +56,24 @@ class WidenedLinear(QuantizedLinear):
 
 
 class GroupedLinear(QuantizedLinear):
-    """int4 in groups; each product widens the weights first. On any device and in any dtype.
+    """int4 or int8 in groups; each product widens the weights first. On any device and in any dtype.
 
-    Buffers: weight uint8 [out, in / 2], the even column in the low nibble; weight_scale and weight_minimum float16
-    [out, groups].
+    Buffers: weight uint8 [out, in] or, for 4 bits, [out, in / 2], the even column in the low nibble; weight_scale
+    and weight_minimum float16 [out, groups].
     """
 
-    def __init__(self, codes: Tensor, scale: Tensor, minimum: Tensor, bias: Tensor | None) -> None:
-        """codes: uint8 [out, in] from 0 to 15."""
-        super().__init__(codes.shape[0], codes.shape[1], 4, bias)
-        self.register_buffer("weight", codes[:, 0::2] | codes[:, 1::2] << 4)
-        self.register_buffer("weight_scale", scale)
-        self.register_buffer("weight_minimum", minimum)
+    def __init__(self, groups: Groups, bias: Tensor | None) -> None:
+        codes = groups.codes
+        super().__init__(codes.shape[0], codes.shape[1], groups.bits, bias)
+        self.register_buffer("weight", codes[:, 0::2] | codes[:, 1::2] << 4 if groups.bits == 4 else codes)
+        self.register_buffer("weight_scale", groups.scale)
+        self.register_buffer("weight_minimum", groups.minimum)
 
     def product(self, rows: Tensor) -> Tensor:
-        packed = self.get_buffer("weight")
-        codes = torch.stack((packed & 0x0F, packed >> 4), dim=2).flatten(1)
-        widened = dequantize_groups(codes, self.get_buffer("weight_scale"), self.get_buffer("weight_minimum"))
+        codes = self.get_buffer("weight")
+        if self.bits == 4:
+            codes = torch.stack((codes & 0x0F, codes >> 4), dim=2).flatten(1)
+        widened = dequantize_groups(
+            Groups(codes, self.get_buffer("weight_scale"), self.get_buffer("weight_minimum"), self.bits)
+        )
         return torch.nn.functional.linear(rows, widened.to(rows.dtype))

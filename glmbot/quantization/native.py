@@ -15,6 +15,7 @@ from glmbot.native.weights import (
     pack_nibbles_of_rows,
     pack_scales,
 )
+from glmbot.quantization.formats import Groups
 
 __all__ = ["native_float", "native_groups", "native_rows"]
 
@@ -42,28 +43,27 @@ def native_rows(quantized: Tensor, scale: Tensor, bits: int, bias: Tensor | None
     packed = pack_scales(scale.reshape(rows, runs))
     # With several scales in a row the kernels want the low end of each run, too.
     minimum = pack_scales(-_MIDDLE[bits] * scale) if runs > 1 else None
-    return NativeLinear(
-        kind, rows, columns, _packed(quantized, bits), scale=packed, minimum=minimum, bias=bias
-    )
-
-
-def _packed(quantized: Tensor, bits: int) -> Tensor:
     codes = (quantized.to(torch.int16) + _MIDDLE[bits]).to(torch.uint8)
+    return NativeLinear(kind, rows, columns, _packed(codes, bits), scale=packed, minimum=minimum, bias=bias)
+
+
+def _packed(codes: Tensor, bits: int) -> Tensor:
     return pack_bytes(codes) if bits == 8 else pack_nibbles_of_rows(codes)
 
 
-def native_groups(codes: Tensor, scale: Tensor, minimum: Tensor, bias: Tensor | None) -> NativeLinear | None:
-    """int4 in groups. codes: uint8 [out, in]; scale, minimum: float16 [out, groups]."""
-    if not _can(WeightKind.INT4, codes):
+def native_groups(groups: Groups, bias: Tensor | None) -> NativeLinear | None:
+    """int4 or int8 in groups."""
+    kind = WeightKind.INT8 if groups.bits == 8 else WeightKind.INT4
+    if not _can(kind, groups.codes) or not groups.fits():
         return None
-    rows, columns = codes.shape
+    rows, columns = groups.codes.shape
     return NativeLinear(
-        WeightKind.INT4,
+        kind,
         rows,
         columns,
-        pack_nibbles_of_rows(codes),
-        scale=pack_scales(scale),
-        minimum=pack_scales(minimum),
+        _packed(groups.codes, groups.bits),
+        scale=pack_scales(groups.scale),
+        minimum=pack_scales(groups.minimum),
         bias=bias,
     )
 

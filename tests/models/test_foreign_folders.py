@@ -33,11 +33,19 @@ def configured(folder: Path, **fields: Any) -> Path:
 @pytest.mark.parametrize(
     ("fields", "name"),
     [
-        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "GPTQ"),
-        ({"quantization_config": {"quant_method": "awq"}}, "AWQ"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 3}}, "GPTQ, with bits = 3"),
+        (
+            {"quantization_config": {"quant_method": "gptq", "bits": 4, "dynamic": {"a": {}}}},
+            "GPTQ, with dynamic",
+        ),
+        ({"quantization_config": {"quant_method": "awq", "bits": 4, "version": "gemv"}}, "AWQ, with version"),
         ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "bitsandbytes"),
-        ({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}, "FP8"),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, "MXFP4"),
         ({"quantization_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
+        (
+            {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized"}},
+            "compressed-tensors, with format = pack-quantized",
+        ),
         ({"quantization_config": {"quant_method": "something new"}}, "something new"),
         ({"quantization": {"bits": 4, "group_size": 64}}, "MLX"),
     ],
@@ -57,19 +65,12 @@ def test_tensors_that_only_quantised_weights_have_are_noticed(tmp_path: Path, en
     assert "is not read here" in told(folder)
 
 
-def test_a_gguf_is_called_so(tmp_path: Path) -> None:
-    file = tmp_path / "model-Q4_K_M.gguf"
-    file.write_bytes(b"GGUF")
-    for named in (file, tmp_path):
-        assert "GGUF is not read here" in told(named)
-
-
 def test_an_adapter_is_called_so_with_the_model_that_it_belongs_to(tmp_path: Path) -> None:
     alone = tmp_path / "lora"
     alone.mkdir()
     described = json.dumps({"peft_type": "LORA", "base_model_name_or_path": "Qwen/Qwen3-0.6B"})
     (alone / "adapter_config.json").write_text(described, "utf-8")
-    assert "merge it into Qwen/Qwen3-0.6B" in told(alone)
+    assert "let [model] path name the folder of Qwen/Qwen3-0.6B, and [model] adapters this one" in told(alone)
     beside = write_tiny_model(tmp_path / "model")
     (beside / "adapter_config.json").write_text(described, "utf-8")
     assert "adapter beside the weights" in told(beside)

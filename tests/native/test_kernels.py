@@ -19,7 +19,7 @@ from glmbot.native.weights import WeightKind
 from glmbot.quantization.formats import dequantize_groups, quantize_groups, quantize_rows
 from glmbot.quantization.native import native_float, native_groups, native_rows
 
-FORMATS = ("fp32", "bf16", "int8", "int4", "int4 in groups", "rows bf16", "rows fp32")
+FORMATS = ("fp32", "bf16", "int8", "int4", "int4 in groups", "int8 in groups", "rows bf16", "rows fp32")
 
 
 # Elsewhere the only kernels are those compiled for the machine.
@@ -43,9 +43,9 @@ def layer(kind: str, weight: Tensor, bias: Tensor | None) -> tuple[NativeLinear,
         made, wide = native_float(weight, bias), weight
     elif kind == "bf16":
         made, wide = native_float(weight.bfloat16(), bias), weight.bfloat16().float()
-    elif kind == "int4 in groups":
-        parts = quantize_groups(weight)
-        made, wide = native_groups(*parts, bias), dequantize_groups(*parts)
+    elif kind.endswith("in groups"):
+        groups = quantize_groups(weight, int(kind[3]))
+        made, wide = native_groups(groups, bias), dequantize_groups(groups)
     elif kind.startswith("rows"):
         stored = weight.bfloat16() if kind.endswith("bf16") else weight
         name = WeightKind.ROWS_BFLOAT16 if kind.endswith("bf16") else WeightKind.ROWS_FLOAT32

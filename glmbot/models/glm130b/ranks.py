@@ -7,7 +7,7 @@ ranks there are is the files' number; the published converter makes any number t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +20,6 @@ __all__ = [
     "columns_scaled_apart",
     "has_ranks",
     "join",
-    "joined",
     "part_of",
     "rank_files",
     "split",
@@ -111,8 +110,3 @@ def columns_scaled_apart(name: str, ranks: int) -> int:
     """In how many runs of columns, each with scales of its own, the weight called `name` is quantised: rows are
     scaled after they were partitioned."""
     return ranks if name.endswith(_COLUMNS) else 1
-
-
-def joined(name: str, stored: Sequence[str], read: Callable[[str], Tensor]) -> Tensor:
-    """`join` of what `read` gives for the names under which the parts are stored."""
-    return join(name, [read(part) for part in stored])
