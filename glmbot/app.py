@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,8 +19,10 @@ from pydantic import BaseModel
 from glmbot.config.configuration import Configuration, secrets_in
 from glmbot.config.file import read_file
 from glmbot.config.load import load_configuration, plugin_tables
+from glmbot.config.names import ADAPTERS, installed_platforms
 from glmbot.config.operation import StoreSection, TracingSection
 from glmbot.config.reload import compared
+from glmbot.delivery.abilities import Profile
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
 from glmbot.dialogue.moderation import Moderation
@@ -50,15 +52,17 @@ __all__ = [
     "plugins_for",
     "read_configuration",
     "run",
+    "visited_platforms",
 ]
 
 _log = logging.getLogger(__name__)
 
-_GROUP = "glmbot.adapters"
 # For who drives a single adapter, without a whole bot.
 _keep_running = keep_running
 # What ends at once, or not at all.
 _ENDS_S = 10.0
+# What is known of an adapter that says nothing of itself.
+_UNKNOWN = Profile(frozenset())
 
 
 def adapter_settings(plugins: Plugins | None = None) -> dict[str, type[BaseModel]]:
@@ -337,6 +341,8 @@ def _dialogue_parts(configuration: Configuration, engines: Engines, plugins: Plu
         DialogueSettings(
             sampling=_sampling(configuration, answer, {} if engine is None else engine.generation_defaults),
             samplings=partial(_sampling_of, configuration),
+            platforms=installed_platforms() | plugins.platforms.keys(),
+            visited=visited_platforms(plugins),
             people_choose=configuration.models.people_choose,
             system_prompt=dialogue.system_prompt,
             turn_limit=dialogue.turn_limit,
@@ -362,12 +368,21 @@ def moderation(configuration: Configuration, plugins: Plugins) -> Moderation:
 def adapters(plugins: Plugins | None = None) -> Mapping[str, Any]:
     """The class of every adapter whose library is installed, by entry-point name, and those of plug-ins."""
     found: dict[str, Any] = {}
-    for entry in entry_points(group=_GROUP):
+    for entry in entry_points(group=ADAPTERS):
         try:
             found[entry.name] = entry.load()
         except ImportError as error:
             _log.debug("adapter %s is not available: %s", entry.name, error)
     return found if plugins is None else {**plugins.platforms, **found}
+
+
+def visited_platforms(plugins: Plugins | None = None) -> Set[str]:
+    """See `glmbot.delivery.abilities.Profile`."""
+    return {name for name, adapter in adapters(plugins).items() if _profile(adapter).visited}
+
+
+def _profile(adapter: Any) -> Profile:
+    return getattr(adapter, "profile", _UNKNOWN)
 
 
 def plugins_for(configuration: Configuration, *, quiet: bool = False) -> Plugins:

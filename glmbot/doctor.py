@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
-from glmbot.app import open_store, plugins_for
+from glmbot.app import open_store, plugins_for, visited_platforms
 from glmbot.config.configuration import Configuration
 from glmbot.config.models import ModelSection, NamedLocalModel, NamedPluginModel, NamedRemoteModel
 from glmbot.engine.placement import free_memory
@@ -22,6 +22,7 @@ from glmbot.engines import (
     remote_settings,
 )
 from glmbot.errors import GlmbotError, StoreError
+from glmbot.keys import UserKey
 from glmbot.native.library import VARIABLE, loaded
 from glmbot.plugin_engine import start_plugin_engine
 from glmbot.plugins import BUILT_IN, Plugins, start_moderators
@@ -47,7 +48,7 @@ async def examine(configuration: Configuration) -> Sequence[Finding]:
     refused = await asyncio.to_thread(complaints, configuration, plugins)
     findings = [await _store(configuration)]
     findings += await _models(configuration, plugins)
-    findings += _access(configuration)
+    findings += _access(configuration, visited_platforms(plugins))
     findings += _tokens(configuration)
     findings += _advice(configuration)
     findings += _moderation(configuration, plugins)
@@ -159,13 +160,15 @@ def _kernels() -> Finding:
     return Finding("kernels", False, words)
 
 
-def _access(configuration: Configuration) -> list[Finding]:
+def _access(configuration: Configuration, visited: Set[str]) -> list[Finding]:
+    """visited: platforms that know by themselves who may speak there."""
     access = configuration.access
+    let_in = [UserKey.by_hand(each) for each in (*access.admins, *access.users, *access.chats)]
     findings: list[Finding] = []
-    for platform in ("telegram", "discord"):
-        if platform not in configuration.adapters:
+    for platform in configuration.adapters:
+        if platform in visited:
             continue
-        named = [user for user in (*access.admins, *access.users, *access.chats) if user.startswith(platform)]
+        named = [key for key in let_in if key.platform == platform]
         if platform in access.open_platforms:
             findings.append(Finding("access", True, f"{platform} is open to the whole world, as configured"))
         elif named:

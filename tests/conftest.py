@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from torch import Tensor
 
+from glmbot.config.names import installed_platforms
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
 from glmbot.engine.base import Engine, Precision, Sampling, TokenEngine
@@ -172,7 +173,11 @@ def make_dialogue(
         for name in ("moderation", "reload", "clock", "tries", "claim_s", "plugins")
         if name in changes
     }
-    base = DialogueSettings(sampling=sampling, language="en")  # pyright: ignore[reportArgumentType]
+    base = DialogueSettings(
+        sampling=sampling,  # pyright: ignore[reportArgumentType]
+        language="en",
+        platforms=installed_platforms(),
+    )
     return DialogueManager(
         store=store,
         engine=engine,

@@ -43,7 +43,7 @@ class _Wanted(Deliver, Condition, Protocol): ...
 
 class ConsoleAdapter:
     Settings: ClassVar[type[BaseModel]] = ConsoleSettings
-    profile: ClassVar[Profile] = Profile(frozenset({Ability.APPEND, Ability.FILE}))
+    profile: ClassVar[Profile] = Profile(frozenset({Ability.APPEND, Ability.FILE}), visited=True)
 
     def __init__(self, settings: ConsoleSettings, dialogue: _Wanted) -> None:
         self._settings = settings

@@ -82,7 +82,7 @@ class _Wanted(Deliver, Chats, Menus, Pages, Condition, Operator, Completions, Pr
 
 class WebAdapter:
     Settings: ClassVar[type[BaseModel]] = WebSettings
-    profile: ClassVar[Profile] = Profile(frozenset(Ability) - {Ability.APPEND, Ability.DRAFT})
+    profile: ClassVar[Profile] = Profile(frozenset(Ability) - {Ability.APPEND, Ability.DRAFT}, visited=True)
 
     def __init__(self, settings: WebSettings, dialogue: _Wanted) -> None:
         self._settings = settings

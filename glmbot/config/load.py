@@ -21,15 +21,13 @@ from glmbot.config.configuration import CORE_SECTIONS, Configuration
 from glmbot.config.environment import not_json, refuse_unknown_variables
 from glmbot.config.file import File, Where, read_file, refuse_unfit, refuse_unknown
 from glmbot.config.named import named_models, named_plugins, without_named, without_named_variables
-from glmbot.config.names import LONGEST_SHOWN, PREFIX, nearest
+from glmbot.config.names import LONGEST_SHOWN, PREFIX, installed_platforms, nearest
 from glmbot.config.people import LISTS_OF_IDS, AccessSection
 from glmbot.config.section import rooted
 from glmbot.errors import ConfigError
 from glmbot.keys import UserKey
 
 __all__ = ["load_configuration", "plugin_tables"]
-
-_BUILT_IN = ("console", "discord", "telegram", "web")
 
 
 def plugin_tables(file: File, environment: Mapping[str, str] = os.environ) -> Mapping[str, Any]:
@@ -59,7 +57,7 @@ def load_configuration(
     )
     sections: dict[str, Any] = {name: rooted(section, file.folder) for name, section in read.items()}
     core = {name: sections.pop(name) for name in CORE_SECTIONS}
-    _refuse_unknown_platforms(where, core["access"], {*adapter_settings, *_BUILT_IN})
+    _refuse_unknown_platforms(where, core["access"], {*adapter_settings, *installed_platforms()})
     models_by_name = named_models(file, environment, core["model"].name, engine_settings or {})
     return Configuration(
         **core,

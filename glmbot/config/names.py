@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Set
+from importlib.metadata import entry_points
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
-__all__ = ["LONGEST_SHOWN", "PREFIX", "first_sentence", "meaning_of", "nearest", "unit_of", "variable_name"]
+__all__ = [
+    "ADAPTERS",
+    "LONGEST_SHOWN",
+    "PREFIX",
+    "first_sentence",
+    "installed_platforms",
+    "meaning_of",
+    "nearest",
+    "unit_of",
+    "variable_name",
+]
+
+ADAPTERS = "glmbot.adapters"
+"""The group of entry points."""
 
 PREFIX = "GLMBOT_"
 LONGEST_SHOWN = 200
@@ -36,6 +51,11 @@ _UNITS = {
 
 def variable_name(section: str, key: str) -> str:
     return f"{PREFIX}{section.replace('.', '__', 1)}{f'__{key}' if key else ''}".upper()
+
+
+def installed_platforms() -> Set[str]:
+    """Also those whose library is missing."""
+    return {entry.name for entry in entry_points(group=ADAPTERS)}
 
 
 def nearest(name: str, known: Any) -> str:

@@ -44,9 +44,11 @@ class Unit(StrEnum):
 class Profile:
     """A platform at its best; an outlet may have less (no drafts in groups).
 
-    longest: what a message may have in `unit`; 0: no limit.
+    longest: what a message may have in `unit`; 0: no limit. visited: people come to it, and whoever is there may
+    speak; nothing can be sent that they did not ask for.
     """
 
     abilities: frozenset[Ability]
     longest: int = 0
     unit: Unit = Unit.CHARACTERS
+    visited: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import sha256
 from typing import Protocol
 
@@ -13,20 +13,26 @@ from glmbot.store.base import Messages, Places
 
 __all__ = ["Reach", "broadcast"]
 
-# Their people come to them; nothing can be sent there.
-_UNREACHABLE = frozenset({"web", "console"})
-
 
 class Reach(Messages, Places, Protocol):
     """Where people are, and where what they are told is put."""
 
 
-async def broadcast(store: Reach, words: str, *, name: str, since: float, clock: Callable[[], float]) -> int:
+async def broadcast(
+    store: Reach,
+    words: str,
+    *,
+    name: str,
+    since: float,
+    clock: Callable[[], float],
+    unreachable: Collection[str],
+) -> int:
     """Say `words` once in each chat that has had a turn since then. Returns how many there are.
 
-    name: of this broadcast; one that is repeated after a crash says nothing twice. Raises StoreError.
+    name: of this broadcast; one that is repeated after a crash says nothing twice. unreachable: platforms where
+    nothing can be sent that was not asked for. Raises StoreError.
     """
-    chats = await asyncio.to_thread(_chats, await store.recent(since))
+    chats = await asyncio.to_thread(_chats, await store.recent(since), unreachable)
     for chat in chats:
         message = Message(
             update_id=_update_id(name, chat),
@@ -45,8 +51,10 @@ def _update_id(name: str, chat: ConversationKey) -> str:
     return words if len(words) <= LONGEST_REF else f"broadcast {sha256(words.encode()).hexdigest()}"
 
 
-def _chats(conversations: Iterable[ConversationKey]) -> Sequence[ConversationKey]:
-    reachable = (each for each in conversations if each.platform not in _UNREACHABLE)
+def _chats(
+    conversations: Iterable[ConversationKey], unreachable: Collection[str]
+) -> Sequence[ConversationKey]:
+    reachable = (each for each in conversations if each.platform not in unreachable)
     return sorted(
         {ConversationKey(each.platform, each.chat, thread=each.thread) for each in reachable}, key=str
     )

@@ -29,8 +29,6 @@ __all__ = ["Powers"]
 _MB = 1_000_000
 _LONGEST_PROMPT = 4000
 _BROADCAST_REACHES_S = 30 * 86400.0
-# Their people can be let in also by a process that does not serve them.
-_PLATFORMS = frozenset({"telegram", "discord", "web", "console"})
 
 
 class _Kept(DeadLetters, PersonalData, Reach, Removal, Protocol):
@@ -171,7 +169,8 @@ class Powers:
         return user if user.platform in self.platforms(message) else None
 
     def platforms(self, message: Message) -> Sequence[str]:
-        return sorted({*_PLATFORMS, message.user.platform})
+        # People can be let in also by a process that does not serve their platform.
+        return sorted({*self._in_force.settings.platforms, message.user.platform})
 
     def stop_person(self, user: UserKey) -> None:
         self._lanes.stop_user(user)
@@ -186,6 +185,7 @@ class Powers:
             name=f"{message.user.platform} {message.update_id}",
             since=self._clock() - _BROADCAST_REACHES_S,
             clock=self._clock,
+            unreachable=self._in_force.settings.visited,
         )
 
     def reload(self, language: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from glmbot.dialogue.moderation import Moderation
@@ -30,6 +30,10 @@ class DialogueSettings:
     total_per_hour: int = 0
     source_per_hour: int = 0
     strangers_per_hour: int = 0
+    platforms: Collection[str] = ()
+    """Those that are installed, whether this process serves them or not."""
+    visited: Collection[str] = ()
+    """Platforms where nothing can be sent that was not asked for."""
     people_choose: bool = False
     """Whether everybody chooses the model of their private chats."""
     samplings: Callable[[str, Engine], Sampling] | None = None

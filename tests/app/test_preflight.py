@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from glmbot.app import adapter_settings
+from glmbot.app import adapter_settings, visited_platforms
 from glmbot.config.load import load_configuration
+from glmbot.doctor import _access
 from glmbot.preflight import complaints
 from platforms.telegram_server import TOKEN
 
@@ -71,3 +73,12 @@ def test_all_of_it_is_said_at_once_and_nothing_of_what_is_in_order(tiny_model: P
     assert said(tmp_path, f"[web]\n[telegram]\ntoken = '{TOKEN}'\n[console]\n{model}") == []
     lines = said(tmp_path, f"[web]\nhost = '::'\n[telegram]\n[discord]\n{model}max_answer_tokens = 9999\n")
     assert len(lines) == 4
+
+
+def test_doctor_asks_for_names_on_every_platform_but_those_that_people_visit(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[web]\n[toy]\n[telegram]\n[access]\nusers = ['telegram:7']\n")
+    read = load_configuration(path, {**adapter_settings(), "toy": BaseModel}, {})
+    assert {"web", "console"} == visited_platforms()
+    found = {each.words.partition(":")[0]: each.ok for each in _access(read, visited_platforms())}
+    assert found == {"nobody is named on toy": False, "telegram": True}
