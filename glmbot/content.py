@@ -29,6 +29,8 @@ __all__ = [
     "ToolCall",
     "ToolResult",
     "checked",
+    "is_digest",
+    "is_media_type",
     "of_words",
     "parts_of",
     "thought_of",
@@ -44,8 +46,8 @@ MOST_PARTS = 256
 _LONGEST_NAME, _LONGEST_ID = 255, 128
 _LARGEST_SIZE = 2**53 - 1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# https://www.rfc-editor.org/rfc/rfc6838#section-4.2, without parameters, in small letters.
-_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
+# https://www.rfc-editor.org/rfc/rfc6838#section-4.2, in small letters and without parameters.
+_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
 _TOOL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -90,8 +92,10 @@ class Media:
     def __post_init__(self) -> None:
         if type(self.kind) is not MediaKind:
             raise ValueError(f"kind is one of {', '.join(MediaKind)}")
-        _check_form("media_type", self.media_type, _MEDIA_TYPE, "a type such as image/png, in small letters")
-        _check_form("digest", self.digest, _DIGEST, "a SHA-256 in 64 small hexadecimal digits")
+        if not is_media_type(self.media_type):
+            raise ValueError("media_type is a type such as image/png, in small letters")
+        if not is_digest(self.digest):
+            raise ValueError("digest is a SHA-256 in 64 small hexadecimal digits")
         if type(self.size) is not int or not 0 <= self.size <= _LARGEST_SIZE:
             raise ValueError("size is a whole number of bytes, of at most 53 bits")
         _check_name("name", self.name, _LONGEST_NAME)
@@ -109,7 +113,8 @@ class ToolCall:
 
     def __post_init__(self) -> None:
         _check_id("id", self.id)
-        _check_form("name", self.name, _TOOL, "1 to 64 letters, digits, _ and -")
+        if not isinstance(cast(object, self.name), str) or not _TOOL.fullmatch(self.name):
+            raise ValueError("name is 1 to 64 letters, digits, _ and -")
         object.__setattr__(self, "arguments", _words("arguments", self.arguments))
         if not _is_object(self.arguments):
             raise ValueError("arguments are one JSON object")
@@ -179,6 +184,15 @@ def parts_of(content: Content, kind: type[_P]) -> Sequence[_P]:
     return [part for part in content if isinstance(part, kind)]
 
 
+def is_digest(given: object) -> bool:
+    """Whether this is a SHA-256 as blobs are named by it."""
+    return isinstance(given, str) and _DIGEST.fullmatch(given) is not None
+
+
+def is_media_type(given: object) -> bool:
+    return isinstance(given, str) and _MEDIA_TYPE.fullmatch(given) is not None
+
+
 def _words(name: str, given: object) -> str:
     """The types say so; but what comes from outside is not checked by types."""
     if not isinstance(given, str):
@@ -204,11 +218,6 @@ def _check_name(name: str, given: object, longest: int) -> None:
         raise ValueError(f"{name} has {size} bytes, and at most {longest} are kept")
     if _CONTROL.search(given):
         raise ValueError(f"{name} holds a control character")
-
-
-def _check_form(name: str, given: object, form: re.Pattern[str], words: str) -> None:
-    if not isinstance(given, str) or not form.fullmatch(given):
-        raise ValueError(f"{name} is {words}")
 
 
 def _check_id(name: str, given: object) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
+from glmbot.content import is_digest, is_media_type
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message, Unfinished
 
@@ -20,13 +20,9 @@ __all__ = [
     "StoredBlob",
     "StoredConversation",
     "Turn",
-    "is_digest",
     "whole_conversations",
 ]
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-# https://www.rfc-editor.org/rfc/rfc6838#section-4.2, in small letters and without parameters.
-_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
 _LONGEST_NAME = 4096
 
 
@@ -118,7 +114,7 @@ class Blob:
     def __post_init__(self) -> None:
         if not is_digest(self.digest):
             raise ValueError("a digest is 64 hexadecimal digits")
-        if not _MEDIA_TYPE.fullmatch(self.media_type):
+        if not is_media_type(self.media_type):
             raise ValueError("a media type is like image/png")
         if len(self.name) > _LONGEST_NAME or "\0" in self.name:
             raise ValueError(f"a name has at most {_LONGEST_NAME} characters, and no NUL")
@@ -126,10 +122,6 @@ class Blob:
             raise ValueError("a size is a number of bytes")
         if not isfinite(self.at):
             raise ValueError("a time is a finite number")
-
-
-def is_digest(text: str) -> bool:
-    return _DIGEST.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,12 @@ from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
+from glmbot.content import is_digest
 from glmbot.errors import BlobRefused, StoreError, StoreUnavailable
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.blobs import LONGEST_PIECE, MOST_OF_A_PERSON, BlobLimits
 from glmbot.store.message_json import kept_json
-from glmbot.store.records import Blob, StoredBlob, is_digest
+from glmbot.store.records import Blob, StoredBlob
 from glmbot.store.redis_connection import RedisConnection
 from glmbot.store.redis_histories import RedisHistories, conversation_of, number_of
 from glmbot.store.redis_keys import RedisKeys

@@ -14,11 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from glmbot.content import is_digest
 from glmbot.errors import StoreError, StoreUnavailable
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.blob_folder import BlobFolder, NewBlob, next_piece
 from glmbot.store.blobs import LONGEST_PIECE, MOST_OF_A_PERSON, BlobLimits
-from glmbot.store.records import Blob, StoredBlob, is_digest
+from glmbot.store.records import Blob, StoredBlob
 from glmbot.store.sqlite_connection import IN_MEMORY
 from glmbot.store.sqlite_part import SqlitePart
 from glmbot.store.sqlite_turns import conversation_of, note_place
