@@ -138,9 +138,21 @@ def test_a_test_run_that_writes_a_secret_which_a_test_used_fails(
         f"def test_writes():\n    logging.getLogger('glmbot').info({written})\n"
     )
     outcome = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", str(workers), str(tmp_path)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "xdist.plugin",
+            "-p",
+            "no:cacheprovider",
+            "-n",
+            str(workers),
+            str(tmp_path),
+        ],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        # Of the plug-ins that are installed the one that has workers is enough.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=120,

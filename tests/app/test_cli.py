@@ -76,7 +76,8 @@ def wait_until_it_hears(
         if hears and while_it_has in Path(f"/proc/{process.pid}/maps").read_text():
             return
         assert time.monotonic() < deadline
-        time.sleep(0.001)
+        # To read what a process has in its memory takes a millisecond of a processor itself.
+        time.sleep(0.02)
 
 
 def stop(process: Program) -> str:

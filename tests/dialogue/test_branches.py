@@ -162,13 +162,13 @@ async def test_going_on_says_what_would_have_been_said_without_the_cut(
     demo_model: Path, sqlite_store: Store
 ) -> None:
     engine = await LocalEngine.start(
-        LocalEngineSettings(demo_model, precision=Precision.FP32, cache_tokens=8192)
+        LocalEngineSettings(demo_model, precision=Precision.FP32, cache_tokens=2048, threads=1)
     )
     try:
-        whole = make_dialogue(engine, sqlite_store, access=ACCESS, sampling=replace(GREEDY, max_tokens=90))
+        whole = make_dialogue(engine, sqlite_store, access=ACCESS, sampling=replace(GREEDY, max_tokens=45))
         expected = (await answer(whole, message("Tell me about the sea."))).text
         await sqlite_store.reset(HOME)
-        short = make_dialogue(engine, sqlite_store, access=ACCESS, sampling=replace(GREEDY, max_tokens=30))
+        short = make_dialogue(engine, sqlite_store, access=ACCESS, sampling=replace(GREEDY, max_tokens=15))
         text = (await answer(short, message("Tell me about the sea."), "a1")).text
         for _ in range(2):
             more = await answer(short, message("/continue", ref="", intent=Press("a1")), "a1")

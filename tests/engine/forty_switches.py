@@ -19,7 +19,7 @@ from glmbot.engine.local import LocalEngine, LocalEngineSettings
 
 SWITCHES = 40
 STREAMS = 8
-ANSWER_TOKENS = 200
+ANSWER_TOKENS = 80
 ORDER = (Precision.INT8, Precision.INT4, Precision.BF16, Precision.INT4, Precision.FP32)
 
 
