@@ -18,8 +18,10 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from glmbot import i18n
+from glmbot.config.configuration import CORE_SECTIONS
+from glmbot.config.names import LONGEST_SHOWN, nearest
 from glmbot.config.people import ModerationSection
-from glmbot.config.section import rooted, secrets_of
+from glmbot.config.section import keys_of, rooted, secrets_of
 from glmbot.errors import ConfigError
 from glmbot.host import (
     Command,
@@ -265,12 +267,18 @@ class _Draft:
         self._plugins = plugins
         self._table = table
         self._folder = folder
+        self._unread = bool(table)
         self._words = Words()
         self._new = Plugins()
 
     def settle(self) -> Sequence[str]:
         """Returns what was registered, in words. Raises ValueError."""
         new = self._new
+        if self._unread:
+            instead = f"; what it does stands in [{self.name}]" if self.name in CORE_SECTIONS else ""
+            raise ValueError(
+                f"[plugins.{self.name}] is in the configuration, and this plug-in has no settings{instead}"
+            )
         for name in new.commands:
             for language in i18n.LANGUAGES:
                 try:
@@ -296,6 +304,11 @@ class _Draft:
     def settings(self, model: type[SettingsModel]) -> SettingsModel:
         if not isinstance(self._table, Mapping):
             raise ConfigError(f"plugins.{self.name} must be a section: [plugins.{self.name}]")
+        self._unread = False
+        for key in self._table:
+            if key not in (known := keys_of(model)) and model.model_config.get("extra") != "allow":
+                hint = nearest(key, known)
+                raise ConfigError(f"[plugins.{self.name}] has no key {key[:LONGEST_SHOWN]!r}{hint}")
         try:
             settings = model.model_validate(self._table)
         except ValidationError as error:

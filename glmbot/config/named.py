@@ -22,7 +22,7 @@ from glmbot.config.models import (
     NamedRemoteModel,
 )
 from glmbot.config.names import LONGEST_SHOWN, nearest, variable_name
-from glmbot.config.section import rooted
+from glmbot.config.section import keys_of, rooted
 from glmbot.errors import ConfigError
 
 __all__ = ["named_models", "named_plugins", "without_named", "without_named_variables"]
@@ -111,7 +111,9 @@ def _plugged_model(
             f" {str(kind)[:LONGEST_SHOWN]!r}{known}"
         )
     mine = NamedPluginModel.model_fields.keys() - {"settings"}
-    theirs = _keys_of(own)
+    theirs = keys_of(own)
+    if own.model_config.get("extra") == "allow":
+        theirs |= reader.content.keys() - mine
     refuse_unknown_keys(where, section, reader.content, mine | theirs)
     model = reader.read(NamedPluginModel, mine)
     try:
@@ -122,10 +124,6 @@ def _plugged_model(
         # What a plug-in checks its settings by may raise anything.
         raise ConfigError(f"{where.at(section)}: [{section}]: {type(error).__name__}: {error}") from error
     return model.model_copy(update={"settings": settings})
-
-
-def _keys_of(model: type[BaseModel]) -> set[str]:
-    return {field.alias or name for name, field in model.model_fields.items()}
 
 
 def without_named(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, SecretStr
 
-__all__ = ["Section", "checked_address", "rooted", "secrets_of"]
+__all__ = ["Section", "checked_address", "keys_of", "rooted", "secrets_of"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -26,6 +26,18 @@ def checked_address(url: str, example: str, place_of_secrets: str) -> str:
     if parts.username or parts.password:
         raise ValueError(f"an address holds no password; use {place_of_secrets}")
     return url
+
+
+def keys_of(section: type[BaseModel]) -> set[str]:
+    """What its keys may be called in a file: a model of a plug-in's may know them by aliases."""
+    found = set(section.model_fields)
+    for field in section.model_fields.values():
+        alias = field.validation_alias or field.alias
+        for each in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+            first = each.path[0] if isinstance(each, AliasPath) else each
+            if isinstance(first, str):
+                found.add(first)
+    return found
 
 
 def rooted(section: _Model, base: Path) -> _Model:

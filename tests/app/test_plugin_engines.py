@@ -324,8 +324,10 @@ def test_plug_ins_register_once_for_a_start_and_once_for_a_reload(
     def counted(host: Host) -> None:
         class Own(BaseModel):
             key: int = 1
+            x: int = 0
 
         times.append(host.name)
+        host.settings(Own)
         host.engine("echo", Own, lambda _: asyncio.sleep(0))  # pyright: ignore[reportArgumentType]
 
     installed(monkeypatch, parrot=counted)
@@ -361,7 +363,7 @@ def test_sampling_reaches_it(tmp_path: Path) -> None:
         engine = await start_plugin_engine("a", configuration.named_models["a"], kind)  # pyright: ignore[reportArgumentType]
         from glmbot.engine.base import Conversation
 
-        prepared = engine.prepare(Conversation("hi", begun="Well", system="be brief"), 500)
+        prepared = engine.prepare(Conversation.of_words("hi", begun="Well", system="be brief"), 500)
         sampling = Sampling(9, 0.5, 0.6, 7, 1.1, 8, ("stop",))
         snapshots = [each async for each in engine.generate(prepared, sampling, user="ann")]
         assert snapshots[-1].text == "WellWell"

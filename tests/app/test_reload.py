@@ -11,12 +11,14 @@ import pytest
 from pydantic import BaseModel
 
 from dialogue.scripted_engine import ScriptedEngine
+from dialogue.test_door import installed
 from glmbot.app import _Running, adapter_settings
 from glmbot.config.configuration import Configuration
 from glmbot.config.load import load_configuration
 from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.settings import DialogueSettings
 from glmbot.engine.pool import Engines
+from glmbot.host import Direction, ModerationSettings, Moderator, Passage
 
 
 class _Bot:
@@ -25,9 +27,10 @@ class _Bot:
     def __init__(self) -> None:
         self.settings: DialogueSettings | None = None
         self.wanted: Mapping[str, BaseModel] = {}
+        self.moderation: Any = None
 
     def reconfigure(self, access: object, settings: DialogueSettings, moderation: object) -> None:
-        self.settings = settings
+        self.settings, self.moderation = settings, moderation
 
     def change(self, wanted: Mapping[str, BaseModel]) -> None:
         self.wanted = wanted
@@ -95,6 +98,30 @@ def test_what_can_not_be_taken_changes_nothing_at_all(
     assert bot.settings is None
     assert bot.wanted == {}
     assert logging.getLogger().level != logging.DEBUG
+
+
+async def test_moderators_are_started_anew_and_one_that_can_not_be_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    async def allows(passage: Passage) -> bool:
+        return "rude" not in passage.text
+
+    def start(settings: ModerationSettings) -> Moderator:
+        if settings.timeout_s == 7:
+            raise OSError("no luck")
+        return Moderator(allows)
+
+    installed(monkeypatch, manners=lambda host: host.moderator("manners", start))
+    reloaded: Callable[[str], tuple[Reloaded, _Bot]] = request.getfixturevalue("reloaded")
+    words = tmp_path / "words"
+    words.write_text("bomb")
+    _, bot = reloaded(f"[web]\nport = 0\n[moderation]\nwords_file = '{words}'\n")
+    for text, allowed in (("a bomb", False), ("rude", False), ("nice", True)):
+        assert await bot.moderation.allows(Direction.QUESTION, text, user="", conversation="") is allowed
+    before = bot.moderation
+    told, bot = reloaded("[web]\nport = 0\n[moderation]\ntimeout_s = 7\n")
+    assert "the moderator manners of the plug-in manners can't be started: OSError: no luck" in told.error
+    assert bot.moderation is before
 
 
 def test_platforms_that_changed_are_named_and_changed(

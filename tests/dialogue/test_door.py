@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, SecretStr
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, SecretStr
 
 from adapters.scripted import ScriptedEngine
 from conftest import make_dialogue
@@ -209,6 +209,37 @@ def test_settings_are_checked_and_no_value_of_theirs_is_told(monkeypatch: pytest
     wrong = load_plugins({"weather": {"town": {"secret": "hush"}}}).found[-1].trouble
     assert wrong == "[plugins.weather] town: Input should be a valid string"
     assert "[plugins.weather] town: Field required" in load_plugins({}).found[-1].trouble
+    mistyped = load_plugins({"weather": {"town": "Berlin", "kye": "hush"}}).found[-1].trouble
+    assert mistyped == "[plugins.weather] has no key 'kye'; did you mean 'key'?"
+
+
+class _Aliased(BaseModel):
+    town: str = Field(alias="city")
+    key: str = Field(default="", validation_alias=AliasChoices("token", AliasPath("secrets", "key")))
+
+
+class _Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+def test_keys_may_have_other_names_and_any_name_where_a_model_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    got: list[Any] = []
+    installed(monkeypatch, weather=lambda host: got.extend(map(host.settings, (_Aliased, _Open))))
+    found = load_plugins({"weather": {"city": "Berlin", "secrets": {"key": "hush"}}})
+    assert not found.found[-1].trouble
+    assert (got[0].town, got[0].key, got[1].city) == ("Berlin", "hush", "Berlin")
+
+
+def test_settings_that_nobody_reads_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, odd=lambda host: host.transform("voice", hear))
+    found = load_plugins({"odd": {"key": 1}})
+    assert "has no settings" in found.found[-1].trouble
+    assert not found.transforms
+    assert not load_plugins({"odd": {}}).found[-1].trouble
+    moderation = load_plugins({"moderation": {"words_file": "words.txt"}}).found[1]
+    assert moderation.trouble.endswith("this plug-in has no settings; what it does stands in [moderation]")
 
 
 async def test_a_command_of_a_plug_in_is_obeyed_in_both_languages_and_listed(
