@@ -132,14 +132,19 @@ def engines(native: str, only: Sequence[str] = (), *, vllm: bool = False) -> lis
 
 
 def llama_server(
-    file: Path, slots: int, name: str = "llama.cpp", environment: dict[str, str] | None = None
+    file: Path,
+    slots: int,
+    name: str = "llama.cpp",
+    environment: dict[str, str] | None = None,
+    *,
+    threads: int = THREADS,
 ) -> Engine | None:
     """llama.cpp's server with this model, not yet started; None where it can't be had."""
     python = _environment("llama", "xllamacpp")
     if python is None:
         return None
     script = str(PEERS / "llama_server.py")
-    return Engine(name, [python, script, str(file), str(slots), str(THREADS)], environment or {})
+    return Engine(name, [python, script, str(file), str(slots), str(threads)], environment or {})
 
 
 def demo_gguf(kind: str) -> Path | None:

@@ -93,7 +93,13 @@ class OpenedModel:
 def open_model(settings: LocalEngineSettings) -> OpenedModel:
     """Takes as long as opening the folder. Raises ModelFileError and ConfigError."""
     devices = parse_devices(settings.device)
-    model = load(settings.folder, "sdpa", settings.prefix_folder, settings.chat_format)
+    model = load(
+        settings.folder,
+        "sdpa",
+        settings.prefix_folder,
+        settings.chat_format,
+        adapters=settings.adapters,
+    )
     precision = chosen_precision(settings.precision, model.module, model.checkpoint, devices[0])
     if precision not in available_precisions(devices[0]):
         raise ModelFileError(f"{settings.folder}: {precision} is not available on {devices[0].type}")
@@ -112,6 +118,7 @@ def engine_settings(section: ModelSection | NamedLocalModel) -> LocalEngineSetti
         prefill_tokens=section.prefill_tokens,
         threads=section.threads,
         prefix_folder=section.prefix_path,
+        adapters=tuple(section.adapters),
         chat_format=section.chat_format,
         thinks=section.thinking == "auto",
     )

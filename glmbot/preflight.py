@@ -80,12 +80,15 @@ def _remote(key: str, section: RemoteSection, settings: Callable[[], object]) ->
 
 
 def _local(key: str, section: ModelSection | NamedLocalModel) -> Iterator[str]:
+    from glmbot.models.adapters import check_adapter
     from glmbot.models.registry import check_folder
 
     yield from (f"[{key}] path: {words}" for words in _said(lambda: check_folder(section.path)))
     prefix = section.prefix_path
     if prefix is not None and not _is_folder(prefix):
         yield f"[{key}] prefix_path: {prefix}: there is no such folder"
+    for adapter in section.adapters:
+        yield from (f"[{key}] adapters: {words}" for words in _said(partial(check_adapter, adapter)))
 
 
 def _said(ask: Callable[[], object]) -> Iterator[str]:

@@ -37,7 +37,8 @@ def _check_name(name: str) -> str:
 class _LocalModel(Section):
     path: Path = Field(
         default=Path(".glmbot/models/smollm2-135m-instruct"),
-        description="Folder of a Transformers model. `glmbot pull` makes the one named here by default.",
+        description="Folder of a Transformers model, or a GGUF file. `glmbot pull` makes the one named here by"
+        " default.",
     )
     device: str = Field(
         default="auto",
@@ -50,6 +51,12 @@ class _LocalModel(Section):
     )
     prefix_path: Path | None = Field(
         default=None, description="Folder of a P-Tuning v2 checkpoint made for this ChatGLM model."
+    )
+    adapters: list[Path] = Field(
+        default=[],
+        max_length=8,
+        description="Folders of LoRA adapters, as PEFT saves them, that are merged into the model while it is"
+        " loaded.",
     )
     chat_format: Literal["auto", "chatglm2", "chatglm3"] = Field(
         default="auto",

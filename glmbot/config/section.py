@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, SecretStr
@@ -42,12 +42,21 @@ def keys_of(section: type[BaseModel]) -> set[str]:
 
 def rooted(section: _Model, base: Path) -> _Model:
     """Relative paths count from the folder of the file."""
-    moved = {
-        name: base / value
-        for name in type(section).model_fields
-        if isinstance(value := getattr(section, name), Path) and not value.is_absolute()
-    }
-    return section.model_copy(update=moved)
+    moved = {name: _below(base, getattr(section, name)) for name in type(section).model_fields}
+    return section.model_copy(update={name: value for name, value in moved.items() if value is not None})
+
+
+def _below(base: Path, value: object) -> object:
+    """A path, or the paths of a list, from `base`; an absolute one stays. None for whatever is no path."""
+    if isinstance(value, Path):
+        return base / value
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(each, Path) for each in cast(list[object], value))
+    ):
+        return [base / each for each in cast(list[Path], value)]
+    return None
 
 
 def secrets_of(section: BaseModel) -> list[str]:

@@ -28,6 +28,8 @@ class LocalEngineSettings:
     threads: int = 0
     prefix_folder: Path | None = None
     """A P-Tuning v2 checkpoint."""
+    adapters: tuple[Path, ...] = ()
+    """Of LoRA, merged while loading."""
     chat_format: str = "auto"
     """See `glmbot.models.chatglm.family.settle_generation`."""
     thinks: bool = True

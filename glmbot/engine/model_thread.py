@@ -184,6 +184,7 @@ class ModelThread:
             settings.prefix_folder,
             settings.chat_format,
             thinks=settings.thinks,
+            adapters=settings.adapters,
         )
         model = self.model
         cached = settings.cache_tokens or LEAST_CACHE_TOKENS

@@ -20,7 +20,7 @@ from glmbot.models.checkpoint import Checkpoint
 from glmbot.models.family import read_json
 from glmbot.models.weight_files import StoredTensor, open_weights_file
 
-__all__ = ["Adapter", "merge_adapters", "open_adapter"]
+__all__ = ["Adapter", "check_adapter", "merge_adapters", "open_adapter"]
 
 _PREFIX = "base_model.model."
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -50,10 +50,9 @@ class Adapter:
 
 def open_adapter(folder: Path) -> Adapter:
     """Raises ModelFileError."""
+    check_adapter(folder)
     config = folder / "adapter_config.json"
     fields = read_json(config)
-    if not fields:
-        raise ModelFileError(f"{config}: missing; [model] adapters names folders that PEFT has saved")
     kind = str(fields.get("peft_type", ""))[:30]
     if kind != "LORA":
         raise ModelFileError(
@@ -90,6 +89,14 @@ def open_adapter(folder: Path) -> Adapter:
 def _plain(name: str) -> str:
     """Without what PEFT wraps modules in."""
     return re.sub(r"\.(base_layer|modules_to_save)\.", ".", name.removeprefix(_PREFIX))
+
+
+def check_adapter(folder: Path) -> None:
+    """Raises ModelFileError for a folder that holds no adapter."""
+    if not (folder / "adapter_config.json").is_file():
+        raise ModelFileError(
+            f"{folder / 'adapter_config.json'}: missing; [model] adapters names folders that PEFT has saved"
+        )
 
 
 def merge_adapters(module: nn.Module, checkpoint: Checkpoint, folders: Sequence[Path]) -> None:

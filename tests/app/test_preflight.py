@@ -32,6 +32,7 @@ def said(folder: Path, text: str) -> list[str]:
         ("[model]\npath = 'nowhere'\n", "[model] path: "),
         ("[model]\npath = 'empty'\n", "this is not a Transformers model folder"),
         ("[model]\nprefix_path = 'nowhere'\npath = '{model}'\n", "[model] prefix_path"),
+        ("[model]\nadapters = ['empty']\npath = '{model}'\n", "[model] adapters: "),
         ("[model]\nmax_answer_tokens = 2048\npath = '{model}'\n", "[model] max_answer_tokens is 2048"),
         ("[store]\nkind = 'redis'\nurl = 'localhost'\n", "[store] url: Redis URL must specify"),
         ("[store]\nkind = 'redis'\nurl = 'http://localhost'\n", "[store] url: Redis URL must specify"),

@@ -97,15 +97,19 @@ def compare(kind: str) -> tuple[int, int]:
         raise RuntimeError(f"no {kind}: llama.cpp's quantiser can't be had")
     ours = Ours(path)
     asked = prompts(ours.chat_format)
-    server = llama_server(path, slots=1)
+    # One thread: those of a step wait for each other, and for long where others compute too.
+    torch.set_num_threads(1)
+    server = llama_server(path, slots=1, threads=1)
     if server is None:
         raise RuntimeError("llama.cpp's server can't be had")
     server.start()
     try:
         same = 0
-        for prompt in asked:
+        for number, prompt in enumerate(asked, 1):
             answer = server.ask(prompts=[prompt], new_tokens=[NEW_TOKENS], ignore_eos=False)["requests"][0]
             same += answer["drawn"] == ours.answer(prompt)
+            if number % 40 == 0:
+                print(f"     {kind}: {same} of {number}", flush=True)
     finally:
         server.close()
     print(f"     {kind} as {ours.precision}: {same} of {len(asked)} answers are llama.cpp's", flush=True)
