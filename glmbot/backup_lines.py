@@ -35,7 +35,9 @@ _LARGEST_ID = 2**53
 _LATEST = 1e11
 _LONGEST_SETTING = 100_000
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_TURN_FIELDS = frozenset({"id", "user", "question", "answer", "at", "parent", "ref", "thought"})
+_TURN_FIELDS = frozenset({"id", "user", "question", "answer", "at", "parent", "ref", "thought", "parts"})
+# Which earlier releases refuse, so they are there only where they say something.
+_LATER = ("thought", "parts")
 _KNOWN_VALUES = {
     "access": re.compile(r"admin|user|blocked"),
     "limit": re.compile(r"[0-9]{1,15}"),
@@ -56,9 +58,8 @@ def conversation_line(stored: StoredConversation) -> dict[str, Any]:
 
 
 def turn_line(turn: Turn) -> dict[str, Any]:
-    """Earlier releases refuse a field that they do not know, so it is there only where it says something."""
     line = {**asdict(turn), "user": str(turn.user)}
-    return line if turn.thought else {name: value for name, value in line.items() if name != "thought"}
+    return {name: value for name, value in line.items() if value or name not in _LATER}
 
 
 def parsed_object(text: str) -> dict[str, Any]:
@@ -136,7 +137,7 @@ def _conversation(line: Mapping[str, Any]) -> StoredConversation:
 def _turn(written: object, where: str) -> Turn:
     if not isinstance(written, dict):
         raise ValueError(f"{where} is no JSON object")
-    fields = {"thought": "", **cast(dict[str, Any], written)}
+    fields = {**dict.fromkeys(_LATER, ""), **cast(dict[str, Any], written)}
     _only(fields, _TURN_FIELDS, where)
     at = _time(fields["at"], where)
     number = _number(fields["id"], f"{where}: id")
@@ -151,6 +152,7 @@ def _turn(written: object, where: str) -> Turn:
         _number(fields["parent"], f"{where}: parent"),
         _text(fields["ref"], f"{where}: ref"),
         _text(fields["thought"], f"{where}: thought"),
+        _text(fields["parts"], f"{where}: parts"),
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel
 
 from glmbot.bot import Bot
+from glmbot.content import Content
 from glmbot.http.routes import Route
 from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role
 from glmbot.ports import Adapter
@@ -119,12 +120,15 @@ class Tool:
 class Exchange(Protocol):
     """A message, and what is known of it so far. What a step changes here holds for the steps that follow.
 
-    `reply`: the end of an answer that is not recorded yet, for steps between "answer" and "record".
+    `reply`: the end of an answer that is not recorded yet, for steps between "answer" and "record". `said`: all
+    that came of the question, in order, where that is more than the reply's words (a tool's calls and results). It
+    is recorded with them, and engines that read such parts are told it with the next questions.
     """
 
     message: Message
     language: str
     reply: Reply | None
+    said: Content
 
 
 Follows = Callable[[Any], AsyncGenerator[Reply, None]]

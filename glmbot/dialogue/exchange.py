@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from glmbot.content import Content
 from glmbot.dialogue.lanes import Ticket
 from glmbot.dialogue.models import Talk
 from glmbot.dialogue.people import Standing
@@ -44,7 +45,8 @@ class Exchange:
     chat's own, "" where the configured one holds. `asked`: the question with what it quotes. `ticket`: its place
     in its conversation. `epoch`: of the history that the answer is for. `talk`: the engine that answers; `hints`:
     what is said beside its answer. `reply`: the end of the answer, as it is to be recorded; `task` None then: as
-    no turn. `recorded`: the end that was.
+    no turn. `said`: all that came of the question, where that is more than the words of `reply`. `recorded`: the
+    end that was.
     """
 
     message: Message
@@ -63,6 +65,7 @@ class Exchange:
     hints: Sequence[str] = ()
     prompt: Prepared | None = None
     reply: Reply | None = None
+    said: Content = ()
     recorded: Reply | None = None
 
 

@@ -64,4 +64,5 @@ async def whole_export_of(store: PersonalData, user: UserKey) -> tuple[bytes, in
 
 def _lines(page: ExportedConversation) -> bytes:
     turns = ({**asdict(turn), "user": str(turn.user)} for turn in page.turns)
+    turns = ({name: value for name, value in turn.items() if value or name != "parts"} for turn in turns)
     return ",\n      ".join(json.dumps(turn, ensure_ascii=False) for turn in turns).encode()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
-from glmbot.content import of_words
+from glmbot.content import Content, of_words
 from glmbot.dialogue.models import Talk
 from glmbot.dialogue.off_loop import OffLoop
 from glmbot.dialogue.settings import DialogueSettings, InForce
@@ -13,9 +14,12 @@ from glmbot.engine.pool import Engines
 from glmbot.engine.thoughts import answer_of
 from glmbot.messages import Message
 from glmbot.store.base import Histories
+from glmbot.store.content_json import parts_from_json
 from glmbot.store.records import Turn
 
 __all__ = ["Fitting"]
+
+_log = logging.getLogger(__name__)
 
 
 class Fitting:
@@ -81,8 +85,14 @@ def _conversation(
 def _told(turns: Sequence[Turn]) -> Sequence[PastExchange]:
     """Without thoughts, which earlier releases kept in the answers; some are nothing else, cut by their limit."""
     told = ((turn, answer_of(turn.answer)) for turn in turns)
-    return [
-        PastExchange(of_words(turn.question), of_words(answer))
-        for turn, answer in told
-        if answer or not turn.answer
-    ]
+    return [_exchange(turn, answer) for turn, answer in told if answer or not turn.answer]
+
+
+def _exchange(turn: Turn, answer: str) -> PastExchange:
+    asked: Content = ()
+    said: Content = ()
+    try:
+        asked, said = parts_from_json(turn.parts)
+    except ValueError as error:
+        _log.error("the parts of turn %d are damaged, and its words are told alone: %s", turn.id, error)
+    return PastExchange(asked or of_words(turn.question), said or of_words(answer))

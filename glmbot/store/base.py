@@ -125,13 +125,14 @@ class Answers(Protocol):
         parent: int | None = None,
         ref: str = "",
         turn_answer: str | None = None,
+        parts: str = "",
     ) -> bool:
         """Record a message's answer and, when `question` is given, append the turn, in one step.
 
         The turn follows `parent`, or the head, and becomes the head itself. `ref` is the platform's id of its
         question, `turn_answer` its answer where that is not the recorded text; the pieces of the message's act
-        find the turn as well. What was thought is the turn's, too. False, and no turn, when the epoch has moved on
-        or the message was answered before (the answer of the first time stands).
+        find the turn as well. What was thought is the turn's, too, and so are `parts` (see `Turn`). False, and no
+        turn, when the epoch has moved on or the message was answered before (the answer of the first time stands).
         """
         ...
 

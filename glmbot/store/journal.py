@@ -57,6 +57,7 @@ _TURN: Mapping[str, type | tuple[type, ...]] = {
     "parent": (int, NoneType),
     "ref": str,
     "turn_answer": (str, NoneType),
+    "parts": str,
 }
 
 

@@ -39,11 +39,13 @@ from glmbot.messages import (
 from glmbot.store.records import StoredAnswer
 
 __all__ = [
+    "Stored",
     "answer_from_json",
     "kept_json",
     "marks_from_json",
     "message_from_json",
     "message_to_json",
+    "read_as",
 ]
 
 # Among the adapter's notes, where a message's source and act are kept.
@@ -64,11 +66,13 @@ def _key(parse: Callable[[str], object]) -> Any:
 _Number = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class _Stored(BaseModel):
+class Stored(BaseModel):
+    """An object as it is written. What else stands in it is dropped."""
+
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
 
-class _Message(_Stored):
+class _Message(Stored):
     """In the order in which it is written."""
 
     update_id: str
@@ -93,7 +97,7 @@ class _Message(_Stored):
     anonymous: bool = False
 
 
-class _Act(_Stored):
+class _Act(Stored):
     album: str = ""
     at: _Number = 0
     cut: _Number = 0
@@ -101,7 +105,7 @@ class _Act(_Stored):
     pieces: dict[str, _Number] = {}
 
 
-class _Answer(_Stored):
+class _Answer(Stored):
     text: str
     state: Literal["final", "stopped", "failed"]
     notice: str
@@ -109,7 +113,7 @@ class _Answer(_Stored):
     thought: str = ""
 
 
-_S = TypeVar("_S", bound=_Stored)
+_S = TypeVar("_S", bound=Stored)
 _MARKS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
 _NO_ACT = Act()
 # Released versions wrote what a message is meant for as these, and of a button what it stands under as what is
@@ -138,7 +142,7 @@ def message_to_json(message: Message) -> dict[str, Any]:
 
 def message_from_json(written: object) -> Message:
     """Raises ValueError for what is no message."""
-    found = dict(_read(_Message, written, "a message"))
+    found = dict(read_as(_Message, written, "a message"))
     notes = found["origin"]
     source, act = notes.pop(_SOURCE, ""), notes.pop(_ACT, None)
     intent = _intent(**{name: found.pop(name) for name in _FLAGS}, ref=found["replies_to"])
@@ -165,7 +169,7 @@ def marks_from_json(written: str) -> dict[str, str]:
 
 def answer_from_json(written: object) -> StoredAnswer:
     """Raises ValueError for what is no answer."""
-    return StoredAnswer(**dict(_read(_Answer, written, "an answer")))
+    return StoredAnswer(**dict(read_as(_Answer, written, "an answer")))
 
 
 def _flags(message: Message) -> dict[str, Any]:
@@ -193,10 +197,10 @@ def _act_to_json(act: Act) -> str:
 
 
 def _act_from_json(written: str) -> Act:
-    return Act(**dict(_read(_Act, kept_json(written), "an act")))
+    return Act(**dict(read_as(_Act, kept_json(written), "an act")))
 
 
-def _read(kind: type[_S], written: object, what: str) -> _S:
+def read_as(kind: type[_S], written: object, what: str) -> _S:
     """Raises ValueError that names the first field that is wrong, and says nothing of its value."""
     try:
         return kind.model_validate(written)

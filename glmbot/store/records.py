@@ -32,7 +32,8 @@ class Turn:
 
     Turns form a tree: `parent` is the turn that this one follows, 0 at the beginning. A conversation's head is the
     turn that the next one follows. `ref` is the platform's id of the question's message. `thought` is what the
-    model thought before its answer.
+    model thought before its answer. `parts` is the JSON of all that was asked and said, where that is more than
+    these words: see `glmbot.store.content_json`.
     """
 
     id: int
@@ -43,6 +44,7 @@ class Turn:
     parent: int = 0
     ref: str = ""
     thought: str = ""
+    parts: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,13 +196,15 @@ class RedisStore(RedisInbox, RedisOwners):
         parent: int | None = None,
         ref: str = "",
         turn_answer: str | None = None,
+        parts: str = "",
     ) -> bool:
         conversation, turn = message.conversation, cast(tuple[str, ...], ())
         if question is not None:
             text = answer.text if turn_answer is None else turn_answer
             pieces = message.act.pieces if ref == message.ref else {}
             places = [part for piece, tail in pieces.items() for part in (piece, str(-1 - tail))]
-            turn = (str(message.user), repr(at), turn_body(question, text, ref, answer.thought), ref, *places)
+            body = turn_body(question, text, ref, answer.thought, parts)
+            turn = (str(message.user), repr(at), body, ref, *places)
             await self._histories.note(conversation, message.user, at)
         keys = self._keys.all_of(
             conversation, ("inbox", "claim", "tree", "meta", "anchors", "refs", "children", "people")

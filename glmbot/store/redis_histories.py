@@ -258,7 +258,7 @@ class RedisHistories:
 
     def write_turn(self, write: Any, conversation: ConversationKey, turn: Turn) -> None:
         """Add the commands that write a turn with its indexes to a pipeline."""
-        body = turn_body(turn.question, turn.answer, turn.ref, turn.thought)
+        body = turn_body(turn.question, turn.answer, turn.ref, turn.thought, turn.parts)
         write.hset(
             self._keys.of(conversation, "tree"),
             str(turn.id),
@@ -272,9 +272,11 @@ class RedisHistories:
             write.zadd(self._keys.of(conversation, "refs"), {turn.ref: turn.id})
 
 
-def turn_body(question: str, answer: str, ref: str, thought: str) -> str:
+def turn_body(question: str, answer: str, ref: str, thought: str, parts: str) -> str:
+    """What says nothing is not written, as earlier releases did not."""
     body = {"question": question, "answer": answer, "ref": ref}
-    return json.dumps({**body, "thought": thought} if thought else body, ensure_ascii=False)
+    more = {name: text for name, text in (("thought", thought), ("parts", parts)) if text}
+    return json.dumps({**body, **more}, ensure_ascii=False)
 
 
 def turns_of(stored: Iterable[tuple[str, str]]) -> list[Turn]:
@@ -285,12 +287,13 @@ def turns_of(stored: Iterable[tuple[str, str]]) -> list[Turn]:
             head, _, body = entry.partition("\n")
             parent, user, at = head.split(" ")
             fields = kept_json(body)
-            texts = (fields["question"], fields["answer"], fields["ref"], fields.get("thought", ""))
+            texts = (fields["question"], fields["answer"], fields["ref"])
+            texts += (fields.get("thought", ""), fields.get("parts", ""))
             if not all(isinstance(text, str) for text in texts):
                 raise ValueError("a text is none")
-            question, answer, ref, thought = texts
+            question, answer, ref, thought, parts = texts
             who, place = UserKey.parse(user), int(parent)
-            found.append(Turn(int(number), who, question, answer, float(at), place, ref, thought))
+            found.append(Turn(int(number), who, question, answer, float(at), place, ref, thought, parts))
         except (ValueError, TypeError, KeyError) as error:
             _log.error("turn %.40r in the store is damaged and is left out: %s", number, type(error).__name__)
     return found

@@ -265,7 +265,7 @@ class RedisMoves:
             refs = await self._histories.shown(old, turn.id)
             given += [str(turn.id + shift), str(parent), str(user), repr(turn.at)]
             given += [
-                turn_body(turn.question, turn.answer, turn.ref, turn.thought),
+                turn_body(turn.question, turn.answer, turn.ref, turn.thought, turn.parts),
                 turn.ref,
                 str(len(refs)),
                 *refs,

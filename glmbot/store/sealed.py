@@ -46,7 +46,7 @@ _WITNESS = "sealed"
 _WORDS: Mapping[type, Sequence[str]] = {
     Message: ("text", "quoted", "quoted_from", "user_name"),
     StoredAnswer: ("text", "notice", "thought"),
-    Turn: ("question", "answer", "thought"),
+    Turn: ("question", "answer", "thought", "parts"),
     Blob: ("name",),
 }
 _Said = TypeVar("_Said", Message, StoredAnswer, Turn, Blob)
@@ -115,6 +115,7 @@ class _SealedStore:
         *,
         question: str | None = None,
         turn_answer: str | None = None,
+        parts: str = "",
         **turn: Any,
     ) -> bool:
         return await self._store.finish(
@@ -122,6 +123,7 @@ class _SealedStore:
             _each(answer, self._seal),
             question=None if question is None else self._seal(question),
             turn_answer=None if turn_answer is None else self._seal(turn_answer),
+            **({"parts": self._seal(parts)} if parts else {}),
             **turn,
         )
 

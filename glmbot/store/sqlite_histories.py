@@ -99,6 +99,7 @@ class SqliteHistories(SqlitePart):
         parent: int | None = None,
         ref: str = "",
         turn_answer: str | None = None,
+        parts: str = "",
     ) -> bool:
         update = (message.user.platform, message.update_id)
         name = str(message.conversation)
@@ -114,7 +115,7 @@ class SqliteHistories(SqlitePart):
                 return False
             text = answer.text if turn_answer is None else turn_answer
             before = head if parent is None else parent
-            turn = Turn(last_id + 1, message.user, question, text, at, before, ref, answer.thought)
+            turn = Turn(last_id + 1, message.user, question, text, at, before, ref, answer.thought, parts)
             sqlite_turns.insert_turn(db, name, turn)
             sqlite_turns.set_counters(db, name, epoch, turn.id, turn.id)
             for piece, tail in message.act.pieces.items() if ref == message.ref else ():

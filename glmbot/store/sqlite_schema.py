@@ -195,6 +195,7 @@ END;
 -- A reset leaves files that came after it.
 ALTER TABLE resetting ADD COLUMN files_upto INTEGER NOT NULL DEFAULT 0;
 """,
+    "ALTER TABLE turns ADD COLUMN parts TEXT NOT NULL DEFAULT '';",
 )
 
 

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 _MOST_FOLLOWERS = 5000
 
-TURN = "id, user, question, answer, at, parent, ref, thought"
+TURN = "id, user, question, answer, at, parent, ref, thought, parts"
 
 
 def counters(db: sqlite3.Connection, conversation: str) -> tuple[int, int, int]:
@@ -48,7 +48,7 @@ def set_counters(db: sqlite3.Connection, conversation: str, epoch: int, last_id:
 
 def insert_turn(db: sqlite3.Connection, conversation: str, turn: Turn) -> None:
     said = (turn.question, turn.answer)
-    fields = (turn.id, str(turn.user), *said, turn.at, turn.parent, turn.ref, turn.thought)
+    fields = (turn.id, str(turn.user), *said, turn.at, turn.parent, turn.ref, turn.thought, turn.parts)
     marks = ", ".join("?" * (1 + len(fields)))
     db.execute(f"INSERT INTO turns (conversation, {TURN}) VALUES ({marks})", (conversation, *fields))
     if turn.ref:
@@ -131,11 +131,11 @@ def turns_of(rows: Iterable[tuple[Any, ...]]) -> list[Turn]:
     found: list[Turn] = []
     for row in rows:
         try:
-            number, user, question, answer, at, parent, ref, thought = row
-            if not all(isinstance(text, str) for text in (question, answer, ref, thought)):
+            number, user, question, answer, at, parent, ref, thought, parts = row
+            if not all(isinstance(text, str) for text in (question, answer, ref, thought, parts)):
                 raise ValueError("a text is none")
             who, place = UserKey.parse(user), int(parent)
-            found.append(Turn(int(number), who, question, answer, float(at), place, ref, thought))
+            found.append(Turn(int(number), who, question, answer, float(at), place, ref, thought, parts))
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             _log.error("turn %.40r in the store is damaged and is left out: %s", row[0], type(error).__name__)
     return found

@@ -14,7 +14,10 @@ from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, Secr
 from adapters.scripted import ScriptedEngine
 from conftest import make_dialogue
 from glmbot import plugins as door
+from glmbot.content import Text, ToolCall, ToolResult
 from glmbot.dialogue.manager import DialogueManager
+from glmbot.engine.base import Conversation, PastExchange
+from glmbot.engine.templated import TemplatedEngine
 from glmbot.host import Call, Command, Exchange, Follows, Host, Tool
 from glmbot.http.routes import Address, HttpAnswer, HttpCall, Route
 from glmbot.keys import ConversationKey, UserKey
@@ -520,3 +523,33 @@ def test_a_transform_that_hangs_ends_soon_after_stop(monkeypatch: pytest.MonkeyP
 
     installed(monkeypatch, odd=lambda host: host.transform("voice", hangs))
     run_in_virtual_time(main())
+
+
+async def test_what_a_step_says_came_of_a_question_is_told_with_the_next_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = (ToolCall("1", "look"), ToolResult("1", "2 + 2"), Text("A sum."))
+    steps: list[Any] = [said, [ToolResult("9", "of no call")], "rubbish", ()]
+
+    async def looks(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+        exchange.said = steps.pop(0)
+        async with aclosing(following(exchange)) as replies:
+            async for reply in replies:
+                yield reply
+
+    installed(monkeypatch, looker=lambda host: host.step("looker", looks, before="record"))
+    dialogue = make_dialogue(ScriptedEngine("A sum."), store, plugins=load_plugins({}))
+    told: list[Conversation] = []
+    prepare = TemplatedEngine.prepare
+
+    def prepared(engine: TemplatedEngine, conversation: Conversation, room: int) -> Any:
+        told.append(conversation)
+        return prepare(engine, conversation, room)
+
+    monkeypatch.setattr(TemplatedEngine, "prepare", prepared)
+    for text in ("one", "two", "three", "four"):
+        assert (await last(dialogue, text)).text == "A sum."
+    words = [PastExchange((Text(text),), (Text("A sum."),)) for text in ("two", "three")]
+    assert list(told[-1].past) == [PastExchange((Text("one"),), said), *words]
+    assert [turn.answer for turn in told[-1].turns] == ["A sum."] * 3
+    assert caplog.text.count("what came of the question is left out") == 2

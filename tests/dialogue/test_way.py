@@ -16,7 +16,17 @@ from glmbot.store.base import Store
 
 MOST_RETURNS = 4
 # Values, words, traces and the store: everybody calls those, and they call nobody back.
-SHARED = ("store/", "i18n/", "content.py", "messages.py", "keys.py", "tracing.py", "locks.py", "engine/", "models/")
+SHARED = (
+    "store/",
+    "i18n/",
+    "content.py",
+    "messages.py",
+    "keys.py",
+    "tracing.py",
+    "locks.py",
+    "engine/",
+    "models/",
+)
 
 Call = tuple[str, str, str]
 """From which file, into which file, which function."""

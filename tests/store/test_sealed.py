@@ -42,6 +42,7 @@ async def talk(store: Store) -> None:
             StoredAnswer(SECRET, "final", SECRET),
             question=asked(number).text,
             at=float(number),
+            parts=SECRET,
         )
     await store.delivered(asked(1), ["m1"])
     await store.mark(asked(3), {"sent": "[1]"})
@@ -50,7 +51,8 @@ async def talk(store: Store) -> None:
 
 
 async def all_there(store: Store) -> None:
-    assert [turn.question for turn in await store.last_turns(HOME, 9)] == [asked(1).text, asked(2).text]
+    turns = await store.last_turns(HOME, 9)
+    assert [(turn.question, turn.parts) for turn in turns] == [(asked(n).text, SECRET) for n in (1, 2)]
     assert [entry.message for entry in await store.unfinished("telegram")] == [asked(2), asked(3)]
     assert await store.answer(asked(2)) == StoredAnswer(SECRET, "final", SECRET)
     assert [letter.message for letter in await store.dead_letters()] == [asked(4)]

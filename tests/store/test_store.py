@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import free_port
+from glmbot.backup_lines import conversation_line, parsed_line
+from glmbot.content import Text, ToolCall, ToolResult
 from glmbot.errors import StoreError
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Addressed, ChatKind, Edit, Message, Role
 from glmbot.store.base import Store
+from glmbot.store.content_json import parts_to_json
 from glmbot.store.records import Backlog, StoredAnswer
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
@@ -91,6 +96,24 @@ async def test_a_turn_is_appended_with_its_answer_in_one_step(store: Store) -> N
     assert await store.answer(asked) == DONE
     await store.delivered(asked)
     assert await store.answer(asked) is None
+
+
+async def test_a_turn_keeps_what_it_is_made_of_beside_its_words(store: Store) -> None:
+    parts = parts_to_json((Text("hi"),), (ToolCall("1", "look"), ToolResult("1", "黑板"), Text("A sum.")))
+    asked, moved = message("1"), ConversationKey("telegram", "77")
+    await store.accept(asked, 1.0)
+    assert await store.finish(asked, DONE, question="hi", at=1.0, ref="m1", parts=parts)
+    await turn(store, "2", "two")
+    assert [each.parts for each in await store.last_turns(PRIVATE, 9)] == [parts, ""]
+    found = await store.turn_of(PRIVATE, "m1")
+    assert found is not None
+    assert found.parts == parts
+    (stored,) = [each async for each in store.everything()]
+    line = json.loads(json.dumps(conversation_line(stored)))
+    assert ["parts" in each for each in line["turns"]] == [True, False]
+    assert parsed_line(line) == stored
+    assert await store.put(replace(stored, conversation=moved))
+    assert [each.parts for each in await store.last_turns(moved, 9)] == [parts, ""]
 
 
 async def test_an_answer_begun_before_a_reset_is_not_appended_after_it(store: Store) -> None:
