@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.patch_stdout import patch_stdout
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from rich.console import Console
 
 from glmbot.delivery.abilities import Ability, Profile
@@ -21,21 +21,11 @@ from glmbot.messages import Message
 from glmbot.ports import Condition, Deliver
 from glmbot_console.delivery import print_replies
 from glmbot_console.normalize import PLATFORM, normalize
+from glmbot_console.settings import ConsoleSettings
 
 __all__ = ["ConsoleAdapter", "ConsoleSettings"]
 
 _STOP_WORDS = frozenset({"stop", "exit", "quit"})
-
-
-class ConsoleSettings(BaseModel):
-    """A chat in the terminal that glmbot was started in."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    once: str = Field(default="", description="Ask this one question, print the answer, end.")
-    show_thoughts: bool = Field(
-        default=False, description="Print what a model thinks before it answers, dimmed, above the answer."
-    )
 
 
 class _Wanted(Deliver, Condition, Protocol): ...

@@ -15,24 +15,21 @@ from typing import Any, ClassVar, Protocol
 
 import aiohttp
 import discord
-import yarl
-from discord import app_commands
-from discord.gateway import DiscordWebSocket
 from discord.http import Route
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from glmbot.background import Background
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.thoughts import without_thoughts
-from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.errors import AdapterError, StoreError
 from glmbot.keys import ChatKey, ConversationKey, number_in
 from glmbot.messages import CommandInfo, Message, Reply, Role
 from glmbot.ports import Chats, Deliver, Menus
-from glmbot.tokens import TokenSettings
+from glmbot_discord.client import Client, client_for, log_in, set_addresses
 from glmbot_discord.delivery import PROFILE, ChannelOutlet, InteractionOutlet, remove_answer
-from glmbot_discord.events import forgiving, read
+from glmbot_discord.events import read
 from glmbot_discord.normalize import (
     PLATFORM,
     Self,
@@ -42,7 +39,7 @@ from glmbot_discord.normalize import (
     from_press,
 )
 from glmbot_discord.recent import Recent
-from glmbot_discord.slash import CommandTree, add_commands
+from glmbot_discord.settings import DiscordSettings
 
 __all__ = ["DiscordAdapter", "DiscordSettings"]
 
@@ -53,7 +50,6 @@ _NO_MENTIONS = discord.AllowedMentions.none()
 # https://discord.com/developers/docs/topics/opcodes-and-status-codes#json
 _ACKNOWLEDGED_BEFORE = 40060
 _DRAIN_S = 8.0
-_LONGEST_QUIET_WAIT_S = 30.0
 # Answers that everybody in the channel may read; all other commands answer in private.
 _PUBLIC_COMMANDS = frozenset({"ask", "retry", "continue"})
 _QUESTIONS_KEPT = 10_000
@@ -61,34 +57,6 @@ _CHANNELS_KEPT = 10_000
 _CLOCKS_DIFFER_S = 600.0
 # https://discord.com/developers/docs/reference#snowflakes; the store's whole numbers have 63 bits.
 _SNOWFLAKES = 2**63
-
-
-class DiscordSettings(TokenSettings):
-    """The Discord bot. Make it at https://discord.com/developers/applications."""
-
-    api_base_url: str = Field(
-        default="", description="Another REST base than Discord's own, for a proxy or a test."
-    )
-    gateway_url: str = Field(default="", description="Another gateway than Discord's own, likewise.")
-    edit_interval_s: float = Field(
-        default=1.2, gt=0, le=3600, description="Seconds between edits of a growing answer."
-    )
-    slash_commands: bool = Field(
-        default=True, description="Publish /ask and the other commands at the start."
-    )
-    show_thoughts: bool = Field(
-        default=False,
-        description="Show what a model thinks before it answers, as a spoiler, in a message above the answer.",
-    )
-    threads: bool = Field(default=False, description="Answer a question in a channel in a thread of its own.")
-    message_content: bool = Field(
-        default=False,
-        description="Ask for the privileged intent (switch it on at Discord too): for /mode all, and to go on in"
-        " the bot's threads without a mention.",
-    )
-    shards: int = Field(
-        default=1, ge=1, le=10_000, description="Gateway connections; Discord wants one for 2500 servers."
-    )
 
 
 class _Wanted(Deliver, Chats, Menus, Protocol): ...
@@ -109,14 +77,14 @@ class DiscordAdapter:
         self._ready = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._closing = False
-        self._client: _Client
+        self._client: Client
 
     @staticmethod
     async def identify(settings: DiscordSettings) -> str:
         """See `glmbot.ports.Adapter`. Raises AdapterError."""
-        _set_addresses(settings)
+        set_addresses(settings)
         client = discord.Client(intents=discord.Intents.none(), proxy=settings.proxy_for(Route.BASE))
-        await _log_in(client, settings)
+        await log_in(client, settings)
         try:
             return str(client.user)
         finally:
@@ -124,9 +92,9 @@ class DiscordAdapter:
 
     async def start(self) -> None:
         settings = self._settings
-        _set_addresses(settings)
-        self._client = (_ShardedClient if settings.shards > 1 else _Client)(self, settings)
-        await _log_in(self._client, settings)
+        set_addresses(settings)
+        self._client = client_for(self, settings)
+        await log_in(self._client, settings)
 
     async def run(self) -> None:
         """Both what hears and what answers end with whichever of them fails, so that both are started again."""
@@ -329,30 +297,6 @@ def _roles(guild: discord.Guild | None, bot: discord.ClientUser) -> frozenset[in
     return frozenset((own | given) - {guild.id})
 
 
-def _set_addresses(settings: DiscordSettings) -> None:
-    """discord.py knows one REST base and one gateway a process, as class attributes."""
-    if settings.api_base_url:
-        Route.BASE = settings.api_base_url.rstrip("/")
-    if settings.gateway_url:
-        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway_url)
-
-
-async def _log_in(client: discord.Client, settings: DiscordSettings) -> None:
-    try:
-        await client.login(settings.read_token(PLATFORM))
-    except discord.LoginFailure as error:
-        await client.close()
-        raise PlatformRefused("[discord] token: Discord does not know it") from error
-    except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
-        await client.close()
-        # Its own words hold the proxy's password.
-        refused = isinstance(error, aiohttp.ClientHttpProxyError)
-        words = f"Discord: the proxy answered {error.status}" if refused else f"Discord: {error}"[:500]
-        if not isinstance(error, discord.DiscordException):
-            words += "; a proxy goes into [discord] proxy, or into HTTPS_PROXY"
-        raise AdapterError(words) from error
-
-
 async def _acknowledged(answer: Awaitable[Any]) -> bool:
     """False when there is nothing to be answered any more. When another process of this bot was quicker there is,
     for that one may have died since; the store takes only one of both."""
@@ -365,76 +309,3 @@ async def _acknowledged(answer: Awaitable[Any]) -> bool:
         _log.info("Discord: an interaction could not be acknowledged: %s", error)
         return False
     return True
-
-
-class _Client(discord.Client):
-    def __init__(self, adapter: DiscordAdapter, settings: DiscordSettings, **options: Any) -> None:
-        intents = discord.Intents(
-            guilds=True, guild_messages=True, dm_messages=True, message_content=settings.message_content
-        )
-        super().__init__(
-            intents=intents,
-            allowed_mentions=discord.AllowedMentions.none(),
-            max_ratelimit_timeout=_LONGEST_QUIET_WAIT_S,
-            proxy=settings.proxy_for(Route.BASE),
-            **options,
-        )
-        self.closing = False
-        self._adapter = adapter
-        self._publish = settings.slash_commands
-        self._tree: app_commands.CommandTree[Any] = CommandTree(self)
-        parsers: dict[str, Callable[[Any], None]] = self._connection.parsers
-        for name, parse in parsers.items():
-            parsers[name] = forgiving(name, parse)
-
-    async def close(self) -> None:
-        await super().close()
-        # discord.py leaves those behind that say "ready" once no more servers come.
-        state: Any = self._connection
-        for task in (state._ready_task, *getattr(state, "_ready_tasks", {}).values()):
-            if task is not None:
-                task.cancel()
-
-    async def setup_hook(self) -> None:
-        if not self._publish:
-            return
-        await add_commands(self._tree, self._adapter.menu(), self._adapter.take_command)
-        try:
-            await self._tree.sync()
-        except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
-            # Mentions and direct messages need none, and those that were published before still work.
-            _log.error("Discord: the slash commands could not be published: %s", str(error)[:500])
-
-    async def on_ready(self) -> None:
-        _log.info("Discord: %s is listening", self.user)
-        self._adapter.resume()
-
-    async def on_message(self, message: discord.Message) -> None:
-        if self.user is not None and not self.closing:
-            await self._adapter.take_message(message, self.user)
-
-    async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
-        # Discord also reports link previews that it adds; those leave edited_timestamp as it was.
-        if self.user is not None and not self.closing and payload.message.edited_at is not None:
-            await self._adapter.take_message(payload.message, self.user, edits=True)
-
-    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
-        await self._adapter.take_deletion(payload.message_id, payload.channel_id)
-
-    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
-        for message_id in sorted(payload.message_ids):
-            await self._adapter.take_deletion(message_id, payload.channel_id)
-
-    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
-        if interaction.type is discord.InteractionType.component and not self.closing:
-            await self._adapter.take_press(interaction)
-
-    async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
-        _log.exception("Discord: handling %s failed", event_method)
-
-
-class _ShardedClient(_Client, discord.AutoShardedClient):
-    """Several gateway connections, each for a part of the servers."""
-
-    def __init__(self, adapter: DiscordAdapter, settings: DiscordSettings) -> None:
-        super().__init__(adapter, settings, shard_count=settings.shards)

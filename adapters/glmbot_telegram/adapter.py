@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel
 from telegram import (
     Bot,
     BotCommand,
@@ -34,12 +34,11 @@ from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
-from glmbot.http.routes import Address, Route, RouteWish
+from glmbot.http.routes import Route, RouteWish
 from glmbot.keys import ChatKey
 from glmbot.listening import listening_error
 from glmbot.messages import ChatKind, CommandInfo, Message, Reply, Role
 from glmbot.ports import Chats, Deliver, Lead, Menus
-from glmbot.tokens import TokenSettings
 from glmbot_telegram.delivery import PROFILE, TelegramOutlet
 from glmbot_telegram.normalize import (
     PLATFORM,
@@ -53,6 +52,7 @@ from glmbot_telegram.normalize import (
     number_of,
 )
 from glmbot_telegram.request import BotApiRequest
+from glmbot_telegram.settings import TelegramSettings
 from glmbot_telegram.webhook import path_of, webhook_route
 
 __all__ = ["TelegramAdapter", "TelegramSettings"]
@@ -67,60 +67,6 @@ _FEW_PACES = 1000
 _PACE_IDLE_S = 900.0
 _ADMINISTRATORS = frozenset({ChatMemberStatus.OWNER, ChatMemberStatus.ADMINISTRATOR})
 _UPDATES = [Update.MESSAGE, Update.EDITED_MESSAGE, Update.CALLBACK_QUERY, Update.MY_CHAT_MEMBER]
-
-
-class TelegramSettings(TokenSettings):
-    """The Telegram bot. Get a token from @BotFather."""
-
-    api_base_url: str = Field(
-        default="https://api.telegram.org",
-        description="Address of the Bot API; your own server's may be http://127.0.0.1:8081.",
-    )
-    edit_interval_s: float = Field(
-        default=1.0, gt=0, le=3600, description="Seconds between edits in a private chat."
-    )
-    group_edit_interval_s: float = Field(
-        default=3.0, gt=0, le=3600, description="Seconds between edits in a group."
-    )
-    drafts: bool = Field(
-        default=False, description="In private chats show the growing answer as a draft, without edits."
-    )
-    show_thoughts: bool = Field(
-        default=True,
-        description="Show what a model thinks before it answers, folded, in a message above the answer.",
-    )
-    poll_timeout_s: int = Field(default=30, ge=0, le=50, description="Seconds that a poll waits for news.")
-    webhook_url: str = Field(
-        default="",
-        description="Public https:// address of this bot; Telegram then posts updates instead of being polled.",
-    )
-    webhook_host: str = Field(default="127.0.0.1", description="Address of webhook_port on this machine.")
-    webhook_port: int = Field(
-        default=8443,
-        ge=0,
-        le=65535,
-        description="The webhook is a route of [web], at the path of webhook_url. Beside that it is answered at"
-        " this port, for a proxy that was set up for it; 0: [web] alone.",
-    )
-    webhook_secret: SecretStr | None = Field(
-        default=None,
-        description="Telegram sends it with each update. Made anew at each start unless set. Letters, digits, _"
-        " and -.",
-    )
-
-    @property
-    def door(self) -> Address | None:
-        """Where the webhook is answered beside [web]."""
-        if not self.webhook_url or not self.webhook_port:
-            return None
-        return Address(self.webhook_host, self.webhook_port)
-
-    def advice(self) -> Sequence[tuple[bool, str]]:
-        """For `glmbot doctor`."""
-        if not self.webhook_url:
-            return ()
-        beside = f", and at {self.door} without [web]'s help" if self.door else ""
-        return [(True, f"the webhook is a route of [web], at the path of webhook_url{beside}")]
 
 
 class _Wanted(Deliver, Lead, Chats, Menus, Protocol): ...
