@@ -4,14 +4,10 @@ ask: /healthz (is the process alive), /readyz (can it answer) and /metrics."""
 from __future__ import annotations
 
 import asyncio
-import functools
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from datetime import datetime
-from importlib.resources import files
-from typing import Any, ClassVar, Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -26,22 +22,18 @@ from glmbot.http.serving import Serving
 from glmbot.keys import UserKey
 from glmbot.listening import listening_error
 from glmbot.ports import Chats, Completions, Condition, Deliver, Menus, Operator, Pages
+from glmbot_web.chatglm_api import ChatGlmApi
 from glmbot_web.connections import BodyRoom, Connections, affordable
 from glmbot_web.delivery import Streams
 from glmbot_web.events import Listeners, Renderer
 from glmbot_web.guard import ROLE, STALE, Guard, person_of
-from glmbot_web.normalize import (
-    LARGEST_BODY,
-    PLATFORM,
-    BadRequest,
-    ChatGlmRequest,
-    chatglm_completion,
-    parsed,
-)
-from glmbot_web.openai_api import OpenAiApi, Program, failure, openai_error
+from glmbot_web.machine_api import MachineApi
+from glmbot_web.normalize import LARGEST_BODY, PLATFORM
+from glmbot_web.openai_api import OpenAiApi, Program, openai_error
 from glmbot_web.operator_api import OperatorApi
 from glmbot_web.origins import Origins
 from glmbot_web.page_api import PageApi
+from glmbot_web.page_files import PAGES, PageFiles
 from glmbot_web.peers import Peers
 from glmbot_web.persons import Persons
 from glmbot_web.settings import WebSettings, refuse_what_is_open, secret_of
@@ -57,14 +49,8 @@ _IDLE_S = 30.0
 _LINGERING_S = 2.0
 _LARGEST_LOGIN = 128 * 1024
 _ROOM_FOR_BODIES = 16 * LARGEST_BODY
-_PAGES = {"/": "index.html", "/admin": "admin.html"}
-_OWN = (*_PAGES, "/healthz", "/readyz", "/metrics")
+_OWN = (*PAGES, "/healthz", "/readyz", "/metrics")
 _OWN_BELOW = ("/api/", "/v1/", "/static/")
-_STATIC = (
-    *("app.js", "blocks.js", "branches.js", "chats.js", "editing.js", "keys.js", "kept.js", "words.js"),
-    *("admin.js", "plot.js"),
-    *("style.css", "icon.svg", "math.woff2"),
-)
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
     " font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -139,12 +125,9 @@ class WebAdapter:
         app.on_response_prepare.append(self._guard.origins.sign)
         app.add_routes(
             [
-                *(web.get(path, self._page) for path in _PAGES),
-                web.post("/", self._chatglm),
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-                web.get("/metrics", self._metrics),
-                web.get("/static/{name}", self._static),
+                *PageFiles(self._guard).routes(),
+                *MachineApi(self._dialogue).routes(),
+                *ChatGlmApi(self._dialogue, self._program).routes(),
                 *PageApi(self._dialogue, self._guard, persons, self._streams, self._listeners).routes(),
                 *OperatorApi(self._dialogue, self._guard, persons, self._streams).routes(),
                 *OpenAiApi(self._dialogue, self._program).routes(),
@@ -256,19 +239,6 @@ class WebAdapter:
         if self._quiet.lets(kind):
             _log.error(words, *values, exc_info=exc_info)
 
-    # ---- files ------------------------------------------------------------------------------------------------
-
-    async def _page(self, request: web.Request) -> web.Response:
-        response = _file(request, _PAGES[request.path])
-        self._guard.session(request, response)
-        return response
-
-    async def _static(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        if name not in _STATIC:
-            raise web.HTTPNotFound(text="no such file")
-        return _file(request, name)
-
     # ---- programs -------------------------------------------------------------------------------------------
 
     def _program(self, request: web.Request) -> Program:
@@ -276,48 +246,6 @@ class WebAdapter:
         role = request[ROLE]
         source = self._guard.peers.source(request, role)
         return Program(UserKey(PLATFORM, person_of(f"program {source}")), source)
-
-    async def _chatglm(self, request: web.Request) -> web.Response:
-        try:
-            wish = await parsed(ChatGlmRequest, await request.read())
-        except BadRequest as error:
-            return _chatglm_answer(str(error), [], 400)
-        try:
-            completion, prompt, history = chatglm_completion(wish, *self._program(request))
-            text = ""
-            async with aclosing(self._dialogue.complete(completion)) as replies:
-                async for reply in replies:
-                    text = reply.text
-        except Exception as error:
-            found = failure(error)
-            if found is None:
-                raise
-            return _chatglm_answer(found.message, [], found.status)
-        return _chatglm_answer(text, [*history, (prompt, text)], 200)
-
-    async def _healthz(self, _: web.Request) -> web.Response:
-        health = self._dialogue.health()
-        body = {
-            "status": "ok" if health.ok else "failed",
-            "model": health.model,
-            "precision": health.precision,
-            "running": health.running,
-            "waiting": health.waiting,
-            **({"detail": health.detail} if health.detail else {}),
-        }
-        return web.json_response(body, status=200 if health.ok else 503)
-
-    async def _readyz(self, _: web.Request) -> web.Response:
-        """503 where nobody can be answered; what keeps only some from it is named all the same."""
-        missing = await self._dialogue.obstacles()
-        ready = all(obstacle.partial for obstacle in missing)
-        body = {"status": "ready" if ready else "not ready", "missing": [str(each) for each in missing]}
-        return web.json_response(body, status=200 if ready else 503)
-
-    async def _metrics(self, _: web.Request) -> web.Response:
-        """For Prometheus, which sends the token as a bearer where one is set."""
-        kind = "text/plain; version=0.0.4; charset=utf-8"
-        return web.Response(body=self._dialogue.metrics(), headers={"Content-Type": kind})
 
 
 def _not_listening(settings: WebSettings, error: OSError) -> AdapterError:
@@ -330,7 +258,7 @@ def _not_listening(settings: WebSettings, error: OSError) -> AdapterError:
 def _is_open_to_all(request: web.Request) -> bool:
     if request.method not in ("GET", "HEAD"):
         return False
-    return request.path in (*_PAGES, "/healthz", "/readyz") or request.path.startswith("/static/")
+    return request.path in (*PAGES, "/healthz", "/readyz") or request.path.startswith("/static/")
 
 
 def _length(request: web.Request, most: int) -> int:
@@ -367,43 +295,3 @@ def _is_our_fault(record: logging.LogRecord) -> bool:
 
 
 _protocol_log.addFilter(_is_our_fault)
-
-
-def _chatglm_answer(text: str, history: list[tuple[str, str]], status: int) -> web.Response:
-    answer: dict[str, Any] = {
-        "response": text,
-        "history": history,
-        "status": status,
-        "time": datetime.now().strftime("%Y-%m-%d %H:%M:%S"),
-    }
-    return web.json_response(answer, status=status)
-
-
-@functools.cache
-def _content(name: str) -> tuple[bytes, str]:
-    """A static file and its ETag, read once."""
-    content = (files("glmbot_web") / "static" / name).read_bytes()
-    return content, hashlib.sha256(content).hexdigest()[:32]
-
-
-def _file(request: web.Request, name: str) -> web.Response:
-    content, etag = _content(name)
-    known = [each.value for each in request.if_none_match or ()]
-    kind = {
-        "html": "text/html",
-        "js": "text/javascript",
-        "css": "text/css",
-        "svg": "image/svg+xml",
-        "woff2": "font/woff2",
-    }
-    response = web.Response(
-        body=None if etag in known else content,
-        status=304 if etag in known else 200,
-        headers={"Cache-Control": "no-cache"},
-    )
-    if etag not in known:
-        response.content_type = kind[name.rpartition(".")[2]]
-        if response.content_type != "font/woff2":
-            response.charset = "utf-8"
-    response.etag = etag
-    return response
