@@ -133,10 +133,8 @@ def test_every_field_of_chatglms_interface_is_on_the_page(page: str) -> None:
 
 @pytest.mark.parametrize("page", ["docs/http.md", "docs/http.zh.md"])
 def test_every_route_for_programs_is_on_the_page(page: str) -> None:
-    sources = "".join(
-        (Path(REPOSITORY) / "adapters/glmbot_web" / name).read_text()
-        for name in ("adapter.py", "openai_api.py")
-    )
+    adapter = Path(REPOSITORY) / "adapters/glmbot_web"
+    sources = "".join(path.read_text("utf-8") for path in sorted(adapter.glob("*.py")))
     routes = re.findall(r'web\.(get|post)\("(/(?:v1/[a-z/]+|healthz|readyz|metrics|))["{]', sources)
     assert len(routes) >= 6
     for method, path in routes:
