@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from glmbot.content import is_digest
 from glmbot.store.blobs import LONGEST_PIECE
 from glmbot.store.private_files import keep_private
 
@@ -24,7 +25,6 @@ __all__ = ["BlobFolder", "NewBlob", "next_piece"]
 
 _HEAD = 4
 _SUBFOLDER = re.compile(r"[0-9a-f]{2}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _NEW = "new-"
 
 
@@ -56,7 +56,9 @@ class BlobFolder:
         return self._at(digest).open("rb")
 
     def remove(self, digest: str) -> None:
-        self._at(digest).unlink(missing_ok=True)
+        """Harmless for what is none: no name of a content leads out of the folder."""
+        if is_digest(digest):
+            self._at(digest).unlink(missing_ok=True)
 
     def unfinished(self, before: float) -> Iterator[Path]:
         """What nobody has written to since that Unix time."""
@@ -76,7 +78,7 @@ class BlobFolder:
         """What stands there as a content; whatever else somebody has put there stays."""
         with os.scandir(self.path / subfolder) as found:
             names = [each.name for each in found if each.is_file(follow_symlinks=False)]
-        return [name for name in names if _DIGEST.fullmatch(name) and name.startswith(subfolder)]
+        return [name for name in names if is_digest(name) and name.startswith(subfolder)]
 
     def _at(self, digest: str) -> Path:
         return self.path / digest[:2] / digest

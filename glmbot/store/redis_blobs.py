@@ -230,18 +230,21 @@ class RedisBlobs:
         conversation = conversation_of(place)
         if conversation is None:
             return None
-        found = await self._meant(conversation, digest, [person])
-        return StoredBlob(conversation, UserKey.parse(person), found[0]) if found else None
+        found, user = await self._meant(conversation, digest, [person]), _user(person)
+        return StoredBlob(conversation, user, found[0]) if found and user is not None else None
 
     async def forget(self, user: UserKey) -> None:
         key = self._keys.owner(user, "blobs")
-        while True:
-            _, page = await self._ask(self._redis.hscan(key, 0, count=_AT_ONCE))
-            if not page and not await self._ask(self._redis.exists(key)):
+        before: list[str] = []
+        while fields := await self._ask(self._redis.hkeys(key)):
+            if fields == before:
+                # Damaged ones, which are found by no name.
+                await self._ask(self._redis.unlink(key))
                 return
-            for field in page:
+            for field in fields:
                 digest, _, place = field.partition(" ")
                 await self._remove(place, str(user), digest)
+            before = fields
 
     async def reset(self, conversation: ConversationKey) -> None:
         """What no message waits for goes."""
@@ -303,11 +306,10 @@ class RedisBlobs:
         self, digest: str, body: str, new: ConversationKey, user: str, state: str, whole: bool
     ) -> bool:
         """False when something was removed there meanwhile, which may be this. What is not whole stays."""
-        found = _blob(digest, body)
-        if found is None or not whole:
+        found, whose = _blob(digest, body), _user(user)
+        if found is None or whose is None or not whole:
             return True
         blob, update_id = found
-        whose = UserKey.parse(user)
         refs = self._keys.content(digest, "refs")
         await self._ask(self._redis.hset(refs, f"{new} {user}", repr(time.time())))
         await self._note_person(new, whose, blob, free=True)
@@ -363,8 +365,15 @@ def _blob(digest: str, body: str) -> tuple[Blob, str] | None:
         said: Any = kept_json(body)
         found = Blob(digest, said["media_type"], said["name"], int(said["size"]), float(said["at"]))
         return found, str(said["update_id"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         _log.error("a file in the store is damaged and is left out: %s", type(error).__name__)
+        return None
+
+
+def _user(text: str) -> UserKey | None:
+    try:
+        return UserKey.parse(text)
+    except ValueError:
         return None
 
 

@@ -81,9 +81,9 @@ class SqliteBlobs(SqlitePart):
         ).fetchone()
         if same is None and (used + size > self._limits.person or count >= MOST_OF_A_PERSON):
             raise self._limits.refused("person_full", user)
-        (everybody,) = db.execute("SELECT stored FROM blobs_total WHERE id = 1").fetchone()
-        there = db.execute("SELECT stored FROM blobs WHERE digest = ?", reference[1:2]).fetchone()
-        if everybody + max(size, stored) - (there[0] if there is not None else 0) > self._limits.everybody:
+        everybody = _count(db.execute("SELECT stored FROM blobs_total WHERE id = 1").fetchone())
+        there = _count(db.execute("SELECT stored FROM blobs WHERE digest = ?", reference[1:2]).fetchone())
+        if everybody + max(size, stored) - there > self._limits.everybody:
             raise self._limits.refused("store_full", user)
 
     def _refer(
@@ -144,7 +144,7 @@ class SqliteBlobs(SqlitePart):
 
     async def blob_bytes(self, user: UserKey) -> int:
         query = "SELECT COALESCE(SUM(size), 0) FROM blob_refs WHERE user = ?"
-        return int(await self._read(lambda db: db.execute(query, (str(user),)).fetchone()[0]))
+        return await self._read(lambda db: int(db.execute(query, (str(user),)).fetchone()[0]))
 
     async def blobs(self, user: UserKey | None = None) -> AsyncGenerator[StoredBlob, None]:
         whose, given = ("user = ? AND", (str(user),)) if user is not None else ("", ())
@@ -157,9 +157,8 @@ class SqliteBlobs(SqlitePart):
             lambda db, a=after: db.execute(query, (*given, *a, _AT_ONCE)).fetchall()
         ):
             for row in rows:
-                conversation, found = conversation_of(row[5]), _blob(row[:5])
-                if conversation is not None and found is not None:
-                    yield StoredBlob(conversation, UserKey.parse(row[6]), found)
+                if (found := _stored(row)) is not None:
+                    yield found
             after = (rows[-1][0], rows[-1][7])
 
     async def _erase_blobs(self) -> None:
@@ -168,11 +167,11 @@ class SqliteBlobs(SqlitePart):
             pass
 
     def _erase_some(self, db: sqlite3.Connection) -> int:
-        gone = db.execute("SELECT digest FROM blobs WHERE refs <= 0 LIMIT ?", (_ERASED_AT_ONCE,)).fetchall()
-        for (digest,) in gone:
+        some = "SELECT digest FROM blobs WHERE refs <= 0 ORDER BY refs, digest LIMIT ?"
+        for (digest,) in db.execute(some, (_ERASED_AT_ONCE,)).fetchall():
             self._folder.remove(digest)
-            db.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
-        return len(gone)
+        # By themselves, for a damaged one may be read as another.
+        return db.execute(f"DELETE FROM blobs WHERE digest IN ({some})", (_ERASED_AT_ONCE,)).rowcount
 
     async def _tidy_blobs(self, now: float) -> bool:
         """True when there is more."""
@@ -272,6 +271,20 @@ def move_references(db: sqlite3.Connection, old: str, new: str, whose: tuple[str
 
 def references_left(db: sqlite3.Connection, user: UserKey) -> bool:
     return db.execute("SELECT 1 FROM blob_refs WHERE user = ? LIMIT 1", (str(user),)).fetchone() is not None
+
+
+def _count(row: tuple[Any, ...] | None) -> int:
+    """0 for one that is not there, or damaged: it keeps nobody from putting files."""
+    return row[0] if row is not None and isinstance(row[0], int) else 0
+
+
+def _stored(row: tuple[Any, ...]) -> StoredBlob | None:
+    conversation, blob = conversation_of(row[5]), _blob(row[:5])
+    try:
+        user = UserKey.parse(row[6])
+    except ValueError:
+        return None
+    return None if conversation is None or blob is None else StoredBlob(conversation, user, blob)
 
 
 def _blob(row: tuple[Any, ...]) -> Blob | None:

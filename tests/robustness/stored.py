@@ -10,6 +10,8 @@ from typing import Any
 from glmbot.errors import StoreError
 from glmbot.keys import UserKey
 from glmbot.store.base import Store
+from glmbot.store.blobs import keep
+from glmbot.store.blobs import read as read_file
 from glmbot.store.records import StoredAnswer
 from robustness.talk import PLATFORM, said_by, talking
 from robustness.watch import Watch, watching
@@ -41,6 +43,10 @@ async def fill_store(store: Store, people: Iterable[int]) -> None:
         await store.accept(dead, 3.0)
         await store.set_aside(dead, "it broke", 3.0)
         await store.accept(said_by(person, f"{person}-5", "not yet"), 4.0)
+        for name in ("own", "shared"):
+            content = name.encode() if name == "shared" else str(person).encode()
+            where = said_by(person, f"{person}-5", "not yet").conversation
+            await keep(store, where, user, content, media_type="text/plain", name=f"{person}", at=4.0)
         await store.set_setting(user, "limit", "5")
         await store.count(f"{PLATFORM}:{person}-3", {str(user): 5}, 1.0)
 
@@ -60,9 +66,19 @@ async def look_everywhere(store: Store, watch: Watch, people: Iterable[int]) -> 
         async for _ in store.everything():
             pass
 
+    async def files(user: UserKey | None) -> None:
+        async for each in store.blobs(user):
+            await store.blob(each.conversation, each.blob.digest)
+            async for _ in read_file(store, each.conversation, each.blob):
+                pass
+
+    async def put_file(person: int) -> None:
+        where = said_by(person, f"{person}-5", "not yet").conversation
+        await keep(store, where, UserKey(PLATFORM, str(person)), b"shared", media_type="x", name="", at=5.0)
+
     reads: list[Callable[[], Awaitable[Any]]] = [
         lambda: store.unfinished(PLATFORM), store.dead_letters, store.backlog, lambda: store.recent(0.0), store.all_settings,
-        everything,
+        everything, partial(files, None),
     ]  # fmt: skip
     for person in people:
         user, message = UserKey(PLATFORM, str(person)), said_by(person, f"{person}-5", "not yet")
@@ -70,6 +86,7 @@ async def look_everywhere(store: Store, watch: Watch, people: Iterable[int]) -> 
             partial(store.conversations, user), partial(store.export, user), partial(store.settings, user),
             partial(store.last_turns, message.conversation, 10), partial(store.turn_of, message.conversation, "m1"),
             partial(store.followers, message.conversation, [0, 1]), partial(store.lead, message.conversation, 1, {"m1": 1}),
+            partial(files, user), partial(store.blob_bytes, user), partial(put_file, person),
             partial(store.answer, message), partial(store.counted, str(user), 5.0),
         ]  # fmt: skip
     # Each waits several times for the disk.

@@ -15,6 +15,7 @@ import pytest_asyncio
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Message
 from glmbot.store import redis_moves, sqlite_moves
+from glmbot.store.blobs import keep
 from glmbot.store.records import StoredConversation, Turn
 from glmbot.store.redis import RedisStore
 from glmbot.store.redis_connection import RedisConnection
@@ -95,6 +96,8 @@ async def fill(store: Any, conversation: ConversationKey, *people: UserKey) -> N
     for number, user in enumerate(people):
         await store.accept(Message(f"u{conversation}{number}", conversation, user, "waits"), 1.0)
         await store.set_setting(user, "language", "zh")
+        for content in (b"everybody's", str(conversation).encode()):
+            await keep(store, conversation, user, content, media_type="text/plain", name="x", at=1e9)
 
 
 async def interrupted(parts: Any, prepare: Any, move: Any, removal: Any, share: float) -> None:
@@ -116,6 +119,8 @@ async def left_of(store: Any, *people: UserKey) -> list[Any]:
     left: list[Any] = [each.conversation for user in people for each in await store.export(user)]
     waiting = [entry.message for entry in await store.unfinished("telegram")]
     left += [message.update_id for message in waiting if message.user in people]
+    for user in people:
+        left += [each async for each in store.blobs(user)]
     return left + [user for user in people if await store.settings(user)]
 
 
@@ -161,6 +166,7 @@ async def test_a_history_that_is_deleted_while_it_moves_stays_deleted(
         assert await other.last_turns(place(number, 1, shared=False), 5) == []
     exported = {each.conversation for each in await other.export(ANN)}
     assert exported == {place(2, 0, shared=False)}
+    assert {each.conversation async for each in other.blobs(ANN)} == exported
 
 
 @pytest.mark.parametrize("who", [ANN, ANN_LATER])
