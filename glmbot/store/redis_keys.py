@@ -15,17 +15,18 @@ pointer to nothing.
     PREFIX:{conversation}:refs      sorted set: a platform's message ids by turn
     PREFIX:{conversation}:people    set of who has turns
     PREFIX:{conversation}:turns:USER  sorted set: a person's turn ids by time
-    PREFIX:{conversation}:blobs     hash: "digest person" -> what they call a file
+    PREFIX:{conversation}:blobs     hash: "digest person" -> "token {what they call a file}"
     PREFIX:{conversation}:blob_people  hash: digest -> who put it there
     PREFIX:{conversation}:meta      hash: epoch, last_id, head; "moved": where it went; "from C": what came
     PREFIX:{user}:places            sorted set: where they have written, by time; with an end until there is a turn
     PREFIX:{user or chat}:settings  hash
     PREFIX:{user}:chats             set: private chats with settings
-    PREFIX:{user}:blobs             hash: "digest conversation" -> bytes
+    PREFIX:{user}:blobs             hash: "digest conversation" -> "bytes token"
     PREFIX:{blob:DIGEST}:pieces     list: the content of a file; "new:…": what is being written
-    PREFIX:{blob:DIGEST}:refs       hash: "conversation person" -> since when
+    PREFIX:{blob:DIGEST}:refs       hash: "conversation person" -> "time token"
     PREFIX:{blobs}:sizes            hash: digest -> "bytes mark" of all contents; PREFIX:{blobs}:total: their sum
     PREFIX:blob_chats:platform      set: conversations with files
+    PREFIX:blob_removing            set: references that are being removed: "digest conversation person token"
     PREFIX:everyone PREFIX:persons  sorted sets of names: all who have settings, the people among them
     PREFIX:having:NAME              set of who has a setting of that name
     PREFIX:recent:platform          sorted set: conversations by their last turn's time

@@ -57,7 +57,7 @@ class RedisRemoval:
         ways = Ways(await self._moves.under_way())
         # Who has another number now is the same person under both.
         numbers = ways.of_person(user)
-        removed = sum([await self._forget(number, ways) for number in numbers])
+        removed = sum([await self._forget(number, ways, renamed=len(numbers) > 1) for number in numbers])
         names = {str(number) for number in numbers}
         moves: dict[str, str] = await self._ask(self._redis.hgetall(self._keys.named("moves")))
         gone = [old for old, value in moves.items() if names & {old, value.partition(" ")[0]}]
@@ -81,7 +81,7 @@ class RedisRemoval:
                     break
         return found
 
-    async def _forget(self, user: UserKey, ways: Ways) -> int:
+    async def _forget(self, user: UserKey, ways: Ways, *, renamed: bool) -> int:
         removed = 0
         await self._blobs.forget(user)
         while places := await self._histories.places(user):
@@ -94,7 +94,7 @@ class RedisRemoval:
                         # An answer in progress can't come back: `finish` needs the message that is removed here.
                         await self._remove_messages(each, user)
                         removed += await self._remove_turns(each, user)
-                    if len(way) > 1:
+                    if renamed or len(way) > 1:
                         await self._refuse_what_was_read(each)
                 key = self._keys.owner(user, "places")
                 await self._ask(self._redis.zrem(key, str(conversation)))

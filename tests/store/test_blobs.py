@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -293,33 +294,42 @@ class Crash(BaseException):
     """The process is gone."""
 
 
-def crashing(monkeypatch: pytest.MonkeyPatch, store: Store, after: int) -> Callable[[], int]:
-    """Has each step of the store raise `Crash` from the one of that number on. Returns what counts them."""
-    bare, steps = inside(store), 0
+def stepping(monkeypatch: pytest.MonkeyPatch, store: Store, before: Callable[[int], Awaitable[None]]) -> None:
+    """Has `before` done before each step of the store, with its number."""
+    bare, steps = inside(store), count()
 
-    def stepping(method: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(method: Callable[..., Any]) -> Callable[..., Any]:
         async def step(*given: Any, **named: Any) -> Any:
-            nonlocal steps
-            steps += 1
-            if steps > after:
+            try:
+                await before(next(steps))
+            except Crash:
                 for each in given:
                     if asyncio.iscoroutine(each):
                         each.close()
-                raise Crash
+                raise
             return await method(*given, **named)
 
         return step
 
     if isinstance(bare, RedisStore):
-        monkeypatch.setattr(bare._connection, "ask", stepping(bare._connection.ask))
+        monkeypatch.setattr(bare._connection, "ask", counted(bare._connection.ask))
         for part in (bare._blobs, bare._removal, bare._histories, bare._moves):
             monkeypatch.setattr(part, "_ask", bare._connection.ask)
     else:
         for name in ("_run", "_read", "_on_disk"):
-            monkeypatch.setattr(bare, name, stepping(getattr(bare, name)))
-        monkeypatch.setattr(bare._connection, "write", stepping(bare._connection.write))
-        monkeypatch.setattr("glmbot.store.blob_folder.NewBlob.discard", lambda new: None)
-    return lambda: steps
+            monkeypatch.setattr(bare, name, counted(getattr(bare, name)))
+        monkeypatch.setattr(bare._connection, "write", counted(bare._connection.write))
+
+
+def crashing(monkeypatch: pytest.MonkeyPatch, store: Store, after: int) -> None:
+    """Has each step of the store raise `Crash` from the one of that number on."""
+
+    async def crash(number: int) -> None:
+        if number >= after:
+            raise Crash
+
+    stepping(monkeypatch, store, crash)
+    monkeypatch.setattr("glmbot.store.blob_folder.NewBlob.discard", lambda new: None)
 
 
 async def agrees(store: Store) -> None:
@@ -383,6 +393,49 @@ async def test_a_crash_anywhere_leaves_nothing_that_tidying_does_not_end(
             return
         await store.reset(ROOM)
         await store.reset(replace(ROOM, chat="-100"))
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize("act", ["put", "move", "rename", "remove"])
+@pytest.mark.parametrize("beside", ["forget", "reset", "remove", "put"])
+async def test_whatever_another_process_does_between_any_two_steps_both_agree(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, act: str, beside: str
+) -> None:
+    monkeypatch.setattr("glmbot.store.redis_blobs._SETTLED_AFTER_S", -1.0)
+    monkeypatch.setattr("glmbot.store.redis_blobs._SWEPT_EVERY_S", -1.0)
+    store, other = (RedisStore(redis_url, prefix=f"beside {act} {beside}") for _ in range(2))
+    carol, digest = UserKey("telegram", "9"), sha256(b"same").hexdigest()
+    ways: dict[str, Callable[[Store], Awaitable[Any]]] = {
+        "put": lambda by: kept(by, b"same", ROOM),
+        "move": lambda by: by.move(ChatKey("telegram", "-7"), ChatKey("telegram", "-100"), NOW),
+        "rename": lambda by: by.move(ANN, carol, NOW),
+        "remove": lambda by: by.remove_blob(ROOM, digest),
+        "forget": lambda by: by.forget(ANN),
+        "reset": lambda by: by.reset(ROOM),
+    }
+    for at in range(300):
+        await kept(store, b"same", ROOM)
+        happened = False
+
+        async def happen(number: int, at: int = at) -> None:
+            nonlocal happened
+            if number == at:
+                happened = True
+                await ways[beside](other)
+
+        with monkeypatch.context() as patch, suppress(StoreError):
+            stepping(patch, store, happen)
+            await ways[act](store)
+        if happened and act != "put" and beside in ("forget", "reset"):
+            found = [each async for each in other.blobs()]
+            assert found == [], at
+        await tidied(other, NOW)
+        await agrees(other)
+        for person in (ANN, carol):
+            await other.forget(person)
+        assert [name for name in await left(other) if "blob_chats" not in name] == []
+        if not happened:
+            return
     raise AssertionError("it never ended")
 
 

@@ -1,4 +1,4 @@
--- KEYS: blobs, blob_people, meta   ARGV: digest, person, what they call it, and the state of the
+-- KEYS: blobs, blob_people, meta   ARGV: digest, person, "token {what they call it}", and the state of the
 -- conversation when that was read elsewhere, or ''
 -- Returns 0, and writes nothing, when something was removed since: it may be this.
 if ARGV[4] ~= '' then
