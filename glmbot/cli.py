@@ -183,7 +183,7 @@ def models(
     from rich.table import Table
 
     _import("glmbot.memory")
-    from glmbot.memory import machine_memory, model_memory, suggestions
+    from glmbot.memory import machine_memory, memory_of_cards, model_memory, suggestions
 
     place, free = machine_memory()
     table = Table(
@@ -200,6 +200,13 @@ def models(
         table.add_row(row.name, row.made_by, *cells)
     Console().print(table)
     typer.echo("✗ does not fit here. `glmbot pull OWNER/NAME` gets a model where there is a network.")
+    if model is None:
+        for each in memory_of_cards(context):
+            typer.echo(
+                f"{each.name} at {each.precision}, shared by {each.cards} cards of {each.card_gib} GB: weights"
+                f" {each.weights / 1e9:.1f} + cache {each.cache / 1e9:.1f} + a widened layer"
+                f" {each.working / 1e9:.1f} = {each.need / 1e9:.1f} GB of {each.room / 1e9:.1f} on each"
+            )
     if model is None and (suggested := suggestions(rows, free)):
         typer.echo("Everyday models for this machine, the best first:")
         for row, precision in suggested:

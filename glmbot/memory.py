@@ -9,14 +9,25 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from glmbot.engine.base import Precision
 from glmbot.engine.kv_cache import Arena
 from glmbot.engine.placement import Placement, free_memory, host_parts, parse_devices
 from glmbot.engine.precision import available_precisions
-from glmbot.engine.sizes import expected_weight_bytes
+from glmbot.engine.sizes import expected_weight_bytes, is_linear, parameter_owners
 from glmbot.models.catalogue import CATALOGUE
+from glmbot.models.glm130b.configuration import GLM130BConfig
+from glmbot.models.partition import partition
 from glmbot.models.registry import ModelShape, load
 
-__all__ = ["ModelMemory", "machine_memory", "memory_needed", "model_memory", "suggestions"]
+__all__ = [
+    "ModelMemory",
+    "SharedMemory",
+    "machine_memory",
+    "memory_needed",
+    "memory_of_cards",
+    "model_memory",
+    "suggestions",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,31 @@ class ModelMemory:
     speaks: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SharedMemory:
+    """Bytes on each of several cards that share a model."""
+
+    name: str
+    precision: Precision
+    cards: int
+    card_gib: int
+    weights: int
+    cache: int
+    working: int
+
+    @property
+    def need(self) -> int:
+        return self.weights + self.cache + self.working
+
+    @property
+    def room(self) -> int:
+        return self.card_gib << 30
+
+
+# The sets of cards that GLM-130B was published for.
+_CARDS = ((4, 24), (8, 11))
+# While a layer is widened there are its codes, a byte each, and two float16 copies.
+_WIDENED_BYTES = 5
 # What else runs on a machine wants some too.
 _SHARE_TAKEN = 0.7
 _SUGGESTED = 3
@@ -42,6 +78,37 @@ def suggestions(rows: Sequence[ModelMemory], free: int) -> list[tuple[ModelMemor
         if row.speaks and fits:
             found.append((row, fits[0]))
     return found[:_SUGGESTED]
+
+
+def memory_of_cards(context: int) -> Sequence[SharedMemory]:
+    """Of GLM-130B at int4 with `context` tokens of KV cache, on the cards that it was published for."""
+    model = next(each for each in CATALOGUE if isinstance(each.config, GLM130BConfig))
+    module, shape = model.open()
+    return [_shared(model.repository, module, shape, context, cards, gib) for cards, gib in _CARDS]
+
+
+def _shared(
+    name: str, module: nn.Module, shape: ModelShape, context: int, cards: int, card_gib: int
+) -> SharedMemory:
+    shard = partition(module, 0, cards)
+    cuts = {prefix: shard.cut(f"{prefix}.weight") for prefix, _ in parameter_owners(module)}
+    largest = max(
+        cut.held * part.in_features
+        for prefix, cut in cuts.items()
+        if cut is not None and is_linear(part := module.get_submodule(prefix))
+    )
+    cache = Arena.bytes_per_token(
+        layers=shape.layers, kv_heads=shard.kv_heads, head_dim=shape.head_dim, dtype=torch.float16
+    )
+    return SharedMemory(
+        name,
+        Precision.INT4,
+        cards,
+        card_gib,
+        weights=expected_weight_bytes(module, Precision.INT4, shard=shard),
+        cache=context * cache,
+        working=_WIDENED_BYTES * largest,
+    )
 
 
 def machine_memory() -> tuple[str, int]:

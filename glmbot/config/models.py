@@ -96,6 +96,13 @@ class _LocalModel(Section):
     threads: int = Field(
         default=0, ge=0, le=1024, description="CPU threads; 0: one for each core it may use."
     )
+    tensor_parallel: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="How many processes share the model, each with a part of every layer; on GPUs one for each"
+        " card. It must divide the model's heads. 1: this process alone.",
+    )
     load: Literal["start", "first use"] = Field(
         default="start",
         description="When it is loaded: when the bot starts, or when somebody first asks it.",

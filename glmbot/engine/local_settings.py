@@ -34,3 +34,5 @@ class LocalEngineSettings:
     """See `glmbot.models.chatglm.family.settle_generation`."""
     thinks: bool = True
     """False: a model that can do without is asked not to think before it answers."""
+    tensor_parallel: int = 1
+    """How many processes share the model."""

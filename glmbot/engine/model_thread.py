@@ -14,19 +14,17 @@ from typing import Protocol
 import torch
 
 from glmbot.engine.answer import Answer
-from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import EngineStats, FinishReason, Precision, PrecisionChange, Progress
-from glmbot.engine.cores import usable_cores
 from glmbot.engine.counters import Counters
+from glmbot.engine.loading import load_runner
 from glmbot.engine.local_settings import LocalEngineSettings
-from glmbot.engine.placement import parse_devices, place
-from glmbot.engine.precision import chosen_precision
-from glmbot.engine.runner import LEAST_CACHE_TOKENS, ModelLost, ModelRunner
+from glmbot.engine.runner import ModelLost, ModelRunner
 from glmbot.engine.sampling import sample
 from glmbot.engine.scheduler import Chunk, Scheduler
 from glmbot.engine.scheduler import Sequence as EngineSequence
+from glmbot.engine.workers import WorkersLost
 from glmbot.errors import EngineError, EngineStopped, NumericalFault
-from glmbot.models.registry import LoadedModel, load, opening
+from glmbot.models.registry import LoadedModel
 
 __all__ = ["ModelThread", "Update", "words_of"]
 
@@ -117,6 +115,9 @@ class ModelThread:
         self.scheduler.retained.forget()
         try:
             return self.runner.set_precision(precision, progress)
+        except WorkersLost as error:
+            self._mend(error)
+            raise
         finally:
             self._switching = None
 
@@ -171,38 +172,18 @@ class ModelThread:
             reason = EngineStopped(f"the model thread ended ({words_of(error)}); restart glmbot")
         self._at_work_since = None
         self.counters.working(False)
+        self.runner.close()
         self._listener.ended(reason)
 
     def _load(self) -> None:
         settings = self.settings
-        devices = parse_devices(settings.device)
-        torch.set_num_threads(settings.threads or min(torch.get_num_threads(), usable_cores()))
-        register_attention()
-        self.model = load(
-            settings.folder,
-            ATTENTION_NAME,
-            settings.prefix_folder,
-            settings.chat_format,
-            thinks=settings.thinks,
-            adapters=settings.adapters,
-        )
-        model = self.model
-        cached = settings.cache_tokens or LEAST_CACHE_TOKENS
-        with opening(settings.folder):
-            precision = chosen_precision(settings.precision, model.module, model.checkpoint, devices[0])
-            self.runner = ModelRunner(
-                model,
-                placement=place(model.module, model.shape, devices, precision, cached),
-                precision=precision,
-                cache_tokens=settings.cache_tokens,
-                context_length=min(settings.context_length, model.shape.positions),
-                on_progress=self._loaded,
-            )
+        self.runner = load_runner(settings, lambda: self.do(self._mend), self._loaded)
+        self.model = self.runner.model
         self._say_what_is_served()
         self.scheduler = Scheduler(
             self.runner.allocator,
             max_batch=settings.max_batch,
-            prefill_tokens=settings.prefill_tokens or _PREFILL_TOKENS[devices[0].type == "cpu"],
+            prefill_tokens=settings.prefill_tokens or _PREFILL_TOKENS[self.runner.device.type == "cpu"],
         )
 
     @property
@@ -296,6 +277,9 @@ class ModelThread:
                 continue
             try:
                 self.runner.begin(sequence)
+            except WorkersLost as error:
+                self._mend(error)
+                return
             except BaseException as error:
                 self._listener.updated([self._fail(sequence, error)])
                 # Nobody may copy from what was not begun.
@@ -343,6 +327,9 @@ class ModelThread:
 
     def _step_failed(self, chunks: list[Chunk], error: BaseException) -> None:
         """Who makes a step fail is found by computing each alone: a step that failed has changed nothing."""
+        if isinstance(error, WorkersLost):
+            self._mend(error)
+            return
         if len(chunks) > 1:
             _log.warning(
                 "a step of %d sequences failed, each goes on alone: %s", len(chunks), words_of(error)
@@ -353,6 +340,23 @@ class ModelThread:
         self._listener.updated([self._fail(chunks[0].sequence, error)])
         # A device that has failed fails every step from now on.
         self.runner.check()
+
+    def _mend(self, error: WorkersLost | None = None) -> None:
+        """Start the processes that share the model again, once one was lost: what is in the cache went with it."""
+        if error is None:
+            if self.runner.whole:
+                return
+            error = WorkersLost("a process that shares the model has ended")
+        self._listener.updated([self._fail(sequence, error) for sequence in list(self.scheduler.running)])
+        self.scheduler.retained.forget()
+
+        def progress(_: float) -> None:
+            if self._stopping:
+                raise EngineStopped("the engine is shutting down")
+            self._at_work_since = time.monotonic()
+
+        _log.warning("the processes that share the model are started again")
+        self.runner.restart(progress)
 
     def _with_guesses(self, chunks: list[Chunk]) -> list[Chunk]:
         """A few people alone leave the processor time to compute what may follow."""
@@ -418,6 +422,6 @@ class ModelThread:
 def words_of(error: BaseException) -> str:
     """What an error says of itself, in one line."""
     first = (str(error).strip().splitlines() or [""])[0][:_LONGEST_REASON]
-    if isinstance(error, ModelLost):
+    if isinstance(error, ModelLost | WorkersLost):
         return first
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

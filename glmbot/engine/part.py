@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from glmbot.engine.attention import StepLayout
 from glmbot.engine.base import Precision
@@ -41,6 +42,7 @@ class ModelPart:
         self._long_rope: LongRope | None = None
         self._arena: Arena | None = None
         self._aligned = False
+        self._hooks: list[RemovableHandle] = []
 
     @property
     def arena(self) -> Arena:
@@ -73,12 +75,6 @@ class ModelPart:
     def meet(self, group: TensorGroup) -> None:
         """Compute with these others from now on."""
         self._group = group
-        for part in self.model.module.modules():
-            # The hooks of an earlier group.
-            if getattr(part, "_glmbot_joined", False):
-                part._forward_hooks.clear()
-                part._forward_pre_hooks.clear()
-                object.__setattr__(part, "_glmbot_joined", False)
         self._join()
 
     def make_arena(self, capacity: int, dtype: torch.dtype) -> None:
@@ -133,8 +129,10 @@ class ModelPart:
         return whole
 
     def _join(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
         if self._group is not None and self.placement.shard is not None:
-            join_parts(self.model.module, self.placement.shard, self._group)
+            self._hooks = join_parts(self.model.module, self.placement.shard, self._group)
 
     def _lower(self) -> LoweredModel | None:
         whole = self.placement.activations is None and not self.placement.parts

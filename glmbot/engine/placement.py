@@ -15,8 +15,8 @@ from glmbot.engine.base import Precision
 from glmbot.engine.kv_cache import Arena
 from glmbot.engine.sizes import FLOAT_DTYPES, expected_weight_bytes
 from glmbot.errors import ConfigError
-from glmbot.models.partition import Cut, Partition
-from glmbot.models.registry import ModelShape
+from glmbot.models.partition import Cut, Partition, partition
+from glmbot.models.registry import LoadedModel, ModelShape
 
 __all__ = [
     "Placement",
@@ -25,6 +25,8 @@ __all__ = [
     "host_parts",
     "parse_devices",
     "place",
+    "shared_devices",
+    "shared_placement",
     "spread",
 ]
 
@@ -121,6 +123,24 @@ def place(
             if devices[index] != first
         },
     )
+
+
+def shared_placement(
+    model: LoadedModel, device: torch.device, rank: int, world: int, activations: torch.dtype | None = None
+) -> Placement:
+    """Of one of the `world` processes that share a model. Raises ModelFileError when they can't."""
+    return Placement(device, activations, shard=partition(model.module, rank, world))
+
+
+def shared_devices(devices: Sequence[torch.device], world: int) -> list[torch.device]:
+    """Of each process: a GPU of its own, or the same CPU. Raises ConfigError."""
+    if devices[0].type == "cpu":
+        return [devices[0]] * world
+    if len(devices) < world:
+        raise ConfigError(
+            f"[model] tensor_parallel is {world}, and there are {len(devices)} GPUs for it; each process needs one"
+        )
+    return list(devices[:world])
 
 
 def host_parts(module: nn.Module, shape: ModelShape, device: torch.device) -> dict[str, torch.device]:

@@ -104,7 +104,7 @@ def fill(
             on_progress((done + 1) / len(owners))
     _tie(module, checkpoint, missing)
     if precision in BITS and placement.activations is None and placement.device.type == "cpu":
-        _quantise_head(module, checkpoint)
+        _quantise_head(module, checkpoint, placement)
     _fill_buffers(module, checkpoint)
     for name, buffer in module.named_buffers():
         device = placement.device_of(name)
@@ -188,7 +188,7 @@ def _replace(module: nn.Module, prefix: str, replacement: nn.Module) -> None:
     setattr(module.get_submodule(parent), leaf, replacement.eval())
 
 
-def _quantise_head(module: nn.Module, checkpoint: Checkpoint) -> None:
+def _quantise_head(module: nn.Module, checkpoint: Checkpoint, placement: Placement) -> None:
     """On the CPU, whose memory is the limit, the output head of a quantised model is int8: a step reads all of
     it. ChatGLM's published formats leave it float."""
     owner: Any = module
@@ -198,7 +198,7 @@ def _quantise_head(module: nn.Module, checkpoint: Checkpoint) -> None:
     prefix = next((name for name, part in module.named_modules() if part is head), None)
     if prefix is None or not isinstance(head, nn.Linear) or "bias" in head.state_dict():
         return
-    stored = _codes_of_head(module, prefix, head, checkpoint)
+    stored = _codes_of_head(module, head, checkpoint, [prefix, *_tables(module)], placement)
     native = native_groups(stored, None) if stored is not None else None
     if native is None:
         native = native_rows(*quantize_rows(head.weight, 8), 8, None)
@@ -206,14 +206,21 @@ def _quantise_head(module: nn.Module, checkpoint: Checkpoint) -> None:
         _replace(module, prefix, native)
 
 
-def _codes_of_head(module: nn.Module, prefix: str, head: nn.Linear, checkpoint: Checkpoint) -> Groups | None:
+def _tables(module: nn.Module) -> list[str]:
+    return [name for name, part in module.named_modules() if isinstance(part, nn.Embedding)]
+
+
+def _codes_of_head(
+    module: nn.Module, head: nn.Linear, checkpoint: Checkpoint, names: list[str], placement: Placement
+) -> Groups | None:
     """What others quantised the output head in, or the table of embeddings that it is."""
-    names = [prefix, *(name for name, part in module.named_modules() if isinstance(part, nn.Embedding))]
     for name in (f"{each}.weight" for each in names if module.get_parameter(f"{each}.weight") is head.weight):
         if name in checkpoint.names() and checkpoint.bits(name) is not None:
             found = checkpoint.groups(name)
-            if found is not None and found.fits() and found.codes.shape == head.weight.shape:
-                return replace(found, bits=8)
+            if found is not None and found.fits():
+                held = _groups(found, placement.cut(name))
+                if held.codes.shape == head.weight.shape:
+                    return replace(held, bits=8)
     return None
 
 
@@ -229,9 +236,7 @@ def _quantised_layer(
     device, native = placement.device_of(name), placement.activations is None
     if (codes := _codes(module, name, shape, checkpoint, precision)) is not None:
         checkpoint.release(name)
-        if (cut := placement.cut(name)) is not None:
-            codes = Groups(cut.of(codes.codes), cut.of(codes.scale), cut.of(codes.minimum), codes.bits)
-        return grouped_linear(codes.to(device), bias, native=native)
+        return grouped_linear(_groups(codes, placement.cut(name)).to(device), bias, native=native)
     grouped = precision is Precision.INT4 and int4_in_groups(module, shape[1])
     if grouped and not _is_quantised(checkpoint, name):
         weight = _rows(_read(checkpoint, name, shape), placement.cut(name)).to(device)
@@ -346,6 +351,12 @@ def _read_quantized(
 def _whole(shape: torch.Size, cut: Cut | None) -> torch.Size:
     """Of a tensor as the checkpoint holds it, whose rows may have been cut before."""
     return shape if cut is None else torch.Size((cut.rows, *shape[1:]))
+
+
+def _groups(groups: Groups, cut: Cut | None) -> Groups:
+    if cut is None:
+        return groups
+    return Groups(cut.of(groups.codes), cut.of(groups.scale), cut.of(groups.minimum), groups.bits)
 
 
 def _rows(tensor: Tensor, cut: Cut | None) -> Tensor:

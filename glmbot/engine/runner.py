@@ -6,30 +6,26 @@ import logging
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as PlainSequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from glmbot.engine.attention import StepLayout
 from glmbot.engine.base import Precision, PrecisionChange, Sampling
-from glmbot.engine.heap import weights_apart
-from glmbot.engine.kv_cache import Arena, RangeAllocator
-from glmbot.engine.placement import Placement, align, free_memory
-from glmbot.engine.precision import available_precisions, fill
+from glmbot.engine.kv_cache import RangeAllocator
+from glmbot.engine.part import ModelPart
+from glmbot.engine.placement import Placement, free_memory
+from glmbot.engine.precision import available_precisions
 from glmbot.engine.scheduler import Chunk, Sequence
 from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
 from glmbot.engine.step import Step
+from glmbot.engine.tensor_group import TensorGroup
 from glmbot.engine.verification import Part, cached_heads, verify
+from glmbot.engine.workers import Workers, WorkersLost
 from glmbot.errors import EngineError, EngineStopped, PrecisionError
 from glmbot.models.causal_lm import GlmCausalLM
-from glmbot.models.long_rope import LongRope, LongRopePositions
-from glmbot.models.lowering import LoweredModel, lower
-from glmbot.models.prefix import PrefixEncoder
 from glmbot.models.registry import LoadedModel
-from glmbot.native.program import Rows
 
 __all__ = ["LEAST_CACHE_TOKENS", "MOST_CACHE_TOKENS", "ModelLost", "ModelRunner"]
 
@@ -63,42 +59,49 @@ class ModelRunner:
         cache_tokens: int,
         context_length: int = 0,
         on_progress: Callable[[float], None] | None = None,
+        workers: Workers | None = None,
     ) -> None:
-        """cache_tokens: 0 for what memory has room for, then at least `context_length` where it has."""
+        """cache_tokens: 0 for what memory has room for, then at least `context_length` where it has. workers: the
+        other processes where several share the model, which are started here."""
         self.model = model
         self.placement = placement
         self.device = placement.device
         self.precision = self._loaded_precision = precision
-        self._threads = torch.get_num_threads()
-        with weights_apart():
-            fill(model.module, model.checkpoint, precision, placement, on_progress)
-        align(model.module, model.shape, placement)
-        # Ours are written for this engine, and tests/conformance holds them.
-        others = not isinstance(model.module, GlmCausalLM)
+        self._part = ModelPart(model, placement)
+        self._workers = workers
+        self._others_bytes = 0
+        self._unsettled = False
+        try:
+            self._load(cache_tokens, context_length, on_progress)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(
+        self, cache_tokens: int, context_length: int, on_progress: Callable[[float], None] | None
+    ) -> None:
+        model, workers, precision, placement = self.model, self._workers, self.precision, self.placement
+        self._start_others(precision, on_progress)
+        self._part.fill(precision, on_progress)
+        # Ours are written for this engine, and tests/conformance holds them. A part of a model is no model that
+        # could be run by itself: those that can be shared are few, and tests hold each.
+        others = not isinstance(model.module, GlmCausalLM) and workers is None
         if others:
             heads = cached_heads(model.name, model.module, model.shape.layers)
-            model = self.model = replace(
+            model = self.model = self._part.model = replace(
                 model, shape=replace(model.shape, kv_heads=heads[0], head_dim=heads[1])
             )
-        self._trusted = True
-        self._long_rope: LongRope | None = None
-        if isinstance(model.positions, LongRopePositions):
-            self._long_rope = LongRope(model.module, model.positions.boundary)
-        self.lowered = self._lower()
+        self._others_loaded(on_progress)
         cache_tokens = cache_tokens or self._affordable_cache(context_length)
         self.allocator = RangeAllocator(cache_tokens)
-        self._prefix = self._read_prefix()
-        self.prefix_length = 0 if self._prefix is None else int(self._prefix.shape[2])
+        prefix = self._part.prefix
+        self.prefix_length = 0 if prefix is None else int(prefix.shape[2])
         self._probe_prompt = model.chat_format.encode_chat("", (), _PROBE_TEXT)
         # The probe has room of its own behind the sequences' ranges, so that it never waits or disturbs.
-        self._arena = Arena(
-            kv_heads=model.shape.kv_heads,
-            head_dim=model.shape.head_dim,
-            capacity=cache_tokens + self.prefix_length + len(self._probe_prompt) + _PROBE_NEW,
-            dtype=placement.dtype(precision),
-            devices=[placement.device_of(name) for name in model.shape.layer_names],
-        )
-        self.weight_bytes = weight_bytes(model.module)
+        self._capacity = cache_tokens + self.prefix_length + len(self._probe_prompt) + _PROBE_NEW
+        self._part.make_arena(self._capacity, placement.dtype(precision))
+        self._meet(precision)
+        self.weight_bytes = weight_bytes(model.module) + self._others_bytes
         if others:
             self._verify()
         self._probe_logits, self._probe_speed = self._probe()
@@ -106,11 +109,21 @@ class ModelRunner:
     @property
     def native(self) -> bool:
         """Whether steps are computed by a native program."""
-        return self.lowered is not None
+        return self._part.lowered is not None
 
     @property
     def cache_bytes(self) -> int:
-        return self._arena.bytes
+        return self._part.arena.bytes * (1 if self._workers is None else self._workers.world)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes share the model."""
+        return self._workers is not None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all processes that share the model are there."""
+        return self._workers is None or self._workers.whole
 
     @torch.inference_mode()
     def step(self, chunks: list[Chunk]) -> Tensor:
@@ -168,11 +181,11 @@ class ModelRunner:
         if sequence.place is None:
             raise RuntimeError(f"sequence {sequence.id} has no cache range")
         sequence.started = True
-        if self._prefix is not None:
-            self._arena.write_prefix(sequence.place.start, self._prefix)
+        if self.prefix_length:
+            self._together("write_prefix", sequence.place.start)
         if sequence.shares is not None:
             source, length = sequence.shares
-            self._arena.copy(source, sequence.place.start + self.prefix_length, length)
+            self._together("copy", source, sequence.place.start + self.prefix_length, length)
 
     def set_precision(
         self, precision: Precision, on_progress: Callable[[float], None] | None = None
@@ -192,14 +205,14 @@ class ModelRunner:
             coarse = Precision.INT4 in (self._loaded_precision, precision)
             if not likeness >= (_PROBE_LIKENESS_INT4 if coarse else _PROBE_LIKENESS):
                 raise PrecisionError(f"the probe's answer changed too much (likeness {likeness:.2f})")
-        except EngineStopped:
+        except (EngineStopped, WorkersLost):
             raise
         except BaseException as error:
             # Whatever it was, panics of a library included: some layers are converted and some are not.
             _log.warning("switch to %s failed, rolling back to %s: %s", precision, before, error)
             try:
                 self._fill(before, None if on_progress is None else lambda _: on_progress(1.0))
-            except EngineStopped:
+            except (EngineStopped, WorkersLost):
                 raise
             except BaseException as second:
                 lost = (
@@ -208,7 +221,7 @@ class ModelRunner:
                 raise ModelLost(lost) from second
             raise PrecisionError(f"switch to {precision} failed, still at {before}: {error}") from error
         self.precision = precision
-        self.weight_bytes = weight_bytes(self.model.module)
+        self.weight_bytes = weight_bytes(self.model.module) + self._others_bytes
         self._probe_speed = speed
         return PrecisionChange(
             before, precision, bytes_before, self.weight_bytes, speed_before, speed, time.monotonic() - began
@@ -219,103 +232,108 @@ class ModelRunner:
         any more; memory may be short for a moment."""
         try:
             self._probe()
+        except WorkersLost:
+            raise
         except (MemoryError, torch.OutOfMemoryError) as error:
             _log.warning("memory is short: %s", error)
         except Exception as error:
             raise EngineError(f"the model computes nothing any more: {error}") from error
 
-    def _fill(self, precision: Precision, on_progress: Callable[[float], None] | None) -> None:
-        # A program points into the weights; it must not outlive them.
-        self.lowered = None
-        torch.set_num_threads(self._threads)
-        with weights_apart():
-            fill(self.model.module, self.model.checkpoint, precision, self.placement, on_progress)
-        self.lowered = self._lower()
-        self._prefix = self._read_prefix()
-        self._arena.convert(self.placement.dtype(precision), self.allocator.ranges)
+    def restart(self, on_progress: Callable[[float], None] | None = None) -> None:
+        """Start the other processes anew; the cache holds nothing then.
 
-    @torch.inference_mode()
-    def _read_prefix(self) -> Tensor | None:
-        encoder = next(
-            (part for part in self.model.module.modules() if isinstance(part, PrefixEncoder)), None
-        )
-        return None if encoder is None else encoder.keys_and_values()
+        Raises WorkersLost when they don't come up, and PrecisionError when they can't hold the model any more.
+        """
+        if self._workers is None:
+            return
+        self._start_others(self.precision, on_progress)
+        if self._unsettled:
+            # They were lost in the middle of a switch.
+            self._part.fill(self.precision, on_progress)
+            self._part.convert(self.placement.dtype(self.precision), ())
+            self._unsettled = False
+        self._others_loaded(on_progress)
+        self._meet(self.precision)
+        self.check()
+
+    def close(self) -> None:
+        """End the other processes."""
+        if self._workers is not None:
+            self._workers.close()
+
+    def _fill(self, precision: Precision, on_progress: Callable[[float], None] | None) -> None:
+        self._unsettled = True
+        if self._workers is not None:
+            self._workers.tell("fill", precision)
+        try:
+            self._part.fill(precision, on_progress)
+        finally:
+            # They must be done with it, whatever became of it here, before they are told something else.
+            self._others_loaded(on_progress)
+        self._together("convert", self.allocator.ranges, precision=precision)
+        self._unsettled = False
+
+    def _start_others(self, precision: Precision, on_progress: Callable[[float], None] | None) -> None:
+        """Have the others begin to load what this process loads."""
+        if self._workers is not None:
+            self._workers.start()
+            self._workers.wait("opening the model", _ticking(on_progress))
+            self._workers.tell("fill", precision)
+
+    def _others_loaded(self, on_progress: Callable[[float], None] | None) -> None:
+        if self._workers is not None:
+            self._others_bytes = sum(self._workers.wait("loading the model", _ticking(on_progress)))
+
+    def _meet(self, precision: Precision) -> None:
+        workers = self._workers
+        if workers is None or workers.meeting is None:
+            return
+        if not self._part.trusted:
+            workers.tell("distrust")
+        workers.tell("make_arena", self._capacity, precision)
+        workers.wait("making the cache")
+        workers.tell("meet")
+        try:
+            group = TensorGroup(str(workers.meeting), 0, workers.world, self.device)
+        except RuntimeError as error:
+            raise workers.lost(f"they did not meet ({error})") from error
+        self._part.meet(group)
+        workers.wait("meeting the others")
+
+    def _together(self, what: str, *arguments: Any, precision: Precision | None = None) -> None:
+        """Do something to the cache here and in the other processes."""
+        if self._workers is not None:
+            self._workers.tell(what, *(() if precision is None else (precision,)), *arguments)
+        first = () if precision is None else (self.placement.dtype(precision),)
+        getattr(self._part, what)(*first, *arguments)
 
     def _affordable_cache(self, context_length: int) -> int:
         """Tokens of KV cache for half of the memory that is still free; a context of the usual length always."""
-        shape = self.model.shape
-        homes = [self.placement.device_of(name) for name in shape.layer_names]
-        room = min(
-            free_memory(device)
-            // 2
-            // Arena.bytes_per_token(
-                layers=homes.count(device),
-                kv_heads=shape.kv_heads,
-                head_dim=shape.head_dim,
-                dtype=self.placement.dtype(self.precision),
-            )
-            for device in set(homes)
-        )
+        room = self._part.affordable_tokens(self.placement.dtype(self.precision))
+        if self._workers is not None:
+            self._workers.tell("affordable", self.precision)
+            least = min([room, *self._workers.wait("counting memory")])
+            # Those on one CPU share its memory.
+            room = least // self._workers.world if self.device.type == "cpu" else least
         return max(LEAST_CACHE_TOKENS, min(max(MOST_CACHE_TOKENS, context_length), room))
 
     def _check_room(self, precision: Precision) -> None:
-        growth = expected_weight_bytes(self.model.module, precision) - self.weight_bytes
+        growth = expected_weight_bytes(self.model.module, precision) - weight_bytes(self.model.module)
         free = sum(map(free_memory, self.placement.devices))
         if growth > free:
             raise PrecisionError(
                 f"{precision} needs about {growth / 2**30:.1f} GiB more, and {free / 2**30:.1f} GiB are free"
             )
 
-    def _lower(self) -> LoweredModel | None:
-        whole = self.placement.activations is None and not self.placement.parts
-        able = self._trusted and whole and self.device.type == "cpu"
-        return lower(self.model.module) if able else None
-
-    def _forward(self, step: Step) -> Tensor:
-        if self.lowered is None:
-            return self._by_torch(step)
-        # The program has threads of its own. Torch's would spin on their cores after each small operation between
-        # two steps; torch keeps the number for this thread alone.
-        torch.set_num_threads(1)
-        return self._by_program(self.lowered, step)
-
-    def _by_program(self, lowered: LoweredModel, step: Step) -> Tensor:
-        positions = torch.tensor(step.positions)
-        with self._told(step):
-            rotation = None if lowered.rotation is None else lowered.rotation(positions)
-        rows = Rows(
-            hidden=lowered.embed(torch.tensor(step.tokens), positions),
-            places=torch.tensor(step.places, dtype=torch.int32),
-            bases=torch.tensor(step.bases(), dtype=torch.int32),
-            counts=torch.tensor(step.counts(), dtype=torch.int32),
-            drawn=torch.tensor(step.drawing, dtype=torch.int32),
-            rotation=rotation,
-        )
-        return lowered.program.run(rows, self._arena.keys, self._arena.values, self._threads)
-
-    def _by_torch(self, step: Step) -> Tensor:
-        torch.set_num_threads(self._threads)
-        places = torch.tensor(step.places, device=self.device)
-        layout = StepLayout(self._arena, tuple(step.segments), places)
-        positions = torch.tensor([step.positions], device=self.device)
-        module: Any = self.model.module
-        with self._told(step):
-            out = module(
-                input_ids=torch.tensor([step.tokens], device=self.device),
-                position_ids=positions if len(step.positions) > 1 else positions[:, 0],
-                use_cache=False,
-                # No row to draw still needs a valid index; its logits are dropped below.
-                logits_to_keep=torch.tensor(step.drawing or [0], device=self.device),
-                layout=layout,
-            )
-        return cast(Tensor, out.logits)[0, : len(step.drawing)].float()
-
-    def _told(self, step: Step) -> AbstractContextManager[None]:
-        return (
-            nullcontext()
-            if self._long_rope is None
-            else self._long_rope.told(step.regimes, step.positions[0])
-        )
+    def _forward(self, step: Step, *, plainly: bool = False) -> Tensor:
+        if self._workers is None:
+            return self._part.compute(step, plainly=plainly)
+        self._workers.tell("compute", step, plainly)
+        try:
+            return self._part.compute(step, plainly=plainly)
+        except Exception as error:
+            # Wherever it stopped, the others wait for it somewhere else.
+            raise self._workers.lost(f"{type(error).__name__}: {error}".splitlines()[0]) from error
 
     @torch.inference_mode()
     def _verify(self) -> None:
@@ -330,7 +348,9 @@ class ModelRunner:
                 step.add(
                     tokens, len(tokens), start=start, end=end, place=place, drawing=end - start, regime=regime
                 )
-            return list(self._by_torch(step).clone().split([end - start for _, start, end in parts]))
+            return list(
+                self._forward(step, plainly=True).clone().split([end - start for _, start, end in parts])
+            )
 
         verify(
             self.model.name,
@@ -345,8 +365,8 @@ class ModelRunner:
     def _probe(self) -> tuple[Tensor, float]:
         """Greedy tokens after a fixed prompt. Returns its first logits and the decode speed in tokens/s."""
         base = self.allocator.capacity
-        if self._prefix is not None:
-            self._arena.write_prefix(base, self._prefix)
+        if self.prefix_length:
+            self._together("write_prefix", base)
         tokens = list(self._probe_prompt)
         prompt = len(tokens)
 
@@ -358,7 +378,9 @@ class ModelRunner:
         first = compute(0).clone()
         if not self._agrees(first, tokens, base):
             # From here on torch computes alone, and what it says is what later switches are held against.
-            self.lowered, self._trusted = None, False
+            self._part.lowered, self._part.trusted = None, False
+            if self._workers is not None:
+                self._workers.tell("distrust")
             first = compute(0).clone()
         logits = first
         began = time.perf_counter()
@@ -371,11 +393,11 @@ class ModelRunner:
 
     def _agrees(self, logits: Tensor, tokens: list[int], place: int) -> bool:
         """Whether the program says what the model's own modules say."""
-        if self.lowered is None:
+        if self._part.lowered is None:
             return True
         step = Step(self.model.positions, self.prefix_length)
         step.add(tokens, len(tokens), start=0, end=len(tokens), place=place, drawing=1)
-        reference = self._by_torch(step)[0]
+        reference = self._forward(step, plainly=True)[0]
         if not bool(torch.isfinite(reference).all()):
             raise PrecisionError("the probe computed NaN or infinity")
         likeness = float(torch.cosine_similarity(logits, reference, dim=0))
@@ -387,3 +409,8 @@ class ModelRunner:
             likeness,
         )
         return False
+
+
+def _ticking(on_progress: Callable[[float], None] | None) -> Callable[[], None]:
+    """Says now and then that this process has done its share and others have not."""
+    return lambda: None if on_progress is None else on_progress(1.0)

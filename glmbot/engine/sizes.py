@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from glmbot.engine.base import Precision
 from glmbot.models.causal_lm import GlmCausalLM
+from glmbot.models.partition import Partition
 from glmbot.native.linear import NativeLinear
 from glmbot.quantization.formats import GROUP
 from glmbot.quantization.linear import QuantizedLinear
@@ -39,26 +40,32 @@ def weight_bytes(module: nn.Module) -> int:
 
 
 def expected_weight_bytes(
-    module: nn.Module, precision: Precision, counts: Callable[[str], bool] = lambda _: True
+    module: nn.Module,
+    precision: Precision,
+    counts: Callable[[str], bool] = lambda _: True,
+    shard: Partition | None = None,
 ) -> int:
-    """Bytes of the module's parameters once they are at `precision`, of the parts whose name `counts`. The
-    module may be without weights."""
+    """Bytes of the module's parameters once they are at `precision`, of the parts whose name `counts`, and of the
+    rows that `shard` has of a whole module. The module may be without weights."""
     float_bytes = FLOAT_DTYPES.get(precision, torch.float16).itemsize
     total = 0
     for prefix, owner in parameter_owners(module):
         if not counts(prefix):
             continue
         if is_linear(owner):
-            elements = owner.in_features * owner.out_features
+            cut = None if shard is None else shard.cut(f"{prefix}.weight")
+            rows = owner.out_features if cut is None else cut.held
+            elements = owner.in_features * rows
             if precision in BITS and is_quantised_layer(prefix):
                 grouped = precision is Precision.INT4 and int4_in_groups(module, owner.in_features)
-                total += elements * BITS[precision] // 8 + 4 * (
-                    elements // GROUP if grouped else owner.out_features
-                )
+                total += elements * BITS[precision] // 8 + 4 * (elements // GROUP if grouped else rows)
             else:
                 total += elements * float_bytes
         else:
-            total += sum(parameter.numel() for parameter in owner.parameters(recurse=False)) * float_bytes
+            for name, parameter in owner.named_parameters(recurse=False):
+                cut = None if shard is None else shard.cut(f"{prefix}.{name}")
+                share = 1.0 if cut is None else cut.held / cut.rows
+                total += int(parameter.numel() * share) * float_bytes
     return total
 
 

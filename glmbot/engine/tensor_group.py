@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from glmbot.models.partition import Partition, Run
 
@@ -29,13 +29,13 @@ _GLOO_DTYPES = (torch.float32, torch.float16)
 class TensorGroup:
     """One process's end. All of them must make the same calls in the same order."""
 
-    def __init__(self, meeting: Path, rank: int, world: int, device: torch.device) -> None:
+    def __init__(self, meeting: str, rank: int, world: int, device: torch.device) -> None:
         """Waits for the others. Raises RuntimeError when they do not come, or one of them ends."""
         self.rank = rank
         self.world = world
         self._device = device
-        store = dist.FileStore(str(meeting), world)
         owner: Any = dist
+        store = owner.FileStore(meeting, world)
         if device.type == "cuda":
             torch.cuda.set_device(device)
             options = owner.ProcessGroupNCCL.Options()
@@ -74,22 +74,19 @@ class TensorGroup:
         return dtype if self._device.type == "cuda" or dtype in _GLOO_DTYPES else torch.float32
 
 
-def join_parts(module: nn.Module, shard: Partition, group: TensorGroup) -> None:
-    """Have the module's own code gather what its layers make in parts. To be called again when layers were
-    replaced; a layer that was joined before is left as it is."""
+def join_parts(module: nn.Module, shard: Partition, group: TensorGroup) -> list[RemovableHandle]:
+    """Have the module's own code gather what its layers make in parts, until the hooks are removed."""
+    hooks: list[RemovableHandle] = []
     for name, part in module.named_modules():
         runs = shard.gathered_for(name)
-        if getattr(part, "_glmbot_joined", False):
-            continue
         if runs is not None:
-            part.register_forward_pre_hook(_gathering_input(group, runs))
-            part.register_forward_hook(_gathering_output(group, shard.hidden))
+            hooks.append(part.register_forward_pre_hook(_gathering_input(group, runs)))
+            hooks.append(part.register_forward_hook(_gathering_output(group, shard.hidden)))
         elif f".{name}".endswith(f".{shard.embedding}"):
-            part.register_forward_pre_hook(_own_words(shard.vocabulary[shard.rank]))
-            part.register_forward_hook(_adding_words(group, shard.vocabulary[shard.rank]))
-        else:
-            continue
-        object.__setattr__(part, "_glmbot_joined", True)
+            own = shard.vocabulary[shard.rank]
+            hooks.append(part.register_forward_pre_hook(_own_words(own)))
+            hooks.append(part.register_forward_hook(_adding_words(group)))
+    return hooks
 
 
 def _wholly(group: TensorGroup, part: Tensor, runs: Sequence[Run]) -> Tensor:
@@ -122,9 +119,7 @@ def _own_words(run: Run) -> Any:
     return hook
 
 
-def _adding_words(group: TensorGroup, run: Run) -> Any:
-    del run
-
+def _adding_words(group: TensorGroup) -> Any:
     def hook(module: Any, _arguments: tuple[Tensor, ...], made: Tensor) -> Tensor:
         own = module._glmbot_own.to(made.device)
         # Every other process has zeros there, so that the sum is exact.

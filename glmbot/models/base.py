@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-__all__ = ["ChatFormat", "ChatTurn", "OpensThoughts", "well_formed"]
+__all__ = ["ChatFormat", "ChatTurn", "OpensThoughts", "Speechless", "well_formed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,28 @@ class ChatFormat(Protocol):
         """How many of the first characters of a growing answer what follows can't change any more:
         `finish_text(text[:settled(text)])` is the beginning of `finish_text(text + more)` for any `more`."""
         ...
+
+
+class Speechless:
+    """For a model that computes without knowing what the tokens mean. See `ChatFormat`."""
+
+    def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
+        raise NotImplementedError
+
+    def encode_text(self, text: str) -> list[int]:
+        raise NotImplementedError
+
+    def encode_begun(self, answer: str) -> list[int]:
+        raise NotImplementedError
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        raise NotImplementedError
+
+    def finish_text(self, text: str) -> str:
+        raise NotImplementedError
+
+    def settled(self, text: str) -> int:
+        raise NotImplementedError
 
 
 @runtime_checkable

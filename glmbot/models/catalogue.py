@@ -14,6 +14,8 @@ from glmbot.models.chatglm.family import register_chatglm
 from glmbot.models.chatglm2.configuration import ChatGLM2Config
 from glmbot.models.glm.configuration import BlankInfillingConfig
 from glmbot.models.glm.family import register_glm
+from glmbot.models.glm130b.configuration import GLM130BConfig
+from glmbot.models.glm130b.family import register_glm130b
 from glmbot.models.registry import ModelShape, empty_module, model_shape
 
 __all__ = ["CATALOGUE", "PublishedModel"]
@@ -34,6 +36,7 @@ class PublishedModel:
         """The model without weights, and what its KV cache needs."""
         register_chatglm()
         register_glm()
+        register_glm130b()
         module = empty_module(self.config, "sdpa", self.repository)
         if self.config.tie_word_embeddings:
             cast(PreTrainedModel, module).tie_weights()
@@ -68,6 +71,7 @@ CATALOGUE: Sequence[PublishedModel] = (
     PublishedModel("zai-org/chatglm3-6b", "glmbot", ChatGLM2Config(seq_length=8192)),
     PublishedModel("zai-org/glm-10b", "glmbot", BlankInfillingConfig()),
     PublishedModel("zai-org/glm-10b-chinese", "glmbot", BlankInfillingConfig(vocab_size=50048)),
+    PublishedModel("THUDM/GLM-130B", "glmbot", GLM130BConfig()),
     PublishedModel(
         "zai-org/glm-4-9b-chat-hf",
         "transformers",

@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ from transformers import (
 
 from glmbot.errors import GlmbotError, ModelFileError
 from glmbot.models.adapters import merge_adapters
-from glmbot.models.base import ChatFormat
+from glmbot.models.base import ChatFormat, Speechless
 from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.chatglm.family import register_chatglm, settle_generation
 from glmbot.models.checkpoint import Checkpoint
@@ -120,16 +120,32 @@ def load(
     *,
     thinks: bool = True,
     adapters: Sequence[Path] = (),
+    speaks: bool = True,
 ) -> LoadedModel:
     """Open the model in `folder`, with `attention` as its Transformers attention implementation.
 
     `prefix` is the folder of a P-Tuning v2 checkpoint made for this model. `chat_format`: see `settle_generation`.
     `thinks`: False asks a model that can do without not to think before it answers. `adapters`: folders of LoRA
-    adapters to merge.
+    adapters to merge. `speaks`: False leaves the tokenizer and the chat format out, for who computes only.
     Raises ModelFileError that names the file and what is wrong with it.
     """
     with opening(folder):
-        return _load(folder, attention, prefix, chat_format, thinks, adapters)
+        gguf = gguf_in(folder)
+        model = _load(folder, attention, prefix, chat_format, adapters, gguf)
+        if not speaks:
+            return model
+        talk = read_talk(folder, cast(Any, model.module).config, thinks, gguf)
+    positions = model.positions
+    if talk.positions is not None:
+        positions = talk.positions
+        setattr(model.module, "position_scheme", positions)  # noqa: B010 - nn.Module's stubs know tensors only
+    return replace(
+        model,
+        chat_format=talk.chat_format,
+        positions=positions,
+        stop_tokens=talk.stop_tokens,
+        generation_defaults=talk.generation_defaults,
+    )
 
 
 @contextmanager
@@ -155,10 +171,9 @@ def _load(
     attention: str,
     prefix: Path | None,
     chat_format: str,
-    thinks: bool,
     adapters: Sequence[Path],
+    gguf: GgufFile | None,
 ) -> LoadedModel:
-    gguf = gguf_in(folder)
     file = folder / "config.json" if gguf is None else gguf.path
     config = _read_config(folder, gguf)
     settle_generation(folder, config, chat_format)
@@ -177,18 +192,15 @@ def _load(
         checkpoint.convert(conversions(module, checkpoint.names()))
     merge_adapters(module, checkpoint, adapters)
     shape = model_shape(config, module)
-    talk = read_talk(folder, config, thinks, gguf)
-    if talk.positions is not None:
-        setattr(module, "position_scheme", talk.positions)  # noqa: B010 - nn.Module's stubs know tensors only
     return LoadedModel(
         name=model_name(folder),
         module=module,
         checkpoint=checkpoint,
-        chat_format=talk.chat_format,
+        chat_format=Speechless(),
         shape=shape,
         positions=getattr(module, "position_scheme", None) or _positions(config),
-        stop_tokens=talk.stop_tokens,
-        generation_defaults=talk.generation_defaults,
+        stop_tokens=frozenset(),
+        generation_defaults={},
     )
 
 

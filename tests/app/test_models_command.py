@@ -15,7 +15,7 @@ from glmbot.engine.base import Precision
 from glmbot.engine.placement import Placement
 from glmbot.engine.precision import fill
 from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
-from glmbot.memory import model_memory, suggestions
+from glmbot.memory import memory_of_cards, model_memory, suggestions
 from glmbot.models.catalogue import CATALOGUE
 from glmbot.models.hub import pull_model
 from glmbot.models.registry import load
@@ -72,6 +72,7 @@ def test_the_whole_catalogue_is_listed_with_its_memory(tmp_path: Path) -> None:
     for model in CATALOGUE:
         assert model.repository in done.stdout
     assert "int4" in done.stdout
+    assert "THUDM/GLM-130B at int4, shared by 8 cards of 11 GB: weights 8.4" in done.stdout
     assert "glmbot pull Qwen/Qwen2.5-" in done.stdout
 
 
@@ -83,6 +84,7 @@ def test_the_whole_catalogue_is_listed_with_its_memory(tmp_path: Path) -> None:
         ("chatglm3-6b", 6.24e9),
         ("glm-4-9b-chat-hf", 9.40e9),
         ("glm-10b", 9.88e9),
+        ("GLM-130B", 128.7e9),
         ("Qwen2.5-0.5B-Instruct", 0.494e9),
         ("Qwen2.5-1.5B-Instruct", 1.54e9),
         ("Qwen2.5-3B-Instruct", 3.09e9),
@@ -140,3 +142,18 @@ def test_a_name_that_is_no_models_name_is_refused(tmp_path: Path) -> None:
     done = pulled("a/b/c", tmp_path)
     assert done.returncode == 1
     assert "owner/name" in done.stderr
+
+
+def test_glm_130b_at_int4_fits_the_cards_that_it_was_published_for() -> None:
+    """Against the sums of its published shape: 126.84 billion weights in the blocks, 1.85 in the embedding."""
+    four, eight = memory_of_cards(2048)
+    assert (four.cards, four.card_gib, eight.cards, eight.card_gib) == (4, 24, 8, 11)
+    for shared, weights, cache in ((four, 16.8e9, 1.76e9), (eight, 8.4e9, 0.88e9)):
+        assert shared.weights == pytest.approx(weights, rel=0.01)
+        assert shared.cache == pytest.approx(cache, rel=0.01)
+        # One layer is widened at a time.
+        assert shared.working == 5 * 2 * 32768 * 12288 // shared.cards
+        assert shared.need < 0.9 * shared.room
+    # Two cards fewer would not do.
+    assert four.need * 4 / 2 > four.room
+    assert eight.need * 8 / 6 > eight.room

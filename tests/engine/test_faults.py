@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import until
-from glmbot.engine import runner as runner_module
+from glmbot.engine import part as part_module
 from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
 from glmbot.engine.detokenizer import Detokenizer
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.engine.runner import ModelRunner
+from glmbot.engine.part import ModelPart
 from glmbot.errors import EngineError, EngineStopped, PrecisionError, PromptInvalid
 from glmbot.native.library import kernels
 
@@ -67,7 +67,7 @@ async def test_a_roll_back_that_fails_is_told_to_everybody(
     def failing(*_: object, **__: object) -> None:
         raise next(errors)
 
-    monkeypatch.setattr(runner_module, "fill", failing)
+    monkeypatch.setattr(part_module, "fill", failing)
     with pytest.raises(PrecisionError, match=r"can't convert.*fp32 failed too"):
         await engine.set_precision(Precision.INT8)
     with pytest.raises(EngineStopped, match="failed too"):
@@ -85,14 +85,14 @@ async def test_a_switch_that_panics_is_rolled_back(
     shared: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (await ask(shared)).text
-    real = runner_module.fill
+    real = part_module.fill
 
     def failing(*args: Any, **kwargs: Any) -> None:
         real(*args, **kwargs)
         if args[2] is Precision.INT8:
             raise Panic("unwrap on None")
 
-    monkeypatch.setattr(runner_module, "fill", failing)
+    monkeypatch.setattr(part_module, "fill", failing)
     with pytest.raises(PrecisionError, match="unwrap on None"):
         await shared.set_precision(Precision.INT8)
     assert (await ask(shared)).text == before
@@ -117,7 +117,7 @@ async def test_a_switch_does_not_keep_the_process_from_its_end(
             begun.set()
             assert closing.wait(30)
 
-    monkeypatch.setattr(runner_module, "fill", endless)
+    monkeypatch.setattr(part_module, "fill", endless)
     switch = asyncio.create_task(engine.set_precision(Precision.INT8))
     await asyncio.to_thread(begun.wait, 30)
     ends = asyncio.create_task(engine.close())
@@ -326,8 +326,8 @@ async def test_a_native_program_that_was_given_up_is_no_measure_for_later_switch
     sound = await started(tiny_model)
     expected = (await ask(sound)).text
     await sound.close()
-    real = ModelRunner._by_program
-    monkeypatch.setattr(ModelRunner, "_by_program", lambda *arguments: real(*arguments) * factor)
+    real = ModelPart._by_program
+    monkeypatch.setattr(ModelPart, "_by_program", lambda *arguments: real(*arguments) * factor)
     engine = await started(tiny_model)
     assert not engine.thread.runner.native
     for precision in (Precision.BF16, Precision.INT8, Precision.FP32):

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sentencepiece
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from chatglm_folder import BILINGUAL
+from glm130b_folder import IMAGES, sizes, write_glm130b_folder
 from glmbot.engine.base import Precision
 from glmbot.engine.placement import Placement
 from glmbot.engine.precision import fill
@@ -32,77 +29,14 @@ from glmbot.models.glm130b.ranks import RANK_FILE, join, split
 from glmbot.models.glm130b.tokenizer import GLM130BTokenizer
 from glmbot.models.positions import MaskPositions
 from glmbot.models.registry import load
-from glmbot.quantization.formats import pack_nibbles, quantize_rows
 
-_IMAGES = 100
 _FLOAT32 = Placement(torch.device("cpu"), activations=torch.float32)
-
-
-def sizes(vocabulary: int) -> dict[str, Any]:
-    first = vocabulary - 20
-    names = ("mask", "gmask", "smask", "eod", "sop", "eop", "enc", "dblock")
-    return {
-        "vocab_size": vocabulary,
-        "hidden_size": 64,
-        "num_layers": 2,
-        "num_attention_heads": 4,
-        "inner_hidden_size": 128,
-        "eos_token_id": _IMAGES + 2,
-        **{f"{name}_token_id": first + place for place, name in enumerate(names)},
-    }
-
-
-def write_tokenizer(folder: Path) -> int:
-    """icetk's layout: no control tokens but SentencePiece's own, and `<n>`. Returns a size of vocabulary for it."""
-    model = BytesIO()
-    sentencepiece.SentencePieceTrainer.Train(  # pyright: ignore[reportAttributeAccessIssue]
-        sentence_iterator=iter(BILINGUAL * 4), model_writer=model, model_type="bpe", byte_fallback=True,
-        character_coverage=1.0, hard_vocab_limit=False, minloglevel=2, user_defined_symbols=["<n>"],
-        pad_id=3, vocab_size=700,
-    )  # fmt: skip
-    (folder / "ice_text.model").write_bytes(model.getvalue())
-    (folder / "tokenizer_config.json").write_text(json.dumps({"num_image_tokens": _IMAGES}), "utf-8")
-    return _IMAGES + GLM130BTokenizer(str(folder / "ice_text.model"), _IMAGES).text.size + 40
-
-
-def weights(config: dict[str, Any]) -> dict[str, Tensor]:
-    torch.manual_seed(1)
-    module = GLM130BForCausalLM(GLM130BConfig(**config))
-    made = {name: tensor for name, tensor in module.state_dict().items() if "inv_freq" not in name}
-    for name, tensor in made.items():
-        std = 1.2 * tensor.shape[-1] ** -0.5 if tensor.dim() > 1 else 0.1
-        torch.nn.init.normal_(tensor, std=std)
-        if "norm.weight" in name or "layernorm.weight" in name:
-            tensor += 1
-    return {name: tensor.half() for name, tensor in made.items()}
-
-
-def write_folder(folder: Path, ranks: int = 2, bits: int | None = None, **changes: Any) -> dict[str, Tensor]:
-    config = sizes(write_tokenizer(folder)) | changes
-    whole = weights(config)
-    (folder / "config.json").write_text(json.dumps(config), "utf-8")
-    (folder / "latest").write_text("300", "ascii")
-    (folder / "300").mkdir()
-    for rank in range(ranks):
-        parts: dict[str, Tensor] = {}
-        for name, tensor in whole.items():
-            part = split(name, tensor, ranks)[rank].clone()
-            if bits and ".layers." in name and tensor.dim() == 2:
-                codes, parts[f"{name}_scale"] = quantize_rows(part, bits)
-                part = pack_nibbles(codes) if bits == 4 else codes
-            parts[name] = part
-        parts["transformer.layers.0.attention.rotary_emb.inv_freq"] = torch.ones(8).half()
-        torch.save(
-            {"module": parts, "optimizer": None, "mp_world_size": ranks},
-            folder / "300" / RANK_FILE.format(rank),
-        )
-    return whole
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("GLM-130B")
-    write_folder(path)
+    write_glm130b_folder(path)
     return path
 
 
@@ -125,7 +59,7 @@ def test_a_folder_of_ranks_opens_with_its_prompts(folder: Path) -> None:
 
 
 def test_weights_of_ranks_are_those_of_one_file(folder: Path, tmp_path: Path) -> None:
-    whole = write_folder(tmp_path, ranks=4)
+    whole = write_glm130b_folder(tmp_path, ranks=4)
     two, four = Checkpoint(folder), Checkpoint(tmp_path)
     assert all(torch.equal(two.read(name), tensor) for name, tensor in whole.items())
     assert all(torch.equal(four.read(name), tensor) for name, tensor in whole.items())
@@ -134,7 +68,7 @@ def test_weights_of_ranks_are_those_of_one_file(folder: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("bits", [8, 4])
 def test_what_was_quantised_for_ranks_keeps_its_scales_and_its_biases(bits: int, tmp_path: Path) -> None:
     precision = Precision.INT8 if bits == 8 else Precision.INT4
-    whole = write_folder(tmp_path, ranks=4, bits=bits)
+    whole = write_glm130b_folder(tmp_path, ranks=4, bits=bits)
     before = load(tmp_path, "sdpa")
     fill(before.module, before.checkpoint, precision, _FLOAT32)
     name = "transformer.layers.1.mlp.dense_4h_to_h"
@@ -142,7 +76,7 @@ def test_what_was_quantised_for_ranks_keeps_its_scales_and_its_biases(bits: int,
     assert layer.weight_scale.shape == (64, 4)
     assert torch.equal(layer.bias, whole[f"{name}.bias"].float())
     (tmp_path / "float").mkdir()
-    write_folder(tmp_path / "float", ranks=4)
+    write_glm130b_folder(tmp_path / "float", ranks=4)
     loading = load(tmp_path / "float", "sdpa")
     fill(loading.module, loading.checkpoint, precision, _FLOAT32)
     other: Any = loading.module.get_submodule(name)
@@ -184,14 +118,14 @@ def _with_type(folder: Path, target: Path) -> Path:
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_folder_is_named(damage: Any, words: str, tmp_path: Path) -> None:
-    write_folder(tmp_path)
+    write_glm130b_folder(tmp_path)
     damage(tmp_path)
     with pytest.raises(ModelFileError, match=words):
         load(tmp_path, "sdpa")
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
-    write_folder(tmp_path, eos_token_id=7)
+    write_glm130b_folder(tmp_path, eos_token_id=7)
     with pytest.raises(ModelFileError, match="do not belong together"):
         load(tmp_path, "sdpa")
 
@@ -200,13 +134,13 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_text_and_control_tokens_are_apart(folder: Path) -> None:
-    tokenizer = GLM130BTokenizer(str(folder / "ice_text.model"), _IMAGES)
+    tokenizer = GLM130BTokenizer(str(folder / "ice_text.model"), IMAGES)
     assert tokenizer.encode_text("Hello\nworld") == tokenizer.encode_text("Hello world")
     text, control = tokenizer.encode_text("Paris"), tokenizer.control
-    newline = _IMAGES + (tokenizer.text.id_of("<n>") or 0)
+    newline = IMAGES + (tokenizer.text.id_of("<n>") or 0)
     assert tokenizer.decode_text([*text, control["eop"]]) == "Paris"
     assert tokenizer.decode_all([*text, control["eop"], control["[MASK]"]]) == "Paris[eop][[MASK]]"
-    assert tokenizer.decode_all([*text, newline, 5, _IMAGES + 2]) == "Paris\n[</s>]"
+    assert tokenizer.decode_all([*text, newline, 5, IMAGES + 2]) == "Paris\n[</s>]"
 
 
 @given(st.text() | st.sampled_from(["[gMASK]", "a [MASK] sop", "</s>", "<pad>", "eop <unk>"]))
@@ -214,7 +148,7 @@ def test_no_text_becomes_a_control_token(text: str) -> None:
     tokenizer = _tokenizer()
     ids = tokenizer.encode_text(text)
     assert not set(ids) & set(tokenizer.control.values())
-    assert _IMAGES + 2 not in ids
+    assert IMAGES + 2 not in ids
 
 
 _OPENED: list[GLM130BTokenizer] = []
@@ -222,7 +156,7 @@ _OPENED: list[GLM130BTokenizer] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def _opened(folder: Path) -> None:
-    _OPENED.append(GLM130BTokenizer(str(folder / "ice_text.model"), _IMAGES))
+    _OPENED.append(GLM130BTokenizer(str(folder / "ice_text.model"), IMAGES))
 
 
 def _tokenizer() -> GLM130BTokenizer:
