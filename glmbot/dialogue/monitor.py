@@ -12,6 +12,7 @@ import psutil
 
 from glmbot.dialogue.lanes import Lanes, Ticket
 from glmbot.dialogue.people import People
+from glmbot.dialogue.quotas import limit_set
 from glmbot.engine.named import ModelState
 from glmbot.engine.pool import Engines
 from glmbot.errors import StoreError
@@ -118,7 +119,7 @@ class Monitor:
             name=settings.get("name", ""),
             access=settings.get("access", "") or ("waiting" if settings.get("pairing") else ""),
             code=settings.get("pairing", "").partition(" ")[0],
-            hourly_limit=_number(settings.get("limit", "")),
+            hourly_limit=limit_set(settings),
             asked_this_hour=await self._store.counted(str(user), self._clock()),
         )
 
@@ -147,8 +148,3 @@ def _model(state: ModelState) -> ModelInfo:
         bytes=state.bytes,
         trouble=bool(state.trouble),
     )
-
-
-def _number(text: str) -> int | None:
-    """None for what is no number of a reasonable length: a setting may have been restored from anywhere."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None

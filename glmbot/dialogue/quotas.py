@@ -15,7 +15,7 @@ from glmbot.errors import LimitReached
 from glmbot.messages import ChatKind, Completion, Message
 from glmbot.store.base import Histories, QuotaCounts
 
-__all__ = ["Quotas", "check_pending", "hourly_limit", "most_pending", "program_of"]
+__all__ = ["Quotas", "check_pending", "hourly_limit", "limit_set", "most_pending", "program_of"]
 
 _EVERYBODY = "all"
 # What is told to a program that has too much in progress, which ends nobody knows when.
@@ -80,11 +80,17 @@ def check_pending(pending: Pending, request: Completion, most: int) -> None:
         raise LimitReached(f"{most} requests from here are in progress already, and no more may be", _SOON_S)
 
 
-def hourly_limit(settings: Mapping[str, str], configured: int) -> int:
-    """What an administrator set for a person or a chat, or what is configured."""
+def limit_set(settings: Mapping[str, str]) -> int | None:
+    """What an administrator set for a person or a chat, in questions an hour."""
     # Kept by an earlier release it may be any number of digits.
     given = settings.get("limit", "")
-    return int(given[:9]) if given.isascii() and given.isdigit() else configured
+    return int(given[:9]) if given.isascii() and given.isdigit() else None
+
+
+def hourly_limit(settings: Mapping[str, str], configured: int) -> int:
+    """What was set, or what is configured."""
+    own = limit_set(settings)
+    return configured if own is None else own
 
 
 def _limits_of_all(source: str, settings: DialogueSettings) -> dict[str, int]:

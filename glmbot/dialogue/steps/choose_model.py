@@ -27,12 +27,8 @@ _log = logging.getLogger(__name__)
 async def choose_model(
     engines: Engines, store: Answers, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
-    ticket, language, standing, message = (
-        exchange.ticket,
-        exchange.language,
-        exchange.standing,
-        exchange.message,
-    )
+    message, language = exchange.message, exchange.language
+    ticket, standing = exchange.ticket, exchange.standing
     if ticket is None or standing is None:
         return
     wishes = standing.user if message.chat_kind is ChatKind.PRIVATE else standing.chat
