@@ -72,7 +72,7 @@ async def test_a_route_answers_whom_it_admits_within_its_bounds_and_its_faults_a
 ) -> None:
     port = free_port()
     door = Address("127.0.0.1", port) if way == "a door" else None
-    async with site(route(most_s=0.3, door=door)) as (url, client):
+    async with site(route(most_s=1.0, door=door)) as (url, client):
         base = url if door is None else f"http://{door}"
 
         async def status(
@@ -99,7 +99,7 @@ async def test_a_route_answers_whom_it_admits_within_its_bounds_and_its_faults_a
         async def pieces(count: int) -> AsyncGenerator[bytes]:
             for _ in range(count):
                 yield b"x" * 500
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.7)
 
         for count, answered in ((3, 413), (2, 408)):
             async with client.post(f"{base}/hook", data=pieces(count), headers=HEADERS) as response:

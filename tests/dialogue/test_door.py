@@ -416,7 +416,7 @@ async def test_a_command_or_a_transform_that_breaks_is_said_and_hurts_nobody(
         host.transform("voice", hears)
 
     installed(monkeypatch, odd=register)
-    dialogue = with_plugins(sqlite_store, deadline_s=0.2)
+    dialogue = with_plugins(sqlite_store, deadline_s=1.0)
     for name in ("breaks", "hangs", "grows"):
         reply = await last(dialogue, f"/{name}")
         assert reply.state is ReplyState.FAILED

@@ -189,11 +189,11 @@ async def test_so_many_are_asked_at_once_and_who_waits_loses_no_time() -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.06)
         running -= 1
         return True
 
-    moderation = moderation_of(Moderator(slow, timeout_s=0.5, at_once=2))
+    moderation = moderation_of(Moderator(slow, timeout_s=1.0, at_once=2))
     found = await asyncio.gather(
         *(moderation.allows(Direction.QUESTION, "hi", user="", conversation="") for _ in range(40))
     )

@@ -28,7 +28,7 @@ async def test_a_walk_over_all_names_ends_also_at_those_that_are_no_text(redis_u
     client = Redis.from_url(redis_url)
     for index in ("everyone", "persons"):
         await client.zadd(f"{prefix}:{index}", {b"\xfe": 0, b"\xff": 0})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         assert set(await store.all_settings()) == {"telegram:7"}
         assert set(await store.people(100)) == {"telegram:7"}
     await client.aclose()
