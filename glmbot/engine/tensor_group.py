@@ -6,6 +6,7 @@ this user can read, so nobody else can join. A process that ends or stands still
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -38,6 +39,8 @@ class TensorGroup:
         store = owner.FileStore(meeting, world)
         if device.type == "cuda":
             torch.cuda.set_device(device)
+            # Where NCCL's processes find each other; what they exchange goes from card to card.
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
             options = owner.ProcessGroupNCCL.Options()
             options._timeout = timedelta(seconds=_EXCHANGE_S)
             self._group: Any = owner.ProcessGroupNCCL(store, rank, world, options)
