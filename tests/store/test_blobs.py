@@ -17,17 +17,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glmbot.app import _blob_limits
 from glmbot.backup import back_up, restore
-from glmbot.errors import BlobRefused, StoreError
+from glmbot.config.operation import StoreSection
+from glmbot.errors import BlobRefused, StoreError, StoreUnavailable
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Message
 from glmbot.store.base import Store, StoredAnswer
 from glmbot.store.blob_folder import BlobFolder
 from glmbot.store.blobs import PIECE_BYTES, BlobLimits, keep, read
+from glmbot.store.journal import JournaledRedisStore
 from glmbot.store.records import Blob
 from glmbot.store.redis import RedisStore
 from glmbot.store.sealed import new_key, sealed
 from glmbot.store.sqlite import SqliteStore
+from redis_server import Server
 
 ANN, BOB = UserKey("telegram", "5"), UserKey("telegram", "6")
 HOME, ROOM = ConversationKey("telegram", "5"), ConversationKey("telegram", "-7")
@@ -537,3 +541,42 @@ def test_a_folder_that_is_not_there_has_nothing(tmp_path: Path) -> None:
     assert folder.subfolders() == []
     assert list(folder.unfinished(time.time())) == []
     folder.remove("0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("section", "limits"),
+    [
+        ({}, BlobLimits(20_000_000, 500_000_000, 10_000_000_000, 30 * 86400)),
+        ({"kind": "redis"}, BlobLimits(20_000_000, 500_000_000, 500_000_000, 30 * 86400)),
+        ({"keep_days": 7, "blob_total_mb": 1}, BlobLimits(20_000_000, 500_000_000, 1_000_000, 7 * 86400)),
+        ({"keep_days": 90, "blob_mb": 0.5}, BlobLimits(500_000, 500_000_000, 10_000_000_000, 30 * 86400)),
+        ({"blob_keep_days": 0}, BlobLimits(20_000_000, 500_000_000, 10_000_000_000, 0)),
+    ],
+)
+def test_no_file_outlives_its_turn_by_setting(section: dict[str, Any], limits: BlobLimits) -> None:
+    assert _blob_limits(StoreSection(**section)) == limits
+
+
+async def test_a_file_is_refused_while_redis_is_away_and_nothing_of_it_is_left(
+    server: Server, tmp_path: Path
+) -> None:
+    store = JournaledRedisStore(server.url, tmp_path / "journal.sqlite3", prefix="away", timeout_s=1.0)
+    await store.open()
+    blob = await kept(store, b"before")
+    await server.kill()
+    with pytest.raises(StoreUnavailable):
+        await kept(store, b"meanwhile")
+    assert store.journaled == 0
+    await server.start()
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(StoreUnavailable):
+                # What the bot does all the time tells a new server what the one before knew.
+                await store.waiting("telegram", 0.1)
+                await kept(store, b"after")
+                break
+            await asyncio.sleep(0.05)
+    digests = {each.blob.digest async for each in store.blobs()}
+    assert digests <= {blob.digest, sha256(b"after").hexdigest()}
+    await agrees(store)
+    await store.close()
