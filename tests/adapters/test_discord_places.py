@@ -222,8 +222,10 @@ async def test_a_question_deleted_after_a_restart_takes_its_answer_with_it(
 
 @pytest.mark.parametrize("threads", [False, True])
 async def test_a_question_that_waits_or_streams_again_after_a_restart_can_be_deleted(
-    discord: DiscordServer, sqlite_store: Store, threads: bool
+    discord: DiscordServer, sqlite_store: Store, threads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The engine stands still for longer in any case.
+    monkeypatch.setattr("glmbot_discord.adapter._DRAIN_S", 0.5)
     engine = ScriptedEngine("a long answer")
     engine.goes_on.clear()
     settings = {"threads": threads, "message_content": True}

@@ -170,8 +170,10 @@ async def test_a_restart_in_mid_answer_finishes_in_the_same_message(
 
 
 async def test_a_restart_after_the_answer_shows_it_without_generating_again(
-    telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
+    telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Its delivery is held for longer in any case.
+    monkeypatch.setattr("glmbot_telegram.adapter._DRAIN_S", 0.5)
     async with bot(telegram, engine, sqlite_store):
         await telegram.say("hello")
         await until(lambda: telegram.messages[USER])

@@ -139,7 +139,7 @@ def test_without_a_network_pull_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_models_name_is_refused(tmp_path: Path) -> None:
-    done = pulled("a/b/c", tmp_path)
+    done = glmbot("pull", "a/b/c", cwd=tmp_path)
     assert done.returncode == 1
     assert "owner/name" in done.stderr
 
