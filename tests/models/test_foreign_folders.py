@@ -41,7 +41,6 @@ def configured(folder: Path, **fields: Any) -> Path:
         ({"quantization_config": {"quant_method": "awq", "bits": 4, "version": "gemv"}}, "AWQ, with version"),
         ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "bitsandbytes"),
         ({"quantization_config": {"quant_method": "mxfp4"}}, "MXFP4"),
-        ({"quantization_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
         (
             {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized"}},
             "compressed-tensors, with format = pack-quantized",

@@ -2,7 +2,8 @@
 
 The platform servers of our tests are driven by clients that are not ours: aiogram and grammY for Telegram, discord.js
 for Discord, each of which must parse every reply without complaint. Our bot's webhook mode runs against telemelya,
-and the chat page runs in Chromium. Ends with "N passed, N failed".
+and the chat page runs in Chromium. GGUF files are answered from beside llama.cpp's server. Ends with "N passed, N
+failed".
 
 The other projects' packages are installed under .glmbot/rig, from PyPI and npm; node and npm must be there.
 """
@@ -29,6 +30,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 from platforms.discord_server import CHANNEL_ID, DiscordServer  # noqa: E402
 from platforms.discord_server import TOKEN as DISCORD_TOKEN  # noqa: E402
 from platforms.telegram_server import TOKEN, TelegramServer  # noqa: E402
+from rig.gguf_answers import TYPES  # noqa: E402
 from rig.telemelya_bot import check_webhook  # noqa: E402
 
 PYPI = ("aiogram==3.31.0", "telemelya==0.2.2")
@@ -53,6 +55,7 @@ async def main() -> int:
     await telegram_client("grammY", ["node", str(HERE / "grammy_client.mjs")], score)
     await discord_client("discord.js", ["node", str(HERE / "discordjs_client.mjs")], score)
     await telemelya(score)
+    await gguf_answers(score)
     if not os.environ.get("RIG_SHORT"):
         pytest(score)
     print(f"{score.passed} passed, {score.failed} failed")
@@ -206,6 +209,14 @@ async def telemelya(score: Score) -> None:
         for process in (server, redis):
             process.terminate()
             process.wait()
+
+
+async def gguf_answers(score: Score) -> None:
+    """What the demo model's GGUF file answers, of each type, here and in llama.cpp's server."""
+    for kind in TYPES:
+        command = [sys.executable, str(HERE / "gguf_answers.py"), kind]
+        process = await asyncio.create_subprocess_exec(*command)
+        score.note("llama.cpp", f"draws the same tokens from {kind}", await process.wait() == 0)
 
 
 def pytest(score: Score) -> None:

@@ -19,7 +19,6 @@ _SCALES = ("weight_scale_inv", "weight_scale")
 # Of activations, which are not quantised here.
 _UNUSED = ("input_scale", "activation_scale", "input_scale_ub", "k_scale", "v_scale", "output_scale")
 _LARGEST_BLOCK = 1 << 16
-_NEEDED = {"compressed_tensors": "format", "modelopt": "quant_algo"}
 
 Fields = Mapping[str, Any]
 
@@ -42,8 +41,6 @@ def unread(said: Fields) -> str:
         return _wrong(said, {"bits": (4,), "version": ("gemm",), "backend": ("autoawq",)}, lower=True)
     if method in ("fp8", "fbgemm_fp8"):
         return ""
-    if method in _NEEDED and _NEEDED[method] not in said:
-        return f"without {_NEEDED[method]}, which is not read here"
     if method == "compressed_tensors":
         return _wrong(said, {"format": ("float-quantized", "naive-quantized")}) or _floats(said)
     if method == "modelopt":
