@@ -3,7 +3,11 @@ by llama.cpp's server: what do both answer greedily?
 
     python tests/rig/gguf_answers.py [TYPE ...]
 
-Both get the same tokens, and may draw 16, without penalties. An answer counts when all of its tokens are the same.
+Both get the same tokens, and may draw 16, without penalties. Two numbers are printed: of the answers, how many are the
+same to the end; of the tokens drawn after the same tokens, up to the first that differs, how many are the same. The
+second one passes from 95 % on. The first one says less than it seems: each rounds activations to 8 bits, and in a model
+so small a rounding decides between two words now and then. llama.cpp with its cache in float32 and without flash
+attention gives 32 of 40 of its own answers again (Q4_1).
 `engines` of bench/ brings llama.cpp's packages, in environments of their own.
 """
 
@@ -11,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -90,8 +95,18 @@ class Ours:
         return drawn
 
 
+def until_they_part(ours: Sequence[int], theirs: Sequence[int]) -> tuple[int, int]:
+    """How many tokens are the same, and how many were compared: where one ends, the other's end counts as a token."""
+    same = 0
+    for mine, other in zip_longest(ours, theirs):
+        if mine != other:
+            return same, same + 1
+        same += 1
+    return same, same
+
+
 def compare(kind: str) -> tuple[int, int]:
-    """How many answers are the same, of how many. Raises RuntimeError where a peer can't be had."""
+    """How many tokens are the same, of how many. Raises RuntimeError where a peer can't be had."""
     path = demo_gguf(kind)
     if path is None:
         raise RuntimeError(f"no {kind}: llama.cpp's quantiser can't be had")
@@ -104,16 +119,21 @@ def compare(kind: str) -> tuple[int, int]:
         raise RuntimeError("llama.cpp's server can't be had")
     server.start()
     try:
-        same = 0
+        answers = same = compared = 0
         for number, prompt in enumerate(asked, 1):
             answer = server.ask(prompts=[prompt], new_tokens=[NEW_TOKENS], ignore_eos=False)["requests"][0]
-            same += answer["drawn"] == ours.answer(prompt)
-            if number % 40 == 0:
-                print(f"     {kind}: {same} of {number}", flush=True)
+            alike, of = until_they_part(ours.answer(prompt), answer["drawn"])
+            answers += alike == of
+            same, compared = same + alike, compared + of
+            if number % 40 == 0 or number == len(asked):
+                print(
+                    f"     {kind} as {ours.precision}: {answers} of {number} answers and {same} of {compared} tokens"
+                    " are llama.cpp's",
+                    flush=True,
+                )
     finally:
         server.close()
-    print(f"     {kind} as {ours.precision}: {same} of {len(asked)} answers are llama.cpp's", flush=True)
-    return same, len(asked)
+    return same, compared
 
 
 def main() -> int:
