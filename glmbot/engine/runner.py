@@ -67,7 +67,7 @@ class ModelRunner:
         self.placement = placement
         self.device = placement.device
         self.precision = self._loaded_precision = precision
-        self._part = ModelPart(model, placement)
+        self.part = ModelPart(model, placement)
         self._workers = workers
         self._others_bytes = 0
         self._unsettled = False
@@ -82,24 +82,24 @@ class ModelRunner:
     ) -> None:
         model, workers, precision, placement = self.model, self._workers, self.precision, self.placement
         self._start_others(precision, on_progress)
-        self._part.fill(precision, on_progress)
+        self.part.fill(precision, on_progress)
         # Ours are written for this engine, and tests/conformance holds them. A part of a model is no model that
         # could be run by itself: those that can be shared are few, and tests hold each.
         others = not isinstance(model.module, GlmCausalLM) and workers is None
         if others:
             heads = cached_heads(model.name, model.module, model.shape.layers)
-            model = self.model = self._part.model = replace(
+            model = self.model = self.part.model = replace(
                 model, shape=replace(model.shape, kv_heads=heads[0], head_dim=heads[1])
             )
         self._others_loaded(on_progress)
         cache_tokens = cache_tokens or self._affordable_cache(context_length)
         self.allocator = RangeAllocator(cache_tokens)
-        prefix = self._part.prefix
+        prefix = self.part.prefix
         self.prefix_length = 0 if prefix is None else int(prefix.shape[2])
         self._probe_prompt = model.chat_format.encode_chat("", (), _PROBE_TEXT)
         # The probe has room of its own behind the sequences' ranges, so that it never waits or disturbs.
         self._capacity = cache_tokens + self.prefix_length + len(self._probe_prompt) + _PROBE_NEW
-        self._part.make_arena(self._capacity, placement.dtype(precision))
+        self.part.make_arena(self._capacity, placement.dtype(precision))
         self._meet(precision)
         self.weight_bytes = weight_bytes(model.module) + self._others_bytes
         if others:
@@ -109,11 +109,11 @@ class ModelRunner:
     @property
     def native(self) -> bool:
         """Whether steps are computed by a native program."""
-        return self._part.lowered is not None
+        return self.part.lowered is not None
 
     @property
     def cache_bytes(self) -> int:
-        return self._part.arena.bytes * (1 if self._workers is None else self._workers.world)
+        return self.part.arena.bytes * (1 if self._workers is None else self._workers.world)
 
     @property
     def shared(self) -> bool:
@@ -249,8 +249,8 @@ class ModelRunner:
         self._start_others(self.precision, on_progress)
         if self._unsettled:
             # They were lost in the middle of a switch.
-            self._part.fill(self.precision, on_progress)
-            self._part.convert(self.placement.dtype(self.precision), ())
+            self.part.fill(self.precision, on_progress)
+            self.part.convert(self.placement.dtype(self.precision), ())
             self._unsettled = False
         self._others_loaded(on_progress)
         self._meet(self.precision)
@@ -266,7 +266,7 @@ class ModelRunner:
         if self._workers is not None:
             self._workers.tell("fill", precision)
         try:
-            self._part.fill(precision, on_progress)
+            self.part.fill(precision, on_progress)
         finally:
             # They must be done with it, whatever became of it here, before they are told something else.
             self._others_loaded(on_progress)
@@ -288,7 +288,7 @@ class ModelRunner:
         workers = self._workers
         if workers is None or workers.meeting is None:
             return
-        if not self._part.trusted:
+        if not self.part.trusted:
             workers.tell("distrust")
         workers.tell("make_arena", self._capacity, precision)
         workers.wait("making the cache")
@@ -297,7 +297,7 @@ class ModelRunner:
             group = TensorGroup(str(workers.meeting), 0, workers.world, self.device)
         except RuntimeError as error:
             raise workers.lost(f"they did not meet ({error})") from error
-        self._part.meet(group)
+        self.part.meet(group)
         workers.wait("meeting the others")
 
     def _together(self, what: str, *arguments: Any, precision: Precision | None = None) -> None:
@@ -305,11 +305,11 @@ class ModelRunner:
         if self._workers is not None:
             self._workers.tell(what, *(() if precision is None else (precision,)), *arguments)
         first = () if precision is None else (self.placement.dtype(precision),)
-        getattr(self._part, what)(*first, *arguments)
+        getattr(self.part, what)(*first, *arguments)
 
     def _affordable_cache(self, context_length: int) -> int:
         """Tokens of KV cache for half of the memory that is still free; a context of the usual length always."""
-        room = self._part.affordable_tokens(self.placement.dtype(self.precision))
+        room = self.part.affordable_tokens(self.placement.dtype(self.precision))
         if self._workers is not None:
             self._workers.tell("affordable", self.precision)
             least = min([room, *self._workers.wait("counting memory")])
@@ -327,10 +327,10 @@ class ModelRunner:
 
     def _forward(self, step: Step, *, plainly: bool = False) -> Tensor:
         if self._workers is None:
-            return self._part.compute(step, plainly=plainly)
+            return self.part.compute(step, plainly=plainly)
         self._workers.tell("compute", step, plainly)
         try:
-            return self._part.compute(step, plainly=plainly)
+            return self.part.compute(step, plainly=plainly)
         except Exception as error:
             # Wherever it stopped, the others wait for it somewhere else.
             raise self._workers.lost(f"{type(error).__name__}: {error}".splitlines()[0]) from error
@@ -378,7 +378,7 @@ class ModelRunner:
         first = compute(0).clone()
         if not self._agrees(first, tokens, base):
             # From here on torch computes alone, and what it says is what later switches are held against.
-            self._part.lowered, self._part.trusted = None, False
+            self.part.lowered, self.part.trusted = None, False
             if self._workers is not None:
                 self._workers.tell("distrust")
             first = compute(0).clone()
@@ -393,7 +393,7 @@ class ModelRunner:
 
     def _agrees(self, logits: Tensor, tokens: list[int], place: int) -> bool:
         """Whether the program says what the model's own modules say."""
-        if self._part.lowered is None:
+        if self.part.lowered is None:
             return True
         step = Step(self.model.positions, self.prefix_length)
         step.add(tokens, len(tokens), start=0, end=len(tokens), place=place, drawing=1)

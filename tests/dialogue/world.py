@@ -15,7 +15,7 @@ from adapters.scripted import ScriptedEngine
 from conftest import make_dialogue
 from dialogue.told import HERE
 from glmbot.delivery.abilities import Ability
-from glmbot.delivery.deliveries import Deliveries
+from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import Missing, Outlet, Piece
 from glmbot.delivery.pace import Pace
 from glmbot.keys import ConversationKey
@@ -119,9 +119,9 @@ class World:
         dialogue = make_dialogue(self.engine, SlowStore(self.store), pending_per_user=100)  # type: ignore[arg-type]
         deliveries = Deliveries(dialogue)
 
-        def begin(message: Message, sent: Sequence[str]) -> None:
+        def begin(message: Message, earlier: Earlier) -> None:
             chat = self.chats.setdefault(int(message.user.id), Chat())
-            deliveries.begin(message, ChatOutlet(chat), Pace(0.02), sent)
+            deliveries.begin(message, ChatOutlet(chat), Pace(0.02), earlier)
 
         async def stopped(message: Message, reply: Reply | None) -> None: ...
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from chatglm_folder import write_chatglm_folder
 from conftest import until
-from glmbot.engine import runner as runner_module
+from glmbot.engine import part as part_module
 from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.errors import EngineStopped, NumericalFault, PrecisionError, PromptTooLong, QueueFull
@@ -84,7 +84,7 @@ async def test_beside_a_program_of_our_own_threads_torch_has_one(
     run = Program.run
 
     def watched(self: Program, *arguments: Any) -> torch.Tensor:
-        given.append(arguments[-1])
+        given.append(arguments[3])
         return run(self, *arguments)
 
     monkeypatch.setattr(Program, "run", watched)
@@ -218,7 +218,7 @@ async def test_a_failed_switch_is_rolled_back_and_streams_go_on(
     before = (await ask(engine, "hello")).text
     stream = asyncio.create_task(ask(engine, "hello", max_tokens=300))
     await until(lambda: engine.stats().running == 1)
-    real = runner_module.fill
+    real = part_module.fill
     calls: list[Precision] = []
 
     def failing(*args: object, **kwargs: object) -> None:
@@ -229,7 +229,7 @@ async def test_a_failed_switch_is_rolled_back_and_streams_go_on(
             raise MemoryError("no memory left")
         real(*args, **kwargs)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(runner_module, "fill", failing)
+    monkeypatch.setattr(part_module, "fill", failing)
     with pytest.raises(PrecisionError, match="no memory left"):
         await engine.set_precision(Precision.INT8)
     assert calls == [Precision.INT8, Precision.FP32]

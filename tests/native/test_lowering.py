@@ -115,9 +115,9 @@ def test_a_program_computes_what_its_modules_do(kind: str, folders: Path) -> Non
     mine = sequences(made, 3)
     for _ in range(3):
         chunks = [Chunk(sequence, len(sequence.tokens) - sequence.computed) for sequence in mine]
-        lowered, made.lowered = made.lowered, None
+        lowered, made.part.lowered = made.part.lowered, None
         expected = made.step(chunks).clone()
-        made.lowered = lowered
+        made.part.lowered = lowered
         torch.testing.assert_close(advance(made, chunks), expected, atol=2e-4, rtol=1e-4)
 
 
