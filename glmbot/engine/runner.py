@@ -25,12 +25,15 @@ from glmbot.engine.verification import Part, cached_heads, verify
 from glmbot.engine.workers import Workers, WorkersLost
 from glmbot.errors import EngineError, EngineStopped, PrecisionError
 from glmbot.models.causal_lm import GlmCausalLM
+from glmbot.models.lowering import LoweredModel
 from glmbot.models.registry import LoadedModel
 
 __all__ = ["LEAST_CACHE_TOKENS", "MOST_CACHE_TOKENS", "ModelLost", "ModelRunner"]
 
 _log = logging.getLogger(__name__)
 
+# For who computes single steps, without a scheduler.
+_Step = Step
 _PROBE_TEXT = "The quick brown fox. 你好，世界。"
 _PROBE_NEW = 8
 LEAST_CACHE_TOKENS = 2048
@@ -107,9 +110,14 @@ class ModelRunner:
         self._probe_logits, self._probe_speed = self._probe()
 
     @property
+    def lowered(self) -> LoweredModel | None:
+        """The native program by which this process computes steps; None where torch does."""
+        return self.part.lowered
+
+    @property
     def native(self) -> bool:
         """Whether steps are computed by a native program."""
-        return self.part.lowered is not None
+        return self.lowered is not None
 
     @property
     def cache_bytes(self) -> int:
@@ -393,7 +401,7 @@ class ModelRunner:
 
     def _agrees(self, logits: Tensor, tokens: list[int], place: int) -> bool:
         """Whether the program says what the model's own modules say."""
-        if self.part.lowered is None:
+        if self.lowered is None:
             return True
         step = Step(self.model.positions, self.prefix_length)
         step.add(tokens, len(tokens), start=0, end=len(tokens), place=place, drawing=1)
