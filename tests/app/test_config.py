@@ -287,6 +287,8 @@ def test_no_number_is_absurd(tmp_path: Path, section: str, key: str, absurd: str
     [
         ("[dialogue]\ndeadline_s = 999999\n", r"line 2: \[dialogue\] deadline_s: must be at most 86400 seconds"),
         ("[store]\nclaim_s = 0.5\n", r"claim_s: must be at least 1 seconds"),
+        ("[store]\nblob_mb = 0\n", r"blob_mb: must be more than 0 MB"),
+        ("[model]\ntensor_parallel = 0\n", r"tensor_parallel: must be at least 1 processes"),
         ("[store]\nkeep_days = 99999\n", r"keep_days: must be at most 36500 days"),
         ("[model]\ncontext_length = 3\n", r"context_length: must be at least 64 tokens"),
         ("[model]\npath = 'a\tb\\u0000'\n[store]\npath = \"a\\u0000b\"\n", r"line 4: \[store\] path: holds control"),
