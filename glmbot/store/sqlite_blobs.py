@@ -40,7 +40,7 @@ class SqliteBlobs(SqlitePart):
     def __init__(self, path: Path, limits: BlobLimits) -> None:
         super().__init__(path, limits)
         self._memory = TemporaryDirectory(prefix="glmbot-") if path == IN_MEMORY else None
-        folder = Path(self._memory.name) if self._memory is not None else path
+        folder = Path(self._memory.name) / "files" if self._memory is not None else path
         self._folder = BlobFolder(folder.with_name(f"{folder.name}.blobs"))
         self._to_sweep: list[str] = []
         self._swept_at: float | None = None

@@ -536,6 +536,17 @@ async def test_a_backup_carries_files_from_any_store_to_any_store(store: Store, 
     await other.close()
 
 
+async def test_what_a_store_in_memory_keeps_of_files_goes_with_it() -> None:
+    store: Any = SqliteStore(Path(":memory:"))
+    await store.open()
+    blob = await kept(store, b"secret")
+    folder = store._folder.path
+    assert await content_of(store, blob) == b"secret"
+    assert folder.exists()
+    await store.close()
+    assert not folder.exists()
+
+
 def test_a_folder_that_is_not_there_has_nothing(tmp_path: Path) -> None:
     folder = BlobFolder(tmp_path / "none")
     assert folder.subfolders() == []
