@@ -28,6 +28,7 @@ __all__ = [
     "Thought",
     "ToolCall",
     "ToolResult",
+    "all_words_of",
     "checked",
     "is_digest",
     "is_media_type",
@@ -174,6 +175,21 @@ def of_words(text: str, thought: str = "") -> tuple[Part, ...]:
 def words_of(content: Content) -> str:
     """What is said in words; nothing of what is thought, called or attached."""
     return "\n\n".join(part.text for part in parts_of(content, Text))
+
+
+def all_words_of(content: Content) -> str:
+    """Whatever can be read in it, for who has to look at all of it."""
+    found: list[str] = []
+    for part in content:
+        match part:
+            case Text() | Thought() | ToolResult():
+                found.append(part.text)
+            case ToolCall():
+                # Escaped they would not be found.
+                found += [part.name, json.dumps(json.loads(part.arguments), ensure_ascii=False)]
+            case Media():
+                found.append(part.name)
+    return "\n\n".join(found)
 
 
 def thought_of(content: Content) -> str:

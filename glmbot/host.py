@@ -176,7 +176,8 @@ class Watch(Protocol):
 class Moderator:
     """Says what may not be asked or said.
 
-    `allows` is asked about each question, each system prompt that is set, and each whole answer and thought.
+    `allows` is asked about each question, each system prompt that is set, each whole answer and thought, and what
+    steps say came of a question (`Exchange.said`).
     `watch` makes what looks at a single answer while it grows; without it, answers are shown when they are
     complete and allowed. `allows` is asked about `at_once` texts at a time and has `timeout_s` seconds for each;
     `refuse_on_failure`: a text is refused when it raises or takes longer. `advice`: what `glmbot doctor` says of

@@ -20,6 +20,7 @@ from glmbot.content import (
     Thought,
     ToolCall,
     ToolResult,
+    all_words_of,
     checked,
     of_words,
     parts_of,
@@ -103,6 +104,22 @@ def test_only_text_is_said_in_words() -> None:
     assert thought_of(content) == "Chalk…"
     assert parts_of(content, Media) == [PICTURE]
     assert parts_of(content, ToolCall) == [ANSWER[1]]
+
+
+def test_who_looks_at_all_of_it_is_shown_whatever_can_be_read() -> None:
+    call = ToolCall("2", "look", r'{"at": "\u9ed1\u677f"}')
+    words = all_words_of(checked((Text("Look:"), PICTURE, *ANSWER, call)))
+    for said in (
+        "Look:",
+        "Tafel 黑板.png",
+        "Chalk…",
+        "look",
+        '{"at": "board"}',
+        "2 + 2",
+        "A sum.",
+        '{"at": "黑板"}',
+    ):
+        assert said in words
 
 
 @pytest.mark.parametrize(

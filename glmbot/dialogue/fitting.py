@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from glmbot.content import Content, of_words
+from glmbot.content import Content, Text, of_words, words_of
 from glmbot.dialogue.models import Talk
 from glmbot.dialogue.off_loop import OffLoop
 from glmbot.dialogue.settings import DialogueSettings, InForce
@@ -95,4 +95,11 @@ def _exchange(turn: Turn, answer: str) -> PastExchange:
         asked, said = parts_from_json(turn.parts)
     except ValueError as error:
         _log.error("the parts of turn %d are damaged, and its words are told alone: %s", turn.id, error)
-    return PastExchange(asked or of_words(turn.question), said or of_words(answer))
+    return PastExchange(_with_words(asked, turn.question), _with_words(said, answer))
+
+
+def _with_words(content: Content, words: str) -> Content:
+    """Those of the turn hold: a step may have named nothing but calls and results, or a part of what was said."""
+    if words_of(content) == words:
+        return content
+    return (*(part for part in content if not isinstance(part, Text)), *of_words(words))

@@ -149,7 +149,7 @@ class DialogueManager:
             partial(recall, store, self._fitting),
             answer,
             partial(approve, in_force),
-            partial(record, store, self._clock),
+            partial(record, store, in_force, self._clock),
         ]
         others = [
             (each.name, each.before, each.after, partial(guarded, each, store))

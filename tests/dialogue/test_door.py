@@ -529,7 +529,7 @@ async def test_what_a_step_says_came_of_a_question_is_told_with_the_next_one(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     said = (ToolCall("1", "look"), ToolResult("1", "2 + 2"), Text("A sum."))
-    steps: list[Any] = [said, [ToolResult("9", "of no call")], "rubbish", ()]
+    steps: list[Any] = [said, said[:2], [ToolResult("9", "of no call")], "rubbish", ()]
 
     async def looks(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
         exchange.said = steps.pop(0)
@@ -547,9 +547,9 @@ async def test_what_a_step_says_came_of_a_question_is_told_with_the_next_one(
         return prepare(engine, conversation, room)
 
     monkeypatch.setattr(TemplatedEngine, "prepare", prepared)
-    for text in ("one", "two", "three", "four"):
+    for text in ("one", "two", "three", "four", "five"):
         assert (await last(dialogue, text)).text == "A sum."
-    words = [PastExchange((Text(text),), (Text("A sum."),)) for text in ("two", "three")]
-    assert list(told[-1].past) == [PastExchange((Text("one"),), said), *words]
-    assert [turn.answer for turn in told[-1].turns] == ["A sum."] * 3
+    expected = {"one": said, "two": said, "three": said[2:], "four": said[2:]}
+    assert list(told[-1].past) == [PastExchange((Text(text),), parts) for text, parts in expected.items()]
+    assert [turn.answer for turn in told[-1].turns] == ["A sum."] * 4
     assert caplog.text.count("what came of the question is left out") == 2

@@ -17,8 +17,9 @@ from dialogue.scripted_engine import ScriptedEngine
 from dialogue.test_door import asked, installed, last, replies_to
 from glmbot import plugins as door
 from glmbot.config.people import ModerationSection
+from glmbot.content import Text, ToolCall, ToolResult
 from glmbot.errors import ConfigError, ContentRefused
-from glmbot.host import Direction, Finding, Host, ModerationSettings, Moderator, Passage
+from glmbot.host import Direction, Exchange, Finding, Follows, Host, ModerationSettings, Moderator, Passage
 from glmbot.keys import UserKey
 from glmbot.messages import Completion, Reply
 from glmbot.plugins import load_plugins, refuse_without_built_in, start_moderators
@@ -253,3 +254,25 @@ def test_a_bot_without_a_part_of_its_own_does_not_start(
         with pytest.raises(ConfigError, match="the plug-in moderation: "):
             refuse_without_built_in(load_plugins())
     assert "the plug-in moderation is left out" in caplog.text
+
+
+@pytest.mark.parametrize(("found", "kept"), [("2 + 2", True), ("a rude word", False)])
+async def test_what_steps_say_came_of_a_question_is_looked_at_too(
+    monkeypatch: pytest.MonkeyPatch, sqlite_store: Store, found: str, kept: bool
+) -> None:
+    async def looks(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+        exchange.said = (ToolCall("1", "look"), ToolResult("1", found), Text("A sum."))
+        async with aclosing(following(exchange)) as replies:
+            async for reply in replies:
+                yield reply
+
+    def register(host: Host) -> None:
+        host.step("looker", looks, before="record")
+
+    installed(monkeypatch, manners=_registering(True, []), looker=register)
+    message = asked("what is it?")
+    replies = await replies_to(make_dialogue(ScriptedEngine("A sum."), sqlite_store), message)
+    assert (replies[-1].text, replies[-1].notice) == ("A sum.", "")
+    (turn,) = await sqlite_store.last_turns(message.conversation, 9)
+    assert (turn.answer, found in turn.parts) == ("A sum.", kept)
+    assert bool(turn.parts) == kept

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable
 
-from glmbot.content import checked, of_words
+from glmbot.content import all_words_of, checked, of_words
 from glmbot.dialogue.exchange import Exchange, Follows, Task
+from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.replies import kept
+from glmbot.dialogue.settings import InForce
+from glmbot.host import Direction
 from glmbot.messages import Reply, ReplyState
 from glmbot.store.base import Answers
 from glmbot.store.content_json import parts_to_json
@@ -18,12 +21,13 @@ _log = logging.getLogger(__name__)
 
 
 async def record(
-    store: Answers, clock: Callable[[], float], exchange: Exchange, following: Follows
+    store: Answers, in_force: InForce, clock: Callable[[], float], exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     reply, task = exchange.reply, exchange.task
     if reply is None:
         return
     said = task is not None and bool(reply.text) and reply.state is not ReplyState.FAILED
+    parts = await _parts(in_force.moderation, exchange, task) if said else ""
     await store.finish(
         exchange.message,
         kept(reply),
@@ -33,19 +37,26 @@ async def record(
         parent=task.after if task is not None else None,
         ref=task.ref if task is not None else "",
         turn_answer=task.begun + reply.text if task is not None and not task.whole else None,
-        **_parts(exchange, task),
+        **({"parts": parts} if parts else {}),
     )
     exchange.recorded = reply
     yield reply
 
 
-def _parts(exchange: Exchange, task: Task | None) -> dict[str, str]:
-    """Steps of plug-ins set them: what is wrong there costs the answer nothing but these."""
+async def _parts(moderation: Moderation, exchange: Exchange, task: Task | None) -> str:
+    """Steps of plug-ins set them: what is wrong there, or may not be said, costs the answer nothing but these."""
     if task is None or not exchange.said:
-        return {}
+        return ""
     try:
-        written = parts_to_json(of_words(task.question), checked(exchange.said))
-    except (ValueError, TypeError) as error:
+        came = checked(exchange.said)
+        written, words = parts_to_json(of_words(task.question), came), all_words_of(came)
+    except (ValueError, TypeError, RecursionError) as error:
         _log.error("%s: what came of the question is left out: %s", exchange.message.conversation, error)
-        return {}
-    return {"parts": written} if written else {}
+        return ""
+    # It reaches the model with the next question, and whoever exports it.
+    if written and not await moderation.allows_in(exchange.message, Direction.ANSWER, words):
+        _log.warning("%s: what came of the question is refused, and left out", exchange.message.conversation)
+        written = ""
+    if exchange.ticket is not None:
+        exchange.ticket.check()
+    return written
