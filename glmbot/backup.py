@@ -28,7 +28,7 @@ from glmbot.backup_lines import (
     parsed_object,
     piece_line,
 )
-from glmbot.errors import BackupError, BlobRefused
+from glmbot.errors import BackupError, BlobRefused, StoreError, StoreUnavailable
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import Backups, Settings
 from glmbot.store.blobs import PIECE_BYTES, Blobs, read
@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 # releases that know none, too.
 _VERSION, _WITH_FILES = 2, 3
 _READABLE = (1, 2, 3)
-# Of a file that is restored, what is not in memory is on the disk for a moment.
+# Of a file, what is not in memory is on the disk for a moment.
 _IN_MEMORY = 4 * 2**20
 
 
@@ -66,7 +66,7 @@ class Restored:
 
 async def back_up(store: _Kept, path: Path) -> int:
     """Write everything to `path`, which appears only when it is whole, for its owner's eyes alone. Returns the
-    number of conversations.
+    number of conversations. A file that somebody sent and that is damaged in the store is left out, and logged.
 
     Raises StoreError, and BackupError when the file can't be written.
     """
@@ -90,9 +90,10 @@ async def back_up(store: _Kept, path: Path) -> int:
             for owner, settings in (await store.all_settings()).items():
                 write({"owner": owner, "settings": dict(settings)})
                 lines += 1
-            async for line in _file_lines(store):
-                write(line)
-                lines += 1
+            with SpooledTemporaryFile(_IN_MEMORY) as content:
+                async for line in _file_lines(store, content):
+                    write(line)
+                    lines += 1
             write({"end": lines})
         unfinished.replace(path)
     except OSError as error:
@@ -102,14 +103,35 @@ async def back_up(store: _Kept, path: Path) -> int:
     return conversations
 
 
-async def _file_lines(store: _Kept) -> AsyncGenerator[dict[str, Any], None]:
-    before = ""
+async def _file_lines(store: _Kept, content: IO[bytes]) -> AsyncGenerator[dict[str, Any], None]:
+    """content: where each is until all of it was read, since only at its end it shows whether it is whole."""
+    written = damaged = ""
     async for stored in store.blobs():
+        digest = stored.blob.digest
+        if digest == damaged:
+            continue
+        if digest == written:
+            yield file_line(stored)
+            continue
+        content.seek(0)
+        content.truncate()
+        try:
+            async with aclosing(read(store, stored.conversation, stored.blob)) as pieces:
+                async for piece in pieces:
+                    content.write(piece)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            # The bot may run meanwhile, and who has put a file may delete it; others may still have the same.
+            if await store.blob(stored.conversation, digest) is not None:
+                damaged = digest
+                _log.error("%s; it is left out of the backup", error)
+            continue
+        written = digest
         yield file_line(stored)
-        if stored.blob.digest != before:
-            before = stored.blob.digest
-            async for piece in read(store, stored.conversation, stored.blob):
-                yield piece_line(piece)
+        content.seek(0)
+        while piece := content.read(PIECE_BYTES):
+            yield piece_line(piece)
 
 
 async def restore(store: _Kept, path: Path) -> Restored:
@@ -156,13 +178,13 @@ async def _restored(
 
 
 class _RestoredFiles:
-    """A content is put once for each reference to it, which stand one after the other."""
+    """A content is put once for each reference to it. It stands behind the first of them; the others follow."""
 
     def __init__(self, store: _Kept, content: IO[bytes]) -> None:
         """content: an empty file, where what was read is for a moment."""
         self._store = store
         self._content = content
-        self._references: list[StoredBlob] = []
+        self._reference: StoredBlob | None = None
         self.left_out: set[ConversationKey] = set()
         self.count = self.refused = 0
 
@@ -171,26 +193,26 @@ class _RestoredFiles:
         if isinstance(line, bytes):
             self._content.write(line)
             return
-        digests = {each.blob.digest for each in self._references}
-        if not isinstance(line, StoredBlob) or line.blob.digest not in digests:
-            await self.end()
+        before = self._reference
+        await self.end()
         if isinstance(line, StoredBlob):
-            self._references.append(line)
+            self._reference = line
+            if before is not None and before.blob.digest == line.blob.digest:
+                return
+        self._content.seek(0)
+        self._content.truncate()
 
     async def end(self) -> None:
         """Raises StoreError."""
-        for each in self._references:
-            if each.conversation in self.left_out:
-                continue
-            try:
-                await self._store.put_blob(each.conversation, each.user, each.blob, self._pieces())
-                self.count += 1
-            except BlobRefused as error:
-                _log.warning("a file of %s is left out: %s", each.conversation, error)
-                self.refused += 1
-        self._references.clear()
-        self._content.seek(0)
-        self._content.truncate()
+        put, self._reference = self._reference, None
+        if put is None or put.conversation in self.left_out:
+            return
+        try:
+            await self._store.put_blob(put.conversation, put.user, put.blob, self._pieces())
+            self.count += 1
+        except BlobRefused as error:
+            _log.warning("a file of %s is left out: %s", put.conversation, error)
+            self.refused += 1
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
         self._content.seek(0)
@@ -242,7 +264,7 @@ def _follow(contents: Contents, line: object) -> None:
     elif isinstance(line, StoredBlob):
         contents.begin(line.blob)
     else:
-        contents.end()
+        contents.close()
 
 
 def _rooted(stored: StoredConversation) -> StoredConversation:

@@ -34,6 +34,8 @@ LINE_BYTES = 256 * 2**20
 _LARGEST_ID = 2**53
 _LATEST = 1e11
 _LONGEST_SETTING = 100_000
+# [store] blob_mb allows no larger one.
+_LARGEST_FILE = 1_000_000_000
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TURN_FIELDS = frozenset({"id", "user", "question", "answer", "at", "parent", "ref", "thought", "parts"})
 # Which earlier releases refuse, so they are there only where they say something.
@@ -103,6 +105,11 @@ class Contents:
             raise ValueError("a piece belongs to no file")
         self._found.update(piece)
 
+    def close(self) -> None:
+        """Something else follows: the next file has its content behind it again. Raises ValueError."""
+        self.end()
+        self._digest = ""
+
     def end(self) -> None:
         """Raises ValueError."""
         if self._left:
@@ -163,7 +170,10 @@ def _file(line: Mapping[str, Any]) -> StoredBlob:
     said = cast(dict[str, Any], line["file"])
     _only(said, frozenset({"digest", "media_type", "name", "size", "at"}), "a file")
     digest, media_type, name = (_text(said[each], each) for each in ("digest", "media_type", "name"))
-    blob = Blob(digest, media_type, name, _number(said["size"], "size"), _time(said["at"], "a file"))
+    size = _number(said["size"], "size")
+    if size > _LARGEST_FILE:
+        raise ValueError(f"a file has {size} bytes, and none of more than {_LARGEST_FILE} is kept")
+    blob = Blob(digest, media_type, name, size, _time(said["at"], "a file"))
     where = ConversationKey.parse(_text(line["of"], "of"))
     return StoredBlob(where, UserKey.parse(_text(line["user"], "user")), blob)
 

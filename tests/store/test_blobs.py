@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import os
 import time
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -20,7 +23,7 @@ from hypothesis import strategies as st
 from glmbot.app import _blob_limits
 from glmbot.backup import back_up, restore
 from glmbot.config.operation import StoreSection
-from glmbot.errors import BlobRefused, StoreError, StoreUnavailable
+from glmbot.errors import BackupError, BlobRefused, StoreError, StoreUnavailable
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Message
 from glmbot.store.base import Store, StoredAnswer
@@ -545,6 +548,62 @@ async def test_what_a_store_in_memory_keeps_of_files_goes_with_it() -> None:
     assert folder.exists()
     await store.close()
     assert not folder.exists()
+
+
+async def test_what_is_damaged_or_deleted_meanwhile_ends_no_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite3")
+    await store.open()
+    blobs = [await kept(store, bytes([number]) * 1000) for number in range(4)]
+    await kept(store, b"\0" * 1000, ROOM, BOB)
+    damaged, missing, deleted = blobs[1:]
+    await kept(store, b"\1" * 1000, ROOM, BOB)
+    at = {path.name: path for path in (tmp_path / "s.sqlite3.blobs").rglob("*")}
+    at[damaged.digest].write_bytes(b"\0\0\3\xe8" + b"y" * 1000)
+    at[missing.digest].unlink()
+    listed, times = store.blobs, count()
+
+    async def as_the_bot_runs(user: UserKey | None = None) -> AsyncGenerator[Any]:
+        found = [each async for each in listed(user)]
+        # First it is looked whether there are any.
+        if next(times):
+            await store.remove_blob(HOME, blobs[0].digest)
+            await store.remove_blob(HOME, deleted.digest)
+        for each in found:
+            yield each
+
+    monkeypatch.setattr(store, "blobs", as_the_bot_runs)
+    await back_up(store, tmp_path / "b.gz")
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert all(any(digest in words for words in told) for digest in (damaged.digest, missing.digest))
+    other = SqliteStore(tmp_path / "other.sqlite3")
+    await other.open()
+    assert (await restore(other, tmp_path / "b.gz")).files == 1
+    assert await content_of(other, blobs[0], ROOM) == b"\0" * 1000
+    await store.close()
+    await other.close()
+
+
+async def test_no_backup_takes_the_content_from_a_file_that_is_there(tmp_path: Path) -> None:
+    """A line in between, and the next reference would be to what is not in the backup."""
+    store = SqliteStore(tmp_path / "s.sqlite3")
+    await store.open()
+    blob = await kept(store, b"mine")
+    said = asdict(blob)
+    mine = {"file": said, "of": str(HOME), "user": str(ANN)}
+    theirs = {**mine, "of": str(ROOM), "user": str(BOB)}
+    piece = {"piece": b64encode(b"mine").decode()}
+    between = {"owner": str(BOB), "settings": {}}
+    for lines in ([mine, piece, between, theirs], [{**mine, "file": {**said, "size": 2**40}}, piece]):
+        header = {"glmbot": "backup", "version": 3}
+        with gzip.open(tmp_path / "b.gz", "wt") as file:
+            file.writelines(json.dumps(each) + "\n" for each in (header, *lines, {"end": len(lines)}))
+        with pytest.raises(BackupError, match="nothing was restored"):
+            await restore(store, tmp_path / "b.gz")
+    assert await content_of(store, blob) == b"mine"
+    await store.close()
 
 
 def test_a_folder_that_is_not_there_has_nothing(tmp_path: Path) -> None:
