@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,7 @@ __all__ = [
     "FamilyTokenizer",
     "first_line",
     "read_json",
+    "refuse_monsters",
     "refuse_odd_files",
     "shortened",
 ]
@@ -28,9 +30,15 @@ _MOST_BYTES = {
     "generation_config.json": MOST_JSON_BYTES,
 }
 _MOST_BYTES_OF = {".json": 64 << 20, ".txt": 64 << 20, ".model": 64 << 20, ".jinja": 1 << 20}
-
-
 _LONGEST_REASON = 500
+_MOST_LAYERS = 2_000
+"""Each is an object of its own before a single weight is read."""
+_MOST_EXPERTS = 1 << 15
+# Names of counts: experts and layers have sizes, too.
+_COUNTED = re.compile(r"^(?!.*(size|dim|index|capacity)).*(layer|expert)")
+_COUNTS = ("num_hidden_layers", "num_layers", "num_attention_heads", "num_key_value_heads", "hidden_size",
+           "head_dim", "vocab_size")  # fmt: skip
+_LARGEST_SIZE = 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,23 @@ def refuse_odd_files(folder: Path) -> None:
             raise ModelFileError(f"{file}: not a regular file")
         if (size := file.stat().st_size) > most:
             raise ModelFileError(f"{file}: has {size} bytes, at most {most} are read")
+
+
+def refuse_monsters(path: Path, fields: dict[str, Any]) -> None:
+    """A broken number could ask for billions of layers, and would be met only after hours.
+
+    fields: of config.json at `path`. Raises ModelFileError.
+    """
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            refuse_monsters(path, cast(dict[str, Any], value))
+        if name in _COUNTS and isinstance(value, int) and value < 1:
+            raise ModelFileError(f"{path}: {name} is {value}, and must be above 0")
+        counted, most = _COUNTED.search(name), _LARGEST_SIZE
+        if counted:
+            most = _MOST_EXPERTS if "expert" in name else _MOST_LAYERS
+        if (isinstance(value, int) or (counted and isinstance(value, float))) and abs(value) > most:
+            raise ModelFileError(f"{path}: {name} is {value}, which no model has")
 
 
 def first_line(error: BaseException) -> str:

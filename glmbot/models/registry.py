@@ -7,7 +7,6 @@ weights (on the meta device); `glmbot.engine.precision` fills it at the wanted p
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,7 +30,14 @@ from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.chatglm.family import register_chatglm, settle_generation
 from glmbot.models.checkpoint import Checkpoint
 from glmbot.models.conversion import conversions
-from glmbot.models.family import FamilyTokenizer, first_line, read_json, refuse_odd_files, shortened
+from glmbot.models.family import (
+    FamilyTokenizer,
+    first_line,
+    read_json,
+    refuse_monsters,
+    refuse_odd_files,
+    shortened,
+)
 from glmbot.models.foreign import (
     refuse_foreign_folder,
     refuse_foreign_tensors,
@@ -63,19 +69,11 @@ __all__ = [
     "model_name",
     "model_shape",
     "opening",
-    "refuse_monsters",
 ]
 
 
 _log = logging.getLogger(__name__)
 
-_MOST_LAYERS = 2_000
-"""Each is an object of its own before a single weight is read."""
-_MOST_EXPERTS = 1 << 15
-# Names of counts: experts and layers have sizes, too.
-_COUNTED = re.compile(r"^(?!.*(size|dim|index|capacity)).*(layer|expert)")
-_COUNTS = ("num_hidden_layers", "num_layers", "num_attention_heads", "num_key_value_heads", "hidden_size",
-           "head_dim", "vocab_size")  # fmt: skip
 _OWN_ATTENTION = "it brings its own attention, which can't share one batch and KV cache"
 _LARGEST_BUFFERS = 1 << 30
 # Those whose `prepare_inputs_for_generation` drops the cache at the boundary of LongRoPE.
@@ -83,7 +81,6 @@ _BEGINNING_ANEW = ("phi3", "phimoe", "phi4_multimodal")
 # int4 puts two weights into a byte, tied weights are stored once, and a small model's files are mostly headers.
 _MOST_WEIGHTS_PER_BYTE = 3
 _FEW_WEIGHTS = 1 << 20
-_LARGEST_SIZE = 2**32
 _PREFIX_EMBEDDING = "prefix_encoder.embedding.weight"
 
 
@@ -342,23 +339,6 @@ def _read_config(folder: Path, gguf: GgufFile | None) -> PreTrainedConfig:
         )
     except Exception as error:
         raise ModelFileError(f"{path}: {first_line(error)}") from error
-
-
-def refuse_monsters(path: Path, fields: dict[str, Any]) -> None:
-    """A broken number could ask for billions of layers, and would be met only after hours.
-
-    fields: of config.json at `path`. Raises ModelFileError.
-    """
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            refuse_monsters(path, cast(dict[str, Any], value))
-        if name in _COUNTS and isinstance(value, int) and value < 1:
-            raise ModelFileError(f"{path}: {name} is {value}, and must be above 0")
-        most = _LARGEST_SIZE
-        if _COUNTED.search(name):
-            most = _MOST_EXPERTS if "expert" in name else _MOST_LAYERS
-        if isinstance(value, int) and abs(value) > most:
-            raise ModelFileError(f"{path}: {name} is {value}, which no model has")
 
 
 def model_shape(config: PreTrainedConfig, module: nn.Module) -> ModelShape:

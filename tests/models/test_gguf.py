@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from glmbot.engine.placement import Placement
 from glmbot.engine.precision import chosen_precision, fill
 from glmbot.errors import ModelFileError
 from glmbot.models.base import ChatTurn
+from glmbot.models.gguf import architectures, header
 from glmbot.models.gguf.blocks import groups_of, widened
 from glmbot.models.gguf.header import GgufFile, TensorPlace, open_gguf
 from glmbot.models.registry import LoadedModel, check_folder, load
@@ -230,6 +233,7 @@ def told(path: Path) -> str:
         ("tokenizer.ggml.token_type", [1, 2], "no list of"),
         ("tokenizer.ggml.tokens", None, "tokens is missing"),
         ("tokenizer.ggml.tokens", ["a"] * 9999, "9999"),
+        ("tokenizer.chat_template", "{{ nothing }}", "x.gguf: chat_template can't be rendered"),
         ("general.alignment", 7, "must be a power of two"),
     ],
 )
@@ -277,6 +281,43 @@ def test_which_file_is_meant(tmp_path: Path, tokenizer: PreTrainedTokenizerFast)
     assert "--merge" in told(part)
     first.unlink()
     assert "--merge" in told(tmp_path)
+
+
+@pytest.mark.parametrize("value", [1 << 31, 3e12])
+def test_layers_without_end_are_refused_before_anything_is_made_of_each(
+    value: float, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("layers are counted before they are gone through")
+
+    kinds = dict(architectures.ARCHITECTURES)
+    kinds["gemma3"] = replace(kinds["gemma3"], finish=forbidden)
+    monkeypatch.setattr(architectures, "ARCHITECTURES", kinds)
+    original = tiny("gemma3_text", len(tokenizer), **KINDS["gemma3"][1])
+
+    def change(said: dict[str, Any]) -> None:
+        said["gemma3.block_count"] = value
+
+    path = write_gguf(tmp_path / "x.gguf", original, tokenizer, "gemma3", change=change)
+    assert "num_hidden_layers is" in told(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.gguf")
+    assert "not a regular file" in told(tmp_path)
+
+
+def test_all_lists_together_have_a_bound(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte of the file becomes many of a list of Python's."""
+    path = write_gguf(tmp_path / "x.gguf", tiny("llama", len(tokenizer)), tokenizer, "llama")
+    lists = [value for value in open_gguf(path).metadata.values() if isinstance(value, list)]
+    monkeypatch.setattr(header, "_MOST_ELEMENTS", sum(map(len, lists)))
+    open_gguf(path)
+    monkeypatch.setattr(header, "_MOST_ELEMENTS", sum(map(len, lists)) - 1)
+    assert max(map(len, lists)) < sum(map(len, lists)) - 1
+    assert "the length of" in told(path)
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from transformers import CONFIG_MAPPING
 
 from glmbot.errors import ModelFileError, PromptInvalid
 from glmbot.models.base import ChatTurn, well_formed
-from glmbot.models.family import read_json
-from glmbot.models.registry import load, load_tokenizer, refuse_monsters
+from glmbot.models.family import read_json, refuse_monsters
+from glmbot.models.registry import load, load_tokenizer
 from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused
 from glmbot.models.text_cache import TextCache
 from glmbot.models.text_growth import growth
@@ -266,5 +266,6 @@ def test_what_published_configurations_say_is_no_monster() -> None:
             )
     refuse_monsters(Path("config.json"), {"shared_expert_intermediate_size": 20480, "num_experts": 64})
     for name in ("num_hidden_layers", "n_routed_experts", "num_local_experts", "decoder_layers", "n_layer"):
-        with pytest.raises(ModelFileError, match=name):
-            refuse_monsters(Path("config.json"), {name: 3_000_000})
+        for number in (3_000_000, 3e12):
+            with pytest.raises(ModelFileError, match=name):
+                refuse_monsters(Path("config.json"), {name: number})

@@ -16,7 +16,9 @@ from glmbot.engine.base import Precision
 from glmbot.engine.placement import Placement
 from glmbot.engine.precision import chosen_precision, fill
 from glmbot.errors import ModelFileError
+from glmbot.models.quantised.fp8 import ScaledTensor
 from glmbot.models.registry import LoadedModel, load
+from glmbot.models.weight_files import open_weights_file
 from glmbot.native.linear import NativeLinear
 from glmbot.native.weights import WeightKind
 from tiny_model import write_tiny_model
@@ -249,3 +251,24 @@ def test_parts_that_do_not_belong_together_are_refused_by_name(
     said = broken(plain, tmp_path, kind, change)
     assert told in said
     assert "up_proj" in said
+
+
+def test_a_block_larger_than_the_weight_takes_no_memory_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the sizes that the configuration says, each row of this weight would be spread over 65,536 columns."""
+    weight, scale = torch.ones(40, 2).to(torch.float8_e4m3fn), torch.tensor([[2.0], [3.0]])
+    save_file({"w": weight, "s": scale}, tmp_path / "x.safetensors")
+    shard = open_weights_file(tmp_path / "x.safetensors")
+    sizes: list[int] = []
+    repeat = Tensor.repeat_interleave
+
+    def repeated(tensor: Tensor, *given: Any) -> Tensor:
+        made = repeat(tensor, *given)
+        sizes.append(made.numel())
+        return made
+
+    monkeypatch.setattr(Tensor, "repeat_interleave", repeated)
+    read = ScaledTensor(shard.tensor("w"), shard.tensor("s"), (32, 1 << 16)).read()
+    assert read[:, 1].tolist() == [2.0] * 32 + [3.0] * 8
+    assert max(sizes) <= 2 * weight.numel()

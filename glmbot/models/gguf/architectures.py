@@ -12,6 +12,7 @@ from typing import Any
 from gguf import MODEL_ARCH
 
 from glmbot.errors import ModelFileError
+from glmbot.models.family import refuse_monsters
 from glmbot.models.gguf.header import GgufFile, Value
 
 __all__ = ["ARCHITECTURES", "Architecture", "architecture_of", "read_fields"]
@@ -138,6 +139,8 @@ def read_fields(file: GgufFile) -> Fields:
         if key not in said:
             raise ModelFileError(f"{file.path}: {arch}.{key} is missing; the file is no whole model")
     fields: Fields = {ours: _plain(file, f"{arch}.{key}") for key, ours in keys.items() if key in said}
+    # What follows makes something of each layer.
+    refuse_monsters(file.path, fields)
     if said.get("expert_count") and kind.finish is not _experts:
         raise ModelFileError(
             f"{file.path}: a mixture of {said['expert_count']} experts of the architecture {arch!r}, which is not"

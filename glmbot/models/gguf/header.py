@@ -28,8 +28,9 @@ _MAGIC, _VERSIONS = b"GGUF", (2, 3)
 _MOST_KEYS, _MOST_TENSORS = 4_096, 65_536
 _LONGEST_NAME = 512
 _LONGEST_STRING = 1 << 20
-_MOST_ELEMENTS = 1 << 21
-"""Vocabularies have a quarter of a million words, and twice as many merges."""
+_MOST_ELEMENTS = 1 << 22
+"""Of all arrays. Vocabularies have a quarter of a million words with a score and a type each, and twice as many
+merges."""
 _MOST_METADATA = 256 << 20
 _MOST_DIMENSIONS = 4
 _LARGEST_ALIGNMENT = 1 << 16
@@ -63,6 +64,9 @@ class GgufFile:
 
 def open_gguf(path: Path) -> GgufFile:
     """Raises ModelFileError for what is cut off, points outside the file, or is larger than any model's."""
+    if not path.is_file():
+        # Opening a pipe would wait for its other end.
+        raise ModelFileError(f"{path}: not a regular file; put the model's file there")
     try:
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -79,6 +83,7 @@ def open_gguf(path: Path) -> GgufFile:
 class _Reader:
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         self.path, self.data, self.at = path, data, 0
+        self._elements = 0
 
     def numbers(self, form: str) -> tuple[int | float | bool, ...]:
         form = f"<{form}"
@@ -113,7 +118,8 @@ class _Reader:
         kind = self.whole("I", f"the type in {key}", max(_NUMBERS))
         if kind == _ARRAY:
             raise self.refused(f"{key} is an array of arrays")
-        count = self.whole("Q", f"the length of {key}", _MOST_ELEMENTS)
+        count = self.whole("Q", f"the length of {key}", _MOST_ELEMENTS - self._elements)
+        self._elements += count
         if kind == _STRING:
             return [self.string(f"a text in {key}", _LONGEST_NAME * 8) for _ in range(count)]
         return list(self.numbers(f"{count}{_NUMBERS[kind]}"))

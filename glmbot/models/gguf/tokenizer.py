@@ -110,6 +110,7 @@ def _wrapped(
         tokenizer_object=backend,
         add_bos_token=bool(begins) and "bos_token" in special,
         add_eos_token=bool(said.get("add_eos_token", False)),
+        name_or_path=str(file.path),
         **special,
     )
     template = file.metadata.get("tokenizer.chat_template")

@@ -45,6 +45,8 @@ class ScaledTensor:
             raise ValueError(
                 f"has {list(weight.shape)} weights and {list(scale.shape)} scales in blocks of {high} × {wide}"
             )
+        # A block may be larger than the weight.
+        high, wide = min(high, rows), min(wide, columns)
         spread = scale.repeat_interleave(high, 0)[:rows].repeat_interleave(wide, 1)[:, :columns]
         return weight.float() * spread
 
