@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from traceback import format_exception
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
@@ -35,6 +36,7 @@ from glmbot.host import (
     Transform,
 )
 from glmbot.http.routes import Route
+from glmbot.logs import SecretFilter
 
 __all__ = [
     "BUILT_IN",
@@ -183,8 +185,14 @@ def load_plugins(
             entry.load()(draft)
             plugin.registered = draft.settle()
         except (Exception, SystemExit) as error:
-            plugin.trouble = _reason(error)
-            _log.debug("the plug-in %s", name, exc_info=error)
+            plugin.trouble = draft.without_secrets(_reason(error))[:_LONGEST_REASON]
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug(
+                    "the plug-in %s: %s", name, draft.without_secrets("".join(format_exception(error)))
+                )
+        finally:
+            # Of one that is left out, too: what it has started may still write them.
+            plugins.secrets += draft.secrets
     found = {plugin.name for plugin in plugins.found}
     for name in BUILT_IN:
         if name not in found:
@@ -232,7 +240,7 @@ def start_moderators(
             raise
         except (Exception, SystemExit) as error:
             where = f"the moderator {name} of the plug-in {registered.plugin} can't be started"
-            raise ConfigError(f"{where}: {_reason(error)}") from error
+            raise ConfigError(f"{where}: {_reason(error)[:_LONGEST_REASON]}") from error
         started.append(StartedModerator(name, registered.log, moderator))
     return started
 
@@ -254,8 +262,7 @@ def _source(entry: EntryPoint) -> str:
 
 def _reason(error: BaseException) -> str:
     """Without any value of the configuration, which may be secret."""
-    words = str(error) if isinstance(error, ConfigError | ValueError) else f"{type(error).__name__}: {error}"
-    return words[:_LONGEST_REASON]
+    return str(error) if isinstance(error, ConfigError | ValueError) else f"{type(error).__name__}: {error}"
 
 
 class _Draft:
@@ -270,6 +277,11 @@ class _Draft:
         self._unread = bool(table)
         self._words = Words()
         self._new = Plugins()
+        self.secrets: list[str] = []
+
+    def without_secrets(self, text: str) -> str:
+        """It is told before any log knows them."""
+        return SecretFilter(self.secrets).mask(text)
 
     def settle(self) -> Sequence[str]:
         """Returns what was registered, in words. Raises ValueError."""
@@ -298,7 +310,6 @@ class _Draft:
             mine: dict[str, Any] = getattr(new, kind)
             getattr(self._plugins, kind).update(mine)
             listed += [_described(kind, name, each) for name, each in mine.items()]
-        self._plugins.secrets += new.secrets
         return listed
 
     def settings(self, model: type[SettingsModel]) -> SettingsModel:
@@ -316,7 +327,7 @@ class _Draft:
             lines = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems[:5]]
             raise ConfigError(f"[plugins.{self.name}] {'; '.join(lines)}") from None
         settings = rooted(settings, self._folder)
-        self._new.secrets += secrets_of(settings)
+        self.secrets += secrets_of(settings)
         return settings
 
     def words(self, *, en: Mapping[str, str], zh: Mapping[str, str]) -> None:

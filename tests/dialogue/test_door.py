@@ -216,6 +216,20 @@ def test_settings_are_checked_and_no_value_of_theirs_is_told(monkeypatch: pytest
     assert mistyped == "[plugins.weather] has no key 'kye'; did you mean 'key'?"
 
 
+def test_what_breaks_tells_no_secret_of_its_settings(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def weather(host: Host) -> None:
+        key = host.settings(Weather).key.get_secret_value()
+        raise ValueError(f"{'no such place: ' * 18}https://weather.example/?key={key}")
+
+    installed(monkeypatch, weather=weather)
+    plugins = load_plugins({"weather": {"town": "Berlin", "key": "hush-hush"}})
+    assert "no such place" in plugins.found[-1].trouble
+    assert "hush" not in plugins.found[-1].trouble + caplog.text
+    assert plugins.secrets == ["hush-hush"], "what it has started may write it later"
+
+
 class _Aliased(BaseModel):
     town: str = Field(alias="city")
     key: str = Field(default="", validation_alias=AliasChoices("token", AliasPath("secrets", "key")))
