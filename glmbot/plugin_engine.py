@@ -12,7 +12,7 @@ from glmbot.config.models import NamedPluginModel
 from glmbot.engine.base import Ability, Conversation, FinishReason, Prepared, Progress, Sampling
 from glmbot.engine.chat_prompt import MessagePrompt, prepare_messages
 from glmbot.engine.line import Line, Request
-from glmbot.engine.openai_stream import Delta
+from glmbot.engine.openai_stream import Delta, valid_text
 from glmbot.engine.remote_answer import ChatAnswer
 from glmbot.engine.thoughts import apart
 from glmbot.errors import EngineError, ModelUnavailable, PromptInvalid
@@ -80,9 +80,11 @@ class PluginEngine(Line):
                 async for piece in pieces:
                     if not isinstance(piece, str):
                         raise TypeError(f"it yielded {type(piece).__name__}, and no text")
-                    self.take(request, Delta(piece))
+                    self.take(request, Delta(valid_text(piece)))
                     if answer.finish is not None:
                         break
+                    # It may have awaited nothing, and others have their turn.
+                    await asyncio.sleep(0)
         except (Exception, SystemExit) as error:
             raise self._failed(error) from error
         except asyncio.CancelledError as error:

@@ -23,6 +23,7 @@ __all__ = [
     "read_event",
     "read_models",
     "refusal",
+    "valid_text",
 ]
 
 _LONGEST_REFUSAL = 300
@@ -129,8 +130,12 @@ def _text(new: Any) -> str:
         return ""
     if not isinstance(new, str):
         raise TypeError("the text of an event is no text")
-    # JSON can carry half a surrogate pair, which no store and no socket takes.
-    return new.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "")
+    return valid_text(new)
+
+
+def valid_text(text: str) -> str:
+    """JSON can carry half a surrogate pair, which no store and no socket takes."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "")
 
 
 def _thought(said: Mapping[str, Any]) -> str:

@@ -77,6 +77,11 @@ class Echo:
                 raise SystemExit(3)
             case "cancel":
                 raise asyncio.CancelledError
+            case "busy":
+                for _ in range(1_000_000):
+                    yield ""
+            case "half a character":
+                yield "half \ud83d"
             case "endless":
                 while True:
                     yield "on and on "
@@ -201,6 +206,16 @@ async def test_what_it_does_wrong_while_it_answers_fails_that_answer_alone(
         assert (await beside).text == "hello"
         assert (await last(dialogue, "hello", ANN)).text == "hello"
         assert (await last(dialogue, "hello", ADMIN)).text == "answer"
+
+
+async def test_one_that_awaits_nothing_leaves_others_their_turn(tmp_path: Path, sqlite_store: Store) -> None:
+    async with running(read(tmp_path, "[models.parrot]\nengine = 'echo'\n"), sqlite_store) as (_, dialogue):
+        await last(dialogue, "/model parrot", ANN)
+        busy = asyncio.create_task(say(dialogue, "busy", ANN))
+        assert (await last(dialogue, "hello", ADMIN)).text == "answer"
+        await last(dialogue, "/stop", ANN)
+        assert (await busy)[-1].state is ReplyState.STOPPED
+        assert (await last(dialogue, "half a character", ANN)).text == "half \ufffd"
 
 
 def test_one_that_hangs_or_never_ends_is_ended_by_its_bounds_or_by_stop(tmp_path: Path) -> None:
