@@ -58,8 +58,9 @@ class Program:
 
     async def _ended(self, question: bytes) -> int:
         """The status that it ends with. Raises OSError."""
-        if self._folder is None:
-            self._folder = TemporaryDirectory(prefix="glmbot-moderation-")
+        if self._folder is None or not Path(self._folder.name).is_dir():
+            # Machines delete what has lain in their temporary folder for days.
+            self._folder = TemporaryDirectory(prefix="glmbot-moderation-", ignore_cleanup_errors=True)
         process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,

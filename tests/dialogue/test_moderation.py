@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -261,6 +262,19 @@ async def test_a_program_decides_and_its_failure_refuses_unless_told_otherwise(
         assert allowed is expected
     missing = moderated((), ["/no/such/program"])
     assert not await missing.allows(Direction.ANSWER, "hello", user="", conversation="")
+
+
+async def test_who_clears_temporary_folders_away_has_nobody_refused(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    moderation = moderated((), [str(program)], timeout_s=60)
+    assert await moderation.allows(Direction.QUESTION, "hello", user="", conversation="")
+    (folder,) = temporary.iterdir()
+    folder.rmdir()
+    assert await moderation.allows(Direction.QUESTION, "hello", user="", conversation="")
 
 
 _updates = iter(range(10**9))
