@@ -22,8 +22,8 @@ from typing import Any
 
 __all__ = ["Spawned", "Spawner", "spawning"]
 
-# Of the bot's environment workers get no secrets.
-_OURS = "GLMBOT_"
+# Of the bot's environment workers get no secrets: of its settings, and of where its traces go.
+_SECRET = ("GLMBOT_", "OTEL_")
 _PASSED_ON = ("GLMBOT_NATIVE",)
 _ENDING_S = 5.0
 
@@ -173,6 +173,9 @@ def _run(run: Callable[[Connection], None], pipe: Connection) -> None:
     try:
         run(pipe)
         status = 0
+    except SystemExit:
+        # It has said why.
+        pass
     except BaseException:
         traceback.print_exc()
     finally:
@@ -191,4 +194,9 @@ def _say_who_ended(control: Connection) -> None:
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in own.items() if not name.startswith(_OURS) or name in _PASSED_ON}
+    return {
+        name: value
+        for name, value in own.items()
+        # Settings are read whatever their case.
+        if not name.upper().startswith(_SECRET) or name in _PASSED_ON
+    }

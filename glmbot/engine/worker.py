@@ -121,7 +121,7 @@ def serve(pipe: Connection) -> None:
             except OSError:
                 return
             if what not in _MAY_FAIL:
-                raise
+                raise SystemExit(1) from error
 
 
 def main(descriptor: int) -> None:

@@ -28,7 +28,8 @@ __all__ = ["WORKER", "PartSource", "Workers", "WorkersLost"]
 
 _log = logging.getLogger(__name__)
 
-WORKER = (sys.executable, "-m", "glmbot.engine.worker")
+# -P: no file of the folder where the bot was started is imported.
+WORKER = (sys.executable, "-P", "-m", "glmbot.engine.worker")
 # A worker says at least every few seconds that it loads; importing torch from a cold disk takes longest.
 _SILENCE_S = 180.0
 _LOOK_S = 0.5

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
+from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from glmbot.engine.placement import Placement, parse_devices, shared_devices, sh
 from glmbot.engine.runner import ModelRunner
 from glmbot.engine.scheduler import Scheduler
 from glmbot.engine.spawner import Spawner, _environment
+from glmbot.engine.worker import serve
 from glmbot.engine.workers import WORKER, PartSource, Workers, WorkersLost
 from glmbot.errors import ConfigError, EngineError, ModelFileError, PrecisionError
 from glmbot.models.partition import partition
@@ -301,8 +304,46 @@ def test_a_process_that_does_not_come_up_is_named_and_not_waited_for(
 
 
 def test_workers_get_no_secrets() -> None:
-    own = {"GLMBOT_TELEGRAM__TOKEN": "1:a", "GLMBOT_NATIVE": "0", "PATH": "/bin"}
-    assert _environment(own) == {"GLMBOT_NATIVE": "0", "PATH": "/bin"}
+    secret = {
+        "GLMBOT_TELEGRAM__TOKEN": "1:a",
+        "glmbot_web__tokens": "hush",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=hush",
+    }
+    assert _environment({**secret, "GLMBOT_NATIVE": "0", "PATH": "/bin"}) == {
+        "GLMBOT_NATIVE": "0",
+        "PATH": "/bin",
+    }
+
+
+def test_they_import_nothing_from_the_folder_where_the_bot_was_started(tmp_path: Path) -> None:
+    (tmp_path / "planted.py").write_text("")
+    python = WORKER[: WORKER.index("-m")]
+    ended = subprocess.run(
+        [*python, "-c", "import planted"], cwd=tmp_path, stderr=subprocess.PIPE, check=False
+    )
+    assert b"No module named 'planted'" in ended.stderr
+
+
+def test_one_that_has_told_why_it_ends_shows_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    here, there = Pipe()
+    here.send(("open", PartSource(Path("/no/such/folder")), 2, (CPU, CPU), "meeting", 1))
+    with pytest.raises(SystemExit):
+        serve(there)
+    assert here.recv() == ("progress", 0.0)
+    assert here.recv()[1].startswith("ModelFileError: /no/such/folder: there is no such model folder")
+    script = (
+        "import sys\nfrom multiprocessing.connection import Connection\n"
+        "from glmbot.engine.spawner import spawning\n"
+        "spawning(Connection(int(sys.argv[1])), lambda pipe: sys.exit(1))"
+    )
+    spawner = Spawner((sys.executable, "-c", script))
+    try:
+        spawned = spawner.spawn(lambda _: None, 60.0)
+        assert spawned.wait(60.0)
+    finally:
+        spawner.close()
+    assert spawned.status == 1
+    assert capfd.readouterr().err == ""
 
 
 # ---- who can share ----------------------------------------------------------------------------------------
