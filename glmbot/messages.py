@@ -20,9 +20,11 @@ __all__ = [
     "Announce",
     "Ask",
     "Attachment",
+    "ChatKey",
     "ChatKind",
     "CommandInfo",
     "Completion",
+    "ConversationKey",
     "ConversationSummary",
     "Edit",
     "Health",
@@ -36,6 +38,7 @@ __all__ = [
     "Role",
     "Unfinished",
     "Usage",
+    "UserKey",
     "Visibility",
 ]
 
