@@ -104,7 +104,7 @@ def serve(
     web = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     overrides: dict[str, Any] = {"web": web}
     if model is not None:
-        overrides["model"] = {"path": model.resolve()}
+        overrides["model"] = {"path": model.absolute()}
     _run(_only(_load(_existing(config), overrides, demo_model=model is None), "web"))
 
 
@@ -117,7 +117,7 @@ def chat(
     """Chat in this terminal."""
     overrides: dict[str, Any] = {"console": {"once": once}}
     if model is not None:
-        overrides["model"] = {"path": model.resolve()}
+        overrides["model"] = {"path": model.absolute()}
     if once:
         overrides["log"] = {"level": "WARNING"}
     configuration = _only(_load(_existing(config), overrides, demo_model=model is None), "console")

@@ -7,6 +7,7 @@ weights (on the meta device); `glmbot.engine.precision` fills it at the wanted p
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -293,7 +294,7 @@ def _add_prefix(config: Any, checkpoint: Checkpoint, tuned: Checkpoint) -> None:
 
 def model_name(path: Path) -> str:
     """What a model is called that `path` is the folder or the GGUF file of."""
-    whole = path.resolve()
+    whole = Path(os.path.realpath(path))
     return whole.stem if whole.suffix.lower() == ".gguf" else whole.name
 
 

@@ -19,7 +19,7 @@ from transformers import CONFIG_MAPPING
 from glmbot.errors import ModelFileError, PromptInvalid
 from glmbot.models.base import ChatTurn, well_formed
 from glmbot.models.family import read_json, refuse_monsters
-from glmbot.models.registry import load, load_tokenizer
+from glmbot.models.registry import load, load_tokenizer, model_name
 from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused
 from glmbot.models.text_cache import TextCache
 from glmbot.models.text_growth import growth
@@ -269,3 +269,11 @@ def test_what_published_configurations_say_is_no_monster() -> None:
         for number in (3_000_000, 3e12):
             with pytest.raises(ModelFileError, match=name):
                 refuse_monsters(Path("config.json"), {name: number})
+
+
+def test_a_link_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
+    link = tmp_path / "latest"
+    link.symlink_to(link)
+    with pytest.raises(ModelFileError, match=f"{link}: there is no such model folder"):
+        load(link, "eager")
+    assert model_name(link) == "latest"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -107,7 +108,7 @@ def _later_generation(folder: Path, config: ChatGLM2Config) -> FamilyTokenizer:
 
 
 def _is_third(folder: Path) -> bool:
-    name = _plain(folder.resolve().name)
+    name = _plain(Path(os.path.realpath(folder)).name)
     if _THIRD in name or _SECOND in name or "codegeex2" in name:
         return _THIRD in name
     files = [folder / name for name in ("config.json", "tokenizer_config.json", "special_tokens_map.json")]
