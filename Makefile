@@ -33,7 +33,9 @@ test: $(VENV)/.installed-dev
 	# Three also on two cores, since tests wait for a third of their time. As they lie in the folders: by default the
 	# files of few tests, which take the longest, would come last, when the others may have nothing else left to do.
 	# One thread in each: those of torch would wait for each other's processors by keeping them busy.
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	# What is compiled is kept, also where an environment forbids it: for the other workers, and for the hundred
+	# processes that tests start, each of which would compile all of it again.
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # The engine beside its peers, with AVX2 and with the best that this processor has; each peer gets an environment of
 # its own under .glmbot/bench. About 15 minutes for each instruction set.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import json
 import logging
@@ -79,6 +80,7 @@ def drip(head: bytes, text: bytes, pause_s: float) -> _Talk:
     return talk
 
 
+@functools.cache
 def _bomb() -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     return b"".join(packer.compress(b"a" * 2**20) for _ in range(64)) + packer.flush()
