@@ -195,7 +195,7 @@ def queue_p99(metrics: str) -> float:
     """The bound of the histogram's bucket that holds it."""
     buckets = [
         (float(bound), float(count))
-        for bound, count in re.findall(r'first_token_seconds_bucket\{le="([^"]+)"\} (\S+)', metrics)
+        for bound, count in re.findall(r'first_token_seconds_bucket\{[^}]*le="([^"]+)"[^}]*\} (\S+)', metrics)
     ]
     return next(bound for bound, count in buckets if count >= 0.99 * buckets[-1][1])
 
