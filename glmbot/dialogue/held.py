@@ -12,10 +12,11 @@ from typing import Protocol
 from glmbot.dialogue import acts
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.gathering import Gathering
+from glmbot.keys import ConversationKey
 from glmbot.messages import Edit, Message, Unfinished
 from glmbot.store.base import Anchors, Messages
 
-__all__ = ["TRIES", "Acts", "Held", "amended", "completed", "joined"]
+__all__ = ["TRIES", "Acts", "Ending", "Held", "amended", "completed", "joined"]
 
 TRIES = "tries"
 """The mark that counts how often a message was tried."""
@@ -38,6 +39,37 @@ class Held:
     gathering: Gathering = field(default_factory=Gathering)
     rests_until: float = 0.0
     renewed_at: float = 0.0
+
+
+class Ending:
+    """What was given out of conversations that were lost, and has not ended: it may still write there."""
+
+    def __init__(self) -> None:
+        self._tries: dict[ConversationKey, dict[str, int]] = {}
+
+    def __contains__(self, conversation: ConversationKey) -> bool:
+        return conversation in self._tries
+
+    def add(self, conversation: ConversationKey, held: Held) -> None:
+        if held.given:
+            tries = {update_id: held.given[update_id] * (update_id in held.begun) for update_id in held.given}
+            self._tries.setdefault(conversation, {}).update(tries)
+
+    def tries(self, message: Message) -> int | None:
+        """Those counted so far, if the present one is among them, or 0; None when it is not among what ends."""
+        return self._tries.get(message.conversation, {}).get(message.update_id)
+
+    def ended(self, message: Message) -> bool:
+        """Nothing is written any more for this one. True when it was the last of its conversation."""
+        tries = self._tries.get(message.conversation, {})
+        if tries.pop(message.update_id, None) is None or tries:
+            return False
+        del self._tries[message.conversation]
+        return True
+
+    def forget(self, platform: str) -> None:
+        for conversation in [each for each in self._tries if each.platform == platform]:
+            del self._tries[conversation]
 
 
 async def completed(

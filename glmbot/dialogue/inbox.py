@@ -18,7 +18,7 @@ from glmbot.background import Background, Troubles, keep_going
 from glmbot.dialogue import acts
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.complaints import DamagedConversations, StoreComplaint
-from glmbot.dialogue.held import TRIES, Acts, Held, amended, completed, joined
+from glmbot.dialogue.held import TRIES, Acts, Ending, Held, amended, completed, joined
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable, Superseded
 from glmbot.keys import ConversationKey
 from glmbot.locks import Locks
@@ -62,9 +62,9 @@ class Inbox:
     ) -> None:
         """claim_s: how long a claim outlives its process. tries: attempts before a message is set aside.
 
-        on_lost is told of a conversation that another process may have taken: nothing more may be written there.
-        on_superseded is told of a message that is being answered and says something else by now: its answer is to
-        end without a record. In troubles stands what keeps messages from being given out.
+        on_lost is told of a conversation that another process may have taken: nothing more may be written there;
+        on_superseded of a message in progress that says something else by now: its answer ends without a record.
+        In troubles stands what keeps messages from being given out.
         """
         self._store = store
         self._clock = clock
@@ -76,8 +76,7 @@ class Inbox:
         self._troubles = troubles or Troubles()
         self._commands = commands or Commands({})
         self._held: dict[ConversationKey, Held] = {}
-        # What was given out of lost conversations and has not ended: it may still write there.
-        self._ending: dict[ConversationKey, set[str]] = {}
+        self._ending = Ending()
         self._damaged = DamagedConversations(self._troubles)
         self._locks = Locks[ConversationKey]()
         self._queues: dict[str, asyncio.Queue[Unfinished]] = defaultdict(asyncio.Queue)
@@ -115,9 +114,7 @@ class Inbox:
             if conversation.platform == platform:
                 held.given.clear()
                 held.superseded.clear()
-        for conversation in list(self._ending):
-            if conversation.platform == platform:
-                del self._ending[conversation]
+        self._ending.forget(platform)
         stopped = asyncio.Event()
         feeding = asyncio.create_task(
             keep_going(
@@ -198,6 +195,9 @@ class Inbox:
 
         True when it is not tried any more.
         """
+        if not reason and (counted := self._ending.tries(message)):
+            # A claim that was lost is no failed try; another process that has it counts its own.
+            await self._uncount(message, counted)
         self._ended(message)
         # With the lock: whoever is just giving out what the store said before this must find it given still.
         async with self._locks.of(message.conversation):
@@ -233,19 +233,20 @@ class Inbox:
         """Raises ClaimLost when another process answers the conversation, or may by now: this one could not renew
         its claim in time, or stood still for so long. Raises Superseded."""
         held = self._held.get(message.conversation)
-        now = asyncio.get_running_loop().time()
         if self._is_superseded(message):
             raise Superseded(message.conversation)
-        if message.update_id in self._ending.get(message.conversation, ()) or (
-            held is not None and now - held.renewed_at > self._claim_s
-        ):
+        late = held is not None and asyncio.get_running_loop().time() - held.renewed_at > self._claim_s
+        if late:
+            # With what waits behind this: once it is renewed after all, that would be answered sooner.
+            self.lose(message.conversation)
+        if late or self._ending.tries(message) is not None:
             raise ClaimLost(message.conversation)
 
     def lose(self, conversation: ConversationKey) -> None:
         """Another process may have it. It is not claimed again before all that was given out of it has ended."""
         held = self._held.pop(conversation, None)
-        if held is not None and held.given:
-            self._ending.setdefault(conversation, set()).update(held.given)
+        if held is not None:
+            self._ending.add(conversation, held)
         self._on_lost(conversation)
 
     async def leads(self, name: str) -> bool:
@@ -380,6 +381,9 @@ class Inbox:
             return
         now = asyncio.get_running_loop().time()
         claim = await self._store.claim(conversation, self._claim_s)
+        if conversation in self._ending:
+            # Lost meanwhile.
+            return
         if claim.owner != self._store.owner:
             await self._store.leave_to(conversation, claim.owner)
             if conversation in self._held:
@@ -419,6 +423,8 @@ class Inbox:
                 self._later(conversation, pause)
                 return
             message = await joined(self._store, held, act)
+            if self._held.get(conversation) is not held:
+                return
             held.given[update_id] = tries
             self._queues[conversation.platform].put_nowait(Unfinished(message, entry.marks))
 
@@ -434,12 +440,7 @@ class Inbox:
 
     def _ended(self, message: Message) -> None:
         """Nothing is written any more for a message that was given out."""
-        ending = self._ending.get(message.conversation)
-        if ending is None:
-            return
-        ending.discard(message.update_id)
-        if not ending:
-            del self._ending[message.conversation]
+        if self._ending.ended(message):
             self._later(message.conversation, 0)
 
     async def _uncount(self, message: Message, tries: int) -> None:

@@ -233,6 +233,58 @@ async def test_after_a_loss_nothing_is_given_out_before_everything_given_has_end
     await other.close()
 
 
+async def test_what_was_asked_later_does_not_overtake_what_was_left_because_the_claim_was_renewed_late(
+    store: Store,
+) -> None:
+    inbox = Inbox(store, time.time)
+    for number in (1, 2):
+        await inbox.accept(asked(number))
+    order: list[str] = []
+    async with asyncio.timeout(90), aclosing(inbox.assigned("telegram")) as assigned:
+        order += [(await anext(assigned)).message.update_id for _ in range(2)]
+        await inbox.count_try(asked(1))
+        inbox._held[CHAT].renewed_at -= 60
+        with pytest.raises(ClaimLost):
+            inbox.check(asked(1))
+        # It was this process's all the time, and is again.
+        await inbox._look(CHAT)
+        with pytest.raises(ClaimLost):
+            inbox.check(asked(2))
+        for number in (1, 2):
+            await inbox.again(asked(number))
+        entries = [await anext(assigned) for _ in range(2)]
+        order += [entry.message.update_id for entry in entries]
+    assert order == ["1", "2", "1", "2"]
+    assert entries[0].marks[TRIES] == "0", "that was nobody's fault"
+    await inbox.close()
+
+
+async def test_what_is_lost_while_it_is_looked_at_is_not_given_out_by_that_look(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = Inbox(store, time.time)
+    await inbox.accept(asked(1))
+    async with asyncio.timeout(90), aclosing(inbox.assigned("telegram")) as assigned:
+        await anext(assigned)
+        real = store.claim
+
+        async def claim(conversation: ConversationKey, lasts_s: float) -> Claim:
+            found = await real(conversation, lasts_s)
+            inbox.lose(conversation)
+            return found
+
+        monkeypatch.setattr(store, "claim", claim)
+        await inbox._look(CHAT)
+        assert inbox.held == 0
+        with pytest.raises(ClaimLost):
+            inbox.check(asked(1))
+        monkeypatch.setattr(store, "claim", real)
+        await inbox.again(asked(1))
+        assert (await anext(assigned)).message.update_id == "1"
+        assert inbox._queues["telegram"].empty()
+    await inbox.close()
+
+
 async def test_a_claim_lost_in_an_answer_ends_what_waits_behind_it_too(
     engine: LocalEngine, redis_url: str
 ) -> None:
