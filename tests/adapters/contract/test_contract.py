@@ -72,7 +72,7 @@ async def nothing_on_its_way(driver: Driver, store: Store) -> None:
         waiting = await store.unfinished(driver.platform_name)
         return not any(json.loads(each.marks.get("said", "[0, 0, 0, 0, false]"))[4] for each in waiting)
 
-    await until_async(known)
+    await until_async(known, bool)
 
 
 def count(driver: Driver, words: str) -> int:
