@@ -18,7 +18,7 @@ from glmbot.store.message_json import kept_json, message_from_json, message_to_j
 from glmbot.store.sqlite_blobs import move_references
 from glmbot.store.sqlite_connection import SqliteConnection
 from glmbot.store.sqlite_removal import reset
-from glmbot.store.sqlite_turns import conversation_of, counters, names_in, note_place, set_counters
+from glmbot.store.sqlite_turns import conversation_of, counters, names_in, note_place, places, set_counters
 from glmbot.store.ways import Move, moved_conversation
 
 __all__ = ["followed", "move", "old_conversations", "pending", "shift_of", "under_way"]
@@ -67,7 +67,7 @@ async def move(
 def old_conversations(db: sqlite3.Connection, old: UserKey | ChatKey) -> list[ConversationKey]:
     """Where there may be something of `old`."""
     if isinstance(old, UserKey):
-        rows = db.execute("SELECT conversation FROM places WHERE user = ? ORDER BY 1", (str(old),)).fetchall()
+        names = places(db, old)
     else:
         inside = "conversation >= ?1 AND conversation < ?2"
         rows = db.execute(
@@ -75,8 +75,9 @@ def old_conversations(db: sqlite3.Connection, old: UserKey | ChatKey) -> list[Co
             f" SELECT conversation FROM inbox WHERE {inside} AND message IS NOT NULL UNION"
             f" SELECT conversation FROM blob_refs WHERE {inside} ORDER BY 1",
             names_in(old),
-        ).fetchall()
-    return [found for row in rows if (found := conversation_of(row[0])) is not None]
+        )
+        names = [row[0] for row in rows]
+    return [found for name in names if (found := conversation_of(name)) is not None]
 
 
 def shift_of(db: sqlite3.Connection, conversation: str) -> tuple[str, int, int] | None:
