@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
+from glmbot.content import is_media_type
 from glmbot.errors import BlobRefused, StoreError
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.records import Blob, StoredBlob
@@ -129,10 +130,8 @@ async def keep(
     Raises StoreError and BlobRefused.
     """
     digest = await asyncio.to_thread(lambda: sha256(content).hexdigest())
-    try:
-        blob = Blob(digest, media_type.partition(";")[0].strip().lower(), _fit(name), len(content), at)
-    except ValueError:
-        blob = Blob(digest, _UNKNOWN, _fit(name), len(content), at)
+    kind = media_type.partition(";")[0].strip().lower()
+    blob = Blob(digest, kind if is_media_type(kind) else _UNKNOWN, _fit(name), len(content), at)
     await store.put_blob(conversation, user, blob, pieces_of(content), update_id=update_id)
     return blob
 
