@@ -20,6 +20,7 @@ from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.records import Blob, StoredBlob
 
 __all__ = [
+    "ACCEPTED_WITHIN_S",
     "LONGEST_PIECE",
     "MOST_OF_A_PERSON",
     "PIECE_BYTES",
@@ -34,6 +35,8 @@ PIECE_BYTES = 256 * 1024
 LONGEST_PIECE = 2 * PIECE_BYTES
 """Of what a store keeps of one: encryption makes it a third longer."""
 MOST_OF_A_PERSON = 10_000
+ACCEPTED_WITHIN_S = 600.0
+"""What a message brings is put before the message is accepted, and not longer before."""
 _LONGEST_NAME = 255
 _UNKNOWN = "application/octet-stream"
 _MB = 1_000_000
@@ -98,6 +101,11 @@ class BlobLimits:
                 "too_large",
                 f"a file of {_mb(blob.size)} MB is larger than the {_mb(self.each)} MB of [store] blob_mb",
             )
+
+    def refuse_longer(self, written: int) -> None:
+        """written: bytes that a store has so far of one that says it is not too large. Raises StoreError."""
+        if written > self.each * 2 + LONGEST_PIECE:
+            raise StoreError("a file has more bytes than it says")
 
     def refused(self, reason: str, user: UserKey) -> BlobRefused:
         """`reason`: of `BlobRefused`; no room for another file of this person."""

@@ -24,7 +24,7 @@ from typing import Any, cast
 from glmbot.content import is_digest
 from glmbot.errors import BlobRefused, StoreError, StoreUnavailable
 from glmbot.keys import ChatKey, ConversationKey, UserKey
-from glmbot.store.blobs import LONGEST_PIECE, MOST_OF_A_PERSON, BlobLimits
+from glmbot.store.blobs import ACCEPTED_WITHIN_S, MOST_OF_A_PERSON, BlobLimits
 from glmbot.store.message_json import kept_json
 from glmbot.store.records import Blob, StoredBlob
 from glmbot.store.redis_connection import RedisConnection
@@ -38,8 +38,6 @@ _log = logging.getLogger(__name__)
 # What is written has its place within that time, or goes; and what a crash left is taken for that after it.
 _WRITTEN_WITHIN_S = 3600
 _SETTLED_AFTER_S = 3600.0
-# What a message brings is put before the message is accepted, and not longer before.
-_ACCEPTED_WITHIN_S = 600.0
 _AT_ONCE = 100
 _SWEPT_AT_ONCE = 20
 _SWEPT_EVERY_S = 3600.0
@@ -113,8 +111,7 @@ class RedisBlobs:
         count = size = 0
         async for piece in pieces:
             count, size = count + 1, size + len(piece)
-            if size > self._limits.each * 2 + LONGEST_PIECE:
-                raise StoreError("a file has more bytes than it says")
+            self._limits.refuse_longer(size)
             await self._ask(self._redis.rpush(new, piece))
             if count == 1:
                 await self._ask(self._redis.expire(new, _WRITTEN_WITHIN_S))
@@ -291,7 +288,7 @@ class RedisBlobs:
         if message is not None or dead is not None:
             return answer is None
         seen = await self._ask(self._redis.zscore(self._keys.of(conversation, "seen"), update_id))
-        return seen is None and now - blob.at < _ACCEPTED_WITHIN_S
+        return seen is None and now - blob.at < ACCEPTED_WITHIN_S
 
     async def places(self, owner: UserKey | ChatKey, pattern: str = "*") -> list[str]:
         """The names of conversations of that chat which have files, or of those where this person has some."""

@@ -18,7 +18,7 @@ from glmbot.content import is_digest
 from glmbot.errors import StoreError, StoreUnavailable
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.blob_folder import BlobFolder, NewBlob, next_piece
-from glmbot.store.blobs import LONGEST_PIECE, MOST_OF_A_PERSON, BlobLimits
+from glmbot.store.blobs import ACCEPTED_WITHIN_S, MOST_OF_A_PERSON, BlobLimits
 from glmbot.store.records import Blob, StoredBlob
 from glmbot.store.sqlite_connection import IN_MEMORY
 from glmbot.store.sqlite_part import SqlitePart
@@ -30,8 +30,6 @@ _AT_ONCE = 100
 _ERASED_AT_ONCE = 20
 # Longer than the slowest content takes to be written.
 _WRITTEN_WITHIN_S = 3600.0
-# What a message brings is put before the message is accepted, and not longer before.
-_ACCEPTED_WITHIN_S = 600.0
 _SWEPT_EVERY_S = 86400.0
 _MEANT = "digest, media_type, name, size, at"
 
@@ -62,8 +60,7 @@ class SqliteBlobs(SqlitePart):
         try:
             async for piece in pieces:
                 await self._on_disk(lambda piece=piece: new.write(piece))
-                if new.size > self._limits.each * 2 + LONGEST_PIECE:
-                    raise StoreError("a file has more bytes than it says")
+                self._limits.refuse_longer(new.size)
             await self._on_disk(new.finish)
             await self._run(lambda db: self._refer(db, reference, user, blob, new, update_id))
         finally:
@@ -237,7 +234,7 @@ def remove_before_reset(db: sqlite3.Connection, conversation: str, now: float) -
         " AND inbox.update_id = blob_refs.update_id AND message IS NOT NULL AND answer IS NULL)"
         " AND (update_id = '' OR at < ?2 OR EXISTS (SELECT 1 FROM inbox WHERE inbox.platform = ?3"
         " AND inbox.update_id = blob_refs.update_id)) LIMIT ?4)",
-        (conversation, now - _ACCEPTED_WITHIN_S, conversation.partition(":")[0], _AT_ONCE),
+        (conversation, now - ACCEPTED_WITHIN_S, conversation.partition(":")[0], _AT_ONCE),
     ).rowcount
 
 
