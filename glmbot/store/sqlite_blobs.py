@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any, ParamSpec, TypeVar
 
 from glmbot.content import is_digest
 from glmbot.errors import StoreError, StoreUnavailable
@@ -26,6 +26,8 @@ from glmbot.store.sqlite_turns import conversation_of, note_place
 
 __all__ = ["SqliteBlobs", "move_references", "references_left", "remove_before_reset", "remove_references"]
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _AT_ONCE = 100
 _ERASED_AT_ONCE = 20
 # Longer than the slowest content takes to be written.
@@ -59,7 +61,7 @@ class SqliteBlobs(SqlitePart):
         new = await self._on_disk(self._folder.begin)
         try:
             async for piece in pieces:
-                await self._on_disk(lambda piece=piece: new.write(piece))
+                await self._on_disk(new.write, piece)
                 self._limits.refuse_longer(new.size)
             await self._on_disk(new.finish)
             await self._run(lambda db: self._refer(db, reference, user, blob, new, update_id))
@@ -115,21 +117,22 @@ class SqliteBlobs(SqlitePart):
     async def blob_pieces(self, conversation: ConversationKey, digest: str) -> AsyncGenerator[bytes, None]:
         if await self.blob(conversation, digest) is None:
             raise StoreError(f"{conversation} has no file {digest[:64]!r}")
+        file = await self._on_disk(self._content, digest)
         try:
-            file = await self._on_disk(lambda: self._folder.open(digest))
-        except StoreUnavailable as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
-            raise StoreError(
-                f"{self._folder.path}: the file {digest} is missing; take the folder from a backup"
-            ) from error
-        try:
-            while piece := await self._on_disk(lambda: next_piece(file)):
+            while piece := await self._on_disk(next_piece, file):
                 yield piece
         except ValueError as error:
             raise StoreError(f"{self._folder.path}: the file {digest} is damaged: {error}") from error
         finally:
             file.close()
+
+    def _content(self, digest: str) -> IO[bytes]:
+        try:
+            return self._folder.open(digest)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{self._folder.path}: the file {digest} is missing; take the folder from a backup"
+            ) from error
 
     async def remove_blob(self, conversation: ConversationKey, digest: str) -> bool:
         if not is_digest(digest):
@@ -172,18 +175,9 @@ class SqliteBlobs(SqlitePart):
 
     async def _tidy_blobs(self, now: float) -> bool:
         """True when there is more."""
-        before = now - self._limits.kept_s if self._limits.kept_s else None
-        old = 0
-        if before is not None:
-            old = await self._run(
-                lambda db: (
-                    db.execute(
-                        "DELETE FROM blob_refs WHERE seq IN (SELECT seq FROM blob_refs WHERE at < ? LIMIT ?)",
-                        (before, _AT_ONCE),
-                    ).rowcount
-                ),
-                durable=False,
-            )
+        kept_s, old = self._limits.kept_s, 0
+        if kept_s:
+            old = await self._run(lambda db: _remove_older(db, now - kept_s), durable=False)
         await self._erase_blobs()
         return await self._sweep(now) or old > 0
 
@@ -194,11 +188,11 @@ class SqliteBlobs(SqlitePart):
                 return False
             self._swept_at = now
             for path in await self._on_disk(lambda: list(self._folder.unfinished(now - _WRITTEN_WITHIN_S))):
-                await self._on_disk(lambda path=path: path.unlink(missing_ok=True))
+                await self._on_disk(path.unlink, missing_ok=True)
             self._to_sweep = await self._on_disk(self._folder.subfolders)
         if self._to_sweep:
             subfolder = self._to_sweep.pop()
-            names = await self._on_disk(lambda: self._folder.digests(subfolder))
+            names = await self._on_disk(self._folder.digests, subfolder)
             for start in range(0, len(names), _AT_ONCE):
                 page = names[start : start + _AT_ONCE]
                 await self._run(lambda db, page=page: self._remove_strays(db, page), durable=False)
@@ -209,10 +203,10 @@ class SqliteBlobs(SqlitePart):
             if db.execute("SELECT 1 FROM blobs WHERE digest = ?", (name,)).fetchone() is None:
                 self._folder.remove(name)
 
-    async def _on_disk(self, work: Any) -> Any:
+    async def _on_disk(self, work: Callable[_P, _T], *given: _P.args, **named: _P.kwargs) -> _T:
         """In a thread, for a disk may be slow. Raises StoreUnavailable."""
         try:
-            return await asyncio.to_thread(work)
+            return await asyncio.to_thread(work, *given, **named)
         except OSError as error:
             raise StoreUnavailable(f"{self._folder.path}: {error}") from error
 
@@ -268,6 +262,14 @@ def move_references(db: sqlite3.Connection, old: str, new: str, whose: tuple[str
 
 def references_left(db: sqlite3.Connection, user: UserKey) -> bool:
     return db.execute("SELECT 1 FROM blob_refs WHERE user = ? LIMIT 1", (str(user),)).fetchone() is not None
+
+
+def _remove_older(db: sqlite3.Connection, before: float) -> int:
+    """Some of what was put before that Unix time. Returns how many."""
+    return db.execute(
+        "DELETE FROM blob_refs WHERE seq IN (SELECT seq FROM blob_refs WHERE at < ? LIMIT ?)",
+        (before, _AT_ONCE),
+    ).rowcount
 
 
 def _count(row: tuple[Any, ...] | None) -> int:
