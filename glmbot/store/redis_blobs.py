@@ -290,14 +290,15 @@ class RedisBlobs:
         seen = await self._ask(self._redis.zscore(self._keys.of(conversation, "seen"), update_id))
         return seen is None and now - blob.at < ACCEPTED_WITHIN_S
 
-    async def places(self, owner: UserKey | ChatKey, pattern: str = "*") -> list[str]:
-        """The names of conversations of that chat which have files, or of those where this person has some."""
-        if isinstance(owner, UserKey):
-            fields = await self._ask(self._redis.hkeys(self._keys.owner(owner, "blobs")))
-            return sorted({field.partition(" ")[2] for field in fields})
-        chat = owner
-        key = self._keys.named(f"blob_chats:{chat.platform}")
-        return [name async for name in self._each(self._redis.sscan_iter(key, match=pattern, count=1000))]
+    async def places(self, user: UserKey) -> list[str]:
+        """The names of conversations where this person has files."""
+        fields = await self._ask(self._redis.hkeys(self._keys.owner(user, "blobs")))
+        return sorted({field.partition(" ")[2] for field in fields})
+
+    async def places_like(self, platform: str, pattern: str) -> set[str]:
+        """The names of conversations with files that are like the pattern."""
+        key = self._keys.named(f"blob_chats:{platform}")
+        return {name async for name in self._each(self._redis.sscan_iter(key, match=pattern, count=1000))}
 
     async def move(
         self, old: ConversationKey, new: ConversationKey, before: UserKey | ChatKey, after: UserKey | ChatKey

@@ -138,7 +138,7 @@ class RedisMoves:
         letters = self._keys.named("letters")
         async for name, _ in self._each(self._redis.zscan_iter(letters, match=pattern, count=1000)):
             names.add(name.partition(" ")[0])
-        names |= set(await self._blobs.places(old, pattern))
+        names |= await self._blobs.places_like(old.platform, pattern)
         found = [conversation_of(name) for name in sorted(names)]
         return [
             each
