@@ -42,11 +42,12 @@ async def fill_store(store: Store, people: Iterable[int]) -> None:
         dead = said_by(person, f"{person}-4", "that one")
         await store.accept(dead, 3.0)
         await store.set_aside(dead, "it broke", 3.0)
-        await store.accept(said_by(person, f"{person}-5", "not yet"), 4.0)
-        for name in ("own", "shared"):
-            content = name.encode() if name == "shared" else str(person).encode()
-            where = said_by(person, f"{person}-5", "not yet").conversation
-            await keep(store, where, user, content, media_type="text/plain", name=f"{person}", at=4.0)
+        waits = said_by(person, f"{person}-5", "not yet")
+        await store.accept(waits, 4.0)
+        for content in (str(person).encode(), b"shared"):
+            await keep(
+                store, waits.conversation, user, content, media_type="text/plain", name=str(person), at=4.0
+            )
         await store.set_setting(user, "limit", "5")
         await store.count(f"{PLATFORM}:{person}-3", {str(user): 5}, 1.0)
 
