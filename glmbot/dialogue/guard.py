@@ -14,7 +14,7 @@ from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.lanes import Ticket
 from glmbot.dialogue.replies import failed, kept, stopped
 from glmbot.errors import GlmbotError
-from glmbot.in_time import in_time
+from glmbot.in_time import begun, in_time, result_of
 from glmbot.messages import Reply
 from glmbot.plugins import PlacedStep
 from glmbot.store.base import Answers
@@ -36,12 +36,10 @@ class Clock:
         self._ours = False
 
     async def run(self, work: Awaitable[Any]) -> Any:
-        """What does not end when it is cancelled is left behind. Raises TimeoutError, and any Exception of `work`;
-        RuntimeError where it wanted to end the process or cancelled itself."""
+        """What does not end when it is cancelled is left behind. Raises TimeoutError, and what
+        `glmbot.in_time.result_of` raises."""
         loop = asyncio.get_running_loop()
-        task = asyncio.create_task(_worked(work))
-        # Whatever becomes of one that was left behind is nobody's affair.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task = begun(work)
         try:
             async with asyncio.timeout(self._left) as self._timeout:
                 try:
@@ -53,9 +51,7 @@ class Clock:
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task}, timeout=None if self._ours else _ENDS_S)
-        if task.cancelled():
-            raise RuntimeError("it was cancelled, by itself")
-        return task.result()
+        return result_of(task)
 
     def hurry(self, seconds: float) -> None:
         """From now on there are so many left, at most."""
@@ -78,14 +74,6 @@ class Clock:
             self._ours = False
             if timeout is not None and self._timeout is timeout and not timeout.expired():
                 timeout.reschedule(loop.time() + self._left)
-
-
-async def _worked(work: Awaitable[Any]) -> Any:
-    try:
-        return await work
-    except SystemExit as error:
-        # In a task it would end the process.
-        raise RuntimeError("it wanted to end the process") from error
 
 
 @asynccontextmanager
