@@ -145,24 +145,21 @@ class Deliveries:
 
     async def _deliver(self, delivery: _Delivery) -> None:
         with current_span("deliver", {"glmbot.platform": delivery.message.user.platform}):
-            message, shown = delivery.message, delivery.stands.shown
+            message = delivery.message
             try:
-                failure = await self._written(delivery)
-            except BaseException:
-                # The bot ends, and with it what waits for this answer.
-                self._updates.discard(message.update_id)
-                self._leave(delivery)
-                raise
-            self._updates.discard(message.update_id)
-            if failure is None:
-                self._leave(delivery)
-                await self._record_end(message, shown)
-                return
-            try:
-                if await self._dialogue.again(message, failure) and not isinstance(message.intent, Announce):
-                    await self._give_up(delivery)
+                try:
+                    failure = await self._written(delivery)
+                finally:
+                    self._updates.discard(message.update_id)
+                if failure is not None:
+                    set_aside = await self._dialogue.again(message, failure)
+                    if set_aside and not isinstance(message.intent, Announce):
+                        await self._give_up(delivery)
             finally:
+                # Also where the bot ends, and with it what waits for this answer.
                 self._leave(delivery)
+            if failure is None:
+                await self._record_end(message, delivery.stands.shown)
 
     async def _written(self, delivery: _Delivery) -> str | None:
         """Write the answer to its end. None once it stands there; else why it does not, "" where another process
