@@ -117,8 +117,9 @@ class OnceBoard(Requests):
         if self.ended or (self._before is not None and not await self._taken_up(self._before, reply)):
             return None
         # Cut once for each snapshot.
-        if self._batch is None or not (self._batch.begun or self._made_for is reply):
-            self._batch, self._made_for = None if self.ended else await self._next(reply), reply
+        made = self._batch is not None and (self._batch.begun or self._made_for is reply)
+        if not made and not self.ended:
+            self._batch, self._made_for = await self._next(reply), reply
         batch = self._batch
         return None if batch is None or self.ended else lambda: self._send(batch)
 
