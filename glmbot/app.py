@@ -136,18 +136,23 @@ def dialogue_for(
     engine: Engine | Engines,
     reload: Callable[[], Reloaded] | None = None,
     plugins: Plugins | None = None,
+    moderated: Moderation | None = None,
 ) -> DialogueManager:
-    """Join the parts. Raises ConfigError for settings that contradict the model."""
+    """Join the parts. moderated: where its moderators are started already.
+
+    Raises ConfigError for settings that contradict the model, or a moderator that can't be started.
+    """
     engines = engine if isinstance(engine, Engines) else Engines.of(engine)
     plugins = plugins or plugins_for(configuration, quiet=True)
     parts = _dialogue_parts(configuration, engines, plugins)
+    moderated = moderated or moderation(configuration, plugins)
     try:
         return DialogueManager(
             store=store,
             engine=engines,
             access=parts.access,
             settings=parts.settings,
-            moderation=parts.moderation,
+            moderation=moderated,
             reload=reload,
             claim_s=configuration.store.claim_s,
             tries=configuration.dialogue.tries,
@@ -235,7 +240,7 @@ class _Running:
         makers = adapters(self._plugins)
         # What can be known now is not said after minutes of loading.
         check(makers, self.configuration.adapters)
-        moderation(self.configuration, self._plugins)
+        moderated = moderation(self.configuration, self._plugins)
         if self.configuration.tracing.endpoint:
             end = _start_tracing(self.configuration.tracing)
             stack.push_async_callback(asyncio.to_thread, end)
@@ -253,7 +258,7 @@ class _Running:
         stack.push_async_callback(engines.close)
         await engines.start(on_progress)
         reload = self.reload if self._read_again is not None else None
-        self._dialogue = dialogue_for(self.configuration, store, engines, reload, self._plugins)
+        self._dialogue = dialogue_for(self.configuration, store, engines, reload, self._plugins, moderated)
         for name, stats in engines.stats().items():
             _log.info("model %s at %s is ready", name, stats.precision)
         stack.push_async_callback(self._dialogue.close)
@@ -283,8 +288,9 @@ class _Running:
             reread = compared(old, self._read_again())
             new = reread.now
             parts = _dialogue_parts(new, self._engines, self._plugins)
+            moderated = moderation(new, self._plugins)
             check(adapters(self._plugins), new.adapters, old.adapters)
-            self._dialogue.reconfigure(parts.access, parts.settings, parts.moderation)
+            self._dialogue.reconfigure(parts.access, parts.settings, moderated)
         except (GlmbotError, ValueError) as error:
             return Reloaded(error=str(error))
         self.configuration = new
@@ -319,11 +325,10 @@ def _start_tracing(section: TracingSection) -> Callable[[], None]:
 class _DialogueParts:
     access: Access
     settings: DialogueSettings
-    moderation: Moderation
 
 
 def _dialogue_parts(configuration: Configuration, engines: Engines, plugins: Plugins) -> _DialogueParts:
-    """Raises ConfigError for settings that contradict the model, or a moderator that can't be started."""
+    """Raises ConfigError for settings that contradict the model."""
     access, dialogue, limits = configuration.access, configuration.dialogue, configuration.limits
     answer, engine = configuration.model.max_answer_tokens, engines.engine(engines.default)
     if engine is not None and answer >= engine.context_length:
@@ -356,7 +361,6 @@ def _dialogue_parts(configuration: Configuration, engines: Engines, plugins: Plu
             source_per_hour=limits.source_per_hour,
             strangers_per_hour=limits.strangers_per_hour,
         ),
-        moderation(configuration, plugins),
     )
 
 

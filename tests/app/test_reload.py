@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,24 @@ async def test_moderators_are_started_anew_and_one_that_can_not_be_changes_nothi
     told, bot = reloaded("[web]\nport = 0\n[moderation]\ntimeout_s = 7\n")
     assert "the moderator manners of the plug-in manners can't be started: OSError: no luck" in told.error
     assert bot.moderation is before
+
+
+async def test_at_the_start_each_moderator_is_started_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: list[float] = []
+
+    def start(settings: ModerationSettings) -> None:
+        started.append(settings.timeout_s)
+
+    installed(monkeypatch, manners=lambda host: host.moderator("manners", start))
+    monkeypatch.setattr("glmbot.engines.engines_for", lambda *_: Engines.of(ScriptedEngine()))
+    path = tmp_path / "config.toml"
+    path.write_text(f"[web]\nport = 0\n[store]\npath = '{tmp_path / 'bot.sqlite3'}'\n", "utf-8")
+    running = _Running(load_configuration(path, adapter_settings(), {}), None)
+    async with AsyncExitStack() as stack:
+        await running.start(stack, None)
+    assert len(started) == 1
 
 
 def test_platforms_that_changed_are_named_and_changed(
