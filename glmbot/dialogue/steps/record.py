@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 
 from glmbot.content import all_words_of, checked, of_words
-from glmbot.dialogue.exchange import Exchange, Follows, Task
+from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.replies import kept
 from glmbot.dialogue.settings import InForce
@@ -26,12 +26,12 @@ async def record(
     reply, task = exchange.reply, exchange.task
     if reply is None:
         return
-    said = task is not None and bool(reply.text) and reply.state is not ReplyState.FAILED
-    parts = await _parts(in_force.moderation, exchange, task) if said else ""
+    turn = task if reply.text and reply.state is not ReplyState.FAILED else None
+    parts = await _parts(in_force.moderation, exchange, turn.question) if turn is not None else ""
     await store.finish(
         exchange.message,
         kept(reply),
-        question=task.question if task is not None and said else None,
+        question=turn.question if turn is not None else None,
         epoch=exchange.epoch,
         at=clock(),
         parent=task.after if task is not None else None,
@@ -43,13 +43,13 @@ async def record(
     yield reply
 
 
-async def _parts(moderation: Moderation, exchange: Exchange, task: Task | None) -> str:
+async def _parts(moderation: Moderation, exchange: Exchange, question: str) -> str:
     """Steps of plug-ins set them: what is wrong there, or may not be said, costs the answer nothing but these."""
-    if task is None or not exchange.said:
+    if not exchange.said:
         return ""
     try:
         came = checked(exchange.said)
-        written, words = parts_to_json(of_words(task.question), came), all_words_of(came)
+        written, words = parts_to_json(of_words(question), came), all_words_of(came)
     except (ValueError, TypeError, RecursionError) as error:
         _log.error("%s: what came of the question is left out: %s", exchange.message.conversation, error)
         return ""
