@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message, Reply, ReplyState
 from glmbot.plugins import Plugins, load_plugins
 from glmbot.store.base import Store
+from glmbot.store.sqlite import SqliteStore
 from virtual_time import run_in_virtual_time
 
 SCHEMA = {"type": "object", "properties": {}}
@@ -64,6 +66,14 @@ async def last(dialogue: DialogueManager, text: str, user: str = "5", **changes:
 def with_plugins(store: Store, plugins: Plugins | None = None, **changes: Any) -> DialogueManager:
     engine = ScriptedEngine(lambda prompt: "You said: " + prompt.rpartition("Q:")[2].removesuffix("\nA:"))
     return make_dialogue(engine, store, plugins=plugins or load_plugins(), **changes)
+
+
+@asynccontextmanager
+async def in_a_new_store(folder: Path, **changes: Any) -> AsyncGenerator[tuple[DialogueManager, Store]]:
+    store = SqliteStore(folder / "s.sqlite3")
+    await store.open()
+    yield with_plugins(store, **changes), store
+    await store.close()
 
 
 async def roll(call: Call) -> Reply:
@@ -378,21 +388,16 @@ def test_a_step_that_breaks_fails_its_exchange_alone(
     """Others are answered meanwhile, and the next question in the same conversation is, too."""
 
     async def main() -> None:
-        from glmbot.store.sqlite import SqliteStore
-
-        store = SqliteStore(tmp_path / "s.sqlite3")
-        await store.open()
-        dialogue = with_plugins(store, deadline_s=30.0)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        bad = asyncio.create_task(replies_to(dialogue, asked("bad")))
-        await asyncio.sleep(0)
-        behind = asyncio.create_task(replies_to(dialogue, asked("good")))
-        assert (await last(dialogue, "hi", "6")).text == "You said: hi"
-        assert loop.time() - began < 5
-        end, behind_it = (await bad)[-1], (await behind)[-1]
-        turns = await store.last_turns(ConversationKey("telegram", "5"), 9)
-        await store.close()
+        async with in_a_new_store(tmp_path, deadline_s=30.0) as (dialogue, store):
+            bad = asyncio.create_task(replies_to(dialogue, asked("bad")))
+            await asyncio.sleep(0)
+            behind = asyncio.create_task(replies_to(dialogue, asked("good")))
+            assert (await last(dialogue, "hi", "6")).text == "You said: hi"
+            assert loop.time() - began < 5
+            end, behind_it = (await bad)[-1], (await behind)[-1]
+            turns = await store.last_turns(ConversationKey("telegram", "5"), 9)
         assert end.state.ended
         assert loop.time() - began < 65
         # It failed, or its answer stands as it was recorded.
@@ -494,22 +499,17 @@ def test_a_step_that_hangs_ends_soon_after_stop_and_what_waits_behind_it_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, step: Any, place: str
 ) -> None:
     async def main() -> None:
-        from glmbot.store.sqlite import SqliteStore
-
-        store = SqliteStore(tmp_path / "s.sqlite3")
-        await store.open()
-        dialogue = with_plugins(store, deadline_s=300.0)
         loop = asyncio.get_running_loop()
-        bad = asyncio.create_task(replies_to(dialogue, asked("bad")))
-        await asyncio.sleep(5)
-        assert not bad.done()
-        began = loop.time()
-        assert "Stopp" in (await last(dialogue, "/stop")).notice
-        end = (await bad)[-1]
-        assert loop.time() - began < 5
-        assert end.state is ReplyState.STOPPED or end.text == "You said: bad", end
-        assert (await last(dialogue, "good")).text.endswith("You said: good")
-        await store.close()
+        async with in_a_new_store(tmp_path, deadline_s=300.0) as (dialogue, _):
+            bad = asyncio.create_task(replies_to(dialogue, asked("bad")))
+            await asyncio.sleep(5)
+            assert not bad.done()
+            began = loop.time()
+            assert "Stopp" in (await last(dialogue, "/stop")).notice
+            end = (await bad)[-1]
+            assert loop.time() - began < 5
+            assert end.state is ReplyState.STOPPED or end.text == "You said: bad", end
+            assert (await last(dialogue, "good")).text.endswith("You said: good")
 
     installed(monkeypatch, odd=lambda host: host.step("odd", step, before=place))
     run_in_virtual_time(main())
@@ -521,19 +521,14 @@ def test_a_transform_that_hangs_ends_soon_after_stop(monkeypatch: pytest.MonkeyP
         return ""
 
     async def main() -> None:
-        from glmbot.store.sqlite import SqliteStore
-
-        store = SqliteStore(tmp_path / "s.sqlite3")
-        await store.open()
-        dialogue = with_plugins(store, deadline_s=300.0)
         loop = asyncio.get_running_loop()
-        heard = asyncio.create_task(replies_to(dialogue, asked("", media="voice")))
-        await asyncio.sleep(5)
-        began = loop.time()
-        await last(dialogue, "/stop")
-        assert (await heard)[-1].state is ReplyState.STOPPED
-        assert loop.time() - began < 3
-        await store.close()
+        async with in_a_new_store(tmp_path, deadline_s=300.0) as (dialogue, _):
+            heard = asyncio.create_task(replies_to(dialogue, asked("", media="voice")))
+            await asyncio.sleep(5)
+            began = loop.time()
+            await last(dialogue, "/stop")
+            assert (await heard)[-1].state is ReplyState.STOPPED
+            assert loop.time() - began < 3
 
     installed(monkeypatch, odd=lambda host: host.transform("voice", hangs))
     run_in_virtual_time(main())
