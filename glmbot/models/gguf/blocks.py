@@ -70,7 +70,7 @@ def groups_of(file: GgufFile, place: TensorPlace) -> Groups | None:
         torch.from_numpy(codes.reshape(rows, columns)),
         torch.from_numpy(scale.reshape(rows, columns // GROUP)),
         torch.from_numpy(minimum.reshape(rows, columns // GROUP)),
-        bits=4 if codes.max(initial=0) < 16 and bits_of(place.kind) == 4 else 8,
+        bits=4 if bits_of(place.kind) == 4 else 8,
     )
 
 
