@@ -56,19 +56,13 @@ class PackedTensor:
 
     def read(self) -> Tensor:
         """Float32 [outputs, inputs]."""
-        found = self._codes()
-        group_of = found.group_of
-        if group_of is None:
-            inputs, groups = found.codes.shape[0], found.scales.shape[0]
-            group_of = torch.arange(inputs) // (inputs // groups)
-        scales, zeros = found.scales.float()[group_of], found.zeros.float()[group_of]
-        return ((found.codes.float() - zeros) * scales).t().contiguous()
+        return _widened(self._codes())
 
     def groups(self) -> Groups | None:
         found = self._codes()
         if found.group_of is not None:
             # Kernels want neighbours; 8 bits hold what 4 said, whoever its neighbours are.
-            weight = self.read()
+            weight = _widened(found)
             return quantize_groups(weight, 8) if weight.shape[1] % _WORD == 0 else None
         scale = found.scales.float()
         minimum = (-scale * found.zeros).to(torch.float16)
@@ -121,6 +115,16 @@ def awq(parts: Mapping[str, Tensor], width: int) -> _Codes:
     if codes.shape[0] % parts["scales"].shape[0]:
         raise ValueError(f"{codes.shape[0]} inputs are no {parts['scales'].shape[0]} groups")
     return _Codes(codes, zeros, parts["scales"], None)
+
+
+def _widened(found: _Codes) -> Tensor:
+    """Float32 [outputs, inputs]."""
+    group_of = found.group_of
+    if group_of is None:
+        inputs, groups = found.codes.shape[0], found.scales.shape[0]
+        group_of = torch.arange(inputs) // (inputs // groups)
+    scales, zeros = found.scales.float()[group_of], found.zeros.float()[group_of]
+    return ((found.codes.float() - zeros) * scales).t().contiguous()
 
 
 def _words(tensor: Tensor, name: str) -> Tensor:
