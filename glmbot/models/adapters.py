@@ -103,17 +103,18 @@ def merge_adapters(module: nn.Module, checkpoint: Checkpoint, folders: Sequence[
     """From now on `checkpoint` reads weights with all adapters merged. Raises ModelFileError for what does not fit
     the module."""
     shapes = {name: parameter.shape for name, parameter in module.named_parameters(remove_duplicate=False)}
+    names = checkpoint.names()
     for folder in folders:
         adapter = open_adapter(folder)
         changes = _changes(adapter, shapes)
         if not changes:
             raise ModelFileError(f"{adapter.file}: holds no weights")
         for name, change in changes.items():
-            if name not in checkpoint.names():
+            if name not in names:
                 raise ModelFileError(
                     f"{adapter.file}: changes {name}, which the weights share with another tensor"
                 )
-            if f"{name}_scale" in checkpoint.names():
+            if f"{name}_scale" in names:
                 raise ModelFileError(
                     f"{adapter.file}: changes {name}, whose weights are quantised; let [model] path name the"
                     " release in float16"
