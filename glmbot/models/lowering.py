@@ -105,12 +105,11 @@ class _Share:
     """What this process computes of each block: all, unless several share the model. What a matrix needs whole is
     gathered before it, and what it made is gathered behind it."""
 
-    def __init__(
-        self, builder: ProgramBuilder, shard: Partition | None, *, heads: int, kv_heads: int, inner: int
-    ) -> None:
+    def __init__(self, builder: ProgramBuilder, shard: Partition | None, config: Any, inner: int) -> None:
         self._builder = builder
         self._shard = shard
-        self.heads, self.kv_heads, self.inner = heads, kv_heads, inner
+        self.heads, self.inner = config.num_attention_heads, inner
+        self.kv_heads = getattr(config, "num_key_value_heads", None) or self.heads
         if shard is not None:
             start, end = shard.inner[shard.rank]
             self.heads, self.kv_heads, self.inner = shard.heads, shard.kv_heads, end - start
@@ -158,13 +157,7 @@ def _llama(owner: Any, library: Any, shard: Partition | None) -> LoweredModel:
     angles = int(body.rotary_emb.inv_freq.shape[0])
     fused = hasattr(first.mlp, "gate_up_proj")
     builder = ProgramBuilder(config.hidden_size)
-    share = _Share(
-        builder,
-        shard,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        inner=config.intermediate_size,
-    )
+    share = _Share(builder, shard, config, config.intermediate_size)
     heads, kv_heads = share.heads, share.kv_heads
     width, kv_width = heads * head_dim, kv_heads * head_dim
     hidden = builder.hidden
@@ -234,12 +227,6 @@ def _add_normed(builder: ProgramBuilder, made: Buffer, hidden: Buffer, norm: nn.
 # ---- our classes ----------------------------------------------------------------------------------------
 
 
-def _alike(builder: ProgramBuilder, shard: Partition | None, config: Any, inner: int) -> _Share:
-    heads = config.num_attention_heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    return _Share(builder, shard, heads=heads, kv_heads=kv_heads, inner=inner)
-
-
 def _rotation_of(body: Any) -> Callable[[Tensor], _Rotation]:
     def rotation(positions: Tensor) -> _Rotation:
         angles = positions[:, :, None] * body.inv_freq
@@ -253,7 +240,7 @@ def _chatglm(owner: ChatGLMForCausalLM, library: Any, shard: Partition | None) -
     body: Any = owner.transformer
     head_dim = config.head_dim
     builder = ProgramBuilder(config.hidden_size)
-    share = _alike(builder, shard, config, config.inner_hidden_size)
+    share = _Share(builder, shard, config, config.inner_hidden_size)
     heads, hidden = share.heads, builder.hidden
     normed, mixed = builder.buffer(hidden.width), builder.buffer(3 * heads * head_dim)
     attended, inner = builder.buffer(heads * head_dim), builder.buffer(share.inner)
@@ -291,7 +278,7 @@ def _glm130b(owner: GLM130BForCausalLM, library: Any, shard: Partition | None) -
     body: Any = owner.transformer
     head_dim, residual = config.head_dim, alpha(config.num_layers)
     builder = ProgramBuilder(config.hidden_size)
-    share = _alike(builder, shard, config, config.inner_hidden_size)
+    share = _Share(builder, shard, config, config.inner_hidden_size)
     heads, hidden = share.heads, builder.hidden
     normed, mixed = builder.buffer(hidden.width), builder.buffer(3 * heads * head_dim)
     attended = builder.buffer(heads * head_dim)
@@ -334,7 +321,7 @@ def _chatglm2(owner: ChatGLM2ForCausalLM, library: Any, shard: Partition | None)
         raise _NotNativeError
     head_dim = config.kv_channels
     builder = ProgramBuilder(config.hidden_size)
-    share = _alike(builder, shard, config, config.ffn_hidden_size)
+    share = _Share(builder, shard, config, config.ffn_hidden_size)
     heads, kv_heads = share.heads, share.kv_heads
     width, kv_width = heads * head_dim, kv_heads * head_dim
     together = config.multi_query_attention
@@ -371,7 +358,7 @@ def _blank_infilling(owner: GLMForBlankInfilling, library: Any, shard: Partition
     body: Any = owner.transformer
     head_dim = config.head_dim
     builder = ProgramBuilder(config.hidden_size)
-    share = _alike(builder, shard, config, 4 * config.hidden_size)
+    share = _Share(builder, shard, config, 4 * config.hidden_size)
     heads, hidden = share.heads, builder.hidden
     width = heads * head_dim
     normed, mixed, attended = builder.buffer(hidden.width), builder.buffer(3 * width), builder.buffer(width)
