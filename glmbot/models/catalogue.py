@@ -10,13 +10,10 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from glmbot.models.chatglm.configuration import ChatGLMConfig
-from glmbot.models.chatglm.family import register_chatglm
 from glmbot.models.chatglm2.configuration import ChatGLM2Config
 from glmbot.models.glm.configuration import BlankInfillingConfig
-from glmbot.models.glm.family import register_glm
 from glmbot.models.glm130b.configuration import GLM130BConfig
-from glmbot.models.glm130b.family import register_glm130b
-from glmbot.models.registry import ModelShape, empty_module, model_shape
+from glmbot.models.registry import ModelShape, empty_module, model_shape, register_families
 
 __all__ = ["CATALOGUE", "PublishedModel"]
 
@@ -34,9 +31,7 @@ class PublishedModel:
 
     def open(self) -> tuple[nn.Module, ModelShape]:
         """The model without weights, and what its KV cache needs."""
-        register_chatglm()
-        register_glm()
-        register_glm130b()
+        register_families()
         module = empty_module(self.config, "sdpa", self.repository)
         if self.config.tie_word_embeddings:
             cast(PreTrainedModel, module).tie_weights()

@@ -70,6 +70,7 @@ __all__ = [
     "model_name",
     "model_shape",
     "opening",
+    "register_families",
 ]
 
 
@@ -298,10 +299,15 @@ def model_name(path: Path) -> str:
     return whole.stem if whole.suffix.lower() == ".gguf" else whole.name
 
 
-def _read_config(folder: Path, gguf: GgufFile | None) -> PreTrainedConfig:
+def register_families() -> None:
+    """Make our own models known to Transformers' Auto classes."""
     register_chatglm()
     register_glm()
     register_glm130b()
+
+
+def _read_config(folder: Path, gguf: GgufFile | None) -> PreTrainedConfig:
+    register_families()
     if gguf is not None:
         fields = read_fields(gguf)
         refuse_monsters(gguf.path, fields)
