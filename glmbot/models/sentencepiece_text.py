@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -60,6 +61,13 @@ class SentencePieceText:
     def decode(self, ids: Sequence[int], *, begins: bool = True) -> str:
         """Half characters come out as U+FFFD."""
         return str((self._whole if begins else self._inner).DecodeIds(list(ids)))
+
+    def save(self, folder: Path, name: str, prefix: str | None = None) -> Path:
+        """Copy the model file; where to is returned."""
+        target = folder / (f"{prefix}-{name}" if prefix else name)
+        if target.resolve() != self.file.resolve():
+            shutil.copyfile(self.file, target)
+        return target
 
 
 def _open(file: Path, overrides: bytes = b"") -> Any:

@@ -7,7 +7,6 @@ A newline is `<n>`, a tab `<|tab|>`, and 2 to 80 spaces are `<|blank_N|>`. Ids a
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -141,11 +140,7 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
         return tokens if token_ids_1 is None else [*tokens, *token_ids_1, cast(int, self.eos_token_id)]
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
-        name = f"{filename_prefix}-ice_text.model" if filename_prefix else "ice_text.model"
-        target = Path(save_directory) / name
-        if target.resolve() != Path(self.vocab_file).resolve():
-            shutil.copyfile(self.vocab_file, target)
-        return (str(target),)
+        return (str(self.text.save(Path(save_directory), "ice_text.model", filename_prefix)),)
 
     def _required(self, piece: str) -> int:
         token = self.text.id_of(piece)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -76,11 +75,7 @@ class ChatGLM2Tokenizer(PreTrainedTokenizer):
         return tokens if token_ids_1 is None else [*tokens, *token_ids_1, cast(int, self.eos_token_id)]
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
-        name = f"{filename_prefix}-tokenizer.model" if filename_prefix else "tokenizer.model"
-        target = Path(save_directory) / name
-        if target.resolve() != Path(self.vocab_file).resolve():
-            shutil.copyfile(self.vocab_file, target)
-        return (str(target),)
+        return (str(self.text.save(Path(save_directory), "tokenizer.model", filename_prefix)),)
 
     def _tokenize(self, text: str, **_kwargs: Any) -> list[str]:
         return self.text.pieces(text)

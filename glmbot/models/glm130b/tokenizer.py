@@ -8,7 +8,6 @@ https://github.com/THUDM/icetk
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -92,11 +91,7 @@ class GLM130BTokenizer(PreTrainedTokenizer):
         return None if own is None else own + self.num_image_tokens
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
-        name = f"{filename_prefix}-ice_text.model" if filename_prefix else "ice_text.model"
-        target = Path(save_directory) / name
-        if target.resolve() != Path(self.vocab_file).resolve():
-            shutil.copyfile(self.vocab_file, target)
-        return (str(target),)
+        return (str(self.text.save(Path(save_directory), "ice_text.model", filename_prefix)),)
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
