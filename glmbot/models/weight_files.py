@@ -137,41 +137,28 @@ class _SafetensorsShard(_Shard):
 class _PickledShard(_Shard):
     """`weights_only` refuses every pickle that holds anything but tensors and plain containers."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: str | None = None) -> None:
+        """key: what the tensors are under, where they are not the whole file."""
         super().__init__(path)
-        self._tensors = _tensors_by_name(_unpickled(path))
+        # torch before 1.6 wrote no zip files, and only those can be mapped.
+        mapped = zipfile.is_zipfile(path)
+        loaded: Any = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+        if key is not None:
+            if not isinstance(loaded, dict) or key not in loaded:
+                raise pickle.UnpicklingError(f'not a dictionary with the weights in "{key}"')
+            loaded = cast(dict[str, object], loaded)[key]
+        if not isinstance(loaded, dict) or not all(
+            isinstance(name, str) and isinstance(value, Tensor)
+            for name, value in cast(dict[object, object], loaded).items()
+        ):
+            raise pickle.UnpicklingError("not a dictionary of tensors by name")
+        self._tensors = cast(dict[str, Tensor], loaded)
 
     def names(self) -> list[str]:
         return list(self._tensors)
 
     def read(self, name: str) -> Tensor:
         return self._tensors[name]
-
-
-class _RankShard(_PickledShard):
-    """One rank's file, which has a part of each tensor."""
-
-    def __init__(self, path: Path) -> None:
-        _Shard.__init__(self, path)
-        loaded = _unpickled(path)
-        if not isinstance(loaded, dict) or "module" not in loaded:
-            raise pickle.UnpicklingError('not a dictionary with the weights in "module"')
-        self._tensors = _tensors_by_name(cast(dict[str, object], loaded)["module"])
-
-
-def _unpickled(path: Path) -> object:
-    # torch before 1.6 wrote no zip files, and only those can be mapped.
-    mapped = zipfile.is_zipfile(path)
-    return cast(object, torch.load(path, map_location="cpu", mmap=mapped, weights_only=True))
-
-
-def _tensors_by_name(loaded: object) -> dict[str, Tensor]:
-    if not isinstance(loaded, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor)
-        for name, value in cast(dict[object, object], loaded).items()
-    ):
-        raise pickle.UnpicklingError("not a dictionary of tensors by name")
-    return cast(dict[str, Tensor], loaded)
 
 
 def drop_pages(address: int, length: int) -> None:
@@ -258,7 +245,7 @@ def open_weights_file(path: Path, *, ranked: bool = False) -> _Shard:
     """One file, by its suffix; or that of one model-parallel rank. Raises ModelFileError."""
     try:
         if ranked:
-            return _RankShard(path)
+            return _PickledShard(path, "module")
         return _SafetensorsShard(path) if path.suffix == ".safetensors" else _PickledShard(path)
     except SafetensorError as error:
         raise ModelFileError(f"{path}: not a whole safetensors file ({error}); download it again") from error
