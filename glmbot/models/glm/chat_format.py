@@ -6,17 +6,16 @@ text (https://github.com/THUDM/GLM, README); people write a blank as three or mo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from glmbot.models.base import ChatTurn
+from glmbot.models.blank import around_blank
 from glmbot.models.glm.tokenizer import GLMTokenizer
 
 __all__ = ["GENERATION_DEFAULTS", "GLMChatFormat"]
 
 GENERATION_DEFAULTS = {"do_sample": True, "top_p": 0.7, "temperature": 0.9}
 
-_BLANK = re.compile("_{3,}|＿{3,}")
 # Question, answer, what stands between two exchanges.
 _WORDS = {False: ("Question: ", " Answer: ", " "), True: ("问题：", "回答：", "")}
 
@@ -33,9 +32,9 @@ class GLMChatFormat:
         """`[CLS] … [gMASK] <|endoftext|> <|startofpiece|>`, or with `[MASK]` where the question has its first
         blank. A text to fill stands alone: neither history nor system prompt belong to it."""
         encode, control = self._tokenizer.encode_text, self._tokenizer.control
-        blank = _BLANK.search(question)
-        if blank is not None:
-            before, after = question[: blank.start()].rstrip(), question[blank.end() :]
+        around = around_blank(question)
+        if around is not None:
+            before, after = around
             text = [*encode(before), control["[MASK]"], *encode(after)]
         else:
             ask, answer, between = _WORDS[self._tokenizer.chinese]

@@ -6,17 +6,15 @@ blank (three or more underscores) is a text of its own whose first blank is fill
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from glmbot.models.base import ChatTurn
+from glmbot.models.blank import around_blank
 from glmbot.models.glm130b.tokenizer import GLM130BTokenizer
 
 __all__ = ["GENERATION_DEFAULTS", "GLM130BChatFormat"]
 
 GENERATION_DEFAULTS = {"do_sample": True, "top_p": 0.7, "top_k": 0, "temperature": 1.0}
-
-_BLANK = re.compile("_{3,}|＿{3,}")
 
 
 class GLM130BChatFormat:
@@ -30,9 +28,9 @@ class GLM130BChatFormat:
     def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
         """`text [gMASK] sop`, or `before [MASK] after </s> sop`."""
         encode, control = self._tokenizer.encode_text, self._tokenizer.control
-        blank = _BLANK.search(question)
-        if blank is not None:
-            before, after = question[: blank.start()].rstrip(), question[blank.end() :]
+        around = around_blank(question)
+        if around is not None:
+            before, after = around
             text = [*(encode(before) if before else []), control["[MASK]"]]
             if after.strip():
                 text += [*encode(after), self._end]
