@@ -133,8 +133,12 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
 # ---- tokenizer -------------------------------------------------------------------------------------------
 
 
-def test_text_and_control_tokens_are_apart(folder: Path) -> None:
-    tokenizer = GLM130BTokenizer(str(folder / "ice_text.model"), IMAGES)
+@pytest.fixture(scope="module")
+def tokenizer(folder: Path) -> GLM130BTokenizer:
+    return GLM130BTokenizer(str(folder / "ice_text.model"), IMAGES)
+
+
+def test_text_and_control_tokens_are_apart(tokenizer: GLM130BTokenizer) -> None:
     assert tokenizer.encode_text("Hello\nworld") == tokenizer.encode_text("Hello world")
     text, control = tokenizer.encode_text("Paris"), tokenizer.control
     newline = IMAGES + (tokenizer.text.id_of("<n>") or 0)
@@ -143,24 +147,11 @@ def test_text_and_control_tokens_are_apart(folder: Path) -> None:
     assert tokenizer.decode_all([*text, newline, 5, IMAGES + 2]) == "Paris\n[</s>]"
 
 
-@given(st.text() | st.sampled_from(["[gMASK]", "a [MASK] sop", "</s>", "<pad>", "eop <unk>"]))
-def test_no_text_becomes_a_control_token(text: str) -> None:
-    tokenizer = _tokenizer()
+@given(text=st.text() | st.sampled_from(["[gMASK]", "a [MASK] sop", "</s>", "<pad>", "eop <unk>"]))
+def test_no_text_becomes_a_control_token(tokenizer: GLM130BTokenizer, text: str) -> None:
     ids = tokenizer.encode_text(text)
     assert not set(ids) & set(tokenizer.control.values())
     assert IMAGES + 2 not in ids
-
-
-_OPENED: list[GLM130BTokenizer] = []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _opened(folder: Path) -> None:
-    _OPENED.append(GLM130BTokenizer(str(folder / "ice_text.model"), IMAGES))
-
-
-def _tokenizer() -> GLM130BTokenizer:
-    return _OPENED[-1]
 
 
 # ---- blanks ----------------------------------------------------------------------------------------------
