@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
-from glmbot.models.base import ChatTurn
+from glmbot.models.base import ChatTurn, Speechless
 from glmbot.models.chatglm.family import register_chatglm
 from glmbot.models.checkpoint import Checkpoint
 from glmbot.models.glm130b.family import register_glm130b
@@ -160,29 +160,14 @@ class Vectors:
         return None
 
 
-class _Probe:
-    """A chat format for a model without a tokenizer: the engine asks it for the probe's prompt only."""
+class _Probe(Speechless):
+    """The engine asks a model without a tokenizer for the probe's prompt only."""
 
     def __init__(self, prompt: list[int]) -> None:
         self._prompt = prompt
 
     def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
         return list(self._prompt)
-
-    def encode_text(self, text: str) -> list[int]:
-        return list(self._prompt)
-
-    def encode_begun(self, answer: str) -> list[int]:
-        return list(self._prompt)
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        return ""
-
-    def finish_text(self, text: str) -> str:
-        return text
-
-    def settled(self, text: str) -> int:
-        return len(text)
 
 
 def weights_of(fields: dict[str, Any]) -> dict[str, Tensor]:
