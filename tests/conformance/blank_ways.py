@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from vectors_file import Answer, Case, Tally, Vectors, weights_of, write_checkpoint, write_config
-from ways import NATIVE, TORCH, check_engine, check_positions, check_transformers, serve
+from ways import TORCH, check_engine, check_ways, serve
 
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.runner import ModelRunner
@@ -42,8 +42,7 @@ def check_glm130b(name: str, fields: dict[str, Any], tally: Tally) -> None:
             write_config(fields, Path(folder), rotary_table=table)
             write_checkpoint(weights, Path(folder))
             own = [case for case, needed in zip(cases, tables, strict=True) if needed == table]
-            vectors = Vectors(name, fields, own, Path(folder))
-            _check_ways(vectors, tally)
+            check_ways(Vectors(name, fields, own, Path(folder)), tally)
     config = GLM130BConfig(**fields["config"])
     for case, given in zip(cases, fields["cases"], strict=True):
         tally.attempt(f"{name} {case.name} prompt", lambda given=given: _check_prompt(config, given))
@@ -62,13 +61,6 @@ def check_glm130b(name: str, fields: dict[str, Any], tally: Tally) -> None:
         _check_quantised(f"{name} {kind}", fields, weights, quantised, tally)
     if "rotary_float16" in fields:
         tally.attempt(f"{name} float16 table", lambda: _check_table(fields["rotary_float16"]))
-
-
-def _check_ways(vectors: Vectors, tally: Tally) -> None:
-    check_positions(vectors, tally)
-    check_transformers(vectors, tally)
-    check_engine(vectors, vectors.cases, Precision.FP32, "", tally)
-    check_engine(vectors, vectors.cases, Precision.FP32, "native ", tally, NATIVE)
 
 
 def _numbers(piece: str) -> list[int]:

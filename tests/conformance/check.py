@@ -28,7 +28,7 @@ import torch
 from blank_ways import check_glm130b
 from torch import Tensor
 from vectors_file import Case, Runs, Tally, Vectors, weights_of, write_checkpoint, write_config
-from ways import NATIVE, check_engine, check_positions, check_transformers
+from ways import check_engine, check_ways
 
 from glmbot.engine.base import Precision
 from glmbot.quantization.formats import pack_nibbles, quantize_rows
@@ -46,10 +46,7 @@ def check(file: Path, tally: Tally, runs: Runs | None = None) -> None:
         write_config(fields, Path(folder))
         write_checkpoint(weights, Path(folder))
         vectors = Vectors(file.name, fields, cases, Path(folder), runs)
-        check_positions(vectors, tally)
-        check_transformers(vectors, tally)
-        check_engine(vectors, vectors.cases, Precision.FP32, "", tally)
-        check_engine(vectors, vectors.cases, Precision.FP32, "native ", tally, NATIVE)
+        check_ways(vectors, tally)
         for bits, quantised in fields.get("quantized", {}).items():
             precision = {"8": Precision.INT8, "4": Precision.INT4}[bits]
             case = Case.read(f"int{bits}", quantised["case"])

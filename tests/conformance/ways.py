@@ -19,11 +19,19 @@ from glmbot.engine.scheduler import Scheduler
 from glmbot.engine.scheduler import Sequence as EngineSequence
 from glmbot.models.checkpoint import Checkpoint
 
-__all__ = ["NATIVE", "TORCH", "check_engine", "check_positions", "check_transformers", "serve"]
+__all__ = ["TORCH", "check_engine", "check_ways", "serve"]
 
 # Quantised products in float32, as the vectors have them; and what an operator on a CPU gets: native programs.
 TORCH = Placement(torch.device("cpu"), activations=torch.float32)
 NATIVE = Placement(torch.device("cpu"))
+
+
+def check_ways(vectors: Vectors, tally: Tally) -> None:
+    """The file's own cases in float32."""
+    check_positions(vectors, tally)
+    check_transformers(vectors, tally)
+    check_engine(vectors, vectors.cases, Precision.FP32, "", tally)
+    check_engine(vectors, vectors.cases, Precision.FP32, "native ", tally, NATIVE)
 
 
 def check_positions(vectors: Vectors, tally: Tally) -> None:
