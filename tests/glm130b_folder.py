@@ -14,7 +14,7 @@ from torch import Tensor
 from chatglm_folder import BILINGUAL
 from glmbot.models.glm130b.configuration import GLM130BConfig
 from glmbot.models.glm130b.model import GLM130BForCausalLM
-from glmbot.models.glm130b.ranks import RANK_FILE, split
+from glmbot.models.glm130b.ranks import RANK_FILE, part_of
 from glmbot.models.glm130b.tokenizer import GLM130BTokenizer
 from glmbot.quantization.formats import pack_nibbles, quantize_rows
 
@@ -75,7 +75,7 @@ def write_glm130b_folder(
     for rank in range(ranks):
         parts: dict[str, Tensor] = {}
         for name, tensor in whole.items():
-            part = split(name, tensor, ranks)[rank].clone()
+            part = part_of(name, tensor, rank, ranks).clone()
             if bits and ".layers." in name and tensor.dim() == 2:
                 codes, parts[f"{name}_scale"] = quantize_rows(part, bits)
                 part = pack_nibbles(codes) if bits == 4 else codes

@@ -21,7 +21,7 @@ from glmbot.models.checkpoint import Checkpoint
 from glmbot.models.glm130b.blanks import Blanks, fill_blanks
 from glmbot.models.glm130b.configuration import GLM130BConfig
 from glmbot.models.glm130b.model import GLM130BForCausalLM
-from glmbot.models.glm130b.ranks import RANK_FILE, columns_scaled_apart, split
+from glmbot.models.glm130b.ranks import RANK_FILE, columns_scaled_apart, part_of
 from glmbot.quantization.formats import pack_nibbles, quantize_rows
 
 __all__ = ["check_glm130b", "write_ranks"]
@@ -94,10 +94,11 @@ def _check_fill(
                 raise ValueError("there is a round more than expected")
             if blanks.prompt != case.prompt:
                 complaints.append(f"{case.name}: the prompt is {blanks.prompt}, expected {case.prompt}")
-            made = _answer(Vectors(name, fields, [case], Path(folder)), blanks, room, ends)
+            vectors = Vectors(name, fields, [case], Path(folder))
+            made = _answer(vectors, blanks, room, ends)
             if len(made.greedy) != len(case.greedy):
                 complaints.append(f"{case.name}: {made.greedy}, expected {case.greedy}")
-            elif complaint := Vectors(name, fields, [case], Path(folder)).judge(case, made):
+            elif complaint := vectors.judge(case, made):
                 complaints.append(f"{case.name}: {complaint}")
             if case.position_ids is not None:
                 places = blanks.positions.positions(blanks.prompt, 0, len(case.position_ids[0]))
@@ -147,7 +148,7 @@ def _check_parts(weights: dict[str, Tensor], ranks: int, expected: Sequence[dict
         return f"{len(expected)} ranks are listed"
     for rank, tensors in enumerate(expected):
         for name, one in tensors.items():
-            part = split(name, weights[name].half(), ranks)[rank]
+            part = part_of(name, weights[name].half(), rank, ranks)
             ours = {
                 "shape": list(part.shape),
                 "crc32": _crc(part),
@@ -192,7 +193,7 @@ def _check_quantised(
 
 
 def _quantised_parts(name: str, weight: Tensor, bits: int, ranks: int, rank: int) -> dict[str, Tensor]:
-    quantized, scale = quantize_rows(split(name, weight, ranks)[rank], bits)
+    quantized, scale = quantize_rows(part_of(name, weight, rank, ranks), bits)
     return {name: pack_nibbles(quantized) if bits == 4 else quantized, f"{name}_scale": scale}
 
 
@@ -218,10 +219,8 @@ def _check_example(weights: dict[str, Tensor], bits: int, ranks: int, example: d
     name = example["parameter"]
     runs = columns_scaled_apart(name, ranks)
     quantized, scale = quantize_rows(weights[name], bits, runs)
-    first, factor = (
-        split(name, quantized, ranks)[example["rank"]],
-        split(f"{name}_scale", scale, ranks)[example["rank"]],
-    )
+    first = part_of(name, quantized, example["rank"], ranks)
+    factor = part_of(f"{name}_scale", scale, example["rank"], ranks)
     row = (pack_nibbles(first) if bits == 4 else first)[0].tolist()
     if row != example["first_row"]:
         return f"the first quantised row is {row}"
@@ -241,7 +240,7 @@ def write_ranks(weights: dict[str, Tensor], folder: Path, ranks: int, bits: int 
             if bits is not None and _is_quantised(name, weight):
                 module |= _quantised_parts(name, weight, bits, ranks, rank)
             else:
-                module[name] = split(name, weight, ranks)[rank].clone()
+                module[name] = part_of(name, weight, rank, ranks).clone()
         module["transformer.layers.0.attention.rotary_emb.inv_freq"] = torch.ones(8).half()
         torch.save(
             {"module": module, "global_steps": 49300, "mp_world_size": ranks}, step / RANK_FILE.format(rank)
