@@ -101,8 +101,6 @@ def partition(module: nn.Module, rank: int, world: int) -> Partition:
     of_hidden = _Piece(sizes.hidden, _units(sizes.hidden, world))
     of_words = _Piece(sizes.vocabulary, sizes.vocabulary)
     mixed = [of_query, of_key, of_key] if sizes.apart else [_Piece(3 * heads * head_dim, heads)]
-    if isinstance(module, GLMForBlankInfilling):
-        mixed = [of_query] * 3
     halves = isinstance(module, ChatGLM2ForCausalLM | GLM130BForCausalLM)
     pieces: dict[str, Sequence[_Piece]] = {
         names["attention"]: [of_hidden],
@@ -171,7 +169,7 @@ def _sizes_and_names(module: nn.Module) -> tuple[_Sizes, Mapping[str, str]]:
             inner=getattr(config, "inner_hidden_size", 4 * config.hidden_size),
             hidden=config.hidden_size,
             vocabulary=config.vocab_size,
-            apart=False,
+            apart=isinstance(module, GLMForBlankInfilling),
         )
         return sizes, _OURS
     if config.model_type in LLAMA_LIKE:
