@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from glmbot.errors import ModelFileError
 from glmbot.models.family import read_json
-from glmbot.models.quantised.join import unread
+from glmbot.models.quantised.join import said_under, unread
 
 __all__ = [
     "refuse_foreign_folder",
@@ -74,20 +74,13 @@ def refuse_foreign_folder(folder: Path) -> None:
 
 def refuse_foreign_weights(file: Path, fields: Mapping[str, Any]) -> None:
     """What config.json says of others' quantisation that is not read here. Raises ModelFileError."""
-    for part in (fields, fields.get("text_config")):
-        if not isinstance(part, dict):
-            continue
-        found: Any = cast(dict[str, Any], part).get("quantization_config")
-        if isinstance(found, dict) and found:
-            method = str(cast(dict[str, Any], found).get("quant_method", "somebody else's program"))[:50]
+    for said in said_under("quantization_config", fields):
+        if reason := unread(said):
+            method = str(said.get("quant_method", "somebody else's program"))[:50]
             name = _QUANTISERS.get(method.replace("_", "-"), _QUANTISERS.get(method, method))
-            if reason := unread(cast(dict[str, Any], found)):
-                raise ModelFileError(f"{file}: the weights are quantised by {name}, {reason}; {_INSTEAD}")
-        found = cast(dict[str, Any], part).get("quantization")
-        if isinstance(found, dict) and "bits" in found:
-            raise ModelFileError(
-                f"{file}: the weights are quantised for MLX, which is not read here; {_INSTEAD}"
-            )
+            raise ModelFileError(f"{file}: the weights are quantised by {name}, {reason}; {_INSTEAD}")
+    if any("bits" in said for said in said_under("quantization", fields)):
+        raise ModelFileError(f"{file}: the weights are quantised for MLX, which is not read here; {_INSTEAD}")
 
 
 def refuse_foreign_tensors(folder: Path, names: Set[str]) -> None:

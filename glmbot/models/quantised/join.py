@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,7 @@ from glmbot.models.quantised.fp8 import ScaledTensor
 from glmbot.models.quantised.packed import AWQ_PARTS, GPTQ_PARTS, PackedTensor, awq, gptq
 from glmbot.models.weight_files import StoredTensor
 
-__all__ = ["join_quantised", "quantised_by", "unread"]
+__all__ = ["join_quantised", "quantised_by", "said_under", "unread"]
 
 _SCALES = ("weight_scale_inv", "weight_scale")
 # Of activations, which are not quantised here.
@@ -25,11 +25,15 @@ Fields = Mapping[str, Any]
 
 def quantised_by(fields: Fields) -> Fields:
     """The quantization_config that a config.json holds, or nothing."""
+    return next(said_under("quantization_config", fields), {})
+
+
+def said_under(key: str, fields: Fields) -> Iterator[Fields]:
+    """What a config.json has under a key, of the whole model and of the text model within."""
     for part in (fields, fields.get("text_config")):
-        found: Any = cast(dict[str, Any], part).get("quantization_config") if isinstance(part, dict) else None
+        found: Any = cast(dict[str, Any], part).get(key) if isinstance(part, dict) else None
         if isinstance(found, dict) and found:
-            return cast(Fields, found)
-    return {}
+            yield cast(Fields, found)
 
 
 def unread(said: Fields) -> str:
