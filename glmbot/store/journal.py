@@ -159,7 +159,9 @@ class JournaledRedisStore(RedisStore):
         )
 
     async def finish(self, message: Message, answer: StoredAnswer, **turn: Any) -> bool:
-        step = {"do": "finish", "message": message_to_json(message), "answer": asdict(answer), "turn": turn}
+        # Earlier releases refuse a field that they do not know, so it is there only where it says something.
+        known = {name: value for name, value in turn.items() if value or name != "parts"}
+        step = {"do": "finish", "message": message_to_json(message), "answer": asdict(answer), "turn": known}
         return await self._now_or_later(
             step, message, lambda: super(JournaledRedisStore, self).finish(message, answer, **turn), True
         )

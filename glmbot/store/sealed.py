@@ -123,7 +123,7 @@ class _SealedStore:
             _each(answer, self._seal),
             question=None if question is None else self._seal(question),
             turn_answer=None if turn_answer is None else self._seal(turn_answer),
-            **({"parts": self._seal(parts)} if parts else {}),
+            parts=self._seal(parts),
             **turn,
         )
 

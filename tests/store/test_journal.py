@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -43,7 +44,8 @@ async def test_an_outage_is_carried_and_told_in_order_also_by_the_next_process(
     await store.claim(CHAT, 0.2)
     await server.kill()
     assert await store.accept(asked(2), 2.0)
-    assert await store.finish(asked(1), StoredAnswer("blue", "final", ""), question="question 1", at=3.0)
+    blue = StoredAnswer("blue", "final", "")
+    assert await store.finish(asked(1), blue, question="question 1", at=3.0, parts="")
     await store.delivered(asked(1), ["m1"])
     await store.accept(asked(3), 4.0)
     assert store.journaled == 4
@@ -52,6 +54,12 @@ async def test_an_outage_is_carried_and_told_in_order_also_by_the_next_process(
     with pytest.raises(StoreUnavailable):
         await store.claim(CHAT, 20)
     await store.close()
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite3")) as db:
+        steps = [json.loads(step) for (step,) in db.execute("SELECT step FROM steps")]
+    # Earlier releases take a step with `parts` for a damaged one.
+    assert [step["turn"] for step in steps if step["do"] == "finish"] == [
+        {"question": "question 1", "at": 3.0}
+    ]
     # The claim of the process that ends here runs out (in this test both have one process id).
     await asyncio.sleep(0.3)
     await server.start()

@@ -37,7 +37,7 @@ async def record(
         parent=task.after if task is not None else None,
         ref=task.ref if task is not None else "",
         turn_answer=task.begun + reply.text if task is not None and not task.whole else None,
-        **({"parts": parts} if parts else {}),
+        parts=parts,
     )
     exchange.recorded = reply
     yield reply
