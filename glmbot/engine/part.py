@@ -77,18 +77,22 @@ class ModelPart:
         self._group = group
         self._join()
 
-    def make_arena(self, capacity: int, dtype: torch.dtype) -> None:
+    def distrust(self) -> None:
+        """From here on torch computes alone."""
+        self.lowered, self.trusted = None, False
+
+    def make_arena(self, capacity: int, precision: Precision) -> None:
         shape = self.model.shape
         self._arena = Arena(
             kv_heads=self.kv_heads,
             head_dim=shape.head_dim,
             capacity=capacity,
-            dtype=dtype,
+            dtype=self.placement.dtype(precision),
             devices=[self.placement.device_of(name) for name in shape.layer_names],
         )
 
-    def convert(self, dtype: torch.dtype, live: tuple[Range, ...]) -> None:
-        self.arena.convert(dtype, live)
+    def convert(self, precision: Precision, live: tuple[Range, ...]) -> None:
+        self.arena.convert(self.placement.dtype(precision), live)
 
     def write_prefix(self, start: int) -> None:
         if self.prefix is not None:
@@ -97,9 +101,9 @@ class ModelPart:
     def copy(self, source: int, target: int, length: int) -> None:
         self.arena.copy(source, target, length)
 
-    def affordable_tokens(self, dtype: torch.dtype) -> int:
+    def affordable_tokens(self, precision: Precision) -> int:
         """Tokens of cache for half of the memory that is still free."""
-        shape = self.model.shape
+        shape, dtype = self.model.shape, self.placement.dtype(precision)
         homes = [self.placement.device_of(name) for name in shape.layer_names]
         return min(
             free_memory(device)

@@ -83,7 +83,7 @@ class ModelRunner:
     def _load(
         self, cache_tokens: int, context_length: int, on_progress: Callable[[float], None] | None
     ) -> None:
-        model, workers, precision, placement = self.model, self._workers, self.precision, self.placement
+        model, workers, precision = self.model, self._workers, self.precision
         self._start_others(precision, on_progress)
         self.part.fill(precision, on_progress)
         # Ours are written for this engine, and tests/conformance holds them. A part of a model is no model that
@@ -102,7 +102,7 @@ class ModelRunner:
         self._probe_prompt = model.chat_format.encode_chat("", (), _PROBE_TEXT)
         # The probe has room of its own behind the sequences' ranges, so that it never waits or disturbs.
         self._capacity = cache_tokens + self.prefix_length + len(self._probe_prompt) + _PROBE_NEW
-        self.part.make_arena(self._capacity, placement.dtype(precision))
+        self.part.make_arena(self._capacity, precision)
         self._meet(precision)
         self.weight_bytes = weight_bytes(model.module) + self._others_bytes
         if others:
@@ -258,7 +258,7 @@ class ModelRunner:
         if self._unsettled:
             # They were lost in the middle of a switch.
             self.part.fill(self.precision, on_progress)
-            self.part.convert(self.placement.dtype(self.precision), ())
+            self.part.convert(self.precision, ())
             self._unsettled = False
         self._others_loaded(on_progress)
         self._meet(self.precision)
@@ -278,7 +278,7 @@ class ModelRunner:
         finally:
             # They must be done with it, whatever became of it here, before they are told something else.
             self._others_loaded(on_progress)
-        self._together("convert", self.allocator.ranges, precision=precision)
+        self._together("convert", precision, self.allocator.ranges)
         self._unsettled = False
 
     def _start_others(self, precision: Precision, on_progress: Callable[[float], None] | None) -> None:
@@ -308,16 +308,15 @@ class ModelRunner:
         self.part.meet(group)
         workers.wait("meeting the others")
 
-    def _together(self, what: str, *arguments: Any, precision: Precision | None = None) -> None:
-        """Do something to the cache here and in the other processes."""
+    def _together(self, what: str, *arguments: Any) -> None:
+        """Do something that nobody waits for here and in the other processes."""
         if self._workers is not None:
-            self._workers.tell(what, *(() if precision is None else (precision,)), *arguments)
-        first = () if precision is None else (self.placement.dtype(precision),)
-        getattr(self.part, what)(*first, *arguments)
+            self._workers.tell(what, *arguments)
+        getattr(self.part, what)(*arguments)
 
     def _affordable_cache(self, context_length: int) -> int:
         """Tokens of KV cache for half of the memory that is still free; a context of the usual length always."""
-        room = self.part.affordable_tokens(self.placement.dtype(self.precision))
+        room = self.part.affordable_tokens(self.precision)
         if self._workers is not None:
             self._workers.tell("affordable", self.precision)
             least = min([room, *self._workers.wait("counting memory")])
@@ -386,9 +385,7 @@ class ModelRunner:
         first = compute(0).clone()
         if not self._agrees(first, tokens, base):
             # From here on torch computes alone, and what it says is what later switches are held against.
-            self.part.lowered, self.part.trusted = None, False
-            if self._workers is not None:
-                self._workers.tell("distrust")
+            self._together("distrust")
             first = compute(0).clone()
         logits = first
         began = time.perf_counter()

@@ -64,17 +64,17 @@ class Worker:
         return weight_bytes(self._part.model.module)
 
     def affordable(self, precision: Precision) -> int:
-        return self._part.affordable_tokens(self._part.placement.dtype(precision))
+        return self._part.affordable_tokens(precision)
 
     def meet(self) -> None:
         meeting, rank, world, device = self._meeting
         self._part.meet(TensorGroup(meeting, rank, world, device))
 
     def make_arena(self, capacity: int, precision: Precision) -> None:
-        self._part.make_arena(capacity, self._part.placement.dtype(precision))
+        self._part.make_arena(capacity, precision)
 
     def convert(self, precision: Precision, live: tuple[Range, ...]) -> None:
-        self._part.convert(self._part.placement.dtype(precision), live)
+        self._part.convert(precision, live)
 
     def write_prefix(self, start: int) -> None:
         self._part.write_prefix(start)
@@ -83,7 +83,7 @@ class Worker:
         self._part.copy(source, target, length)
 
     def distrust(self) -> None:
-        self._part.lowered, self._part.trusted = None, False
+        self._part.distrust()
 
     def compute(self, step: Step, plainly: bool) -> None:
         self._part.compute(step, plainly=plainly)
