@@ -88,10 +88,11 @@ def fill(
         )
     names = checkpoint.names()
     owners = list(parameter_owners(module))
+    stored = stored_precision(module, checkpoint) if precision is Precision.INT4 else None
     missing: list[str] = []
     for done, (prefix, owner) in enumerate(owners):
         if is_linear(owner):
-            _fill_linear(module, prefix, owner, checkpoint, precision, placement, missing)
+            _fill_linear(module, prefix, owner, checkpoint, precision, placement, stored, missing)
         else:
             for name, old in list(owner.named_parameters(recurse=False)):
                 full = f"{prefix}.{name}" if prefix else name
@@ -136,6 +137,7 @@ def _fill_linear(
     checkpoint: Checkpoint,
     precision: Precision,
     placement: Placement,
+    stored: Precision | None,
     missing: list[str],
 ) -> None:
     name = f"{prefix}.weight"
@@ -151,7 +153,7 @@ def _fill_linear(
     inner = is_quantised_layer(prefix)
     replacement: nn.Module | None = None
     if precision in BITS and inner:
-        replacement = _quantised_layer(module, name, shape, bias, checkpoint, precision, placement)
+        replacement = _quantised_layer(module, name, shape, bias, checkpoint, precision, placement, stored)
     else:
         weight = _float(checkpoint, name, shape, precision, placement)
         if native and inner:
@@ -232,9 +234,10 @@ def _quantised_layer(
     checkpoint: Checkpoint,
     precision: Precision,
     placement: Placement,
+    stored: Precision | None,
 ) -> nn.Module:
     device, native = placement.device_of(name), placement.activations is None
-    if (codes := _codes(module, name, shape, checkpoint, precision)) is not None:
+    if (codes := _codes(module, name, shape, checkpoint, precision, stored)) is not None:
         checkpoint.release(name)
         return grouped_linear(_groups(codes, placement.cut(name)).to(device), bias, native=native)
     grouped = precision is Precision.INT4 and int4_in_groups(module, shape[1])
@@ -251,18 +254,19 @@ def _quantised_layer(
 
 
 def _codes(
-    module: nn.Module, name: str, shape: torch.Size, checkpoint: Checkpoint, precision: Precision
+    module: nn.Module,
+    name: str,
+    shape: torch.Size,
+    checkpoint: Checkpoint,
+    precision: Precision,
+    stored: Precision | None,
 ) -> Groups | None:
-    """What others quantised, code for code, where it is to have so many bits. A file of 4 bits keeps some
-    tensors finer, and so do we."""
+    """What others quantised, code for code, where it is to have so many bits. A file whose weights are `stored` in
+    4 bits keeps some tensors finer, and so do we."""
     bits = checkpoint.bits(name)
     if bits is None or isinstance(module, GlmCausalLM):
         return None
-    if (
-        precision is Precision.INT4
-        and bits > 4
-        and stored_precision(module, checkpoint) is not Precision.INT4
-    ):
+    if precision is Precision.INT4 and bits > 4 and stored is not Precision.INT4:
         return None
     groups = checkpoint.groups(name)
     if groups is None or not groups.fits():
