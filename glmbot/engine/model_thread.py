@@ -105,10 +105,8 @@ class ModelThread:
         """To be run in the thread. Raises PrecisionError, and EngineStopped in the middle of it."""
 
         def progress(share: float) -> None:
-            if self._stopping:
-                raise EngineStopped("the engine is shutting down")
+            self._go_on()
             self._switching = share
-            self._at_work_since = time.monotonic()
             report(share)
 
         # What other precisions computed is not carried on by those who begin at this one.
@@ -349,14 +347,14 @@ class ModelThread:
             error = WorkersLost("a process that shares the model has ended")
         self._listener.updated([self._fail(sequence, error) for sequence in list(self.scheduler.running)])
         self.scheduler.retained.forget()
-
-        def progress(_: float) -> None:
-            if self._stopping:
-                raise EngineStopped("the engine is shutting down")
-            self._at_work_since = time.monotonic()
-
         _log.warning("the processes that share the model are started again")
-        self.runner.restart(progress)
+        self.runner.restart(lambda _: self._go_on())
+
+    def _go_on(self) -> None:
+        """Called now and then by what lasts. Raises EngineStopped when the thread is to end."""
+        if self._stopping:
+            raise EngineStopped("the engine is shutting down")
+        self._at_work_since = time.monotonic()
 
     def _with_guesses(self, chunks: list[Chunk]) -> list[Chunk]:
         """A few people alone leave the processor time to compute what may follow."""
