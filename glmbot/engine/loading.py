@@ -7,14 +7,13 @@ from collections.abc import Callable
 import torch
 
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
-from glmbot.engine.base import Precision
 from glmbot.engine.cores import usable_cores
 from glmbot.engine.local_settings import LocalEngineSettings
-from glmbot.engine.placement import Placement, parse_devices, place, shared_devices, shared_placement
+from glmbot.engine.placement import parse_devices, place, shared_devices, shared_placement
 from glmbot.engine.precision import chosen_precision
 from glmbot.engine.runner import LEAST_CACHE_TOKENS, ModelRunner
 from glmbot.engine.workers import PartSource, Workers
-from glmbot.models.registry import LoadedModel, load, opening
+from glmbot.models.registry import load, opening
 
 __all__ = ["load_runner"]
 
@@ -57,7 +56,8 @@ def load_runner(
             placement = shared_placement(model, devices[0], 0, processes)
             workers = Workers(source, devices, on_lost=on_lost)
         else:
-            placement = _alone(model, devices, precision, settings)
+            cached = settings.cache_tokens or LEAST_CACHE_TOKENS
+            placement = place(model.module, model.shape, devices, precision, cached)
         return ModelRunner(
             model,
             placement=placement,
@@ -67,10 +67,3 @@ def load_runner(
             on_progress=on_progress,
             workers=workers,
         )
-
-
-def _alone(
-    model: LoadedModel, devices: list[torch.device], precision: Precision, settings: LocalEngineSettings
-) -> Placement:
-    cached = settings.cache_tokens or LEAST_CACHE_TOKENS
-    return place(model.module, model.shape, devices, precision, cached)
