@@ -47,12 +47,16 @@ def run(address: str, order: dict[str, Any]) -> Answer:
         began = time.perf_counter()
         with urllib.request.urlopen(request) as response:
             for line in response:
-                if line.startswith(b"data:") and not json.loads(line[5:]).get("stop"):
-                    text += json.loads(line[5:])["content"]
-                    drawn += json.loads(line[5:]).get("tokens", [])
-                    times.append(time.perf_counter())
-                    if order["cancels"][number] is not None and len(times) >= order["cancels"][number]:
-                        break
+                if not line.startswith(b"data:"):
+                    continue
+                event = json.loads(line[5:])
+                if event.get("stop"):
+                    continue
+                text += event["content"]
+                drawn += event.get("tokens", [])
+                times.append(time.perf_counter())
+                if order["cancels"][number] is not None and len(times) >= order["cancels"][number]:
+                    break
         return measured(began, times, text) | {"drawn": drawn}
 
     began = time.perf_counter()
