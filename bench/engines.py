@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -166,6 +167,7 @@ def demo_gguf(kind: str) -> Path | None:
     return target
 
 
+@functools.cache
 def _environment(name: str, *packages: str, without: Sequence[str] = ()) -> str | None:
     """The Python of an environment with these packages, made on first use; None where they can't be had.
     `without`: what they bring along and must not have."""
