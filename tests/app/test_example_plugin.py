@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from adapters.scripted import ScriptedEngine
+from app.test_plugin_engines import completed
 from conftest import DIES_WITH_US, REPOSITORY, until
 from glmbot.app import adapters, dialogue_for, plugins_for, read_configuration
 from glmbot.background import Troubles
@@ -24,7 +25,7 @@ from glmbot.engine.pool import Engines
 from glmbot.engines import engines_for
 from glmbot.errors import ContentRefused, EngineError
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Completion, Message, Reply, Role
+from glmbot.messages import Message, Role
 from glmbot.platforms import Platforms
 from glmbot.store.sqlite import SqliteStore
 
@@ -97,12 +98,6 @@ async def bot(folder: Path, more: str = "") -> AsyncGenerator[DialogueManager]:
         await dialogue.close()
         await engines.close()
         await store.close()
-
-
-async def completed(dialogue: DialogueManager, model: str, text: str) -> Reply:
-    """Over the stateless interfaces."""
-    request = Completion([("user", text)], UserKey.parse("web:7"), model=model)
-    return [reply async for reply in dialogue.complete(request)][-1]
 
 
 async def asked(folder: Path, name: str, text: str) -> str:

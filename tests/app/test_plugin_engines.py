@@ -151,6 +151,7 @@ async def running(
 
 
 async def completed(dialogue: DialogueManager, model: str, text: str) -> Reply:
+    """Over the stateless interfaces."""
     reply = Reply("", ReplyState.QUEUED)
     async for reply in dialogue.complete(Completion([("user", text)], UserKey("web", "7"), model=model)):
         pass
