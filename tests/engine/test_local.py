@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from conftest import until
 from glmbot.engine import part as part_module
 from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.engine.scheduler import Chunk
+from glmbot.engine.scheduler import Sequence as EngineSequence
 from glmbot.errors import EngineStopped, NumericalFault, PrecisionError, PromptTooLong, QueueFull
 from glmbot.native.program import Program
 
@@ -43,9 +46,26 @@ async def ask(engine: LocalEngine, question: str, *, user: str = "u", **sampling
 
 
 async def test_eight_people_at_once_share_one_batch_and_get_the_answers_they_get_alone(
-    engine: LocalEngine,
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = [await ask(engine, question) for question in QUESTIONS]
+    all_asked, asked = threading.Event(), 0
+    step, submit = engine.thread.runner.step, engine.thread.submit
+
+    def held(chunks: list[Chunk]) -> torch.Tensor:
+        assert all_asked.wait(90)
+        return step(chunks)
+
+    def submitted(sequence: EngineSequence, begun: int) -> None:
+        nonlocal asked
+        submit(sequence, begun)
+        asked += 1
+        if asked == len(QUESTIONS):
+            all_asked.set()
+
+    # On a busy machine the first would be answered before the last one has asked.
+    monkeypatch.setattr(engine.thread.runner, "step", held)
+    monkeypatch.setattr(engine.thread, "submit", submitted)
     together = await asyncio.gather(*(ask(engine, question, user=question) for question in QUESTIONS))
     assert [answer.text for answer in together] == [answer.text for answer in alone]
     assert engine.stats().largest_batch == 8
