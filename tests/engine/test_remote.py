@@ -150,17 +150,17 @@ async def test_another_server_goes_on_where_one_died(
 
 
 async def test_a_server_that_says_nothing_any_more_is_left(
-    server: OpenAIServer, second: OpenAIServer
+    server: OpenAIServer, second: OpenAIServer, unhurried: None
 ) -> None:
     async with remote(server, second, next_token_s=2) as far:
-        server.stalls_after = 5
+        server.stalls_after = 1
         assert (await read(far, question(far))).finish is FinishReason.LENGTH
         assert len(second.requests) == 1
 
 
-async def test_the_only_server_is_waited_for_until_it_is_back(server: OpenAIServer) -> None:
+async def test_the_only_server_is_waited_for_until_it_is_back(server: OpenAIServer, unhurried: None) -> None:
     async with remote(server, patience_s=90) as far:
-        server.dies_after, server.stays_down = 5, True
+        server.dies_after, server.stays_down = 1, True
         answer = asyncio.create_task(read(far, question(far)))
         await until(lambda: server.dies_after is None)
         await server.stop()
