@@ -7,6 +7,7 @@ import os
 import signal
 import sysconfig
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -23,6 +24,7 @@ __all__ = ["ray_faults"]
 HERE = Path(__file__).parent
 PACKAGE = "ray[serve]==2.60.0"
 NAME = "Ray Serve: one of two replicas killed in mid answer"
+LONGEST_S = 420
 
 
 async def ray_faults(zygote: Zygote, only: str = "") -> Counts:
@@ -52,26 +54,46 @@ async def ray_faults(zygote: Zygote, only: str = "") -> Counts:
             "connect_s = 5\nnext_token_s = 5\nfirst_token_s = 20\npatience_s = 90\n"
         )
         store = SqliteStore(path)
-        await under_fault(
-            zygote, model, NAME, section, store, folder, kill_one, counts, "model server 127.0.0.1"
-        )
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                await _ready(server)
+                await under_fault(
+                    zygote, model, NAME, section, store, folder, kill_one, counts, "model server 127.0.0.1"
+                )
+        except TimeoutError:
+            counts.add(NAME, [f"it did not end in {LONGEST_S} s"])
+        finally:
+            await _stop(server)
     if not killed:
         counts.add(NAME, ["no replica was killed"])
-    server.send_signal(signal.SIGINT)
-    await server.wait()
     return counts
 
 
 async def _start(python: Path, model: Path, port: int) -> asyncio.subprocess.Process:
     # Ray has an environment of its own; what the engine needs comes from ours, behind it.
     paths = [str(REPOSITORY), str(REPOSITORY / "adapters"), sysconfig.get_path("purelib")]
-    server = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         str(python), str(HERE / "ray_server.py"), str(model), str(port), stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL, cwd=REPOSITORY,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0"},
     )  # fmt: skip
+
+
+async def _ready(server: asyncio.subprocess.Process) -> None:
     assert server.stdout is not None
-    async with asyncio.timeout(180):
-        while (line := await server.stdout.readline()).strip() != b"ready":
-            assert line, "Ray Serve did not start"
-    return server
+    while (line := await server.stdout.readline()).strip() != b"ready":
+        assert line, "Ray Serve did not start"
+
+
+async def _stop(server: asyncio.subprocess.Process) -> None:
+    """Ray leaves on SIGINT, with all that it started; not where one of those hangs."""
+    started = psutil.Process(server.pid).children(recursive=True)
+    server.send_signal(signal.SIGINT)
+    try:
+        await asyncio.wait_for(server.wait(), 60)
+    except TimeoutError:
+        server.kill()
+        await server.wait()
+    for process in started:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
