@@ -60,6 +60,7 @@ def pull_demo_model(
 
 def fetch_gguf(folder: Path) -> Path:
     """The demo model's file as published, in `folder`; got once. Raises ModelFileError."""
+    folder.mkdir(parents=True, exist_ok=True)
     target = folder / Path(_MEMBER).name
     if not target.is_file():
         with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-") as scratch:
