@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from telegram import (
     CallbackQuery,
@@ -132,6 +133,8 @@ def normalize(update: Update, bot: User) -> Message | PressedButton | ForeignPre
     """In private everything counts. In groups it depends on the chat's mode, so every text is handed on with how
     it turns to the bot; what is meant for another bot is not."""
     if (query := update.callback_query) is not None:
+        if not isinstance(cast(object, query.id), str) or not query.id:
+            raise ValueError("a button's press has no id")
         return _press(update.update_id, query) or ForeignPress(query.id)
     if (said := update.message) is not None and (moved := _moved(said)) is not None:
         return moved

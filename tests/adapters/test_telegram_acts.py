@@ -252,3 +252,20 @@ async def test_two_short_messages_are_two_questions(
         await settled(telegram, sqlite_store)
         assert await questions(sqlite_store) == ["one", "two"]
         assert len(telegram.messages[USER]) == 2
+
+
+@pytest.mark.parametrize("number", [None, "", 9])
+async def test_a_press_without_an_id_is_left_out_and_nobody_waits(
+    sqlite_store: Store, engine: ScriptedEngine, caplog: pytest.LogCaptureFixture, number: object
+) -> None:
+    telegram = TelegramServer(seconds_per_message=0.001, burst=100)
+    await telegram.start()
+    async with bot(telegram, engine, sqlite_store):
+        pressed = {"id": number, "from": _person(USER, "en"), "chat_instance": "1", "data": f"retry:{USER}"}
+        await telegram.tell({"callback_query": {**pressed, "message": message(telegram, "hello")}})
+        await telegram.say("still there?")
+        await until(lambda: "an answer" in telegram.texts(USER))
+    assert telegram.callbacks == {}
+    assert "an update that could not be read is left out (ValueError)" in caplog.text
+    await telegram.stop()
+    assert telegram.violations == []

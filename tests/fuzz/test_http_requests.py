@@ -22,6 +22,8 @@ from glmbot.engine.local import LocalEngine
 from glmbot.store.base import Store
 from glmbot_web.adapter import WebAdapter, WebSettings
 
+# Bytes of a request's first line that aiohttp reads.
+LONGEST_LINE = 8190
 ASK = {"id": "message-1", "conversation": 1, "text": "hello"}
 BODIES: list[tuple[str, Any]] = [
     ("/api/messages", ASK),
@@ -138,7 +140,12 @@ async def test_any_request_is_answered_without_a_fault(
         url = URL(site.url + path, encoded="%" in path and path.isprintable())
     except ValueError:
         return
-    await exchange(session, site.url, method, url, sent, new(body))
+    try:
+        await exchange(session, site.url, method, url, sent, new(body))
+    except aiohttp.ClientResponseError as error:
+        # Of a first line that is too long the server does not know that it asks for the head alone.
+        if (method, error.status) != ("HEAD", 400) or len(str(url)) <= LONGEST_LINE:
+            raise
     assert not [record for record in caplog.records if record.exc_info or record.exc_text]
     async with session.get(f"{site.url}/healthz") as answer:
         assert answer.status == 200

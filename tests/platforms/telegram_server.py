@@ -438,7 +438,7 @@ class TelegramServer:
     async def _answer_callback_query(self, fields: dict[str, Any]) -> bool:
         if len(str(fields.get("text", ""))) > 200:
             raise _Refused(400, "Bad Request: MESSAGE_TOO_LONG")
-        if fields["callback_query_id"] in self.callbacks:
+        if fields.get("callback_query_id") in (None, "", *self.callbacks):
             raise _Refused(
                 400, "Bad Request: query is too old and response timeout expired or query ID is invalid"
             )
