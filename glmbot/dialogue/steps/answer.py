@@ -116,6 +116,9 @@ async def _until_stopped(
                 if not step.done():
                     step.cancel()
                     await asyncio.wait({step})
+                # Who is stopped, or goes away, does not ask whether it failed at that moment.
+                if not step.cancelled():
+                    step.exception()
             ticket.check()
             yield None if stopped.done() else step.result()
     finally:
