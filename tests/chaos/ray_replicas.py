@@ -87,6 +87,8 @@ async def _ready(server: asyncio.subprocess.Process) -> None:
 
 async def _stop(server: asyncio.subprocess.Process) -> None:
     """Ray leaves on SIGINT, with all that it started; not where one of those hangs."""
+    if server.returncode is not None:
+        return
     started = psutil.Process(server.pid).children(recursive=True)
     server.send_signal(signal.SIGINT)
     try:

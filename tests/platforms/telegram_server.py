@@ -438,11 +438,12 @@ class TelegramServer:
     async def _answer_callback_query(self, fields: dict[str, Any]) -> bool:
         if len(str(fields.get("text", ""))) > 200:
             raise _Refused(400, "Bad Request: MESSAGE_TOO_LONG")
-        if fields.get("callback_query_id") in (None, "", *self.callbacks):
+        query = fields.get("callback_query_id")
+        if not query or query in self.callbacks:
             raise _Refused(
                 400, "Bad Request: query is too old and response timeout expired or query ID is invalid"
             )
-        self.callbacks[fields["callback_query_id"]] = fields.get("text")
+        self.callbacks[query] = fields.get("text")
         return True
 
     async def _delete_webhook(self, _: dict[str, Any]) -> bool:
