@@ -12,7 +12,7 @@ What it raises there, wrong settings included, leaves this plug-in out and nothi
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from logging import Logger
 from pathlib import Path
@@ -27,6 +27,7 @@ from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role
 from glmbot.ports import Adapter
 
 __all__ = [
+    "Background",
     "Call",
     "ChatEngine",
     "ChatRequest",
@@ -40,10 +41,15 @@ __all__ = [
     "ModerationSettings",
     "Moderator",
     "ModeratorStart",
+    "Nature",
     "Obey",
     "Passage",
     "Step",
     "Tool",
+    "ToolFailed",
+    "ToolFunction",
+    "ToolUse",
+    "Toolbox",
     "Transform",
     "Watch",
 ]
@@ -104,17 +110,80 @@ class Command:
         return self.role if self.role_for is None else self.role_for(argument, chat_kind)
 
 
+class Nature(StrEnum):
+    """What a tool does to the world, which says who may have it called where nobody has said so."""
+
+    PURE = "pure"
+    """It reads nothing that is anybody's, and changes nothing: allowed."""
+    READS = "reads"
+    """It reads what is private, or the network: asked about each time."""
+    ACTS = "acts"
+    """It changes something: closed until the operator opens it."""
+
+
+class ToolFailed(Exception):
+    """Raised by a tool: its words are what the model is told."""
+
+
+class ToolUse(Protocol):
+    """One call while it runs: for whom, where, and what it can say meanwhile."""
+
+    id: str
+    """Of this very call, the same after a restart."""
+    arguments: Mapping[str, Any]
+    """They hold to the tool's schema."""
+    user: str
+    """As `str(UserKey)` and, below, `str(ConversationKey)`."""
+    conversation: str
+    language: str
+    timezone: str
+    """Of the person, by IANA's name; that of the bot where they have said none."""
+
+    def progress(self, words: str) -> None:
+        """What the growing answer shows of it until something else is said, or it ends."""
+        ...
+
+    async def ask(self, question: str, choices: Sequence[str]) -> str | None:
+        """Which of the choices the person who asked presses; None for none in time, or where nobody can press."""
+        ...
+
+
+ToolFunction = Callable[[ToolUse], Awaitable[str]]
+"""Returns what the model is told. It is cancelled by /stop and by its time limit. Raises ToolFailed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A function that a model may call. `parameters` is a JSON schema of type "object".
 
-    Tools are registered and listed; no model calls them yet.
+    `asks_admins`: where it has to be asked about, an administrator is asked and not the asker. `timeout_s` of one
+    call. `title`: what people are shown of it, by language; its name where there is none.
     """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
-    function: Callable[..., Awaitable[str]]
+    function: ToolFunction
+    nature: Nature = Nature.ACTS
+    asks_admins: bool = False
+    timeout_s: float = 30.0
+    title: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Toolbox(Protocol):
+    """Tools that come and go while the bot runs."""
+
+    def tools(self) -> Sequence[Tool]:
+        """Those of now. Called on the event loop before each answer, so it is quick."""
+        ...
+
+
+class Background(Protocol):
+    """What a plug-in does beside the conversations, while the bot runs."""
+
+    async def __call__(self, bot: Bot) -> None:
+        """Runs until it is cancelled, at the end of the bot. Where it raises, it is logged and begun again."""
+        ...
 
 
 class Exchange(Protocol):
@@ -263,6 +332,10 @@ class Host(Protocol):
     def command(self, command: Command) -> None: ...
 
     def tool(self, tool: Tool) -> None: ...
+
+    def toolbox(self, name: str, toolbox: Toolbox) -> None: ...
+
+    def background(self, name: str, work: Background) -> None: ...
 
     def step(self, name: str, step: Step, *, before: str = "", after: str = "") -> None:
         """Place it right before or right after another one, by that one's name. It has at most the time that an

@@ -25,6 +25,7 @@ from glmbot.config.people import ModerationSection
 from glmbot.config.section import keys_of, rooted, secrets_of
 from glmbot.errors import ConfigError
 from glmbot.host import (
+    Background,
     Command,
     EngineStart,
     ModerationSettings,
@@ -33,6 +34,7 @@ from glmbot.host import (
     SettingsModel,
     Step,
     Tool,
+    Toolbox,
     Transform,
 )
 from glmbot.http.routes import Route
@@ -44,8 +46,11 @@ __all__ = [
     "PlacedStep",
     "Plugin",
     "Plugins",
+    "RegisteredBackground",
     "RegisteredCommand",
     "RegisteredEngine",
+    "RegisteredTool",
+    "RegisteredToolbox",
     "StartedModerator",
     "load_plugins",
     "log_troubles",
@@ -66,7 +71,11 @@ _LARGEST_BODY = 8 * 2**20
 _LONGEST_REQUEST_S = 60.0
 _FORMATTER = string.Formatter()
 # What can be registered, in the order in which it is listed.
-_KINDS = ("commands", "tools", "steps", "transforms", "engines", "moderators", "platforms", "routes")
+_KINDS = (
+    "commands", "tools", "toolboxes", "steps", "transforms", "engines", "moderators", "platforms", "routes",
+    "backgrounds",
+)  # fmt: skip
+_ONE_OF = {"toolboxes": "toolbox"}
 # Of the chain, in order: what a plug-in's step can stand beside.
 STEPS = (
     "admit", "transform", "command", "quota", "await_turn", "task", "moderate", "choose_model", "recall", "answer",
@@ -123,6 +132,27 @@ class RegisteredEngine:
 
 
 @dataclass(frozen=True, slots=True)
+class RegisteredTool:
+    plugin: str
+    log: logging.Logger
+    tool: Tool
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredToolbox:
+    plugin: str
+    log: logging.Logger
+    toolbox: Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredBackground:
+    plugin: str
+    log: logging.Logger
+    work: Background
+
+
+@dataclass(frozen=True, slots=True)
 class RegisteredModerator:
     plugin: str
     log: logging.Logger
@@ -152,13 +182,15 @@ class Plugins:
 
     found: list[Plugin] = field(default_factory=list[Plugin])
     commands: dict[str, RegisteredCommand] = field(default_factory=dict[str, RegisteredCommand])
-    tools: dict[str, Tool] = field(default_factory=dict[str, Tool])
+    tools: dict[str, RegisteredTool] = field(default_factory=dict[str, RegisteredTool])
+    toolboxes: dict[str, RegisteredToolbox] = field(default_factory=dict[str, RegisteredToolbox])
     steps: dict[str, PlacedStep] = field(default_factory=dict[str, PlacedStep])
     transforms: dict[str, RegisteredTransform] = field(default_factory=dict[str, RegisteredTransform])
     engines: dict[str, RegisteredEngine] = field(default_factory=dict[str, RegisteredEngine])
     moderators: dict[str, RegisteredModerator] = field(default_factory=dict[str, RegisteredModerator])
     platforms: dict[str, Any] = field(default_factory=dict[str, Any])
     routes: dict[str, Route] = field(default_factory=dict[str, Route])
+    backgrounds: dict[str, RegisteredBackground] = field(default_factory=dict[str, RegisteredBackground])
     secrets: list[str] = field(default_factory=list[str])
 
     @property
@@ -351,7 +383,15 @@ class _Draft:
     def tool(self, tool: Tool) -> None:
         if tool.parameters.get("type") != "object":
             raise ValueError(f'the tool {tool.name}: its parameters are no JSON schema of type "object"')
-        self._new.tools[self._free("tools", tool.name)] = tool
+        self._new.tools[self._free("tools", tool.name)] = RegisteredTool(self.name, self.log, tool)
+
+    def toolbox(self, name: str, toolbox: Toolbox) -> None:
+        self._new.toolboxes[self._free("toolboxes", name)] = RegisteredToolbox(self.name, self.log, toolbox)
+
+    def background(self, name: str, work: Background) -> None:
+        self._new.backgrounds[self._free("backgrounds", name)] = RegisteredBackground(
+            self.name, self.log, work
+        )
 
     def step(self, name: str, step: Step, *, before: str = "", after: str = "") -> None:
         if bool(before) == bool(after):
@@ -411,7 +451,7 @@ def _described(kind: str, name: str, registered: Any) -> str:
     if isinstance(registered, PlacedStep):
         place = f"before {registered.before}" if registered.before else f"after {registered.after}"
         return f"step {name} ({place})"
-    return f"command /{name}" if kind == "commands" else f"{kind.removesuffix('s')} {name}"
+    return f"command /{name}" if kind == "commands" else f"{_ONE_OF.get(kind, kind.removesuffix('s'))} {name}"
 
 
 def placed(

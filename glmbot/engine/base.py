@@ -9,12 +9,15 @@ from enum import StrEnum
 from typing import Protocol, cast, runtime_checkable
 
 from glmbot.content import Content, of_words, words_of
+from glmbot.engine.forms import Form
 from glmbot.models.base import ChatFormat, ChatTurn
+from glmbot.tools import NO_TOOLS, Offer
 
 __all__ = [
     "LONGEST_STOP_TEXT",
     "MOST_STOP_TEXTS",
     "Ability",
+    "CallSoFar",
     "ChatFormat",
     "ChatTurn",
     "Conversation",
@@ -49,12 +52,16 @@ class Precision(StrEnum):
 
 
 class Ability(StrEnum):
-    """What an engine can beyond text in and text out. Others (pictures, tools) come with what asks for them."""
+    """What an engine can beyond text in and text out. Others (pictures) come with what asks for them."""
 
     THOUGHTS = "thoughts"
     """What the model thinks is kept apart from its answer: `Progress.thought`."""
     PRECISIONS = "precisions"
     """Its weights can be stored at several: it is `Tunable`."""
+    TOOLS = "tools"
+    """It can be told of tools, reads calls and their results, and says calls: `Progress.calls`."""
+    FORMS = "forms"
+    """It holds an answer to `Sampling.form`."""
 
 
 class FinishReason(StrEnum):
@@ -62,12 +69,15 @@ class FinishReason(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    """It waits for what comes of its `calls`."""
     DEADLINE = "deadline"
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw tokens. temperature 0 is greedy; top_k 0 and top_p 1 are off; seed None is random.
+    """How to draw tokens. temperature 0 is greedy; top_k 0 and top_p 1 are off; seed None is random. `form` is
+    what all of the answer has to look like, for engines with `Ability.FORMS`.
 
     Raises ValueError that names the field and its bounds: these numbers and texts come from anybody.
     """
@@ -79,6 +89,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    form: Form | None = None
 
     def __post_init__(self) -> None:
         checks = {
@@ -100,6 +111,16 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class CallSoFar:
+    """A call while it is written. `arguments` grows; it is one JSON object once the answer has ended with
+    FinishReason.TOOL_CALLS, and `id` and `name` never change."""
+
+    id: str
+    name: str
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """A snapshot of one generation: all of the text so far, or while it waits its `place` in line (from 1).
 
@@ -113,6 +134,8 @@ class Progress:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     thought: str = ""
+    calls: tuple[CallSoFar, ...] = ()
+    """Of an answer to a conversation that offers tools; what is written of them is not in `text`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +217,9 @@ class Conversation:
 
     `past` is oldest first, and at most `turn_limit` of it go along (None: as many as fit). An engine reads the
     parts that its `abilities` name. All have words, which are `question` and `turns`.
+
+    `offer`: the tools that may be called, for engines with `Ability.TOOLS`. `said`: what has come of `asked` so
+    far, calls and their results, after which the answer goes on.
     """
 
     asked: Content
@@ -201,6 +227,8 @@ class Conversation:
     system: str = ""
     begun: str = ""
     turn_limit: int | None = None
+    offer: Offer = NO_TOOLS
+    said: Content = ()
 
     @classmethod
     def of_words(
