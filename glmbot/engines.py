@@ -30,7 +30,7 @@ from glmbot.errors import ConfigError, ModelFileError
 from glmbot.memory import memory_needed
 from glmbot.models.registry import LoadedModel, load, model_name
 from glmbot.plugin_engine import start_plugin_engine
-from glmbot.plugins import RegisteredEngine
+from glmbot.registered import RegisteredEngine
 from glmbot.tokens import read_secret
 
 __all__ = [

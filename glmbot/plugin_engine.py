@@ -18,7 +18,7 @@ from glmbot.engine.thoughts import apart
 from glmbot.errors import EngineError, ModelUnavailable, PromptInvalid
 from glmbot.host import ChatRequest
 from glmbot.in_time import in_time
-from glmbot.plugins import RegisteredEngine
+from glmbot.registered import RegisteredEngine
 
 __all__ = ["PluginEngine", "start_plugin_engine"]
 

@@ -39,19 +39,24 @@ from glmbot.host import (
 )
 from glmbot.http.routes import Route
 from glmbot.logs import SecretFilter
+from glmbot.registered import (
+    PlacedStep,
+    RegisteredBackground,
+    RegisteredCommand,
+    RegisteredEngine,
+    RegisteredModerator,
+    RegisteredTool,
+    RegisteredToolbox,
+    RegisteredTransform,
+    StartedModerator,
+    Words,
+)
 
 __all__ = [
     "BUILT_IN",
     "GROUP",
-    "PlacedStep",
     "Plugin",
     "Plugins",
-    "RegisteredBackground",
-    "RegisteredCommand",
-    "RegisteredEngine",
-    "RegisteredTool",
-    "RegisteredToolbox",
-    "StartedModerator",
     "load_plugins",
     "log_troubles",
     "refuse_without_built_in",
@@ -81,89 +86,6 @@ STEPS = (
     "admit", "transform", "command", "quota", "await_turn", "task", "moderate", "choose_model", "recall", "answer",
     "approve", "record",
 )  # fmt: skip
-
-
-class Words:
-    """A plug-in's own lines, and behind them the bot's."""
-
-    def __init__(self) -> None:
-        self.lines: dict[str, Mapping[str, str]] = {}
-
-    def text(self, language: str, key: str, **values: object) -> str:
-        """Raises KeyError for an unknown key."""
-        line = self.lines.get(language, {}).get(key)
-        return i18n.text(language, key, **values) if line is None else line.format(**values)
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredCommand:
-    command: Command
-    plugin: str
-    log: logging.Logger
-    words: Words
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedStep:
-    """Right before or right after the step of that name; the other one is ""."""
-
-    name: str
-    plugin: str
-    log: logging.Logger
-    step: Step
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredTransform:
-    log: logging.Logger
-    transform: Transform
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredEngine:
-    """A kind of engine. `settings`: the keys of [models.NAME] that are its own."""
-
-    plugin: str
-    log: logging.Logger
-    settings: type[BaseModel]
-    start: EngineStart
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredTool:
-    plugin: str
-    log: logging.Logger
-    tool: Tool
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredToolbox:
-    plugin: str
-    log: logging.Logger
-    toolbox: Toolbox
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredBackground:
-    plugin: str
-    log: logging.Logger
-    work: Background
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredModerator:
-    plugin: str
-    log: logging.Logger
-    start: ModeratorStart
-
-
-@dataclass(frozen=True, slots=True)
-class StartedModerator:
-    name: str
-    log: logging.Logger
-    moderator: Moderator
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from glmbot.host import Command
 from glmbot.messages import ChatKind, CommandInfo, Role, Visibility
-from glmbot.plugins import RegisteredCommand
+from glmbot.registered import RegisteredCommand
 
 __all__ = ["Commands", "obstacle"]
 

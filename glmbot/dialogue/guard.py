@@ -16,7 +16,7 @@ from glmbot.dialogue.replies import failed, kept, stopped
 from glmbot.errors import GlmbotError
 from glmbot.in_time import begun, in_time, result_of
 from glmbot.messages import Reply
-from glmbot.plugins import PlacedStep
+from glmbot.registered import PlacedStep
 from glmbot.store.base import Answers
 
 __all__ = ["Clock", "complain", "guarded", "hurried", "obeyed"]

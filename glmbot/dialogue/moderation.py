@@ -12,7 +12,7 @@ from typing import cast
 from glmbot.host import Direction, Finding, Passage, Watch
 from glmbot.in_time import in_time
 from glmbot.messages import Message
-from glmbot.plugins import StartedModerator
+from glmbot.registered import StartedModerator
 
 __all__ = ["Moderation", "Watches"]
 

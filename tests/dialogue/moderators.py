@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from glmbot.dialogue.moderation import Moderation
 from glmbot.host import Moderator
-from glmbot.plugins import StartedModerator
+from glmbot.registered import StartedModerator
 from glmbot_moderation import asking, listing
 
 __all__ = ["moderated", "moderation_of"]

@@ -19,7 +19,7 @@ from glmbot.content import Text, ToolCall, ToolResult
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.engine.base import Conversation, PastExchange
 from glmbot.engine.templated import TemplatedEngine
-from glmbot.host import Call, Command, Exchange, Follows, Host, Tool
+from glmbot.host import Call, Command, Exchange, Follows, Host, Tool, ToolUse
 from glmbot.http.routes import Address, HttpAnswer, HttpCall, Route
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message, Reply, ReplyState
@@ -95,6 +95,10 @@ async def shout(exchange: Exchange, following: Follows) -> AsyncGenerator[Reply,
         yield Reply(reply.text.upper(), reply.state, reply.notice)
 
 
+async def nothing(use: ToolUse) -> str:
+    return ""
+
+
 def hook(path: str, **changes: Any) -> Route:
     async def handle(call: HttpCall) -> HttpAnswer:
         return HttpAnswer(text=call.body.decode())
@@ -108,14 +112,14 @@ def test_what_is_registered_is_listed_and_whoever_raises_leaves_nothing_behind(
     def good(host: Host) -> None:
         host.words(**WORDS)
         host.command(Command("dice", roll, argument="SIDES"))
-        host.tool(Tool("clock", "the time", SCHEMA, asyncio.sleep))
+        host.tool(Tool("clock", "the time", SCHEMA, nothing))
         host.step("shout", shout, after="moderate")
         host.transform("voice", hear)
         host.route(hook("/plugins/good/hook"))
 
     def half(host: Host) -> None:
         host.words(**WORDS)
-        host.tool(Tool("half", "", SCHEMA, asyncio.sleep))
+        host.tool(Tool("half", "", SCHEMA, nothing))
         raise RuntimeError("no luck")
 
     installed(monkeypatch, good=good, half=half)
@@ -163,11 +167,11 @@ def _each_before_the_other(host: Host) -> None:
 
 
 def _nameless(host: Host) -> None:
-    host.tool(Tool("No Name", "", SCHEMA, asyncio.sleep))
+    host.tool(Tool("No Name", "", SCHEMA, nothing))
 
 
 def _schemaless(host: Host) -> None:
-    host.tool(Tool("tool", "", {"type": "string"}, asyncio.sleep))
+    host.tool(Tool("tool", "", {"type": "string"}, nothing))
 
 
 def _elsewhere(host: Host) -> None:

@@ -10,7 +10,7 @@ from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.guard import Clock, complain, hurried
 from glmbot.dialogue.replies import stopped
 from glmbot.messages import Message, Reply
-from glmbot.plugins import RegisteredTransform
+from glmbot.registered import RegisteredTransform
 
 __all__ = ["transform"]
 
