@@ -32,15 +32,15 @@ _HEAD = {
 # 写了某个平台的小节，它就会运行：去掉 [telegram] 或 [discord] 前面的“#”。
 """,
 }
-# Sections that the example leaves switched off.
-_OFF = ("telegram", "discord", "console")
+# The platform that the example leaves switched on: it needs no account elsewhere.
+_ON = "web"
 
 
 def example_toml(adapters: Mapping[str, type[BaseModel]], language: str = "en") -> str:
     """TOML text that is valid as it is, whatever adapters are installed."""
     parts = [_HEAD[language]]
     for name, model in sections(adapters).items():
-        parts.append(_section(name, model, "#" if name in _OFF else "", language))
+        parts.append(_section(name, model, "#" if name in adapters and name != _ON else "", language))
     return "\n".join(parts)
 
 
@@ -50,12 +50,17 @@ def sections(adapters: Mapping[str, type[BaseModel]]) -> dict[str, type[BaseMode
 
 def about_section(name: str, model: type[BaseModel], language: str) -> str:
     """What a section is for; in English where nobody has translated it, as for an adapter of others."""
-    words = settings_words(language).get(name, {})
-    return words.get("_") or inspect.getdoc(model) or ""
+    return _words(name, model, language).get("_") or inspect.getdoc(model) or ""
 
 
-def about_key(section: str, key: str, field: FieldInfo, language: str) -> str:
-    return settings_words(language).get(section, {}).get(key) or meaning_of(section, field)
+def about_key(section: str, model: type[BaseModel], key: str, language: str) -> str:
+    return _words(section, model, language).get(key) or meaning_of(section, model.model_fields[key])
+
+
+def _words(section: str, model: type[BaseModel], language: str) -> Mapping[str, str]:
+    """By key, and of the section as "_". An adapter's settings may bring their own, by language, as `words`."""
+    own: Mapping[str, Mapping[str, str]] = getattr(model, "words", {})
+    return {**settings_words(language).get(section, {}), **own.get(language, {})}
 
 
 def default_of(field: FieldInfo) -> str:
@@ -74,7 +79,7 @@ def _section(name: str, model: type[BaseModel], off: str, language: str) -> str:
     lines = [f"# {line}" for line in about_section(name, model, language).splitlines()]
     lines.append(f"{off}[{name}]")
     for key, field in model.model_fields.items():
-        lines.append(f"# {about_key(name, key, field, language)}")
+        lines.append(f"# {about_key(name, model, key, language)}")
         value = default_of(field)
         lines.append(f"{off}{key} = {value}" if value else f"#{key} =")
     return "\n".join(lines) + "\n"

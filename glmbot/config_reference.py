@@ -132,7 +132,7 @@ def _table(section: str, model: type[BaseModel], language: str) -> Iterator[str]
             f"`{default}`" if default else words["none"],
             _UNITS_ZH[unit] if language == "zh" and unit else unit,
             ", ".join(_bounds(field)),
-            _as_code(about_key(section, key, field, language)),
+            _as_code(about_key(section, model, key, language)),
         ]
         yield f"| {' | '.join(cell.replace('|', '&#124;') or '–' for cell in cells)} |"
 

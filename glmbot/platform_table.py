@@ -12,17 +12,12 @@ from typing import Any
 
 from glmbot.app import adapters
 from glmbot.delivery.abilities import Ability, Profile, Unit
+from glmbot.introduction import introductions
 
 __all__ = ["PAGES", "platform_table", "with_table"]
 
 PAGES = {"en": "delivery.md", "zh": "delivery.zh.md"}
 _BEGIN, _END = "<!-- platforms: python -m glmbot.platform_table -->", "<!-- platforms end -->"
-_NAMES = {
-    "telegram": ("Telegram", "Telegram"),
-    "discord": ("Discord", "Discord"),
-    "web": ("page", "网页"),
-    "console": ("terminal", "终端"),
-}
 _WORDS: Mapping[Ability, tuple[str, str]] = {
     Ability.EDIT: ("an answer grows in its message", "回答在自己的消息里增长"),
     Ability.APPEND: ("an answer grows at its end alone", "回答只在末尾增长"),
@@ -47,13 +42,14 @@ _PACE = {
 
 
 def platform_table(makers: Mapping[str, Any], language: str) -> str:
-    """Of those that say what they can, the built-in ones first and in their order."""
+    """Of those that say what they can, the built-in ones first and in the order of their titles."""
     which = 0 if language == "en" else 1
-    known = [name for name in _NAMES if name in makers] + sorted(
-        name for name in makers if name not in _NAMES
+    titles = {name: each.title[language] for name, each in introductions().items()}
+    known = [name for name in titles if name in makers] + sorted(
+        name for name in makers if name not in titles
     )
     profiles = {name: made for name in known if (made := getattr(makers[name], "profile", None)) is not None}
-    heads = [_NAMES[name][which] if name in _NAMES else name for name in profiles]
+    heads = [titles.get(name, name) for name in profiles]
     rows = [["", *heads], ["---"] * (len(profiles) + 1)]
     rows += [[words[which], *cells] for words, cells in _rows(makers, profiles, which)]
     return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows) + "\n"

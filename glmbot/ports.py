@@ -239,10 +239,13 @@ class Adapter(Protocol):
     without any network: a port that is taken, a setting that contradicts another. It is called before the model is
     loaded, and again when the configuration is read again; `running` are the settings that hold then, else None.
 
-    And a static method `async identify(settings)` that returns the name of the bot whose token it is, and raises
-    AdapterError; `glmbot init` asks it.
+    And a static method `async identify(settings)` that returns the name of the bot whose token it is, "" where
+    only a running one can know, and raises AdapterError; `glmbot init` asks it.
 
-    `profile` (`glmbot.delivery.abilities.Profile`) says what the platform can, for the documentation.
+    `profile` (`glmbot.delivery.abilities.Profile`) says what the platform can, for the documentation; an entry of
+    the group `glmbot.introductions` under the same name, what it is called and asks (`glmbot.introduction`). Its
+    `Settings` may have `words` (language -> key -> what it is for, "_" for the section), where they are not in
+    glmbot/i18n, and `advice`, which `glmbot doctor` asks.
 
     What it answers over HTTP is a method `routes()` that returns `glmbot.http.routes.Route`s; they are open from
     before `start` until before `stop`. A static method `route_wishes(settings)` tells them beforehand. The adapter

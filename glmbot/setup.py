@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from glmbot import i18n
 from glmbot.errors import AdapterError, ConfigError, GlmbotError, PlatformRefused
+from glmbot.introduction import Introduction, Question, introductions
 from glmbot.keys import UserKey
 
 __all__ = ["Answers", "Outside", "Terminal", "ask_configuration"]
 
-_TOKENS = {
-    "telegram": re.compile(r"\d{6,}:[A-Za-z0-9_-]{30,}"),
-    "discord": re.compile(r"[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{20,}"),
-}
-_TITLES = {"telegram": "Telegram", "discord": "Discord"}
 _DEMO_MODEL = Path(".glmbot/models/smollm2-135m-instruct")
 _REDIS = "redis://127.0.0.1:6379/0"
 
@@ -51,8 +47,9 @@ class Outside(Protocol):
         """Names of the server's models. Raises ConfigError."""
         ...
 
-    def bot(self, platform: str, token: str, proxy: str) -> str:
-        """Whose token it is. Raises PlatformRefused for a wrong one, AdapterError when nobody answers."""
+    def bot(self, platform: str, settings: Mapping[str, str]) -> str:
+        """Who the bot is by these settings of its section, "" where that is not known before it runs. Raises
+        PlatformRefused for wrong ones, AdapterError when nobody answers."""
         ...
 
     def store(self, url: str) -> None:
@@ -95,13 +92,14 @@ class _Asking:
             port = self._port()
             platforms.append(f"[web]\nport = {port}\nadmin = true\n")
             self._next("setup.then_page", port=port)
-        for platform in _TOKENS:
-            if self._confirm("setup.platform", default=False, platform=_TITLES[platform]):
-                platforms.append(self._platform(platform))
-                admin = self._admin(platform)
+        for platform, introduction in introductions().items():
+            title = self._in(introduction.title)
+            if introduction.questions and self._confirm("setup.platform", default=False, platform=title):
+                platforms.append(self._platform(platform, introduction))
+                admin = self._admin(platform, introduction)
                 admins += admin
                 if not admin:
-                    self._next(f"setup.then_{platform}", option=self._option)
+                    self._answers.next_steps.append(self._in(introduction.then).format(option=self._option))
         if self._confirm("setup.redis", default=False):
             sections.append(f'[store]\nkind = "redis"\nurl = {_toml(self._redis())}\n')
         sections.append(f"[access]\nadmins = {json.dumps(admins)}\n")
@@ -168,41 +166,57 @@ class _Asking:
             else:
                 return int(given)
 
-    def _platform(self, platform: str) -> str:
-        name = f"{self._beside}{platform}.token"
-        lines = [f"[{platform}]", f"token_file = {_toml(name)}"]
-        token, proxy = self._token(platform)
-        if token:
-            self._answers.secrets[name] = token
-        else:
-            self._next("setup.then_token", platform=_TITLES[platform], file=self._folder / name)
+    def _platform(self, platform: str, introduction: Introduction) -> str:
+        given, proxy = self._settings(platform, introduction)
+        lines = [f"[{platform}]"]
+        for question in introduction.questions:
+            answer = given.get(question.key, "")
+            if question.secret:
+                name = f"{self._beside}{platform}.{question.key}"
+                lines.append(f"{question.key}_file = {_toml(name)}")
+                if answer:
+                    self._answers.secrets[name] = answer
+                else:
+                    title = self._in(introduction.title)
+                    self._next("setup.then_token", platform=title, file=self._folder / name)
+            elif answer:
+                lines.append(f"{question.key} = {_toml(answer)}")
         if proxy:
             lines.append(f"proxy = {_toml(proxy)}")
         return "\n".join(lines) + "\n"
 
-    def _token(self, platform: str) -> tuple[str, str]:
-        """The token and the proxy that it is used through. An empty token leaves it for later."""
+    def _settings(self, platform: str, introduction: Introduction) -> tuple[Mapping[str, str], str]:
+        """The answers, and the proxy that they are used through. An empty secret leaves it for later."""
         proxy = ""
         while True:
-            token = self._ask(f"setup.token_{platform}", "", hidden=True)
-            if not token:
-                return "", proxy
-            if not _TOKENS[platform].fullmatch(token):
-                self._say("setup.no_token", platform=_TITLES[platform])
-                continue
+            given = {each.key: self._answer(introduction, each) for each in introduction.questions}
+            if not all(given[each.key] for each in introduction.questions if each.secret):
+                return given, proxy
             while True:
+                known = {key: answer for key, answer in {**given, "proxy": proxy}.items() if answer}
                 try:
-                    self._say("setup.bot", name=self._outside.bot(platform, token, proxy))
-                    return token, proxy
+                    if name := self._outside.bot(platform, known):
+                        self._say("setup.bot", name=name)
+                    return given, proxy
                 except PlatformRefused as error:
                     self._say("setup.refused", words=error)
                     break
                 except AdapterError as error:
                     self._say("setup.no_answer", words=error)
-                    given = self._proxy()
-                    if not given:
-                        return token, proxy
-                    proxy = given
+                    further = self._proxy()
+                    if not further:
+                        return given, proxy
+                    proxy = further
+
+    def _answer(self, introduction: Introduction, question: Question) -> str:
+        while True:
+            answer = self._terminal.ask(self._in(question.words), "", hidden=question.secret).strip()
+            if not answer or re.fullmatch(question.form, answer):
+                return answer
+            if question.wrong:
+                self._terminal.say(self._in(question.wrong))
+            else:
+                self._say("setup.no_token", platform=self._in(introduction.title))
 
     def _proxy(self) -> str:
         while True:
@@ -211,12 +225,14 @@ class _Asking:
                 return given
             self._say("setup.no_proxy", given=given)
 
-    def _admin(self, platform: str) -> list[str]:
+    def _admin(self, platform: str, introduction: Introduction) -> list[str]:
         while True:
-            given = self._ask("setup.admin", "", platform=_TITLES[platform])
+            given = self._ask("setup.admin", "", platform=self._in(introduction.title))
             if not given:
                 return []
             try:
+                if introduction.id_form and not re.fullmatch(introduction.id_form, given):
+                    raise ValueError
                 return [str(UserKey.by_hand(f"{platform}:{given}"))]
             except ValueError:
                 self._say("setup.no_id", given=given)
@@ -247,6 +263,9 @@ class _Asking:
 
     def _next(self, key: str, **values: object) -> None:
         self._answers.next_steps.append(self._text(key, **values))
+
+    def _in(self, words: Mapping[str, str]) -> str:
+        return words[self._language]
 
     def _text(self, key: str, **values: object) -> str:
         return i18n.text(self._language, key, **values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,11 +49,11 @@ class Network:
     def served(self, server: str, key: str) -> Sequence[str]:
         return asyncio.run(_models(server, key, _WAIT_S))
 
-    def bot(self, platform: str, token: str, proxy: str) -> str:
+    def bot(self, platform: str, settings: Mapping[str, str]) -> str:
         makers = adapters()
         if platform not in makers:
             raise AdapterError(f"its library is missing: pip install '.[{platform}]' in glmbot's folder")
-        wanted = {platform: {"token": token, **({"proxy": proxy} if proxy else {})}}
+        wanted = {platform: dict(settings)}
         # The environment comes before what was answered here, and has sections of its own.
         own = f"GLMBOT_{platform.upper()}__"
         asked = {f"{own}{key.upper()}" for key in wanted[platform]}
@@ -62,12 +62,12 @@ class Network:
             for name, value in os.environ.items()
             if name.upper().startswith(own) and name.upper() not in asked
         }
-        settings = load_configuration(None, {platform: makers[platform].Settings}, environment, wanted)
+        loaded = load_configuration(None, {platform: makers[platform].Settings}, environment, wanted)
 
         async def identify() -> str:
             try:
                 async with asyncio.timeout(_IDENTIFY_S):
-                    return await makers[platform].identify(settings.adapters[platform])
+                    return await makers[platform].identify(loaded.adapters[platform])
             except TimeoutError as error:
                 raise AdapterError(f"nothing came within {_IDENTIFY_S:.0f} seconds") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from glmbot import i18n
 from glmbot.app import adapter_settings
 from glmbot.config.load import load_configuration
 from glmbot.errors import AdapterError, ConfigError, PlatformRefused, StoreError
+from glmbot.introduction import introductions
 from glmbot.setup import Answers, ask_configuration
 
 TOKEN = "123456789:" + "A" * 35
@@ -24,7 +25,10 @@ class Person:
     def __init__(self, language: str = "en", **answers: str | bool | list[str]) -> None:
         self._answers: dict[str, list[str | bool]] = {}
         for key, given in answers.items():
-            question = i18n.catalogue(language)[f"setup.{key}"].format(platform="Telegram")
+            if key == "token_telegram":
+                question = introductions()["telegram"].questions[0].words[language]
+            else:
+                question = i18n.catalogue(language)[f"setup.{key}"].format(platform="Telegram")
             self._answers[question] = [*given] if isinstance(given, list) else [given]
         self.told: list[str] = []
 
@@ -60,10 +64,10 @@ class World:
             raise ConfigError("connection refused")
         return ["qwen3:4b", "glm4:9b"]
 
-    def bot(self, platform: str, token: str, proxy: str) -> str:
-        if not proxy:
+    def bot(self, platform: str, settings: Mapping[str, str]) -> str:
+        if "proxy" not in settings:
             raise AdapterError("nothing came within 20 seconds")
-        if token != TOKEN:
+        if settings["token"] != TOKEN:
             raise PlatformRefused("Telegram does not know it")
         return "@glm_of_ada_bot"
 

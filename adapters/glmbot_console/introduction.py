@@ -1,0 +1,9 @@
+"""What the documentation calls it; `glmbot init` has nothing to ask."""
+
+from __future__ import annotations
+
+from glmbot.introduction import Introduction
+
+__all__ = ["INTRODUCTION"]
+
+INTRODUCTION = Introduction(title={"en": "terminal", "zh": "终端"})
