@@ -27,12 +27,12 @@ inline __m512i dot(__m512i sums, __m512i weights, __m512i codes) {
 #endif
 }
 
-// Sums over the 32 columns of a block, for each of its 16 rows with each of M tokens.
-template <int kBits, int M>
+// Sums over the 32 columns of a block, or over half of them, for each of its 16 rows with each of M tokens.
+template <int kBits, int M, int kParts = 8>
 inline void block_sums(const uint8_t* data, const int8_t* codes, int64_t width, i16* sums) {
   const __m512i nibble = _mm512_set1_epi8(15);
-  __m512i weights[8];
-  for (int part = 0; part < 8; part++) {
+  __m512i weights[kParts];
+  for (int part = 0; part < kParts; part++) {
     if (kBits == 8) {
       weights[part] = _mm512_loadu_si512(data + 64 * part);
     } else {
@@ -43,7 +43,7 @@ inline void block_sums(const uint8_t* data, const int8_t* codes, int64_t width, 
   for (int m = 0; m < M; m++) {
     const int8_t* a = codes + m * width;
     __m512i first = _mm512_setzero_si512(), second = first;
-    for (int part = 0; part < 8; part += 2) {
+    for (int part = 0; part < kParts; part += 2) {
       first = dot(first, weights[part], four_codes(a + 4 * part));
       second = dot(second, weights[part + 1], four_codes(a + 4 * part + 4));
     }
@@ -171,8 +171,9 @@ constexpr int kBytes = 32;
 constexpr int kBytes = 16;
 #endif
 
-// Sums over the 32 columns of a block, for each of its 16 rows with each of M tokens; two registers of rows at a time.
-template <int kBits, int M>
+// Sums over the 32 columns of a block, or over half of them, for each of its 16 rows with each of M tokens; two
+// registers of rows at a time.
+template <int kBits, int M, int kParts = 8>
 inline __attribute__((always_inline)) void block_sums(const uint8_t* data, const int8_t* codes, int64_t width, i16* sums) {
   for (int pass = 0; pass < 32 / kBytes; pass++) {
     const uint8_t* at = data + 2 * kBytes * pass;
@@ -181,7 +182,7 @@ inline __attribute__((always_inline)) void block_sums(const uint8_t* data, const
     // Not unrolled: with all parts at once there are more values than registers.
     if (kBits == 4) {
 #pragma GCC unroll 1
-      for (int part = 0; part < 4; part++) {
+      for (int part = 0; part < kParts / 2; part++) {
         const uint8_t* here = at + 64 * part;
         for (int half = 0; half < 2; half++) {
           const bytes one = half ? high_nibbles(load_bytes(here)) : low_nibbles(load_bytes(here));
@@ -207,7 +208,7 @@ inline __attribute__((always_inline)) void block_sums(const uint8_t* data, const
 #endif
     } else {
 #pragma GCC unroll 2
-      for (int part = 0; part < 8; part++) {
+      for (int part = 0; part < kParts; part++) {
         for (int which = 0; which < 2; which++) {
           bytes* sums_of = which ? y : x;
           bytes one = load_bytes(at + 64 * part + which * kBytes);

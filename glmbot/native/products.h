@@ -77,6 +77,39 @@ void integer_tile(const Product& p, int64_t row_block, int token, float* out) {
   for (int m = 0; m < M; m++) store(out + m * kLanes, load(kept[m]) * of_rows);
 }
 
+// The same of int8 with a scale for each 16 columns, and zero in the middle.
+template <int M>
+void halves_tile(const Product& p, int64_t row_block, int token, float* out) {
+  const Weight& w = *p.w;
+  const int blocks = w.columns / kBlock;
+  const int8_t* codes = p.codes + (int64_t)token * p.width;
+  const float* scale = p.scale + (int64_t)token * blocks;
+  const uint8_t* data = (const uint8_t*)w.data + row_block * w.columns * kLanes;
+  const uint16_t* scales = w.scale + row_block * w.groups * kLanes;
+  alignas(64) float kept[M][kLanes];
+  for (auto& one : kept) store(one, zeros());
+  for (int half = 0; half < 2 * blocks; half++) {
+    const uint8_t* here = data + (int64_t)half * (kBlock / 2) * kLanes;
+    const int8_t* mine = codes + half * (kBlock / 2);
+    for (int line = 0; line < 4; line++) __builtin_prefetch(here + kAhead + 64 * line);
+    const f16 factor = from_float16(scales + (int64_t)half * kLanes);
+    i16 sums[M];
+    asm volatile("" : : "r"(kept) : "memory");
+    block_sums<8, M, 4>(here, mine, p.width, sums);
+    for (int m = 0; m < M; m++) {
+      f16 whole = from_int(sums[m]);
+      if (!kSignedBytes) {
+        int total = 0;
+        for (int i = 0; i < kBlock / 2; i++) total += mine[m * p.width + i];
+        // Whole numbers below 2^24, which float32 holds.
+        whole = whole - splat(128.0f * (float)total);
+      }
+      store(kept[m], fma16(whole, factor * scale[m * blocks + half / 2], load(kept[m])));
+    }
+  }
+  for (int m = 0; m < M; m++) store(out + m * kLanes, load(kept[m]));
+}
+
 // Activations beside bfloat16 weights: rounded to bfloat16, and float32 again where no instruction multiplies pairs.
 #if defined(GLMBOT_AVX512) && defined(__AVX512BF16__)
 typedef uint16_t narrow;
@@ -146,6 +179,7 @@ void tile(const Product& p, int64_t row_block, int together, int token, int toke
     if (w.kind == kInt4 && w.minimum) return integer_tile<4, true, M>(p, row_block, token, out);
     if (w.kind == kInt4) return integer_tile<4, false, M>(p, row_block, token, out);
     if (w.kind == kInt8 && w.minimum) return integer_tile<8, true, M>(p, row_block, token, out);
+    if (w.kind == kInt8 && w.groups > 1) return halves_tile<M>(p, row_block, token, out);
     if (w.kind == kInt8) return integer_tile<8, false, M>(p, row_block, token, out);
   }
   if constexpr (M <= kFloatTile) {

@@ -14,7 +14,8 @@ struct Weight {
   int32_t kind, rows, columns, groups;  // groups of columns that share a scale; 0 when there are no scales
   const void* data;
   const uint16_t* scale;    // float16 [rows / 16][groups][16]
-  const uint16_t* minimum;  // likewise, or null: then there is one group, and the middle of the range is zero
+  const uint16_t* minimum;  // likewise, or null: then the middle of the range is zero, and there is one group, or of
+                            // int8 one for each 16 columns
   const float* bias;        // [rows], or null
 };
 

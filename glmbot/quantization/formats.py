@@ -6,7 +6,8 @@ column in the high nibble and is sign-extended on reading (quantization.py of th
 
 Models that were not published so get int4 in groups: 32 columns share a scale and a minimum, both float16, and
 w = scale · q + minimum with q from 0 to 15. It is as exact as llama.cpp's Q4_1. What others quantised in groups is
-taken as it is, code for code, in groups of whole multiples of 32 columns and of 4 or 8 bits.
+taken as it is, code for code, in groups of whole multiples of 32 columns and of 4 or 8 bits, or of 16 columns, 8
+bits and with zero in their middle.
 """
 
 from __future__ import annotations
@@ -44,9 +45,15 @@ class Groups:
     bits: int
 
     def fits(self) -> bool:
-        """Whether kernels read it: groups of whole multiples of 32 columns."""
+        """Whether kernels read it: groups of whole multiples of 32 columns, or `halves`."""
         columns, groups = self.codes.shape[1], self.scale.shape[1]
-        return columns % groups == 0 and columns // groups % GROUP == 0
+        return (columns % groups == 0 and columns // groups % GROUP == 0) or self.halves()
+
+    def halves(self) -> bool:
+        """Whether its groups are of 16 columns, and have zero in the middle."""
+        columns, groups = self.codes.shape[1], self.scale.shape[1]
+        halves = self.bits == 8 and columns % GROUP == 0 and columns == groups * (GROUP // 2)
+        return halves and torch.equal(self.minimum, -128 * self.scale)
 
     def finite(self) -> bool:
         return bool((torch.isfinite(self.scale) & torch.isfinite(self.minimum)).all())

@@ -63,7 +63,7 @@ def native_groups(groups: Groups, bias: Tensor | None) -> NativeLinear | None:
         columns,
         _packed(groups.codes, groups.bits),
         scale=pack_scales(groups.scale),
-        minimum=pack_scales(groups.minimum),
+        minimum=None if groups.halves() else pack_scales(groups.minimum),
         bias=bias,
     )
 

@@ -16,10 +16,12 @@ from glmbot.native.library import choose
 from glmbot.native.linear import NativeLinear
 from glmbot.native.program import ProgramBuilder, Rows
 from glmbot.native.weights import WeightKind
-from glmbot.quantization.formats import dequantize_groups, quantize_groups, quantize_rows
+from glmbot.quantization.formats import Groups, dequantize_groups, quantize_groups, quantize_rows
 from glmbot.quantization.native import native_float, native_groups, native_rows
 
-FORMATS = ("fp32", "bf16", "int8", "int4", "int4 in groups", "int8 in groups", "rows bf16", "rows fp32")
+FORMATS = (
+    "fp32", "bf16", "int8", "int4", "int4 in groups", "int8 in groups", "int8 in halves", "rows bf16", "rows fp32",
+)  # fmt: skip
 
 
 # Elsewhere the only kernels are those compiled for the machine.
@@ -37,6 +39,15 @@ def library(request: pytest.FixtureRequest) -> Generator[None]:
         yield
 
 
+def in_halves(weight: Tensor) -> Groups:
+    """A scale for each 16 columns, and zero in the middle, as Q6_K of GGUF files has it."""
+    apart = weight.unflatten(1, (-1, 16))
+    scale = (apart.abs().amax(-1) / 127).to(torch.float16)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    codes = (apart / scale.float()[..., None]).round().clamp(-127, 127) + 128
+    return Groups(codes.to(torch.uint8).flatten(1), scale, -128 * scale, 8)
+
+
 def layer(kind: str, weight: Tensor, bias: Tensor | None) -> tuple[NativeLinear, Tensor]:
     """The layer, and the float weights that it stands for."""
     if kind == "fp32":
@@ -45,6 +56,9 @@ def layer(kind: str, weight: Tensor, bias: Tensor | None) -> tuple[NativeLinear,
         made, wide = native_float(weight.bfloat16(), bias), weight.bfloat16().float()
     elif kind.endswith("in groups"):
         groups = quantize_groups(weight, int(kind[3]))
+        made, wide = native_groups(groups, bias), dequantize_groups(groups)
+    elif kind.endswith("in halves"):
+        groups = in_halves(weight)
         made, wide = native_groups(groups, bias), dequantize_groups(groups)
     elif kind.startswith("rows"):
         stored = weight.bfloat16() if kind.endswith("bf16") else weight

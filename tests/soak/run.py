@@ -40,6 +40,7 @@ LOG = ROOT / ".glmbot" / "soak.log"
 BOUND_S = 60.0
 # Python's allocator returns memory late; what grows without end shows as more than this in ten minutes.
 GROWTH = 0.05
+_MEASURED_S = 2
 
 
 async def main() -> int:
@@ -120,6 +121,7 @@ async def soak(folder: Path, seconds: float, people: int, store: str) -> dict[st
         "memory, MB": {
             "second quarter": round(statistics.median(memory[quarter : 2 * quarter]) / 1e6, 1),
             "last quarter": round(statistics.median(memory[3 * quarter :]) / 1e6, 1),
+            "each minute": [round(each / 1e6) for each in memory[:: round(60 / _MEASURED_S)]],
         },
         "tracebacks in the log": text.count("Traceback"),
         "exit": ended,
@@ -172,7 +174,7 @@ async def measure(process: int, memory: list[int], watch: Watch) -> None:
     watched = psutil.Process(process)
     while not watch.over:
         memory.append(watched.memory_info().rss)
-        await asyncio.sleep(2)
+        await asyncio.sleep(_MEASURED_S)
 
 
 async def ready(url: str) -> None:

@@ -1,7 +1,7 @@
 """The blocks of numbers that GGUF packs weights into.
 
-Where a block holds whole numbers under one scale for 32 columns they become codes of ours, number for number. What
-does not fit is widened by the gguf package.
+Where a block holds whole numbers under one scale for 32 columns, or for 16, they become codes of ours, number for
+number. What does not fit is widened by the gguf package.
 https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-common.h
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glmbot.models.gguf.header import GgufFile, TensorPlace
-from glmbot.quantization.formats import GROUP, Groups, quantize_groups
+from glmbot.quantization.formats import Groups
 
 __all__ = ["bits_of", "groups_of", "widened"]
 
@@ -56,20 +56,18 @@ def widened(file: GgufFile, place: TensorPlace) -> Tensor:
 
 
 def groups_of(file: GgufFile, place: TensorPlace) -> Groups | None:
-    """A matrix as codes under a scale and a minimum for each 32 columns, or None where it has no such form."""
+    """A matrix as codes under a scale and a minimum for each 32 columns, or each 16, or None where it has no such
+    form."""
     unpack = _UNPACK.get(place.kind)
-    if len(place.shape) != 2 or (unpack is None and place.kind is not Kind.Q6_K):
+    if len(place.shape) != 2 or unpack is None:
         return None
     rows, columns = place.shape
-    if unpack is None:
-        # Its scales are for 16 columns; 8 bits hold its 6 under one for 32.
-        return quantize_groups(widened(file, place), 8)
     raw = file.mapped[place.start : place.start + place.bytes]
     codes, scale, minimum = unpack(raw.reshape(-1, GGML_QUANT_SIZES[place.kind][1]))
     return Groups(
         torch.from_numpy(codes.reshape(rows, columns)),
-        torch.from_numpy(scale.reshape(rows, columns // GROUP)),
-        torch.from_numpy(minimum.reshape(rows, columns // GROUP)),
+        torch.from_numpy(scale.reshape(rows, -1)),
+        torch.from_numpy(minimum.reshape(rows, -1)),
         bits=4 if bits_of(place.kind) == 4 else 8,
     )
 
@@ -137,7 +135,19 @@ def _q5_k(blocks: _Array) -> _Unpacked:
     return (codes | fifth).reshape(len(blocks), 256), *_factors(blocks)
 
 
+def _q6_k(blocks: _Array) -> _Unpacked:
+    """Of each 128 columns the low 4 bits are 64 bytes, and the high 2 bits 32."""
+    low = _nibbles(blocks[:, :128].reshape(-1, 2, 64)).reshape(-1, 2, 4, 32)
+    shifts = np.arange(0, 8, 2, dtype=np.uint8)[:, None]
+    high = (blocks[:, 128:192].reshape(-1, 2, 1, 32) >> shifts & 3) << 4
+    # They count from 32 below zero, and ours from 128.
+    codes = (low | high).reshape(len(blocks), 256) + 96
+    factors = np.ascontiguousarray(blocks[:, 192:208]).view(np.int8)
+    scale = (_half(blocks, 208).astype(np.float32) * factors).astype(np.float16)
+    return codes, scale, scale * np.float16(-128)
+
+
 _UNPACK = {
     Kind.Q4_0: _q4_0, Kind.Q4_1: _q4_1, Kind.Q5_0: _q5_0, Kind.Q5_1: _q5_1, Kind.Q8_0: _q8_0,
-    Kind.Q4_K: _q4_k, Kind.Q5_K: _q5_k,
+    Kind.Q4_K: _q4_k, Kind.Q5_K: _q5_k, Kind.Q6_K: _q6_k,
 }  # fmt: skip
