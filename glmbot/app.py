@@ -415,7 +415,7 @@ def _sampling(configuration: Configuration, max_tokens: int, defaults: Mapping[s
     """The operator's settings, then the model folder's own, then ours."""
     wishes: dict[str, Any] = {
         name: value
-        for name in ("temperature", "top_p", "top_k", "repetition_penalty")
+        for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
         if (value := defaults.get(name)) is not None
     }
     if defaults.get("do_sample") is False:

@@ -6,10 +6,12 @@ Pure bookkeeping. The model thread computes, and serves many of these at once.
 from __future__ import annotations
 
 import random
-from collections import deque
+from bisect import bisect_left, bisect_right
+from collections import Counter, deque
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
-from glmbot.engine.base import FinishReason, Progress
+from glmbot.engine.base import FinishReason, Progress, Score
 from glmbot.engine.detokenizer import Detokenizer
 from glmbot.engine.lookup import PromptLookup
 from glmbot.engine.sampling import Draw
@@ -35,6 +37,12 @@ class Answer:
         # Numbers thrown and not yet used: each decides one token of the answer, in their order.
         self._uniforms: deque[float] = deque()
         self._lookup = PromptLookup()
+        sampling = sequence.sampling
+        self._said = Counter(beginning) if sampling.presence_penalty or sampling.frequency_penalty else None
+        self._scores: list[Score] = []
+        # Of each, where in the text its token ends.
+        self._ends: list[int] = []
+        self._prompt_scores: tuple[Score, ...] = ()
 
     def guess(self) -> tuple[int, ...]:
         """Tokens that may follow, worth computing with the next step."""
@@ -60,11 +68,16 @@ class Answer:
                 sequence.sampling,
                 sequence.seen | set(guessed[:ahead]) if penalised else (),
                 self._uniforms[ahead],
+                {} if self._said is None else self._said + Counter(guessed[:ahead]),
             )
             for ahead in range(len(guessed) + 1)
         ]
 
-    def append(self, token: int) -> FinishReason | None:
+    def read(self, scores: Sequence[Score]) -> None:
+        """Take those of the next tokens of the prompt."""
+        self._prompt_scores += tuple(scores)
+
+    def append(self, token: int, score: Score | None = None) -> FinishReason | None:
         """Take what was drawn; why the answer ends with it, or None."""
         sequence = self.sequence
         self._uniforms.popleft()
@@ -72,21 +85,35 @@ class Answer:
         sequence.seen.add(token)
         if token in self._stop_tokens:
             return FinishReason.STOP
+        if self._said is not None:
+            self._said[token] += 1
+        start = self._detokenizer.length
         self._detokenizer.push(token)
+        if score is not None:
+            self._scores.append(replace(score, start=start))
+            self._ends.append(self._detokenizer.length)
         if self._detokenizer.stopped:
             return FinishReason.STOP
         return FinishReason.LENGTH if sequence.drawn >= sequence.sampling.max_tokens else None
 
     def growing(self) -> Progress:
-        return self._progress(self._steady.grown(self._detokenizer.text), None)
+        text = self._detokenizer.text
+        return self._progress(self._steady.grown(text), None, bisect_right(self._ends, len(text)))
 
     def ended(self, reason: FinishReason) -> Progress:
-        return self._progress(self._steady.ended(self._detokenizer.finish()), reason)
+        text = self._detokenizer.finish()
+        scores = len(self._scores)
+        if self._detokenizer.stopped:
+            # Those of the stop text are not said.
+            scores = bisect_left(self._scores, len(text), key=lambda score: score.start)
+        return self._progress(self._steady.ended(text), reason, scores)
 
-    def _progress(self, text: str, finish: FinishReason | None) -> Progress:
+    def _progress(self, text: str, finish: FinishReason | None, scores: int) -> Progress:
         return Progress(
             text=text,
             finish=finish,
             prompt_tokens=self.sequence.prompt_length,
             completion_tokens=self.sequence.drawn,
+            scores=tuple(self._scores[:scores]),
+            prompt_scores=self._prompt_scores,
         )

@@ -10,11 +10,14 @@ from typing import Protocol, cast, runtime_checkable
 
 from glmbot.content import Content, of_words, words_of
 from glmbot.engine.forms import Form
+from glmbot.engine.score import Score
 from glmbot.models.base import ChatFormat, ChatTurn
 from glmbot.tools import NO_TOOLS, Offer
 
 __all__ = [
     "LONGEST_STOP_TEXT",
+    "MOST_ALTERNATIVES",
+    "MOST_BIASES",
     "MOST_STOP_TEXTS",
     "Ability",
     "CallSoFar",
@@ -30,6 +33,7 @@ __all__ = [
     "Prepared",
     "Progress",
     "Sampling",
+    "Score",
     "TokenEngine",
     "Tunable",
     "Waits",
@@ -39,6 +43,9 @@ __all__ = [
 MOST_STOP_TEXTS = 16
 LONGEST_STOP_TEXT = 1000
 """Characters. Each is looked for at each new character of an answer."""
+MOST_BIASES = 1024
+MOST_ALTERNATIVES = 20
+"""Of one token, as OpenAI's interface has it."""
 
 
 class Precision(StrEnum):
@@ -62,6 +69,8 @@ class Ability(StrEnum):
     """It can be told of tools, reads calls and their results, and says calls: `Progress.calls`."""
     FORMS = "forms"
     """It holds an answer to `Sampling.form`."""
+    SCORES = "scores"
+    """It biases and scores tokens, and takes prompts without a template."""
 
 
 class FinishReason(StrEnum):
@@ -76,8 +85,13 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw tokens. temperature 0 is greedy; top_k 0 and top_p 1 are off; seed None is random. `form` is
-    what all of the answer has to look like, for engines with `Ability.FORMS`.
+    """How to draw tokens. temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off; seed None is random.
+    `form` is what all of the answer has to look like, for engines with `Ability.FORMS`.
+
+    The presence and frequency penalties fall on what the answer has said, the repetition penalty on the prompt
+    too. `logit_bias`: pairs of a token's id and what is added to its logit. `logprobs`: score each token of the
+    answer beside so many of the likeliest, and `prompt_logprobs` each of the prompt; for engines with
+    `Ability.SCORES`.
 
     Raises ValueError that names the field and its bounds: these numbers and texts come from anybody.
     """
@@ -90,9 +104,24 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     form: Form | None = None
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
 
     def __post_init__(self) -> None:
         checks = {
+            "min_p must be from 0 to 1": 0 <= self.min_p <= 1,
+            "presence_penalty must be from -2 to 2": -2 <= self.presence_penalty <= 2,
+            "frequency_penalty must be from -2 to 2": -2 <= self.frequency_penalty <= 2,
+            f"logit_bias must be of at most {MOST_BIASES} tokens": len(self.logit_bias) <= MOST_BIASES,
+            "logit_bias must name each token once": len(dict(self.logit_bias)) == len(self.logit_bias),
+            "logit_bias must be from -100 to 100": all(-100 <= bias <= 100 for _, bias in self.logit_bias),
+            f"logprobs must be of 0 to {MOST_ALTERNATIVES} tokens": all(
+                0 <= (most or 0) <= MOST_ALTERNATIVES for most in (self.logprobs, self.prompt_logprobs)
+            ),
             "max_tokens must be at least 1": self.max_tokens >= 1,
             "temperature must be from 0 to 5": 0 <= self.temperature <= 5,
             "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
@@ -136,6 +165,9 @@ class Progress:
     thought: str = ""
     calls: tuple[CallSoFar, ...] = ()
     """Of an answer to a conversation that offers tools; what is written of them is not in `text`."""
+    scores: tuple[Score, ...] = ()
+    """Of the tokens in `text`, but for one that ends it."""
+    prompt_scores: tuple[Score, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,11 @@ class Detokenizer:
         return self._text[: len(self._text) - self._stop.pending]
 
     @property
+    def length(self) -> int:
+        """Characters that there are so far, with those that may not be shown yet."""
+        return len(self._text)
+
+    @property
     def stopped(self) -> bool:
         """A stop text has appeared; `text` ends before it."""
         return self._stop.found is not None

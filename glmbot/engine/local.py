@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 # The thread ends a late answer itself, with all of its text; after so long it is taken to stand still.
 _GRACE_S = 1.0
 _CLOSE_S = 60.0
+# Each takes some hundred bytes here and in what is sent.
+_MOST_SCORES = 2**17
 
 _T = TypeVar("_T")
 
@@ -131,6 +133,7 @@ class LocalEngine:
         if not prompt or len(prompt) + sampling.max_tokens > limit:
             raise PromptTooLong(len(prompt), limit - sampling.max_tokens)
         self._check_prompt(prompt, begun)
+        self._check_scores(prompt, sampling)
         if len(self._streams) >= self.settings.max_batch + self.settings.queue_limit:
             waiting = max(0, len(self._streams) - len(self.thread.scheduler.running))
             self.thread.counters.refused += 1
@@ -206,6 +209,23 @@ class LocalEngine:
             raise PromptInvalid(f"the prompt holds {which}, and the model's tokens are 0 to {most - 1}")
         if not 0 <= begun <= len(prompt):
             raise PromptInvalid(f"begun must be from 0 to the prompt's {len(prompt)} tokens")
+
+    def _check_scores(self, prompt: Sequence[int], sampling: Sampling) -> None:
+        most = self._model.shape.vocabulary
+        wrong = next((token for token, _ in sampling.logit_bias if not 0 <= token < most), None)
+        if wrong is not None:
+            raise PromptInvalid(f"logit_bias names {wrong}, and the model's tokens are 0 to {most - 1}")
+        if sampling.prompt_logprobs is None:
+            return
+        if self._model.positions.context_length(prompt):
+            raise PromptInvalid(
+                "this model reads its prompt in both directions, so the tokens in it have no likelihoods"
+            )
+        if len(prompt) * (1 + sampling.prompt_logprobs) > _MOST_SCORES:
+            raise PromptInvalid(
+                f"at most {_MOST_SCORES:,} likelihoods of a prompt are told; ask for a shorter one, or for fewer"
+                " of the likeliest"
+            )
 
     async def _promised(self, work: Callable[[], _T]) -> _T:
         """The outcome of `work` in the model thread. Raises EngineError: EngineStopped when the thread ends

@@ -14,14 +14,14 @@ from typing import Protocol
 import torch
 
 from glmbot.engine.answer import Answer
-from glmbot.engine.base import EngineStats, FinishReason, Precision, PrecisionChange, Progress
+from glmbot.engine.base import EngineStats, FinishReason, Precision, PrecisionChange, Progress, Score
 from glmbot.engine.counters import Counters
 from glmbot.engine.loading import load_runner
 from glmbot.engine.local_settings import LocalEngineSettings
 from glmbot.engine.runner import ModelLost, ModelRunner
-from glmbot.engine.sampling import sample
 from glmbot.engine.scheduler import Chunk, Scheduler
 from glmbot.engine.scheduler import Sequence as EngineSequence
+from glmbot.engine.scores import Drawn, draw, most_rows, score_prompts
 from glmbot.engine.workers import WorkersLost
 from glmbot.errors import EngineError, EngineStopped, NumericalFault
 from glmbot.models.registry import LoadedModel
@@ -182,6 +182,7 @@ class ModelThread:
             self.runner.allocator,
             max_batch=settings.max_batch,
             prefill_tokens=settings.prefill_tokens or _PREFILL_TOKENS[self.runner.device.type == "cpu"],
+            scored_tokens=most_rows(self.model.shape.vocabulary),
         )
 
     @property
@@ -303,7 +304,7 @@ class ModelThread:
     def _step(self, chunks: list[Chunk]) -> None:
         drawing = [chunk for chunk in chunks if chunk.draws]
         try:
-            logits = self.runner.step(chunks)
+            scores, logits = score_prompts(chunks, self.runner.step(chunks))
             drawn = self._draw(logits, drawing)
         except BaseException as error:
             self._step_failed(chunks, error)
@@ -312,6 +313,9 @@ class ModelThread:
             read = min(chunk.length, max(0, chunk.sequence.prompt_length - chunk.sequence.computed))
             self.counters.read += read
             chunk.sequence.computed += chunk.length
+            if chunk.scores:
+                self._answers[chunk.sequence.id].read(scores[chunk.sequence.id])
+                chunk.sequence.scored += chunk.length
         before = self.counters.generated
         updates: list[Update] = []
         for chunk, tokens in zip(drawing, drawn, strict=True):
@@ -360,40 +364,40 @@ class ModelThread:
         """A few people alone leave the processor time to compute what may follow."""
         if len(chunks) > _MOST_GUESSING or not self.runner.native:
             return chunks
-        if any(chunk.length > 1 or not chunk.draws for chunk in chunks):
+        if any(chunk.length > 1 or chunk.scores or not chunk.draws for chunk in chunks):
             return chunks
         return [
             Chunk(chunk.sequence, chunk.length, self._answers[chunk.sequence.id].guess()) for chunk in chunks
         ]
 
-    def _draw(self, logits: torch.Tensor, drawing: Sequence[Chunk]) -> list[list[int]]:
+    def _draw(self, logits: torch.Tensor, drawing: Sequence[Chunk]) -> list[list[Drawn]]:
         """Of each chunk the token after its own, and after each of its guesses."""
         if not drawing:
             return []
-        draws = [draw for chunk in drawing for draw in self._answers[chunk.sequence.id].draws(chunk.guessed)]
-        tokens = iter(sample(logits, draws).tolist())
-        return [[int(next(tokens)) for _ in range(len(chunk.guessed) + 1)] for chunk in drawing]
+        draws = [each for chunk in drawing for each in self._answers[chunk.sequence.id].draws(chunk.guessed)]
+        tokens = iter(draw(logits, draws))
+        return [[next(tokens) for _ in range(len(chunk.guessed) + 1)] for chunk in drawing]
 
-    def _take(self, chunk: Chunk, drawn: Sequence[int]) -> Update:
+    def _take(self, chunk: Chunk, drawn: Sequence[Drawn]) -> Update:
         """Keep what was drawn as far as the guesses before it were right."""
         answer = self._answers[chunk.sequence.id]
         right = 0
-        update = self._advance(answer, drawn[0])
+        update = self._advance(answer, *drawn[0])
         while (
             right < len(chunk.guessed)
-            and drawn[right] == chunk.guessed[right]
+            and drawn[right][0] == chunk.guessed[right]
             and answer.sequence.id in self._answers
         ):
             right += 1
             chunk.sequence.computed += 1
-            update = self._advance(answer, drawn[right])
+            update = self._advance(answer, *drawn[right])
         if chunk.guessed:
             answer.judge(len(chunk.guessed), right)
             self.counters.guessed += len(chunk.guessed)
             self.counters.guessed_right += right
         return update
 
-    def _advance(self, answer: Answer, token: int) -> Update:
+    def _advance(self, answer: Answer, token: int, score: Score | None) -> Update:
         sequence = answer.sequence
         if token < 0:
             self._answers.pop(sequence.id)
@@ -402,7 +406,7 @@ class ModelThread:
         if sequence.drawn == 0:
             self.counters.first_token(time.monotonic() - sequence.arrival)
         self.counters.generated += 1
-        if (reason := answer.append(token)) is not None:
+        if (reason := answer.append(token, score)) is not None:
             return self._ended(answer, reason)
         return sequence.id, answer.growing()
 

@@ -135,8 +135,8 @@ class ModelRunner:
 
     @torch.inference_mode()
     def step(self, chunks: list[Chunk]) -> Tensor:
-        """Compute the chunks. Returns float logits [rows, vocabulary]: a row of each that draws, and one more
-        for each token that is guessed; they are good until the next step."""
+        """Compute the chunks. Returns float logits [rows, vocabulary]: those of each chunk's `rows`, in turn; they
+        are good until the next step."""
         step = Step(self.model.positions, self.prefix_length)
         for chunk in chunks:
             sequence = chunk.sequence
@@ -151,7 +151,7 @@ class ModelRunner:
                 end=sequence.computed + chunk.length + len(chunk.guessed),
                 place=sequence.place.start,
                 regime=sequence.regime,
-                drawing=1 + len(chunk.guessed) if chunk.draws else 0,
+                drawing=chunk.rows,
             )
         return self._forward(step)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, repeat
 
 import torch
 from torch import Tensor
@@ -17,15 +18,19 @@ __all__ = ["Draw", "sample"]
 _WIDTHS = (256, 4096)
 # Below this a draw is the likeliest token anyway, and the quotient could leave float32.
 _GREEDY_BELOW = 1e-5
+_Change = tuple[Collection[int], Iterable[float]]
+"""Tokens of a row, and a number for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One row's part: its settings, the tokens that a repetition penalty falls on, and a number in [0, 1)."""
+    """One row's part: its settings, the tokens that a repetition penalty falls on, a number in [0, 1), and how
+    often the answer has `said` each token, for the presence and frequency penalties."""
 
     sampling: Sampling
     seen: Collection[int]
     uniform: float
+    said: Mapping[int, int] = field(default_factory=dict[int, int])
 
 
 def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
@@ -34,15 +39,17 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     logits: [rows, vocabulary], any float dtype. Returns int64 [rows]; -1 in a row whose logits hold NaN or
     +infinity, so that the fault is reported for that sequence alone.
 
-    Repetition penalty as in CTRL (Keskar et al. 2019, arXiv:1909.05858), then temperature, top-k, and
-    nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751), in the order of Transformers' generate.
+    First the bias, then the repetition penalty of CTRL (Keskar et al. 2019, arXiv:1909.05858), then OpenAI's
+    frequency and presence penalties, in the order of vLLM (vllm/v1/sample/sampler.py). Then temperature, top-k,
+    nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751), and min-p (Nguyen et al. 2024, arXiv:2407.01082), in
+    the order of Transformers' generate.
     The draw inverts the cumulative distribution, so one uniform number a row decides it whatever the batch.
     """
     logits = logits.float()
     # The largest of a row is NaN where any is.
     largest = logits.amax(-1)
     faulty = torch.isnan(largest) | (largest == float("inf"))
-    logits = _penalise(logits, draws)
+    logits = _said(_seen(_biased(logits, draws), draws), draws)
     chosen = torch.empty(len(draws), dtype=torch.int64, device=logits.device)
     greedy = [draw.sampling.temperature < _GREEDY_BELOW for draw in draws]
     for how, want in ((_greedy, True), (_draw, False)):
@@ -60,19 +67,51 @@ def _greedy(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     return logits.argmax(-1)
 
 
-def _penalise(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
-    """For all rows at once: the seen tokens of each, laid end to end, are gathered, scaled and put back."""
-    rows = [row for row, draw in enumerate(draws) if draw.sampling.repetition_penalty != 1.0 and draw.seen]
-    if not rows:
+def _biased(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    changes = [
+        ([token for token, _ in draw.sampling.logit_bias], [bias for _, bias in draw.sampling.logit_bias])
+        for draw in draws
+    ]
+    return _changed(logits, changes, lambda scores, biases: scores + biases)
+
+
+def _seen(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    penalties = [draw.sampling.repetition_penalty for draw in draws]
+    changes = [
+        (draw.seen if penalty != 1.0 else (), repeat(penalty, len(draw.seen) if penalty != 1.0 else 0))
+        for draw, penalty in zip(draws, penalties, strict=True)
+    ]
+    return _changed(
+        logits,
+        changes,
+        lambda scores, penalty: torch.where(scores < 0, scores * penalty, scores / penalty),
+    )
+
+
+def _said(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    changes: list[_Change] = []
+    for draw in draws:
+        presence, frequency = draw.sampling.presence_penalty, draw.sampling.frequency_penalty
+        if presence or frequency:
+            changes.append((draw.said, [presence + frequency * count for count in draw.said.values()]))
+        else:
+            changes.append(((), ()))
+    return _changed(logits, changes, lambda scores, penalties: scores - penalties)
+
+
+def _changed(
+    logits: Tensor, changes: Sequence[_Change], change: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """For all rows at once: the tokens of each that are to change, laid end to end, are gathered, changed by their
+    numbers and put back."""
+    counts = [len(tokens) for tokens, _ in changes]
+    if not any(counts):
         return logits
     device = logits.device
-    counts = torch.tensor([len(draws[row].seen) for row in rows], device=device)
-    row = torch.tensor(rows, device=device).repeat_interleave(counts)
-    column = torch.tensor([token for row in rows for token in draws[row].seen], device=device)
-    penalties = torch.tensor([draws[row].sampling.repetition_penalty for row in rows], device=device)
-    penalty = penalties.repeat_interleave(counts)
-    scores = logits[row, column]
-    return logits.index_put((row, column), torch.where(scores < 0, scores * penalty, scores / penalty))
+    row = torch.arange(len(changes), device=device).repeat_interleave(torch.tensor(counts, device=device))
+    column = torch.tensor(list(chain.from_iterable(tokens for tokens, _ in changes)), device=device)
+    numbers = torch.tensor(list(chain.from_iterable(each for _, each in changes)), device=device)
+    return logits.index_put((row, column), change(logits[row, column], numbers))
 
 
 def _draw(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
@@ -83,6 +122,8 @@ def _draw(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     wanted = [min(draw.sampling.top_k or vocabulary, vocabulary) for draw in draws]
     top_k = torch.tensor(wanted, device=device)
     uniform = torch.tensor([draw.uniform for draw in draws], device=device)
+    # The logarithm of 0, which is off, is -infinity.
+    min_p = torch.tensor([draw.sampling.min_p for draw in draws], device=device).log()
 
     scaled = logits / temperature[:, None]
     mass = None if max(wanted) < vocabulary else scaled.logsumexp(-1)
@@ -94,6 +135,7 @@ def _draw(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
             min(width, vocabulary),
             top_p[rows],
             top_k[rows],
+            min_p[rows],
             uniform[rows],
             None if mass is None else mass[rows],
         )
@@ -105,11 +147,17 @@ def _draw(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
 
 
 def _nucleus(
-    scaled: Tensor, width: int, top_p: Tensor, top_k: Tensor, uniform: Tensor, mass: Tensor | None
+    scaled: Tensor,
+    width: int,
+    top_p: Tensor,
+    top_k: Tensor,
+    min_p: Tensor,
+    uniform: Tensor,
+    mass: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Draw among the `width` likeliest tokens. Returns ids, and of each row whether its nucleus is no wider.
 
-    mass: the logarithm of all tokens' weights together; needed by the rows without top-k.
+    min_p: its logarithm. mass: the logarithm of all tokens' weights together; needed by the rows without top-k.
     """
     values, ids = torch.topk(scaled, width, dim=-1)
     rank = torch.arange(width, device=scaled.device)
@@ -124,10 +172,11 @@ def _nucleus(
         total = torch.where(limited, total, mass)
     probabilities = torch.exp(values - total[:, None])
     cumulative = probabilities.cumsum(-1)
-    enough = torch.where(limited, whole, cumulative[:, -1] >= top_p)
+    least = values[:, :1] + min_p[:, None]
+    enough = torch.where(limited, whole, (cumulative[:, -1] >= top_p) | (values[:, -1:] < least)[:, 0])
     enough |= width == scaled.shape[-1]
     # A token stays while the mass in front of it is below top_p; the first always stays.
-    kept = (cumulative - probabilities < top_p[:, None]) | (rank == 0)
+    kept = (cumulative - probabilities < top_p[:, None]) & (values >= least) | (rank == 0)
     cumulative = (probabilities * kept).cumsum(-1)
     target = uniform[:, None] * cumulative[:, -1:]
     drawn = torch.searchsorted(cumulative, target, right=True)

@@ -41,6 +41,8 @@ class Sequence:
     started: bool = False
     """Whether its range holds what it shares with others."""
     seen: set[int] = field(default_factory=set[int])
+    scored: int = 0
+    """Tokens of the prompt whose logits have been looked at; see `Sampling.prompt_logprobs`."""
 
     @property
     def reserved(self) -> int:
@@ -50,6 +52,11 @@ class Sequence:
     @property
     def drawn(self) -> int:
         return len(self.tokens) - self.prompt_length
+
+    @property
+    def scores(self) -> bool:
+        """Whether the logits of its prompt are still wanted."""
+        return self.sampling.prompt_logprobs is not None and self.scored < self.prompt_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +74,33 @@ class Chunk:
     def draws(self) -> bool:
         return self.sequence.computed + self.length == len(self.sequence.tokens)
 
+    @property
+    def scores(self) -> bool:
+        return self.sequence.scores
+
+    @property
+    def rows(self) -> int:
+        """After how many of its last tokens the logits are wanted."""
+        if self.scores:
+            return self.length
+        return 1 + len(self.guessed) if self.draws else 0
+
 
 class Scheduler:
     """Sequences wait, are admitted when a cache range is free, and run until they are removed. Users take turns:
     see `fair_order`."""
 
-    def __init__(self, allocator: RangeAllocator, *, max_batch: int, prefill_tokens: int) -> None:
+    def __init__(
+        self, allocator: RangeAllocator, *, max_batch: int, prefill_tokens: int, scored_tokens: int = 1
+    ) -> None:
+        """scored_tokens: of the prompts whose logits are all wanted, so many in one step."""
         self.allocator = allocator
         self.retained = RetainedPrefixes(allocator)
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self._max_batch = max_batch
         self._prefill_tokens = prefill_tokens
+        self._scored_tokens = scored_tokens
         self._last_served: dict[str, int] = {}
         self._turn = 0
 
@@ -126,6 +148,7 @@ class Scheduler:
         chunks: list[Chunk] = []
         decoding = any(len(sequence.tokens) - sequence.computed == 1 for sequence in self.running)
         budget = self._prefill_tokens if decoding else _ALONE * self._prefill_tokens
+        scored = self._scored_tokens
         for sequence in self.running:
             if 0 < sequence.anew_after < len(sequence.tokens):
                 sequence.regime, sequence.anew_after, sequence.computed = sequence.regime + 1, 0, 0
@@ -134,6 +157,11 @@ class Scheduler:
                 chunks.append(Chunk(sequence, 1))
             elif budget > 0:
                 length = left if sequence.whole_prefill else min(left, budget)
+                if sequence.scores:
+                    length = min(length, scored)
+                    scored -= length
+                if not length:
+                    continue
                 budget -= length
                 chunks.append(Chunk(sequence, length))
         return chunks
@@ -156,10 +184,12 @@ class Scheduler:
         """Give it a cache range, with what can be shared of others' to be copied. False when there is no room."""
         if not self.retained.has_room(sequence.reserved):
             return False
-        best = None if sequence.whole_prefill else self.retained.best(sequence.tokens, sequence.regime)
+        # What is copied has no logits.
+        alone = sequence.whole_prefill or sequence.scores
+        best = None if alone else self.retained.best(sequence.tokens, sequence.regime)
         sequence.place = self.retained.take(sequence.reserved, best[0] if best is not None else None)
         source, shared = (best[0].place.start, best[1]) if best is not None else (0, 0)
-        if not sequence.whole_prefill:
+        if not alone:
             for other in self.running:
                 if other.place is None or other.whole_prefill or other.regime != sequence.regime:
                     continue

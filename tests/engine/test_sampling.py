@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import (
+    MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -21,20 +22,28 @@ VOCABULARY = 400
 
 
 def reference(logits: torch.Tensor, draw: Draw) -> torch.Tensor:
-    """Probabilities [vocabulary] after Transformers' processors."""
+    """Probabilities [vocabulary] after Transformers' processors, and what those have none for written out."""
     ids: Any = torch.tensor([list(draw.seen) or [0]])
     scores = logits[None].clone()
     settings = draw.sampling
+    for token, bias in settings.logit_bias:
+        scores[0, token] += bias
     if settings.repetition_penalty != 1 and draw.seen:
         scores = RepetitionPenaltyLogitsProcessor(settings.repetition_penalty)(ids, scores)
+    for token, count in draw.said.items():
+        scores[0, token] -= settings.frequency_penalty * count
+        scores[0, token] -= settings.presence_penalty
     scores = TemperatureLogitsWarper(settings.temperature)(ids, scores)
     if settings.top_k:
         scores = TopKLogitsWarper(settings.top_k)(ids, scores)
     if settings.top_p < 1:
         scores = TopPLogitsWarper(settings.top_p)(ids, scores)
+    if settings.min_p:
+        scores = MinPLogitsWarper(settings.min_p)(ids, scores)
     return torch.softmax(scores[0], -1)
 
 
+tokens = st.integers(0, VOCABULARY - 1)
 draws = st.builds(
     Draw,
     st.builds(
@@ -44,9 +53,16 @@ draws = st.builds(
         top_p=st.sampled_from([0.1, 0.5, 0.9, 0.999, 1.0]),
         top_k=st.sampled_from([0, 1, 5, 300]),
         repetition_penalty=st.sampled_from([1.0, 1.3, 5.0]),
+        min_p=st.sampled_from([0.0, 0.0, 0.05, 0.7, 1.0]),
+        presence_penalty=st.sampled_from([0.0, 1.1, -2.0]),
+        frequency_penalty=st.sampled_from([0.0, 0.3, 2.0]),
+        logit_bias=st.dictionaries(tokens, st.sampled_from([-100.0, -1.5, 3.0, 100.0]), max_size=4).map(
+            lambda biases: tuple(biases.items())
+        ),
     ),
-    st.lists(st.integers(0, VOCABULARY - 1), max_size=20, unique=True),
+    st.lists(tokens, max_size=20, unique=True),
     st.floats(0, 1, exclude_max=True, width=32),
+    st.dictionaries(tokens, st.integers(1, 9), max_size=20),
 )
 
 
