@@ -1,7 +1,8 @@
-"""Histories and settings as one file, from any store and into any store.
+"""Histories, settings and notes as one file, from any store and into any store.
 
-A gzip of JSON lines: a header, one line a conversation with all its branches, one line for each owner's settings,
-files with their contents in pieces, and an end that counts them, so that what was cut short is known by it.
+A gzip of JSON lines: a header, one line a conversation with all its branches, one line for each owner's settings and
+for each note of a plug-in, files with their contents in pieces, and an end that counts them, so that what was cut
+short is known by it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import zlib
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -21,17 +22,20 @@ from typing import IO, Any, Protocol
 from glmbot.backup_lines import (
     LINE_BYTES,
     Contents,
+    Line,
     OwnedSettings,
     conversation_line,
     file_line,
+    note_line,
     parsed_line,
     parsed_object,
     piece_line,
 )
-from glmbot.errors import BackupError, BlobRefused, StoreError, StoreUnavailable
+from glmbot.errors import BackupError, BlobRefused, BookFull, StoreError, StoreUnavailable
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.store.base import Backups, Settings
 from glmbot.store.blobs import PIECE_BYTES, Blobs, read
+from glmbot.store.notes import Notes, StoredNote, book_in
 from glmbot.store.private_chats import owner_now
 from glmbot.store.private_files import make_private
 from glmbot.store.records import StoredBlob, StoredConversation
@@ -40,15 +44,15 @@ __all__ = ["Restored", "back_up", "restore"]
 
 _log = logging.getLogger(__name__)
 
-# 1 kept the settings of private chats under the chat's number alone. 3 has files; what has none can be read by
-# releases that know none, too.
-_VERSION, _WITH_FILES = 2, 3
-_READABLE = (1, 2, 3)
+# 1 kept the settings of private chats under the chat's number alone. 3 has files, and 4 notes; what has none can
+# be read by releases that know none, too.
+_VERSION, _WITH_FILES, _WITH_NOTES = 2, 3, 4
+_READABLE = (1, 2, 3, 4)
 # Of a file, what is not in memory is on the disk for a moment.
 _IN_MEMORY = 4 * 2**20
 
 
-class _Kept(Backups, Blobs, Settings, Protocol):
+class _Kept(Backups, Blobs, Notes, Settings, Protocol):
     """What a backup holds."""
 
 
@@ -82,13 +86,19 @@ async def back_up(store: _Kept, path: Path) -> int:
 
             async with aclosing(store.blobs()) as found:
                 has_files = await anext(found, None) is not None
-            write({"glmbot": "backup", "version": _WITH_FILES if has_files else _VERSION})
+            async with aclosing(store.all_notes()) as notes:
+                has_notes = await anext(notes, None) is not None
+            version = _WITH_NOTES if has_notes else _WITH_FILES if has_files else _VERSION
+            write({"glmbot": "backup", "version": version})
             async for stored in store.everything():
                 write(conversation_line(stored))
                 conversations += 1
                 lines += 1
             for owner, settings in (await store.all_settings()).items():
                 write({"owner": owner, "settings": dict(settings)})
+                lines += 1
+            async for note in store.all_notes():
+                write(note_line(note))
                 lines += 1
             with SpooledTemporaryFile(_IN_MEMORY) as content:
                 async for line in _file_lines(store, content):
@@ -173,6 +183,10 @@ async def _restored(
             for name, value in line.settings.items():
                 await store.set_setting(owner, name, value)
             settings += 1
+        elif isinstance(line, StoredNote):
+            # One that is there already stays.
+            with suppress(BookFull):
+                await book_in(store, line.book).put(line.note)
     await files.end()
     return Restored(conversations, kept, settings, files.count, files.refused)
 
@@ -220,7 +234,7 @@ class _RestoredFiles:
             yield piece
 
 
-def _read(path: Path) -> Iterator[tuple[int, StoredConversation | OwnedSettings | StoredBlob | bytes]]:
+def _read(path: Path) -> Iterator[tuple[int, Line]]:
     """Each line with the file's version. Raises BackupError for a file that glmbot did not write to the end."""
     number = version = 0
     whole = False

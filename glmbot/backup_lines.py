@@ -15,15 +15,19 @@ from hashlib import sha256
 from typing import Any, cast
 
 from glmbot.keys import ChatKey, ConversationKey, UserKey, owner_from
+from glmbot.notes import LONGEST_NOTE, Note
 from glmbot.store.blobs import LONGEST_PIECE
+from glmbot.store.notes import StoredNote
 from glmbot.store.records import Blob, StoredBlob, StoredConversation, Turn
 
 __all__ = [
     "LINE_BYTES",
     "Contents",
+    "Line",
     "OwnedSettings",
     "conversation_line",
     "file_line",
+    "note_line",
     "parsed_line",
     "parsed_object",
     "piece_line",
@@ -54,6 +58,10 @@ class OwnedSettings:
     settings: Mapping[str, str]
 
 
+Line = StoredConversation | OwnedSettings | StoredBlob | StoredNote | bytes
+"""A piece of a file is its bytes."""
+
+
 def conversation_line(stored: StoredConversation) -> dict[str, Any]:
     turns = [turn_line(turn) for turn in stored.turns]
     return {"conversation": str(stored.conversation), "head": stored.head, "turns": turns}
@@ -78,6 +86,11 @@ def parsed_object(text: str) -> dict[str, Any]:
 def file_line(stored: StoredBlob) -> dict[str, Any]:
     """The content follows in pieces, unless the line before was of the same content."""
     return {"file": asdict(stored.blob), "of": str(stored.conversation), "user": str(stored.user)}
+
+
+def note_line(stored: StoredNote) -> dict[str, Any]:
+    note = stored.note
+    return {"note": note.name, "book": stored.book, "user": note.user, "text": note.text}
 
 
 def piece_line(piece: bytes) -> dict[str, Any]:
@@ -118,12 +131,14 @@ class Contents:
             raise ValueError("a file's content is not that of its digest")
 
 
-def parsed_line(line: Mapping[str, Any]) -> StoredConversation | OwnedSettings | StoredBlob | bytes:
+def parsed_line(line: Mapping[str, Any]) -> Line:
     """A piece of a file as its bytes. Raises ValueError for what glmbot does not write."""
     if "file" in line:
         return _file(line)
     if "piece" in line:
         return _piece(line)
+    if "note" in line:
+        return _note(line)
     return _settings(line) if "owner" in line else _conversation(line)
 
 
@@ -184,6 +199,14 @@ def _piece(line: Mapping[str, Any]) -> bytes:
     if not 0 < len(text) <= 2 * LONGEST_PIECE:
         raise ValueError("a piece is empty, or too long")
     return b64decode(text, validate=True)
+
+
+def _note(line: Mapping[str, Any]) -> StoredNote:
+    _only(line, frozenset({"note", "book", "user", "text"}), "a note")
+    name, book, user, text = (_text(line[each], each) for each in ("note", "book", "user", "text"))
+    if not 0 < len(text) <= LONGEST_NOTE:
+        raise ValueError("a note is empty, or too long")
+    return StoredNote(book, Note(name, text, user))
 
 
 def _time(at: object, where: str) -> float:

@@ -9,6 +9,7 @@ from typing import Protocol
 from glmbot.errors import ModelTooLarge, ModelUnavailable
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Attachment, ChatKind, CommandInfo, Message, Role
+from glmbot.notes import Book
 
 __all__ = ["Bot", "GivenUp", "Load", "ModelHere", "Room", "words_for"]
 
@@ -168,6 +169,24 @@ class Bot(Protocol):
     ) -> Mapping[str, object]:
         """Returns the values of the line "precision.done". on_share: told what share is done, from 0 to 1. Raises
         PrecisionError and ModelUnavailable."""
+        ...
+
+    # ---- of itself -------------------------------------------------------------------------------------------
+
+    def book(self, name: str) -> Book:
+        """Notes that are kept, by the plug-in's name. Raises ValueError for what is none."""
+        ...
+
+    async def announce(self, conversation: ConversationKey, words: str, *, name: str) -> bool:
+        """Say it there, once for each `name`, whatever crashes. False where nothing can be sent that was not asked
+        for."""
+        ...
+
+    async def ask_in(
+        self, conversation: ConversationKey, user: UserKey, question: str, *, name: str, kind: ChatKind
+    ) -> None:
+        """Have it answered there as if this person had asked it now, once for each `name`. What they may not ask
+        is refused them as always."""
         ...
 
     # ---- administrators --------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@
     │   └── ClaimLost          another process answers this conversation by now
     │       └── Superseded     this message says something else by now, and is answered anew
     ├── BlobRefused            a file that is not kept: too large, or there is no room; says what to do
+    ├── BookFull               a plug-in has as many notes as it may have
     ├── ContentRefused         moderation does not allow a question
     ├── LimitReached           a program asked as much as it may for now; says how long to wait
     ├── BackupError            a backup that can't be written, or is none
@@ -100,6 +101,11 @@ class BlobRefused(GlmbotError):
     def __init__(self, reason: str, words: str) -> None:
         super().__init__(words)
         self.reason = reason
+
+
+class BookFull(GlmbotError):
+    def __init__(self, book: str) -> None:
+        super().__init__(f"the book {book} holds as many notes as it may")
 
 
 class ContentRefused(GlmbotError):

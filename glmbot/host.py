@@ -135,7 +135,9 @@ class ToolUse(Protocol):
     user: str
     """As `str(UserKey)` and, below, `str(ConversationKey)`."""
     conversation: str
+    chat_kind: ChatKind
     language: str
+    bot: Bot
     timezone: str
     """Of the person, by IANA's name; that of the bot where they have said none."""
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from glmbot.keys import UserKey
 from glmbot.messages import Attachment
-from glmbot.store.base import Exports, Settings
+from glmbot.store.base import Exports, Notes, Settings
 from glmbot.store.blobs import Blobs
 from glmbot.store.records import ExportedConversation
 
@@ -21,7 +21,7 @@ __all__ = ["PersonalData", "export_of", "whole_export_of"]
 _SENT_AS_IT_IS = 4 * 2**20
 
 
-class PersonalData(Blobs, Exports, Settings, Protocol):
+class PersonalData(Blobs, Exports, Notes, Settings, Protocol):
     """What is kept of a person."""
 
 
@@ -50,6 +50,9 @@ async def whole_export_of(store: PersonalData, user: UserKey) -> tuple[bytes, in
         file.write((b"\n      " if name != last else b",\n      ") + lines)
         turns, last = turns + len(page.turns), name
     file.write(b"\n    ]}\n  ]" if last else b"]")
+    if notes := await store.notes_of(user):
+        kept = [{"book": each.book, "name": each.note.name, "text": each.note.text} for each in notes]
+        file.write(b',\n  "notes": ' + json.dumps(kept, ensure_ascii=False).encode())
     first = True
     async for stored in store.blobs(user):
         # What they are called; their contents are as large as they are.

@@ -10,16 +10,17 @@ from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, cast
 
+from glmbot.bot import Bot
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.lanes import Ticket
 from glmbot.dialogue.replies import failed, kept, stopped
 from glmbot.errors import GlmbotError
 from glmbot.in_time import begun, in_time, result_of
 from glmbot.messages import Reply
-from glmbot.registered import PlacedStep
+from glmbot.registered import PlacedStep, RegisteredBackground
 from glmbot.store.base import Answers
 
-__all__ = ["Clock", "complain", "guarded", "hurried", "obeyed"]
+__all__ = ["Clock", "complain", "guarded", "hurried", "in_the_background", "obeyed"]
 
 # That a plug-in has to hand on the end of an answer that was stopped.
 _STOPS_S = 1.0
@@ -185,6 +186,18 @@ async def _record(store: Answers, exchange: Exchange, rest: _Rest, reply: Reply)
     """An end of the plug-in's own making is as good as any other."""
     if reply is not rest.passed and exchange.recorded is None and not reply.resumes:
         await store.finish(exchange.message, kept(reply))
+
+
+async def in_the_background(registered: RegisteredBackground, bot: Bot) -> None:
+    """A plug-in's own work, until this is cancelled. Raises what it raises."""
+    task = begun(registered.work(bot))
+    try:
+        await asyncio.wait({task})
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=_ENDS_S)
+    result_of(task)
 
 
 async def obeyed(

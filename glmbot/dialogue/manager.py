@@ -16,7 +16,7 @@ from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.completion import complete
 from glmbot.dialogue.exchange import Exchange, Step, chained
 from glmbot.dialogue.fitting import Fitting
-from glmbot.dialogue.guard import guarded
+from glmbot.dialogue.guard import guarded, in_the_background
 from glmbot.dialogue.housekeeping import Housekeeping
 from glmbot.dialogue.inbox import Inbox
 from glmbot.dialogue.intake import taken_in
@@ -178,6 +178,11 @@ class DialogueManager:
             group.create_task(
                 keep_going("housekeeping", tidying, self.troubles, lambda: self._closing, partial=True)
             )
+
+            for name, registered in self.plugins.backgrounds.items():
+                work = partial(in_the_background, registered, self._powers)
+                part = f"{registered.plugin}: {name}"
+                group.create_task(keep_going(part, work, self.troubles, lambda: self._closing, partial=True))
 
     async def close(self) -> None:
         """Once the platforms have stopped: leave what is unfinished to other processes, or to the next start."""

@@ -8,10 +8,10 @@ from hashlib import sha256
 from typing import Protocol
 
 from glmbot.keys import NOBODY, ConversationKey, UserKey
-from glmbot.messages import LONGEST_REF, Announce, Message, Role
+from glmbot.messages import LONGEST_REF, Announce, ChatKind, Message, Role
 from glmbot.store.base import Messages, Places
 
-__all__ = ["Reach", "broadcast"]
+__all__ = ["Reach", "announcement", "broadcast", "question_of"]
 
 
 class Reach(Messages, Places, Protocol):
@@ -34,27 +34,52 @@ async def broadcast(
     """
     chats = await asyncio.to_thread(_chats, await store.recent(since), unreachable)
     for chat in chats:
-        message = Message(
-            update_id=_update_id(name, chat),
-            conversation=chat,
-            user=UserKey(chat.platform, NOBODY),
-            text=words,
-            vouched=Role.USER,
-            intent=Announce(),
-        )
-        await store.accept(message, clock())
+        await store.accept(announcement(chat, words, f"broadcast {name} {chat}"), clock())
     return len(chats)
 
 
-def _update_id(name: str, chat: ConversationKey) -> str:
-    words = f"broadcast {name} {chat}"
-    return words if len(words) <= LONGEST_REF else f"broadcast {sha256(words.encode()).hexdigest()}"
+def announcement(conversation: ConversationKey, words: str, name: str) -> Message:
+    return Message(
+        update_id=_update_id(name),
+        conversation=_for_everybody(conversation),
+        user=UserKey(conversation.platform, NOBODY),
+        text=words,
+        vouched=Role.USER,
+        intent=Announce(),
+    )
+
+
+def question_of(
+    conversation: ConversationKey,
+    user: UserKey,
+    question: str,
+    name: str,
+    kind: ChatKind,
+    *,
+    known_there: bool,
+) -> Message:
+    """known_there: the platform itself says who its people are, and the access lists do not."""
+    return Message(
+        update_id=_update_id(name),
+        conversation=conversation,
+        user=user,
+        # A command is obeyed by who gives it, now.
+        text=f"/ask {question}",
+        chat_kind=kind,
+        vouched=Role.USER if known_there else None,
+    )
+
+
+def _update_id(name: str) -> str:
+    return name if len(name) <= LONGEST_REF else f"{name[:40]} {sha256(name.encode()).hexdigest()}"
+
+
+def _for_everybody(conversation: ConversationKey) -> ConversationKey:
+    return ConversationKey(conversation.platform, conversation.chat, thread=conversation.thread)
 
 
 def _chats(
     conversations: Iterable[ConversationKey], unreachable: Collection[str]
 ) -> Sequence[ConversationKey]:
     reachable = (each for each in conversations if each.platform not in unreachable)
-    return sorted(
-        {ConversationKey(each.platform, each.chat, thread=each.thread) for each in reachable}, key=str
-    )
+    return sorted({_for_everybody(each) for each in reachable}, key=str)

@@ -11,7 +11,7 @@ from glmbot.dialogue.export import PersonalData, export_of
 from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.models import SETTING, chosen_model, may_choose, owner_of_choice
-from glmbot.dialogue.outbox import Reach, broadcast
+from glmbot.dialogue.outbox import Reach, announcement, broadcast, question_of
 from glmbot.dialogue.people import pair
 from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.settings import InForce
@@ -22,7 +22,9 @@ from glmbot.errors import PrecisionError
 from glmbot.host import Direction
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Attachment, ChatKind, CommandInfo, Message, Role
+from glmbot.notes import Book
 from glmbot.store.base import DeadLetters, Removal
+from glmbot.store.notes import book_in
 
 __all__ = ["Powers"]
 
@@ -160,6 +162,22 @@ class Powers:
             "speed_before": change.probe_speed_before,
             "speed_after": change.probe_speed_after,
         }
+
+    def book(self, name: str) -> Book:
+        return book_in(self._store, name)
+
+    async def announce(self, conversation: ConversationKey, words: str, *, name: str) -> bool:
+        if conversation.platform in self._in_force.settings.visited:
+            return False
+        await self._store.accept(announcement(conversation, words, f"told {name}"), self._clock())
+        return True
+
+    async def ask_in(
+        self, conversation: ConversationKey, user: UserKey, question: str, *, name: str, kind: ChatKind
+    ) -> None:
+        visited = conversation.platform in self._in_force.settings.visited
+        message = question_of(conversation, user, question, f"asked {name}", kind, known_there=visited)
+        await self._store.accept(message, self._clock())
 
     def user_named(self, text: str, message: Message) -> UserKey | None:
         try:

@@ -16,6 +16,7 @@ from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import ConversationSummary, Message, Unfinished
 from glmbot.store.blobs import Blobs
 from glmbot.store.message_json import message_from_json, message_to_json
+from glmbot.store.notes import Notes
 from glmbot.store.records import (
     Backlog,
     Claim,
@@ -45,6 +46,7 @@ __all__ = [
     "Exports",
     "Histories",
     "Messages",
+    "Notes",
     "Places",
     "QuotaCounts",
     "Removal",
@@ -423,6 +425,7 @@ class Store(
     Exports,
     Backups,
     Blobs,
+    Notes,
     Upkeep,
     Protocol,
 ):

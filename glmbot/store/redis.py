@@ -14,7 +14,9 @@ from typing import cast
 from glmbot.errors import ClaimLost, StoreError, StoreUnavailable
 from glmbot.keys import ChatKey, ConversationKey, UserKey, in_chat
 from glmbot.messages import ConversationSummary, Message
+from glmbot.notes import Note
 from glmbot.store.blobs import BlobLimits
+from glmbot.store.notes import StoredNote
 from glmbot.store.records import (
     Blob,
     ExportedConversation,
@@ -28,6 +30,7 @@ from glmbot.store.redis_blobs import RedisBlobs
 from glmbot.store.redis_histories import RedisHistories, number_of, turn_body
 from glmbot.store.redis_inbox import RedisInbox
 from glmbot.store.redis_moves import RedisMoves
+from glmbot.store.redis_notes import RedisNotes
 from glmbot.store.redis_owners import RedisOwners
 from glmbot.store.redis_removal import RedisRemoval
 from glmbot.store.redis_upgrade import bring_up_to_date
@@ -63,9 +66,16 @@ class RedisStore(RedisInbox, RedisOwners):
         self._turns_kept_s = turns_kept_s
         self._histories = RedisHistories(self._connection, self._keys)
         self._blobs = RedisBlobs(self._connection, self._keys, self._histories, blobs or _BLOBS)
-        self._moves = RedisMoves(self._connection, self._keys, self._histories, self._blobs)
+        self._notes = RedisNotes(self._connection, self._keys)
+        self._moves = RedisMoves(self._connection, self._keys, self._histories, self._blobs, self._notes)
         self._removal = RedisRemoval(
-            self._connection, self._keys, self._histories, self._claims, self._moves, self._blobs
+            self._connection,
+            self._keys,
+            self._histories,
+            self._claims,
+            self._moves,
+            self._blobs,
+            self._notes,
         )
 
     @property
@@ -296,6 +306,23 @@ class RedisStore(RedisInbox, RedisOwners):
 
     async def put(self, stored: StoredConversation) -> bool:
         return await self._histories.put(stored)
+
+    # ---- notes ------------------------------------------------------------------------------------------------
+
+    async def note(self, book: str, name: str) -> Note | None:
+        return await self._notes.get(book, name)
+
+    async def put_note(self, book: str, note: Note, version: int) -> bool:
+        return await self._notes.put(book, note, version)
+
+    async def notes(self, book: str, limit: int, after: str = "", upto: str = "") -> Sequence[Note]:
+        return await self._notes.page(book, limit, after, upto)
+
+    async def notes_of(self, user: UserKey) -> Sequence[StoredNote]:
+        return await self._notes.of(user)
+
+    def all_notes(self) -> AsyncGenerator[StoredNote, None]:
+        return self._notes.all()
 
     # ---- files ------------------------------------------------------------------------------------------------
 

@@ -80,6 +80,7 @@ _SCRIPTS = (
     "lead",
     "lease",
     "mark",
+    "note",
     "place",
     "release",
     "remove",

@@ -27,6 +27,9 @@ pointer to nothing.
     PREFIX:{blobs}:sizes            hash: digest -> "bytes mark" of all contents; PREFIX:{blobs}:total: their sum
     PREFIX:blob_chats:platform      set: conversations with files
     PREFIX:blob_removing            set: references that are being removed: "digest conversation person token"
+    PREFIX:{book:BOOK}:notes        hash: name -> "version person\\ntext"; :names: sorted set of the names
+    PREFIX:{user}:notes             set: "book name"
+    PREFIX:books                    set
     PREFIX:everyone PREFIX:persons  sorted sets of names: all who have settings, the people among them
     PREFIX:having:NAME              set of who has a setting of that name
     PREFIX:recent:platform          sorted set: conversations by their last turn's time
@@ -71,6 +74,9 @@ class RedisKeys:
     def asked(self, owner: str) -> str:
         # One hash tag for all, since one script looks at several.
         return f"{self.prefix}:{{asked}}:{owner}"
+
+    def book(self, book: str, part: str) -> str:
+        return f"{self.prefix}:{{book:{book}}}:{part}"
 
     def content(self, digest: str, part: str) -> str:
         return f"{self.prefix}:{{blob:{digest}}}:{part}"

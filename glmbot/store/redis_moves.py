@@ -27,6 +27,7 @@ from glmbot.store.redis_histories import (
 )
 from glmbot.store.redis_inbox import user_of
 from glmbot.store.redis_keys import RedisKeys
+from glmbot.store.redis_notes import RedisNotes
 from glmbot.store.ways import Move, moved_conversation
 
 __all__ = ["RedisMoves"]
@@ -48,7 +49,12 @@ _MOVER_MS = 30_000
 
 class RedisMoves:
     def __init__(
-        self, connection: RedisConnection, keys: RedisKeys, histories: RedisHistories, blobs: RedisBlobs
+        self,
+        connection: RedisConnection,
+        keys: RedisKeys,
+        histories: RedisHistories,
+        blobs: RedisBlobs,
+        notes: RedisNotes,
     ) -> None:
         self._connection = connection
         self._redis = connection.client
@@ -56,6 +62,7 @@ class RedisMoves:
         self._keys = keys
         self._histories = histories
         self._blobs = blobs
+        self._notes = notes
 
     async def begin(self, old: UserKey | ChatKey, new: UserKey | ChatKey, at: float) -> None:
         moves = self._keys.named("moves")
@@ -181,7 +188,8 @@ class RedisMoves:
             if not await self._ask(self._redis.delete(self._keys.owner(before, "settings"))) and given:
                 # They were forgotten while they were on their way.
                 await self._ask(self._redis.hdel(self._keys.owner(after, "settings"), *given))
-        if isinstance(old, UserKey):
+        if isinstance(old, UserKey) and isinstance(new, UserKey):
+            await self._notes.move(old, new)
             await self._ask(self._redis.delete(self._keys.owner(old, "chats")))
 
     async def _make_room(self, old: ConversationKey, new: ConversationKey) -> int | None:

@@ -15,6 +15,7 @@ from glmbot.store.redis_histories import RedisHistories, conversation_of, moved_
 from glmbot.store.redis_inbox import user_of
 from glmbot.store.redis_keys import TURN_PARTS, RedisKeys
 from glmbot.store.redis_moves import RedisMoves
+from glmbot.store.redis_notes import RedisNotes
 from glmbot.store.ways import Move, Ways, moved_conversation
 
 __all__ = ["RedisRemoval"]
@@ -41,6 +42,7 @@ class RedisRemoval:
         claims: RedisClaims,
         moves: RedisMoves,
         blobs: RedisBlobs,
+        notes: RedisNotes,
     ) -> None:
         self._connection = connection
         self._redis = connection.client
@@ -50,6 +52,7 @@ class RedisRemoval:
         self._claims = claims
         self._moves = moves
         self._blobs = blobs
+        self._notes = notes
 
     async def forget(self, user: UserKey) -> int:
         """See `Removal.forget`. What is begun is finished by `pending` and the next process."""
@@ -101,6 +104,7 @@ class RedisRemoval:
             await self._claims.erase({each for each in places if is_alone(each, user)})
         # A move may have brought what it had read before.
         await self._blobs.forget(user)
+        await self._notes.forget(user)
         await self._remove_letters(user)
         await self._remove_settings(user)
         return removed

@@ -19,7 +19,9 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from glmbot.errors import StoreError
 from glmbot.keys import NOBODY, ChatKey, ConversationKey, UserKey
 from glmbot.messages import ConversationSummary, Message, Unfinished
+from glmbot.notes import Note
 from glmbot.store.base import Store
+from glmbot.store.notes import StoredNote
 from glmbot.store.records import (
     Blob,
     Claim,
@@ -48,8 +50,9 @@ _WORDS: Mapping[type, Sequence[str]] = {
     StoredAnswer: ("text", "notice", "thought"),
     Turn: ("question", "answer", "thought", "parts"),
     Blob: ("name",),
+    Note: ("text",),
 }
-_Said = TypeVar("_Said", Message, StoredAnswer, Turn, Blob)
+_Said = TypeVar("_Said", Message, StoredAnswer, Turn, Blob, Note)
 # What a piece of a file begins with, in a store that was opened here.
 _PLAIN_PIECE, _SEALED_PIECE = b"p", b"s"
 _TAKE_MESSAGE = frozenset({"mark", "delivered", "set_aside", "replay", "drop"})
@@ -227,6 +230,25 @@ class _SealedStore:
 
     async def all_settings(self) -> Mapping[str, Mapping[str, str]]:
         return self._opened_settings(await self._store.all_settings())
+
+    async def note(self, book: str, name: str) -> Note | None:
+        found = await self._store.note(book, name)
+        return None if found is None else _each(found, self._opened)
+
+    async def put_note(self, book: str, note: Note, version: int) -> bool:
+        return await self._store.put_note(book, _each(note, self._seal), version)
+
+    async def notes(self, book: str, limit: int, after: str = "", upto: str = "") -> Sequence[Note]:
+        return [_each(note, self._opened) for note in await self._store.notes(book, limit, after, upto)]
+
+    async def notes_of(self, user: UserKey) -> Sequence[StoredNote]:
+        return [
+            replace(each, note=_each(each.note, self._opened)) for each in await self._store.notes_of(user)
+        ]
+
+    async def all_notes(self) -> AsyncGenerator[StoredNote, None]:
+        async for each in self._store.all_notes():
+            yield replace(each, note=_each(each.note, self._opened))
 
     def _seal(self, text: str) -> str:
         if not text:

@@ -13,13 +13,14 @@ from glmbot.store.blobs import BlobLimits
 from glmbot.store.sqlite_blobs import SqliteBlobs
 from glmbot.store.sqlite_claims import SqliteClaims
 from glmbot.store.sqlite_histories import SqliteHistories
+from glmbot.store.sqlite_notes import SqliteNotes
 from glmbot.store.sqlite_owners import SqliteOwners
 from glmbot.store.ways import Ways, check_move
 
 __all__ = ["SqliteStore"]
 
 
-class SqliteStore(SqliteClaims, SqliteHistories, SqliteOwners, SqliteBlobs):
+class SqliteStore(SqliteClaims, SqliteHistories, SqliteOwners, SqliteNotes, SqliteBlobs):
     """See `glmbot.store.base.Store`."""
 
     def __init__(

@@ -17,6 +17,7 @@ from glmbot.keys import ChatKey, ConversationKey, UserKey, owner_from
 from glmbot.store.message_json import kept_json, message_from_json, message_to_json
 from glmbot.store.sqlite_blobs import move_references
 from glmbot.store.sqlite_connection import SqliteConnection
+from glmbot.store.sqlite_notes import move_notes
 from glmbot.store.sqlite_removal import reset
 from glmbot.store.sqlite_turns import conversation_of, counters, names_in, note_place, places, set_counters
 from glmbot.store.ways import Move, moved_conversation
@@ -124,7 +125,8 @@ def followed(db: sqlite3.Connection, old: UserKey | ChatKey, now: float) -> None
 def _move_settings(db: sqlite3.Connection, old: UserKey | ChatKey, new: UserKey | ChatKey) -> None:
     """What the new owner has already stays as it is."""
     owners = [(str(old), str(new))]
-    if isinstance(old, UserKey):
+    if isinstance(old, UserKey) and isinstance(new, UserKey):
+        move_notes(db, old, new)
         start = f"{old}:chat:"
         private = db.execute(
             "SELECT DISTINCT owner FROM settings WHERE owner >= ? AND owner < ?", (start, f"{old}:chat;")

@@ -13,6 +13,7 @@ from glmbot.store.base import HOUR_S
 from glmbot.store.private_chats import is_alone
 from glmbot.store.sqlite_blobs import references_left, remove_before_reset, remove_references
 from glmbot.store.sqlite_connection import SqliteConnection
+from glmbot.store.sqlite_notes import remove_notes
 from glmbot.store.sqlite_turns import counters, remove_turn, set_counters
 
 __all__ = ["CLEARED", "begin_reset", "expire", "forget", "reset", "to_forget", "to_reset"]
@@ -53,6 +54,8 @@ async def _forget(connection: SqliteConnection, user: UserKey) -> int:
             removed += found
             await asyncio.sleep(_PAUSE_S)
         while await connection.write(lambda db: remove_references(db, user), durable=False):
+            pass
+        while await connection.write(lambda db: remove_notes(db, user), durable=False):
             pass
         while await connection.write(lambda db: _clear_settings(db, user), durable=False):
             pass
@@ -197,7 +200,7 @@ def _end(db: sqlite3.Connection, user: UserKey) -> bool:
     for table in ("turns", "inbox", "places"):
         if db.execute(f"SELECT 1 FROM {table} WHERE user = ? LIMIT 1", (str(user),)).fetchone() is not None:
             return False
-    if references_left(db, user) or _clear_settings(db, user):
+    if references_left(db, user) or remove_notes(db, user) or _clear_settings(db, user):
         return False
     db.execute("DELETE FROM moves WHERE old = ?1 OR new = ?1", (str(user),))
     db.execute("DELETE FROM forgetting WHERE user = ?", (str(user),))

@@ -196,6 +196,14 @@ END;
 ALTER TABLE resetting ADD COLUMN files_upto INTEGER NOT NULL DEFAULT 0;
 """,
     "ALTER TABLE turns ADD COLUMN parts TEXT NOT NULL DEFAULT '';",
+    """
+-- What plug-ins and tools remember. user: whose it is, '' for nobody's.
+CREATE TABLE notes (
+    book TEXT NOT NULL, name TEXT NOT NULL, text TEXT NOT NULL, user TEXT NOT NULL, version INTEGER NOT NULL,
+    PRIMARY KEY (book, name)
+) WITHOUT ROWID;
+CREATE INDEX notes_user ON notes (user) WHERE user <> '';
+""",
 )
 
 
