@@ -22,13 +22,14 @@ from glmbot.http.serving import Serving
 from glmbot.keys import UserKey
 from glmbot.listening import listening_error
 from glmbot.ports import Chats, Completions, Condition, Deliver, Menus, Operator, Pages
+from glmbot_web.bodies import LARGEST_BODY
 from glmbot_web.chatglm_api import ChatGlmApi
 from glmbot_web.connections import BodyRoom, Connections, affordable
 from glmbot_web.delivery import Streams
 from glmbot_web.events import Listeners, Renderer
 from glmbot_web.guard import ROLE, STALE, Guard, person_of
 from glmbot_web.machine_api import MachineApi
-from glmbot_web.normalize import LARGEST_BODY, PLATFORM
+from glmbot_web.normalize import PLATFORM
 from glmbot_web.openai_api import OpenAiApi, Program, openai_error
 from glmbot_web.operator_api import OperatorApi
 from glmbot_web.origins import Origins

@@ -13,7 +13,8 @@ from typing import Any
 from aiohttp import web
 
 from glmbot.ports import Completions
-from glmbot_web.normalize import BadRequest, ChatGlmRequest, chatglm_completion, parsed
+from glmbot_web.bodies import BadRequest, parsed
+from glmbot_web.normalize import ChatGlmRequest, chatglm_completion
 from glmbot_web.openai_api import Program, failure
 
 __all__ = ["ChatGlmApi"]

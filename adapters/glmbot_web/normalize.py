@@ -1,21 +1,19 @@
-"""HTTP bodies as messages and completions. Pure; every complaint names the field."""
+"""HTTP bodies as messages and completions. Pure."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Ask, Completion, Edit, Intent, Message, Press, Role
+from glmbot_web.bodies import LARGEST_COUNT, Body, Stops, StreamOptions, at_most, only, valid
 
 __all__ = [
-    "LARGEST_BODY",
     "PLATFORM",
-    "BadRequest",
     "BranchChoice",
     "ChatCompletionRequest",
     "ChatGlmRequest",
@@ -26,67 +24,17 @@ __all__ = [
     "openai_completion",
     "page_id",
     "page_message",
-    "parse",
-    "parsed",
 ]
 
 PLATFORM = "web"
-LARGEST_BODY = 8 * 2**20
 
-_M = TypeVar("_M", bound=BaseModel)
 # As the OpenAI service has it.
 _MOST_MESSAGES = 2048
 _MOST_PARTS = 256
-_MOST_STOPS, _LONGEST_STOP = 16, 256
-_LARGEST_COUNT = 2**31 - 1
-# What a body of a few hundred bytes takes no time to check, and one of millions of values seconds.
-_MOST_VALUES = 32_768
-_LARGE_BODY = 64 * 1024
-_LONGEST_COMPLAINT = 300
 # What JavaScript can hold without loss.
 _NUMBERS_BELOW = 2**53
 _WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
-# One that does not end goes to the end of the body.
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-_FIELD = re.compile(r"(?!str$)[a-z_]{1,40}")
 _LANGUAGE = re.compile(r"[A-Za-z0-9-]{1,35}")
-
-
-def _at_most(most: int) -> BeforeValidator:
-    """Before each of a million items is looked at."""
-
-    def check(given: object) -> object:
-        if isinstance(given, list) and len(given) > most:
-            raise ValueError(f"at most {most}, not {len(given)}")
-        return given
-
-    return BeforeValidator(check)
-
-
-def _only(*values: object) -> BeforeValidator:
-    """For what a text model can't do: the values that ask for nothing of it. None always does."""
-
-    def check(given: object) -> object:
-        # JSON's true is no 1.
-        if given is None or any(given == value and type(given) is type(value) for value in values):
-            return None
-        raise PydanticCustomError("not_supported", "not supported here")
-
-    return BeforeValidator(check)
-
-
-class BadRequest(Exception):
-    """`field` is the JSON path of what was wrong."""
-
-    def __init__(self, message: str, field: str = "") -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class _Body(BaseModel):
-    """Texts are bounded by the body's size, all other things here; NaN and Infinity are no numbers."""
-
-    model_config = ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
 
 
 def _as_id(given: object) -> object:
@@ -106,7 +54,7 @@ def page_id(chat: str) -> int | str:
 _ConversationId = Annotated[str, BeforeValidator(_as_id)]
 
 
-class PageMessage(_Body):
+class PageMessage(Body):
     """What the chat page sends. `id` is made by the page, so that sending twice asks once."""
 
     model_config = ConfigDict(extra="forbid")
@@ -124,36 +72,36 @@ class PageMessage(_Body):
     )
 
 
-class BranchChoice(_Body):
+class BranchChoice(Body):
     model_config = ConfigDict(extra="forbid")
 
     conversation: _ConversationId
     turn: int = Field(ge=1, lt=2**53)
 
 
-class OperatorCommand(_Body):
+class OperatorCommand(Body):
     model_config = ConfigDict(extra="forbid")
 
     text: str = Field(pattern=r"^/[a-z]", max_length=10_000)
 
 
-class Login(_Body):
+class Login(Body):
     token: str = Field(max_length=1000)
 
 
-class _Part(_Body):
+class _Part(Body):
     type: Literal["text"]
     text: str
 
 
-class _ChatMessage(_Body):
+class _ChatMessage(Body):
     """Clients send an answer back with all that it came with, so what else stands here is let be."""
 
-    audio: Annotated[None, _only()] = None
-    tool_calls: Annotated[None, _only([])] = None
-    function_call: Annotated[None, _only()] = None
+    audio: Annotated[None, only()] = None
+    tool_calls: Annotated[None, only([])] = None
+    function_call: Annotated[None, only()] = None
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[_Part], _at_most(_MOST_PARTS)]
+    content: str | Annotated[list[_Part], at_most(_MOST_PARTS)]
 
     @property
     def text(self) -> str:
@@ -162,15 +110,7 @@ class _ChatMessage(_Body):
         return "".join(part.text for part in self.content)
 
 
-_Stop = Annotated[str, Field(min_length=1, max_length=_LONGEST_STOP)]
-
-
-class _StreamOptions(_Body):
-    include_usage: bool = False
-    include_obfuscation: Any = None
-
-
-class ChatCompletionRequest(_Body):
+class ChatCompletionRequest(Body):
     """https://platform.openai.com/docs/api-reference/chat/create, as far as a text model can answer it.
 
     What asks for something else is refused by its name, and so is what is not known.
@@ -179,35 +119,35 @@ class ChatCompletionRequest(_Body):
     model_config = ConfigDict(extra="forbid")
 
     model: str = Field(default="", max_length=512)
-    messages: Annotated[list[_ChatMessage], _at_most(_MOST_MESSAGES)] = Field(min_length=1)
+    messages: Annotated[list[_ChatMessage], at_most(_MOST_MESSAGES)] = Field(min_length=1)
     stream: bool = False
-    stream_options: _StreamOptions | None = None
-    max_tokens: int | None = Field(default=None, ge=1, le=_LARGEST_COUNT)
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=_LARGEST_COUNT)
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(default=None, ge=1, le=LARGEST_COUNT)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=LARGEST_COUNT)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=0, le=_LARGEST_COUNT)
+    top_k: int | None = Field(default=None, ge=0, le=LARGEST_COUNT)
     repetition_penalty: float | None = Field(default=None, gt=0, le=10)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: _Stop | Annotated[list[_Stop], _at_most(_MOST_STOPS)] | None = None
-    n: Annotated[None, _only(1)] = None
-    logprobs: Annotated[None, _only(False)] = None
-    top_logprobs: Annotated[None, _only(0)] = None
-    logit_bias: Annotated[None, _only({})] = None
-    presence_penalty: Annotated[None, _only(0, 0.0)] = None
-    frequency_penalty: Annotated[None, _only(0, 0.0)] = None
-    min_p: Annotated[None, _only(0, 0.0)] = None
-    response_format: Annotated[None, _only({"type": "text"})] = None
-    tools: Annotated[None, _only([])] = None
-    tool_choice: Annotated[None, _only("none", "auto")] = None
-    functions: Annotated[None, _only([])] = None
-    function_call: Annotated[None, _only("none", "auto")] = None
-    modalities: Annotated[None, _only(["text"])] = None
-    audio: Annotated[None, _only()] = None
-    prediction: Annotated[None, _only()] = None
-    web_search_options: Annotated[None, _only()] = None
-    reasoning_effort: Annotated[None, _only("none")] = None
-    verbosity: Annotated[None, _only("medium")] = None
+    stop: Stops = None
+    n: Annotated[None, only(1)] = None
+    logprobs: Annotated[None, only(False)] = None
+    top_logprobs: Annotated[None, only(0)] = None
+    logit_bias: Annotated[None, only({})] = None
+    presence_penalty: Annotated[None, only(0, 0.0)] = None
+    frequency_penalty: Annotated[None, only(0, 0.0)] = None
+    min_p: Annotated[None, only(0, 0.0)] = None
+    response_format: Annotated[None, only({"type": "text"})] = None
+    tools: Annotated[None, only([])] = None
+    tool_choice: Annotated[None, only("none", "auto")] = None
+    functions: Annotated[None, only([])] = None
+    function_call: Annotated[None, only("none", "auto")] = None
+    modalities: Annotated[None, only(["text"])] = None
+    audio: Annotated[None, only()] = None
+    prediction: Annotated[None, only()] = None
+    web_search_options: Annotated[None, only()] = None
+    reasoning_effort: Annotated[None, only("none")] = None
+    verbosity: Annotated[None, only("medium")] = None
     # What changes no answer.
     metadata: Any = None
     parallel_tool_calls: Any = None
@@ -219,49 +159,17 @@ class ChatCompletionRequest(_Body):
     user: str | None = Field(default=None, max_length=512)
 
 
-class ChatGlmRequest(_Body):
+class ChatGlmRequest(Body):
     """The ChatGLM-6B projects' api.py, which takes its defaults for null and for 0, too.
 
     https://github.com/zai-org/ChatGLM-6B/blob/main/api.py
     """
 
     prompt: str
-    history: Annotated[list[tuple[str, str]] | None, _at_most(_MOST_MESSAGES // 2)] = None
-    max_length: int | None = Field(default=None, ge=0, le=_LARGEST_COUNT)
+    history: Annotated[list[tuple[str, str]] | None, at_most(_MOST_MESSAGES // 2)] = None
+    max_length: int | None = Field(default=None, ge=0, le=LARGEST_COUNT)
     top_p: float | None = Field(default=None, ge=0, le=1)
     temperature: float | None = Field(default=None, ge=0, le=5)
-
-
-async def parsed(model: type[_M], body: bytes) -> _M:
-    """`parse` for a body of any size. Raises BadRequest."""
-    return parse(model, body) if len(body) <= _LARGE_BODY else await asyncio.to_thread(parse, model, body)
-
-
-def parse(model: type[_M], body: bytes) -> _M:
-    """Raises BadRequest."""
-    if _values(body) > _MOST_VALUES:
-        raise BadRequest(f"the body has more than {_MOST_VALUES} values")
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        # Without the names that pydantic gives to the branches of a union.
-        named = [part for part in first["loc"] if isinstance(part, int) or _FIELD.fullmatch(part)]
-        field = ".".join(str(part) for part in named[:8])
-        complaint = "not supported here" if first["type"] == "extra_forbidden" else first["msg"]
-        words = f"{field}: {complaint}" if field else complaint
-        raise BadRequest(words[:_LONGEST_COMPLAINT], field) from None
-
-
-def _values(body: bytes) -> int:
-    """How many commas a JSON body has outside of texts; counting ends where there are too many."""
-    count, at = 0, 0
-    for match in _STRING.finditer(body):
-        count += body.count(b",", at, match.start())
-        at = match.end()
-        if count > _MOST_VALUES:
-            return count
-    return count + body.count(b",", at)
 
 
 def page_message(
@@ -290,7 +198,7 @@ def openai_completion(request: ChatCompletionRequest, user: UserKey, source: str
     stop = [request.stop] if isinstance(request.stop, str) else (request.stop or [])
     return Completion(
         turns=[
-            ("system" if message.role == "developer" else message.role, _valid(message.text))
+            ("system" if message.role == "developer" else message.role, valid(message.text))
             for message in request.messages
         ],
         user=user,
@@ -310,8 +218,8 @@ def chatglm_completion(
     request: ChatGlmRequest, user: UserKey, source: str
 ) -> tuple[Completion, str, list[tuple[str, str]]]:
     """The completion, and the prompt and history that the response repeats."""
-    prompt = _valid(request.prompt)
-    history = [(_valid(question), _valid(answer)) for question, answer in request.history or ()]
+    prompt = valid(request.prompt)
+    history = [(valid(question), valid(answer)) for question, answer in request.history or ()]
     turns = [pair for question, answer in history for pair in (("user", question), ("assistant", answer))]
     completion = Completion(
         turns=[*turns, ("user", prompt)],
@@ -323,8 +231,3 @@ def chatglm_completion(
         top_p=request.top_p or 0.7,
     )
     return completion, prompt, history
-
-
-def _valid(text: str) -> str:
-    """JSON can carry half a surrogate pair, which no tokenizer takes."""
-    return text.encode("utf-8", "replace").decode()

@@ -32,13 +32,9 @@ from glmbot.keys import UserKey
 from glmbot.messages import Completion, Reply, ReplyState, Usage
 from glmbot.ports import Completions
 from glmbot_web import events
+from glmbot_web.bodies import BadRequest, parsed
 from glmbot_web.events import sse, with_pings
-from glmbot_web.normalize import (
-    BadRequest,
-    ChatCompletionRequest,
-    openai_completion,
-    parsed,
-)
+from glmbot_web.normalize import ChatCompletionRequest, openai_completion
 
 __all__ = ["OpenAiApi", "Program", "failure", "openai_error"]
 

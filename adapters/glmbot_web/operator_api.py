@@ -10,9 +10,10 @@ from aiohttp import web
 
 from glmbot.messages import Role
 from glmbot.ports import Deliver, Operator
+from glmbot_web.bodies import BadRequest, parse
 from glmbot_web.delivery import Streams, TooManyStreams
 from glmbot_web.guard import ROLE, Guard
-from glmbot_web.normalize import BadRequest, OperatorCommand, PageMessage, page_message, parse
+from glmbot_web.normalize import OperatorCommand, PageMessage, page_message
 from glmbot_web.openai_api import openai_error
 from glmbot_web.persons import Persons
 

@@ -12,20 +12,11 @@ from glmbot.delivery.split import utf16_length
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Role
 from glmbot.ports import Condition, Deliver, Menus, Pages
+from glmbot_web.bodies import BadRequest, parse, parsed
 from glmbot_web.delivery import Streams, TooManyStreams
 from glmbot_web.events import Listeners
 from glmbot_web.guard import ROLE, Guard
-from glmbot_web.normalize import (
-    PLATFORM,
-    BadRequest,
-    BranchChoice,
-    Login,
-    PageMessage,
-    page_id,
-    page_message,
-    parse,
-    parsed,
-)
+from glmbot_web.normalize import PLATFORM, BranchChoice, Login, PageMessage, page_id, page_message
 from glmbot_web.openai_api import openai_error
 from glmbot_web.persons import Persons
 from glmbot_web.render import to_blocks

@@ -21,7 +21,8 @@ from glmbot.dialogue.access import Access
 from glmbot.engine.local import LocalEngine
 from glmbot.store.base import Store
 from glmbot_web.adapter import WebAdapter, WebSettings
-from glmbot_web.normalize import BadRequest, ChatCompletionRequest, ChatGlmRequest, parse
+from glmbot_web.bodies import BadRequest, parse
+from glmbot_web.normalize import ChatCompletionRequest, ChatGlmRequest
 
 PAGES = ("docs/http.md", "docs/http.zh.md", "README.md", "README.zh.md")
 ADDRESS = "http://127.0.0.1:8080"

@@ -23,9 +23,10 @@ from glmbot.errors import EngineError, EngineStopped, PromptInvalid, PromptTooLo
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Completion, Message, Reply, ReplyState
 from glmbot.ports import Dialogue
+from glmbot_web.bodies import BadRequest, parse
 from glmbot_web.delivery import Streams
 from glmbot_web.events import with_pings
-from glmbot_web.normalize import BadRequest, ChatCompletionRequest, PageMessage, parse
+from glmbot_web.normalize import ChatCompletionRequest, PageMessage
 from glmbot_web.openai_api import failure
 from glmbot_web.render import to_html
 from virtual_time import run_in_virtual_time

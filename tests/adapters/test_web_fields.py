@@ -9,14 +9,8 @@ import pytest
 from openai.types.chat import ChatCompletionMessage
 
 from glmbot.keys import UserKey
-from glmbot_web.normalize import (
-    BadRequest,
-    ChatCompletionRequest,
-    ChatGlmRequest,
-    chatglm_completion,
-    openai_completion,
-    parse,
-)
+from glmbot_web.bodies import BadRequest, parse
+from glmbot_web.normalize import ChatCompletionRequest, ChatGlmRequest, chatglm_completion, openai_completion
 
 HELLO = [{"role": "user", "content": "hello"}]
 PROGRAM = UserKey("web", "1")

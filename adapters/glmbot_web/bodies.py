@@ -1,0 +1,120 @@
+"""Reading the JSON bodies of requests: whatever their size and depth, every complaint names the field. Pure."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+__all__ = [
+    "LARGEST_BODY",
+    "LARGEST_COUNT",
+    "BadRequest",
+    "Body",
+    "Stops",
+    "StreamOptions",
+    "at_most",
+    "only",
+    "parse",
+    "parsed",
+    "valid",
+]
+
+LARGEST_BODY = 8 * 2**20
+LARGEST_COUNT = 2**31 - 1
+
+_M = TypeVar("_M", bound=BaseModel)
+_MOST_STOPS, _LONGEST_STOP = 16, 256
+# What a body of a few hundred bytes takes no time to check, and one of millions of values seconds.
+_MOST_VALUES = 32_768
+_LARGE_BODY = 64 * 1024
+_LONGEST_COMPLAINT = 300
+# One that does not end goes to the end of the body.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_FIELD = re.compile(r"(?!str$)[a-z_]{1,40}")
+
+
+class BadRequest(Exception):
+    """`field` is the JSON path of what was wrong."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Body(BaseModel):
+    """Texts are bounded by the body's size, all other things here; NaN and Infinity are no numbers."""
+
+    model_config = ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
+
+
+async def parsed(model: type[_M], body: bytes) -> _M:
+    """`parse` for a body of any size. Raises BadRequest."""
+    return parse(model, body) if len(body) <= _LARGE_BODY else await asyncio.to_thread(parse, model, body)
+
+
+def parse(model: type[_M], body: bytes) -> _M:
+    """Raises BadRequest."""
+    if _values(body) > _MOST_VALUES:
+        raise BadRequest(f"the body has more than {_MOST_VALUES} values")
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        # Without the names that pydantic gives to the branches of a union.
+        named = [part for part in first["loc"] if isinstance(part, int) or _FIELD.fullmatch(part)]
+        field = ".".join(str(part) for part in named[:8])
+        complaint = "not supported here" if first["type"] == "extra_forbidden" else first["msg"]
+        words = f"{field}: {complaint}" if field else complaint
+        raise BadRequest(words[:_LONGEST_COMPLAINT], field) from None
+
+
+def _values(body: bytes) -> int:
+    """How many commas a JSON body has outside of texts; counting ends where there are too many."""
+    count, at = 0, 0
+    for match in _STRING.finditer(body):
+        count += body.count(b",", at, match.start())
+        at = match.end()
+        if count > _MOST_VALUES:
+            return count
+    return count + body.count(b",", at)
+
+
+def valid(text: str) -> str:
+    """JSON can carry half a surrogate pair, which no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def at_most(most: int) -> BeforeValidator:
+    """Before each of a million items is looked at."""
+
+    def check(given: object) -> object:
+        if isinstance(given, list) and len(given) > most:
+            raise ValueError(f"at most {most}, not {len(given)}")
+        return given
+
+    return BeforeValidator(check)
+
+
+def only(*values: object) -> BeforeValidator:
+    """For what a text model can't do: the values that ask for nothing of it. None always does."""
+
+    def check(given: object) -> object:
+        # JSON's true is no 1.
+        if given is None or any(given == value and type(given) is type(value) for value in values):
+            return None
+        raise PydanticCustomError("not_supported", "not supported here")
+
+    return BeforeValidator(check)
+
+
+_Stop = Annotated[str, Field(min_length=1, max_length=_LONGEST_STOP)]
+Stops = _Stop | Annotated[list[_Stop], at_most(_MOST_STOPS)] | None
+
+
+class StreamOptions(Body):
+    include_usage: bool = False
+    include_obfuscation: Any = None
