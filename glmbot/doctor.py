@@ -7,8 +7,11 @@ import os
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
-from glmbot.app import open_store, plugins_for, visited_platforms
+from pydantic import BaseModel
+
+from glmbot.app import adapters, open_store, plugins_for, visited_platforms
 from glmbot.config.configuration import Configuration
 from glmbot.config.models import ModelSection, NamedLocalModel, NamedPluginModel, NamedRemoteModel
 from glmbot.engine.placement import free_memory
@@ -21,8 +24,9 @@ from glmbot.engines import (
     open_model,
     remote_settings,
 )
-from glmbot.errors import GlmbotError, StoreError
+from glmbot.errors import AdapterError, GlmbotError, StoreError
 from glmbot.keys import UserKey
+from glmbot.logs import outward
 from glmbot.native.library import VARIABLE, loaded
 from glmbot.plugin_engine import start_plugin_engine
 from glmbot.plugins import BUILT_IN, Plugins, start_moderators
@@ -31,6 +35,8 @@ from glmbot.preflight import complaints
 __all__ = ["Finding", "examine"]
 
 _GB = 1_000_000_000
+# Of a platform.
+_ASKS_S = 20.0
 # Of a plug-in's engine.
 _STARTS_S = 60.0
 
@@ -51,6 +57,7 @@ async def examine(configuration: Configuration) -> Sequence[Finding]:
     findings += _access(configuration, visited_platforms(plugins))
     findings += _tokens(configuration)
     findings += _advice(configuration)
+    findings += await _platforms(configuration, plugins)
     findings += _moderation(configuration, plugins)
     findings += _plugins(plugins)
     # What the configuration alone shows is said once, with its key.
@@ -189,6 +196,29 @@ def _advice(configuration: Configuration) -> list[Finding]:
         for name, settings in configuration.adapters.items()
         for well, words in getattr(settings, "advice", list[tuple[bool, str]])()
     ]
+
+
+async def _platforms(configuration: Configuration, plugins: Plugins) -> list[Finding]:
+    """What adapters that have an `examine` say after asking their platform."""
+
+    async def examined(name: str, settings: BaseModel, maker: Any) -> list[Finding]:
+        try:
+            async with asyncio.timeout(_ASKS_S):
+                return [Finding(name, *said) for said in await maker.examine(settings)]
+        except TimeoutError:
+            return [Finding(name, False, f"nothing came from the platform within {_ASKS_S:.0f} seconds")]
+        except AdapterError as error:
+            return [Finding(name, False, str(error))]
+        except Exception as error:  # whatever somebody else's adapter or a library trips over
+            return [Finding(name, False, f"it could not be examined: {outward(str(error))}")]
+
+    makers = await asyncio.to_thread(adapters, plugins)
+    asked = [
+        examined(name, settings, makers[name])
+        for name, settings in configuration.adapters.items()
+        if hasattr(makers.get(name), "examine")
+    ]
+    return [finding for findings in await asyncio.gather(*asked) for finding in findings]
 
 
 def _moderation(configuration: Configuration, plugins: Plugins) -> list[Finding]:

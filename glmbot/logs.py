@@ -43,10 +43,11 @@ _QUIET = (
     "telegram",
     "transformers",
 )
-# Tokens of the platforms, wherever they come from: Telegram's and Discord's published forms. And who an address
-# says that one is, with the password.
+# Tokens of the platforms, wherever they come from: Telegram's, Discord's and Slack's published forms. And who an
+# address says that one is, with the password.
 _SHAPES = re.compile(
     r"(?<=://)[^\s/?#\"'<>]+(?=@)|(?<!\d)\d{6,}:[A-Za-z0-9_-]{30,}|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}"
+    r"|\bx(?:ox[a-z]|app)-[A-Za-z0-9-]{10,}"
 )
 _SHORTEST = 4
 _LONGEST_MESSAGE = 4000

@@ -245,7 +245,8 @@ class Adapter(Protocol):
     `profile` (`glmbot.delivery.abilities.Profile`) says what the platform can, for the documentation; an entry of
     the group `glmbot.introductions` under the same name, what it is called and asks (`glmbot.introduction`). Its
     `Settings` may have `words` (language -> key -> what it is for, "_" for the section), where they are not in
-    glmbot/i18n, and `advice`, which `glmbot doctor` asks.
+    glmbot/i18n, and `advice`, which `glmbot doctor` asks. It asks a static method `async examine(settings)`, too,
+    which asks the platform; both return (whether it is well, words), and `examine` raises AdapterError.
 
     What it answers over HTTP is a method `routes()` that returns `glmbot.http.routes.Route`s; they are open from
     before `start` until before `stop`. A static method `route_wishes(settings)` tells them beforehand. The adapter

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import aiohttp
 from rich.console import Console
 
-from adapters import discord_bot, telegram_bot
+from adapters import discord_bot, slack_bot, telegram_bot
 from adapters.contract.toy import ToyAdapter, ToyPlatform, ToySettings
 from adapters.discord_bot import MENTION
 from adapters.waiting import running
@@ -25,15 +25,18 @@ from glmbot.dialogue.access import Access
 from glmbot.store.base import Store
 from glmbot_console.adapter import ConsoleAdapter, ConsoleSettings
 from glmbot_discord.adapter import DiscordAdapter
+from glmbot_slack.adapter import SlackAdapter
 from glmbot_telegram.adapter import TelegramAdapter
 from glmbot_web.adapter import WebAdapter, WebSettings
+from platforms import slack_server
 from platforms.discord_server import DiscordServer
+from platforms.slack_server import SlackServer, channel_of
 from platforms.telegram_server import TelegramServer
 
 __all__ = ["DRIVERS", "Driver"]
 
 USER, GROUP = 7, -5
-OPEN = Access(open_platforms={"telegram", "discord", "toy"})
+OPEN = Access(open_platforms={"telegram", "discord", "slack", "toy"})
 
 
 class Driver(ABC):
@@ -206,6 +209,58 @@ class DiscordDriver(Driver):
 
     def files(self) -> Sequence[str]:
         return [name for name, _ in self.server.files]
+
+
+class SlackDriver(Driver):
+    name = "slack"
+    profile = SlackAdapter.profile
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.server = SlackServer(seconds_per_message=0.01)
+        await self.server.start()
+        yield
+        await self.server.stop()
+        assert self.server.violations == []
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return slack_bot.bot(self.server, engine, store, **changes)
+
+    async def say(self, text: str, user: int = USER) -> int:
+        return await self.server.say(text, user=user)
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return self.server.texts(channel_of(user))
+
+    async def die(self, bot: SlackAdapter) -> None:
+        bot._me = None  # pyright: ignore[reportPrivateUsage]
+        await bot._deliveries.drain(0)  # pyright: ignore[reportPrivateUsage]
+
+    def hold(self, seconds: float) -> None:
+        self.server.hold(channel_of(USER), seconds)
+
+    async def say_in_group(self, text: str, *, mention: bool, user: int = USER) -> None:
+        await self.server.say(text, user=user, channel=slack_server.GROUP, mention=mention)
+
+    def seen_in_group(self) -> Sequence[str]:
+        return self.server.texts(slack_server.GROUP)
+
+    async def say_with_picture(self, text: str) -> None:
+        picture = {"id": "F1", "name": "a.png", "mimetype": "image/png", "url_private": "http://x/a.png"}
+        await self.server.say(text, subtype="file_share", files=[picture])
+
+    async def edit(self, message: int, text: str) -> None:
+        await self.server.edit(message, text)
+
+    async def delete(self, message: int) -> None:
+        await self.server.delete(message)
+
+    async def press(self, command: str) -> None:
+        channel = channel_of(USER)
+        await self.server.press(channel, max(self.server.messages[channel]), command)
+
+    def files(self) -> Sequence[str]:
+        return self.server.files
 
 
 class PageDriver(Driver):
@@ -400,5 +455,5 @@ class WholeToyDriver(ToyDriver):
 
 
 DRIVERS: Sequence[type[Driver]] = (
-    TelegramDriver, DiscordDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
+    TelegramDriver, DiscordDriver, SlackDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
 )  # fmt: skip

@@ -331,6 +331,7 @@ def test_what_the_contract_leaves_out_is_told(driver: Driver) -> None:
     assert left_out == {
         "telegram": ["deletions"],
         "discord": [],
+        "slack": [],
         "web": ["deletions", "floods", "groups", "media", "strangers"],
         "console": [
             "buttons",

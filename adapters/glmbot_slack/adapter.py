@@ -1,0 +1,245 @@
+"""Slack through slack-sdk's clients: mentions, threads, direct messages, a slash command, buttons.
+
+Events come through a connection that the bot opens (Socket Mode), or are posted to a route of [web].
+https://docs.slack.dev/apis/events-api
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, ClassVar, Protocol, cast
+
+import aiohttp
+from pydantic import BaseModel
+
+from glmbot.background import Background
+from glmbot.delivery.abilities import Profile
+from glmbot.delivery.deliveries import Deliveries, Earlier
+from glmbot.delivery.outlet import NotWritten
+from glmbot.delivery.paces import Paces
+from glmbot.delivery.thoughts import without_thoughts
+from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.http.replays import Replays
+from glmbot.http.routes import Route, RouteWish
+from glmbot.keys import ConversationKey
+from glmbot.messages import Message, Reply, Role
+from glmbot.ports import Chats, Deliver, Menus
+from glmbot_slack.callback import WINDOW_S, callback_route
+from glmbot_slack.client import Socket, examine, log_in, session_for, web_client
+from glmbot_slack.delivery import PROFILE, SlackOutlet
+from glmbot_slack.normalize import (
+    PLATFORM,
+    Deleted,
+    PressedButton,
+    Self,
+    from_command,
+    from_event,
+    from_press,
+)
+from glmbot_slack.refusals import ask
+from glmbot_slack.settings import SlackSettings
+
+__all__ = ["SlackAdapter", "SlackSettings"]
+
+_log = logging.getLogger(__name__)
+
+_DRAIN_S = 8.0
+_LOOK_EVERY_S = 5.0
+_LONGEST_AWAY_S = 60.0
+
+
+class _Wanted(Deliver, Chats, Menus, Protocol): ...
+
+
+class SlackAdapter:
+    Settings: ClassVar[type[BaseModel]] = SlackSettings
+    profile: ClassVar[Profile] = PROFILE
+
+    def __init__(self, settings: SlackSettings, dialogue: _Wanted) -> None:
+        self._settings = settings
+        self._dialogue = dialogue = without_thoughts(dialogue)
+        self._deliveries = Deliveries(dialogue)
+        self._aside = Background()
+        self._paces = Paces(within=60 / settings.requests_per_minute)
+        self._replays = Replays(time.time, WINDOW_S)
+        self._serving: asyncio.Task[None] | None = None
+        self._me: Self | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._socket: Socket | None = None
+
+    @staticmethod
+    def check(settings: SlackSettings, running: SlackSettings | None) -> None:
+        """See `glmbot.ports.Adapter`. Raises AdapterError."""
+        if not (settings.connects or settings.posted):
+            raise PlatformRefused(
+                "[slack] no events can come: set app_token (Socket Mode), or signing_secret, for events that Slack"
+                " posts to [web]"
+            )
+        settings.read_app_token()
+        settings.read_signing_secret()
+
+    @staticmethod
+    def route_wishes(settings: SlackSettings) -> Sequence[RouteWish]:
+        """See `glmbot.ports.Adapter`."""
+        if not settings.posted:
+            return ()
+        words = "set [slack] app_token instead of signing_secret (Socket Mode)"
+        return [RouteWish("[slack] events_path", settings.events_path, None, words)]
+
+    def routes(self) -> Sequence[Route]:
+        """See `glmbot.ports.Adapter`."""
+        if not self._settings.posted:
+            return ()
+        secret = self._settings.read_signing_secret()
+        return (
+            [callback_route(self._settings.events_path, secret, self._replays, self._take)] if secret else ()
+        )
+
+    @staticmethod
+    async def identify(settings: SlackSettings) -> str:
+        """See `glmbot.ports.Adapter`. Raises AdapterError."""
+        async with session_for() as session:
+            known = await log_in(web_client(settings, session), settings)
+            return f"@{known.get('user')} ({known.get('team')})"
+
+    @staticmethod
+    async def examine(settings: SlackSettings) -> Sequence[tuple[bool, str]]:
+        """See `glmbot.ports.Adapter`. Raises AdapterError."""
+        return await examine(settings)
+
+    async def start(self) -> None:
+        settings = self._settings
+        self._session = session_for()
+        self._client = web_client(settings, self._session)
+        known = await log_in(self._client, settings)
+        self._me = Self(str(known.get("user_id") or ""), str(known.get("bot_id") or ""), settings.threads)
+        self._commands = frozenset(info.name for info in self._dialogue.commands("en", Role.ADMIN))
+        if settings.connects:
+            self._socket = Socket(self._client, settings.read_app_token(), self._take)
+            await self._socket.connect(settings)
+        _log.info("Slack: @%s is listening in %s", known.get("user"), known.get("team"))
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._serving = group.create_task(self._serve())
+                group.create_task(self._watch())
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        # Stopped on purpose.
+        await asyncio.Event().wait()
+
+    def interrupt(self) -> bool:
+        return False
+
+    async def stop(self) -> None:
+        me, self._me = self._me, None
+        if self._serving is not None:
+            self._serving.cancel()
+        if self._socket is not None:
+            await self._socket.close()
+        await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._aside.drain(_DRAIN_S))
+        if self._session is not None:
+            await self._session.close()
+        if me is not None:
+            _log.info("Slack: no longer listening")
+
+    async def _serve(self) -> None:
+        await self._deliveries.serve(PLATFORM, self._begin, self._stopped)
+        raise AdapterError("Slack: nothing is assigned to this process any more")
+
+    async def _watch(self) -> None:
+        """The library opens its connection again by itself, mostly. Raises AdapterError."""
+        away = 0.0
+        while self._me is not None:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            well = self._socket is None or await self._socket.is_connected()
+            away = 0.0 if well else away + _LOOK_EVERY_S
+            if away > _LONGEST_AWAY_S:
+                raise AdapterError("Slack: the connection of Socket Mode is gone")
+
+    # ---- receiving -------------------------------------------------------------------------------------------
+
+    async def _take(self, kind: str, payload: Mapping[str, Any]) -> bool:
+        """False before it is known who we are: Slack sends it again. Raises StoreError."""
+        me = self._me
+        if me is None:
+            return False
+        try:
+            taken = self._read(kind, payload, me)
+        except Exception as error:  # whatever a malformed request trips over
+            # Neither what was said nor by whom: an error's words may hold it.
+            _log.warning("Slack: what could not be read is left out (%s)", type(error).__name__)
+            return True
+        match taken:
+            case None:
+                pass
+            case Message():
+                await self._dialogue.accept(taken)
+            case Deleted():
+                self._aside.begin(self._withdraw(taken))
+            case PressedButton() if taken.asker == taken.message.user.id:
+                await self._dialogue.accept(taken.message)
+            case PressedButton():
+                self._aside.begin(self._refuse_press(taken.message))
+        return True
+
+    def _read(
+        self, kind: str, payload: Mapping[str, Any], me: Self
+    ) -> Message | Deleted | PressedButton | None:
+        match kind:
+            case "events_api":
+                event = payload.get("event")
+                return from_event(cast(Mapping[str, Any], event), me) if isinstance(event, Mapping) else None
+            case "slash_commands":
+                return from_command(payload, self._commands)
+            case "interactive":
+                return from_press(payload)
+            case _:
+                return None
+
+    async def _withdraw(self, deleted: Deleted) -> None:
+        """Who deletes a question wants its answer gone too."""
+        conversation, ref = deleted.conversation, deleted.ref
+        try:
+            shown = {*await self._dialogue.withdraw(conversation, ref)}
+            if under_way := await self._deliveries.ended(conversation, ref):
+                # What had been said when it was stopped is a turn by now.
+                shown |= {*under_way, *await self._dialogue.withdraw(conversation, ref)}
+        except StoreError as error:
+            _log.error("Slack: a deleted question could not be taken back: %s", error)
+            return
+        await self._remove(conversation, sorted(shown))
+
+    async def _remove(self, conversation: ConversationKey, message_ids: Iterable[str]) -> None:
+        pace = self._paces.of(conversation.chat, self._settings.edit_interval_s)
+        for ts in message_ids:
+            await pace.follow()
+            try:
+                await ask(self._client.chat_delete(channel=conversation.chat, ts=ts))
+            except NotWritten as error:
+                _log.info("Slack: an answer that is not wanted any more stays: %s", error)
+
+    async def _refuse_press(self, message: Message) -> None:
+        """For the eyes of who pressed alone."""
+        where = message.conversation
+        words = self._dialogue.text(message.language, "button.not_yours")
+        with suppress(NotWritten):
+            await ask(
+                self._client.chat_postEphemeral(
+                    channel=where.chat, user=message.user.id, text=words, thread_ts=where.thread or None
+                )
+            )
+
+    # ---- answering -------------------------------------------------------------------------------------------
+
+    def _begin(self, message: Message, earlier: Earlier) -> None:
+        pace = self._paces.of(message.conversation.chat, self._settings.edit_interval_s)
+        self._deliveries.begin(message, SlackOutlet(self._client, message), pace, earlier)
+
+    async def _stopped(self, message: Message, reply: Reply | None) -> None:
+        """The answer that was stopped says so itself."""

@@ -1,0 +1,156 @@
+"""One answer's messages in Slack.
+
+What Slack allows: https://docs.slack.dev/apis/web-api/rate-limits (chat.update is of tier 3, so 50 a minute in a
+workspace; chat.postMessage about one a second in a channel); https://docs.slack.dev/reference/block-kit/blocks (50
+blocks a message).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from glmbot.delivery.abilities import Ability, Profile
+from glmbot.delivery.outlet import Closed, Gone, Outlet, Piece, Reduced, Refused
+from glmbot.delivery.pieces import cut_reply
+from glmbot.messages import Attachment, Message, Reply
+from glmbot_slack.normalize import button_value
+from glmbot_slack.refusals import BlocksRefused, ThreadMissing, ask
+from glmbot_slack.render import LONGEST_TEXT, NOTICE_ROOM, escaped, fits, measure, render
+
+__all__ = ["PROFILE", "SlackOutlet"]
+
+_log = logging.getLogger(__name__)
+
+_SPLIT_AT = 3000
+# https://docs.slack.dev/reference/block-kit/block-elements/button-element
+_LONGEST_LABEL = 75
+
+# Nothing in chat.postMessage tells Slack that it is the same message again, and a bot that is no assistant can't
+# be seen typing.
+PROFILE = Profile(
+    frozenset(
+        {Ability.EDIT, Ability.REMOVE, Ability.BUTTONS, Ability.FILE, Ability.THREAD, Ability.MARKDOWN}
+    ),
+    longest=LONGEST_TEXT,
+)
+
+
+class SlackOutlet(Outlet):
+    """See `glmbot.delivery.outlet.Outlet`."""
+
+    def __init__(self, client: AsyncWebClient, message: Message) -> None:
+        self._client = client
+        self._channel = message.conversation.chat
+        self._thread = message.conversation.thread
+        self._asker = message.conversation.user or message.user.id
+        # What Slack refused the layout of.
+        self._plain: set[Piece] = set()
+        # Where the thread is missing the answer stands in the channel.
+        self._in_thread = bool(self._thread)
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        return PROFILE.abilities
+
+    def cut(self, reply: Reply) -> Sequence[Piece]:
+        return cut_reply(reply, _SPLIT_AT, notice_room=NOTICE_ROOM, measure=measure, accepts=fits)
+
+    async def send(self, item: Piece | Attachment, place: str) -> str:
+        if isinstance(item, Attachment):
+            raise TypeError("a file comes into a message that was sent before")
+        where: dict[str, Any] = {"thread_ts": self._thread} if self._in_thread else {}
+        try:
+            sent = await self._write(
+                item,
+                lambda content: self._client.chat_postMessage(
+                    channel=self._channel, unfurl_links=False, unfurl_media=False, **where, **content
+                ),
+            )
+        except ThreadMissing as error:
+            if not self._in_thread:
+                raise
+            self._in_thread = False
+            raise Reduced(str(error)) from error
+        return str(sent["ts"])
+
+    async def edit(self, message_id: str, item: Piece | Attachment) -> None:
+        if isinstance(item, Attachment):
+            await self._attach(message_id, item)
+            return
+        await self._write(
+            item, lambda content: self._client.chat_update(channel=self._channel, ts=message_id, **content)
+        )
+
+    async def remove(self, message_id: str) -> None:
+        try:
+            await ask(self._client.chat_delete(channel=self._channel, ts=message_id))
+        except (Closed, Gone) as error:
+            # Who may not delete may well write.
+            raise Refused(str(error)) from error
+
+    async def _attach(self, message_id: str, file: Attachment) -> None:
+        """First the file, which nobody sees yet; then the message shows it, however often that is asked."""
+        try:
+            place = await ask(
+                self._client.files_getUploadURLExternal(filename=file.name, length=len(file.content))
+            )
+            await ask(self._upload(str(place["upload_url"]), file))
+            files = [{"id": place["file_id"], "title": file.name}]
+            await ask(self._client.files_completeUploadExternal(files=files))
+            name = escaped(file.name)
+            request = self._client.chat_update(
+                channel=self._channel, ts=message_id, text=name, blocks=[], file_ids=[str(place["file_id"])]
+            )
+            await ask(request)
+        except (Closed, Gone) as error:
+            # Files have rights of their own.
+            raise Refused(str(error)) from error
+
+    async def _upload(self, url: str, file: Attachment) -> None:
+        """https://docs.slack.dev/messaging/working-with-files#upload: the address that Slack itself named."""
+        session = self._client.session
+        if session is None:
+            raise OSError("the client is closed")
+        async with session.post(url, data=file.content, proxy=self._client.proxy or None) as answer:
+            if answer.status != 200:
+                raise OSError(f"an upload was answered {answer.status}")
+
+    async def _write(self, piece: Piece, request: Any) -> Mapping[str, Any]:
+        bare = piece in self._plain
+        try:
+            return await ask(request(self._content(piece, bare=bare)))
+        except BlocksRefused as error:
+            if bare:
+                raise
+            # Whatever Slack has against the layout, the words must arrive.
+            self._plain.add(piece)
+            raise Reduced(str(error)) from error
+
+    def _content(self, piece: Piece, *, bare: bool) -> dict[str, Any]:
+        """text: what a notification says, and all that is left where blocks are refused."""
+        elements, plain = render(piece.text)
+        said = escaped("\n\n".join(filter(None, (plain, piece.notice)))) or "…"
+        if bare:
+            return {"text": said, "blocks": []}
+        blocks: list[dict[str, Any]] = [{"type": "rich_text", "elements": [*elements]}] if elements else []
+        if piece.notice:
+            note = {"type": "plain_text", "text": piece.notice, "emoji": False}
+            blocks.append({"type": "context", "elements": [note]})
+        if piece.actions and blocks:
+            blocks.append({"type": "actions", "elements": self._buttons(piece)})
+        return {"text": said, "blocks": blocks}
+
+    def _buttons(self, piece: Piece) -> list[dict[str, Any]]:
+        return [
+            {
+                "type": "button",
+                "action_id": f"glmbot_{action.command}",
+                "text": {"type": "plain_text", "text": action.label[:_LONGEST_LABEL], "emoji": False},
+                "value": button_value(action.command, self._asker, self._thread),
+            }
+            for action in piece.actions
+        ]

@@ -1,0 +1,290 @@
+"""What Slack tells as a Message, a pressed button or a deletion, or None where nobody speaks to us. Pure.
+
+https://docs.slack.dev/reference/events/message, https://docs.slack.dev/messaging/formatting-message-text
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Act, Addressed, Ask, ChatKind, Edit, Message, Press
+from glmbot.openings import has_prefix, slash_command, without
+
+__all__ = [
+    "PLATFORM",
+    "RESPONSE",
+    "Deleted",
+    "PressedButton",
+    "Self",
+    "button_value",
+    "from_command",
+    "from_event",
+    "from_press",
+    "plain_text",
+]
+
+PLATFORM = "slack"
+# A note of where a slash command may be answered where the bot is no member.
+RESPONSE = "response"
+
+Fields = Mapping[str, Any]
+
+# Subtypes of messages that a person wrote; all others tell of joins, topics, bots.
+_SAID = frozenset({"", "file_share", "thread_broadcast", "me_message"})
+_ID = re.compile(r"[A-Z0-9]{2,64}")
+_TS = re.compile(r"[0-9]{1,12}\.[0-9]{1,8}")
+_TRIGGER = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_BUTTON = re.compile(r"(?P<command>[a-z]{1,20}):(?P<asker>[A-Z0-9]{2,64}):(?P<thread>[0-9.]{0,21})")
+_LINK = re.compile(r"<(?P<sign>[@#!]?)(?P<target>[^<>|\n]{1,4000})(?:\|(?P<label>[^<>\n]{0,4000}))?>")
+_SLACKBOT = "USLACKBOT"
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """Who the bot is: `user` in mentions, `bot` in what it sends. threads: whether a question opens one."""
+
+    user: str
+    bot: str = ""
+    threads: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PressedButton:
+    """`asker` is whose answer it stands under."""
+
+    asker: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    conversation: ConversationKey
+    ref: str
+
+
+def button_value(command: str, asker: str, thread: str) -> str:
+    """At most 2000 characters: https://docs.slack.dev/reference/block-kit/block-elements/button-element"""
+    return f"{command}:{asker}:{thread}"
+
+
+def from_event(event: Fields, me: Self) -> Message | Deleted | None:
+    """The event within an event_callback. A message is known by its channel and time, so that app_mention and
+    message, and an event that comes again, are one. Raises ValueError for what Slack never sends."""
+    kind, subtype = _text(event, "type"), _text(event, "subtype")
+    if kind not in ("message", "app_mention"):
+        return None
+    channel = _id(event.get("channel"))
+    match subtype:
+        case "message_changed":
+            return _changed(_fields(event, "message"), _fields(event, "previous_message"), channel, me)
+        case "message_deleted":
+            return _deleted(_fields(event, "previous_message"), channel, me)
+        case _ if subtype in _SAID:
+            return _said(event, channel, me, edited="")
+        case _:
+            return None
+
+
+def from_command(payload: Fields, commands: Collection[str]) -> Message:
+    """A slash command: the app has one, such as /glm, and what follows it is a command of the bot's or a question.
+    Raises ValueError."""
+    channel, user = _id(payload.get("channel_id")), _id(payload.get("user_id"))
+    given = _text(payload, "text").strip()
+    word = given.removeprefix("/").partition(" ")[0].lower()
+    if not given:
+        text = "/help"
+    elif given.startswith("/") or word in commands:
+        text = f"/{given.removeprefix('/')}"
+    else:
+        text = f"/ask {given}"
+    private = _is_private(channel)
+    return Message(
+        update_id=f"slash:{_matching(_TRIGGER, payload.get('trigger_id'))}",
+        conversation=ConversationKey(PLATFORM, channel, "" if private else user),
+        user=UserKey(PLATFORM, user),
+        text=plain_text(text),
+        chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
+        user_name=_text(payload, "user_name"),
+        addressed=Addressed.DIRECTLY if private else Addressed.BY_COMMAND,
+        origin={RESPONSE: response} if (response := _text(payload, "response_url")) else {},
+    )
+
+
+def from_press(payload: Fields) -> PressedButton | None:
+    """A block_actions payload; None for a button that is none of ours. Raises ValueError."""
+    actions = payload.get("actions")
+    if payload.get("type") != "block_actions" or not isinstance(actions, list) or not actions:
+        return None
+    action = cast(Fields, actions[0])
+    data = _BUTTON.fullmatch(_text(action, "value"))
+    if data is None:
+        return None
+    container, person = _fields(payload, "container"), _fields(payload, "user")
+    channel, user = _id(container.get("channel_id")), _id(person.get("id"))
+    under = _matching(_TS, container.get("message_ts"))
+    private = _is_private(channel)
+    thread = _matching(_TS, data["thread"]) if data["thread"] else ""
+    message = Message(
+        update_id=f"press:{channel}:{under}:{_matching(_TS, action.get('action_ts'))}",
+        conversation=ConversationKey(PLATFORM, channel, "" if private else data["asker"], thread),
+        user=UserKey(PLATFORM, user),
+        text=f"/{data['command']}",
+        chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
+        user_name=_text(person, "name") or _text(person, "username"),
+        intent=Press(under),
+    )
+    return PressedButton(data["asker"], message)
+
+
+def plain_text(text: str) -> str:
+    """What was written, without Slack's marks: of links words and address, of people and channels the names."""
+    return _unescaped(_LINK.sub(_link_words, text))
+
+
+def _link_words(match: re.Match[str]) -> str:
+    sign, target, label = match["sign"], match["target"], match["label"] or ""
+    match sign:
+        case "@" | "#":
+            return f"{sign}{label or target}"
+        case "!":
+            return label or f"@{target.partition('^')[0]}"
+        case _:
+            return target if not label or target.endswith(label) else f"{label} ({target})"
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+# ---- messages ---------------------------------------------------------------------------------------------------
+
+
+def _changed(message: Fields, before: Fields, channel: str, me: Self) -> Message | None:
+    """Slack changes messages itself, when it unfolds a link, say: that is no edit."""
+    edited = _fields(message, "edited")
+    if not edited or _text(message, "text") == _text(before, "text"):
+        return None
+    if _text(message, "subtype") not in _SAID:
+        return None
+    return _said(message, channel, me, edited=_matching(_TS, edited.get("ts")))
+
+
+def _deleted(before: Fields, channel: str, me: Self) -> Deleted | None:
+    if not before or _is_bot(before, me) or not _text(before, "user"):
+        return None
+    user, ts = _id(before.get("user")), _matching(_TS, before.get("ts"))
+    return Deleted(_conversation(before, channel, user, ts, me), ts)
+
+
+def _said(said: Fields, channel: str, me: Self, *, edited: str) -> Message | None:
+    if _is_bot(said, me) or not _text(said, "user"):
+        return None
+    user, ts = _id(said.get("user")), _matching(_TS, said.get("ts"))
+    private = _is_private(channel)
+    written, media = _text(said, "text"), _media(said)
+    quoted, quoted_from = _shared(said)
+    mentions = [] if private else _mentions(written, me)
+    addressed = Addressed.DIRECTLY if private else _addressed(said, written, bool(mentions), me)
+    if not (written or quoted or media) or (addressed is Addressed.NOT and not written):
+        return None
+    text = plain_text(without(written, mentions))
+    return Message(
+        update_id=":".join(filter(None, (channel, ts, edited))),
+        conversation=_conversation(said, channel, user, ts, me),
+        user=UserKey(PLATFORM, user),
+        text=text,
+        chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
+        ref=ts,
+        intent=Edit() if edited else Ask(),
+        quoted=quoted,
+        quoted_from=quoted_from,
+        addressed=addressed,
+        media=media,
+        act=Act(at=int(ts.partition(".")[0])),
+    )
+
+
+def _conversation(said: Fields, channel: str, user: str, ts: str, me: Self) -> ConversationKey:
+    private = _is_private(channel)
+    thread = said.get("thread_ts")
+    where = _matching(_TS, thread) if thread else ("" if private or not me.threads else ts)
+    return ConversationKey(PLATFORM, channel, "" if private else user, where)
+
+
+def _addressed(said: Fields, written: str, mentioned: bool, me: Self) -> Addressed:
+    if slash_command(written) is not None:
+        return Addressed.BY_COMMAND
+    if has_prefix(written):
+        return Addressed.NOT
+    if mentioned:
+        return Addressed.BY_MENTION
+    return Addressed.BY_REPLY if said.get("parent_user_id") == me.user else Addressed.NOT
+
+
+def _mentions(written: str, me: Self) -> list[tuple[int, int]]:
+    found = (
+        match for match in _LINK.finditer(written) if match["sign"] == "@" and match["target"] == me.user
+    )
+    return [match.span() for match in found]
+
+
+def _is_bot(said: Fields, me: Self) -> bool:
+    """Itself, and whatever speaks through an app: bots that answer each other never end."""
+    if said.get("bot_id") or said.get("bot_profile"):
+        return True
+    return said.get("user") in (me.user, _SLACKBOT)
+
+
+def _media(said: Fields) -> str:
+    files = said.get("files")
+    if not isinstance(files, list) or not files:
+        return ""
+    first = cast(list[Any], files)[0]
+    kind = _text(first, "mimetype") if isinstance(first, Mapping) else ""
+    return {"image": "photo", "audio": "audio", "video": "video"}.get(kind.partition("/")[0], "document")
+
+
+def _shared(said: Fields) -> tuple[str, str]:
+    """The words of a message that was shared into the chat, and whose they are."""
+    attachments = said.get("attachments")
+    for each in cast(list[Any], attachments) if isinstance(attachments, list) else []:
+        if isinstance(each, Mapping) and (each.get("is_share") or each.get("is_msg_unfurl")):
+            shared = cast(Fields, each)
+            return plain_text(_text(shared, "text")), _text(shared, "author_name")
+    return "", ""
+
+
+# ---- fields -----------------------------------------------------------------------------------------------------
+
+
+def _is_private(channel: str) -> bool:
+    """https://docs.slack.dev/apis/web-api/using-the-conversations-api: ids of direct messages begin with D."""
+    return channel.startswith("D")
+
+
+def _fields(of: Fields, name: str) -> Fields:
+    given = of.get(name)
+    return cast(Fields, given) if isinstance(given, Mapping) else {}
+
+
+def _text(of: Fields, name: str) -> str:
+    given = of.get(name)
+    if given is None:
+        return ""
+    if not isinstance(given, str):
+        raise ValueError(f"{name} must be text")
+    return given
+
+
+def _id(given: object) -> str:
+    return _matching(_ID, given)
+
+
+def _matching(form: re.Pattern[str], given: object) -> str:
+    if not isinstance(given, str) or form.fullmatch(given) is None:
+        raise ValueError("an id of another form than Slack's")
+    return given

@@ -1,0 +1,42 @@
+"""Requests that a platform has signed: each counts once, and only for some minutes.
+
+Who listens on the way can send a signed request again, as it is. Within the time that its signature holds it is
+known by that; after it, by its age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+__all__ = ["Replays"]
+
+_MOST = 20_000
+
+
+class Replays:
+    """clock: Unix time. window_s: how much a request's time may differ from it."""
+
+    def __init__(self, clock: Callable[[], float], window_s: float) -> None:
+        self._clock = clock
+        self._window_s = window_s
+        self._seen: dict[str, float] = {}
+
+    def fresh(self, timestamp: str) -> bool:
+        """Whether a request of that Unix time, as it is written in it, is neither old nor of the future."""
+        if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
+            return False
+        return abs(self._clock() - int(timestamp)) <= self._window_s
+
+    def seen(self, signature: str) -> bool:
+        """Whether a request with this signature was taken."""
+        return signature in self._seen
+
+    def take(self, signature: str) -> None:
+        """It did what it asked for. What fails may be sent again as it is."""
+        now = self._clock()
+        # The oldest stand first; a signature made in the future holds for twice the window.
+        while self._seen and (
+            len(self._seen) >= _MOST or next(iter(self._seen.values())) < now - 2 * self._window_s
+        ):
+            del self._seen[next(iter(self._seen))]
+        self._seen[signature] = now
