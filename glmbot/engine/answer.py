@@ -11,12 +11,14 @@ from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from glmbot.engine.base import FinishReason, Progress, Score
 from glmbot.engine.detokenizer import Detokenizer
 from glmbot.engine.lookup import PromptLookup
 from glmbot.engine.sampling import Draw
 from glmbot.engine.scheduler import Sequence as EngineSequence
-from glmbot.engine.steady_text import SteadyText
+from glmbot.engine.steady_text import AsWritten, SteadyText
 from glmbot.models.base import ChatFormat
 
 __all__ = ["Answer"]
@@ -32,7 +34,9 @@ class Answer:
         self.sequence = sequence
         self._stop_tokens = stop_tokens
         self._detokenizer = Detokenizer(chat_format.decode, sequence.sampling.stop, beginning)
-        self._steady = SteadyText(chat_format, chat_format.decode(beginning) if beginning else "")
+        # What has a form is left as it is: a comma that becomes full-width is another one.
+        finishing = chat_format if sequence.matcher is None else AsWritten()
+        self._steady = SteadyText(finishing, chat_format.decode(beginning) if beginning else "")
         self._dice = random.Random(sequence.sampling.seed)
         # Numbers thrown and not yet used: each decides one token of the answer, in their order.
         self._uniforms: deque[float] = deque()
@@ -57,8 +61,8 @@ class Answer:
         """Tell how many of the last guesses were right."""
         self._lookup.judge(guessed, right)
 
-    def draws(self, guessed: Sequence[int]) -> list[Draw]:
-        """How to draw the next token, and the one after each of `guessed`."""
+    def draws(self, guessed: Sequence[int], allowed: Sequence[Tensor | None]) -> list[Draw]:
+        """How to draw the next token, and the one after each of `guessed`; of each what is `allowed`."""
         sequence = self.sequence
         penalised = sequence.sampling.repetition_penalty != 1.0
         while len(self._uniforms) <= len(guessed):
@@ -69,6 +73,7 @@ class Answer:
                 sequence.seen | set(guessed[:ahead]) if penalised else (),
                 self._uniforms[ahead],
                 {} if self._said is None else self._said + Counter(guessed[:ahead]),
+                allowed[ahead],
             )
             for ahead in range(len(guessed) + 1)
         ]
@@ -78,11 +83,14 @@ class Answer:
         self._prompt_scores += tuple(scores)
 
     def append(self, token: int, score: Score | None = None) -> FinishReason | None:
-        """Take what was drawn; why the answer ends with it, or None."""
+        """Take what was drawn; why the answer ends with it, or None. Raises EngineError for an answer that can't
+        be held to its form."""
         sequence = self.sequence
         self._uniforms.popleft()
         sequence.tokens.append(token)
         sequence.seen.add(token)
+        if sequence.matcher is not None:
+            sequence.matcher.take(token)
         if token in self._stop_tokens:
             return FinishReason.STOP
         if self._said is not None:
@@ -93,6 +101,8 @@ class Answer:
             self._scores.append(replace(score, start=start))
             self._ends.append(self._detokenizer.length)
         if self._detokenizer.stopped:
+            return FinishReason.STOP
+        if sequence.matcher is not None and sequence.matcher.ended:
             return FinishReason.STOP
         return FinishReason.LENGTH if sequence.drawn >= sequence.sampling.max_tokens else None
 

@@ -27,6 +27,7 @@ __all__ = [
     "Engine",
     "EngineStats",
     "FinishReason",
+    "HoldsForms",
     "PastExchange",
     "Precision",
     "PrecisionChange",
@@ -375,6 +376,14 @@ class Tunable(Protocol):
 def tunable(engine: Engine | None) -> Tunable | None:
     """The engine, where its precision can be switched."""
     return cast(Tunable, engine) if engine is not None and Ability.PRECISIONS in engine.abilities else None
+
+
+@runtime_checkable
+class HoldsForms(Protocol):
+    """What a `TokenEngine` has besides that may hold answers to `Sampling.form`."""
+
+    @property
+    def holds_forms(self) -> bool: ...
 
 
 class TokenEngine(Protocol):

@@ -9,7 +9,7 @@ from glmbot.engine.stop_texts import StopTexts
 __all__ = ["Detokenizer"]
 
 _REPLACEMENT = "\ufffd"
-# A UTF-8 character is at most four bytes, so at most four byte tokens; a longer wait means bad bytes.
+# A UTF-8 character is at most four bytes, so at most four byte tokens; a longer wait for one means bad bytes.
 _LONGEST_CHARACTER_TOKENS = 4
 # Tokens without any text (control tokens) are forgotten when there are so many, so that a token costs the same
 # however many of them came before it.
@@ -35,6 +35,9 @@ class Detokenizer:
         self._tokens: list[int] = list(begun)
         self._context_start = 0
         self._emitted_to = len(begun)
+        # Of the text from `_context_start` on, so many characters were appended, and none since that token.
+        self._given: int | None = None
+        self._grew_at = len(begun)
         self._text = decode(begun) if begun else ""
         self._begun = len(self._text)
 
@@ -57,27 +60,41 @@ class Detokenizer:
 
     def push(self, token: int) -> None:
         self._tokens.append(token)
-        before = self._decode(self._tokens[self._context_start : self._emitted_to])
         now = self._decode(self._tokens[self._context_start :])
-        unfinished = now.endswith(_REPLACEMENT)
-        if unfinished and len(self._tokens) - self._emitted_to <= _LONGEST_CHARACTER_TOKENS:
+        given = self._already_given()
+        # A token may end one character and begin another.
+        whole = now.rstrip(_REPLACEMENT)
+        unfinished = len(whole) < len(now)
+        if unfinished and len(whole) > given:
+            self._append(whole[given:])
+            self._given = given = len(whole)
+            self._grew_at = len(self._tokens) - 1
+        if unfinished and len(self._tokens) - self._grew_at <= _LONGEST_CHARACTER_TOKENS:
             return
-        if now == before:
+        if len(now) == given:
+            self._grew_at = len(self._tokens)
             if len(self._tokens) - self._emitted_to > _MOST_SILENT:
                 del self._tokens[self._emitted_to :]
+                self._grew_at = len(self._tokens)
             return
-        self._append(now[len(before) :])
+        self._append(now[given:])
         # Bytes that were given up must not join the next character's.
         self._context_start = len(self._tokens) if unfinished else self._emitted_to
-        self._emitted_to = len(self._tokens)
+        self._emitted_to = self._grew_at = len(self._tokens)
+        self._given = None
 
     def finish(self) -> str:
         """The final text: bytes that never became a character are shown as U+FFFD, nothing is withheld."""
         if not self.stopped:
-            before = self._decode(self._tokens[self._context_start : self._emitted_to])
-            self._append(self._decode(self._tokens[self._context_start :])[len(before) :])
-            self._emitted_to = len(self._tokens)
+            self._append(self._decode(self._tokens[self._context_start :])[self._already_given() :])
+            self._context_start = self._emitted_to = self._grew_at = len(self._tokens)
+            self._given = None
         return self.text if self.stopped else self._text
+
+    def _already_given(self) -> int:
+        if self._given is None:
+            self._given = len(self._decode(self._tokens[self._context_start : self._emitted_to]))
+        return self._given
 
     def _append(self, piece: str) -> None:
         self._text += piece

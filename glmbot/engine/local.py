@@ -20,6 +20,7 @@ from glmbot.engine.base import (
     Progress,
     Sampling,
 )
+from glmbot.engine.forming import Forming
 from glmbot.engine.local_settings import LocalEngineSettings
 from glmbot.engine.model_thread import ModelThread, Update, words_of
 from glmbot.engine.precision import available_precisions
@@ -61,6 +62,7 @@ class LocalEngine:
         self._loop = loop
         self._ids = count(1)
         self._streams: dict[int, _Stream] = {}
+        self._forming = Forming()
         self._promises: set[asyncio.Future[Any]] = set()
         self._stopped: str | None = None
         """Why nothing is taken any more."""
@@ -112,6 +114,11 @@ class LocalEngine:
         return self._model.generation_defaults
 
     @property
+    def holds_forms(self) -> bool:
+        """See `glmbot.engine.base.HoldsForms`."""
+        return self.thread.forms is not None
+
+    @property
     def precision(self) -> Precision:
         return self._runner.precision
 
@@ -134,10 +141,14 @@ class LocalEngine:
             raise PromptTooLong(len(prompt), limit - sampling.max_tokens)
         self._check_prompt(prompt, begun)
         self._check_scores(prompt, sampling)
-        if len(self._streams) >= self.settings.max_batch + self.settings.queue_limit:
+        if len(self._streams) + self._forming.waiting >= self.settings.max_batch + self.settings.queue_limit:
             waiting = max(0, len(self._streams) - len(self.thread.scheduler.running))
             self.thread.counters.refused += 1
             raise QueueFull(waiting, self.thread.counters.expected_wait(waiting))
+        matcher = None
+        if sampling.form is not None:
+            matcher = await self._forming.matcher(self.thread.forms, sampling.form, prompt, begun, user=user)
+            self._check_running()
         now = time.monotonic()
         sequence = self._runner.sequence(
             next(self._ids),
@@ -147,6 +158,7 @@ class LocalEngine:
             arrival=now,
             deadline=None if deadline_s is None else now + deadline_s,
         )
+        sequence.matcher = matcher
         late = None if deadline_s is None else self._loop.time() + deadline_s + _GRACE_S
         stream = self._streams[sequence.id] = _Stream(Progress(prompt_tokens=len(prompt)))
         self.thread.submit(sequence, begun)
@@ -191,6 +203,7 @@ class LocalEngine:
         """Stop after the current step; what still runs gets EngineStopped."""
         self._end("the engine is shutting down")
         self.thread.stop()
+        self._forming.close()
         if not await asyncio.to_thread(self.thread.join, _CLOSE_S):
             _log.error("the model thread is still at one step after %d s and is left alone", _CLOSE_S)
 

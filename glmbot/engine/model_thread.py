@@ -18,6 +18,8 @@ from glmbot.engine.base import EngineStats, FinishReason, Precision, PrecisionCh
 from glmbot.engine.counters import Counters
 from glmbot.engine.loading import load_runner
 from glmbot.engine.local_settings import LocalEngineSettings
+from glmbot.engine.masks import FormCompiler, compiler_of
+from glmbot.engine.masks_ahead import Masks, MasksAhead
 from glmbot.engine.runner import ModelLost, ModelRunner
 from glmbot.engine.scheduler import Chunk, Scheduler
 from glmbot.engine.scheduler import Sequence as EngineSequence
@@ -60,9 +62,12 @@ class ModelThread:
         self.model: LoadedModel
         self.runner: ModelRunner
         self.scheduler: Scheduler
+        self.forms: FormCompiler | None = None
+        """None where answers can't be held to a form."""
         self.on_load: Callable[[float], None] | None = None
         self._listener = listener
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._masks = MasksAhead()
         self._answers: dict[int, Answer] = {}
         self._places: dict[int, int] = {}
         self._stopping = False
@@ -171,6 +176,7 @@ class ModelThread:
         self._at_work_since = None
         self.counters.working(False)
         self.runner.close()
+        self._masks.close()
         self._listener.ended(reason)
 
     def _load(self) -> None:
@@ -178,6 +184,7 @@ class ModelThread:
         self.runner = load_runner(settings, lambda: self.do(self._mend), self._loaded)
         self.model = self.runner.model
         self._say_what_is_served()
+        self.forms = compiler_of(self.model, thinks=settings.thinks)
         self.scheduler = Scheduler(
             self.runner.allocator,
             max_batch=settings.max_batch,
@@ -261,7 +268,8 @@ class ModelThread:
         self._answers.pop(sequence.id, None)
         self._places.pop(sequence.id, None)
         self.scheduler.remove(sequence)
-        return sequence.id, EngineError(f"the model failed: {words_of(error)}")
+        told = error if type(error) is EngineError else EngineError(f"the model failed: {words_of(error)}")
+        return sequence.id, told
 
     def _expire(self) -> None:
         now = time.monotonic()
@@ -303,9 +311,10 @@ class ModelThread:
 
     def _step(self, chunks: list[Chunk]) -> None:
         drawing = [chunk for chunk in chunks if chunk.draws]
+        masks = self._masks.begin(drawing)
         try:
             scores, logits = score_prompts(chunks, self.runner.step(chunks))
-            drawn = self._draw(logits, drawing)
+            drawn = self._draw(logits, drawing, masks())
         except BaseException as error:
             self._step_failed(chunks, error)
             return
@@ -370,11 +379,15 @@ class ModelThread:
             Chunk(chunk.sequence, chunk.length, self._answers[chunk.sequence.id].guess()) for chunk in chunks
         ]
 
-    def _draw(self, logits: torch.Tensor, drawing: Sequence[Chunk]) -> list[list[Drawn]]:
+    def _draw(self, logits: torch.Tensor, drawing: Sequence[Chunk], masks: Masks) -> list[list[Drawn]]:
         """Of each chunk the token after its own, and after each of its guesses."""
         if not drawing:
             return []
-        draws = [each for chunk in drawing for each in self._answers[chunk.sequence.id].draws(chunk.guessed)]
+        draws = [
+            each
+            for chunk, allowed in zip(drawing, masks, strict=True)
+            for each in self._answers[chunk.sequence.id].draws(chunk.guessed, allowed)
+        ]
         tokens = iter(draw(logits, draws))
         return [[next(tokens) for _ in range(len(chunk.guessed) + 1)] for chunk in drawing]
 

@@ -25,12 +25,16 @@ _Change = tuple[Collection[int], Iterable[float]]
 @dataclass(frozen=True, slots=True)
 class Draw:
     """One row's part: its settings, the tokens that a repetition penalty falls on, a number in [0, 1), and how
-    often the answer has `said` each token, for the presence and frequency penalties."""
+    often the answer has `said` each token, for the presence and frequency penalties.
+
+    allowed: bool [vocabulary], true for what may be drawn; None: whatever there is.
+    """
 
     sampling: Sampling
     seen: Collection[int]
     uniform: float
     said: Mapping[int, int] = field(default_factory=dict[int, int])
+    allowed: Tensor | None = None
 
 
 def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
@@ -49,7 +53,7 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     # The largest of a row is NaN where any is.
     largest = logits.amax(-1)
     faulty = torch.isnan(largest) | (largest == float("inf"))
-    logits = _said(_seen(_biased(logits, draws), draws), draws)
+    logits = _said(_seen(_biased(_allowed(logits, draws), draws), draws), draws)
     chosen = torch.empty(len(draws), dtype=torch.int64, device=logits.device)
     greedy = [draw.sampling.temperature < _GREEDY_BELOW for draw in draws]
     for how, want in ((_greedy, True), (_draw, False)):
@@ -65,6 +69,18 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
 def _greedy(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     del draws
     return logits.argmax(-1)
+
+
+def _allowed(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    rows = [row for row, draw in enumerate(draws) if draw.allowed is not None]
+    if not rows:
+        return logits
+    masks = [draw.allowed for draw in draws if draw.allowed is not None]
+    forbidden = torch.stack(masks).to(logits.device).logical_not_()
+    if len(rows) == len(draws):
+        return logits.masked_fill(forbidden, float("-inf"))
+    index = torch.tensor(rows, device=logits.device)
+    return logits.index_copy(0, index, logits[index].masked_fill_(forbidden, float("-inf")))
 
 
 def _biased(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
@@ -176,7 +192,9 @@ def _nucleus(
     enough = torch.where(limited, whole, (cumulative[:, -1] >= top_p) | (values[:, -1:] < least)[:, 0])
     enough |= width == scaled.shape[-1]
     # A token stays while the mass in front of it is below top_p; the first always stays.
-    kept = (cumulative - probabilities < top_p[:, None]) & (values >= least) | (rank == 0)
+    # One that can't come never does, for none of the roundings above.
+    possible = (values >= least) & (probabilities > 0)
+    kept = (cumulative - probabilities < top_p[:, None]) & possible | (rank == 0)
     cumulative = (probabilities * kept).cumsum(-1)
     target = uniform[:, None] * cumulative[:, -1:]
     drawn = torch.searchsorted(cumulative, target, right=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from glmbot.engine.base import Sampling
 from glmbot.engine.fairness import fair_order
 from glmbot.engine.kv_cache import Range, RangeAllocator
+from glmbot.engine.masks import FormMatcher
 from glmbot.engine.retained import LEAST_SHARED, RetainedPrefixes, common_prefix
 
 __all__ = ["Chunk", "Scheduler", "Sequence"]
@@ -43,6 +44,8 @@ class Sequence:
     seen: set[int] = field(default_factory=set[int])
     scored: int = 0
     """Tokens of the prompt whose logits have been looked at; see `Sampling.prompt_logprobs`."""
+    matcher: FormMatcher | None = None
+    """Holds its answer to a form."""
 
     @property
     def reserved(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["SteadyText"]
+__all__ = ["AsWritten", "SteadyText"]
 
 
 class _Format(Protocol):
@@ -17,6 +17,16 @@ class _Format(Protocol):
     def finish_text(self, text: str) -> str: ...
 
     def settled(self, text: str) -> int: ...
+
+
+class AsWritten:
+    """No post-processing."""
+
+    def finish_text(self, text: str) -> str:
+        return text
+
+    def settled(self, text: str) -> int:
+        return len(text)
 
 
 class SteadyText:

@@ -13,6 +13,7 @@ from glmbot.engine.base import (
     Conversation,
     Engine,
     EngineStats,
+    HoldsForms,
     Precision,
     PrecisionChange,
     Prepared,
@@ -93,7 +94,8 @@ class TemplatedEngine:
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        return frozenset({Ability.THOUGHTS})
+        forms = isinstance(self.tokens, HoldsForms) and self.tokens.holds_forms
+        return frozenset({Ability.THOUGHTS, *([Ability.FORMS] if forms else [])})
 
     @property
     def generation_defaults(self) -> Mapping[str, object]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-__all__ = ["ChatFormat", "ChatTurn", "OpensThoughts", "Speechless", "well_formed"]
+__all__ = ["ChatFormat", "ChatTurn", "OpensThoughts", "Speechless", "Spells", "Vocabulary", "well_formed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,25 @@ class OpensThoughts(Protocol):
     @property
     def thought_end(self) -> Sequence[int]:
         """The tokens that end it there, for an answer that goes on; none where nothing was opened."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What tokens stand for. `texts`: the bytes of each that is text, perhaps a part of a character. `control`:
+    the others, and what they are called. An id that is in neither is never drawn for a form."""
+
+    texts: Mapping[int, bytes]
+    control: Mapping[int, str]
+
+
+@runtime_checkable
+class Spells(Protocol):
+    """A chat format that can say what each token stands for, which answers of a given form need."""
+
+    def vocabulary(self) -> Vocabulary | str | None:
+        """A string is the tokenizer.json of a fast tokenizer. None: nobody knows. Takes long: a second for 150,000
+        tokens."""
         ...
 
 

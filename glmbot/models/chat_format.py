@@ -133,6 +133,11 @@ class TemplateChatFormat:
         """See `glmbot.models.base.OpensThoughts`."""
         return self._thought_end
 
+    def vocabulary(self) -> str | None:
+        """See `glmbot.models.base.Spells`."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        return None if backend is None else str(backend.to_str())
+
     def decode(self, tokens: Sequence[int]) -> str:
         if self._tags.keys().isdisjoint(tokens):
             return self._decode(tokens)

@@ -20,6 +20,8 @@ __all__ = ["SentencePieceText"]
 # https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto
 _WITHIN_A_SENTENCE = bytes([3 << 3 | 2, 4, 3 << 3, 0, 4 << 3, 0])
 
+_SPACE = "▁"
+
 
 class SentencePieceText:
     """One model file. Text is encoded as it is, but never to one of the `forbidden` pieces."""
@@ -61,6 +63,17 @@ class SentencePieceText:
     def decode(self, ids: Sequence[int], *, begins: bool = True) -> str:
         """Half characters come out as U+FFFD."""
         return str((self._whole if begins else self._inner).DecodeIds(list(ids)))
+
+    def bytes_of(self, token: int) -> bytes | None:
+        """None for what is no text: control, unknown and unused pieces."""
+        whole = self._whole
+        if whole.IsControl(token) or whole.IsUnknown(token) or whole.IsUnused(token):
+            return None
+        piece = self.piece_of(token)
+        if whole.IsByte(token):
+            # "<0x41>"
+            return bytes([int(piece[3:5], 16)])
+        return piece.replace(_SPACE, " ").encode()
 
     def save(self, folder: Path, name: str, prefix: str | None = None) -> Path:
         """Copy the model file; where to is returned."""

@@ -27,6 +27,23 @@ def test_snapshots_grow_to_the_whole_text_and_never_show_half_a_character(text: 
     assert detokenizer.finish() == text
 
 
+@given(st.text("a你🙂é", max_size=40), st.lists(st.integers(1, 6), min_size=60, max_size=60))
+def test_a_token_may_end_one_character_and_begin_another_as_often_as_it_likes(
+    text: str, sizes: list[int]
+) -> None:
+    written, tokens = text.encode(), list[bytes]()
+    for size in sizes:
+        tokens.append(written[:size])
+        written = written[size:]
+    tokens.append(written)
+    known = [token for token in tokens if token]
+    detokenizer = Detokenizer(lambda ids: b"".join(known[each] for each in ids).decode("utf-8", "replace"))
+    for number in range(len(known)):
+        detokenizer.push(number)
+        assert text.startswith(detokenizer.text)
+    assert detokenizer.finish() == text
+
+
 @given(st.binary(max_size=60))
 def test_bytes_that_are_no_text_never_stop_the_stream(content: bytes) -> None:
     detokenizer = Detokenizer(from_bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from glmbot.models.base import ChatTurn
+from glmbot.models.base import ChatTurn, Vocabulary
 from glmbot.models.chatglm.tokenizer import ChatGLMTokenizer
 from glmbot.models.chatglm.year import filled, open_end
 
@@ -39,6 +39,9 @@ class ChatGLMChatFormat:
 
     def encode_begun(self, answer: str) -> list[int]:
         return self.encode_text(answer)
+
+    def vocabulary(self) -> Vocabulary:
+        return self._tokenizer.vocabulary()
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self._tokenizer.decode_text(tokens)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, cast
 from transformers import PreTrainedTokenizer
 
 from glmbot.errors import ModelFileError
+from glmbot.models.base import Vocabulary
 from glmbot.models.chatglm2.tokenizer import ChatGLM2Tokenizer
 from glmbot.models.sentencepiece_text import SentencePieceText
 
@@ -127,6 +128,16 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
                 run.append(own)
         pieces.append(self.text.decode(run, begins=not pieces))
         return "".join(pieces)
+
+    def vocabulary(self) -> Vocabulary:
+        first = self.num_image_tokens
+        texts = {
+            first + own: written
+            for own in range(self.text.size)
+            if own not in self._control and (written := self.text.bytes_of(own)) is not None
+        }
+        texts |= {first + own: space.encode() for own, space in self._whitespace.items()}
+        return Vocabulary(texts, {first + own: self.text.piece_of(own) for own in self._control})
 
     def id_of(self, piece: str) -> int | None:
         own = self.text.id_of(piece)

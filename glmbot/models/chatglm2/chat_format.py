@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from glmbot.models.base import ChatTurn
+from glmbot.models.base import ChatTurn, Vocabulary
 from glmbot.models.chatglm.year import filled, open_end
 from glmbot.models.chatglm2.tokenizer import ChatGLM2Tokenizer
 
@@ -22,6 +22,9 @@ class _Format:
 
     def encode_begun(self, answer: str) -> list[int]:
         return self.encode_text(answer)
+
+    def vocabulary(self) -> Vocabulary:
+        return self._tokenizer.vocabulary()
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self._tokenizer.decode_text(tokens)

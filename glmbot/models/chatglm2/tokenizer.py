@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 
 from transformers import PreTrainedTokenizer
 
+from glmbot.models.base import Vocabulary
 from glmbot.models.sentencepiece_text import SentencePieceText
 
 __all__ = ["ChatGLM2Tokenizer"]
@@ -66,6 +67,14 @@ class ChatGLM2Tokenizer(PreTrainedTokenizer):
             if is_text
         )
         return "".join(self.text.decode(run) for run in runs)
+
+    def vocabulary(self) -> Vocabulary:
+        texts = {
+            token: written
+            for token in range(self.text.size)
+            if token not in self._silent and (written := self.text.bytes_of(token)) is not None
+        }
+        return Vocabulary(texts, self._control_pieces)
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from glmbot.models.base import ChatTurn
+from glmbot.models.base import ChatTurn, Vocabulary
 from glmbot.models.blank import around_blank
 from glmbot.models.glm.tokenizer import GLMTokenizer
 
@@ -51,6 +51,9 @@ class GLMChatFormat:
 
     def encode_begun(self, answer: str) -> list[int]:
         return self.encode_text(answer)
+
+    def vocabulary(self) -> Vocabulary:
+        return self._tokenizer.vocabulary()
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self._tokenizer.decode_text(tokens)

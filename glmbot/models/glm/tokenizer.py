@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from glmbot.errors import ModelFileError
-from glmbot.models.base import well_formed
+from glmbot.models.base import Vocabulary, well_formed
 from glmbot.models.family import read_json
 from glmbot.models.sentencepiece_text import SentencePieceText
 
@@ -23,10 +23,30 @@ _CHINESE = "cog-pretrain.model"
 _NEEDED = ("[CLS]", "[MASK]", "<|endoftext|>", "<|startofpiece|>", "<|endofpiece|>")
 
 
+def _byte_letters() -> dict[str, int]:
+    """Which letter stands for which byte: printable ones for themselves, the others from U+0100 on.
+
+    https://github.com/openai/gpt-2/blob/master/src/encoder.py, bytes_to_unicode
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(0x100) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {
+        chr(0x100 + place): byte for place, byte in enumerate(others)
+    }
+
+
+_BYTES = _byte_letters()
+
+
 class _Text(Protocol):
+    @property
+    def size(self) -> int: ...
+
     def encode(self, text: str) -> list[int]: ...
 
     def decode(self, ids: Sequence[int]) -> str: ...
+
+    def bytes_of(self, token: int) -> bytes | None: ...
 
 
 class _BytePairs:
@@ -55,6 +75,11 @@ class _BytePairs:
     def decode(self, ids: Sequence[int]) -> str:
         return self._pairs.decode(list(ids), skip_special_tokens=False)
 
+    def bytes_of(self, token: int) -> bytes | None:
+        pair = self._pairs.id_to_token(token) or ""
+        known = bool(pair) and all(character in _BYTES for character in pair)
+        return bytes(_BYTES[character] for character in pair) if known else None
+
 
 class GLMTokenizer:
     def __init__(self, folder: Path) -> None:
@@ -82,6 +107,14 @@ class GLMTokenizer:
     def decode_text(self, tokens: Sequence[int]) -> str:
         """Text of token ids, control tokens left out."""
         return self._text.decode([token for token in tokens if token not in self._silent])
+
+    def vocabulary(self) -> Vocabulary:
+        texts = {
+            token: written
+            for token in range(self._text.size)
+            if token not in self._silent and (written := self._text.bytes_of(token)) is not None
+        }
+        return Vocabulary(texts, {token: name for name, token in self.control.items()})
 
 
 def _added_tokens(folder: Path) -> dict[str, int]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from transformers import PreTrainedTokenizer
 
+from glmbot.models.base import Vocabulary
 from glmbot.models.sentencepiece_text import SentencePieceText
 
 __all__ = ["CONTROL", "GLM130BTokenizer"]
@@ -83,6 +84,14 @@ class GLM130BTokenizer(PreTrainedTokenizer):
     def decode_all(self, tokens: Sequence[int]) -> str:
         """As the published code decodes: control tokens become their names in brackets."""
         return self._decoded(tokens)
+
+    def vocabulary(self) -> Vocabulary:
+        texts: dict[int, bytes] = {}
+        for own in range(self.text.size):
+            token, written = own + self.num_image_tokens, self.text.bytes_of(own)
+            if written is not None and token not in self._names:
+                texts[token] = b"\n" if token == self._newline else written
+        return Vocabulary(texts, self._names)
 
     def id_of(self, piece: str) -> int | None:
         if piece in self.control:

@@ -1,0 +1,121 @@
+"""From what is asked of an answer to the grammar that it follows, thoughts before it included. Pure text.
+
+https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md
+
+Who writes a `Form` of FormKind.GRAMMAR, for calls of tools among text, writes Lark with a rule `start`:
+
+    start: (TEXT call)* TEXT                 text, with calls in it
+    call: <|tool_call|> "{" … "}" <[151658]> control tokens, by their name or id
+    TEXT: /(.|\\n)*/
+
+    start: (call)* TEXT                      where the trigger is text and no control token
+    call: opening "\\n" body "\\n</tool_call>"
+    opening[lazy]: TEXT "<tool_call>"
+    body: %json {"type": "object", …}        see `json_rule`
+
+A token that the tokenizer itself does not call special is text, whatever it is called (Qwen's `<tool_call>`). Text
+never becomes a special token; those stand where the grammar names them, and nowhere else. The thought of a model
+that thinks first is let be: it comes before `start`. The answer may end where `start` does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from llguidance import regex_to_lark
+
+from glmbot.engine.forms import Form, FormKind
+from glmbot.models.thoughts import CLOSING, OPENING
+
+__all__ = ["Before", "grammar_of", "json_rule"]
+
+# A model that draws at random would write white space for ever: at most a line break, and a deep indent.
+_WHITE_SPACE = r"\n? {0,16}"
+_OPTIONS: Mapping[str, object] = {"whitespace_pattern": _WHITE_SPACE, "lenient": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What an answer may begin with that its form says nothing of.
+
+    inside: it begins in a thought, which the prompt has opened. may_think: it may open one. The tags are control
+    tokens where they have an id. space: its text loses a space that it begins with, as SentencePiece's does.
+    """
+
+    inside: bool = False
+    may_think: bool = False
+    opening: int | None = None
+    closing: int | None = None
+    space: bool = False
+
+
+def grammar_of(form: Form, before: Before = Before()) -> str:
+    """llguidance's own JSON. Raises ValueError for a schema that is no JSON object."""
+    found = {"name": "form", **_grammar(form)}
+    lead = _lead(before)
+    return json.dumps({"grammars": [{"name": "answer", "lark_grammar": lead}, found] if lead else [found]})
+
+
+def json_rule(schema: Mapping[str, Any]) -> str:
+    """`%json {…}`, for a grammar, with no more white space than a form of FormKind.SCHEMA has."""
+    return f"%json {json.dumps(_bounded(schema))}"
+
+
+def _grammar(form: Form) -> dict[str, object]:
+    match form.kind:
+        case FormKind.JSON:
+            return {"json_schema": _bounded({"type": "object"})}
+        case FormKind.SCHEMA:
+            return {"json_schema": _bounded(_schema(form.source))}
+        case FormKind.REGEX:
+            return {"lark_grammar": f"start: /{regex_to_lark(form.source)}/"}
+        case FormKind.GRAMMAR:
+            return {"lark_grammar": form.source}
+
+
+def _schema(source: str) -> Mapping[str, Any]:
+    try:
+        schema: object = json.loads(source)
+    except RecursionError:
+        raise ValueError("the schema is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"the schema is no JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise ValueError("the schema is no JSON object")
+    return cast(dict[str, Any], schema)
+
+
+def _bounded(schema: Mapping[str, Any]) -> dict[str, Any]:
+    # At the top alone, where it is read.
+    return {**schema, "x-guidance": _OPTIONS}
+
+
+def _lead(before: Before) -> str:
+    """A grammar that goes on with that of the form; none where nothing may come before it."""
+    thought = "thought GAP? "
+    if before.inside:
+        begun = thought
+    elif before.may_think:
+        begun = f"(opening {thought})? "
+    else:
+        begun = ""
+    space = '" "? ' if before.space and not begun else ""
+    if not begun and not space:
+        return ""
+    rules = [f"start: {begun}{space}@form"]
+    if begun:
+        rules.append(r"GAP: /\n{1,2}/")
+        rules.append(f"opening: {_token(before.opening, OPENING)}")
+        rules.append(
+            f"thought[lazy]: /(?s:.*){CLOSING.replace('/', chr(92) + '/')}/"
+            if before.closing is None
+            else f"thought: /(?s:.*)/ {_token(before.closing, CLOSING)}"
+        )
+    return "\n".join(rules)
+
+
+def _token(token: int | None, text: str) -> str:
+    return json.dumps(text) if token is None else f"<[{token}]>"
