@@ -263,7 +263,7 @@ def plugins(config: _ConfigOption = None) -> None:
         source = f" ({plugin.source})" if plugin.source else ""
         typer.echo(for_terminal(f"{plugin.name}{source}"))
         lines = [f"left out: {plugin.trouble}"] if plugin.trouble else plugin.registered
-        for line in lines or ["registered nothing"]:
+        for line in [*(lines or ["registered nothing"]), *plugin.notes]:
             typer.echo(for_terminal(f"  {line}"))
 
 

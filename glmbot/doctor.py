@@ -233,7 +233,7 @@ def _moderation(configuration: Configuration, plugins: Plugins) -> list[Finding]
 def _plugins(plugins: Plugins) -> list[Finding]:
     """Those that are not the bot's own. Who was left out is among the complaints."""
     return [
-        Finding(f"plug-in {plugin.name}", True, ", ".join(plugin.registered))
+        Finding(f"plug-in {plugin.name}", True, "; ".join((", ".join(plugin.registered), *plugin.notes)))
         for plugin in plugins.found
         if not plugin.trouble and plugin.name not in BUILT_IN
     ]

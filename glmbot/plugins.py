@@ -70,6 +70,7 @@ BUILT_IN = ("commands", "moderation")
 # What chat platforms take for a command.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _LONGEST_REASON = 300
+_MOST_NOTES = 32
 _LONGEST_LINE = 4000
 _LONGEST_PATH = 200
 _LARGEST_BODY = 8 * 2**20
@@ -90,12 +91,14 @@ STEPS = (
 
 @dataclass(slots=True)
 class Plugin:
-    """`source`: the package that it came with, and its version. `trouble`: why it was left out, "" for most."""
+    """`source`: the package that it came with, and its version. `trouble`: why it was left out, "" for most.
+    `notes`: what it says of parts that are not there."""
 
     name: str
     source: str
     trouble: str = ""
     registered: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -138,6 +141,7 @@ def load_plugins(
                 raise ValueError("there is another plug-in of this name")
             entry.load()(draft)
             plugin.registered = draft.settle()
+            plugin.notes = draft.notes
         except (Exception, SystemExit) as error:
             plugin.trouble = draft.without_secrets(_reason(error))[:_LONGEST_REASON]
             if _log.isEnabledFor(logging.DEBUG):
@@ -232,6 +236,7 @@ class _Draft:
         self._words = Words()
         self._new = Plugins()
         self.secrets: list[str] = []
+        self.notes: list[str] = []
 
     def without_secrets(self, text: str) -> str:
         """It is told before any log knows them."""
@@ -295,6 +300,10 @@ class _Draft:
         self._words.lines = {
             language: {**self._words.lines.get(language, {}), **lines} for language, lines in both.items()
         }
+
+    def note(self, words: str) -> None:
+        if len(self.notes) < _MOST_NOTES:
+            self.notes.append(words[:_LONGEST_REASON])
 
     def command(self, command: Command) -> None:
         name = self._free("commands", command.name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, cast, runtime_checkable
 
-from glmbot.content import Content, length_of, of_words, words_of
+from glmbot.content import Content, of_words, words_of
 from glmbot.engine.forms import Form
 from glmbot.engine.score import Score
 from glmbot.models.base import ChatFormat, ChatTurn
@@ -68,8 +68,6 @@ class Ability(StrEnum):
     """Its weights can be stored at several: it is `Tunable`."""
     TOOLS = "tools"
     """It can be told of tools, reads calls and their results, and says calls: `Progress.calls`."""
-    TAUGHT_TOOLS = "taught tools"
-    """It was trained to call them, as far as its chat template shows; others are told of it in words."""
     FORMS = "forms"
     """It holds an answer to `Sampling.form`."""
     SCORES = "scores"
@@ -245,10 +243,6 @@ class PastExchange:
     asked: Content
     said: Content
 
-    @property
-    def characters(self) -> int:
-        return length_of(self.asked) + length_of(self.said)
-
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
@@ -292,8 +286,8 @@ class Conversation:
     @property
     def characters(self) -> int:
         """How much there is to read."""
-        past = sum(each.characters for each in self.past)
-        return past + len(self.question) + len(self.system) + len(self.begun) + length_of(self.said)
+        past = sum(len(turn.question) + len(turn.answer) for turn in self.turns)
+        return past + len(self.question) + len(self.system) + len(self.begun)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,9 +296,6 @@ class Prepared:
 
     `prompt_tokens` are never more than the `room` that there was. `turns` of the past are in it, `dropped` are
     not. `beginning` is what every text of the answer begins with: as much of a begun one as went along.
-
-    The descriptions of tools take `tool_tokens` of them. `tools_dropped`: none of these were told of, since they
-    would have taken more than half of the room.
     """
 
     prompt_tokens: int
@@ -313,8 +304,6 @@ class Prepared:
     dropped: int
     question_cut: bool
     beginning: str
-    tool_tokens: int = field(default=0, kw_only=True)
-    tools_dropped: int = field(default=0, kw_only=True)
 
 
 class Engine(Protocol):
