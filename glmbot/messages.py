@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from glmbot.forms import Form
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.openings import SlashCommand, slash_command
 
@@ -350,7 +351,8 @@ class Completion:
     `turns` are (role, text) pairs, roles "system", "user" and "assistant", the last one the user's.
     `trim` lets old turns go when all do not fit; otherwise too long a prompt is refused.
     Values left None are the operator's defaults. `max_total_tokens` bounds prompt and answer together.
-    `source` is that of `Message`. `model`: one of `glmbot.ports.Completions.models`; anything else is the default.
+    `source` is that of `Message`. `form`: what the answer has to look like. `model`: one of
+    `glmbot.ports.Completions.models`; anything else is the default.
     """
 
     turns: Sequence[tuple[str, str]]
@@ -366,6 +368,7 @@ class Completion:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     source: str = ""
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Ask, Completion, Edit, Intent, Message, Press, Role
 from glmbot_web.bodies import LARGEST_COUNT, Body, Stops, StreamOptions, at_most, only, valid
+from glmbot_web.forms import ResponseFormat, StructuredOutputs, form_of
 
 __all__ = [
     "PLATFORM",
@@ -137,7 +138,8 @@ class ChatCompletionRequest(Body):
     presence_penalty: Annotated[None, only(0, 0.0)] = None
     frequency_penalty: Annotated[None, only(0, 0.0)] = None
     min_p: Annotated[None, only(0, 0.0)] = None
-    response_format: Annotated[None, only({"type": "text"})] = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
     tools: Annotated[None, only([])] = None
     tool_choice: Annotated[None, only("none", "auto")] = None
     functions: Annotated[None, only([])] = None
@@ -195,6 +197,7 @@ def _intent(request: PageMessage) -> Intent:
 
 
 def openai_completion(request: ChatCompletionRequest, user: UserKey, source: str) -> Completion:
+    """Raises BadRequest."""
     stop = [request.stop] if isinstance(request.stop, str) else (request.stop or [])
     return Completion(
         turns=[
@@ -211,6 +214,7 @@ def openai_completion(request: ChatCompletionRequest, user: UserKey, source: str
         repetition_penalty=request.repetition_penalty,
         seed=request.seed,
         stop=tuple(stop),
+        form=form_of(request.response_format, request.structured_outputs),
     )
 
 

@@ -14,11 +14,11 @@ from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.quotas import Quotas, check_pending, most_pending, program_of
 from glmbot.dialogue.replies import snapshot
 from glmbot.dialogue.settings import InForce
-from glmbot.engine.base import ChatTurn, Conversation, Sampling
+from glmbot.engine.base import Ability, ChatTurn, Conversation, Sampling
 from glmbot.engine.fit import longest_text
 from glmbot.engine.pool import Engines
 from glmbot.engine.thoughts import answer_of
-from glmbot.errors import ContentRefused, PromptTooLong
+from glmbot.errors import ContentRefused, PromptInvalid, PromptTooLong
 from glmbot.host import Direction, Finding
 from glmbot.messages import Completion, Reply, ReplyState
 
@@ -64,6 +64,8 @@ async def _complete(
     fitting: Fitting,
 ) -> AsyncGenerator[Reply, None]:
     settings, moderation, engine = in_force.settings, in_force.moderation, talk.engine
+    if request.form is not None and Ability.FORMS not in engine.abilities:
+        raise PromptInvalid(f"response_format: {engine.model_name} can't be held to a form")
     limit = engine.context_length
     sampling = sampling_for(request, talk.sampling, limit)
     total = min(limit, request.max_total_tokens or limit)
@@ -165,6 +167,6 @@ def sampling_for(request: Completion, defaults: Sampling, context_length: int) -
         for name in ("temperature", "top_p", "top_k", "repetition_penalty", "seed", "max_tokens")
         if (value := getattr(request, name)) is not None
     }
-    sampling = replace(defaults, stop=(*defaults.stop, *request.stop), **wishes)
+    sampling = replace(defaults, stop=(*defaults.stop, *request.stop), form=request.form, **wishes)
     longest = max(1, min(context_length, request.max_total_tokens or context_length) - 1)
     return replace(sampling, max_tokens=min(sampling.max_tokens, longest))

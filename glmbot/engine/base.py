@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Protocol, cast, runtime_checkable
 
 from glmbot.content import Content, of_words, words_of
-from glmbot.engine.forms import Form
 from glmbot.engine.score import Score
+from glmbot.forms import Form
 from glmbot.models.base import ChatFormat, ChatTurn
 from glmbot.tools import NO_TOOLS, Offer
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from glmbot.engine.forms import Form
 from glmbot.engine.masks import FormCompiler, FormMatcher
 from glmbot.errors import PromptInvalid
+from glmbot.forms import Form
 from glmbot.locks import Locks
 
 __all__ = ["Forming"]

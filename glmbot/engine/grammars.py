@@ -27,7 +27,7 @@ from typing import Any, cast
 
 from llguidance import regex_to_lark
 
-from glmbot.engine.forms import Form, FormKind
+from glmbot.forms import Form, FormKind
 from glmbot.models.thoughts import CLOSING, OPENING
 
 __all__ = ["Before", "grammar_of", "json_rule"]

@@ -17,11 +17,11 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from torch import Tensor
 
 from glmbot.engine.base import ChatFormat
-from glmbot.engine.forms import Form
 from glmbot.engine.grammars import Before, grammar_of
 from glmbot.engine.thoughts import begins_inside
 from glmbot.engine.vocabulary import read_vocabulary
 from glmbot.errors import EngineError, PromptInvalid
+from glmbot.forms import Form
 from glmbot.models.registry import LoadedModel
 from glmbot.models.thoughts import CLOSING, OPENING
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from glmbot.engine.base import FinishReason, Sampling
+from glmbot.errors import PromptInvalid
+from glmbot.forms import Form, FormKind
 
 __all__ = [
     "Delta",
@@ -62,10 +64,32 @@ def chat_body(
 ) -> dict[str, Any]:
     """For POST /chat/completions: the server brings template and tokenizer."""
     body = {"messages": list(messages), **_body(model, sampling)}
+    if sampling.form is not None:
+        body["response_format"] = _response_format(sampling.form)
     if not thinks:
         # An extension of vLLM, SGLang and llama.cpp's server: what templates call the switch. Others refuse it.
         body["chat_template_kwargs"] = {"enable_thinking": False, "thinking": False}
     return body
+
+
+def _response_format(form: Form) -> dict[str, Any]:
+    """What all servers of chats know. Raises PromptInvalid."""
+    match form.kind:
+        case FormKind.JSON:
+            return {"type": "json_object"}
+        case FormKind.SCHEMA:
+            try:
+                schema: object = json.loads(form.source)
+            except (ValueError, RecursionError):
+                raise PromptInvalid("the form of the answer: the schema is no JSON") from None
+            return {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": schema, "strict": True},
+            }
+        case FormKind.REGEX | FormKind.GRAMMAR:
+            raise PromptInvalid(
+                f"the form of the answer: a remote server is asked for JSON, not a {form.kind}"
+            )
 
 
 def _body(model: str, sampling: Sampling) -> dict[str, Any]:

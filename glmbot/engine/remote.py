@@ -95,7 +95,7 @@ class RemoteChat(RemoteLine):
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        return frozenset({Ability.THOUGHTS})
+        return frozenset({Ability.THOUGHTS, Ability.FORMS})
 
     @property
     def generation_defaults(self) -> Mapping[str, object]:

@@ -25,7 +25,6 @@ def asked(messages: Any = HELLO, **fields: Any) -> ChatCompletionRequest:
     [
         ("n", 2), ("n", True), ("logprobs", True), ("top_logprobs", 5), ("logit_bias", {"50256": -100}),
         ("presence_penalty", 0.5), ("frequency_penalty", -1), ("min_p", 0.05),
-        ("response_format", {"type": "json_object"}), ("response_format", {"type": "json_schema", "json_schema": {}}),
         ("tools", [{"type": "function", "function": {"name": "f"}}]), ("tool_choice", "required"),
         ("functions", [{"name": "f"}]), ("function_call", {"name": "f"}), ("modalities", ["text", "audio"]),
         ("audio", {"voice": "alloy"}), ("prediction", {"type": "content", "content": "x"}),

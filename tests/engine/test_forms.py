@@ -16,12 +16,12 @@ import pytest
 from form_schemas import SCHEMAS, is_valid
 from glmbot.engine.answer import Answer
 from glmbot.engine.base import Ability, FinishReason, Precision, Progress, Sampling
-from glmbot.engine.forms import Form, FormKind
 from glmbot.engine.grammars import json_rule
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.lookup import PromptLookup
 from glmbot.engine.templated import TemplatedEngine
 from glmbot.errors import PromptInvalid
+from glmbot.forms import Form, FormKind
 from glmbot.native.library import kernels
 
 WILD = Sampling(max_tokens=600, temperature=1.0, top_p=1.0)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from conftest import make_dialogue, until
 from dialogue.test_manager import ADMIN, ANN, last
 from glmbot.dialogue.access import Access
-from glmbot.engine.base import ChatTurn, Conversation, FinishReason, Precision, Progress, Sampling
+from glmbot.engine.base import Ability, ChatTurn, Conversation, FinishReason, Precision, Progress, Sampling
 from glmbot.engine.chat_prompt import prepare_messages, without_control_tokens
 from glmbot.engine.local import LocalEngine
 from glmbot.engine.openai_stream import StreamBroken, read_event
@@ -40,6 +40,7 @@ from glmbot.errors import (
     QueueFull,
     ServerUnavailable,
 )
+from glmbot.forms import Form, FormKind
 from glmbot.store.base import Store
 from platforms.openai_server import KEY, OpenAIServer
 from tiny_model import write_tiny_model
@@ -328,6 +329,27 @@ async def test_the_chat_interface_sends_messages(server: OpenAIServer) -> None:
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "Hello"},
         {"role": "user", "content": "one two three"},
+    ]
+
+
+async def test_a_server_of_chats_is_told_the_form_as_json_and_asked_for_no_other(
+    server: OpenAIServer,
+) -> None:
+    async with remote_chat(server, model="glm-4") as far:
+        assert Ability.FORMS in far.abilities
+        prompt = far.prepare(Conversation.of_words("one two"), 1000)
+        for form in (Form(FormKind.JSON), Form(FormKind.SCHEMA, '{"type": "object"}')):
+            async for _ in far.generate(prompt, replace(GREEDY, form=form), user="ann"):
+                pass
+        with pytest.raises(PromptInvalid, match="not a regex"):
+            async for _ in far.generate(prompt, replace(GREEDY, form=Form(FormKind.REGEX, "a")), user="ann"):
+                pass
+    assert [chat["response_format"] for chat in server.chats] == [
+        {"type": "json_object"},
+        {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
+        },
     ]
 
 

@@ -32,6 +32,10 @@ class Form:
     def __post_init__(self) -> None:
         if (self.kind is FormKind.JSON) != (not self.source):
             raise ValueError("a form has a source, and that of any JSON object has none")
+        try:
+            self.source.encode()
+        except UnicodeEncodeError:
+            raise ValueError("the form is no valid Unicode: it holds half a surrogate pair") from None
         if len(self.source) > LONGEST_FORM:
             raise ValueError(
                 f"the form has {len(self.source):,} characters, and at most {LONGEST_FORM:,} are read"

@@ -1,0 +1,99 @@
+"""What a program asks an answer to look like: OpenAI's `response_format`, vLLM's `structured_outputs`. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from glmbot.forms import LONGEST_FORM, Form, FormKind
+from glmbot_web.bodies import BadRequest, Body, at_most, valid
+
+__all__ = ["ResponseFormat", "StructuredOutputs", "form_of"]
+
+_MOST_CHOICES = 1024
+_Source = Annotated[str, Field(min_length=1, max_length=LONGEST_FORM)]
+
+
+class _JsonSchema(Body):
+    """`strict` false asks for less than what is done: the schema is held to in any case."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(default="", max_length=64)
+    description: str | None = Field(default=None, max_length=16_384)
+    wanted: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(Body):
+    """https://platform.openai.com/docs/api-reference/chat/create#chat_create-response_format"""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: _JsonSchema | None = None
+
+
+class StructuredOutputs(Body):
+    """https://docs.vllm.ai/en/latest/features/structured_outputs.html, as far as it says what the answer is. A
+    grammar is written in llguidance's Lark."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wanted: dict[str, Any] | _Source | None = Field(default=None, alias="json")
+    json_object: Literal[True] | None = None
+    regex: _Source | None = None
+    choice: Annotated[list[_Source], at_most(_MOST_CHOICES), Field(min_length=1)] | None = None
+    grammar: _Source | None = None
+
+
+def form_of(format: ResponseFormat | None, structured: StructuredOutputs | None) -> Form | None:
+    """Raises BadRequest."""
+    asked = None if format is None else _of_format(format)
+    if structured is None:
+        return asked
+    if asked is not None:
+        raise BadRequest("structured_outputs: response_format says what the answer is", "structured_outputs")
+    return _of_structured(structured)
+
+
+def _of_format(format: ResponseFormat) -> Form | None:
+    if format.type == "text":
+        return None
+    if format.type == "json_object":
+        return Form(FormKind.JSON)
+    if format.json_schema is None:
+        raise BadRequest("response_format.json_schema: is missing", "response_format.json_schema")
+    wanted = format.json_schema.wanted
+    field = "response_format.json_schema.schema"
+    return Form(FormKind.JSON) if wanted is None else _form(FormKind.SCHEMA, json.dumps(wanted), field)
+
+
+def _of_structured(structured: StructuredOutputs) -> Form:
+    given = [name for name, value in structured if value is not None]
+    if len(given) != 1:
+        raise BadRequest(
+            "structured_outputs: takes one of json, json_object, regex, choice and grammar",
+            "structured_outputs",
+        )
+    if structured.wanted is not None:
+        wanted = structured.wanted
+        source = wanted if isinstance(wanted, str) else json.dumps(wanted)
+        return _form(FormKind.SCHEMA, source, "structured_outputs.json")
+    if structured.regex is not None:
+        return _form(FormKind.REGEX, structured.regex, "structured_outputs.regex")
+    if structured.choice is not None:
+        choices = " | ".join(json.dumps(valid(each), ensure_ascii=False) for each in structured.choice)
+        return _form(FormKind.GRAMMAR, f"start: {choices}", "structured_outputs.choice")
+    if structured.grammar is not None:
+        return _form(FormKind.GRAMMAR, structured.grammar, "structured_outputs.grammar")
+    return Form(FormKind.JSON)
+
+
+def _form(kind: FormKind, source: str, field: str) -> Form:
+    try:
+        return Form(kind, valid(source))
+    except ValueError as error:
+        raise BadRequest(f"{field}: {error}", field) from None
