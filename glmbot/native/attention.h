@@ -3,8 +3,7 @@
 
 #pragma once
 
-#include "step.h"
-#include "vectors.h"
+#include "elementwise.h"
 
 namespace {
 
@@ -100,9 +99,9 @@ inline void add_values(const float* values, const float* weights, int some, int 
 }
 
 // Keys in blocks of 16, softmax as it goes (Milakov and Gimelshein 2018, arXiv:1805.02867). `first`: of the keys and
-// values, in tokens.
+// values, in tokens. cap: what no score comes up to (Gemma 2, arXiv:2408.00118), or 0.
 void attend_rows(const Row* rows, int n, const void* keys, const void* values, int64_t first, int head_dim, bool wide,
-                 float scaling) {
+                 float scaling, float cap) {
   alignas(64) float key_room[kLanes * kWidestHead], value_room[kLanes * kWidestHead], acc[kMostRows][kWidestHead];
   uint16_t narrow[kMostRows][kWidestHead];
   float largest[kMostRows], total[kMostRows];
@@ -125,7 +124,8 @@ void attend_rows(const Row* rows, int n, const void* keys, const void* values, i
     for (int r = 0; r < n; r++) {
       const int some = rows[r].count - key < there ? rows[r].count - key : there;
       if (some <= 0) continue;
-      const f16 scores = scores_of(rows[r].query, narrow[r], block, narrow_block, some, head_dim) * scaling;
+      f16 scores = scores_of(rows[r].query, narrow[r], block, narrow_block, some, head_dim) * scaling;
+      if (cap != 0.0f) scores = cap * tanh16(scores * (1.0f / cap));
       float weights[kLanes];
       store(weights, scores);
       for (int j = some; j < kLanes; j++) weights[j] = -INFINITY;
@@ -158,7 +158,7 @@ inline int heads_together(const Op& op) {
 // Of the tokens [begin, end), `heads_together` query heads from first_head on.
 // a: query heads, b: key heads, c: head_dim, d: columns from query head to query head, e: likewise of keys and values,
 // f: layer, g: sliding window or 0. src_at: first query column, dst_at: first column of the result.
-// x: scaling. width: first key column; p holds the first value column.
+// x: scaling, y: cap. width: first key column; p holds the first value column.
 void attend_tokens(const Op& op, const Step& step, int begin, int end, int first_head) {
   const int heads = heads_together(op);
   const int64_t key_head = first_head / (op.a / op.b);
@@ -178,7 +178,7 @@ void attend_tokens(const Op& op, const Step& step, int begin, int end, int first
     } while (token < end && n + heads <= kMostRows && step.base[token] == step.base[leader] && !skipped &&
              !(op.g && step.count[token] > op.g));
     attend_rows(rows, n, step.keys[op.f], step.values[op.f], key_head * step.capacity + step.base[leader] + skipped,
-                op.c, step.cache_float32, op.x);
+                op.c, step.cache_float32, op.x, op.y);
   }
 }
 

@@ -55,22 +55,43 @@ void scale_row(const Op& op, const float* src, float* dst) {
   for (int c = 0; c < op.width; c++) dst[c] = op.x * src[c] + (op.y != 0.0f ? op.y * dst[c] : 0.0f);
 }
 
-// a: 0 silu(gate) * up, gate at src_at and up at b; 1 gelu (tanh form); 2 up * gelu(gate) (erf form), up at src_at
-// and gate at b.
+// tanh(z) = 1 - 2 / (e^2z + 1)
+inline f16 tanh16(f16 z) { return 1.0f - 2.0f / (exponential(z * 2.0f) + 1.0f); }
+
+// The tanh form: https://arxiv.org/abs/1606.08415
+inline f16 gelu(f16 x) {
+  const f16 z = 0.7978845608028654f * (x + 0.044715f * x * x * x);
+  return 0.5f * x * (2.0f - 2.0f / (exponential(z * 2.0f) + 1.0f));
+}
+
+inline float gelu_erf(float x) { return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f)); }
+
+// Of the gate at src_at, or the only input there, and for products of what is at b: 0 silu(gate) * up, 1 gelu (tanh
+// form), 2 up * gelu(gate) (erf form) with up at src_at and gate at b, 3 gelu(gate) * up (tanh form), 4 gelu (erf form),
+// 5 the square of what is above 0, 6 x * tanh(it / x).
 void activate_row(const Op& op, const float* in, float* out) {
   for (int i = 0; i < op.width; i += kLanes) {
     const f16 gate = load(in + op.src_at + i);
-    if (op.a == 0) {
-      store(out + op.dst_at + i, gate / (1.0f + exponential(-gate)) * load(in + op.b + i));
-    } else if (op.a == 2) {
-      for (int lane = i; lane < i + kLanes; lane++) {
-        const float x = in[op.b + lane];
-        out[op.dst_at + lane] = in[op.src_at + lane] * 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));
+    float* to = out + op.dst_at + i;
+    switch (op.a) {
+      case 0: store(to, gate / (1.0f + exponential(-gate)) * load(in + op.b + i)); break;
+      case 1: store(to, gelu(gate)); break;
+      case 2:
+        for (int lane = 0; lane < kLanes; lane++) {
+          const float x = in[op.b + i + lane];
+          to[lane] = in[op.src_at + i + lane] * 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));
+        }
+        break;
+      case 3: store(to, gelu(gate) * load(in + op.b + i)); break;
+      case 4:
+        for (int lane = 0; lane < kLanes; lane++) to[lane] = gelu_erf(in[op.src_at + i + lane]);
+        break;
+      case 5: {
+        const f16 above = larger(gate, zeros());
+        store(to, above * above);
+        break;
       }
-    } else {
-      // tanh(z) = 1 - 2 / (e^2z + 1)
-      const f16 z = 0.7978845608028654f * (gate + 0.044715f * gate * gate * gate);
-      store(out + op.dst_at + i, 0.5f * gate * (2.0f - 2.0f / (exponential(z * 2.0f) + 1.0f)));
+      default: store(to, op.x * tanh16(gate * (1.0f / op.x)));
     }
   }
 }

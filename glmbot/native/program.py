@@ -155,15 +155,16 @@ class ProgramBuilder:
         strides: tuple[int, int],
         scaling: float,
         window: int | None = None,
+        cap: float = 0.0,
     ) -> None:
         """columns: of the first query, key and value; strides: from query head to query head, from key head to
-        key head."""
+        key head. cap: scores become cap · tanh(score / cap); 0 leaves them."""
         self._whole(head_dim)
         if head_dim > 256:
             raise ValueError(f"heads of {head_dim} are too wide")
         self._add(
             _ATTEND, src=src.index, dst=dst.index, src_at=columns[0], width=columns[1], p=columns[2], a=heads,
-            b=kv_heads, c=head_dim, d=strides[0], e=strides[1], f=layer, g=window or 0, x=scaling,
+            b=kv_heads, c=head_dim, d=strides[0], e=strides[1], f=layer, g=window or 0, x=scaling, y=cap,
         )  # fmt: skip
 
     def silu_product(self, src: Buffer, dst: Buffer, width: int) -> None:
@@ -171,14 +172,32 @@ class ProgramBuilder:
         self._whole(width)
         self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=0, b=width)
 
-    def gelu(self, src: Buffer, dst: Buffer, width: int) -> None:
+    def gelu(self, src: Buffer, dst: Buffer, width: int, *, exactly: bool = False) -> None:
+        """The tanh form, or the erf form."""
         self._whole(width)
-        self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=1)
+        self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=4 if exactly else 1)
 
     def gelu_product(self, src: Buffer, dst: Buffer, width: int) -> None:
         """First `width` columns · gelu(the next `width` columns), the erf form."""
         self._whole(width)
         self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=2, b=width)
+
+    def gelu_gate(self, src: Buffer, dst: Buffer, width: int, *, exactly: bool = False) -> None:
+        """gelu(first `width` columns) · the next `width` columns, in the tanh form or the erf form."""
+        self._whole(width)
+        if exactly:
+            self._add(_ACTIVATE, src=src.index, dst=dst.index, src_at=width, width=width, a=2, b=0)
+        else:
+            self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=3, b=width)
+
+    def squared_relu(self, src: Buffer, dst: Buffer, width: int) -> None:
+        self._whole(width)
+        self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=5)
+
+    def cap(self, buffer: Buffer, most: float) -> None:
+        """most · tanh(it / most)"""
+        self._whole(buffer.width)
+        self._add(_ACTIVATE, src=buffer.index, dst=buffer.index, width=buffer.width, a=6, x=most)
 
     def scale(self, src: Buffer, dst: Buffer, factor: float, *, keeps: float = 0.0) -> None:
         """dst = factor · src + keeps · dst"""

@@ -18,6 +18,7 @@ from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.placement import Placement
 from glmbot.engine.runner import ModelRunner
 from glmbot.engine.scheduler import Chunk, Sequence
+from glmbot.models import decoders
 from glmbot.models.registry import load
 from glmbot.native.library import kernels
 from models.test_glm10b import write_glm10b_folder
@@ -31,7 +32,33 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "qwen3": {"head_dim": 32},
     "glm": {"head_dim": 16, "attention_bias": True, "pad_token_id": 0},
     "glm4": {"head_dim": 16, "attention_bias": True, "pad_token_id": 0},
-}
+    "arcee": {},
+    "cohere": {"pad_token_id": 0, "logit_scale": 0.25},
+    "cohere2": {"pad_token_id": 0, "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 6},
+    "cwm": {"head_dim": 16, "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 6},
+    "ernie4_5": {"head_dim": 16, "use_bias": True},
+    "exaone4": {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 6},
+    "gemma": {"head_dim": 16},
+    "gemma2": {"head_dim": 16, "query_pre_attn_scalar": 20, "sliding_window": 6, "attn_logit_softcapping": 2.0,
+               "final_logit_softcapping": 3.0},
+    "gemma3_text": {"head_dim": 16, "query_pre_attn_scalar": 20, "sliding_window": 6,
+                    "layer_types": ["sliding_attention", "full_attention"]},
+    "granite": {"embedding_multiplier": 3.0, "residual_multiplier": 0.4, "logits_scaling": 5.0,
+                "attention_multiplier": 0.3},
+    "helium": {"head_dim": 16},
+    "hunyuan_v1_dense": {"head_dim": 16},
+    "jais2": {"attention_bias": True, "mlp_bias": True},
+    "ministral": {"head_dim": 16, "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 6},
+    "olmo": {},
+    "olmo2": {},
+    "olmo3": {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 6},
+    "phi": {"partial_rotary_factor": 0.5},
+    "phi3": {"pad_token_id": 0, "partial_rotary_factor": 0.5},
+    "seed_oss": {"head_dim": 16, "attention_bias": True},
+    "smollm3": {"pad_token_id": 0, "no_rope_layers": [1, 0]},
+    "starcoder2": {"sliding_window": 6},
+    "vaultgemma": {"head_dim": 16, "query_pre_attn_scalar": 20},
+}  # fmt: skip
 KINDS = (*TRANSFORMERS, *GENERATIONS, "glm-10b")
 
 
@@ -44,7 +71,7 @@ def write_folder(folder: Path, kind: str) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config: Any = AutoConfig.for_model(
         kind,
-        vocab_size=len(tokenizer),
+        vocab_size=-(-len(tokenizer) // 16) * 16,
         hidden_size=64,
         intermediate_size=96,
         num_hidden_layers=2,
@@ -52,7 +79,7 @@ def write_folder(folder: Path, kind: str) -> Path:
         num_key_value_heads=2,
         max_position_embeddings=2048,
         eos_token_id=2,
-        bos_token_id=None,
+        bos_token_id=1,
         tie_word_embeddings=kind in ("qwen2", "llama"),
         initializer_range=0.2,
         **TRANSFORMERS[kind],
@@ -107,6 +134,10 @@ def advance(made: ModelRunner, chunks: list[Chunk]) -> torch.Tensor:
     return logits
 
 
+def test_each_kind_that_is_lowered_is_held_against_its_modules() -> None:
+    assert set(TRANSFORMERS) == decoders.DECODERS
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_program_computes_what_its_modules_do(kind: str, folders: Path) -> None:
     """In float32 to rounding: a prompt beside others, then two steps of decoding."""
@@ -153,9 +184,7 @@ def test_a_prompt_in_chunks_is_the_prompt_at_once_bit_for_bit(
 def test_a_program_that_computes_something_else_is_given_up(
     folders: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from glmbot.models import lowering
-
-    monkeypatch.setattr(lowering, "_NEIGHBOURS", ("llama",))
+    monkeypatch.setattr(decoders, "_NEIGHBOURS", ("llama",))
     made = runner(folders / "llama", Precision.FP32)
     assert not made.native
     assert "computes something else" in caplog.text
