@@ -172,6 +172,7 @@ class WebAdapter:
             self._listening.close()
         await self._streams.drain(_DRAIN_S)
         self._listeners.end()
+        await self._serving.hang_up()
         if self._runner is not None:
             await self._runner.cleanup()
         self._renderer.close()

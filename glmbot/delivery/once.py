@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from glmbot.delivery.abilities import Ability
-from glmbot.delivery.outlet import Piece, Refused, Unreachable
+from glmbot.delivery.outlet import Piece, Refused, Unreachable, Unsent
 from glmbot.delivery.paragraphs import Paragraphs
 from glmbot.delivery.requests import Requests
 from glmbot.messages import Attachment, Reply, ReplyState
@@ -213,8 +213,8 @@ class OnceBoard(Requests):
         await self._note(batch, sending=True)
         try:
             self.ids.append(await self.ask(self.outlet.send(item, self.place(len(self.ids)))))
-        except Unreachable:
-            batch.uncertain = True
+        except Unreachable as error:
+            batch.uncertain = batch.uncertain or not isinstance(error, Unsent)
             raise
         except Refused as error:
             self._do_without(batch, error)

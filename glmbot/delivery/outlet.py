@@ -2,7 +2,8 @@
 
 NotWritten
  +-- Flooded       not now: after a time that the platform names
- +-- Unreachable   not now
+ +-- Unreachable   not now, and nobody knows whether it was taken
+ |    +-- Unsent   not now, and it was not
  +-- Closed        not now, and never when that stays so
  +-- Reduced       not all of it: ask again
  +-- Missing       what is to be changed is gone
@@ -30,6 +31,7 @@ __all__ = [
     "Reduced",
     "Refused",
     "Unreachable",
+    "Unsent",
     "abilities_of",
 ]
 
@@ -48,6 +50,10 @@ class Flooded(NotWritten):
 
 class Unreachable(NotWritten):
     """The platform did not take the write this time: network, time-out, server error."""
+
+
+class Unsent(Unreachable):
+    """Nothing has left for the platform: there is no connection."""
 
 
 class Gone(NotWritten):

@@ -62,6 +62,7 @@ class Door:
     async def close(self) -> None:
         if self._listening is not None:
             self._listening.close()
+        await self._serving.hang_up()
         if self._runner is not None:
             await self._runner.cleanup()
 

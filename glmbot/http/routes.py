@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-__all__ = ["Address", "HttpAnswer", "HttpCall", "Route", "RouteWish"]
+__all__ = ["Address", "HttpAnswer", "HttpCall", "Route", "RouteWish", "Talk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,28 @@ class HttpAnswer:
     media_type: str = "text/plain"
 
 
+class Talk(Protocol):
+    """A WebSocket: texts both ways."""
+
+    async def receive(self) -> str | None:
+        """The next text; None once nothing more will come."""
+        ...
+
+    async def send(self, text: str) -> None:
+        """Raises ConnectionError where nobody takes it any more."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """path: of the address as it is decoded, and exactly that. admits: by the headers alone; who is not admitted
     gets a 401 and is not listened to. handle: raises StoreError for what the caller shall send again.
 
     most_bytes: of a body. most_s: for the body to come, and again for `handle`. door: an address of its own, where
-    the route is answered beside [web]'s or without it.
+    the route is answered beside [web]'s or without it. talk: has a WebSocket to itself, as long as it takes, where
+    a caller asks for one; each text has at most `most_bytes`.
     """
 
     path: str
@@ -53,6 +69,7 @@ class Route:
     most_bytes: int = 2**20
     most_s: float = 10.0
     door: Address | None = None
+    talk: Callable[[HttpCall, Talk], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

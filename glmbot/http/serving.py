@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
 from glmbot.errors import StoreError
 from glmbot.http.quiet import Quiet
-from glmbot.http.routes import HttpAnswer, HttpCall, Route
+from glmbot.http.routes import HttpAnswer, HttpCall, Route, Talk
+from glmbot.http.talk import PING_S, SocketTalk
 
 __all__ = ["Serving"]
 
@@ -21,13 +22,18 @@ _log = logging.getLogger(__name__)
 class Serving:
     def __init__(self) -> None:
         self._quiet = Quiet()
+        self._sockets: set[web.WebSocketResponse] = set()
+
+    async def hang_up(self) -> None:
+        """End all WebSockets: who waits for them to end by themselves waits for ever."""
+        await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in list(self._sockets)))
 
     async def answer(
         self,
         request: web.Request,
         route: Route,
         room: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         """room: holds memory for a body of so many bytes while it is worked on."""
         if request.method not in route.methods:
             refused = _refused(405, "this address takes other methods")
@@ -37,6 +43,8 @@ class Serving:
             return _refused(401, "wrong secret")
         if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             return _refused(415, "send it as it is, not packed")
+        if route.talk is not None and request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._talked(request, route, route.talk)
         length = request.content_length
         if length is not None and length > route.most_bytes:
             return _refused(413, f"the body has {length} bytes, and may have {route.most_bytes}")
@@ -52,6 +60,25 @@ class Serving:
                 route, HttpCall(request.method, request.headers, request.query, body)
             )
         return web.Response(status=answered.status, text=answered.text, content_type=answered.media_type)
+
+    async def _talked(
+        self,
+        request: web.Request,
+        route: Route,
+        talk: Callable[[HttpCall, Talk], Awaitable[None]],
+    ) -> web.StreamResponse:
+        """Raises what aiohttp answers to who speaks no WebSocket."""
+        socket = web.WebSocketResponse(heartbeat=PING_S, max_msg_size=route.most_bytes, compress=False)
+        await socket.prepare(request)
+        self._sockets.add(socket)
+        try:
+            await talk(HttpCall(request.method, request.headers, request.query, b""), SocketTalk(socket))
+        except Exception as error:
+            self._complain(route, error)
+        finally:
+            self._sockets.discard(socket)
+            await socket.close()
+        return socket
 
     def _admits(self, route: Route, request: web.Request) -> bool:
         try:

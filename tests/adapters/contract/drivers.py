@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import aiohttp
 from rich.console import Console
 
-from adapters import discord_bot, slack_bot, telegram_bot
+from adapters import discord_bot, onebot_bot, slack_bot, telegram_bot
 from adapters.contract.toy import ToyAdapter, ToyPlatform, ToySettings
 from adapters.discord_bot import MENTION
 from adapters.waiting import running
@@ -25,18 +25,20 @@ from glmbot.dialogue.access import Access
 from glmbot.store.base import Store
 from glmbot_console.adapter import ConsoleAdapter, ConsoleSettings
 from glmbot_discord.adapter import DiscordAdapter
+from glmbot_onebot.adapter import OneBotAdapter
 from glmbot_slack.adapter import SlackAdapter
 from glmbot_telegram.adapter import TelegramAdapter
 from glmbot_web.adapter import WebAdapter, WebSettings
 from platforms import slack_server
 from platforms.discord_server import DiscordServer
+from platforms.onebot_server import SELF, OneBotServer
 from platforms.slack_server import SlackServer, channel_of
 from platforms.telegram_server import TelegramServer
 
 __all__ = ["DRIVERS", "Driver"]
 
 USER, GROUP = 7, -5
-OPEN = Access(open_platforms={"telegram", "discord", "slack", "toy"})
+OPEN = Access(open_platforms={"telegram", "discord", "onebot", "slack", "toy"})
 
 
 class Driver(ABC):
@@ -45,6 +47,8 @@ class Driver(ABC):
     name: ClassVar[str]
     profile: ClassVar[Profile]
     cannot: ClassVar[dict[str, str]] = {}
+    in_paragraphs: ClassVar[bool] = False
+    """Whether an answer that can't be edited is seen before its end."""
 
     @property
     def platform_name(self) -> str:
@@ -263,6 +267,55 @@ class SlackDriver(Driver):
         return self.server.files
 
 
+class OneBotDriver(Driver):
+    name = "onebot"
+    profile = OneBotAdapter.profile
+    in_paragraphs = True
+    cannot: ClassVar[dict[str, str]] = {
+        "edits": "what was said on QQ stays",
+        "buttons": "QQ has none",
+    }
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.server = OneBotServer()
+        await self.server.start()
+        yield
+        await self.server.stop()
+        assert self.server.violations == []
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return onebot_bot.bot(self.server, engine, store, **changes)
+
+    async def say(self, text: str, user: int = USER) -> int:
+        return await self.server.say(text, user=user)
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return self.server.texts(str(user))
+
+    async def die(self, bot: OneBotAdapter) -> None:
+        await bot._deliveries.drain(0)  # pyright: ignore[reportPrivateUsage]
+
+    def hold(self, seconds: float) -> None:
+        self.server.hold(str(USER), seconds)
+
+    async def say_in_group(self, text: str, *, mention: bool, user: int = USER) -> None:
+        await self.server.say(text, user=user, group=onebot_bot.GROUP, at=[SELF] if mention else [])
+
+    def seen_in_group(self) -> Sequence[str]:
+        return self.server.texts(f"g{onebot_bot.GROUP}")
+
+    async def say_with_picture(self, text: str) -> None:
+        picture = {"type": "image", "data": {"file": "a.png", "url": "http://x/a.png"}}
+        await self.server.say(text, parts=[picture])
+
+    async def delete(self, message: int) -> None:
+        await self.server.recall(message)
+
+    def files(self) -> Sequence[str]:
+        return [name for name, _ in self.server.files]
+
+
 class PageDriver(Driver):
     """A browser for each person: it reads the events of each answer, and shows the last one."""
 
@@ -420,6 +473,7 @@ class ToyDriver(Driver):
         "files": "it has none",
     }
     whole = False
+    in_paragraphs = True
 
     @asynccontextmanager
     async def platform(self) -> AsyncGenerator[None]:
@@ -452,8 +506,9 @@ class WholeToyDriver(ToyDriver):
 
     name = "toy, whole"
     whole = True
+    in_paragraphs = False
 
 
 DRIVERS: Sequence[type[Driver]] = (
-    TelegramDriver, DiscordDriver, SlackDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
+    TelegramDriver, DiscordDriver, OneBotDriver, SlackDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
 )  # fmt: skip

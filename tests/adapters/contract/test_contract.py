@@ -59,7 +59,7 @@ async def nothing_left(driver: Driver, store: Store) -> None:
 
 async def begun(driver: Driver, engine: ScriptedEngine, words: str) -> None:
     """Wait until an answer is under way: these words of it are seen, where it is seen before its end."""
-    if Ability.EDIT in driver.profile.abilities or driver.name == "toy":
+    if Ability.EDIT in driver.profile.abilities or driver.in_paragraphs:
         await seen(driver, words)
     else:
         await until(lambda: bool(engine.prompts))
@@ -158,7 +158,7 @@ async def test_an_answer_that_comes_out_differently_after_a_restart_stands_there
     assert whole.count(letters(PARAGRAPHS)) == 1
     if Ability.EDIT in driver.profile.abilities:
         assert count(driver, "Old") == 0
-    elif driver.name == "toy":
+    elif driver.in_paragraphs:
         assert count(driver, "I had to begin this answer again") == 1
         assert whole.endswith(letters(PARAGRAPHS))
     else:
@@ -331,6 +331,7 @@ def test_what_the_contract_leaves_out_is_told(driver: Driver) -> None:
     assert left_out == {
         "telegram": ["deletions"],
         "discord": [],
+        "onebot": ["buttons", "edits"],
         "slack": [],
         "web": ["deletions", "floods", "groups", "media", "strangers"],
         "console": [
