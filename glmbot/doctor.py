@@ -231,12 +231,19 @@ def _moderation(configuration: Configuration, plugins: Plugins) -> list[Finding]
 
 
 def _plugins(plugins: Plugins) -> list[Finding]:
-    """Those that are not the bot's own. Who was left out is among the complaints."""
-    return [
+    """Those that are not the bot's own and do something, and what they say of themselves. Who was left out is
+    among the complaints."""
+    findings = [
         Finding(f"plug-in {plugin.name}", True, "; ".join((", ".join(plugin.registered), *plugin.notes)))
         for plugin in plugins.found
-        if not plugin.trouble and plugin.name not in BUILT_IN
+        if plugin.registered and plugin.name not in BUILT_IN
     ]
+    for name, say in plugins.advice:
+        try:
+            findings += [Finding(f"plug-in {name}", well, words) for well, words in say()]
+        except Exception as error:
+            findings.append(Finding(f"plug-in {name}", False, f"it can't say: {type(error).__name__}"))
+    return findings
 
 
 def _tokens(configuration: Configuration) -> list[Finding]:

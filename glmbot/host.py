@@ -27,6 +27,7 @@ from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role
 from glmbot.ports import Adapter
 
 __all__ = [
+    "Advice",
     "Background",
     "Call",
     "ChatEngine",
@@ -188,18 +189,24 @@ class Background(Protocol):
         ...
 
 
+Advice = Callable[[], Sequence[tuple[bool, str]]]
+"""What `glmbot doctor` says of a plug-in, each with whether that is well. It looks, and starts nothing."""
+
+
 class Exchange(Protocol):
     """A message, and what is known of it so far. What a step changes here holds for the steps that follow.
 
     `reply`: the end of an answer that is not recorded yet, for steps between "answer" and "record". `said`: all
     that came of the question, in order, where that is more than the reply's words (a tool's calls and results). It
-    is recorded with them, and engines that read such parts are told it with the next questions.
+    is recorded with them, and engines that read such parts are told it with the next questions. `asked_by`: the
+    name of the command by which the model is asked, "" for none.
     """
 
     message: Message
     language: str
     reply: Reply | None
     said: Content
+    asked_by: str
 
 
 Follows = Callable[[Any], AsyncGenerator[Reply, None]]
@@ -342,6 +349,8 @@ class Host(Protocol):
     def toolbox(self, name: str, toolbox: Toolbox) -> None: ...
 
     def background(self, name: str, work: Background) -> None: ...
+
+    def advice(self, say: Advice) -> None: ...
 
     def step(self, name: str, step: Step, *, before: str = "", after: str = "") -> None:
         """Place it right before or right after another one, by that one's name. It has at most the time that an

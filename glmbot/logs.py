@@ -39,7 +39,9 @@ _QUIET = (
     "filelock",
     "httpcore",
     "httpx",
+    "httpx2",
     "markdown_it",
+    "mcp",
     "telegram",
     "transformers",
 )

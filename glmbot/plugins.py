@@ -25,6 +25,7 @@ from glmbot.config.people import ModerationSection
 from glmbot.config.section import keys_of, rooted, secrets_of
 from glmbot.errors import ConfigError
 from glmbot.host import (
+    Advice,
     Background,
     Command,
     EngineStart,
@@ -116,6 +117,7 @@ class Plugins:
     platforms: dict[str, Any] = field(default_factory=dict[str, Any])
     routes: dict[str, Route] = field(default_factory=dict[str, Route])
     backgrounds: dict[str, RegisteredBackground] = field(default_factory=dict[str, RegisteredBackground])
+    advice: list[tuple[str, Advice]] = field(default_factory=list[tuple[str, Advice]])
     secrets: list[str] = field(default_factory=list[str])
 
     @property
@@ -264,6 +266,7 @@ class _Draft:
         placed(
             [(name, None) for name in STEPS], [(each.name, each.before, each.after, None) for each in steps]
         )
+        self._plugins.advice += new.advice
         listed: list[str] = []
         for kind in _KINDS:
             mine: dict[str, Any] = getattr(new, kind)
@@ -323,6 +326,9 @@ class _Draft:
         self._new.backgrounds[self._free("backgrounds", name)] = RegisteredBackground(
             self.name, self.log, work
         )
+
+    def advice(self, say: Advice) -> None:
+        self._new.advice.append((self.name, say))
 
     def step(self, name: str, step: Step, *, before: str = "", after: str = "") -> None:
         if bool(before) == bool(after):

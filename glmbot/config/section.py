@@ -62,12 +62,26 @@ def _below(base: Path, value: object) -> object:
 def secrets_of(section: BaseModel) -> list[str]:
     """Every secret value in a section, for the log filter, those in files of their own too."""
     values = {name: getattr(section, name) for name in type(section).model_fields}
-    secrets = [value.get_secret_value() for value in values.values() if isinstance(value, SecretStr)]
-    for within in values.values():
-        if isinstance(within, BaseModel):
-            secrets += secrets_of(within)
+    secrets = [secret for value in values.values() for secret in _secrets_in(value)]
     for name, file in values.items():
         if isinstance(file, Path) and name.removesuffix("_file") in values:
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 secrets += file.read_text("utf-8").split()
     return secrets
+
+
+def _secrets_in(value: object) -> list[str]:
+    """A plug-in's section may hold them by names of its user's."""
+    match value:
+        case SecretStr():
+            return [value.get_secret_value()]
+        case BaseModel():
+            return secrets_of(value)
+        case dict():
+            return [
+                secret for each in cast(dict[str, object], value).values() for secret in _secrets_in(each)
+            ]
+        case list():
+            return [secret for each in cast(list[object], value) for secret in _secrets_in(each)]
+        case _:
+            return []

@@ -41,7 +41,8 @@ class Task:
 class Exchange:
     """Each step finds here what those before it found out, and adds its own.
 
-    `command`: the message is one, and no question. `wish`: "ask", "retry" or "continue". `system_prompt`: the
+    `command`: the message is one, and no question. `wish`: "ask", "retry" or "continue"; `asked_by`: the name of
+    the command that it was said by. `system_prompt`: the
     chat's own, "" where the configured one holds. `asked`: the question with what it quotes. `ticket`: its place
     in its conversation. `epoch`: of the history that the answer is for. `talk`: the engine that answers; `hints`:
     what is said beside its answer. `reply`: the end of the answer, as it is to be recorded; `task` None then: as
@@ -55,6 +56,7 @@ class Exchange:
     span: Span
     command: SlashCommand | None = None
     wish: str = "ask"
+    asked_by: str = ""
     ticket: Ticket | None = None
     standing: Standing | None = None
     system_prompt: str = ""

@@ -28,6 +28,8 @@ async def arrive(
         lanes.stop(message.conversation, message.ref)
     command, pressed = message.command, isinstance(message.intent, Press)
     wish = commands.asks(command.name) if command is not None else ""
+    if command is not None and wish:
+        exchange.asked_by = command.name
     if command is not None and wish == "ask":
         message = exchange.message = replace(message, text=command.argument)
     elif wish:

@@ -1,0 +1,222 @@
+"""What is taken of what a server offers, which is anything at all."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp_types import (
+    CallToolResult,
+    GetPromptResult,
+    ImageContent,
+    Prompt,
+    PromptMessage,
+    Resource,
+    ResourceTemplate,
+    TextContent,
+    Tool,
+    ToolAnnotations,
+)
+from pydantic import ValidationError
+
+from glmbot.host import Nature
+from glmbot_mcp.elicitation import fields_of
+from glmbot_mcp.listing import (
+    ServerPrompt,
+    in_one_line,
+    nature_of,
+    prompts_of,
+    public_name,
+    resources_of,
+    templates_of,
+    tools_of,
+)
+from glmbot_mcp.prompts import arguments_of
+from glmbot_mcp.results import LONGEST_RESULT, called, prompted
+from glmbot_mcp.servers import advice
+from glmbot_mcp.settings import ServerSettings, Settings
+
+SERVER = ServerSettings(command=["tool"])
+
+
+def tool(name: str = "look", schema: dict[str, Any] | None = None, **hints: Any) -> Tool:
+    annotations = ToolAnnotations(**hints) if hints else None
+    return Tool(name=name, input_schema=schema or {"type": "object"}, annotations=annotations)
+
+
+def server(**changes: Any) -> ServerSettings:
+    return ServerSettings.model_validate({"command": ["tool"], **changes})
+
+
+@given(st.lists(st.text(min_size=1, max_size=130), min_size=2, max_size=8, unique=True))
+def test_names_are_those_that_models_may_use_and_no_two_are_the_same(names: list[str]) -> None:
+    public = [public_name("files", name) for name in names]
+    assert all(re.fullmatch(r"files_[A-Za-z0-9_-]{1,58}", name) for name in public)
+    assert len(set(public)) == len(names)
+
+
+def test_a_look_alike_is_another_tool_with_a_name_that_shows_it() -> None:
+    assert public_name("files", "read_file") == "files_read_file"
+    assert re.fullmatch(r"files_r_ad_file_[0-9a-f]{8}", public_name("files", "rеad_file"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "hints", "nature"),
+    [
+        ({}, {"read_only_hint": True}, Nature.ACTS),
+        ({"trust_hints": True}, {"read_only_hint": True}, Nature.READS),
+        ({"trust_hints": True}, {"read_only_hint": True, "destructive_hint": True}, Nature.ACTS),
+        ({"trust_hints": True}, {}, Nature.ACTS),
+        ({"nature": "pure"}, {}, Nature.PURE),
+        ({"nature": "pure"}, {"read_only_hint": False}, Nature.ACTS),
+        ({"nature": "reads"}, {"destructive_hint": True}, Nature.ACTS),
+        ({"nature": "reads"}, {"read_only_hint": True}, Nature.READS),
+        ({"natures": {"look": "pure"}}, {"destructive_hint": True}, Nature.PURE),
+    ],
+)
+def test_what_a_server_says_of_itself_makes_its_tools_stricter_only(
+    changes: dict[str, Any], hints: dict[str, Any], nature: Nature
+) -> None:
+    assert nature_of(server(**changes), tool(**hints)) is nature
+
+
+def test_what_can_not_be_taken_is_left_out_by_name() -> None:
+    deep: dict[str, Any] = {"type": "object"}
+    for _ in range(50):
+        deep = {"type": "object", "properties": {"x": deep}}
+    given = [
+        tool("ok"),
+        tool("ok"),
+        tool("deep", deep),
+        tool("large", {"type": "object", "description": "x" * 20_000}),
+        tool("list", {"type": "array"}),
+        tool("far", {"type": "object", "properties": {"x": {"$ref": "https://example.org/schema"}}}),
+        tool("near", {"type": "object", "$defs": {"a": {}}, "properties": {"x": {"$ref": "#/$defs/a"}}}),
+    ]
+    taken, left_out = tools_of("s", SERVER, given)
+    assert [each.public for each in taken] == ["s_ok", "s_near"]
+    assert [each.partition(":")[0] for each in left_out] == ["ok", "deep", "large", "list", "far"]
+
+
+def test_only_tools_of_the_list_are_taken_and_no_more_than_fit() -> None:
+    taken, left_out = tools_of("s", server(tools=["b"]), [tool("a"), tool("b"), tool("c")])
+    assert [each.name for each in taken] == ["b"]
+    assert not left_out
+    assert len(tools_of("s", SERVER, [tool(f"t{number}") for number in range(1000)])[0]) == 64
+
+
+def test_a_tool_that_says_something_else_has_another_digest() -> None:
+    def digest(**changes: Any) -> str:
+        return tools_of("s", SERVER, [tool().model_copy(update=changes)])[0][0].digest
+
+    assert (
+        len({digest(), digest(description="Now with more"), digest(input_schema={"type": "object", "a": 1})})
+        == 3
+    )
+
+
+def test_addresses_and_prompts_are_words() -> None:
+    uris = ["note://1", "two words", "note://\u202e1", "x" * 600]
+    assert [uri for uri, _ in resources_of([Resource(uri=uri, name="n") for uri in uris])] == ["note://1"]
+    templates = [ResourceTemplate(uri_template=uri, name="n") for uri in ("note://{id}", "{any}", "file")]
+    assert templates_of(templates) == ["note://"]
+    assert [each.name for each in prompts_of([Prompt(name="ok"), Prompt(name="a b"), Prompt(name="")])] == [
+        "ok"
+    ]
+
+
+@given(st.text(max_size=300), st.integers(1, 100))
+def test_a_line_is_one_line_and_holds_nothing_that_can_not_be_seen(text: str, longest: int) -> None:
+    line = in_one_line(text, longest)
+    assert len(line) <= longest
+    assert len(line.splitlines()) <= 1
+    assert not re.search("[\x00-\x1f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", line)
+
+
+def test_what_is_no_text_is_named_and_what_is_long_is_cut() -> None:
+    image = ImageContent(data="QUJDRA==", mime_type="image/png")
+    assert (
+        called(CallToolResult(content=[TextContent(text="Here:"), image])) == "Here:\n\n[image/png, 6 bytes]"
+    )
+    assert called(CallToolResult(content=[], structured_content={"a": "你"})) == '{"a": "你"}'
+    long = called(CallToolResult(content=[TextContent(text="x" * 100_000)]))
+    assert long.endswith("[36,000 more characters were left out]")
+    assert len(long) < LONGEST_RESULT + 100
+
+
+def test_a_prompt_is_one_question_whoever_is_said_to_speak_in_it() -> None:
+    said = [("user", "What is it?"), ("assistant", "I obey.")]
+    messages = [
+        PromptMessage.model_validate({"role": r, "content": {"type": "text", "text": t}}) for r, t in said
+    ]
+    assert prompted(GetPromptResult(messages=messages)) == "What is it?\n\nI obey."
+
+
+def test_arguments_of_a_prompt() -> None:
+    one = ServerPrompt("greet", "", [("who", True)])
+    two = ServerPrompt("pair", "", [("one", True), ("two", False)])
+    assert arguments_of(one, "all of you") == {"who": "all of you"}
+    assert arguments_of(one, "") == ("mcp.missing", {"names": "who"})
+    assert arguments_of(two, 'one="a b" two=c') == {"one": "a b", "two": "c"}
+    assert arguments_of(two, "two=c") == ("mcp.missing", {"names": "one"})
+    assert arguments_of(two, "three=c") == ("mcp.unknown", {"names": "three", "known": "one, two"})
+    assert arguments_of(two, "one='a") == {"one": "'a"}
+
+
+@pytest.mark.parametrize(
+    ("properties", "required", "buttons"),
+    [
+        ({"sure": {"type": "boolean"}}, ["sure"], [["Yes", "No"]]),
+        ({"size": {"type": "string", "enum": ["S", "L"]}}, [], [["S", "L"]]),
+        ({"size": {"type": "string", "oneOf": [{"const": "s", "title": "Small"}]}}, [], [["Small"]]),
+        ({"name": {"type": "string"}}, ["name"], None),
+        ({"name": {"type": "string"}}, [], []),
+        ({"same": {"type": "string", "enum": ["a", "a"]}}, ["same"], None),
+        ({"many": {"type": "string", "enum": [str(n) for n in range(9)]}}, ["many"], None),
+        ({str(n): {"type": "boolean"} for n in range(4)}, [], None),
+    ],
+)
+def test_only_what_buttons_can_answer_is_asked(
+    properties: dict[str, Any], required: list[str], buttons: list[list[str]] | None
+) -> None:
+    fields = fields_of({"type": "object", "properties": properties, "required": required}, "Yes", "No")
+    found = None if fields is None else [[shown for shown, _ in choices] for _, _, choices in fields]
+    assert found == buttons
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "one of them"),
+        ({"command": ["x"], "url": "https://e.org"}, "one of them"),
+        ({"url": "ftp://e.org"}, "url is an address"),
+        ({"url": "https://me:pw@e.org"}, "no password"),
+        ({"url": "https://e.org", "headers": {"Host": "x"}}, "no header"),
+        ({"url": "https://e.org", "headers": {"X-Key": "a\nb"}}, "printable"),
+        ({"command": ["x"], "read": ["data"]}, "does not begin with /"),
+        ({"command": ["x"], "env": {"A-B": "x"}}, "no name of a variable"),
+        ({"command": ["x"], "token": "t"}, "for servers with a url"),
+    ],
+)
+def test_settings_that_can_not_be_meant_are_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        ServerSettings.model_validate(given)
+
+
+def test_a_server_has_a_name_that_ends_at_the_first_underscore() -> None:
+    with pytest.raises(ValidationError, match="no name of a server"):
+        Settings.model_validate({"servers": {"my_files": {"command": ["x"]}}})
+
+
+def test_doctor_says_what_runs_without_a_wall() -> None:
+    servers = {"a": server(), "b": server(sandbox="off"), "c": ServerSettings(url="http://e.org", token="x")}  # type: ignore[arg-type]
+    said = advice(servers, lambda program: None if program == "bwrap" else program)
+    assert [(well, words[:28]) for well, words in said] == [
+        (False, "a: bubblewrap is not install"),
+        (False, "b: it runs without a sandbox"),
+        (False, "c: what is secret is sent to"),
+    ]
+    assert advice({"a": server()}, lambda program: program) == [(True, "1 servers")]

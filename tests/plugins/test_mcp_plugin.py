@@ -1,0 +1,95 @@
+"""The plug-in as the bot has it: what it registers, and prompts as commands in a conversation."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from dialogue.test_door import in_a_new_store, last, with_plugins
+from glmbot import plugins as door
+from glmbot.bot import Bot
+from glmbot.dialogue.manager import DialogueManager
+from glmbot.plugins import Plugins, load_plugins
+from glmbot_mcp.servers import Servers
+from plugins.mcp_world import SERVER, becomes
+
+WORKS = {"commands": "glmbot_commands", "moderation": "glmbot_moderation", "mcp": "glmbot_mcp"}
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [EntryPoint(name, f"{package}:register", door.GROUP) for name, package in WORKS.items()]
+    monkeypatch.setattr(door, "entry_points", lambda group: entries)
+
+
+def table(folder: Path, **changes: Any) -> dict[str, Any]:
+    command = [sys.executable, "-E", "-S", str(SERVER)]
+    server = {"command": command, "sandbox": "off", "env": {"KEY": "hidden-in-env"}, **changes}
+    return {"mcp": {"folder": str(folder), "servers": {"tiny": server}}}
+
+
+@asynccontextmanager
+async def talking(folder: Path, **changes: Any) -> AsyncGenerator[tuple[DialogueManager, Plugins]]:
+    plugins = load_plugins(table(folder, **changes))
+    assert not plugins.troubles
+    background = asyncio.create_task(plugins.backgrounds["servers"].work(cast(Bot, None)))
+    servers = cast(Servers, plugins.toolboxes["mcp"].toolbox)
+    await becomes(servers.connections[0], lambda: bool(servers.tools()))
+    async with in_a_new_store(folder) as (_, store):
+        yield with_plugins(store, plugins), plugins
+    background.cancel()
+    await asyncio.wait([background])
+
+
+def test_without_servers_nothing_is_registered_and_the_sdk_is_not_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "glmbot_mcp.servers", raising=False)
+    plugins = load_plugins({})
+    assert not plugins.troubles
+    assert not plugins.toolboxes
+    assert "glmbot_mcp.servers" not in sys.modules
+
+
+def test_without_the_sdk_the_plug_in_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    with caplog.at_level(logging.CRITICAL):
+        plugins = load_plugins(table(tmp_path))
+    assert dict(plugins.troubles)["mcp"] == "its servers need the package mcp: pip install 'glmbot[mcp]'"
+
+
+def test_secrets_of_servers_are_masked_in_logs(tmp_path: Path) -> None:
+    tables = table(tmp_path)
+    tables["mcp"]["servers"]["far"] = {
+        "url": "https://e.org",
+        "token": "hidden-token",
+        "headers": {"X": "hidden-x"},
+    }
+    assert set(load_plugins(tables).secrets) == {"hidden-in-env", "hidden-token", "hidden-x"}
+
+
+async def test_a_prompt_is_asked_as_a_question(tmp_path: Path) -> None:
+    async with talking(tmp_path, prompts="everyone") as (dialogue, _):
+        assert (await last(dialogue, "/mcp_ask tiny greet all of you")).text == "You said: Greet all of you"
+        assert (
+            await last(dialogue, "/mcp")
+        ).notice == "/mcp_ask tiny greet who=… · A greeting\n/mcp_ask tiny pair one=… [two=…]"
+        assert (await last(dialogue, "/mcp_ask tiny greet")).notice == "This prompt needs: who."
+        assert (await last(dialogue, "/ask tiny greet me")).text == "You said: tiny greet me"
+
+
+async def test_prompts_are_the_administrators_until_they_are_opened(tmp_path: Path) -> None:
+    async with talking(tmp_path) as (dialogue, _):
+        refused = await last(dialogue, "/mcp_ask tiny greet me")
+        assert refused.notice == "There is no prompt greet that you can use. See /mcp."
+        assert (await last(dialogue, "/mcp")).notice == "There is nothing here that you can use."
