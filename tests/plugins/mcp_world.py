@@ -9,8 +9,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from glmbot.bot import Bot
+from glmbot.messages import ChatKind
 from glmbot_mcp.calls import tools_for
 from glmbot_mcp.connection import Connection, State
 from glmbot_mcp.servers import answering
@@ -24,6 +26,7 @@ class Use:
     """What a tool is handed, with all that is shown and asked by it."""
 
     id, user, conversation, language, timezone = "1", "telegram:5", "telegram:5", "en", "UTC"
+    chat_kind, bot = ChatKind.PRIVATE, cast(Bot, None)
 
     def __init__(
         self, presses: Callable[[Sequence[str]], str | None] = lambda _: None, **arguments: Any
