@@ -56,6 +56,7 @@ _HELD_OUT_S = 60.0
 # What a server offers is looked up again so often, which also shows whether it is still there.
 _LOOKS_S = 60.0
 _BETWEEN_LOOKS_S = 1.0
+_ENDS_S = 10.0
 _CHANGES = (ToolListChangedNotification, ResourceListChangedNotification, PromptListChangedNotification)
 
 _Page = TypeVar("_Page", bound=PaginatedResult)
@@ -108,7 +109,7 @@ class Connection:
         while True:
             began = time.monotonic()
             try:
-                await self._connected()
+                await self._session()
             except (NoSandbox, OSError, TimeoutError, ValueError) as error:
                 trouble = self._why or reason_of(error)
             except Exception as error:
@@ -150,6 +151,19 @@ class Connection:
                 if use is not None:
                     self._uses.remove(use)
                 self._use.reset(token)
+
+    async def _session(self) -> None:
+        """In a task of its own: the SDK may swallow a cancellation while it cleans up."""
+        task = asyncio.create_task(self._connected())
+        try:
+            await asyncio.wait({task})
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=_ENDS_S)
+        if task.cancelled():
+            raise ConnectionError("it was left")
+        task.result()
 
     async def _connected(self) -> None:
         self._ended.clear()
