@@ -22,11 +22,14 @@ from glmbot.config.load import load_configuration, plugin_tables
 from glmbot.config.names import ADAPTERS, installed_platforms
 from glmbot.config.operation import StoreSection, TracingSection
 from glmbot.config.reload import compared
-from glmbot.delivery.abilities import Profile
+from glmbot.config.tools import ToolsSection
+from glmbot.delivery.abilities import Ability, Profile
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
 from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.reloaded import Reloaded
+from glmbot.dialogue.tool_rights import ToolRights
+from glmbot.dialogue.tool_settings import ToolSettings
 from glmbot.engine.base import Engine, Sampling
 from glmbot.engine.pool import Engines
 from glmbot.errors import ConfigError, GlmbotError
@@ -348,6 +351,8 @@ def _dialogue_parts(configuration: Configuration, engines: Engines, plugins: Plu
             samplings=partial(_sampling_of, configuration),
             platforms=installed_platforms() | plugins.platforms.keys(),
             visited=visited_platforms(plugins),
+            unedited=unedited_platforms(plugins),
+            tools=_tool_settings(configuration.tools),
             people_choose=configuration.models.people_choose,
             system_prompt=dialogue.system_prompt,
             turn_limit=dialogue.turn_limit,
@@ -383,6 +388,17 @@ def adapters(plugins: Plugins | None = None) -> Mapping[str, Any]:
 def visited_platforms(plugins: Plugins | None = None) -> Set[str]:
     """See `glmbot.delivery.abilities.Profile`."""
     return {name for name, adapter in adapters(plugins).items() if _profile(adapter).visited}
+
+
+def unedited_platforms(plugins: Plugins | None = None) -> Set[str]:
+    """Those where an answer is not seen before it, or a paragraph of it, has ended."""
+    seen = {Ability.EDIT, Ability.DRAFT, Ability.APPEND}
+    return {name for name, adapter in adapters(plugins).items() if not seen & _profile(adapter).abilities}
+
+
+def _tool_settings(section: ToolsSection) -> ToolSettings:
+    plain = section.model_dump(exclude={"rights", "admin_rights"})
+    return ToolSettings(**plain, rights=ToolRights.written(section.rights, section.admin_rights))
 
 
 def _profile(adapter: Any) -> Profile:

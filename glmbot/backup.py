@@ -1,8 +1,8 @@
 """Histories, settings and notes as one file, from any store and into any store.
 
-A gzip of JSON lines: a header, one line a conversation with all its branches, one line for each owner's settings and
-for each note of a plug-in, files with their contents in pieces, and an end that counts them, so that what was cut
-short is known by it.
+A gzip of JSON lines: a header, one line a conversation with all its branches, one line for each owner's settings
+and for each note of a plug-in, files with their contents in pieces, and an end that counts them, so that what was
+cut short is known by it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Attachment, ChatKind, CommandInfo, Message, Role
 from glmbot.notes import Book
 
-__all__ = ["Bot", "GivenUp", "Load", "ModelHere", "Room", "words_for"]
+__all__ = ["Bot", "GivenUp", "Load", "ModelHere", "Room", "ToolHere", "words_for"]
 
 _GB = 1_000_000_000
 
@@ -19,7 +19,7 @@ _GB = 1_000_000_000
 @dataclass(frozen=True, slots=True)
 class Room:
     """How full the model's context is, in tokens: `used` of a `budget`, `answer` kept free, `length` in all.
-    `turns` are in it, `dropped` are too old."""
+    `turns` are in it, `dropped` are too old. `tools`: what their descriptions take of `used`."""
 
     used: int
     budget: int
@@ -27,6 +27,7 @@ class Room:
     length: int
     turns: int
     dropped: int
+    tools: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,17 @@ def words_for(error: ModelUnavailable) -> tuple[str, Mapping[str, object]]:
         sizes = {"needed": error.needed / _GB, "budget": error.budget / _GB}
         return "model.too_large", {"model": error.model, **sizes}
     return "model.unavailable", {"model": error.model}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolHere:
+    """`right`: "never", "ask" or "allow". `nature`: see `glmbot.host.Nature`."""
+
+    name: str
+    title: str
+    plugin: str
+    right: str
+    nature: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +181,27 @@ class Bot(Protocol):
     ) -> Mapping[str, object]:
         """Returns the values of the line "precision.done". on_share: told what share is done, from 0 to 1. Raises
         PrecisionError and ModelUnavailable."""
+        ...
+
+    # ---- tools -----------------------------------------------------------------------------------------------
+
+    async def tools(self, message: Message) -> Sequence[ToolHere]:
+        """All that there are, and what their author may do with them there."""
+        ...
+
+    async def set_tool(
+        self, owner: UserKey | ChatKey, tool: str, right: str, *, where: ChatKey | None = None
+    ) -> bool:
+        """right: "never", "ask" or "allow"; "" takes the decision back. where: of a person in that chat alone.
+        False for a tool that there is not. Raises ValueError for too many."""
+        ...
+
+    async def answer_tool(self, message: Message, role: Role, ask: str, answer: str) -> str:
+        """Somebody says whether a call may be made. Returns what became of it, as the name of a line."""
+        ...
+
+    async def tool_asked(self, message: Message, ask: str) -> str:
+        """All that a call would be made with, "" where nothing is asked by this name there."""
         ...
 
     # ---- of itself -------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ This page is made from the code: `python -m glmbot.config_reference` writes it.
         "Path": "path",
         "SecretStr": "secret text",
         "list": "list of {}",
+        "dict": "table of {}",
         "choice": "one of {}",
         "none": "none",
     },
@@ -83,6 +84,7 @@ This page is made from the code: `python -m glmbot.config_reference` writes it.
         "Path": "路径",
         "SecretStr": "保密的文字",
         "list": "{}列表",
+        "dict": "由{}组成的表",
         "choice": "{} 之一",
         "none": "无",
     },
@@ -145,6 +147,8 @@ def _type(annotation: Any, words: Mapping[str, str]) -> str:
         return words["choice"].format(", ".join(f'`"{each}"`' for each in inner))
     if origin is list:
         return words["list"].format(_type(inner[0], words))
+    if origin is dict:
+        return words["dict"].format(_type(inner[1], words))
     if origin in (Union, UnionType):
         return _type(next(each for each in inner if each is not NoneType), words)
     return words[annotation.__name__]

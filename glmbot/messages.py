@@ -15,6 +15,7 @@ __all__ = [
     "HIDDEN",
     "LONGEST_REF",
     "MOST_PIECES",
+    "QUIET",
     "Act",
     "Action",
     "Addressed",
@@ -41,9 +42,12 @@ __all__ = [
     "Usage",
     "UserKey",
     "Visibility",
+    "asks_of_tools",
 ]
 
 HIDDEN = "hidden"
+QUIET = frozenset({"stop", "tools"})
+"""Commands whose buttons need no message: what comes of them is seen in the answer that they stand under."""
 
 # What every store can keep of a number.
 _LARGEST_NUMBER = 2**63 - 1
@@ -56,6 +60,7 @@ _MOST_NOTES, _LONGEST_NOTE = 32, 4096
 LONGEST_REF = 512
 # Of one act: Telegram forwards at most 100 messages at once.
 MOST_PIECES = 100
+_TOOL_BUTTON = re.compile(r"tool(?:yes|here|no|pick[a-z])[a-z]{8}")
 _SEALED = re.compile(r"sealed:gAAAAA[0-9A-Za-z_-]+={0,2}")
 
 
@@ -246,6 +251,12 @@ class Message:
                 pass
             case _:
                 raise ValueError(f"an intent can't be {type(self.intent).__name__}")
+
+
+def asks_of_tools(message: Message) -> bool:
+    """Whether a button answers what is asked of a tool (`glmbot.dialogue.tool_asks`): not only who asked the
+    question may press it."""
+    return isinstance(message.intent, Press) and _TOOL_BUTTON.fullmatch(message.intent.command) is not None
 
 
 def _checked_id(name: str, given: object) -> str:

@@ -25,7 +25,7 @@ from glmbot.delivery.pace import Pace
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, StoreError
 from glmbot.keys import ChatKey, ConversationKey, number_in
-from glmbot.messages import CommandInfo, Message, Reply, Role
+from glmbot.messages import CommandInfo, Message, Reply, Role, asks_of_tools
 from glmbot.ports import Chats, Deliver, Menus
 from glmbot_discord.client import Client, client_for, log_in, set_addresses
 from glmbot_discord.delivery import PROFILE, ChannelOutlet, InteractionOutlet, remove_answer
@@ -233,7 +233,7 @@ class DiscordAdapter:
         if press is None:
             return
         message = press.message
-        if press.asker != message.user.id:
+        if press.asker != message.user.id and not asks_of_tools(message):
             words = self._dialogue.text(message.language, "button.not_yours")
             await _acknowledged(interaction.response.send_message(words, ephemeral=True))
             return

@@ -37,7 +37,7 @@ from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.routes import Route, RouteWish
 from glmbot.keys import ChatKey
 from glmbot.listening import listening_error
-from glmbot.messages import ChatKind, CommandInfo, Message, Reply, Role
+from glmbot.messages import ChatKind, CommandInfo, Message, Reply, Role, asks_of_tools
 from glmbot.ports import Chats, Deliver, Lead, Menus
 from glmbot_telegram.delivery import PROFILE, TelegramOutlet
 from glmbot_telegram.normalize import (
@@ -245,13 +245,16 @@ class TelegramAdapter:
                 await self._obey_press(taken)
             case PressedButton() if is_group(taken.asker):
                 self._presses.begin(self._press_in_the_name_of_a_chat(taken))
+            case PressedButton() if asks_of_tools(taken.message):
+                # The dialogue knows who may answer: perhaps an administrator.
+                await self._obey_press(taken)
             case PressedButton():
                 self._presses.begin(self._refuse_press(taken, "button.not_yours"))
 
     async def _obey_press(self, press: PressedButton) -> None:
         """Raises StoreError."""
         await self._dialogue.accept(self._where_it_is_now(press.message))
-        if press.message.text != "/stop":
+        if press.message.text != "/stop" and not asks_of_tools(press.message):
             self._presses.begin(self._answer_press(press.query_id))
 
     async def _press_in_the_name_of_a_chat(self, press: PressedButton) -> None:

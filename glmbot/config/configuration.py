@@ -19,6 +19,7 @@ from glmbot.config.models import (
 from glmbot.config.operation import LogSection, StoreSection, TracingSection
 from glmbot.config.people import AccessSection, DialogueSection, LimitsSection, ModerationSection
 from glmbot.config.section import secrets_of
+from glmbot.config.tools import ToolsSection
 
 __all__ = ["CORE_SECTIONS", "Configuration", "secrets_in"]
 
@@ -31,6 +32,7 @@ CORE_SECTIONS: dict[str, type[BaseModel]] = {
     "access": AccessSection,
     "limits": LimitsSection,
     "moderation": ModerationSection,
+    "tools": ToolsSection,
     "store": StoreSection,
     "log": LogSection,
     "tracing": TracingSection,
@@ -54,6 +56,7 @@ class Configuration:
     access: AccessSection
     limits: LimitsSection
     moderation: ModerationSection
+    tools: ToolsSection
     store: StoreSection
     log: LogSection
     tracing: TracingSection

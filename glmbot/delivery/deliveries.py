@@ -18,7 +18,7 @@ from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import show
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.keys import ConversationKey
-from glmbot.messages import Announce, Message, Press, Reply, ReplyState
+from glmbot.messages import QUIET, Announce, Message, Press, Reply, ReplyState
 from glmbot.ports import Deliver
 from glmbot.tracing import current_span
 
@@ -67,13 +67,13 @@ class Deliveries:
     ) -> None:
         """Take what is assigned to this process, for ever.
 
-        `begin` is called with each message and what it hands on to `Deliveries.begin`. A pressed Stop needs no
-        message; `stopped` gets what came of it.
+        `begin` is called with each message and what it hands on to `Deliveries.begin`. A pressed Stop, or an
+        answer to what is asked of a tool, needs no message; `stopped` gets what came of it.
         """
         async with aclosing(self._dialogue.assigned(platform)) as assigned:
             async for entry in assigned:
                 message = entry.message
-                if isinstance(message.intent, Press) and message.intent.command == "stop":
+                if isinstance(message.intent, Press) and message.intent.command in QUIET:
                     self._background.begin(self._stop(message, stopped))
                     continue
                 try:
@@ -104,6 +104,8 @@ class Deliveries:
         others = self._in_conversation.setdefault(message.conversation, [])
         # What is written in an earlier message's place need not wait for its turn.
         in_its_place = message.replaces and Ability.EDIT in abilities_of(outlet)
+        # What the bot says of its own may be what an answer waits for.
+        at_once = in_its_place or isinstance(message.intent, Announce)
         delivery = _Delivery(
             message,
             outlet,
@@ -113,7 +115,7 @@ class Deliveries:
             whole,
             mine=asyncio.get_running_loop().create_future(),
             before=self._under_way.get((message.conversation, message.ref)) if message.ref else None,
-            after=() if in_its_place else tuple(others),
+            after=() if at_once else tuple(others),
         )
         others.append(delivery.mine)
         if message.ref:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
 from glmbot.content import Content
 from glmbot.dialogue.lanes import Ticket
 from glmbot.dialogue.models import Talk
+from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.people import Standing
 from glmbot.dialogue.settings import DialogueSettings
-from glmbot.engine.base import Prepared
+from glmbot.dialogue.tool_journal import Journal
+from glmbot.dialogue.toolset import Offering
+from glmbot.engine.base import Conversation, Prepared
 from glmbot.messages import Message, Reply
 from glmbot.openings import SlashCommand
 from glmbot.tracing import Span
@@ -45,9 +48,10 @@ class Exchange:
     the command that it was said by. `system_prompt`: the
     chat's own, "" where the configured one holds. `asked`: the question with what it quotes. `ticket`: its place
     in its conversation. `epoch`: of the history that the answer is for. `talk`: the engine that answers; `hints`:
-    what is said beside its answer. `reply`: the end of the answer, as it is to be recorded; `task` None then: as
-    no turn. `said`: all that came of the question, where that is more than the words of `reply`. `recorded`: the
-    end that was.
+    what is said beside its answer. `offered`: the tools that it is told of; `conversation`: what it is asked, None
+    where it can't call any; `journal`: what it has called. `moderation`: what holds for this answer. `reply`: the
+    end of the answer, as it is to be recorded; `task` None then: as no turn. `said`: all that came of the question
+    where that is more than the words of `reply`. `recorded`: the end that was.
     """
 
     message: Message
@@ -65,7 +69,11 @@ class Exchange:
     epoch: int = 0
     talk: Talk | None = None
     hints: Sequence[str] = ()
+    offered: Offering = field(default_factory=Offering)
+    conversation: Conversation | None = None
     prompt: Prepared | None = None
+    moderation: Moderation | None = None
+    journal: Journal | None = None
     reply: Reply | None = None
     said: Content = ()
     recorded: Reply | None = None

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
-from glmbot.content import Content, Text, of_words, words_of
+from glmbot.content import Content, Text, ToolResult, all_words_of, of_words, words_of
 from glmbot.dialogue.models import Talk
 from glmbot.dialogue.off_loop import OffLoop
 from glmbot.dialogue.settings import DialogueSettings, InForce
 from glmbot.engine.base import Conversation, PastExchange, Prepared
 from glmbot.engine.pool import Engines
 from glmbot.engine.thoughts import answer_of
+from glmbot.errors import EngineError
 from glmbot.messages import Message
 from glmbot.store.base import Histories
 from glmbot.store.content_json import parts_from_json
 from glmbot.store.records import Turn
+from glmbot.tools import NO_TOOLS, Offer
 
 __all__ = ["Fitting"]
 
 _log = logging.getLogger(__name__)
+
+_TRIES = 8
+# Of a result that is cut, in front of what is said of the cut.
+_LEAST_KEPT = 200
+_LEFT_OUT = "\n[The rest is left out: there is no room for it.]"
 
 
 class Fitting:
@@ -52,26 +60,67 @@ class Fitting:
                 await self.fit(message, talk, (), "", system)
 
     async def fit(
-        self, message: Message, talk: Talk, turns: Sequence[Turn], question: str, system: str, begun: str = ""
-    ) -> Prepared:
-        """The prompt for a message's author. Raises EngineError, and ValueError when the system prompt leaves no
-        room for a question."""
-        conversation = _conversation(self._in_force.settings, turns, question, system, begun)
+        self,
+        message: Message,
+        talk: Talk,
+        turns: Sequence[Turn],
+        question: str,
+        system: str,
+        begun: str = "",
+        offer: Offer = NO_TOOLS,
+    ) -> tuple[Conversation, Prepared]:
+        """What the engine is asked for a message's author, and the prompt for it. Raises EngineError, and
+        ValueError when the system prompt leaves no room for a question."""
+        conversation = _conversation(self._in_force.settings, turns, question, system, begun, offer)
+        return conversation, await self.prepare(message, talk, conversation)
+
+    async def prepare(self, message: Message, talk: Talk, conversation: Conversation) -> Prepared:
+        """Raises as `fit`."""
+        offered = sum(len(str(tool.parameters)) + len(tool.description) for tool in conversation.offer.tools)
         return await self.off_loop.run(
             str(message.user),
-            conversation.characters,
+            conversation.characters + offered + len(all_words_of(conversation.said)),
             lambda: talk.engine.prepare(conversation, talk.room),
         )
 
-    async def measure(self, message: Message, talk: Talk, system: str) -> Prepared:
-        """For /context: the prompt as it stands without a question."""
-        settings = self._in_force.settings
-        turns = await self._store.last_turns(message.conversation, settings.turn_limit + 1)
-        return await self.fit(message, talk, turns, "", system)
+    async def with_results(
+        self, message: Message, talk: Talk, conversation: Conversation, share: float
+    ) -> tuple[Conversation, Prepared]:
+        """The prompt, once what came of calls is cut to its share of the room. Raises as `fit`."""
+        most = int(share * talk.room)
+        bare = replace(conversation, past=(), said=())
+        for _ in range(_TRIES):
+            try:
+                alone = await self.prepare(message, talk, replace(conversation, past=()))
+                taken = alone.prompt_tokens - (await self.prepare(message, talk, bare)).prompt_tokens
+                fits = taken <= most and not alone.question_cut
+            except EngineError:
+                taken, fits = 4 * most, False
+            if fits:
+                break
+            shorter = _shorter(conversation.said, 0.9 * most / max(taken, 1))
+            if shorter == conversation.said:
+                break
+            conversation = replace(conversation, said=shorter)
+        return conversation, await self.prepare(message, talk, conversation)
+
+    async def measure(
+        self, message: Message, talk: Talk, system: str, offer: Offer = NO_TOOLS, *, turns: int | None = None
+    ) -> Prepared:
+        """For /context: the prompt as it stands without a question, and with at most so many turns."""
+        most = self._in_force.settings.turn_limit + 1 if turns is None else turns
+        past = await self._store.last_turns(message.conversation, most) if most else ()
+        _, prompt = await self.fit(message, talk, past, "", system, offer=offer)
+        return prompt
 
 
 def _conversation(
-    settings: DialogueSettings, turns: Sequence[Turn], question: str, system: str, begun: str = ""
+    settings: DialogueSettings,
+    turns: Sequence[Turn],
+    question: str,
+    system: str,
+    begun: str = "",
+    offer: Offer = NO_TOOLS,
 ) -> Conversation:
     return Conversation(
         asked=of_words(question),
@@ -79,7 +128,24 @@ def _conversation(
         system=system or settings.system_prompt,
         begun=begun,
         turn_limit=settings.turn_limit,
+        offer=offer,
     )
+
+
+def _shorter(said: Content, share: float) -> Content:
+    """The longest results cut, so that this share of all of them is left; none below what still says something."""
+    results = [part for part in said if isinstance(part, ToolResult)]
+    room = int(min(share, 0.9) * sum(len(part.text) for part in results))
+    most = max((len(part.text) for part in results), default=0)
+    while most > _LEAST_KEPT and sum(min(len(part.text), most) for part in results) > room:
+        most = max(_LEAST_KEPT, int(0.9 * most))
+    return tuple(_cut(part, most) if isinstance(part, ToolResult) else part for part in said)
+
+
+def _cut(result: ToolResult, most: int) -> ToolResult:
+    if len(result.text) <= most + len(_LEFT_OUT):
+        return result
+    return replace(result, text=result.text[:most].removesuffix(_LEFT_OUT) + _LEFT_OUT)
 
 
 def _told(turns: Sequence[Turn]) -> Sequence[PastExchange]:

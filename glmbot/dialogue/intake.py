@@ -8,7 +8,8 @@ from typing import Protocol
 from glmbot.dialogue import acts
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.question import asked_text
-from glmbot.messages import Addressed, ChatKind, Edit, Message
+from glmbot.dialogue.tool_asks import pressed
+from glmbot.messages import Addressed, ChatKind, Edit, Message, Press
 from glmbot.modes import is_answered, mode_of
 from glmbot.store.base import Anchors, Messages, Settings
 
@@ -22,6 +23,9 @@ class _Kept(Anchors, Messages, Settings, Protocol):
 async def taken_in(store: _Kept, commands: Commands, message: Message) -> Message | None:
     """The message as it is to be accepted; None for what is not said to the bot, and for edits that change
     nothing. Raises StoreError."""
+    if isinstance(message.intent, Press) and (button := pressed(message.intent.command)) is not None:
+        ask, answer = button
+        message = replace(message, text=f"/tools {answer} {ask}")
     if message.chat_kind is ChatKind.GROUP and message.addressed is not Addressed.DIRECTLY:
         mode = mode_of(await store.settings(message.chat))
         if not is_answered(message, mode, commands):

@@ -44,6 +44,7 @@ from glmbot.dialogue.steps.recall import recall
 from glmbot.dialogue.steps.record import record
 from glmbot.dialogue.steps.task import task
 from glmbot.dialogue.steps.transform import transform
+from glmbot.dialogue.tool_desk import ToolDesk
 from glmbot.engine.base import Engine, TokenEngine
 from glmbot.engine.pool import Engines
 from glmbot.errors import ClaimLost, StoreError
@@ -90,9 +91,8 @@ class DialogueManager:
     ) -> None:
         """engine: several by name, or one by itself. reload: reads the configuration again; None: there is no
         file. claim_s, tries: see `Inbox`. plugins: by default those that are installed, without settings.
-        moderation: by default that of the plug-ins' moderators.
-
-        Raises ValueError when the system prompt leaves no room for a question.
+        moderation: by default that of their moderators. Raises ValueError when the system prompt leaves no room
+        for a question.
         """
         self._store = store
         self._engines = engines = engine if isinstance(engine, Engines) else Engines.of(engine)
@@ -112,14 +112,15 @@ class DialogueManager:
             claim_s=claim_s,
             tries=tries,
             on_lost=self._lanes.lose,
-            on_signal=self._lanes.obey,
-            on_superseded=lambda message: self._lanes.supersede(message.conversation, message.ref),
+            on_signal=self._obey,
+            on_superseded=self._supersede,
             troubles=self.troubles,
             commands=self._commands,
         )
         self._people = People(store, access, clock)
         self._in_force = InForce(settings, moderation or Moderation(start_moderators(self.plugins)))
         self._fitting = Fitting(store, engines, self._in_force)
+        self._desk = ToolDesk(self.plugins, store, self._people, self._in_force, clock, self._tell)
         self._housekeeping = Housekeeping(store, clock)
         self.monitor = Monitor(engines, self._lanes, self._people, store, clock)
         self._powers = Powers(
@@ -131,7 +132,9 @@ class DialogueManager:
             in_force=self._in_force,
             reload=reload,
             clock=clock,
+            desk=self._desk,
         )
+        self._desk.bot = self._powers
         self._exchange = chained(self._steps())
 
     def _steps(self) -> Sequence[Step]:
@@ -146,8 +149,8 @@ class DialogueManager:
             partial(task, store),
             partial(moderate, in_force, store),
             partial(choose_model, self._engines, store),
-            partial(recall, store, self._fitting),
-            answer,
+            partial(recall, store, self._fitting, self._desk),
+            partial(answer, self._desk, self._fitting),
             partial(approve, in_force),
             partial(record, store, in_force, self._clock),
         ]
@@ -192,6 +195,13 @@ class DialogueManager:
 
     def _tell(self, words: str) -> None:
         self._signals.begin(self._inbox.signal(words))
+
+    def _supersede(self, message: Message) -> None:
+        self._lanes.supersede(message.conversation, message.ref)
+
+    def _obey(self, words: str) -> None:
+        self._lanes.obey(words)
+        self._desk.obey(words)
 
     def reconfigure(self, access: Access, settings: DialogueSettings, moderation: Moderation) -> None:
         """Take other settings for whatever begins from now on. Raises ValueError, and changes nothing, as at the

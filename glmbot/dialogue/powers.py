@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
-from glmbot.bot import GivenUp, Load, ModelHere, Room
+from glmbot.bot import GivenUp, Load, ModelHere, Room, ToolHere
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.export import PersonalData, export_of
 from glmbot.dialogue.fitting import Fitting
@@ -15,6 +16,8 @@ from glmbot.dialogue.outbox import Reach, announcement, broadcast, question_of
 from glmbot.dialogue.people import pair
 from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.settings import InForce
+from glmbot.dialogue.tool_desk import ToolDesk
+from glmbot.dialogue.tool_rights import DECIDED, OWN, Right, here, with_right
 from glmbot.engine.base import Precision
 from glmbot.engine.named import ModelState
 from glmbot.engine.pool import Engines
@@ -49,6 +52,7 @@ class Powers:
         in_force: InForce,
         reload: Callable[[], Reloaded] | None,
         clock: Callable[[], float],
+        desk: ToolDesk,
     ) -> None:
         self._store = store
         self._engines = engines
@@ -58,6 +62,7 @@ class Powers:
         self._in_force = in_force
         self._reload = reload
         self._clock = clock
+        self._desk = desk
 
     def commands(self, language: str, role: Role, chat_kind: ChatKind) -> Sequence[CommandInfo]:
         return self._commands.listing(language, role, chat_kind)
@@ -81,7 +86,13 @@ class Powers:
         talk = self._fitting.at_hand((await self.model_here(message, role)).name)
         if talk is None:
             return None
-        prompt = await self._fitting.measure(message, talk, system)
+        offer = await self._desk.offer(message, talk.engine)
+        prompt = await self._fitting.measure(message, talk, system, offer)
+        tools = 0
+        if offer.tools:
+            without = await self._fitting.measure(message, talk, system, turns=0)
+            with_them = await self._fitting.measure(message, talk, system, offer, turns=0)
+            tools = with_them.prompt_tokens - without.prompt_tokens
         return Room(
             used=prompt.prompt_tokens,
             budget=prompt.room,
@@ -89,6 +100,7 @@ class Powers:
             length=talk.engine.context_length,
             turns=prompt.turns,
             dropped=prompt.dropped,
+            tools=tools,
         )
 
     async def export(self, user: UserKey) -> tuple[Attachment, int]:
@@ -162,6 +174,36 @@ class Powers:
             "speed_before": change.probe_speed_before,
             "speed_after": change.probe_speed_after,
         }
+
+    async def tools(self, message: Message) -> Sequence[ToolHere]:
+        return await self._desk.here(message)
+
+    async def set_tool(
+        self, owner: UserKey | ChatKey, tool: str, right: str, *, where: ChatKey | None = None
+    ) -> bool:
+        if right and tool not in self._desk.toolset.now():
+            return False
+        kept = (await self._store.settings(owner)).get(DECIDED, "")
+        place = "" if where is None else str(where)
+        changed = with_right(kept, tool, Right(right) if right else None, where=place)
+        await self._store.set_setting(owner, DECIDED, changed)
+        return True
+
+    async def answer_tool(self, message: Message, role: Role, ask: str, answer: str) -> str:
+        outcome, answered = await self._desk.asks.answer(message, role, ask, answer)
+        if answered is not None and answer == "here":
+            # An administrator's word is for the chat, a person's own for themselves.
+            owner, name = (message.chat, DECIDED) if answered.of_admins else (message.user, OWN)
+            kept = (await self._store.settings(owner)).get(name, "")
+            place = "" if answered.of_admins else here(message)
+            with suppress(ValueError):
+                changed = with_right(kept, answered.tool, Right.ALLOW, where=place)
+                await self._store.set_setting(owner, name, changed)
+        return f"tools.{outcome}"
+
+    async def tool_asked(self, message: Message, ask: str) -> str:
+        found = await self._desk.asks.shown(message, ask)
+        return "" if found is None else f"{found.tool} {found.arguments}"
 
     def book(self, name: str) -> Book:
         return book_in(self._store, name)

@@ -64,7 +64,8 @@ def with_actions(reply: Reply, language: str) -> Reply:
         return tuple(Action(name, i18n.text(language, f"button.{name}")) for name in names)
 
     if not reply.state.ended:
-        return replace(reply, actions=actions("stop"))
+        # What is asked meanwhile has its own.
+        return replace(reply, actions=(*reply.actions, *actions("stop")))
     if not reply.text or reply.state is ReplyState.FAILED:
         return reply
     unfinished = reply.state is ReplyState.STOPPED or reply.finish_reason in (

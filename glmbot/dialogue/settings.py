@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from glmbot.dialogue.moderation import Moderation
+from glmbot.dialogue.tool_settings import ToolSettings
 from glmbot.engine.base import Engine, Sampling
 
 __all__ = ["DialogueSettings", "InForce"]
@@ -34,6 +35,9 @@ class DialogueSettings:
     """Those that are installed, whether this process serves them or not."""
     visited: Collection[str] = ()
     """Platforms where nothing can be sent that was not asked for."""
+    unedited: Collection[str] = ()
+    """Platforms where a growing answer is not seen."""
+    tools: ToolSettings = field(default_factory=ToolSettings)
     people_choose: bool = False
     """Whether everybody chooses the model of their private chats."""
     samplings: Callable[[str, Engine], Sampling] | None = None

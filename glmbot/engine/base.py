@@ -68,6 +68,8 @@ class Ability(StrEnum):
     """Its weights can be stored at several: it is `Tunable`."""
     TOOLS = "tools"
     """It can be told of tools, reads calls and their results, and says calls: `Progress.calls`."""
+    TAUGHT_TOOLS = "taught tools"
+    """It was trained to call them, as far as its chat template shows; others are told of it in words."""
     FORMS = "forms"
     """It holds an answer to `Sampling.form`."""
     SCORES = "scores"

@@ -31,6 +31,7 @@ async def _context(call: Call) -> Reply:
         length=room.length,
         turns=room.turns,
         dropped=room.dropped,
+        tools=room.tools,
     )
 
 

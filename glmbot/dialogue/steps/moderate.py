@@ -23,6 +23,7 @@ async def moderate(
     message, task, moderation = exchange.message, exchange.task, in_force.moderation
     if task is None:
         return
+    exchange.moderation = moderation
     refusal = ""
     if exchange.system_prompt and moderation.finds(exchange.system_prompt):
         # It was allowed when it was set, and what may not be said has grown since.

@@ -10,6 +10,7 @@ from typing import Protocol
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.replies import failed, kept
+from glmbot.dialogue.tool_desk import ToolDesk
 from glmbot.errors import EngineError
 from glmbot.messages import Reply
 from glmbot.store.base import Answers, Histories
@@ -25,7 +26,7 @@ class _Kept(Answers, Histories, Protocol):
 
 
 async def recall(
-    store: _Kept, fitting: Fitting, exchange: Exchange, following: Follows
+    store: _Kept, fitting: Fitting, desk: ToolDesk, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     message, task, talk = exchange.message, exchange.task, exchange.talk
     if task is None or talk is None:
@@ -37,9 +38,18 @@ async def recall(
     with span("prompt", parent=exchange.span) as traced:
         traced.set_attribute("glmbot.turns", len(history))
         try:
-            exchange.prompt = await fitting.fit(
-                message, talk, history, task.question, exchange.system_prompt, task.begun
+            if exchange.standing is not None and not task.begun:
+                exchange.offered = desk.offered(message, exchange.standing, talk.engine)
+            conversation, exchange.prompt = await fitting.fit(
+                message,
+                talk,
+                history,
+                task.question,
+                exchange.system_prompt,
+                task.begun,
+                exchange.offered.offer,
             )
+            exchange.conversation = None if task.begun else conversation
         except (EngineError, ValueError) as error:
             # It would end so each time: a template that refuses this history, a system prompt that is too long
             # for the model that runs now.

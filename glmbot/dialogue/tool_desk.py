@@ -1,0 +1,118 @@
+"""What the dialogue has for tools, in one hand: which there are, who may have them called, who was asked, and the
+log. One for all answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from glmbot.bot import Bot, ToolHere
+from glmbot.dialogue.outbox import announcement
+from glmbot.dialogue.people import People, Standing
+from glmbot.dialogue.settings import InForce
+from glmbot.dialogue.tool_asks import Ask, Asks
+from glmbot.dialogue.tool_journal import Journal
+from glmbot.dialogue.tool_log import ToolLog
+from glmbot.dialogue.tool_rights import Right, here, right_of
+from glmbot.dialogue.tool_words import title_of
+from glmbot.dialogue.toolset import Offering, Toolset
+from glmbot.engine.base import Ability, Engine
+from glmbot.host import Tool
+from glmbot.i18n import choose_language
+from glmbot.messages import Message
+from glmbot.plugins import Plugins
+from glmbot.store.base import Messages, Notes
+from glmbot.tools import Offer
+
+__all__ = ["ToolDesk"]
+
+
+class _Kept(Messages, Notes, Protocol):
+    """Calls, asks, the log; and where what somebody is asked is put."""
+
+
+class ToolDesk:
+    def __init__(
+        self,
+        plugins: Plugins,
+        store: _Kept,
+        people: People,
+        in_force: InForce,
+        clock: Callable[[], float],
+        tell: Callable[[str], None],
+    ) -> None:
+        """tell: the other processes."""
+        self.toolset = Toolset(plugins)
+        self.asks = Asks(store, clock, tell)
+        self.log = ToolLog(store, clock)
+        self.bot: Bot
+        self._store = store
+        self._people = people
+        self._in_force = in_force
+        self._clock = clock
+
+    def offered(self, message: Message, standing: Standing, engine: Engine) -> Offering:
+        """The tools that this model is told of for this person here."""
+        if not self.tells(engine):
+            return Offering()
+        found = {
+            name: each
+            for name, each in self.toolset.now().items()
+            if self.right(message, standing, each.tool) is not Right.NEVER
+        }
+        return Offering.of(found)
+
+    async def offer(self, message: Message, engine: Engine) -> Offer:
+        """As `offered`. Raises StoreError."""
+        return self.offered(message, await self._people.standing(message), engine).offer
+
+    async def here(self, message: Message) -> Sequence[ToolHere]:
+        """Raises StoreError."""
+        standing = await self._people.standing(message)
+        language = standing.user.get("language", "") or message.language
+        return [
+            ToolHere(
+                name,
+                title_of(each.tool, choose_language(language)),
+                each.plugin,
+                str(self.right(message, standing, each.tool)),
+                str(each.tool.nature),
+            )
+            for name, each in self.toolset.now().items()
+        ]
+
+    def tells(self, engine: Engine) -> bool:
+        told = self._in_force.settings.tools.told
+        wanted = {"taught": Ability.TAUGHT_TOOLS, "all": Ability.TOOLS}.get(told)
+        return wanted is not None and Ability.TOOLS in engine.abilities and wanted in engine.abilities
+
+    def right(self, message: Message, standing: Standing, tool: Tool) -> Right:
+        return right_of(
+            tool,
+            standing.role,
+            self._in_force.settings.tools.rights,
+            person=standing.user,
+            chat=standing.chat,
+            where=here(message),
+        )
+
+    def obey(self, words: str) -> None:
+        """What another process told."""
+        verb, _, ask = words.partition(" ")
+        if verb == "asked":
+            self.asks.heard(ask)
+
+    async def right_now(self, message: Message, tool: Tool) -> Right:
+        """By what is decided at this moment. Raises StoreError."""
+        return self.right(message, await self._people.standing(message), tool)
+
+    async def journal(self, message: Message) -> Journal:
+        """Raises StoreError."""
+        return await Journal.of(self._store, message, self._clock)
+
+    async def say_of(self, message: Message, ask: Ask, words: str) -> None:
+        """Where a growing answer is not seen, in a message of its own. Raises StoreError."""
+        if message.conversation.platform in self._in_force.settings.unedited:
+            told = announcement(message.conversation, words, f"ask {ask.id}")
+            await self._store.accept(told, self._clock())

@@ -1,0 +1,392 @@
+"""An answer that calls tools: what the model is told, what people see, and where it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import until
+from dialogue.tool_world import ANN, CallingEngine, Scene, called, press, said, tool
+from glmbot.content import Text, ToolCall, ToolResult, parts_of
+from glmbot.dialogue.tool_log import logged_calls
+from glmbot.dialogue.tool_rights import DECIDED, Right, ToolRights, here, right_of, with_right
+from glmbot.dialogue.tool_run import UNKNOWN
+from glmbot.dialogue.tool_settings import ToolSettings
+from glmbot.dialogue.tool_words import plain
+from glmbot.host import Nature, ToolFailed, ToolUse
+from glmbot.messages import Reply, ReplyState, Role
+from glmbot.store.base import Store
+from glmbot.tools import Choice
+
+
+async def outcomes(store: Store) -> list[tuple[str, str]]:
+    return [(line.tool, line.outcome) async for line in logged_calls(store)]
+
+
+async def test_what_comes_of_a_call_is_told_the_model_and_the_next_question(sqlite_store: Store) -> None:
+    engine = CallingEngine(called(("add", {"q": "1+1"})), "It is 2.")
+    scene = Scene(sqlite_store, engine)
+    scene.tools = [scene.noting("add", result="2")]
+    scene.dialogue = scene.bot()
+    reply = await scene.ask(said("1+1?"))
+    assert (reply.text, reply.state) == ("It is 2.", ReplyState.FINAL)
+    assert scene.calls == [("add", str(ANN), {"q": "1+1"})]
+    call, result = engine.asked[1].said
+    assert isinstance(call, ToolCall)
+    assert result == ToolResult(call.id, "2")
+    assert [each.name for each in engine.asked[0].offer.tools] == ["add"]
+    await scene.ask(said("and now?"))
+    told = engine.asked[2].past[0].said
+    assert told == (call, result, Text("It is 2."))
+    assert ("add", "done") in await outcomes(sqlite_store)
+    # Nothing is left of an answer that stands.
+    assert await sqlite_store.notes("tool_calls", 10) == []
+
+
+async def test_several_are_called_at_once_and_words_between_stay(sqlite_store: Store) -> None:
+    both = asyncio.Barrier(2)
+
+    async def meets(use: ToolUse) -> str:
+        await both.wait()
+        return f"got {use.arguments['q']}"
+
+    engine = CallingEngine(called(("one", {"q": "a"}), ("two", {"q": "b"})), "Both.")
+    scene = Scene(sqlite_store, engine, [tool("one", meets), tool("two", meets)])
+    assert (await scene.ask(said("go"))).text == "Both."
+    assert [part.text for part in parts_of(engine.asked[1].said, ToolResult)] == ["got a", "got b"]
+
+
+async def test_an_answer_does_not_call_for_ever(sqlite_store: Store) -> None:
+    engine = CallingEngine(*[called(("add", {"q": str(number)})) for number in range(30)])
+    settings = ToolSettings(rounds=3, calls=16)
+    scene = Scene(sqlite_store, engine, settings=settings)
+    scene.tools = [scene.noting("add")]
+    scene.dialogue = scene.bot()
+    assert (await scene.ask(said("go"))).text == "enough"
+    assert len(scene.calls) == 3
+    assert engine.asked[-1].offer.choice is Choice.NONE
+
+
+async def test_no_more_calls_are_made_than_an_answer_may_have(sqlite_store: Store) -> None:
+    engine = CallingEngine(called(*[("add", {"q": str(number)}) for number in range(30)]), "ok")
+    scene = Scene(sqlite_store, engine, settings=ToolSettings(calls=4))
+    scene.tools = [scene.noting("add")]
+    scene.dialogue = scene.bot()
+    await scene.ask(said("go"))
+    assert len(scene.calls) == 4
+
+
+async def test_faults_of_tools_are_told_the_model_and_nobody_is_harmed(sqlite_store: Store) -> None:
+    async def refuses(use: ToolUse) -> str:
+        raise ToolFailed("no such town")
+
+    async def breaks(use: ToolUse) -> str:
+        raise SystemExit(3)
+
+    async def hangs(use: ToolUse) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    async def lies(use: ToolUse) -> Any:
+        return 5
+
+    tools = [
+        tool("refuses", refuses),
+        tool("breaks", breaks),
+        tool("lies", lies),
+        tool("hangs", hangs, timeout_s=0.05),
+    ]
+    engine = CallingEngine(
+        called(*[(each.name, {}) for each in tools], ("nobody", {}), ("refuses", "[1")), "I see."
+    )
+    scene = Scene(sqlite_store, engine, tools)
+    assert (await scene.ask(said("go"))).text == "I see."
+    results = parts_of(engine.asked[1].said, ToolResult)
+    assert len(results) == 6
+    assert all(result.failed for result in results)
+    assert results[0].text == "no such town"
+    assert "fault" in results[1].text
+    assert "too long" in results[3].text
+
+
+async def test_arguments_hold_to_the_schema_before_anything_is_called(sqlite_store: Store) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    engine = CallingEngine(called(("count", {"n": "five"}), ("count", {}), ("count", {"n": 5})), "ok")
+    scene = Scene(sqlite_store, engine)
+    scene.tools = [scene.noting("count", parameters=schema)]
+    scene.dialogue = scene.bot()
+    await scene.ask(said("go"))
+    assert scene.calls == [("count", str(ANN), {"n": 5})]
+    assert "n: 'five'" in parts_of(engine.asked[1].said, ToolResult)[0].text
+
+
+async def test_long_results_are_cut_to_their_share(sqlite_store: Store) -> None:
+    engine = CallingEngine(called(("read", {}), ("small", {})), "ok", context_length=3000)
+    scene = Scene(sqlite_store, engine, settings=ToolSettings(share=0.3))
+    scene.tools = [scene.noting("read", result="x" * 100_000), scene.noting("small", result="y" * 100)]
+    scene.dialogue = scene.bot()
+    assert (await scene.ask(said("go"))).text == "ok"
+    long, small = parts_of(engine.asked[1].said, ToolResult)
+    assert len(long.text) + len(small.text) < 0.3 * 3000
+    assert "left out" in long.text
+    assert small.text == "y" * 100
+
+
+async def test_what_it_does_is_seen_meanwhile_in_ones_own_language(sqlite_store: Store) -> None:
+    async def works(use: ToolUse) -> str:
+        use.progress("page 1 of\n3")
+        await asyncio.sleep(0)
+        return "done"
+
+    title = {"en": "Web page", "zh": "网页"}
+    scene = Scene(sqlite_store, CallingEngine(called(("read", {})), "ok"), [tool("read", works, title=title)])
+    await scene.ask(said("go"))
+    assert any("Web page" in reply.notice for reply in scene.seen)
+    assert any("page 1 of\ufffd3" in reply.notice for reply in scene.seen)
+
+
+async def test_a_stop_ends_what_is_called(sqlite_store: Store) -> None:
+    ended = asyncio.Event()
+    message = said("go")
+
+    async def hangs(use: ToolUse) -> str:
+        scene.dialogue._lanes.stop(message.conversation)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return ""
+
+    scene = Scene(sqlite_store, CallingEngine(called(("read", {})), "ok"), [tool("read", hangs)])
+    reply = await scene.ask(message)
+    assert reply.state is ReplyState.STOPPED
+    assert ended.is_set()
+
+
+async def test_a_model_that_was_not_taught_is_told_of_no_tools(sqlite_store: Store) -> None:
+    for told, seen in (("taught", 0), ("all", 1), ("none", 0)):
+        engine = CallingEngine("ok")
+        engine.abilities = engine.abilities - {max(engine.abilities, key=len)}
+        scene = Scene(sqlite_store, engine, settings=ToolSettings(told=told))
+        scene.tools = [scene.noting("add")]
+        scene.dialogue = scene.bot()
+        await scene.ask(said("go"))
+        assert len(engine.asked[0].offer.tools) == seen
+
+
+# ---- asking ---------------------------------------------------------------------------------------------------------
+
+
+def presses(scene: Scene, message: Any, label: str, **changes: Any) -> Any:
+    """Press the button with that label as soon as it is there; once."""
+    pressed: list[str] = []
+
+    def on_reply(reply: Reply) -> Any:
+        found = [action.command for action in reply.actions if label in action.label]
+        if not found or pressed:
+            return None
+        pressed.extend(found)
+        return press_it(found[0])
+
+    async def press_it(command: str) -> None:
+        button = press(message, command, **changes)
+        answers = asyncio.ensure_future(Scene.ask(scene, button))
+        on_reply.answer = await answers  # type: ignore[attr-defined]
+
+    return on_reply
+
+
+async def test_what_reads_is_called_when_the_asker_allows_it(store: Store) -> None:
+    for label, runs in (("Once", 1), ("No", 0), ("In this chat", 1)):
+        scene = Scene(store, CallingEngine(called(("read", {"q": "x"})), "ok"))
+        scene.tools = [scene.noting("read", Nature.READS)]
+        scene.dialogue = scene.bot()
+        message = said("go")
+        await scene.ask(message, presses(scene, message, label))
+        assert len(scene.calls) == runs, label
+        shown = next(reply for reply in scene.seen if len(reply.actions) == 4)
+        assert '{"q": "x"}' in shown.notice
+        assert await store.notes("tool_asks", 10) == []
+    # In this chat they are not asked again, and in another one they are.
+    await scene.ask(said("again"))
+    assert len(scene.calls) == 2
+    elsewhere = said("and here?", chat="-100")
+    await scene.ask(elsewhere, presses(scene, elsewhere, "No"))
+    assert len(scene.calls) == 2
+
+
+async def test_an_ask_survives_the_process_and_is_pressed_in_another(sqlite_store: Store) -> None:
+    scene = Scene(sqlite_store, CallingEngine(called(("read", {})), "ok"))
+    scene.tools = [scene.noting("read", Nature.READS)]
+    scene.dialogue = scene.bot()
+    message = said("go")
+    await scene.dialogue.accept(message)
+    replies, reply = scene.dialogue.respond(message), Reply("", ReplyState.QUEUED)
+    async for reply in replies:
+        if len(reply.actions) == 4:
+            break
+    await replies.aclose()  # type: ignore[attr-defined]
+    assert scene.calls == []
+    second = scene.bot()
+    done = await scene.ask(press(message, reply.actions[0].command), dialogue=second)
+    assert done.notice == "Done."
+    assert (await scene.answer(message, None, second)).text == "ok"
+    assert len(scene.calls) == 1
+
+
+async def test_nobody_presses_in_time(sqlite_store: Store) -> None:
+    now = [1000.0]
+    scene = Scene(sqlite_store, CallingEngine(called(("read", {})), "ok"), changes={"clock": lambda: now[0]})
+    scene.tools = [scene.noting("read", Nature.READS)]
+    scene.dialogue = scene.bot()
+
+    def on_reply(reply: Reply) -> None:
+        if len(reply.actions) == 4:
+            now[0] += 1000
+
+    assert (await scene.ask(said("go"), on_reply)).text == "ok"
+    assert scene.calls == []
+
+
+async def test_a_tool_asks_the_person(sqlite_store: Store) -> None:
+    async def asks(use: ToolUse) -> str:
+        return f"{await use.ask('Which one?', ['red', 'blue'])}"
+
+    engine = CallingEngine(called(("paint", {})), "ok")
+    scene = Scene(sqlite_store, engine, [tool("paint", asks, timeout_s=0.5)])
+    message = said("go")
+    await scene.ask(message, presses(scene, message, "blue"))
+    assert parts_of(engine.asked[1].said, ToolResult)[0].text == "blue"
+
+
+async def test_it_is_closed_meanwhile(sqlite_store: Store) -> None:
+    scene = Scene(sqlite_store, CallingEngine(called(("read", {})), "ok"))
+    scene.tools = [scene.noting("read", Nature.READS)]
+    scene.dialogue = scene.bot()
+    message = said("go")
+    on_reply = presses(scene, message, "Once")
+
+    async def closes_too(waits: Any) -> None:
+        await sqlite_store.set_setting(message.chat, DECIDED, with_right("", "read", Right.NEVER))
+        await waits
+
+    def both(reply: Reply) -> Any:
+        waits = on_reply(reply)
+        return None if waits is None else closes_too(waits)
+
+    assert (await scene.ask(message, both)).text == "ok"
+    assert scene.calls == []
+
+
+# ---- at most once ---------------------------------------------------------------------------------------------------
+
+
+async def test_what_acts_is_not_done_again_by_the_next_process(store: Store) -> None:
+    message = said("send it")
+    engine = CallingEngine(called(("send", {"q": "hi"})), called(("send", {"q": "hi"})), "I don't know.")
+    done: list[str] = []
+
+    async def sends(use: ToolUse) -> str:
+        done.append(use.id)
+        await asyncio.Event().wait()
+        return "sent"
+
+    rights = ToolRights({"send": Right.ALLOW})
+    scene = Scene(store, engine, [tool("send", sends, Nature.ACTS)], ToolSettings(rights=rights))
+    await scene.dialogue.accept(message)
+
+    async def dies() -> None:
+        async for _ in scene.dialogue.respond(message):
+            if done:
+                return
+
+    dying = asyncio.create_task(dies())
+    await until(lambda: done)
+    dying.cancel()
+    await asyncio.wait({dying})
+    second = scene.bot()
+    reply = await scene.answer(message, None, second)
+    assert reply.text == "I don't know."
+    assert len(done) == 1
+    assert [part.text for part in parts_of(engine.asked[-1].said, ToolResult)] == [UNKNOWN, UNKNOWN]
+    assert ("send", "unknown") in await outcomes(store)
+
+
+async def test_what_has_come_is_not_called_again_by_the_next_process(sqlite_store: Store) -> None:
+    message = said("send it")
+    engine = CallingEngine(called(("send", {"q": "hi"})), "Sent.")
+    rights = ToolRights({"send": Right.ALLOW})
+    scene = Scene(sqlite_store, engine, settings=ToolSettings(rights=rights))
+    scene.tools = [scene.noting("send", Nature.ACTS, result="it is on its way")]
+    scene.dialogue = scene.bot()
+    await scene.dialogue.accept(message)
+    replies = scene.dialogue.respond(message)
+    async for _ in replies:
+        if len(engine.asked) == 2:
+            break
+    await replies.aclose()  # type: ignore[attr-defined]
+    reply = await scene.answer(message, None, scene.bot())
+    assert reply.text == "Sent."
+    assert len(scene.calls) == 1
+    assert parts_of(engine.asked[-1].said, ToolResult)[0].text == "it is on its way"
+
+
+# ---- rights ---------------------------------------------------------------------------------------------------------
+
+
+async def _nothing(use: ToolUse) -> str:
+    return ""
+
+
+RIGHTS = st.sampled_from(list(Right))
+
+
+@given(
+    st.sampled_from(list(Nature)),
+    st.none() | RIGHTS,
+    st.none() | RIGHTS,
+    st.none() | RIGHTS,
+    st.none() | RIGHTS,
+    st.booleans(),
+)
+def test_the_nearest_decision_holds_and_never_of_the_configuration_stays(
+    nature: Nature,
+    configured: Right | None,
+    of_chat: Right | None,
+    of_person: Right | None,
+    in_chat: Right | None,
+    own: bool,
+) -> None:
+    one, message = tool("t", _nothing, nature), said("x", chat="-1")
+    person = {DECIDED: with_right(with_right("", "t", of_person), "t", in_chat, where=here(message))}
+    if own:
+        person["tools_own"] = with_right("", "t", Right.ALLOW, where=here(message))
+    rights = ToolRights({} if configured is None else {"t*": configured})
+    found = right_of(
+        one,
+        Role.USER,
+        rights,
+        person=person,
+        chat={DECIDED: with_right("", "t", of_chat)},
+        where=here(message),
+    )
+    by_nature = {Nature.PURE: Right.ALLOW, Nature.READS: Right.ASK, Nature.ACTS: Right.NEVER}[nature]
+    expected = in_chat or of_person or of_chat or configured or by_nature
+    if configured is Right.NEVER:
+        assert found is Right.NEVER
+    elif expected is Right.ASK and own:
+        assert found is Right.ALLOW
+    else:
+        assert found is expected
+    assert right_of(one, None, rights, person=person, chat={}, where=here(message)) is Right.NEVER
+
+
+@given(st.text(max_size=400), st.integers(min_value=40, max_value=200))
+def test_what_is_shown_of_a_call_is_one_line_of_letters_that_are_seen(text: str, most: int) -> None:
+    shown = plain(json.dumps({"a": text}, ensure_ascii=False), most)
+    assert len(shown) <= most
+    assert not set(shown) & set("\n\r\u2028\u2029\u202e\u200b\u2066\u0007")
