@@ -91,8 +91,7 @@ class DialogueManager:
     ) -> None:
         """engine: several by name, or one by itself. reload: reads the configuration again; None: there is no
         file. claim_s, tries: see `Inbox`. plugins: by default those that are installed, without settings.
-        moderation: by default that of their moderators. Raises ValueError when the system prompt leaves no room
-        for a question.
+        moderation: by default that of their moderators. Raises ValueError when no question has room.
         """
         self._store = store
         self._engines = engines = engine if isinstance(engine, Engines) else Engines.of(engine)
