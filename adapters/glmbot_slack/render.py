@@ -126,7 +126,7 @@ class _Blocks:
                     _inline(tokens[last].children or [], self.canvas, ("bold",))
                 case "table_open":
                     last = closing(tokens, index)
-                    self._as_code("\n".join(layout_table(tokens[index:last])))
+                    self._as_code(layout_table(tokens[index:last]))
                 case kind if kind.startswith(("bullet_list_", "ordered_list_", "list_item_", "blockquote_")):
                     self._nest(token)
                 case _:

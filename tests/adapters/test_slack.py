@@ -218,6 +218,7 @@ def test_an_answer_looks_as_it_is_meant() -> None:
     assert "• one\n    • two" in plain
     assert not [run for run in elements[3]["elements"] if run["type"] == "link"]
     assert plain.endswith("<!channel> <@U1>")
+    assert render("| a | b |\n| - | - |\n| 1 | 2 |")[1] == "a | b\n--+--\n1 | 2"
 
 
 def test_a_piece_that_grows_by_escaping_is_split_earlier() -> None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import aiohttp
 from rich.console import Console
 
-from adapters import discord_bot, onebot_bot, slack_bot, telegram_bot
+from adapters import discord_bot, feishu_bot, onebot_bot, slack_bot, telegram_bot
 from adapters.contract.toy import ToyAdapter, ToyPlatform, ToySettings
 from adapters.discord_bot import MENTION
 from adapters.waiting import running
@@ -25,12 +25,14 @@ from glmbot.dialogue.access import Access
 from glmbot.store.base import Store
 from glmbot_console.adapter import ConsoleAdapter, ConsoleSettings
 from glmbot_discord.adapter import DiscordAdapter
+from glmbot_feishu.adapter import FeishuAdapter
 from glmbot_onebot.adapter import OneBotAdapter
 from glmbot_slack.adapter import SlackAdapter
 from glmbot_telegram.adapter import TelegramAdapter
 from glmbot_web.adapter import WebAdapter, WebSettings
-from platforms import slack_server
+from platforms import feishu_server, slack_server
 from platforms.discord_server import DiscordServer
+from platforms.feishu_server import FeishuServer, chat_of
 from platforms.onebot_server import SELF, OneBotServer
 from platforms.slack_server import SlackServer, channel_of
 from platforms.telegram_server import TelegramServer
@@ -38,7 +40,7 @@ from platforms.telegram_server import TelegramServer
 __all__ = ["DRIVERS", "Driver"]
 
 USER, GROUP = 7, -5
-OPEN = Access(open_platforms={"telegram", "discord", "onebot", "slack", "toy"})
+OPEN = Access(open_platforms={"telegram", "discord", "onebot", "slack", "feishu", "toy"})
 
 
 class Driver(ABC):
@@ -316,6 +318,56 @@ class OneBotDriver(Driver):
         return [name for name, _ in self.server.files]
 
 
+class FeishuDriver(Driver):
+    name = "feishu"
+    profile = FeishuAdapter.profile
+    cannot: ClassVar[dict[str, str]] = {"edits": "bots are not told of them"}
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.server = FeishuServer(messages_per_second=1000)
+        await self.server.start()
+        yield
+        await self.server.stop()
+        assert self.server.violations == []
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return feishu_bot.bot(self.server, engine, store, **changes)
+
+    async def say(self, text: str, user: int = USER) -> int:
+        return await self.server.say(text, user=user)
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return self.server.texts(chat_of(user))
+
+    async def die(self, bot: FeishuAdapter) -> None:
+        await bot._stop_receiving()  # pyright: ignore[reportPrivateUsage]
+        await bot._deliveries.drain(0)  # pyright: ignore[reportPrivateUsage]
+
+    def hold(self, seconds: float) -> None:
+        self.server.hold(chat_of(USER), seconds)
+
+    async def say_in_group(self, text: str, *, mention: bool, user: int = USER) -> None:
+        await self.server.say(text, user=user, chat=feishu_server.GROUP, mention=mention)
+
+    def seen_in_group(self) -> Sequence[str]:
+        return self.server.texts(feishu_server.GROUP)
+
+    async def say_with_picture(self, text: str) -> None:
+        lines = [[{"tag": "text", "text": text}], [{"tag": "img", "image_key": "img_1"}]]
+        await self.server.say("", kind="post", content={"title": "", "content": lines})
+
+    async def delete(self, message: int) -> None:
+        await self.server.recall(message)
+
+    async def press(self, command: str) -> None:
+        chat = chat_of(USER)
+        await self.server.press(chat, max(self.server.messages[chat]), command)
+
+    def files(self) -> Sequence[str]:
+        return self.server.texts(chat_of(USER))
+
+
 class PageDriver(Driver):
     """A browser for each person: it reads the events of each answer, and shows the last one."""
 
@@ -510,5 +562,5 @@ class WholeToyDriver(ToyDriver):
 
 
 DRIVERS: Sequence[type[Driver]] = (
-    TelegramDriver, DiscordDriver, OneBotDriver, SlackDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
+    TelegramDriver, DiscordDriver, OneBotDriver, SlackDriver, FeishuDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
 )  # fmt: skip

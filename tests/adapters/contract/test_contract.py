@@ -333,6 +333,7 @@ def test_what_the_contract_leaves_out_is_told(driver: Driver) -> None:
         "discord": [],
         "onebot": ["buttons", "edits"],
         "slack": [],
+        "feishu": ["edits"],
         "web": ["deletions", "floods", "groups", "media", "strangers"],
         "console": [
             "buttons",

@@ -1,0 +1,232 @@
+"""Feishu and Lark: mentions, topics, direct messages, answers as cards that stream, buttons.
+
+Events come through a connection that the bot opens, or are posted to a route of [web].
+https://open.feishu.cn/document/server-docs/event-subscription-guide/overview
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, cast
+
+from pydantic import BaseModel
+
+from glmbot.background import Background
+from glmbot.delivery.abilities import Profile
+from glmbot.delivery.deliveries import Deliveries, Earlier
+from glmbot.delivery.outlet import NotWritten
+from glmbot.delivery.paces import Paces
+from glmbot.delivery.thoughts import without_thoughts
+from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.http.replays import Replays
+from glmbot.http.routes import Route, RouteWish
+from glmbot.keys import ChatKey
+from glmbot.messages import Message, Reply
+from glmbot.ports import Chats, Deliver
+from glmbot_feishu.callback import WINDOW_S, callback_route
+from glmbot_feishu.client import Client, Fields
+from glmbot_feishu.connection import Connection
+from glmbot_feishu.delivery import PROFILE, FeishuOutlet, Sequences
+from glmbot_feishu.normalize import PLATFORM, Deleted, PressedButton, from_event
+from glmbot_feishu.settings import FeishuSettings
+
+__all__ = ["FeishuAdapter", "FeishuSettings"]
+
+_log = logging.getLogger(__name__)
+
+_DRAIN_S = 8.0
+# https://open.feishu.cn/document/server-docs/im-v1/message/delete: what is older is not recalled.
+_ASKED_WITHIN_S = 24 * 3600.0
+
+
+class _Wanted(Deliver, Chats, Protocol): ...
+
+
+class FeishuAdapter:
+    Settings: ClassVar[type[BaseModel]] = FeishuSettings
+    profile: ClassVar[Profile] = PROFILE
+
+    def __init__(self, settings: FeishuSettings, dialogue: _Wanted) -> None:
+        self._settings = settings
+        self._dialogue = dialogue = without_thoughts(dialogue)
+        self._deliveries = Deliveries(dialogue)
+        self._aside = Background()
+        self._paces = Paces(within=1 / settings.requests_per_second)
+        self._replays = Replays(time.time, WINDOW_S)
+        self._sequences = Sequences()
+        self._receiving: list[asyncio.Task[None]] = []
+        self._client: Client | None = None
+        self._connection: Connection | None = None
+        self._bot = ""
+
+    @staticmethod
+    def check(settings: FeishuSettings, running: FeishuSettings | None) -> None:
+        """See `glmbot.ports.Adapter`. Raises AdapterError."""
+        if not settings.app_id:
+            raise PlatformRefused("[feishu] app_id is not set: copy it from https://open.feishu.cn/app")
+        settings.read_encrypt_key()
+
+    @staticmethod
+    def route_wishes(settings: FeishuSettings) -> Sequence[RouteWish]:
+        """See `glmbot.ports.Adapter`."""
+        if not settings.posted:
+            return ()
+        words = "leave [feishu] encrypt_key out: then events come through a connection that the bot opens"
+        return [RouteWish("[feishu] events_path", settings.events_path, None, words)]
+
+    def routes(self) -> Sequence[Route]:
+        """See `glmbot.ports.Adapter`."""
+        if not self._settings.posted:
+            return ()
+        key = self._settings.read_encrypt_key()
+        path = self._settings.events_path
+        return [callback_route(path, key, self._replays, self._take, lambda: bool(self._bot))]
+
+    @staticmethod
+    async def identify(settings: FeishuSettings) -> str:
+        """See `glmbot.ports.Adapter`. Raises AdapterError."""
+        client = Client(settings)
+        try:
+            return str((await client.log_in()).get("app_name") or settings.app_id)
+        finally:
+            await client.close()
+
+    @staticmethod
+    async def examine(settings: FeishuSettings) -> Sequence[tuple[bool, str]]:
+        """See `glmbot.ports.Adapter`. Raises AdapterError."""
+        client = Client(settings)
+        try:
+            bot = await client.log_in()
+            found = [(True, f"App ID and App Secret are those of {bot.get('app_name') or settings.app_id}")]
+            # https://open.feishu.cn/document/server-docs/bot-v3/bot-info: 2 is "enabled".
+            if bot.get("activate_status") not in (None, 2):
+                found.append(
+                    (
+                        False,
+                        "the app is not enabled in this tenant: publish a version, and let it be approved",
+                    )
+                )
+            if not settings.posted:
+                try:
+                    await client.endpoint()
+                    found.append((True, "a long connection may be opened"))
+                except AdapterError as error:
+                    found.append((False, str(error)))
+            return found
+        finally:
+            await client.close()
+
+    async def start(self) -> None:
+        self._client = client = Client(self._settings)
+        bot = await client.log_in()
+        open_id = bot.get("open_id")
+        if not isinstance(open_id, str) or not open_id:
+            raise PlatformRefused(
+                "[feishu] the app has no bot: add the ability at https://open.feishu.cn/app"
+            )
+        self._bot = open_id
+        if not self._settings.posted:
+            self._connection = Connection(client, self._take)
+            await self._connection.open()
+        _log.info("Feishu: %s is listening", bot.get("app_name") or self._settings.app_id)
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._receiving = [group.create_task(self._serve())]
+                if self._connection is not None:
+                    self._receiving.append(group.create_task(self._connection.run()))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        # Stopped on purpose.
+        await asyncio.Event().wait()
+
+    def interrupt(self) -> bool:
+        return False
+
+    async def stop(self) -> None:
+        await self._stop_receiving()
+        await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._aside.drain(_DRAIN_S))
+        if self._client is not None:
+            await self._client.close()
+
+    async def _stop_receiving(self) -> None:
+        self._bot = ""
+        for task in self._receiving:
+            task.cancel()
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _serve(self) -> None:
+        await self._deliveries.serve(PLATFORM, self._begin, self._stopped)
+        raise AdapterError("Feishu: nothing is assigned to this process any more")
+
+    # ---- receiving -------------------------------------------------------------------------------------------
+
+    async def _take(self, content: bytes) -> Mapping[str, Any] | None:
+        """Raises StoreError when it could not be stored."""
+        try:
+            taken = from_event(_event(content), self._bot)
+        except Exception as error:  # whatever a malformed event trips over
+            # Neither what was said nor by whom: an error's words may hold it.
+            _log.warning("Feishu: an event that could not be read is left out (%s)", type(error).__name__)
+            return None
+        match taken:
+            case None:
+                return None
+            case Message():
+                await self._dialogue.accept(taken)
+            case Deleted():
+                self._aside.begin(self._withdraw(taken))
+            case PressedButton() if taken.asker == taken.message.user.id:
+                await self._dialogue.accept(taken.message)
+            case PressedButton():
+                words = self._dialogue.text(taken.message.language, "button.not_yours")
+                return {"toast": {"type": "info", "content": words}}
+        return None
+
+    async def _withdraw(self, deleted: Deleted) -> None:
+        """Who recalls a question wants its answer gone too."""
+        chat, ref = ChatKey(PLATFORM, deleted.chat), deleted.ref
+        try:
+            conversation = await self._dialogue.asked_in(chat, ref, deleted.at - _ASKED_WITHIN_S)
+            if conversation is None:
+                return
+            shown = {*await self._dialogue.withdraw(conversation, ref)}
+            if under_way := await self._deliveries.ended(conversation, ref):
+                # What had been said when it was stopped is a turn by now.
+                shown |= {*under_way, *await self._dialogue.withdraw(conversation, ref)}
+        except StoreError as error:
+            _log.error("Feishu: a recalled question could not be taken back: %s", error)
+            return
+        client = self._client
+        for message_id in sorted(shown):
+            try:
+                if client is not None:
+                    await client.call("DELETE", f"/open-apis/im/v1/messages/{message_id}")
+            except NotWritten as error:
+                _log.info("Feishu: an answer that is not wanted any more stays: %s", error)
+
+    # ---- answering -------------------------------------------------------------------------------------------
+
+    def _begin(self, message: Message, earlier: Earlier) -> None:
+        if self._client is None:
+            return
+        pace = self._paces.of(message.conversation.chat, self._settings.edit_interval_s)
+        outlet = FeishuOutlet(self._client, message, self._sequences)
+        self._deliveries.begin(message, outlet, pace, earlier)
+
+    async def _stopped(self, message: Message, reply: Reply | None) -> None:
+        """The answer that was stopped says so itself."""
+
+
+def _event(content: bytes) -> Fields:
+    """Raises ValueError, TypeError."""
+    found = json.loads(content)
+    if not isinstance(found, dict):
+        raise TypeError
+    return cast(dict[str, Any], found)
