@@ -20,6 +20,7 @@ from chaos.kills import POINTS, Counts, Zygote, kill_matrix  # noqa: E402
 from chaos.model_servers import model_server_faults  # noqa: E402
 from chaos.ray_replicas import ray_faults  # noqa: E402
 from chaos.redis_groups import redis_group_faults  # noqa: E402
+from chaos.tools import tool_kills  # noqa: E402
 from tiny_model import write_tiny_model  # noqa: E402
 
 
@@ -39,6 +40,7 @@ async def main() -> None:
             print(f"kill -9 on {kind}: {len(points)} points in {time.monotonic() - began:.0f} s", flush=True)
             complain(counts)
         parts = {
+            "kill -9 around calls of tools": partial(tool_kills, only),
             "kill -9 in a store's long work": partial(interrupted_work, only),
             "faults of Redis": partial(redis_faults, zygote, model, only),
             "failovers and moves of Redis": partial(redis_group_faults, zygote, model, only),

@@ -200,12 +200,11 @@ class Scene:
             ),
             message,
         )
-        last = None
+        last = NOT_TAKEN
         async with aclosing(dialogue.respond(taken)) as replies:
             async for last in replies:
                 self.seen.append(last)
                 if on_reply is not None and (waits := on_reply(last)) is not None:
                     await waits
-        assert last is not None
         await dialogue.delivered(taken)
         return last
