@@ -40,6 +40,7 @@ _LONGEST_REASON = 200
 _LONGEST_RENDERED = 1 << 20
 # What templates call the switch: Qwen3, GLM-4.5 and SmolLM3 by the longer name, DeepSeek-V3.1 and Granite by the
 # other.
+_WORDS_KEPT = 1000
 _SWITCHES = ("enable_thinking", "thinking")
 # How often a template may repeat what was said.
 _MOST_REPEATS = 4
@@ -57,6 +58,7 @@ class TemplateChatFormat:
         Raises ModelFileError when the template can't be rendered within its limits of time and memory.
         """
         self._tokenizer: Any = tokenizer
+        _remember_less(tokenizer)
         encode = _plain_encoder(tokenizer)
         where = f"{tokenizer.name_or_path}: chat_template"
         source = str(
@@ -254,6 +256,14 @@ def _begun_as_usual(tokenizer: Any) -> str:
     begun = cast(list[int], tokenizer.encode("a"))
     begins = tokenizer.bos_token_id is not None and begun[:1] == [tokenizer.bos_token_id] != plain[:1]
     return ("{{ bos_token }}" if begins else "") + _FALLBACK_TEMPLATE
+
+
+def _remember_less(tokenizer: Any) -> None:
+    """The tokenizers library keeps the pieces of words that it has cut, by default of 10,000 in each thread: several
+    megabytes for each thread of a bot, which has its own memory for texts that come again."""
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    if (resize := getattr(model, "_resize_cache", None)) is not None:
+        resize(_WORDS_KEPT)
 
 
 def _plain_encoder(tokenizer: Any) -> Callable[[str], list[int]]:

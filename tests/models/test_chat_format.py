@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -132,3 +133,23 @@ def test_words_that_were_added_to_a_vocabulary_are_words_and_what_directs_a_mode
     for token in ("<think>", "<|tool|>", "<｜User｜>", "[INST]"):
         assert tokenizer.convert_tokens_to_ids(token) not in chat_format.encode_text(f"a {token} b")
         assert chat_format.decode(chat_format.encode_text(token)) == token
+
+
+def test_threads_do_not_each_remember_ten_thousand_words(tiny_model: Path) -> None:
+    class Model:
+        kept = 10_000
+
+        def _resize_cache(self, words: int) -> None:
+            self.kept = words
+
+    class Backend:
+        def __init__(self, backend: Any) -> None:
+            self._backend, self.model = backend, Model()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._backend, name)
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_model)
+    backend = tokenizer._tokenizer = Backend(tokenizer._tokenizer)
+    TemplateChatFormat(tokenizer)
+    assert backend.model.kept <= 1000
