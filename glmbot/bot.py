@@ -215,6 +215,10 @@ class Bot(Protocol):
         for."""
         ...
 
+    def can_announce(self, conversation: ConversationKey) -> bool:
+        """Whether what nobody there has just asked for can be sent at all."""
+        ...
+
     async def ask_in(
         self, conversation: ConversationKey, user: UserKey, question: str, *, name: str, kind: ChatKind
     ) -> None:

@@ -209,10 +209,13 @@ class Powers:
         return book_in(self._store, name)
 
     async def announce(self, conversation: ConversationKey, words: str, *, name: str) -> bool:
-        if conversation.platform in self._in_force.settings.visited:
+        if not self.can_announce(conversation):
             return False
         await self._store.accept(announcement(conversation, words, f"told {name}"), self._clock())
         return True
+
+    def can_announce(self, conversation: ConversationKey) -> bool:
+        return conversation.platform not in self._in_force.settings.visited
 
     async def ask_in(
         self, conversation: ConversationKey, user: UserKey, question: str, *, name: str, kind: ChatKind

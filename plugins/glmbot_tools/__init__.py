@@ -19,6 +19,7 @@ def register(host: Host) -> None:
         "current_time": ("", _clock),
         "calculate": ("", _calculator),
         "convert_units": ("pint", _units),
+        "python": ("pydantic_monty", _python),
         "web_read": ("trafilatura", _reading),
         "web_search": ("" if settings.searxng else "ddgs", _searching),
     }
@@ -34,6 +35,7 @@ def register(host: Host) -> None:
             known.add(tool.name)
             if tool.name not in settings.leave_out:
                 host.tool(tool)
+    known |= _reminding(host, settings)
     if unknown := sorted(set(settings.leave_out) - known):
         raise ValueError(
             f"leave_out names {unknown[0][:40]!r}, and there are these: {', '.join(sorted(known))}"
@@ -58,6 +60,13 @@ def _units(_: Settings) -> Iterable[Tool]:
     return (TOOL,)
 
 
+def _python(settings: Settings) -> Iterable[Tool]:
+    from glmbot_tools.python import python_tool
+    from glmbot_tools.worker import Workers
+
+    return (python_tool(Workers(), settings.python_s, settings.python_bytes),)
+
+
 def _reading(settings: Settings) -> Iterable[Tool]:
     from glmbot_tools.address_guard import AddressGuard
     from glmbot_tools.fetching import Fetcher
@@ -67,6 +76,30 @@ def _reading(settings: Settings) -> Iterable[Tool]:
     guard = AddressGuard(frozenset(settings.ports), AddressGuard.networks(settings.allowed_networks))
     fetcher = Fetcher(guard, timeout_s=settings.web_timeout_s, most_bytes=settings.page_bytes)
     return (read_tool(fetcher, Workers(), settings.page_characters, settings.web_timeout_s),)
+
+
+def _reminding(host: Host, settings: Settings) -> set[str]:
+    """All of it or nothing: what sets reminders, what cancels them, and what says them. Returns their names."""
+    names = {"remind_me", "list_reminders", "cancel_reminder"}
+    if "remind_me" in settings.leave_out:
+        return names
+    if find_spec("apscheduler") is None:
+        host.note(f"without remind_me: apscheduler is not installed ({_INSTALL})")
+        return names
+    from glmbot_tools.reminder_tools import reminder_tools, reminders_command
+    from glmbot_tools.reminders import Reminders
+    from glmbot_tools.words import EN, ZH
+
+    reminders = Reminders(
+        host.log, per_person=settings.reminders_per_person, per_chat=settings.reminders_per_chat
+    )
+    host.words(en=EN, zh=ZH)
+    for tool in reminder_tools(reminders):
+        if tool.name not in settings.leave_out:
+            host.tool(tool)
+    host.command(reminders_command(reminders))
+    host.background("reminders", reminders)
+    return names
 
 
 def _searching(settings: Settings) -> Iterable[Tool]:

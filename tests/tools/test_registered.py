@@ -21,8 +21,12 @@ ALL = {
     "date_difference": Nature.PURE,
     "calculate": Nature.PURE,
     "convert_units": Nature.PURE,
+    "python": Nature.PURE,
     "web_read": Nature.READS,
     "web_search": Nature.READS,
+    "remind_me": Nature.READS,
+    "list_reminders": Nature.READS,
+    "cancel_reminder": Nature.READS,
 }
 
 
@@ -51,10 +55,18 @@ def test_all_tools_are_registered(monkeypatch: pytest.MonkeyPatch) -> None:
         assert each.tool.title.keys() == {"en", "zh"}
         assert each.tool.parameters["additionalProperties"] is False
     assert plugin.notes == []
+    assert plugins.commands.keys() == {"reminders"}
+    assert plugins.backgrounds.keys() == {"reminders"}
 
 
 @pytest.mark.parametrize(
-    ("library", "tool"), [("pint", "convert_units"), ("trafilatura", "web_read"), ("ddgs", "web_search")]
+    ("library", "tool"),
+    [
+        ("pint", "convert_units"),
+        ("trafilatura", "web_read"),
+        ("ddgs", "web_search"),
+        ("pydantic_monty", "python"),
+    ],
 )
 def test_a_tool_whose_library_is_missing_is_left_out_and_that_is_said(
     monkeypatch: pytest.MonkeyPatch, library: str, tool: str
@@ -69,6 +81,9 @@ def test_a_tool_whose_library_is_missing_is_left_out_and_that_is_said(
 def test_what_the_operator_leaves_out_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     plugins, _ = loaded(monkeypatch, leave_out=["web_search", "date_difference"])
     assert plugins.tools.keys() == ALL.keys() - {"web_search", "date_difference"}
+    plugins, _ = loaded(monkeypatch, leave_out=["remind_me"])
+    assert plugins.tools.keys() == ALL.keys() - {"remind_me", "list_reminders", "cancel_reminder"}
+    assert not plugins.backgrounds
 
 
 @pytest.mark.parametrize(
