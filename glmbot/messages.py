@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from glmbot.forms import Form
+from glmbot.completions import TokenScore
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.openings import SlashCommand, slash_command
 
@@ -25,7 +25,6 @@ __all__ = [
     "ChatKey",
     "ChatKind",
     "CommandInfo",
-    "Completion",
     "ConversationKey",
     "ConversationSummary",
     "Edit",
@@ -343,6 +342,10 @@ class Reply:
     attachment: Attachment | None = None
     actions: tuple[Action, ...] = ()
     thought: str = ""
+    scores: tuple[TokenScore, ...] = ()
+    prompt_scores: tuple[TokenScore, ...] = ()
+    echo: str = ""
+    """The text of the prompt, where it was asked for."""
     resumes: bool = False
     """The answer comes later, perhaps by another process: do not report the message as delivered, but `again`."""
 
@@ -353,33 +356,6 @@ class Unfinished:
 
     message: Message
     marks: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A stateless request: the caller brings the whole history (the OpenAI and ChatGLM-6B HTTP interfaces).
-
-    `turns` are (role, text) pairs, roles "system", "user" and "assistant", the last one the user's.
-    `trim` lets old turns go when all do not fit; otherwise too long a prompt is refused.
-    Values left None are the operator's defaults. `max_total_tokens` bounds prompt and answer together.
-    `source` is that of `Message`. `form`: what the answer has to look like. `model`: one of
-    `glmbot.ports.Completions.models`; anything else is the default.
-    """
-
-    turns: Sequence[tuple[str, str]]
-    user: UserKey
-    trim: bool = False
-    model: str = ""
-    max_tokens: int | None = None
-    max_total_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    repetition_penalty: float | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    source: str = ""
-    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,11 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
+from glmbot.completions import Completion
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import (
     ChatKind,
     CommandInfo,
-    Completion,
     ConversationSummary,
     Health,
     Message,

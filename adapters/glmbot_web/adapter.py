@@ -30,13 +30,15 @@ from glmbot_web.events import Listeners, Renderer
 from glmbot_web.guard import ROLE, STALE, Guard, person_of
 from glmbot_web.machine_api import MachineApi
 from glmbot_web.normalize import PLATFORM
-from glmbot_web.openai_api import OpenAiApi, Program, openai_error
+from glmbot_web.openai_api import OpenAiApi
+from glmbot_web.openai_errors import openai_error
 from glmbot_web.operator_api import OperatorApi
 from glmbot_web.origins import Origins
 from glmbot_web.page_api import PageApi
 from glmbot_web.page_files import PAGES, PageFiles
 from glmbot_web.peers import Peers
 from glmbot_web.persons import Persons
+from glmbot_web.program import Program
 from glmbot_web.settings import WebSettings, refuse_what_is_open, secret_of
 
 __all__ = ["WebAdapter", "WebSettings"]

@@ -14,12 +14,14 @@ __all__ = [
     "LARGEST_COUNT",
     "BadRequest",
     "Body",
+    "LogitBias",
     "Stops",
     "StreamOptions",
     "at_most",
     "only",
     "parse",
     "parsed",
+    "seed_of",
     "valid",
 ]
 
@@ -88,6 +90,11 @@ def valid(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def seed_of(seed: int, number: int) -> int:
+    """Each answer to one request has its own, or they would be the same."""
+    return seed if seed + number >= 2**63 else seed + number
+
+
 def at_most(most: int) -> BeforeValidator:
     """Before each of a million items is looked at."""
 
@@ -111,6 +118,9 @@ def only(*values: object) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+_MOST_BIASES = 1024
+_Biases = dict[Annotated[int, Field(ge=0, le=LARGEST_COUNT)], Annotated[float, Field(ge=-100, le=100)]]
+LogitBias = Annotated[_Biases, Field(max_length=_MOST_BIASES)] | None
 _Stop = Annotated[str, Field(min_length=1, max_length=_LONGEST_STOP)]
 Stops = _Stop | Annotated[list[_Stop], at_most(_MOST_STOPS)] | None
 

@@ -15,7 +15,8 @@ from aiohttp import web
 from glmbot.ports import Completions
 from glmbot_web.bodies import BadRequest, parsed
 from glmbot_web.normalize import ChatGlmRequest, chatglm_completion
-from glmbot_web.openai_api import Program, failure
+from glmbot_web.openai_errors import failure
+from glmbot_web.program import Program
 
 __all__ = ["ChatGlmApi"]
 

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from glmbot.completions import Completion
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Ask, Completion, Edit, Intent, Message, Press, Role
-from glmbot_web.bodies import LARGEST_COUNT, Body, Stops, StreamOptions, at_most, only, valid
+from glmbot.messages import Ask, Edit, Intent, Message, Press, Role
+from glmbot_web.bodies import (
+    LARGEST_COUNT,
+    BadRequest,
+    Body,
+    LogitBias,
+    Stops,
+    StreamOptions,
+    at_most,
+    only,
+    seed_of,
+    valid,
+)
 from glmbot_web.forms import ResponseFormat, StructuredOutputs, form_of
 
 __all__ = [
@@ -22,7 +35,7 @@ __all__ = [
     "OperatorCommand",
     "PageMessage",
     "chatglm_completion",
-    "openai_completion",
+    "openai_completions",
     "page_id",
     "page_message",
 ]
@@ -131,13 +144,13 @@ class ChatCompletionRequest(Body):
     repetition_penalty: float | None = Field(default=None, gt=0, le=10)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stop: Stops = None
-    n: Annotated[None, only(1)] = None
-    logprobs: Annotated[None, only(False)] = None
-    top_logprobs: Annotated[None, only(0)] = None
-    logit_bias: Annotated[None, only({})] = None
-    presence_penalty: Annotated[None, only(0, 0.0)] = None
-    frequency_penalty: Annotated[None, only(0, 0.0)] = None
-    min_p: Annotated[None, only(0, 0.0)] = None
+    n: int | None = Field(default=None, ge=1, le=8, strict=True)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20, strict=True)
+    logit_bias: LogitBias = None
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    min_p: float | None = Field(default=None, ge=0, le=1)
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     tools: Annotated[None, only([])] = None
@@ -196,8 +209,19 @@ def _intent(request: PageMessage) -> Intent:
     return Edit() if request.edits else Ask()
 
 
-def openai_completion(request: ChatCompletionRequest, user: UserKey, source: str) -> Completion:
-    """Raises BadRequest."""
+def openai_completions(request: ChatCompletionRequest, user: UserKey, source: str) -> list[Completion]:
+    """One for each of the answers that are wanted. Raises BadRequest."""
+    if request.top_logprobs and not request.logprobs:
+        raise BadRequest("top_logprobs: only with logprobs", "top_logprobs")
+    completion = _completion(request, user, source)
+    seed = request.seed
+    return [
+        replace(completion, seed=None if seed is None else seed_of(seed, number))
+        for number in range(request.n or 1)
+    ]
+
+
+def _completion(request: ChatCompletionRequest, user: UserKey, source: str) -> Completion:
     stop = [request.stop] if isinstance(request.stop, str) else (request.stop or [])
     return Completion(
         turns=[
@@ -211,8 +235,12 @@ def openai_completion(request: ChatCompletionRequest, user: UserKey, source: str
         temperature=request.temperature,
         top_p=request.top_p,
         top_k=request.top_k,
+        min_p=request.min_p,
         repetition_penalty=request.repetition_penalty,
-        seed=request.seed,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        logit_bias=tuple((request.logit_bias or {}).items()),
+        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         stop=tuple(stop),
         form=form_of(request.response_format, request.structured_outputs),
     )

@@ -14,7 +14,7 @@ from glmbot_web.bodies import BadRequest, parse
 from glmbot_web.delivery import Streams, TooManyStreams
 from glmbot_web.guard import ROLE, Guard
 from glmbot_web.normalize import OperatorCommand, PageMessage, page_message
-from glmbot_web.openai_api import openai_error
+from glmbot_web.openai_errors import openai_error
 from glmbot_web.persons import Persons
 
 __all__ = ["OperatorApi"]

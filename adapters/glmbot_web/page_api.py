@@ -17,7 +17,7 @@ from glmbot_web.delivery import Streams, TooManyStreams
 from glmbot_web.events import Listeners
 from glmbot_web.guard import ROLE, Guard
 from glmbot_web.normalize import PLATFORM, BranchChoice, Login, PageMessage, page_id, page_message
-from glmbot_web.openai_api import openai_error
+from glmbot_web.openai_errors import openai_error
 from glmbot_web.persons import Persons
 from glmbot_web.render import to_blocks
 

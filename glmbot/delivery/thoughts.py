@@ -7,8 +7,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
+from glmbot.completions import Completion
 from glmbot.keys import ConversationKey
-from glmbot.messages import Completion, Message, PastTurn, Reply
+from glmbot.messages import Message, PastTurn, Reply
 
 __all__ = ["without_thoughts"]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from math import ceil
 
+from glmbot.completions import Completion, TokenScore
 from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.models import Talk
 from glmbot.dialogue.moderation import Moderation
@@ -14,13 +16,15 @@ from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.quotas import Quotas, check_pending, most_pending, program_of
 from glmbot.dialogue.replies import snapshot
 from glmbot.dialogue.settings import InForce
-from glmbot.engine.base import Ability, ChatTurn, Conversation, Sampling
+from glmbot.dialogue.spelling import Spelling, spelled
+from glmbot.engine.base import Ability, ChatTurn, Conversation, Engine, Prepared, Progress, Sampling
 from glmbot.engine.fit import longest_text
 from glmbot.engine.pool import Engines
+from glmbot.engine.texts import texts
 from glmbot.engine.thoughts import answer_of
 from glmbot.errors import ContentRefused, PromptInvalid, PromptTooLong
 from glmbot.host import Direction, Finding
-from glmbot.messages import Completion, Reply, ReplyState
+from glmbot.messages import Reply, ReplyState
 
 __all__ = ["complete", "sampling_for", "split_turns"]
 
@@ -29,6 +33,11 @@ _MOST_MESSAGES = 2049
 _ANSWERS_SHARE = 4
 # A template's work for a message, in the time that tokenising takes for so many characters.
 _MESSAGE_CHARACTERS = 100
+_CHARACTERS_A_TOKEN = 4
+_CHARACTERS_A_SCORE = 10
+
+_Asked = tuple[str, Sequence[ChatTurn], str]
+"""See `split_turns`."""
 
 
 async def complete(
@@ -46,10 +55,11 @@ async def complete(
     check_pending(pending, request, most_pending(settings, engines.queue_limit(model)))
     with pending.hold(program_of(request), request.source):
         _check_size(request)
-        asked = split_turns(request.turns)
+        asked = None if request.prompt is not None else split_turns(request.turns)
         # Before a model is loaded for whoever may ask no more.
         await quotas.admit(request, settings)
         async with engines.use(model) as engine:
+            _check_abilities(request, engine)
             talk = Talk(engine, settings.sampling_of(model, engine))
             async with aclosing(_complete(request, asked, talk, in_force, fitting)) as replies:
                 async for reply in replies:
@@ -58,28 +68,96 @@ async def complete(
 
 async def _complete(
     request: Completion,
-    asked: tuple[str, Sequence[ChatTurn], str],
+    asked: _Asked | None,
     talk: Talk,
     in_force: InForce,
     fitting: Fitting,
 ) -> AsyncGenerator[Reply, None]:
     settings, moderation, engine = in_force.settings, in_force.moderation, talk.engine
-    if request.form is not None and Ability.FORMS not in engine.abilities:
-        raise PromptInvalid(f"response_format: {engine.model_name} can't be held to a form")
-    limit = engine.context_length
-    sampling = sampling_for(request, talk.sampling, limit)
-    total = min(limit, request.max_total_tokens or limit)
-    # Whose history may be cut has a part of the context kept for the answer, which gets what is left.
-    room = max(1, total - (min(sampling.max_tokens, total // _ANSWERS_SHARE) if request.trim else 1))
+    sampling = sampling_for(request, talk.sampling, engine.context_length)
+    total = min(engine.context_length, request.max_total_tokens or engine.context_length)
+    if asked is None:
+        prompt, echo = await _read_text(request, talk, moderation, fitting, total - 1)
+    else:
+        # Whose history may be cut has a part of the context kept for the answer, which gets what is left.
+        kept = min(sampling.max_tokens, total // _ANSWERS_SHARE) if request.trim else 1
+        prompt = await _read_turns(request, asked, talk, in_force, fitting, max(1, total - kept))
+        echo = ""
+    sampling = replace(sampling, max_tokens=min(sampling.max_tokens, total - prompt.prompt_tokens))
+    generation = engine.generate(prompt, sampling, user=program_of(request), deadline_s=settings.deadline_s)
+    replies = _scored(request, generation, talk, fitting, echo)
+    async with aclosing(replies), aclosing(_watched(request, replies, moderation)) as watched:
+        async for reply in watched:
+            yield reply
+
+
+async def _scored(
+    request: Completion,
+    generation: AsyncGenerator[Progress, None],
+    talk: Talk,
+    fitting: Fitting,
+    echo: str,
+) -> AsyncGenerator[Reply, None]:
+    """The snapshots of an answer, with its tokens' scores where they were asked for."""
+    engine = texts(talk.engine)
+    spelling = None if engine is None or request.logprobs is None else Spelling(engine)
+    of_prompt: tuple[TokenScore, ...] = ()
+    async with aclosing(generation):
+        async for progress in generation:
+            reply = snapshot(progress)
+            if engine is not None and spelling is not None:
+                if progress.prompt_scores and not of_prompt and reply.state.ended:
+                    told = progress.prompt_scores
+                    of_prompt = await fitting.off_loop.run(
+                        program_of(request),
+                        _CHARACTERS_A_SCORE * len(told) * (1 + len(told[-1].top)),
+                        partial(spelled, engine, told),
+                    )
+                reply = replace(reply, scores=spelling.of(progress.scores), prompt_scores=of_prompt)
+            yield replace(reply, echo=echo)
+
+
+async def _watched(
+    request: Completion, replies: AsyncGenerator[Reply, None], moderation: Moderation
+) -> AsyncGenerator[Reply, None]:
+    """What moderation lets through. Scores tell what a text says, so they go with it."""
+    shown, watch = Reply("", ReplyState.STREAMING), moderation.watch()
+    thought, thoughts = "", moderation.watch()
+    async for reply in replies:
+        if reply.state.ended:
+            allowed = await _allows(moderation, Direction.ANSWER, reply.text, request)
+            if reply.thought and not await _allows(moderation, Direction.ANSWER, reply.thought, request):
+                reply = replace(reply, thought=thought)
+            yield reply if allowed else _filtered(reply, shown)
+            return
+        if not moderation.holds_answers and thoughts.look(reply.thought) is Finding.NOTHING:
+            thought = reply.thought
+        reply = replace(reply, thought=thought)
+        finding = watch.look(reply.text)
+        if finding is Finding.WORD:
+            yield _filtered(reply, shown)
+            return
+        if finding is Finding.NOTHING and not moderation.holds_answers:
+            shown = reply
+        yield replace(reply, text=shown.text, scores=shown.scores)
+
+
+async def _read_turns(
+    request: Completion,
+    asked: _Asked,
+    talk: Talk,
+    in_force: InForce,
+    fitting: Fitting,
+    room: int,
+) -> Prepared:
+    engine, limit = talk.engine, talk.engine.context_length
     system, turns, question = asked
     characters = sum(len(text) for _, text in request.turns)
     if not request.trim and characters > longest_text(room):
         raise PromptTooLong(ceil(characters / longest_text(1)), limit)
     # Whatever may reach the model, in one piece: words on both sides of a border are together there, too.
-    everything = "\n\n".join(text for _, text in request.turns)
-    if not await _allows(moderation, Direction.QUESTION, everything, request):
-        raise ContentRefused("the operator of this server does not allow what stands in these messages")
-    conversation = Conversation.of_words(question, turns, system or settings.system_prompt)
+    await _check_words("\n\n".join(text for _, text in request.turns), in_force.moderation, request)
+    conversation = Conversation.of_words(question, turns, system or in_force.settings.system_prompt)
     try:
         prompt = await fitting.off_loop.run(
             program_of(request),
@@ -90,32 +168,56 @@ async def _complete(
         # Not even an empty question fits.
         if not request.trim:
             raise PromptTooLong(limit + 1, limit) from error
+        total = min(limit, request.max_total_tokens or limit)
         raise ValueError(f"{error}: max_length is {total}, prompt and answer together") from error
     if not request.trim and (prompt.dropped or prompt.question_cut):
         raise PromptTooLong(limit + 1, limit)
-    sampling = replace(sampling, max_tokens=min(sampling.max_tokens, total - prompt.prompt_tokens))
-    generation = engine.generate(prompt, sampling, user=program_of(request), deadline_s=settings.deadline_s)
-    shown, watch = "", moderation.watch()
-    thought, thoughts = "", moderation.watch()
-    async with aclosing(generation):
-        async for progress in generation:
-            reply = snapshot(progress)
-            if reply.state.ended:
-                allowed = await _allows(moderation, Direction.ANSWER, reply.text, request)
-                if reply.thought and not await _allows(moderation, Direction.ANSWER, reply.thought, request):
-                    reply = replace(reply, thought=thought)
-                yield reply if allowed else _filtered(reply, shown)
-                return
-            if not moderation.holds_answers and thoughts.look(reply.thought) is Finding.NOTHING:
-                thought = reply.thought
-            reply = replace(reply, thought=thought)
-            finding = watch.look(reply.text)
-            if finding is Finding.WORD:
-                yield _filtered(reply, shown)
-                return
-            if finding is Finding.NOTHING and not moderation.holds_answers:
-                shown = reply.text
-            yield replace(reply, text=shown)
+    return prompt
+
+
+async def _read_text(
+    request: Completion, talk: Talk, moderation: Moderation, fitting: Fitting, room: int
+) -> tuple[Prepared, str]:
+    """A prompt without a template, and what is to be echoed of it."""
+    engine, given = texts(talk.engine), request.prompt
+    if engine is None or given is None:
+        raise ValueError("prompt: the engine of this model takes chats only; ask /v1/chat/completions")
+
+    def read() -> tuple[Prepared, str]:
+        prompt = engine.prepare_text(given, room)
+        return prompt, given if isinstance(given, str) else engine.text_of(prompt)
+
+    try:
+        size = len(given) * (1 if isinstance(given, str) else _CHARACTERS_A_TOKEN)
+        prompt, text = await fitting.off_loop.run(program_of(request), size, read)
+    except PromptTooLong as error:
+        raise PromptTooLong(error.tokens, talk.engine.context_length) from error
+    if not prompt.prompt_tokens:
+        raise ValueError("prompt: has no token")
+    await _check_words(text, moderation, request)
+    return prompt, text if request.echo else ""
+
+
+async def _check_words(text: str, moderation: Moderation, request: Completion) -> None:
+    """Raises ContentRefused."""
+    if not await _allows(moderation, Direction.QUESTION, text, request):
+        raise ContentRefused("the operator of this server does not allow what stands in these messages")
+
+
+def _check_abilities(request: Completion, engine: Engine) -> None:
+    """What an engine would leave aside is refused by name. Raises ValueError and PromptInvalid."""
+    if request.form is not None and Ability.FORMS not in engine.abilities:
+        raise PromptInvalid(f"response_format: {engine.model_name} can't be held to a form")
+    wishes = {
+        "logprobs": (Ability.SCORES, request.logprobs is not None),
+        "min_p": (Ability.DRAWING, bool(request.min_p)),
+        "presence_penalty": (Ability.DRAWING, bool(request.presence_penalty)),
+        "frequency_penalty": (Ability.DRAWING, bool(request.frequency_penalty)),
+        "logit_bias": (Ability.DRAWING, bool(request.logit_bias)),
+    }
+    for name, (ability, wished) in wishes.items():
+        if wished and ability not in engine.abilities:
+            raise ValueError(f"{name}: not supported by the engine of {engine.model_name}")
 
 
 def _check_size(request: Completion) -> None:
@@ -124,9 +226,15 @@ def _check_size(request: Completion) -> None:
         raise ValueError(f"messages: {len(request.turns):,} came, and at most {_MOST_MESSAGES:,} are read")
 
 
-def _filtered(reply: Reply, shown: str) -> Reply:
+def _filtered(reply: Reply, shown: Reply) -> Reply:
     """The end of an answer that may not go on: what its reader has seen already stands."""
-    return replace(reply, text=shown, state=ReplyState.FINAL, finish_reason="content_filter")
+    return replace(
+        reply,
+        text=shown.text,
+        scores=shown.scores,
+        state=ReplyState.FINAL,
+        finish_reason="content_filter",
+    )
 
 
 async def _allows(moderation: Moderation, direction: Direction, text: str, request: Completion) -> bool:
@@ -164,9 +272,28 @@ def sampling_for(request: Completion, defaults: Sampling, context_length: int) -
     """The operator's defaults with what the request sets. Raises ValueError for a value out of range."""
     wishes = {
         name: value
-        for name in ("temperature", "top_p", "top_k", "repetition_penalty", "seed", "max_tokens")
+        for name in (
+            "temperature",
+            "top_p",
+            "top_k",
+            "min_p",
+            "repetition_penalty",
+            "presence_penalty",
+            "frequency_penalty",
+            "seed",
+            "max_tokens",
+        )
         if (value := getattr(request, name)) is not None
     }
-    sampling = replace(defaults, stop=(*defaults.stop, *request.stop), form=request.form, **wishes)
+    sampling = replace(
+        defaults,
+        stop=(*defaults.stop, *request.stop),
+        form=request.form,
+        logit_bias=request.logit_bias,
+        logprobs=request.logprobs,
+        prompt_logprobs=request.logprobs if request.echo else None,
+        as_written=request.prompt is not None,
+        **wishes,
+    )
     longest = max(1, min(context_length, request.max_total_tokens or context_length) - 1)
     return replace(sampling, max_tokens=min(sampling.max_tokens, longest))

@@ -10,6 +10,7 @@ from functools import partial
 
 from glmbot import i18n
 from glmbot.background import Background, Troubles, keep_going
+from glmbot.completions import Completion
 from glmbot.dialogue import branches
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.commands import Commands
@@ -52,7 +53,6 @@ from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import (
     ChatKind,
     CommandInfo,
-    Completion,
     ConversationSummary,
     Health,
     Message,

@@ -8,11 +8,12 @@ from math import ceil
 from typing import Protocol
 from uuid import uuid4
 
+from glmbot.completions import Completion
 from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.people import Standing
 from glmbot.dialogue.settings import DialogueSettings
 from glmbot.errors import LimitReached
-from glmbot.messages import ChatKind, Completion, Message
+from glmbot.messages import ChatKind, Message
 from glmbot.store.base import Histories, QuotaCounts
 
 __all__ = ["Quotas", "check_pending", "hourly_limit", "limit_set", "most_pending", "program_of"]

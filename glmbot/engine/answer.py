@@ -23,6 +23,9 @@ from glmbot.models.base import ChatFormat
 
 __all__ = ["Answer"]
 
+# Of a prompt's end: what the first token's text may depend on.
+_CONTEXT_TOKENS = 6
+
 
 class Answer:
     """The last `begun` tokens of the sequence's prompt are the beginning of the answer."""
@@ -33,9 +36,16 @@ class Answer:
         beginning = sequence.tokens[sequence.prompt_length - begun : sequence.prompt_length]
         self.sequence = sequence
         self._stop_tokens = stop_tokens
-        self._detokenizer = Detokenizer(chat_format.decode, sequence.sampling.stop, beginning)
+        as_written = sequence.sampling.as_written
+        self._detokenizer = Detokenizer(
+            chat_format.decode,
+            sequence.sampling.stop,
+            beginning,
+            before=sequence.tokens[-_CONTEXT_TOKENS:] if as_written else (),
+        )
         # What has a form is left as it is: a comma that becomes full-width is another one.
-        finishing = chat_format if sequence.matcher is None else AsWritten()
+        plain = as_written or sequence.matcher is not None
+        finishing = AsWritten() if plain else chat_format
         self._steady = SteadyText(finishing, chat_format.decode(beginning) if beginning else "")
         self._dice = random.Random(sequence.sampling.seed)
         # Numbers thrown and not yet used: each decides one token of the answer, in their order.
@@ -92,19 +102,25 @@ class Answer:
         if sequence.matcher is not None:
             sequence.matcher.take(token)
         if token in self._stop_tokens:
+            if score is not None and sequence.sampling.as_written:
+                # Whoever scores texts counts tokens; in a chat it is no part of what was said.
+                self._score(score, self._detokenizer.length)
             return FinishReason.STOP
         if self._said is not None:
             self._said[token] += 1
         start = self._detokenizer.length
         self._detokenizer.push(token)
         if score is not None:
-            self._scores.append(replace(score, start=start))
-            self._ends.append(self._detokenizer.length)
+            self._score(score, start)
         if self._detokenizer.stopped:
             return FinishReason.STOP
         if sequence.matcher is not None and sequence.matcher.ended:
             return FinishReason.STOP
         return FinishReason.LENGTH if sequence.drawn >= sequence.sampling.max_tokens else None
+
+    def _score(self, score: Score, start: int) -> None:
+        self._scores.append(replace(score, start=start))
+        self._ends.append(self._detokenizer.length)
 
     def growing(self) -> Progress:
         text = self._detokenizer.text

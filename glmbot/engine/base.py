@@ -72,8 +72,12 @@ class Ability(StrEnum):
     """It was trained to call them, as far as its chat template shows; others are told of it in words."""
     FORMS = "forms"
     """It holds an answer to `Sampling.form`."""
+    DRAWING = "drawing"
+    """It honours min_p, penalties and biases of `Sampling`; any does the others."""
     SCORES = "scores"
-    """It biases and scores tokens, and takes prompts without a template."""
+    """It says how likely tokens are: `Sampling.logprobs` and `prompt_logprobs`."""
+    TEXTS = "texts"
+    """It goes on from any text: it is a `glmbot.engine.texts.TextEngine`."""
 
 
 class FinishReason(StrEnum):
@@ -113,6 +117,8 @@ class Sampling:
     logit_bias: tuple[tuple[int, float], ...] = ()
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    as_written: bool = False
+    """The answer is no chat's: spaces around it are kept, and nothing in it is made prettier."""
 
     def __post_init__(self) -> None:
         checks = {

@@ -28,16 +28,18 @@ class Detokenizer:
         decode: Callable[[Sequence[int]], str],
         stop: Sequence[str] = (),
         begun: Sequence[int] = (),
+        before: Sequence[int] = (),
     ) -> None:
-        """begun: tokens of an answer that goes on; its text comes first, and no stop text is looked for in it."""
+        """begun: tokens of an answer that goes on; its text comes first, and no stop text is looked for in it.
+        before: of one that is not begun, tokens whose text it goes on from."""
         self._decode = decode
         self._stop = StopTexts(stop)
-        self._tokens: list[int] = list(begun)
+        self._tokens: list[int] = list(begun or before)
         self._context_start = 0
-        self._emitted_to = len(begun)
+        self._emitted_to = len(self._tokens)
         # Of the text from `_context_start` on, so many characters were appended, and none since that token.
         self._given: int | None = None
-        self._grew_at = len(begun)
+        self._grew_at = len(self._tokens)
         self._text = decode(begun) if begun else ""
         self._begun = len(self._text)
 

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from glmbot.engine.base import (
+    Ability,
     ChatFormat,
     EngineStats,
     FinishReason,
@@ -117,6 +118,11 @@ class LocalEngine:
     def holds_forms(self) -> bool:
         """See `glmbot.engine.base.HoldsForms`."""
         return self.thread.forms is not None
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """See `glmbot.engine.texts.Able`."""
+        return frozenset({Ability.DRAWING, Ability.SCORES})
 
     @property
     def precision(self) -> Precision:

@@ -1,7 +1,7 @@
 """The two streaming interfaces of OpenAI-compatible servers: what is sent, and what comes back.
 
 https://platform.openai.com/docs/api-reference/completions and .../chat/streaming. vLLM, SGLang and llama.cpp's
-server take token ids as the prompt of a completion; top_k, the repetition penalty and stop_token_ids are
+server take token ids as the prompt of a completion; top_k, min_p, the repetition penalty and stop_token_ids are
 extensions of theirs, which they name as here.
 """
 
@@ -106,6 +106,14 @@ def _body(model: str, sampling: Sampling) -> dict[str, Any]:
     if sampling.repetition_penalty != 1.0:
         # vLLM and SGLang call it by its whole name, llama.cpp by the short one.
         body["repetition_penalty"] = body["repeat_penalty"] = sampling.repetition_penalty
+    if sampling.min_p:
+        body["min_p"] = sampling.min_p
+    if sampling.presence_penalty:
+        body["presence_penalty"] = sampling.presence_penalty
+    if sampling.frequency_penalty:
+        body["frequency_penalty"] = sampling.frequency_penalty
+    if sampling.logit_bias:
+        body["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}
     if sampling.seed is not None:
         body["seed"] = sampling.seed
     if sampling.stop:

@@ -53,6 +53,11 @@ class RemoteCompletions(RemoteLine):
         return self._talk.chat_format
 
     @property
+    def abilities(self) -> frozenset[Ability]:
+        """See `glmbot.engine.texts.Able`."""
+        return frozenset({Ability.DRAWING})
+
+    @property
     def generation_defaults(self) -> Mapping[str, object]:
         return self._talk.generation_defaults
 
@@ -95,7 +100,7 @@ class RemoteChat(RemoteLine):
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        return frozenset({Ability.THOUGHTS, Ability.FORMS})
+        return frozenset({Ability.THOUGHTS, Ability.FORMS, Ability.DRAWING})
 
     @property
     def generation_defaults(self) -> Mapping[str, object]:

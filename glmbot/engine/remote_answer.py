@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from glmbot.engine.base import ChatFormat, FinishReason, Progress, Sampling
 from glmbot.engine.chat_prompt import MessagePrompt
 from glmbot.engine.openai_stream import Delta, chat_body, completion_body
-from glmbot.engine.steady_text import SteadyText
+from glmbot.engine.steady_text import AsWritten, SteadyText
 
 __all__ = ["ChatAnswer", "CompletionAnswer", "RemoteAnswer"]
 
@@ -101,7 +101,8 @@ class CompletionAnswer(RemoteAnswer):
         stop_tokens: Sequence[int],
     ) -> None:
         text = chat_format.decode(prompt[len(prompt) - begun :]) if begun else ""
-        super().__init__(SteadyText(chat_format, text), text, len(prompt), sampling)
+        finishing = AsWritten() if sampling.as_written else chat_format
+        super().__init__(SteadyText(finishing, text), text, len(prompt), sampling)
         self._format = chat_format
         self._prompt = prompt
         self._begun = begun

@@ -22,9 +22,10 @@ from glmbot.engine.base import (
     TokenEngine,
     Tunable,
 )
-from glmbot.engine.fit import fit
+from glmbot.engine.fit import fit, longest_text
+from glmbot.engine.texts import Able, BeginsTexts, Pieces
 from glmbot.engine.thoughts import apart, begins_inside
-from glmbot.errors import PromptInvalid
+from glmbot.errors import PromptInvalid, PromptTooLong
 from glmbot.models.base import OpensThoughts
 
 __all__ = ["TemplatedEngine", "TokenPrompt", "answering_conversations", "prepare_tokens"]
@@ -83,6 +84,7 @@ class TemplatedEngine:
 
     def __init__(self, engine: TokenEngine) -> None:
         self.tokens = engine
+        self._pieces: Pieces | None = None
 
     @property
     def model_name(self) -> str:
@@ -95,7 +97,8 @@ class TemplatedEngine:
     @property
     def abilities(self) -> frozenset[Ability]:
         forms = isinstance(self.tokens, HoldsForms) and self.tokens.holds_forms
-        return frozenset({Ability.THOUGHTS, *([Ability.FORMS] if forms else [])})
+        more = self.tokens.abilities if isinstance(self.tokens, Able) else frozenset[Ability]()
+        return frozenset({Ability.THOUGHTS, Ability.TEXTS, *([Ability.FORMS] if forms else [])}) | more
 
     @property
     def generation_defaults(self) -> Mapping[str, object]:
@@ -103,6 +106,38 @@ class TemplatedEngine:
 
     def prepare(self, conversation: Conversation, room: int) -> TokenPrompt:
         return prepare_tokens(self.tokens.chat_format, conversation, room)
+
+    def prepare_text(self, prompt: str | Sequence[int], room: int) -> TokenPrompt:
+        """See `glmbot.engine.texts.TextEngine`."""
+        if isinstance(prompt, str):
+            if len(prompt) > longest_text(room):
+                raise PromptTooLong(len(prompt) // longest_text(1), room)
+            chat_format = self.tokens.chat_format
+            begins = chat_format.text_begins if isinstance(chat_format, BeginsTexts) else ()
+            prompt = [*begins, *chat_format.encode_text(prompt)]
+        if len(prompt) > room:
+            raise PromptTooLong(len(prompt), room)
+        return TokenPrompt(
+            prompt_tokens=len(prompt),
+            room=room,
+            turns=0,
+            dropped=0,
+            question_cut=False,
+            beginning="",
+            tokens=prompt,
+            begun=0,
+        )
+
+    def text_of(self, prepared: Prepared) -> str:
+        try:
+            return self.tokens.chat_format.decode(cast(TokenPrompt, prepared).tokens)
+        except (ValueError, LookupError, OverflowError, TypeError) as error:
+            raise PromptInvalid("the prompt holds what is no token of the model") from error
+
+    def piece(self, token: int) -> str:
+        if self._pieces is None:
+            self._pieces = Pieces(self.tokens.chat_format)
+        return self._pieces.of(token)
 
     def generate(
         self, prepared: Prepared, sampling: Sampling, *, user: str, deadline_s: float | None = None

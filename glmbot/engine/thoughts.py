@@ -7,7 +7,8 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from glmbot.engine.base import ChatFormat, FinishReason, Progress
-from glmbot.models.thoughts import OPENING, Thoughts, answer_of, joined, parted
+from glmbot.engine.score import Score
+from glmbot.models.thoughts import CLOSING, OPENING, Thoughts, answer_of, joined, parted
 
 __all__ = ["answer_of", "apart", "begins_inside", "parted"]
 
@@ -29,7 +30,26 @@ async def apart(
                 thought, text = thoughts.read(progress.text)
             else:
                 thought, text = thoughts.end(progress.text, cut=progress.finish is not FinishReason.STOP)
-            yield replace(progress, text=text, thought=joined(progress.thought, thought))
+            yield replace(
+                progress,
+                text=text,
+                thought=joined(progress.thought, thought),
+                scores=_of_answer(progress, text, inside=inside),
+            )
+
+
+def _of_answer(progress: Progress, text: str, *, inside: bool) -> tuple[Score, ...]:
+    """The scores that may be told where thoughts may not: of what stands between two of these, rather too few than
+    too many."""
+    raw, scores = progress.text, progress.scores
+    if not scores or not text:
+        return ()
+    if not inside and OPENING not in raw and CLOSING not in raw:
+        return scores
+    closing = raw.rfind(CLOSING)
+    begin = closing + len(CLOSING) if closing >= 0 else 0
+    opening = raw.find(OPENING, begin)
+    return tuple(score for score in scores if score.start >= begin and (opening < 0 or score.start < opening))
 
 
 def begins_inside(chat_format: ChatFormat, prompt: Sequence[int]) -> bool:

@@ -156,6 +156,16 @@ class TemplateChatFormat:
             self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
 
+    @property
+    def text_begins(self) -> Sequence[int]:
+        """See `glmbot.engine.texts.BeginsTexts`."""
+        framed, plain = (
+            list[int](self._tokenizer("a", add_special_tokens=framed)["input_ids"])
+            for framed in (True, False)
+        )
+        starts = (at for at in range(len(framed)) if framed[at : at + len(plain)] == plain)
+        return framed[: next(starts, 0)]
+
     def finish_text(self, text: str) -> str:
         return text.strip()
 

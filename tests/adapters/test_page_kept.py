@@ -11,14 +11,8 @@ from playwright.async_api import Page, expect
 from adapters.waiting import running
 from adapters.web_site import ScriptedDialogue, scripted_site
 from conftest import free_port
-from glmbot.messages import (
-    Action,
-    Completion,
-    ConversationSummary,
-    Message,
-    Reply,
-    ReplyState,
-)
+from glmbot.completions import Completion
+from glmbot.messages import Action, ConversationSummary, Message, Reply, ReplyState
 from glmbot.ports import Dialogue
 from glmbot_web.adapter import WebAdapter, WebSettings
 

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator
 from playwright.async_api import Page, expect
 
 from adapters.web_site import ScriptedDialogue, scripted_site
-from glmbot.messages import Completion, Message, Reply, ReplyState
+from glmbot.completions import Completion
+from glmbot.messages import Message, Reply, ReplyState
 
 THOUGHT = "They want a sum.\nIt is <b>four</b>."
 

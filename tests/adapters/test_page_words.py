@@ -9,8 +9,9 @@ from typing import Any, cast
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
 from adapters.web_site import ScriptedDialogue, scripted_site
+from glmbot.completions import Completion
 from glmbot.keys import ConversationKey
-from glmbot.messages import Completion, ConversationSummary, Message, Press, Reply, ReplyState
+from glmbot.messages import ConversationSummary, Message, Press, Reply, ReplyState
 from glmbot.overview import Sample
 
 PHONE = ViewportSize(width=390, height=740)

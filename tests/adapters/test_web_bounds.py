@@ -19,15 +19,16 @@ import glmbot_web.events
 import glmbot_web.render
 from adapters.web_site import ScriptedDialogue, browser, scripted_site
 from conftest import until
+from glmbot.completions import Completion
 from glmbot.errors import EngineError, EngineStopped, PromptInvalid, PromptTooLong
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Completion, Message, Reply, ReplyState
+from glmbot.messages import Message, Reply, ReplyState
 from glmbot.ports import Dialogue
 from glmbot_web.bodies import BadRequest, parse
 from glmbot_web.delivery import Streams
 from glmbot_web.events import with_pings
 from glmbot_web.normalize import ChatCompletionRequest, PageMessage
-from glmbot_web.openai_api import failure
+from glmbot_web.openai_errors import failure
 from glmbot_web.render import to_html
 from virtual_time import run_in_virtual_time
 
@@ -46,7 +47,13 @@ FIELDS: list[tuple[str, str, list[str]]] = [
     ("/v1/chat/completions", "stop", [json.dumps("x" * 257), json.dumps(["x"] * 17), json.dumps(["x" * 200_000]), '""', '[""]', "5"]),
     ("/v1/chat/completions", "model", [json.dumps("x" * 513), "5"]),
     ("/v1/chat/completions", "user", [json.dumps("x" * 513)]),
-    ("/v1/chat/completions", "n", ["2", "1" + "0" * 30]),
+    ("/v1/chat/completions", "n", ["9", "true", "1" + "0" * 30]),
+    ("/v1/chat/completions", "logit_bias", [json.dumps({str(each): 1 for each in range(1025)}), '{"x": 1}', '{"5": 1e999}']),
+    ("/v1/completions", "prompt", ["null", "[]", "[[]]", "[-1]", "[1.5]", '["a", 5]', json.dumps(["a"] * 65), "[" + "1" * 30 + "]"]),
+    ("/v1/completions", "max_tokens", ["-1", "0", "1e999"]),
+    ("/v1/completions", "logprobs", ["21", "-1", "true"]),
+    ("/v1/completions", "suffix", ['"x"']),
+    ("/v1/completions", "best_of", ["2"]),
     ("/v1/chat/completions", "tools", ['[{"type": "function"}]']),
     ("/", "history", [json.dumps([["a", "b"]] * 1025), '[["a"]]', '[["a", "b", "c"]]', "5"]),
     ("/", "max_length", ["1" + "0" * 30, "-1", "NaN"]),
@@ -61,6 +68,7 @@ FIELDS: list[tuple[str, str, list[str]]] = [
 ]  # fmt: skip
 GOOD: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+    "/v1/completions": {"prompt": "hi"},
     "/": {"prompt": "hi"},
     "/api/messages": {"id": "question-1", "conversation": 1, "text": "hi"},
     "/api/admin/command": {"text": "/status"},

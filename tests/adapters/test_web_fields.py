@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletionMessage
 
 from glmbot.keys import UserKey
 from glmbot_web.bodies import BadRequest, parse
-from glmbot_web.normalize import ChatCompletionRequest, ChatGlmRequest, chatglm_completion, openai_completion
+from glmbot_web.normalize import ChatCompletionRequest, ChatGlmRequest, chatglm_completion, openai_completions
 
 HELLO = [{"role": "user", "content": "hello"}]
 PROGRAM = UserKey("web", "1")
@@ -23,8 +23,6 @@ def asked(messages: Any = HELLO, **fields: Any) -> ChatCompletionRequest:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("n", 2), ("n", True), ("logprobs", True), ("top_logprobs", 5), ("logit_bias", {"50256": -100}),
-        ("presence_penalty", 0.5), ("frequency_penalty", -1), ("min_p", 0.05),
         ("tools", [{"type": "function", "function": {"name": "f"}}]), ("tool_choice", "required"),
         ("functions", [{"name": "f"}]), ("function_call", {"name": "f"}), ("modalities", ["text", "audio"]),
         ("audio", {"voice": "alloy"}), ("prediction", {"type": "content", "content": "x"}),
@@ -50,12 +48,26 @@ def test_what_is_not_supported_is_refused_by_its_name(field: str, value: object)
     ],
 )
 def test_what_asks_for_nothing_is_taken(fields: dict[str, Any]) -> None:
-    assert openai_completion(asked(**fields), PROGRAM, "s").turns == [("user", "hello")]
+    assert openai_completions(asked(**fields), PROGRAM, "s")[0].turns == [("user", "hello")]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("n", 9), ("n", True), ("n", 0), ("logprobs", 5), ("top_logprobs", 21), ("top_logprobs", True), ("min_p", 1.1),
+        ("logit_bias", {"x": 1}), ("logit_bias", {"5": 101}), ("logit_bias", {"-1": 1}), ("presence_penalty", 2.5),
+        ("logit_bias", {str(token): 1 for token in range(1025)}), ("frequency_penalty", -3),
+    ],
+)  # fmt: skip
+def test_what_is_out_of_bounds_is_refused_by_its_name(field: str, value: object) -> None:
+    with pytest.raises(BadRequest, match=rf"^{field}") as refused:
+        asked(**{field: value})
+    assert refused.value.field.startswith(field)
 
 
 def test_an_answer_may_be_sent_back_as_it_came() -> None:
     answer = ChatCompletionMessage(role="assistant", content="Hi!", annotations=[]).model_dump()
-    completion = openai_completion(asked([*HELLO, answer, *HELLO]), PROGRAM, "s")
+    (completion,) = openai_completions(asked([*HELLO, answer, *HELLO]), PROGRAM, "s")
     assert [role for role, _ in completion.turns] == ["user", "assistant", "user"]
 
 

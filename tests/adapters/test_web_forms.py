@@ -23,7 +23,7 @@ from glmbot.keys import UserKey
 from glmbot.store.base import Store
 from glmbot_web.adapter import WebAdapter, WebSettings
 from glmbot_web.bodies import BadRequest, parse
-from glmbot_web.normalize import ChatCompletionRequest, openai_completion
+from glmbot_web.normalize import ChatCompletionRequest, openai_completions
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 COUNT = {"type": "object", "properties": {"数": {"type": "integer"}}}
@@ -98,7 +98,7 @@ async def test_what_can_not_be_held_to_is_refused_with_the_reason(
 
 def form(**fields: Any) -> Form | None:
     request = parse(ChatCompletionRequest, json.dumps({"messages": HELLO, **fields}).encode())
-    return openai_completion(request, UserKey("web", "1"), "s").form
+    return openai_completions(request, UserKey("web", "1"), "s")[0].form
 
 
 def test_the_fields_of_both_interfaces() -> None:

@@ -11,17 +11,9 @@ from typing import Any, cast
 import aiohttp
 
 from adapters.waiting import running
+from glmbot.completions import Completion
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import (
-    Completion,
-    ConversationSummary,
-    Health,
-    Message,
-    PastTurn,
-    Reply,
-    ReplyState,
-    Unfinished,
-)
+from glmbot.messages import ConversationSummary, Health, Message, PastTurn, Reply, ReplyState, Unfinished
 from glmbot.overview import Overview
 from glmbot.ports import Dialogue
 from glmbot_web.adapter import WebAdapter, WebSettings
@@ -32,7 +24,7 @@ Script = Callable[[Any], AsyncGenerator[Reply, None]]
 
 
 async def _echo(message: Message | Completion) -> AsyncGenerator[Reply, None]:
-    text = message.text if isinstance(message, Message) else message.turns[-1][1]
+    text = message.text if isinstance(message, Message) else str(message.prompt or message.turns[-1][1])
     yield Reply(text, ReplyState.FINAL, finish_reason="stop")
 
 

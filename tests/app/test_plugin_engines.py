@@ -15,6 +15,7 @@ from dialogue.scripted_engine import ScriptedEngine
 from dialogue.test_door import installed
 from dialogue.test_manager import ADMIN, ANN, last, say
 from glmbot.app import dialogue_for, plugins_for, read_configuration
+from glmbot.completions import Completion
 from glmbot.config.configuration import Configuration, secrets_in
 from glmbot.config.reload import compared
 from glmbot.dialogue.manager import DialogueManager
@@ -26,7 +27,7 @@ from glmbot.engines import engines_for
 from glmbot.errors import ConfigError, EngineError, ModelUnavailable
 from glmbot.host import ChatRequest, Host
 from glmbot.keys import UserKey
-from glmbot.messages import Completion, Reply, ReplyState
+from glmbot.messages import Reply, ReplyState
 from glmbot.plugin_engine import start_plugin_engine
 from glmbot.preflight import complaints
 from glmbot.store.base import Store

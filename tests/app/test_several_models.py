@@ -14,6 +14,7 @@ import pytest
 from dialogue.scripted_engine import ScriptedEngine
 from dialogue.test_manager import ADMIN, ANN, last, message, say
 from glmbot.app import dialogue_for
+from glmbot.completions import Completion
 from glmbot.config.configuration import Configuration
 from glmbot.config.load import load_configuration
 from glmbot.dialogue.manager import DialogueManager
@@ -25,11 +26,7 @@ from glmbot.engines import engines_for
 from glmbot.errors import ModelTooLarge
 from glmbot.i18n import text
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import (
-    ChatKind,
-    Completion,
-    ReplyState,
-)
+from glmbot.messages import ChatKind, ReplyState
 from glmbot.store.base import Store
 from platforms.openai_server import OpenAIServer
 from tiny_model import write_tiny_model

@@ -11,12 +11,13 @@ import pytest
 
 from conftest import make_dialogue
 from dialogue.scripted_engine import ScriptedEngine
+from glmbot.completions import Completion
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.errors import EngineError
 from glmbot.keys import ChatKey, ConversationKey, UserKey
-from glmbot.messages import Addressed, ChatKind, Completion, Message, Reply, ReplyState, Role
+from glmbot.messages import Addressed, ChatKind, Message, Reply, ReplyState, Role
 from glmbot.plugins import load_plugins
 from glmbot.store.base import Store
 from glmbot_commands.arguments import number_from

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import make_dialogue, until
+from glmbot.completions import Completion
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.completion import split_turns
 from glmbot.dialogue.manager import DialogueManager
@@ -21,7 +22,7 @@ from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.errors import PromptTooLong, StoreError, StoreUnavailable
 from glmbot.i18n import LANGUAGES, catalogue, choose_language
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import ChatKind, Completion, Message, Reply, ReplyState, Role
+from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role
 from glmbot.openings import slash_command
 from glmbot.store.base import Store
 

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from conftest import make_dialogue
 from dialogue.moderators import moderated
 from dialogue.scripted_engine import ScriptedEngine
+from glmbot.completions import Completion
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.dialogue.moderation import Moderation
 from glmbot.engine.local import LocalEngine
 from glmbot.errors import ContentRefused
 from glmbot.host import Direction, Finding
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Completion, Message, Reply
+from glmbot.messages import Message, Reply
 from glmbot.store.base import Store
 from glmbot_moderation.words import GrowingText, WordList, plain_form, read_words
 

@@ -16,12 +16,13 @@ from dialogue.moderators import moderation_of
 from dialogue.scripted_engine import ScriptedEngine
 from dialogue.test_door import asked, installed, last, replies_to
 from glmbot import plugins as door
+from glmbot.completions import Completion
 from glmbot.config.people import ModerationSection
 from glmbot.content import Text, ToolCall, ToolResult
 from glmbot.errors import ConfigError, ContentRefused
 from glmbot.host import Direction, Exchange, Finding, Follows, Host, ModerationSettings, Moderator, Passage
 from glmbot.keys import UserKey
-from glmbot.messages import Completion, Reply
+from glmbot.messages import Reply
 from glmbot.plugins import load_plugins, refuse_without_built_in, start_moderators
 from glmbot.store.base import Store
 

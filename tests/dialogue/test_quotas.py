@@ -10,10 +10,11 @@ import pytest
 
 from conftest import make_dialogue, until
 from dialogue.scripted_engine import ScriptedEngine
+from glmbot.completions import Completion
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.errors import LimitReached
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Completion, Message, Reply, ReplyState, Role
+from glmbot.messages import Message, Reply, ReplyState, Role
 from glmbot.store.base import Store
 from glmbot.store.message_json import message_from_json, message_to_json
 

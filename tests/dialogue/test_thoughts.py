@@ -13,10 +13,11 @@ import pytest
 from conftest import make_dialogue
 from dialogue.moderators import moderated
 from dialogue.scripted_engine import ScriptedEngine
+from glmbot.completions import Completion
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.engine.base import FinishReason, Progress
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Completion, Message, Reply, ReplyState
+from glmbot.messages import Message, Reply, ReplyState
 from glmbot.store.base import Store
 from glmbot.store.records import StoredAnswer
 from glmbot.store.sealed import new_key, sealed

@@ -36,7 +36,7 @@ BODIES: list[tuple[str, Any]] = [
         "/v1/chat/completions",
         {
             "model": "m", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 2, "temperature": 0.5,
-            "top_p": 0.9, "seed": 3, "stop": ["x"], "n": 1, "user": "u",
+            "top_p": 0.9, "seed": 3, "stop": ["x"], "n": 2, "user": "u", "logprobs": True, "top_logprobs": 2, "presence_penalty": 0.5,
             "messages": [
                 {"role": "system", "content": "be brief"},
                 {"role": "user", "content": [{"type": "text", "text": "hi"}]},
@@ -58,6 +58,22 @@ BODIES: list[tuple[str, Any]] = [
             ],
         },
     ),
+    ("/v1/completions", {"prompt": ["hi", "ho"], "max_tokens": 1, "n": 2, "logit_bias": {"5": 1.5}, "seed": 1}),
+    ("/v1/completions", {"prompt": [5, 6, 7], "max_tokens": 0, "echo": True, "logprobs": 2}),
+    ("/v1/responses", {"input": "hi", "max_output_tokens": 1, "stream": True, "top_logprobs": 1}),
+    (
+        "/v1/responses",
+        {
+            "instructions": "be brief", "max_output_tokens": 1,
+            "input": [
+                {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+                {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hello"}]},
+                {"type": "reasoning", "summary": []},
+                {"role": "user", "content": "and?"},
+            ],
+        },
+    ),
+    ("/v1/embeddings", {"model": "m", "input": "hi"}),
     ("/api/logout", {}),
     ("/", {"prompt": "hi", "history": [["a", "b"]], "max_length": 64, "top_p": 0.7, "temperature": 0.9}),
     ("/api/admin/command", {"text": "/status"}),
@@ -166,6 +182,7 @@ async def test_what_is_changed_is_taken_as_it_stands(
         (202, "/api/messages"),
         (401, "/api/login"),
         (409, "/api/branch"),
+        (400, "/v1/embeddings"),
     }, text
 
 

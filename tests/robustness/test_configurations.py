@@ -12,12 +12,12 @@ import pytest
 from pydantic import BaseModel
 
 from glmbot.app import adapter_settings, dialogue_for, open_store
+from glmbot.completions import Completion
 from glmbot.config.configuration import CORE_SECTIONS, Configuration
 from glmbot.config.load import load_configuration
 from glmbot.engines import engine_settings, engines_for, remote_settings
 from glmbot.errors import GlmbotError
 from glmbot.keys import UserKey
-from glmbot.messages import Completion
 from glmbot.store.base import Store
 from robustness.scripted import ScriptedEngine
 from robustness.talk import talking

@@ -32,6 +32,8 @@ from glmbot_web.normalize import (
     OperatorCommand,
     PageMessage,
 )
+from glmbot_web.responses_request import ResponsesRequest
+from glmbot_web.text_form import TextCompletionRequest
 from robustness.raw_http import Answer, request
 from robustness.schemas import example_of
 from robustness.values import TEXTS, Case, cases, sampled, some
@@ -52,9 +54,12 @@ BODIES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
                 {"role": "assistant", "content": "hello"},
                 {"role": "user", "content": "and?"},
             ],
-            "max_tokens": 1, "max_completion_tokens": 1,
+            "max_tokens": 1, "max_completion_tokens": 1, "logprobs": True,
         },
     ),
+    "/v1/responses": (ResponsesRequest, {"include": None, "input": [{"role": "user", "content": "hi"}]}),
+    "/v1/embeddings": (BaseModel, {}),
+    "/v1/completions": (TextCompletionRequest, {"prompt": "hi", "max_tokens": 1, "stream": False}),
 }  # fmt: skip
 # An answer may be refused because the bot is busy, or wait for what never comes; nothing else above 499 is right.
 _FINE = {501, 503}
