@@ -21,8 +21,11 @@ that thinks first is let be: it comes before `start`. The answer may end where `
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from math import lcm
 from typing import Any, cast
 
 from llguidance import regex_to_lark
@@ -34,6 +37,8 @@ __all__ = ["Before", "grammar_of", "json_rule"]
 
 # A model that draws at random would write white space for ever: at most a line break, and a deep indent.
 _WHITE_SPACE = r"\n? {0,16}"
+_NUMBERS = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:\s*(-?[0-9][0-9.eE+-]{0,40})')
+_MOST_STATES, _MOST_DIGITS = 10_000, 9
 _OPTIONS: Mapping[str, object] = {"whitespace_pattern": _WHITE_SPACE, "lenient": False}
 
 
@@ -54,9 +59,15 @@ class Before:
 
 def grammar_of(form: Form, before: Before = Before()) -> str:
     """llguidance's own JSON. Raises ValueError for a schema that is no JSON object."""
-    found = {"name": "form", **_grammar(form)}
+    _refuse_costly_numbers(form)
     lead = _lead(before)
-    return json.dumps({"grammars": [{"name": "answer", "lark_grammar": lead}, found] if lead else [found]})
+    try:
+        found = {"name": "form", **_grammar(form)}
+        return json.dumps(
+            {"grammars": [{"name": "answer", "lark_grammar": lead}, found] if lead else [found]}
+        )
+    except RecursionError:
+        raise ValueError("the schema is nested too deeply") from None
 
 
 def json_rule(schema: Mapping[str, Any]) -> str:
@@ -79,13 +90,31 @@ def _grammar(form: Form) -> dict[str, object]:
 def _schema(source: str) -> Mapping[str, Any]:
     try:
         schema: object = json.loads(source)
-    except RecursionError:
-        raise ValueError("the schema is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"the schema is no JSON: {error}") from None
     if not isinstance(schema, dict):
         raise ValueError("the schema is no JSON object")
     return cast(dict[str, Any], schema)
+
+
+def _refuse_costly_numbers(form: Form) -> None:
+    """The states of an automaton are as many as the least number that all multiples share, at gigabytes for some
+    millions. Raises ValueError."""
+    if form.kind is FormKind.REGEX:
+        return
+    shared = 1
+    for key, number in _NUMBERS.findall(form.source):
+        try:
+            if json.loads(f'"{key}"') != "multipleOf":
+                continue
+            parts = Decimal(number).normalize().as_tuple()
+        except (ValueError, ArithmeticError):
+            continue
+        exponent = int(parts.exponent)
+        digits = int("".join(map(str, parts.digits[:_MOST_DIGITS])))
+        shared = lcm(shared, digits * 10 ** min(max(exponent, 0), _MOST_DIGITS))
+        if abs(exponent) > _MOST_DIGITS or len(parts.digits) > _MOST_DIGITS or shared > _MOST_STATES:
+            raise ValueError(f"multipleOf: together of more than {_MOST_STATES:,}, or with too many digits")
 
 
 def _bounded(schema: Mapping[str, Any]) -> dict[str, Any]:

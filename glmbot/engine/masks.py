@@ -5,6 +5,7 @@ https://github.com/guidance-ai/llguidance
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -27,18 +28,21 @@ from glmbot.models.thoughts import CLOSING, OPENING
 
 __all__ = ["FormCompiler", "FormMatcher", "compiler_of"]
 
-_MOST_KEPT = 32
+_MOST_KEPT = 8
 _LONGEST_REASON = 400
-# Forms come from anybody, and each step of everybody waits for a mask: half of what llguidance allows itself,
-# which is some ten milliseconds a step and 50 MB.
+# Forms come from anybody, and each step of everybody waits for a mask: some ten milliseconds of work a step at the
+# worst, and 50 MB, which is a fraction of what llguidance allows itself.
 _LIMITS: dict[str, Any] = {
     "initial_lexer_fuel": 1_000_000,
     "step_lexer_fuel": 100_000,
-    "step_max_items": 25_000,
+    "step_max_items": 10_000,
+    "max_items_in_row": 1000,
     "max_lexer_states": 30_000,
-    "max_grammar_size": 100_000,
+    "max_grammar_size": 20_000,
     "verbose_errors": False,
 }
+# Of one answer, on the average of its steps, once it has used up the first second.
+_FIRST_S, _STEP_S = 1.0, 0.01
 
 
 class FormMatcher:
@@ -48,10 +52,12 @@ class FormMatcher:
         self._matcher = matcher
         self._stop_tokens = stop_tokens
         self._size = size
+        self._left_s = _FIRST_S
 
     def masks(self, guessed: Sequence[int] = ()) -> list[Tensor | None]:
         """Bool [vocabulary] for the next token, and for the one after each of `guessed`: true where it may be
         drawn. None behind a guess that can't come, and where `take` will raise."""
+        began = time.thread_time()
         found: list[Tensor | None] = [self._mask()]
         taken = 0
         for guess in guessed:
@@ -61,11 +67,17 @@ class FormMatcher:
             found.append(self._mask())
         if taken:
             self._matcher.rollback(taken)
+        self._left_s -= time.thread_time() - began
         return found + [None] * (1 + len(guessed) - len(found))
 
     def take(self, token: int) -> None:
         """Raises EngineError when the form takes too much work to follow."""
-        if not self._matcher.consume_token(token):
+        began = time.thread_time()
+        taken = self._matcher.consume_token(token)
+        self._left_s = min(_FIRST_S, self._left_s + _STEP_S) - (time.thread_time() - began)
+        if self._left_s < 0:
+            raise EngineError("the answer can't be held to its form any further: it takes too long")
+        if not taken:
             reason = _words(self._matcher.get_error())
             raise EngineError(f"the answer can't be held to its form any further: {reason}")
 
@@ -139,8 +151,12 @@ class FormCompiler:
         # The first step's work is a part of it, and shows what nothing satisfies.
         mask = b"" if matcher.is_error() else matcher.compute_bitmask()
         if matcher.is_error():
-            raise PromptInvalid(f"the form of the answer: {_words(matcher.get_error())}")
-        if not any(mask):
+            reason = matcher.get_error()
+            known = "no answer has it" if reason.startswith("NoExtension") else _words(reason)
+            raise PromptInvalid(f"the form of the answer: {known}")
+        # Where no token of the vocabulary would do, any stands in the mask.
+        first = next((8 * at + (byte & -byte).bit_length() - 1 for at, byte in enumerate(mask) if byte), None)
+        if first is None or not (first in self._stop_tokens or matcher.validate_tokens([first])):
             raise PromptInvalid("the form of the answer: no answer has it")
         return matcher
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Collection
 
 from llguidance import LLTokenizer, TokenizerWrapper
 
@@ -27,7 +26,7 @@ def read_vocabulary(chat_format: ChatFormat, size: int, stop_tokens: Collection[
     try:
         if isinstance(known, str):
             return LLTokenizer(known, n_vocab=size, eos_token=ends)
-        table = TokenizerWrapper(_Table(known, size, ends, chat_format.encode_text))
+        table = TokenizerWrapper(_Table(known, size, ends[0]))
         return LLTokenizer(table, n_vocab=size, eos_token=ends)
     except Exception as error:
         # Whatever a tokenizer of another kind trips over, its model still answers.
@@ -38,21 +37,28 @@ def read_vocabulary(chat_format: ChatFormat, size: int, stop_tokens: Collection[
 class _Table:
     """What llguidance's wrapper asks of a tokenizer."""
 
-    def __init__(
-        self, known: Vocabulary, size: int, ends: Sequence[int], encode: Callable[[str], list[int]]
-    ) -> None:
+    def __init__(self, known: Vocabulary, size: int, end: int) -> None:
         # One without a text has a name as Lark spells it, so that no text is taken for it.
         self.tokens = [known.texts.get(token) or _name(token, known) for token in range(size)]
         self.special_token_ids = [token for token in range(size) if not known.texts.get(token)]
-        self.eos_token_id = ends[0]
+        self.eos_token_id = end
         self.bos_token_id = None
-        self._encode = encode
+        self._ids = {text: token for token, text in known.texts.items() if text and token < size}
+        self._longest = max(map(len, self._ids), default=1)
 
-    def __call__(self, text: Any) -> list[int]:
-        # The wrapper tries bytes first.
-        if not isinstance(text, str):
-            raise TypeError("text, not bytes")
-        return self._encode(text)
+    def __call__(self, text: bytes) -> list[int]:
+        """The longest token at each place. It is asked where a form leaves no choice, in the middle of a text,
+        where a tokenizer would put a space before it."""
+        ids: list[int] = []
+        at = 0
+        while at < len(text):
+            lengths = range(min(self._longest, len(text) - at), 0, -1)
+            length = next((each for each in lengths if text[at : at + each] in self._ids), 0)
+            if not length:
+                break
+            ids.append(self._ids[text[at : at + length]])
+            at += length
+        return ids
 
 
 def _name(token: int, known: Vocabulary) -> bytes:

@@ -6,7 +6,9 @@ import asyncio
 import json
 import random
 import re
+import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from glmbot.engine.grammars import json_rule
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.lookup import PromptLookup
 from glmbot.engine.templated import TemplatedEngine
-from glmbot.errors import PromptInvalid
+from glmbot.errors import EngineError, PromptInvalid
 from glmbot.forms import Form, FormKind
 from glmbot.native.library import kernels
 
@@ -180,6 +182,58 @@ async def test_what_no_answer_can_be_held_to_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(PromptInvalid, match="the form of the answer: .*" + re.escape(reason)):
         await answer(holding, replace(WILD, form=form))
+
+
+MANY = {f"p{number}": {} for number in range(4000)}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        json.dumps({"type": "integer", "multipleOf": 999_983}),
+        json.dumps({"allOf": [{"type": "integer", "multipleOf": number} for number in (991, 997)]}),
+        '{"type": "integer", "multiple\\u004ff": 1e12}',
+        '{"type": "number", "multipleOf": 1e-300}',
+        json.dumps({"type": "object", "properties": MANY}),
+        '{"$ref": "#"}',
+        '{"items":' * 400 + "{}" + "}" * 400,
+    ],
+)
+@pytest.mark.parametrize("inline", [False, True])
+async def test_a_schema_that_would_take_minutes_or_gigabytes_is_refused(
+    holding: LocalEngine, source: str, inline: bool
+) -> None:
+    form = Form(FormKind.GRAMMAR, f"start: %json {source}") if inline else Form(FormKind.SCHEMA, source)
+    began = time.process_time()
+    with pytest.raises(PromptInvalid):
+        await answer(holding, replace(WILD, form=form))
+    assert time.process_time() - began < 5
+
+
+async def test_nobody_waits_for_another_ones_form(holding: LocalEngine) -> None:
+    """Grammars that can be read in more ways the longer the answer gets, and expressions with as many states."""
+    bombs = (
+        Form(FormKind.GRAMMAR, 'start: e\ne: e e | e e e | "a" | ""'),
+        Form(FormKind.GRAMMAR, 'start: e\ne: e e | e e e e | /[a-z]/ | /[a-z0-9]+/ | ""'),
+        Form(FormKind.REGEX, "(?s:.)*a(?s:.){300}"),
+        Form(FormKind.REGEX, "((a{0,100}){0,100}){0,100}"),
+    )
+    waits: list[float] = []
+
+    async def attack(form: Form, user: str) -> None:
+        with suppress(EngineError):
+            await answer(holding, replace(WILD, form=form, max_tokens=150), user=user)
+
+    async def listen() -> None:
+        before, process = time.monotonic(), time.process_time()
+        prompt = holding.chat_format.encode_chat("", (), "Hello?")
+        async for _ in holding.generate(prompt, replace(WILD, max_tokens=150), user="listener"):
+            # Less what this process had no processor for.
+            waits.append(min(time.monotonic() - before, time.process_time() - process))
+            before, process = time.monotonic(), time.process_time()
+
+    await asyncio.gather(listen(), *(attack(form, str(number)) for number, form in enumerate(bombs)))
+    assert max(waits) < 0.5
 
 
 async def test_an_engine_says_whether_it_holds_forms(holding: LocalEngine) -> None:
