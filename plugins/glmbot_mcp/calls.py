@@ -20,6 +20,7 @@ _BETWEEN_PROGRESS_S = 1.0
 _LONGEST_PROGRESS = 160
 _LONGEST_FAILURE = 2_000
 _LISTED = 40
+_LONGEST_CALL_S = 86_400.0
 
 
 def tools_for(connection: Connection) -> Sequence[Tool]:
@@ -62,8 +63,11 @@ async def _call(connection: Connection, tool: ServerTool, use: ToolUse) -> str:
             use.progress(_progress(progress, total, message or tool.title or tool.name))
 
     try:
-        async with asyncio.timeout(connection.settings.timeout_s), connection.asked(use) as client:
-            result = await client.call_tool(tool.name, dict(use.arguments), progress_callback=show)
+        async with connection.asked(use) as client:
+            # Whoever calls keeps the time: that of a person who is asked in between does not count.
+            result = await client.call_tool(
+                tool.name, dict(use.arguments), read_timeout_seconds=_LONGEST_CALL_S, progress_callback=show
+            )
     except (Away, MCPError, TimeoutError) as error:
         raise _failed(connection, error) from error
     if result.is_error:

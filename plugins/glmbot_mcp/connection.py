@@ -143,7 +143,9 @@ class Connection:
                     error.code == INVALID_REQUEST and error.message == "Session terminated"
                 ):
                     self._leave("it ended in the middle of a call")
-                    raise Away("it ended in the middle of the call") from error
+                    raise Away(
+                        "it ended in the middle of the call; whether that was done is not known"
+                    ) from error
                 raise
             except (OSError, ValidationError, RuntimeError, ExceptionGroup) as error:
                 raise Away(reason_of(error)) from error
@@ -246,7 +248,10 @@ class Connection:
         await self._becomes(State.READY, listing, "")
 
     async def _becomes(self, state: State, listing: Listing, trouble: str) -> None:
-        self.state, self.listing, self.trouble = state, listing, trouble
+        self.state, self.trouble = state, trouble
+        if listing != self.listing:
+            # The same object while nothing changes: what was made of it is still good.
+            self.listing = listing
         async with self.changed:
             self.changed.notify_all()
 

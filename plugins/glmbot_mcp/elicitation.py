@@ -16,8 +16,9 @@ __all__ = ["Field", "answered", "fields_of"]
 Field = tuple[str, str, Sequence[tuple[str, Any]]]
 """A name, what it is called, and the choices: what stands on the button, and its value."""
 
-_MOST_FIELDS, _MOST_CHOICES = 3, 8
-_LONGEST_QUESTION, _LONGEST_CHOICE = 500, 40
+# With our own button they are five, which is as many as a tool may show.
+_MOST_FIELDS, _MOST_CHOICES = 3, 4
+_LONGEST_QUESTION, _LONGEST_CHOICE = 500, 28
 
 
 def fields_of(schema: Mapping[str, Any], yes: str, no: str) -> Sequence[Field] | None:

@@ -14,6 +14,7 @@ from glmbot.host import Command, Host, Tool, ToolUse
 from glmbot_mcp.calls import tools_for
 from glmbot_mcp.connection import Connection
 from glmbot_mcp.elicitation import answered
+from glmbot_mcp.listing import Listing
 from glmbot_mcp.prompts import asking, listing
 from glmbot_mcp.settings import Sandbox, ServerSettings, Settings
 from glmbot_mcp.words import EN, ZH
@@ -41,8 +42,17 @@ class Servers:
             for name, server in settings.servers.items()
         ]
 
+        self._made: dict[str, tuple[Listing, Sequence[Tool]]] = {}
+
     def tools(self) -> Sequence[Tool]:
-        return [tool for connection in self.connections for tool in tools_for(connection)]
+        return [tool for connection in self.connections for tool in self._tools_of(connection)]
+
+    def _tools_of(self, connection: Connection) -> Sequence[Tool]:
+        """Made anew only where something changed, since who offers them looks at each new one closely."""
+        made = self._made.get(connection.name)
+        if made is None or made[0] is not connection.listing:
+            made = self._made[connection.name] = (connection.listing, tools_for(connection))
+        return made[1]
 
     async def run(self, bot: Bot) -> None:
         async with asyncio.TaskGroup() as group:

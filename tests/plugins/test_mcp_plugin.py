@@ -78,6 +78,13 @@ def test_secrets_of_servers_are_masked_in_logs(tmp_path: Path) -> None:
     assert set(load_plugins(tables).secrets) == {"hidden-in-env", "hidden-token", "hidden-x"}
 
 
+async def test_tools_are_made_once_while_nothing_changes(tmp_path: Path) -> None:
+    async with talking(tmp_path, timeout_s=7) as (_, plugins):
+        toolbox = plugins.toolboxes["mcp"].toolbox
+        assert all(one is other for one, other in zip(toolbox.tools(), toolbox.tools(), strict=True))
+        assert {tool.timeout_s for tool in toolbox.tools()} == {7}
+
+
 async def test_a_prompt_is_asked_as_a_question(tmp_path: Path) -> None:
     async with talking(tmp_path, prompts="everyone") as (dialogue, _):
         assert (await last(dialogue, "/mcp_ask tiny greet all of you")).text == "You said: Greet all of you"

@@ -56,15 +56,9 @@ async def test_progress_is_shown_and_stop_reaches_the_server(tmp_path: Path) -> 
         assert await call(server, "echo", Use(text="on")) == "You said: on"
 
 
-async def test_a_call_has_its_time(tmp_path: Path) -> None:
-    async with running(tmp_path, tiny(timeout_s=0.2)) as server:
-        with pytest.raises(ToolFailed, match=r"more than 0\.2 seconds"):
-            await call(server, "slow")
-
-
 async def test_a_server_that_dies_in_a_call_fails_it_and_comes_back(tmp_path: Path) -> None:
     async with running(tmp_path, tiny()) as server:
-        with pytest.raises(ToolFailed, match="it ended in the middle of the call"):
+        with pytest.raises(ToolFailed, match="whether that was done is not known"):
             await call(server, "die")
         await becomes(server, lambda: server.state is State.AWAY)
         assert not tools_for(server)
