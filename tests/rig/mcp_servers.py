@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 from platforms.telegram_server import TOKEN, TelegramServer  # noqa: E402
 
 ANN = 7
-_PATIENCE_S = 60.0
+_PATIENCE_S = 40.0
 
 
 class Conversation:
@@ -181,7 +181,6 @@ path = "bot.sqlite3"
 [access]
 admins = ["telegram:{ANN}"]
 [telegram]
-enabled = true
 token = "{TOKEN}"
 api_base_url = "{telegram}"
 poll_timeout_s = 1
@@ -220,9 +219,15 @@ async def bot(config: Path, folder: str) -> AsyncGenerator[None]:
             stderr=out,
         )
     try:
+        async with asyncio.timeout(180):
+            while "is listening" not in log.read_text() and process.returncode is None:
+                await asyncio.sleep(0.1)
+        if process.returncode is not None:
+            raise SystemExit(f"the bot does not start: {log.read_text()}")
         yield
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         status = await process.wait()
         said = log.read_text()
         note(

@@ -2,7 +2,7 @@
 
 The platform servers of our tests are driven by clients that are not ours: aiogram and grammY for Telegram, discord.js
 for Discord, each of which must parse every reply without complaint. Our bot's webhook mode runs against telemelya,
-and the chat page runs in Chromium. GGUF files are answered from beside llama.cpp's server. Ends with "N passed, N
+and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are answered from beside llama.cpp's server. Ends with "N passed, N
 failed".
 
 The other projects' packages are installed under .glmbot/rig, from PyPI and npm; node and npm must be there.
@@ -34,7 +34,12 @@ from rig.gguf_answers import TYPES  # noqa: E402
 from rig.telemelya_bot import check_webhook  # noqa: E402
 
 PYPI = ("aiogram==3.31.0", "telemelya==0.2.2")
-NPM = ("grammy@1.46.0", "discord.js@14.28.1")
+NPM = (
+    "grammy@1.46.0",
+    "discord.js@14.28.1",
+    "@modelcontextprotocol/server-everything@2026.8.31",
+    "@modelcontextprotocol/server-filesystem@2026.8.31",
+)
 TESTS = ("tests/adapters/test_page.py", "tests/adapters/test_telegram.py", "tests/adapters/test_discord.py")
 
 
@@ -55,6 +60,7 @@ async def main() -> int:
     await telegram_client("grammY", ["node", str(HERE / "grammy_client.mjs")], score)
     await discord_client("discord.js", ["node", str(HERE / "discordjs_client.mjs")], score)
     await telemelya(score)
+    await mcp_servers(score)
     await gguf_answers(score)
     if not os.environ.get("RIG_SHORT"):
         pytest(score)
@@ -209,6 +215,25 @@ async def telemelya(score: Score) -> None:
         for process in (server, redis):
             process.terminate()
             process.wait()
+
+
+async def mcp_servers(score: Score) -> None:
+    """Tools, prompts and resources of others' servers in a conversation, and what happens when those are killed."""
+    command = [sys.executable, str(HERE / "mcp_servers.py"), str(RIG / "node_modules")]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    ended = False
+    try:
+        async with asyncio.timeout(900):
+            async for line in process.stdout:
+                said = json.loads(line)
+                if "check" in said:
+                    score.note("MCP", said["check"], said["ok"], said["why"])
+                ended = ended or "end" in said
+    except TimeoutError:
+        process.terminate()
+    await process.wait()
+    score.note("MCP", "came to its end", ended and process.returncode == 0, f"status {process.returncode}")
 
 
 async def gguf_answers(score: Score) -> None:
