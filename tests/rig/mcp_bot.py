@@ -11,8 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins"), str(ROOT / "adapters"), str(ROOT / "tests")]
 
 from dialogue.tool_world import CallingEngine  # noqa: E402
-
-from glmbot import app, plugins  # noqa: E402
+from glmbot import engines, plugins  # noqa: E402
 from glmbot.__main__ import main  # noqa: E402
 from glmbot.content import ToolResult, parts_of  # noqa: E402
 from glmbot.engine.base import CallSoFar, Conversation, FinishReason, Prepared, Progress, Sampling  # noqa: E402
@@ -42,5 +41,5 @@ if __name__ == "__main__":
     # Whether or not this environment was installed since there is such a plug-in.
     entries = [EntryPoint(name, f"{package}:register", plugins.GROUP) for name, package in _PLUGINS.items()]
     plugins.entry_points = lambda group: entries  # type: ignore[assignment]
-    app.engines_for = lambda *_: Engines.of(ObedientEngine(context_length=64_000))  # type: ignore[assignment]
+    engines.engines_for = lambda *_: Engines.of(ObedientEngine(context_length=64_000))  # type: ignore[assignment]
     main()

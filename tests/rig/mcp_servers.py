@@ -220,8 +220,8 @@ async def bot(config: Path, folder: str) -> AsyncGenerator[None]:
         )
     try:
         async with asyncio.timeout(180):
-            while "is listening" not in log.read_text() and process.returncode is None:
-                await asyncio.sleep(0.1)
+            while "is listening" not in log.read_text() and process.returncode is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)  # its log is a file
         if process.returncode is not None:
             raise SystemExit(f"the bot does not start: {log.read_text()}")
         yield

@@ -2,8 +2,8 @@
 
 The platform servers of our tests are driven by clients that are not ours: aiogram and grammY for Telegram, discord.js
 for Discord, each of which must parse every reply without complaint. Our bot's webhook mode runs against telemelya,
-and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are answered from beside llama.cpp's server. Ends with "N passed, N
-failed".
+and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are
+answered from beside llama.cpp's server. Ends with "N passed, N failed".
 
 The other projects' packages are installed under .glmbot/rig, from PyPI and npm; node and npm must be there.
 """
