@@ -269,8 +269,8 @@ def _begun_as_usual(tokenizer: Any) -> str:
 
 
 def _remember_less(tokenizer: Any) -> None:
-    """The tokenizers library keeps the pieces of words that it has cut, by default of 10,000 in each thread: megabytes
-    for each thread of a bot, which has its own memory for texts that come again."""
+    """The tokenizers library keeps the pieces of words that it has cut, by default of 10,000 in each thread:
+    megabytes for each thread of a bot, which has its own memory for texts that come again."""
     model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
     if (resize := getattr(model, "_resize_cache", None)) is not None:
         resize(_WORDS_KEPT)
