@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from glmbot.dialogue.steps.answer import _until_stopped
+from glmbot.dialogue.generation import _until_stopped
 from glmbot.engine.base import Progress
 from glmbot.errors import ClaimLost, QueueFull
 
