@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -132,6 +133,16 @@ def _add_rights_of_people(app: typer.Typer, stores: _Stores) -> None:
 
         exported, _ = stores.use(config, lambda store: whole_export_of(store, _user(user)))
         _put(exported.decode(), file)
+
+    @app.command("tool-log")
+    def tool_log(file: _FileOption = None, config: _ConfigOption = None) -> None:
+        """Who had which tool called where, and what came of it: a line of JSON for each call."""
+        from glmbot.dialogue.tool_log import logged_calls
+
+        async def lines(store: Store) -> list[str]:
+            return [json.dumps(asdict(line), ensure_ascii=False) async for line in logged_calls(store)]
+
+        _put("\n".join(stores.use(config, lines)), file)
 
     @app.command()
     def forget(

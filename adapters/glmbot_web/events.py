@@ -281,6 +281,8 @@ def _event(seen: _Frame | None, frame: _Frame) -> dict[str, object]:
         "thought": reply.thought[thought_at:],
         "notice": reply.notice,
         "actions": [action.command for action in reply.actions],
+        # The page has its own words for all but what is asked of a tool.
+        "labels": [action.label for action in reply.actions],
     }
     if reply.attachment is not None:
         content = base64.b64encode(reply.attachment.content).decode()

@@ -160,7 +160,7 @@ function fill(article, turn) {
   const [own, tools] = article.querySelectorAll(".tools");
   own.replaceChildren();
   tools.replaceChildren();
-  if (!ended) return;
+  if (!ended) return tools.append(...permits(turn));
   if (turn.text) tools.append(button("copy", (made) => copy(turn.text, made)));
   if (["failed", "unsent"].includes(turn.state) && turn.sent && !turn.actions?.includes("retry")) tools.append(button("retry", () => resend(turn), "asks"));
   for (const action of turn.actions ?? []) tools.append(button(action, () => again(turn, action), "asks"));
@@ -197,6 +197,19 @@ function send(text) {
   if (last && ["/retry", "/continue"].includes(text)) return again(last, text.slice(1));
   const id = newId();
   return begin({ ref: id, question: text }, text, { id });
+}
+
+// What is asked of a tool while the answer waits: the command that each of its buttons stands for.
+function permits(turn) {
+  return (turn.actions ?? []).flatMap((action, number) => {
+    const [, verb, choice, id] = /^tool(yes|here|no|pick([a-z]))([a-z]{8})$/.exec(action) ?? [];
+    if (!verb) return [];
+    const said = choice ? choice.charCodeAt(0) - 96 : verb;
+    const made = element("button", "permits", turn.labels?.[number] ?? verb);
+    made.type = "button";
+    made.addEventListener("click", () => post(`/tools ${said} ${id}`).catch(complain));
+    return [made];
+  });
 }
 
 const again = (turn, action) => begin({ ref: turn.ref, question: turn.question }, `/${action}`, { answers: turn.ref });
