@@ -134,8 +134,8 @@ def _add_rights_of_people(app: typer.Typer, stores: _Stores) -> None:
         exported, _ = stores.use(config, lambda store: whole_export_of(store, _user(user)))
         _put(exported.decode(), file)
 
-    @app.command("tool-log")
-    def tool_log(file: _FileOption = None, config: _ConfigOption = None) -> None:
+    @app.command()
+    def toollog(file: _FileOption = None, config: _ConfigOption = None) -> None:
         """Who had which tool called where, and what came of it: a line of JSON for each call."""
         from glmbot.dialogue.tool_log import logged_calls
 
