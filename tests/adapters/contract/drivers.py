@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import aiohttp
 from rich.console import Console
 
-from adapters import discord_bot, feishu_bot, onebot_bot, slack_bot, telegram_bot
+from adapters import dingtalk_bot, discord_bot, feishu_bot, onebot_bot, slack_bot, telegram_bot
 from adapters.contract.toy import ToyAdapter, ToyPlatform, ToySettings
 from adapters.discord_bot import MENTION
 from adapters.waiting import running
@@ -24,13 +24,15 @@ from glmbot.delivery.abilities import Profile
 from glmbot.dialogue.access import Access
 from glmbot.store.base import Store
 from glmbot_console.adapter import ConsoleAdapter, ConsoleSettings
+from glmbot_dingtalk.adapter import DingTalkAdapter
 from glmbot_discord.adapter import DiscordAdapter
 from glmbot_feishu.adapter import FeishuAdapter
 from glmbot_onebot.adapter import OneBotAdapter
 from glmbot_slack.adapter import SlackAdapter
 from glmbot_telegram.adapter import TelegramAdapter
 from glmbot_web.adapter import WebAdapter, WebSettings
-from platforms import feishu_server, slack_server
+from platforms import dingtalk_server, feishu_server, slack_server
+from platforms.dingtalk_server import DingTalkServer, staff
 from platforms.discord_server import DiscordServer
 from platforms.feishu_server import FeishuServer, chat_of
 from platforms.onebot_server import SELF, OneBotServer
@@ -40,7 +42,7 @@ from platforms.telegram_server import TelegramServer
 __all__ = ["DRIVERS", "Driver"]
 
 USER, GROUP = 7, -5
-OPEN = Access(open_platforms={"telegram", "discord", "onebot", "slack", "feishu", "toy"})
+OPEN = Access(open_platforms={"telegram", "discord", "onebot", "slack", "feishu", "dingtalk", "toy"})
 
 
 class Driver(ABC):
@@ -368,6 +370,56 @@ class FeishuDriver(Driver):
         return self.server.texts(chat_of(USER))
 
 
+class DingTalkDriver(Driver):
+    name = "dingtalk"
+    profile = DingTalkAdapter.profile
+    cannot: ClassVar[dict[str, str]] = {
+        "deletions": "robots are not told of them",
+        "edits": "robots are not told of them",
+        "files": "DingTalk takes only some kinds from robots",
+    }
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.server = DingTalkServer(requests_per_second=1000)
+        await self.server.start()
+        yield
+        await self.server.stop()
+        assert self.server.violations == []
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return dingtalk_bot.bot(self.server, engine, store, **changes)
+
+    async def say(self, text: str, user: int = USER) -> int:
+        return await self.server.say(text, user=user)
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return self.server.texts(staff(user))
+
+    async def die(self, bot: DingTalkAdapter) -> None:
+        await bot._stop_receiving()  # pyright: ignore[reportPrivateUsage]
+        await bot._deliveries.drain(0)  # pyright: ignore[reportPrivateUsage]
+
+    def hold(self, seconds: float) -> None:
+        self.server.hold(staff(USER), seconds)
+
+    async def say_in_group(self, text: str, *, mention: bool, user: int = USER) -> None:
+        # Nothing else in a group comes to a robot.
+        if mention:
+            await self.server.say(text, user=user, group=True)
+
+    def seen_in_group(self) -> Sequence[str]:
+        return self.server.texts(dingtalk_server.GROUP)
+
+    async def say_with_picture(self, text: str) -> None:
+        runs = [{"text": text}, {"type": "picture", "downloadCode": "d"}]
+        await self.server.say("", msgtype="richText", content={"richText": runs})
+
+    async def press(self, command: str) -> None:
+        *_, last = self.server.cards
+        await self.server.press(last, command)
+
+
 class PageDriver(Driver):
     """A browser for each person: it reads the events of each answer, and shows the last one."""
 
@@ -562,5 +614,5 @@ class WholeToyDriver(ToyDriver):
 
 
 DRIVERS: Sequence[type[Driver]] = (
-    TelegramDriver, DiscordDriver, OneBotDriver, SlackDriver, FeishuDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
+    TelegramDriver, DiscordDriver, OneBotDriver, SlackDriver, FeishuDriver, DingTalkDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
 )  # fmt: skip

@@ -334,6 +334,7 @@ def test_what_the_contract_leaves_out_is_told(driver: Driver) -> None:
         "onebot": ["buttons", "edits"],
         "slack": [],
         "feishu": ["edits"],
+        "dingtalk": ["deletions", "edits", "files"],
         "web": ["deletions", "floods", "groups", "media", "strangers"],
         "console": [
             "buttons",
