@@ -32,6 +32,7 @@ __all__ = [
     "checked",
     "is_digest",
     "is_media_type",
+    "length_of",
     "of_words",
     "parts_of",
     "thought_of",
@@ -190,6 +191,20 @@ def all_words_of(content: Content) -> str:
             case Media():
                 found.append(part.name)
     return "\n\n".join(found)
+
+
+def length_of(content: Content) -> int:
+    """Characters that a model may be given to read of it."""
+    length = 0
+    for part in content:
+        match part:
+            case Text() | ToolResult():
+                length += len(part.text)
+            case ToolCall():
+                length += len(part.name) + len(part.arguments)
+            case Thought() | Media():
+                pass
+    return length
 
 
 def thought_of(content: Content) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, cast, runtime_checkable
 
-from glmbot.content import Content, of_words, words_of
+from glmbot.content import Content, length_of, of_words, words_of
 from glmbot.engine.score import Score
 from glmbot.forms import Form
 from glmbot.models.base import ChatFormat, ChatTurn
@@ -251,6 +251,10 @@ class PastExchange:
     asked: Content
     said: Content
 
+    @property
+    def characters(self) -> int:
+        return length_of(self.asked) + length_of(self.said)
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
@@ -294,8 +298,8 @@ class Conversation:
     @property
     def characters(self) -> int:
         """How much there is to read."""
-        past = sum(len(turn.question) + len(turn.answer) for turn in self.turns)
-        return past + len(self.question) + len(self.system) + len(self.begun)
+        past = sum(each.characters for each in self.past)
+        return past + len(self.question) + len(self.system) + len(self.begun) + length_of(self.said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +308,9 @@ class Prepared:
 
     `prompt_tokens` are never more than the `room` that there was. `turns` of the past are in it, `dropped` are
     not. `beginning` is what every text of the answer begins with: as much of a begun one as went along.
+
+    The descriptions of tools take `tool_tokens` of them. `tools_dropped`: none of these were told of, since they
+    would have taken more than half of the room.
     """
 
     prompt_tokens: int
@@ -312,6 +319,8 @@ class Prepared:
     dropped: int
     question_cut: bool
     beginning: str
+    tool_tokens: int = field(default=0, kw_only=True)
+    tools_dropped: int = field(default=0, kw_only=True)
 
 
 class Engine(Protocol):

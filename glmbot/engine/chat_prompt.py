@@ -10,8 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glmbot.engine.base import ChatTurn, Conversation, Prepared
-from glmbot.engine.fit import fit
+from glmbot.content import words_of
+from glmbot.engine.base import Conversation, Prepared
+from glmbot.engine.fit import Draft, fit
 
 __all__ = ["ChatMessage", "MessagePrompt", "prepare_messages", "without_control_tokens"]
 
@@ -40,11 +41,11 @@ class MessagePrompt(Prepared):
 class _Characters:
     """See `glmbot.engine.fit.Measure`."""
 
-    def prompt(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[ChatMessage]:
-        messages = [_message("system", system)] if system else []
-        for turn in turns:
-            messages += [_message("user", turn.question), _message("assistant", turn.answer)]
-        return [*messages, _message("user", question)]
+    def prompt(self, draft: Draft) -> list[ChatMessage]:
+        messages = [_message("system", draft.system)] if draft.system else []
+        for each in draft.past:
+            messages += [_message("user", words_of(each.asked)), _message("assistant", words_of(each.said))]
+        return [*messages, _message("user", draft.question)]
 
     def size(self, prompt: list[ChatMessage]) -> int:
         return sum(_AROUND + len(message["content"]) for message in prompt)

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from glmbot.content import Content, ToolCall, parts_of, words_of
 from glmbot.engine.base import (
     Ability,
     ChatFormat,
-    ChatTurn,
     Conversation,
     Engine,
     EngineStats,
@@ -22,21 +22,27 @@ from glmbot.engine.base import (
     TokenEngine,
     Tunable,
 )
-from glmbot.engine.fit import fit, longest_text
+from glmbot.engine.calls import calls_apart
+from glmbot.engine.exchanges import dialogue_of
+from glmbot.engine.fit import Draft, fit, longest_text
 from glmbot.engine.texts import Able, BeginsTexts, Pieces
 from glmbot.engine.thoughts import apart, begins_inside
+from glmbot.engine.told_tools import SYNTAXES, in_words, turns_of
 from glmbot.errors import PromptInvalid, PromptTooLong
-from glmbot.models.base import OpensThoughts
+from glmbot.models.base import ChatMessage, ChatTurn, KnowsTools, OpensThoughts, Speaker
+from glmbot.models.calls.syntax import CallSyntax
+from glmbot.tools import NO_TOOLS, Offer
 
 __all__ = ["TemplatedEngine", "TokenPrompt", "answering_conversations", "prepare_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPrompt(Prepared):
-    """The last `begun` of the `tokens` are the beginning of the answer."""
+    """The last `begun` of the `tokens` are the beginning of the answer. `offer`: what it was told of."""
 
     tokens: Sequence[int]
     begun: int
+    offer: Offer = NO_TOOLS
 
 
 class _Tokens:
@@ -45,8 +51,15 @@ class _Tokens:
     def __init__(self, chat_format: ChatFormat) -> None:
         self._format = chat_format
 
-    def prompt(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
-        return self._format.encode_chat(system, turns, question)
+    def prompt(self, draft: Draft) -> list[int]:
+        if not draft.tools and not any(parts_of(said, ToolCall) for said in _all_said(draft)):
+            turns = [ChatTurn(words_of(each.asked), words_of(each.said)) for each in draft.past]
+            return self._format.encode_chat(draft.system, turns, draft.question)
+        messages = dialogue_of(draft.past, draft.question, draft.said)
+        if isinstance(self._format, KnowsTools) and self._format.call_syntax is not None:
+            system = [ChatMessage(Speaker.SYSTEM, draft.system)] if draft.system else []
+            return self._format.encode_dialogue([*system, *messages], draft.tools)
+        return self._format.encode_chat(in_words(draft.system, draft.tools), *turns_of(messages))
 
     def size(self, prompt: list[int]) -> int:
         return len(prompt)
@@ -63,6 +76,15 @@ class _Tokens:
         return self._format.decode(units)
 
 
+def _all_said(draft: Draft) -> Sequence[Content]:
+    return [*(each.said for each in draft.past), draft.said]
+
+
+def call_syntax(chat_format: ChatFormat) -> CallSyntax | None:
+    """How the model was trained to write calls."""
+    return chat_format.call_syntax if isinstance(chat_format, KnowsTools) else None
+
+
 def prepare_tokens(chat_format: ChatFormat, conversation: Conversation, room: int) -> TokenPrompt:
     """See `Engine.prepare`."""
     fitted = fit(_Tokens(chat_format), conversation, room)
@@ -76,6 +98,9 @@ def prepare_tokens(chat_format: ChatFormat, conversation: Conversation, room: in
         beginning=chat_format.finish_text(chat_format.decode(begun)) if begun else "",
         tokens=[*fitted.prompt, *begun] if begun else fitted.prompt,
         begun=len(begun),
+        offer=NO_TOOLS if fitted.tools_dropped else conversation.offer,
+        tool_tokens=fitted.tool_tokens,
+        tools_dropped=fitted.tools_dropped,
     )
 
 
@@ -96,9 +121,12 @@ class TemplatedEngine:
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        forms = isinstance(self.tokens, HoldsForms) and self.tokens.holds_forms
-        more = self.tokens.abilities if isinstance(self.tokens, Able) else frozenset[Ability]()
-        return frozenset({Ability.THOUGHTS, Ability.TEXTS, *([Ability.FORMS] if forms else [])}) | more
+        held = isinstance(self.tokens, HoldsForms) and self.tokens.holds_forms
+        found = {Ability.THOUGHTS, Ability.TEXTS, Ability.TOOLS}
+        found |= self.tokens.abilities if isinstance(self.tokens, Able) else set()
+        found |= {Ability.FORMS} if held else set()
+        found |= {Ability.TAUGHT_TOOLS} if call_syntax(self.tokens.chat_format) else set()
+        return frozenset(found)
 
     @property
     def generation_defaults(self) -> Mapping[str, object]:
@@ -145,11 +173,16 @@ class TemplatedEngine:
         if not isinstance(prepared, TokenPrompt):
             raise PromptInvalid("this prompt was made by an engine of another kind")
         tokens, begun = prepared.tokens, prepared.begun
-        return apart(
+        known = len(prepared.beginning)
+        said = apart(
             self.tokens.generate(tokens, sampling, user=user, deadline_s=deadline_s, begun=begun),
             inside=not begun and begins_inside(self.tokens.chat_format, tokens),
-            known=len(prepared.beginning),
+            known=known,
         )
+        if not prepared.offer.callable:
+            return said
+        own = call_syntax(self.tokens.chat_format)
+        return calls_apart(said, SYNTAXES if own is None else (own,), prepared.offer, known=known)
 
     async def forget(self, user: str) -> None:
         await self.tokens.forget(user)

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-__all__ = ["ChatFormat", "ChatTurn", "OpensThoughts", "Speechless", "Spells", "Vocabulary", "well_formed"]
+from glmbot.content import ToolCall
+from glmbot.models.calls.syntax import CallSyntax
+from glmbot.tools import ToolDescription
+
+__all__ = [
+    "ChatFormat",
+    "ChatMessage",
+    "ChatTurn",
+    "KnowsTools",
+    "OpensThoughts",
+    "Speaker",
+    "Speechless",
+    "Spells",
+    "Vocabulary",
+    "well_formed",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +31,25 @@ class ChatTurn:
 
     question: str
     answer: str
+
+
+class Speaker(StrEnum):
+    """The names of Transformers' chat templates."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """Of a dialogue with tools. `calls` are an assistant's; what a tool said is the result of `of`."""
+
+    speaker: Speaker
+    text: str = ""
+    calls: Sequence[ToolCall] = ()
+    of: ToolCall | None = None
 
 
 class ChatFormat(Protocol):
@@ -94,6 +129,22 @@ class Spells(Protocol):
     def vocabulary(self) -> Vocabulary | str | None:
         """A string is the tokenizer.json of a fast tokenizer. None: nobody knows. Takes long: a second for 150,000
         tokens."""
+        ...
+
+
+@runtime_checkable
+class KnowsTools(Protocol):
+    """A chat format whose model may have been trained to call tools."""
+
+    @property
+    def call_syntax(self) -> CallSyntax | None:
+        """How it writes its calls; None for a model that was not."""
+        ...
+
+    def encode_dialogue(self, messages: Sequence[ChatMessage], tools: Sequence[ToolDescription]) -> list[int]:
+        """As `ChatFormat.encode_chat`, for those that have a syntax. The last message is a user's or a tool's, and
+        each result comes behind its call. Nothing that anybody says, of tools or in them, becomes a control
+        token."""
         ...
 
 
