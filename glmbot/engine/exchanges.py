@@ -26,7 +26,7 @@ def messages_of(asked: Content, said: Content) -> list[ChatMessage]:
         if words or calls:
             messages.append(ChatMessage(Speaker.ASSISTANT, "\n\n".join(words), tuple(calls)))
         messages.extend(
-            ChatMessage(Speaker.TOOL, results.get(call.id, _NO_RESULT), of=call) for call in calls
+            ChatMessage(Speaker.TOOL, results.get(call.id) or _NO_RESULT, of=call) for call in calls
         )
         words.clear()
         calls.clear()

@@ -141,6 +141,11 @@ class KnowsTools(Protocol):
         """How it writes its calls; None for a model that was not."""
         ...
 
+    @property
+    def special_tags(self) -> Mapping[str, int]:
+        """What stands around thoughts and calls and is a control token of its own: the token."""
+        ...
+
     def encode_dialogue(self, messages: Sequence[ChatMessage], tools: Sequence[ToolDescription]) -> list[int]:
         """As `ChatFormat.encode_chat`, for those that have a syntax. The last message is a user's or a tool's, and
         each result comes behind its call. Nothing that anybody says, of tools or in them, becomes a control

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
 from glmbot.errors import ModelFileError, PromptInvalid
-from glmbot.models.base import ChatTurn, well_formed
+from glmbot.models.base import ChatMessage, ChatTurn, Speaker, well_formed
+from glmbot.models.calls.syntax import CallSyntax
 from glmbot.models.control_tokens import ControlTokens
 from glmbot.models.prompt_encoder import PromptEncoder
 from glmbot.models.prompt_parts import Outline, Part
-from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused
+from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused, Wish
+from glmbot.models.template_dialogue import Dialect, Say, learned, wish_for
 from glmbot.models.thoughts import CLOSING, OPENING, answer_of
+from glmbot.tools import ToolDescription
 
 __all__ = ["TemplateChatFormat"]
 
@@ -42,6 +46,8 @@ _LONGEST_RENDERED = 1 << 20
 # other.
 _WORDS_KEPT = 1000
 _SWITCHES = ("enable_thinking", "thinking")
+# What a template that knows tools reads.
+_TOLD_OF = re.compile(r"\btools?\b|metadata")
 # How often a template may repeat what was said.
 _MOST_REPEATS = 4
 # Conversations that are tried when a folder is opened: a question, one in the middle, one after a long talk.
@@ -77,7 +83,6 @@ class TemplateChatFormat:
         self.source = "folder" if tokenizer.chat_template else "none"
         """Where the template comes from: the model's folder, or none is there and lines of text serve."""
         self._control = ControlTokens(tokenizer, source)
-        self._tags = _special_tags(tokenizer)
         self._parts_thoughts = next(self._control.found(CLOSING), None) is not None
         self._written = frozenset(source)
         self._shows_texts = True
@@ -92,39 +97,63 @@ class TemplateChatFormat:
             for turns in _TRIED_TURNS:
                 self._keeps(*["user", "assistant"] * turns, "user")
             self._before_answer, self._opening = self._answers_begin()
+            self._calls = learned(self._template) if _TOLD_OF.search(source) else None
             opens = self._before_answer.rstrip().endswith(OPENING)
             self._thought_end = tuple(encode(f"\n{CLOSING}\n\n")) if opens else ()
         except TemplateExceeded as error:
             raise ModelFileError(f"{where} {error}") from error
         except PromptInvalid as error:
             raise ModelFileError(f"{tokenizer.name_or_path}: {error}") from error
+        tags = () if self.call_syntax is None else self.call_syntax.tags
+        self._tags = _special_tags(tokenizer, (OPENING, CLOSING, *tags))
         self._try_cutting()
 
     def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
-        said: list[tuple[str, str]] = []
-        if system and self.takes_system:
-            said.append(("system", system))
+        messages = [ChatMessage(Speaker.SYSTEM, system)] if system else []
         for turn in turns:
-            # A tag that directs the model is broken before the template sees it, which can't part them then.
-            answer = answer_of(turn.answer) if self._parts_thoughts else turn.answer
-            said += (("user", turn.question), ("assistant", answer))
-        said.append(("user", question))
-        if system and not self.takes_system:
-            # Gemma's templates, for one, know no system role: the first question carries it.
-            said[0] = ("user", f"{system}\n\n{said[0][1]}")
-        roles = [role for role, _ in said]
-        texts = [well_formed(text) for _, text in said]
-        outline = self._outline(roles)
-        broken, mark = self._broken(texts)
-        rendered = self._rendered(roles, broken)
+            messages += (
+                ChatMessage(Speaker.USER, turn.question),
+                ChatMessage(Speaker.ASSISTANT, turn.answer),
+            )
+        return self.encode_dialogue([*messages, ChatMessage(Speaker.USER, question)], ())
+
+    @property
+    def call_syntax(self) -> CallSyntax | None:
+        """See `glmbot.models.base.KnowsTools`."""
+        return None if self._calls is None else self._calls[1]
+
+    @property
+    def special_tags(self) -> Mapping[str, int]:
+        """See `glmbot.models.base.KnowsTools`."""
+        return {tag: token for token, tag in self._tags.items()}
+
+    def encode_dialogue(self, messages: Sequence[ChatMessage], tools: Sequence[ToolDescription]) -> list[int]:
+        """See `glmbot.models.base.KnowsTools`."""
+        told = self._told(messages)
+        dialect = Dialect() if self._calls is None else self._calls[0]
+        texts: list[str] = []
+
+        def mark(text: str) -> str:
+            texts.append(well_formed(text))
+            return _MARKER.format(len(texts) - 1)
+
+        def wish(say: Say) -> Wish:
+            return wish_for(
+                told, tools, dialect, say, holds_control=self._holds_control, shaped=self._template.said
+            )
+
+        outline = self._outline(wish(mark), len(texts))
+        broken, breaks = self._broken(texts)
+        following = iter(broken)
+        rendered = self._rendered(lambda: wish(lambda _: next(following)), broken)
         if rendered is not None:
             parts = outline.parts_of(rendered, broken)
             if parts is None and self._directs_alike(rendered, outline):
                 # It changes texts in ways of its own, and no control token more or less came of it.
                 parts = [Part(rendered, said=False)]
-            if parts is not None and (ids := self._encoder.encode(parts, mark)) is not None:
+            if parts is not None and (ids := self._encoder.encode(parts, breaks)) is not None:
                 return ids
-        return cast(list[int], self._encoder.encode(outline.filled(broken), mark))
+        return cast(list[int], self._encoder.encode(outline.filled(broken), breaks))
 
     def encode_begun(self, answer: str) -> list[int]:
         after = self._encoder.encode_after(self._before_answer, self._opening, well_formed(answer))
@@ -179,24 +208,41 @@ class TemplateChatFormat:
     def encode_text(self, text: str) -> list[int]:
         return self._encoder.encode_text(well_formed(text))
 
-    def _outline(self, roles: Sequence[str]) -> Outline:
-        """What the template itself writes for a conversation of these roles. Raises PromptInvalid."""
+    def _told(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+        told = list(messages)
+        if self._parts_thoughts:
+            # A tag that directs the model is broken before the template sees it, which can't part them then.
+            told = [
+                replace(each, text=answer_of(each.text)) if each.speaker is Speaker.ASSISTANT else each
+                for each in told
+            ]
+        if told[0].speaker is Speaker.SYSTEM and not self.takes_system:
+            # Gemma's templates, for one, know no system role: the first question carries it.
+            system, first, *rest = told
+            return [replace(first, text=f"{system.text}\n\n{first.text}"), *rest]
+        return told
+
+    def _holds_control(self, text: str) -> bool:
+        return next(self._control.found(text), None) is not None
+
+    def _outline(self, wish: Wish, texts: int) -> Outline:
+        """What the template itself writes around so many texts, in whose place are marks. Raises PromptInvalid."""
         try:
-            rendered = self._template.outline(_marked(roles))
+            rendered = self._template.outline(wish)
         except (TemplateRefused, TemplateExceeded) as error:
             raise PromptInvalid(f"the model's chat template can't take this conversation: {error}") from error
         pieces = _MARKED.split(rendered)
         numbers = [int(number) for number in pieces[1::2]]
-        if len(numbers) > _MOST_REPEATS * len(roles) or max(numbers, default=0) >= len(roles):
+        if len(numbers) > _MOST_REPEATS * texts or max(numbers, default=0) >= texts:
             raise PromptInvalid("the model's chat template repeats what was said too often")
         return Outline(pieces[::2], numbers)
 
-    def _rendered(self, roles: Sequence[str], texts: Sequence[str]) -> str | None:
+    def _rendered(self, wish: Callable[[], Wish], texts: Sequence[str]) -> str | None:
         """None where the template takes marks and not these texts."""
         if not self._shows_texts or sum(map(len, texts)) > _LONGEST_RENDERED:
             return None
         try:
-            return self._template.render(list(zip(roles, texts, strict=True)))
+            return self._template.render(wish())
         except TemplateRefused as error:
             _log.debug("the chat template refuses a text: %s", error)
         except TemplateExceeded as error:
@@ -221,22 +267,29 @@ class TemplateChatFormat:
 
     def _keeps(self, *roles: str) -> bool:
         """Whether the template takes such a conversation, and all that is said in it comes through."""
-        marked = _marked(roles)
         try:
-            rendered = self._template.outline(marked)
+            rendered = self._template.outline(self._marked(roles))
         except TemplateRefused:
             return False
-        return all(mark in rendered for _, mark in marked)
+        return all(_MARKER.format(number) in rendered for number in range(len(roles)))
+
+    def _marked(self, roles: Sequence[str]) -> Wish:
+        return Wish(
+            [
+                {"role": role, "content": self._template.said(_MARKER.format(number))}
+                for number, role in enumerate(roles)
+            ]
+        )
 
     def _answers_begin(self) -> tuple[str, str]:
         """What stands before an answer that is asked for, from the last control token on; and the white space that
         comes before one in a history besides."""
         try:
-            asked = self._outline(["user"]).pieces[-1]
+            asked = self._outline(self._marked(["user"]), 1).pieces[-1]
         except PromptInvalid:
             return "", ""
         try:
-            told = self._outline(["user", "assistant", "user"]).pieces
+            told = self._outline(self._marked(["user", "assistant", "user"]), 3).pieces
         except PromptInvalid:
             told = ()
         start = max((match.start() for match in self._control.found(asked)), default=0)
@@ -247,17 +300,14 @@ class TemplateChatFormat:
         """A tokenizer's files may say anything of its control tokens; what it does with them counts."""
         for roles in (["user"], ["user", "assistant", "user"]):
             with suppress(PromptInvalid):
-                self._encoder.try_cutting(self._outline(roles).filled(_TRIED_TEXTS))
+                self._encoder.try_cutting(self._outline(self._marked(roles), len(roles)).filled(_TRIED_TEXTS))
 
 
-def _special_tags(tokenizer: Any) -> dict[int, str]:
-    """Around thoughts, where the tokenizer calls the tags special: special tokens are no text, and these are."""
+def _special_tags(tokenizer: Any, tags: Sequence[str]) -> dict[int, str]:
+    """Around thoughts and calls, where the tokenizer calls the tags special: special tokens are no text, and these
+    are."""
     described = cast(dict[int, Any], tokenizer.added_tokens_decoder)
-    return {
-        token: str(each)
-        for token, each in described.items()
-        if each.special and str(each) in (OPENING, CLOSING)
-    }
+    return {token: str(each) for token, each in described.items() if each.special and str(each) in tags}
 
 
 def _begun_as_usual(tokenizer: Any) -> str:
@@ -298,7 +348,3 @@ def _plain_encoder(tokenizer: Any) -> Callable[[str], list[int]]:
             raise PromptInvalid(f"the model's tokenizer fails on this text: {words}") from error
 
     return encode
-
-
-def _marked(roles: Sequence[str]) -> list[tuple[str, str]]:
-    return [(role, _MARKER.format(number)) for number, role in enumerate(roles)]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = ["Outline", "Part"]
+
+
+# What JSON writes in another way.
+_QUOTED = re.compile(r'["\\\x00-\x1f]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +59,12 @@ class Outline:
 
 
 def _trimmed(text: str) -> Sequence[str]:
-    """The text as templates are known to trim it, and first of all as it is."""
-    if not text or not (text[0].isspace() or text[-1].isspace()):
-        return (text,)
-    return (
-        text, text.strip(), text.lstrip(), text.rstrip(), text.strip("\n"), text.lstrip("\n"), text.rstrip("\n"),
-    )  # fmt: skip
+    """The text as templates are known to trim it, or to quote it in JSON, and first of all as it is."""
+    made = [text]
+    if text and (text[0].isspace() or text[-1].isspace()):
+        made += (
+            text.strip(), text.lstrip(), text.rstrip(), text.strip("\n"), text.lstrip("\n"), text.rstrip("\n"),
+        )  # fmt: skip
+    if _QUOTED.search(text):
+        made.append(json.dumps(text, ensure_ascii=False)[1:-1])
+    return made

@@ -10,11 +10,12 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ChatTemplate", "TemplateExceeded", "TemplateRefused"]
+__all__ = ["ChatTemplate", "TemplateExceeded", "TemplateRefused", "Wish"]
 
 _WORKER = Path(__file__).parent / "template_worker.py"
 _CPU_S = 2
@@ -23,8 +24,17 @@ _MEMORY = 512 << 20
 _PATIENCE_S = 60.0
 _LONGEST_TEMPLATE = 1 << 20
 _SHAPES = 64
+_LONGEST_SHAPE = 256 << 10
 # What a process needs to run at all, and the clock's time zone; nothing of our settings.
 _PASSED = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ", "TZDIR")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be rendered, as Transformers' `apply_chat_template` takes it."""
+
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] | None = None
 
 
 class TemplateRefused(ValueError):
@@ -45,35 +55,39 @@ class ChatTemplate:
             raise TemplateExceeded(f"has {len(source)} characters, at most {_LONGEST_TEMPLATE} are read")
         self._source = source
         self._variables = dict(variables)
-        self._parts = parts
+        self.parts = parts
         self._shapes = lru_cache(maxsize=_SHAPES)(self._render)
 
-    def outline(self, messages: Sequence[tuple[str, str]]) -> str:
-        """Role and mark of each message. What is rendered depends on the roles alone then, so it is kept for each
-        shape that a conversation can have. Raises TemplateRefused, TemplateExceeded."""
-        shape = tuple(messages)
+    def outline(self, wish: Wish) -> str:
+        """With marks for texts. What is rendered depends on the shape of the conversation alone then, and is kept
+        for each. Raises TemplateRefused, TemplateExceeded."""
+        shape = _written(wish)
         # What a clock says is not kept.
-        return self._render(shape) if "strftime_now" in self._source else self._shapes(shape)
+        kept = "strftime_now" not in self._source and len(shape) <= _LONGEST_SHAPE
+        return self._shapes(shape) if kept else self._render(shape)
 
-    def render(self, messages: Sequence[tuple[str, str]]) -> str:
-        """Role and text of each message. Raises TemplateRefused, TemplateExceeded."""
-        return self._render(tuple(messages))
+    def render(self, wish: Wish) -> str:
+        """Raises TemplateRefused, TemplateExceeded."""
+        return self._render(_written(wish))
 
-    def _render(self, messages: tuple[tuple[str, str], ...]) -> str:
-        wish = {
-            "template": self._source,
-            "messages": [{"role": role, "content": self._content(text)} for role, text in messages],
-            "variables": self._variables,
-        }
-        made = _process.ask(wish)
+    def said(self, text: str) -> str | list[dict[str, str]]:
+        """A text as the template wants it in a message."""
+        return [{"type": "text", "text": text}] if self.parts else text
+
+    def _render(self, wish: str) -> str:
+        made = _process.ask({"template": self._source, "variables": self._variables, **json.loads(wish)})
         if "refused" in made:
             raise TemplateRefused(made["refused"])
         if "exceeded" in made:
             raise TemplateExceeded(made["exceeded"])
         return str(made["text"])
 
-    def _content(self, text: str) -> str | list[dict[str, str]]:
-        return [{"type": "text", "text": text}] if self._parts else text
+
+def _written(wish: Wish) -> str:
+    try:
+        return json.dumps({"messages": wish.messages, "tools": wish.tools})
+    except RecursionError as error:
+        raise TemplateRefused("what is said is nested too deeply") from error
 
 
 class _Process:

@@ -88,7 +88,7 @@ def _render(wish: dict[str, Any]) -> dict[str, str]:
         length = 0
         for part in _compiled(wish["template"]).generate(
             messages=wish["messages"],
-            tools=None,
+            tools=wish["tools"],
             documents=None,
             add_generation_prompt=True,
             **wish["variables"],

@@ -72,8 +72,11 @@ class NameAndCode:
         return _Code(start, tools)
 
     def written(self, name: str, arguments: Mapping[str, Any]) -> str:
+        return f"{name}\n {self.code(arguments)}"
+
+    def code(self, arguments: Mapping[str, Any]) -> str:
         said = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        return f"{name}\n ```python\ntool_call({said})\n```"
+        return f"```python\ntool_call({said})\n```"
 
 
 class _Named:
