@@ -20,11 +20,12 @@ from glmbot.errors import ModelFileError, PromptInvalid
 from glmbot.models.base import ChatTurn, well_formed
 from glmbot.models.family import read_json, refuse_monsters
 from glmbot.models.registry import load, load_tokenizer, model_name
-from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused
+from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused, Wish
 from glmbot.models.text_cache import TextCache
 from glmbot.models.text_growth import growth
 from tiny_architectures import KINDS
 
+SAID = Wish([{"role": "user", "content": "x"}])
 MESSAGES = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 FOR_EVER = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 
@@ -61,8 +62,8 @@ def set_template(folder: Path, template: str) -> None:
 )
 def test_a_template_that_wants_too_much_is_stopped(template: str) -> None:
     with pytest.raises((TemplateExceeded, TemplateRefused)):
-        ChatTemplate(template + MESSAGES, {}).render([("user", "x")])
-    assert ChatTemplate(MESSAGES, {}).render([("user", "x")]) == "x", "and the next one is rendered"
+        ChatTemplate(template + MESSAGES, {}).render(SAID)
+    assert ChatTemplate(MESSAGES, {}).render(SAID) == "x", "and the next one is rendered"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_a_template_that_wants_too_much_is_stopped(template: str) -> None:
 )
 def test_a_template_that_reaches_for_the_program_is_refused(template: str) -> None:
     try:
-        made = ChatTemplate(template + MESSAGES, {}).render([("user", "x")])
+        made = ChatTemplate(template + MESSAGES, {}).render(SAID)
     except TemplateRefused:
         return
     assert made == "x", "what it reached for is empty"
@@ -90,7 +91,8 @@ def test_what_templates_of_published_models_use_is_there() -> None:
         "{% break %}{% endif %}{% generation %}{{ m.role }}{% endgeneration %}{% endfor %}{{ messages|tojson }}"
         "{{ strftime_now('%Y') | length }}{% if add_generation_prompt %}!{% endif %}"
     )
-    made = ChatTemplate(template, {"bos_token": "<s>"}).render([("user", "你"), ("assistant", "b")])
+    said = Wish([{"role": "user", "content": "你"}, {"role": "assistant", "content": "b"}])
+    made = ChatTemplate(template, {"bos_token": "<s>"}).render(said)
     assert made == '<s>user[{"role": "user", "content": "你"}, {"role": "assistant", "content": "b"}]4!'
 
 
