@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from glmbot_tools.address_guard import AddressGuard, AddressRefused
+from glmbot_tools.turns import Turns
 
 __all__ = ["FetchFailed", "Fetched", "Fetcher"]
 
@@ -49,17 +50,18 @@ class Fetcher:
         at_once: int = 4,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """most_bytes: of a body, also once it is unpacked. at_once: the others wait, within their own time."""
+        """most_bytes: of a body, also once it is unpacked. at_once: with one of each person; the others wait,
+        within their own time."""
         self._guard = guard
         self._timeout_s = timeout_s
         self._most_bytes = most_bytes
-        self._room = asyncio.Semaphore(at_once)
+        self._turns = Turns(at_once)
         self._tls = tls
 
-    async def get(self, address: str, accept: str) -> Fetched:
+    async def get(self, person: str, address: str, accept: str) -> Fetched:
         """Raises FetchFailed."""
         try:
-            async with asyncio.timeout(self._timeout_s), self._room:
+            async with asyncio.timeout(self._timeout_s), self._turns.turn(person):
                 return await self._followed(address, accept)
         except TimeoutError as error:
             raise FetchFailed(f"there was no whole answer in {self._timeout_s:g} seconds") from error

@@ -7,6 +7,7 @@ of JSON (`kind`, `charset`, `url`, `most` characters) and the page, and writes J
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -20,6 +21,8 @@ def _limit(seconds: int, memory: int) -> None:
         return
     import resource
 
+    # The model's answers come first.
+    os.nice(10)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Nothing is written to a file.

@@ -33,13 +33,13 @@ def read_tool(fetcher: Fetcher, workers: Workers, most_characters: int, timeout_
             address = f"https://{address}"
         use.progress(address[:200])
         try:
-            fetched = await fetcher.get(address, _ACCEPT)
+            fetched = await fetcher.get(use.user, address, _ACCEPT)
         except FetchFailed as error:
             raise ToolFailed(f"The page can't be read: {error}.") from error
         if fetched.kind not in _READABLE:
             raise ToolFailed(f"The page can't be read: it is {fetched.kind[:60]}, and no text.")
         try:
-            title, text, left = await _text(workers, fetched, most_characters)
+            title, text, left = await _text(workers, use.user, fetched, most_characters)
         except WorkerFailed as error:
             raise ToolFailed("The page can't be read: no text could be taken out of it in time.") from error
         if not text:
@@ -64,10 +64,11 @@ def read_tool(fetcher: Fetcher, workers: Workers, most_characters: int, timeout_
     )
 
 
-async def _text(workers: Workers, fetched: Fetched, most: int) -> tuple[str, str, int]:
+async def _text(workers: Workers, person: str, fetched: Fetched, most: int) -> tuple[str, str, int]:
     """Title, text, and how many more characters there are. Raises WorkerFailed."""
     page = {"kind": fetched.kind, "charset": fetched.charset, "url": fetched.url, "most": most}
     answer = await workers.answer(
+        person,
         Path(page_worker.__file__),
         json.dumps(page).encode() + b"\n" + fetched.body,
         seconds=_SECONDS,

@@ -34,6 +34,7 @@ def python_tool(workers: Workers, seconds: float, memory: int) -> Tool:
         }
         try:
             answer = await workers.answer(
+                use.user,
                 _worker(),
                 json.dumps(wish).encode(),
                 seconds=math.ceil(seconds) + _OWN_S,

@@ -9,6 +9,7 @@ process of its own already; this one, and so that one too, has the kernel's limi
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -56,6 +57,8 @@ def _limit(seconds: int, memory: int) -> None:
         return
     import resource
 
+    # The model's answers come first.
+    os.nice(10)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

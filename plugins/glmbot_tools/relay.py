@@ -24,8 +24,8 @@ _HEAD_S = 10.0
 
 
 @asynccontextmanager
-async def relay(guard: AddressGuard, asked: list[str] | None = None) -> AsyncGenerator[str]:
-    """The proxy's URL, password included. asked: gets the hosts that it was asked for."""
+async def relay(guard: AddressGuard) -> AsyncGenerator[str]:
+    """The proxy's URL, password included."""
     password = secrets.token_hex(16)
     wanted = "basic " + b64encode(f"glmbot:{password}".encode()).decode()
     tasks: set[asyncio.Task[None]] = set()
@@ -37,7 +37,7 @@ async def relay(guard: AddressGuard, asked: list[str] | None = None) -> AsyncGen
             return
         tasks.add(task)
         try:
-            await _served(guard, wanted, reader, writer, asked)
+            await _served(guard, wanted, reader, writer)
         except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
@@ -60,7 +60,6 @@ async def _served(
     wanted: str,
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
-    asked: list[str] | None,
 ) -> None:
     async with asyncio.timeout(_HEAD_S):
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -77,8 +76,6 @@ async def _served(
         if method != "CONNECT" or not port.isascii() or not port.isdigit():
             await _say(writer, "405 Method Not Allowed")
             return
-        if asked is not None:
-            asked.append(host)
         try:
             addresses = await guard.addresses(host.strip("[]"), int(port))
             there, away = await asyncio.open_connection(addresses[0], int(port))

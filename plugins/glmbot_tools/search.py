@@ -39,19 +39,19 @@ class Hit:
     text: str
 
 
-Search = Callable[[str, str, int], Awaitable[Sequence[Hit]]]
-"""Given a query, the person's language and how many hits at most. Raises SearchFailed."""
+Search = Callable[[str, str, str, int], Awaitable[Sequence[Hit]]]
+"""Given who asks, a query, their language and how many hits at most. Raises SearchFailed."""
 
 
 def searxng_search(fetcher: Fetcher, server: str) -> Search:
     """fetcher: one that may reach the operator's server."""
 
-    async def search(query: str, language: str, most: int) -> Sequence[Hit]:
+    async def search(person: str, query: str, language: str, most: int) -> Sequence[Hit]:
         url = URL(server.rstrip("/") + "/search").with_query(
             q=query, format="json", language=_LANGUAGES.get(language, "all")
         )
         try:
-            fetched = await fetcher.get(str(url), "application/json")
+            fetched = await fetcher.get(person, str(url), "application/json")
             answer: object = json.loads(fetched.body)
         except FetchFailed as error:
             raise SearchFailed(f"the search server did not answer: {error}") from error
@@ -66,7 +66,7 @@ def searxng_search(fetcher: Fetcher, server: str) -> Search:
 
 
 def ddgs_search(guard: AddressGuard, workers: Workers, timeout_s: float) -> Search:
-    async def search(query: str, language: str, most: int) -> Sequence[Hit]:
+    async def search(person: str, query: str, language: str, most: int) -> Sequence[Hit]:
         async with relay(guard) as proxy:
             wish = {
                 "query": query,
@@ -77,7 +77,11 @@ def ddgs_search(guard: AddressGuard, workers: Workers, timeout_s: float) -> Sear
             }
             try:
                 answer = await workers.answer(
-                    Path(search_worker.__file__), json.dumps(wish).encode(), seconds=_CPU_S, memory=_MEMORY
+                    person,
+                    Path(search_worker.__file__),
+                    json.dumps(wish).encode(),
+                    seconds=_CPU_S,
+                    memory=_MEMORY,
                 )
                 found: object = json.loads(answer)
             except (WorkerFailed, ValueError) as error:
@@ -98,7 +102,7 @@ def search_tool(search: Search, most: int, timeout_s: float) -> Tool:
             raise ToolFailed("There is nothing to search for.")
         use.progress(query[:100])
         try:
-            hits = await search(query, use.language, most)
+            hits = await search(use.user, query, use.language, most)
         except SearchFailed as error:
             raise ToolFailed(f"The search failed: {error}.") from error
         if not hits:

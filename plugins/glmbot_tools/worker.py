@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from glmbot_tools.turns import Turns
+
 __all__ = ["WorkerFailed", "Workers"]
 
 # Of these only our own environment is handed on: the rest holds our keys.
@@ -22,15 +24,15 @@ class WorkerFailed(Exception):
 
 
 class Workers:
-    """At most `at_once` of them; the others wait, within the time of whoever asks."""
+    """At most `at_once` of them, and one of each person; the others wait, within the time of whoever asks."""
 
     def __init__(self, at_once: int = 2) -> None:
-        self._room = asyncio.Semaphore(at_once)
+        self._turns = Turns(at_once)
 
-    async def answer(self, program: Path, given: bytes, *, seconds: int, memory: int) -> bytes:
+    async def answer(self, person: str, program: Path, given: bytes, *, seconds: int, memory: int) -> bytes:
         """What the program writes, given so much of the processor's time, twice that in all, and so many bytes of
         memory. Raises WorkerFailed. Whoever gives up ends the program."""
-        async with self._room:
+        async with self._turns.turn(person):
             with TemporaryDirectory(prefix="glmbot-tool-", ignore_cleanup_errors=True) as folder:
                 try:
                     async with asyncio.timeout(2 * seconds):

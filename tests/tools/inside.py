@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
@@ -69,13 +69,31 @@ async def serving() -> AsyncGenerator[Inside]:
     application.router.add_route("*", "/{rest:.*}", answer)
     runner = web.AppRunner(application)
     await runner.setup()
-    with socket.socket() as free:
-        free.bind((OPEN, 0))
-        port = free.getsockname()[1]
-    inside = Inside(port, {"open.example": [OPEN]})
-    for host in ("127.0.0.1", OPEN, "::1"):
-        await web.TCPSite(runner, host, port).start()
+    inside = Inside(await _bound(runner), {"open.example": [OPEN]})
     try:
         yield inside
     finally:
         await runner.cleanup()
+
+
+async def _bound(runner: web.AppRunner) -> int:
+    """The port, which is free at all addresses."""
+    hosts = ["127.0.0.1", OPEN] + (["::1"] if socket.has_dualstack_ipv6() else [])
+    for _ in range(20):
+        with ExitStack() as rest:
+            taken = [rest.enter_context(socket.socket(_family(host))) for host in hosts]
+            try:
+                taken[0].bind((hosts[0], 0))
+                port = taken[0].getsockname()[1]
+                for host, each in zip(hosts[1:], taken[1:], strict=True):
+                    each.bind((host, port))
+            except OSError:
+                continue
+            for each in taken:
+                await web.SockSite(runner, each.dup()).start()
+            return port
+    raise AssertionError("no port is free at all addresses")
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -163,7 +163,7 @@ async def test_no_trick_gets_through(inside: Inside) -> None:
             inside.pages[page] = web.Response(status=302, headers=inside.pages[page].headers)
         inside.names["rebound.example"] = [OPEN, "then", "127.0.0.1"]
         try:
-            await fetcher.get(trick.format(port=inside.port), "*/*")
+            await fetcher.get("ann", trick.format(port=inside.port), "*/*")
         except FetchFailed:
             continue
         through.append(trick)
@@ -172,7 +172,9 @@ async def test_no_trick_gets_through(inside: Inside) -> None:
 
 
 async def test_what_is_connected_to_is_what_was_looked_up_and_checked(inside: Inside) -> None:
-    fetched = await Fetcher(inside.guard()).get(f"http://rebound.example:{inside.port}/x#part", "text/html")
+    fetched = await Fetcher(inside.guard()).get(
+        "ann", f"http://rebound.example:{inside.port}/x#part", "text/html"
+    )
     assert fetched.body == b"a page that may be read"
     assert fetched.kind == "text/plain"
     assert fetched.url.endswith("/x")
@@ -185,7 +187,7 @@ async def test_nothing_of_this_machine_goes_along(inside: Inside, monkeypatch: p
     inside.pages["/"] = web.Response(
         status=302, headers={"Location": "/second", "Set-Cookie": "name=value; Path=/"}
     )
-    await Fetcher(inside.guard()).get(f"http://open.example:{inside.port}/", "text/html")
+    await Fetcher(inside.guard()).get("ann", f"http://open.example:{inside.port}/", "text/html")
     assert inside.reached == []
     (_, second) = inside.asked
     assert "Cookie" not in second.headers
@@ -204,7 +206,7 @@ async def test_a_page_is_read_up_to_its_bound_also_when_it_is_unpacked(inside: I
         FetchFailed, match="more than 1,000,000 bytes" if packed != "br" else "packed in a way"
     ):
         await Fetcher(inside.guard(), most_bytes=1_000_000).get(
-            f"http://open.example:{inside.port}/large", "*/*"
+            "ann", f"http://open.example:{inside.port}/large", "*/*"
         )
 
 
@@ -212,7 +214,7 @@ async def test_a_packed_page_is_unpacked(inside: Inside) -> None:
     inside.pages["/small"] = web.Response(
         body=gzip.compress(b"hello"), headers={"Content-Encoding": "gzip"}, content_type="text/plain"
     )
-    fetched = await Fetcher(inside.guard()).get(f"http://open.example:{inside.port}/small", "*/*")
+    fetched = await Fetcher(inside.guard()).get("ann", f"http://open.example:{inside.port}/small", "*/*")
     assert fetched.body == b"hello"
 
 
@@ -227,7 +229,7 @@ async def test_a_server_that_says_nothing_is_left(inside: Inside) -> None:
     port = server.sockets[0].getsockname()[1]
     guard = AddressGuard(ports={port}, allowed=inside.guard().allowed, lookup=inside.lookup)
     with pytest.raises(FetchFailed, match="no whole answer"):
-        await Fetcher(guard, timeout_s=0.2).get(f"http://open.example:{port}/", "*/*")
+        await Fetcher(guard, timeout_s=0.2).get("ann", f"http://open.example:{port}/", "*/*")
     server.close()
 
 

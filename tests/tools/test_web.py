@@ -98,14 +98,14 @@ async def test_a_worker_that_does_not_end_is_ended(tmp_path: Path, program: str,
     file = tmp_path / "program.py"
     file.write_text(program)
     with pytest.raises(WorkerFailed, match=words):
-        await Workers().answer(file, b"x" * 1_000_000, seconds=1, memory=1 << 30)
+        await Workers().answer("ann", file, b"x" * 1_000_000, seconds=1, memory=1 << 30)
 
 
 async def test_a_worker_sees_nothing_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLMBOT_TELEGRAM__TOKEN", "secret")
     file = tmp_path / "program.py"
     file.write_text("import os; print(sorted(os.environ), os.getcwd())")
-    said = await Workers().answer(file, b"", seconds=5, memory=1 << 30)
+    said = await Workers().answer("ann", file, b"", seconds=5, memory=1 << 30)
     assert b"GLMBOT" not in said
     assert b"glmbot-tool-" in said
 
