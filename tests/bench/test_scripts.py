@@ -26,6 +26,18 @@ def module(name: str) -> Any:
     return loaded
 
 
+async def test_the_script_of_schemas_counts_what_is_valid_and_what_it_costs(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = module("valid_calls")
+    monkeypatch.setattr(script, "ROUNDS", 1)
+    monkeypatch.setattr(script, "TOKENS", 8)
+    await script.measure(tiny_model, 4, 2)
+    said = capsys.readouterr().out
+    assert "{'valid': 4} of 4" in said
+    assert "2 streams:" in said
+
+
 def test_the_full_size_script_measures_each_precision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,14 +108,15 @@ async def test_control_tokens_stand_where_a_grammar_names_them_and_nowhere_else(
 async def test_who_has_no_form_hears_what_they_hear_alone(holding: LocalEngine) -> None:
     free = [replace(WILD, max_tokens=40, seed=seed, top_p=0.9) for seed in range(3)]
     formed = [
-        replace(WILD, max_tokens=200, seed=seed, form=schema(name)) for seed, name in enumerate(SCHEMAS)
+        replace(WILD, max_tokens=200, seed=seed, form=schema(name))
+        for seed, name in enumerate(list(SCHEMAS)[:6])
     ]
     alone = [await answer(holding, each) for each in (*free, *formed)]
     together = await asyncio.gather(
         *(answer(holding, each, user=str(number)) for number, each in enumerate((*free, *formed)))
     )
     assert [each.text for each in together] == [each.text for each in alone]
-    assert holding.stats().largest_batch > 8
+    assert holding.stats().largest_batch > 6
 
 
 async def test_prompts_in_chunks_change_nothing(tiny_model: Path) -> None:
