@@ -60,7 +60,7 @@ async def _call(connection: Connection, tool: ServerTool, use: ToolUse) -> str:
         nonlocal shown_at
         if time.monotonic() - shown_at >= _BETWEEN_PROGRESS_S:
             shown_at = time.monotonic()
-            use.progress(_progress(progress, total, message or tool.title or tool.name))
+            use.progress(_progress(progress, total, message or ""))
 
     try:
         async with connection.asked(use) as client:
@@ -111,8 +111,10 @@ def _reader(connection: Connection, listing: Listing) -> Tool:
 
 
 def _progress(done: float, total: float | None, message: str) -> str:
-    share = f" ({done:g}/{total:g})" if total else ""
-    return f"{in_one_line(message, _LONGEST_PROGRESS)}{share}"
+    """The tool's name is shown before it."""
+    share = f"{done:g}/{total:g}" if total else f"{done:g}"
+    words = in_one_line(message, _LONGEST_PROGRESS)
+    return f"{words} ({share})" if words else share
 
 
 def _failed(connection: Connection, error: Exception) -> ToolFailed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 from collections.abc import AsyncGenerator
@@ -14,12 +15,16 @@ from typing import Any, cast
 import pytest
 
 from dialogue.test_door import in_a_new_store, last, with_plugins
+from dialogue.test_tools import presses
+from dialogue.tool_world import CallingEngine, Scene, called, said
 from glmbot import plugins as door
 from glmbot.bot import Bot
+from glmbot.content import ToolResult, parts_of
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.plugins import Plugins, load_plugins
+from glmbot_mcp.calls import tools_for
 from glmbot_mcp.servers import Servers
-from plugins.mcp_world import SERVER, becomes
+from plugins.mcp_world import SERVER, becomes, running, tiny
 
 WORKS = {"commands": "glmbot_commands", "moderation": "glmbot_moderation", "mcp": "glmbot_mcp"}
 
@@ -100,3 +105,21 @@ async def test_prompts_are_the_administrators_until_they_are_opened(tmp_path: Pa
         refused = await last(dialogue, "/mcp_ask tiny greet me")
         assert refused.notice == "There is no prompt greet that you can use. See /mcp."
         assert (await last(dialogue, "/mcp")).notice == "There is nothing here that you can use."
+
+
+async def test_a_tool_of_a_server_asks_by_buttons_in_a_conversation(tmp_path: Path) -> None:
+    async with running(tmp_path, tiny(nature="pure")) as server, in_a_new_store(tmp_path) as (_, store):
+        scene = Scene(store, CallingEngine(called(("tiny_ask", {})), "end"), tools_for(server))
+        question = said("go on")
+        assert (await scene.ask(question, presses(scene, question, "Yes"))).text == "end"
+        result = parts_of(scene.engine.asked[-1].said, ToolResult)[0]
+        assert json.loads(result.text) == {"action": "accept", "content": {"sure": True}}
+        assert any("tiny asks: Go on? Sure?" in reply.notice for reply in scene.seen)
+
+
+async def test_what_a_server_says_of_its_tools_opens_none(tmp_path: Path) -> None:
+    async with running(tmp_path, tiny()) as server, in_a_new_store(tmp_path) as (_, store):
+        scene = Scene(store, CallingEngine(called(("tiny_echo", {"text": "x"})), "end"), tools_for(server))
+        await scene.ask(said("go on"))
+        assert "tiny_echo" not in [tool.name for tool in scene.engine.asked[0].offer.tools]
+        assert "There is no tool tiny_echo here." in parts_of(scene.engine.asked[-1].said, ToolResult)[0].text

@@ -119,9 +119,10 @@ async def checks(talk: Conversation) -> None:
     note("arguments that do not fit reach no server", "do not fit" in text, text)
     text = await talk.ask("call everything_get-env {}", "Result:")
     note("a server's program knows no secret of the bot's", "HOME" in text and TOKEN not in text, text)
-    path = json.dumps({"path": "note.txt"})
-    text = await talk.ask(f"call files_read_text_file {path}", "Result:")
-    note("a file is not read outside of what is shared", "shelf" not in text, text)
+    text = await talk.ask('call files_read_text_file {"path": "note.txt"}', "Result:")
+    note("a file that is shared is read", "the shelf is full" in text, text)
+    text = await talk.ask('call files_read_text_file {"path": "/etc/passwd"}', "Result:")
+    note("no other is", "root:" not in text and "denied" in text, text)
     text = await talk.ask("call files_write_file {}", "Result:")
     note("a tool that is not on the list is not there", "no tool files_write_file" in text, text)
 
@@ -129,13 +130,13 @@ async def checks(talk: Conversation) -> None:
 async def progress_and_stop(talk: Conversation, server: str) -> None:
     operation = f"call {server}_trigger-long-running-operation"
     before = await talk.say(f'{operation} {{"duration": 4, "steps": 4}}')
-    _, text = await talk.seen(before, "(2/4)", "(3/4)", "(4/4)")
-    note(f"progress of {server} shows in the answer", "/4)" in text, text)
+    _, text = await talk.seen(before, ": 2/4", ": 3/4", ": 4/4")
+    note(f"progress of {server} shows in the answer", "/4" in text, text)
     _, text = await talk.seen(before, "Result:")
     note(f"and then what came of it, at {server}", "operation completed" in text, text)
     before = await talk.say(f'{operation} {{"duration": 60, "steps": 120}}')
-    number, text = await talk.seen(before, "/120)")
-    note(f"a long call of {server} is under way", "/120)" in text, text)
+    number, text = await talk.seen(before, "/120")
+    note(f"a long call of {server} is under way", "/120" in text, text)
     await talk.telegram.press(
         number, next(each for each in talk.telegram.buttons(ANN, number) if "top" in each)
     )
@@ -150,7 +151,7 @@ async def comes_and_goes(
 ) -> None:
     operation = '_trigger-long-running-operation {"duration": 60, "steps": 120}'
     before = await talk.say(f"call everything{operation}")
-    await talk.seen(before, "/120)")
+    await talk.seen(before, "/120")
     killed = kill_programs(everything[0], Path(folder))
     _, text = await talk.seen(before, "Result:")
     note("a program that is killed fails its call", killed > 0 and "not known" in text, f"{killed}: {text}")
@@ -158,7 +159,7 @@ async def comes_and_goes(
     text = await talk.ask('call everything_echo {"message": "back"}', "Echo: back", "no tool")
     note("and comes back", "Echo: back" in text, text)
     before = await talk.say(f"call far{operation}")
-    await talk.seen(before, "/120)")
+    await talk.seen(before, "/120")
     served.kill()
     await served.wait()
     _, text = await talk.seen(before, "Result:")
