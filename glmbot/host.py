@@ -160,7 +160,8 @@ class Tool:
     """A function that a model may call. `parameters` is a JSON schema of type "object".
 
     `asks_admins`: where it has to be asked about, an administrator is asked and not the asker. `timeout_s` of one
-    call. `title`: what people are shown of it, by language; its name where there is none.
+    call. `title`: what people are shown of it, by language; its name where there is none. `checked`: it is known
+    already that `parameters` are a JSON schema; to find that out takes longer than the event loop should stand.
     """
 
     name: str
@@ -171,6 +172,7 @@ class Tool:
     asks_admins: bool = False
     timeout_s: float = 30.0
     title: Mapping[str, str] = field(default_factory=dict[str, str])
+    checked: bool = False
 
 
 class Toolbox(Protocol):

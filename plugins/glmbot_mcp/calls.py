@@ -47,6 +47,7 @@ def _tool(connection: Connection, tool: ServerTool) -> Tool:
         asks_admins=connection.settings.asks_admins,
         timeout_s=connection.settings.timeout_s,
         title=title,
+        checked=True,
     )
 
 

@@ -57,6 +57,7 @@ _HELD_OUT_S = 60.0
 _LOOKS_S = 60.0
 _BETWEEN_LOOKS_S = 1.0
 _ENDS_S = 10.0
+_MOST_ITEMS = 500
 _CHANGES = (ToolListChangedNotification, ResourceListChangedNotification, PromptListChangedNotification)
 
 _Page = TypeVar("_Page", bound=PaginatedResult)
@@ -205,8 +206,11 @@ class Connection:
                 looks.cancel()
                 if not ended.done():
                     self._looks.clear()
+                    began = time.monotonic()
                     await self._look(client)
-                    await asyncio.wait({ended}, timeout=_BETWEEN_LOOKS_S)
+                    # One that changes all the time is looked at for a twentieth of it.
+                    pause = max(_BETWEEN_LOOKS_S, 20 * (time.monotonic() - began))
+                    await asyncio.wait({ended}, timeout=pause)
             hearing.cancel()
 
     async def _listen(self, client: Client) -> None:
@@ -221,11 +225,9 @@ class Connection:
     async def _look(self, client: Client) -> None:
         offers = client.server_capabilities
         async with asyncio.timeout(self.settings.connect_s):
-            tools, left_out = tools_of(
-                self.name,
-                self.settings,
-                await _all_pages(client.list_tools, lambda page: page.tools) if offers.tools else (),
-            )
+            given = await _all_pages(client.list_tools, lambda page: page.tools) if offers.tools else ()
+            before = self.listing.tools
+            tools, left_out = await asyncio.to_thread(tools_of, self.name, self.settings, given, before)
             resources = offers.resources is not None and self.settings.resources
             listing = Listing(
                 tools,
@@ -307,7 +309,7 @@ async def _all_pages(
                 return found
             raise
         found += items(page)
-        if page.next_cursor is None:
+        if page.next_cursor is None or len(found) >= _MOST_ITEMS:
             break
         cursor = page.next_cursor
     return found

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jsonschema import Draft202012Validator, SchemaError
 from mcp_types import Prompt, Resource, ResourceTemplate, Tool
 
 from glmbot.host import Nature
@@ -37,6 +38,8 @@ MOST_PAGES = 20
 _MOST_TOOLS, _MOST_RESOURCES, _MOST_PROMPTS = 64, 200, 64
 _LONGEST_NAME = 128
 _LONGEST_DESCRIPTION, _LONGEST_SCHEMA, _DEEPEST_SCHEMA = 4_000, 16_000, 12
+# Values in all schemas of a server: to check one takes up to a fifth of a millisecond.
+_MOST_PARTS = 5_000
 _LONGEST_URI = 512
 _LONGEST_TITLE = 64
 _OTHER = re.compile(r"[^A-Za-z0-9_-]")
@@ -78,9 +81,12 @@ class Listing:
 
 
 def tools_of(
-    server: str, settings: ServerSettings, given: Iterable[Tool]
+    server: str, settings: ServerSettings, given: Iterable[Tool], before: Iterable[ServerTool] = ()
 ) -> tuple[Sequence[ServerTool], Sequence[str]]:
-    """Those that are taken, and why others are not."""
+    """Those that are taken, and why others are not; `before`: what was taken then is not looked at so closely
+    again. It takes a second at most, so it is not for the event loop."""
+    known = {each.digest: each for each in before}
+    room = _MOST_PARTS
     taken: dict[str, ServerTool] = {}
     left_out: list[str] = []
     seen: set[str] = set()
@@ -100,13 +106,22 @@ def tools_of(
         description = (tool.description or "")[:_LONGEST_DESCRIPTION]
         schema = {**tool.input_schema, "type": "object"}
         nature = nature_of(settings, tool)
-        try:
-            ToolDescription(public, description, schema)
-        except ValueError as error:
-            left_out.append(f"{shown}: {error}")
-            continue
+        room -= _parts(schema)
+        if room < 0:
+            left_out.append(
+                f"{shown}: the schemas of its tools have more than {_MOST_PARTS} parts; say which in `tools`"
+            )
+            break
         digest = _digest(tool.name, title, description, schema, nature)
-        taken[public] = ServerTool(tool.name, public, title, description, schema, nature, digest)
+        if digest not in known:
+            try:
+                ToolDescription(public, description, schema)
+                Draft202012Validator.check_schema(schema)
+            except (ValueError, SchemaError, RecursionError) as error:
+                left_out.append(f"{shown}: {in_one_line(str(error), 200)}")
+                continue
+        made = ServerTool(tool.name, public, title, description, schema, nature, digest)
+        taken[public] = known.get(digest, made)
     return list(taken.values()), left_out[:20]
 
 
@@ -211,6 +226,14 @@ def _depth(value: Any) -> int:
         layer = [child for each in layer for child in _children(each) if isinstance(child, dict | list)]
         depth += 1
     return depth
+
+
+def _parts(value: Any) -> int:
+    found, waiting = 0, [value]
+    while waiting:
+        found += 1
+        waiting += _children(waiting.pop())
+    return found
 
 
 def _children(value: Any) -> Iterable[Any]:

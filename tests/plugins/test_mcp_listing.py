@@ -23,6 +23,7 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from glmbot.host import Nature
+from glmbot_mcp import listing
 from glmbot_mcp.elicitation import fields_of
 from glmbot_mcp.listing import (
     ServerPrompt,
@@ -106,6 +107,20 @@ def test_only_tools_of_the_list_are_taken_and_no_more_than_fit() -> None:
     assert [each.name for each in taken] == ["b"]
     assert not left_out
     assert len(tools_of("s", SERVER, [tool(f"t{number}") for number in range(1000)])[0]) == 64
+
+
+def test_what_takes_long_to_check_is_left_out_and_the_same_is_not_checked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wide = {"type": "object", "properties": {str(number): {} for number in range(1200)}}
+    taken, left_out = tools_of("s", SERVER, [tool(f"t{number}", wide) for number in range(10)])
+    assert len(taken) == 4
+    assert "more than 5000 parts" in left_out[0]
+    broken = {"type": "object", "properties": {"x": {"type": "nothing"}}}
+    assert tools_of("s", SERVER, [tool("broken", broken)])[0] == []
+    monkeypatch.setattr(listing, "Draft202012Validator", None)
+    again, _ = tools_of("s", SERVER, [tool("t0", wide)], taken)
+    assert again[0] is taken[0]
 
 
 def test_a_tool_that_says_something_else_has_another_digest() -> None:
