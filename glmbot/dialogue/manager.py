@@ -181,6 +181,10 @@ class DialogueManager:
                 keep_going("housekeeping", tidying, self.troubles, lambda: self._closing, partial=True)
             )
 
+            sweeping = self._desk.run
+            group.create_task(
+                keep_going("tools", sweeping, self.troubles, lambda: self._closing, partial=True)
+            )
             for name, registered in self.plugins.backgrounds.items():
                 work = partial(in_the_background, registered, self._powers)
                 part = f"{registered.plugin}: {name}"

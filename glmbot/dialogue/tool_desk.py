@@ -4,15 +4,18 @@ log. One for all answers.
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from glmbot.bot import Bot, ToolHere
+from glmbot.dialogue.housekeeping import SteadyClock
 from glmbot.dialogue.outbox import announcement
 from glmbot.dialogue.people import People, Standing
 from glmbot.dialogue.settings import InForce
-from glmbot.dialogue.tool_asks import Ask, Asks
-from glmbot.dialogue.tool_journal import Journal
+from glmbot.dialogue.tool_asks import ASKS, Ask, Asks
+from glmbot.dialogue.tool_journal import CALLS, Journal
 from glmbot.dialogue.tool_log import ToolLog
 from glmbot.dialogue.tool_rights import Right, here, right_of
 from glmbot.dialogue.tool_words import title_of
@@ -21,11 +24,18 @@ from glmbot.engine.base import Ability, Engine
 from glmbot.host import Tool
 from glmbot.i18n import choose_language
 from glmbot.messages import Message
+from glmbot.notes import Book
 from glmbot.plugins import Plugins
 from glmbot.store.base import Messages, Notes
+from glmbot.store.notes import NOTES_AT_ONCE, book_in
 from glmbot.tools import Offer
 
-__all__ = ["ToolDesk"]
+__all__ = ["ToolDesk", "swept"]
+
+
+# Longer than a message is tried for.
+_KEPT_S = 7 * 86400.0
+_SWEPT_EVERY_S = 3600.0
 
 
 class _Kept(Messages, Notes, Protocol):
@@ -51,6 +61,14 @@ class ToolDesk:
         self._people = people
         self._in_force = in_force
         self._clock = clock
+        self._steady = SteadyClock(clock)
+
+    async def run(self) -> None:
+        """Take out what nobody comes back for, until cancelled. Several processes may, without harm."""
+        while True:
+            for name, field in ((CALLS, "at"), (ASKS, "until")):
+                await swept(book_in(self._store, name), field, self._steady.now() - _KEPT_S)
+            await asyncio.sleep(_SWEPT_EVERY_S)
 
     def offered(self, message: Message, standing: Standing, engine: Engine) -> Offering:
         """The tools that this model is told of for this person here."""
@@ -116,3 +134,18 @@ class ToolDesk:
         if message.conversation.platform in self._in_force.settings.unedited:
             told = announcement(message.conversation, words, f"ask {ask.id}")
             await self._store.accept(told, self._clock())
+
+
+async def swept(book: Book, field: str, before: float) -> int:
+    """Remove the notes whose JSON has an older time there, and those that can't be read. Returns how many went."""
+    after, gone = "", 0
+    while page := await book.page(after=after, limit=NOTES_AT_ONCE):
+        for note in page:
+            try:
+                old = float(json.loads(note.text)[field]) < before
+            except (ValueError, TypeError, KeyError, OverflowError):
+                old = True
+            if old and await book.remove(note):
+                gone += 1
+        after = page[-1].name
+    return gone

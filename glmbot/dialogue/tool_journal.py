@@ -11,6 +11,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from glmbot.content import Content
+from glmbot.errors import BookFull, StoreUnavailable
 from glmbot.messages import Message
 from glmbot.notes import Book, Note
 from glmbot.store.content_json import parts_from_json, parts_to_json
@@ -65,7 +66,8 @@ class Journal:
         return self._note is not None and self._note.version > 0
 
     async def write(self, said: Content, opened: Mapping[str, Open], rounds: int) -> bool:
-        """False where another process has written there since: it answers by now. Raises StoreError."""
+        """False where another process has written there since: it answers by now. Raises StoreError, and where too
+        many are under way StoreUnavailable."""
         if self._book is None or self._note is None:
             raise RuntimeError("a journal is that of a message")
         text = json.dumps(
@@ -76,7 +78,10 @@ class Journal:
                 "rounds": rounds,
             }
         )
-        note = await self._book.put(Note(self._note.name, text, self._note.user, self._note.version))
+        try:
+            note = await self._book.put(Note(self._note.name, text, self._note.user, self._note.version))
+        except BookFull as error:
+            raise StoreUnavailable(str(error)) from error
         if note is None:
             return False
         self._note, self.said, self.open, self.rounds = note, said, dict(opened), rounds

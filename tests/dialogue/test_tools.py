@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from conftest import until
 from dialogue.tool_world import ANN, CallingEngine, Scene, called, press, said, tool
 from glmbot.content import Text, ToolCall, ToolResult, parts_of
+from glmbot.dialogue.tool_desk import swept
 from glmbot.dialogue.tool_log import logged_calls
 from glmbot.dialogue.tool_rights import DECIDED, Right, ToolRights, here, right_of, with_right
 from glmbot.dialogue.tool_run import UNKNOWN
@@ -19,7 +20,9 @@ from glmbot.dialogue.tool_settings import ToolSettings
 from glmbot.dialogue.tool_words import plain
 from glmbot.host import Nature, ToolFailed, ToolUse
 from glmbot.messages import Reply, ReplyState, Role
+from glmbot.notes import Note
 from glmbot.store.base import Store
+from glmbot.store.notes import book_in
 from glmbot.tools import Choice
 
 
@@ -333,6 +336,14 @@ async def test_what_has_come_is_not_called_again_by_the_next_process(sqlite_stor
     assert reply.text == "Sent."
     assert len(scene.calls) == 1
     assert parts_of(engine.asked[-1].said, ToolResult)[0].text == "it is on its way"
+
+
+async def test_what_nobody_comes_back_for_is_swept_out(sqlite_store: Store) -> None:
+    book = book_in(sqlite_store, "tool_calls")
+    for name, text in (("old", '{"at": 5}'), ("new", '{"at": 50}'), ("broken", "{"), ("odd", '{"at": "x"}')):
+        await book.put(Note(name, text))
+    assert await swept(book, "at", 10) == 3
+    assert [note.name for note in await book.page()] == ["new"]
 
 
 # ---- rights ---------------------------------------------------------------------------------------------------------
