@@ -104,13 +104,11 @@ class Fitting:
             conversation = replace(conversation, said=shorter)
         return conversation, await self.prepare(message, talk, conversation)
 
-    async def measure(
-        self, message: Message, talk: Talk, system: str, offer: Offer = NO_TOOLS, *, turns: int | None = None
-    ) -> Prepared:
-        """For /context: the prompt as it stands without a question, and with at most so many turns."""
-        most = self._in_force.settings.turn_limit + 1 if turns is None else turns
-        past = await self._store.last_turns(message.conversation, most) if most else ()
-        _, prompt = await self.fit(message, talk, past, "", system, offer=offer)
+    async def measure(self, message: Message, talk: Talk, system: str, offer: Offer = NO_TOOLS) -> Prepared:
+        """For /context: the prompt as it stands without a question."""
+        settings = self._in_force.settings
+        turns = await self._store.last_turns(message.conversation, settings.turn_limit + 1)
+        _, prompt = await self.fit(message, talk, turns, "", system, offer=offer)
         return prompt
 
 

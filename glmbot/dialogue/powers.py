@@ -88,11 +88,6 @@ class Powers:
             return None
         offer = await self._desk.offer(message, talk.engine)
         prompt = await self._fitting.measure(message, talk, system, offer)
-        tools = 0
-        if offer.tools:
-            without = await self._fitting.measure(message, talk, system, turns=0)
-            with_them = await self._fitting.measure(message, talk, system, offer, turns=0)
-            tools = with_them.prompt_tokens - without.prompt_tokens
         return Room(
             used=prompt.prompt_tokens,
             budget=prompt.room,
@@ -100,7 +95,7 @@ class Powers:
             length=talk.engine.context_length,
             turns=prompt.turns,
             dropped=prompt.dropped,
-            tools=tools,
+            tools=prompt.tool_tokens,
         )
 
     async def export(self, user: UserKey) -> tuple[Attachment, int]:
