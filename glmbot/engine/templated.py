@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import cast
 
 from glmbot.content import Content, ToolCall, parts_of, words_of
@@ -22,6 +24,7 @@ from glmbot.engine.base import (
     TokenEngine,
     Tunable,
 )
+from glmbot.engine.call_forms import call_form, holdable
 from glmbot.engine.calls import calls_apart
 from glmbot.engine.exchanges import dialogue_of
 from glmbot.engine.fit import Draft, fit, longest_text
@@ -29,11 +32,14 @@ from glmbot.engine.texts import Able, BeginsTexts, Pieces
 from glmbot.engine.thoughts import apart, begins_inside
 from glmbot.engine.told_tools import SYNTAXES, in_words, turns_of
 from glmbot.errors import PromptInvalid, PromptTooLong
+from glmbot.forms import Form
 from glmbot.models.base import ChatMessage, ChatTurn, KnowsTools, OpensThoughts, Speaker
 from glmbot.models.calls.syntax import CallSyntax
-from glmbot.tools import NO_TOOLS, Offer
+from glmbot.tools import NO_TOOLS, Choice, Offer
 
 __all__ = ["TemplatedEngine", "TokenPrompt", "answering_conversations", "prepare_tokens"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +180,66 @@ class TemplatedEngine:
             raise PromptInvalid("this prompt was made by an engine of another kind")
         tokens, begun = prepared.tokens, prepared.begun
         known = len(prepared.beginning)
+        own = call_syntax(self.tokens.chat_format)
+        # Whichever way it was taught: what it has to call comes through in JSON.
+        syntaxes = SYNTAXES if own is None else (own,) if holdable(own) else (own, *SYNTAXES[:1])
         said = apart(
-            self.tokens.generate(tokens, sampling, user=user, deadline_s=deadline_s, begun=begun),
+            self._held(prepared, sampling, syntaxes, user=user, deadline_s=deadline_s),
             inside=not begun and begins_inside(self.tokens.chat_format, tokens),
             known=known,
         )
         if not prepared.offer.callable:
             return said
-        own = call_syntax(self.tokens.chat_format)
-        return calls_apart(said, SYNTAXES if own is None else (own,), prepared.offer, known=known)
+        return calls_apart(said, syntaxes, prepared.offer, known=known)
+
+    async def _held(
+        self,
+        prepared: TokenPrompt,
+        sampling: Sampling,
+        syntaxes: Sequence[CallSyntax],
+        *,
+        user: str,
+        deadline_s: float | None,
+    ) -> AsyncGenerator[Progress, None]:
+        """Held to valid calls, where that can be done. A tool whose schema nobody can hold an answer to stops no
+        answer that need not call."""
+
+        def said(form: Form | None) -> AsyncGenerator[Progress, None]:
+            held = sampling if form is None else replace(sampling, form=form)
+            return self.tokens.generate(
+                prepared.tokens, held, user=user, deadline_s=deadline_s, begun=prepared.begun
+            )
+
+        form = self._call_form(prepared, sampling, syntaxes)
+        begun = False
+        try:
+            async with aclosing(said(form)) as generation:
+                async for progress in generation:
+                    begun = True
+                    yield progress
+            return
+        except PromptInvalid as error:
+            if form is None or begun or prepared.offer.choice is Choice.REQUIRED:
+                raise
+            _log.info("calls of tools are not held to their schemas: %s", error)
+        async with aclosing(said(None)) as generation:
+            async for progress in generation:
+                yield progress
+
+    def _call_form(
+        self, prepared: TokenPrompt, sampling: Sampling, syntaxes: Sequence[CallSyntax]
+    ) -> Form | None:
+        offer = prepared.offer
+        if not offer.callable or sampling.form is not None or prepared.begun:
+            return None
+        if Ability.FORMS not in self.abilities:
+            return None
+        chat_format = self.tokens.chat_format
+        special = chat_format.special_tags if isinstance(chat_format, KnowsTools) else {}
+        syntax = next(each for each in syntaxes if holdable(each))
+        if syntax is not syntaxes[0] and offer.choice is not Choice.REQUIRED:
+            return None
+        return call_form(syntax, offer, special)
 
     async def forget(self, user: str) -> None:
         await self.tokens.forget(user)
