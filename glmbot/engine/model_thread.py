@@ -264,11 +264,12 @@ class ModelThread:
 
     def _fail(self, sequence: EngineSequence, error: BaseException) -> Update:
         """Take one request out, whatever became of it."""
-        _log.error("request %d failed", sequence.id, exc_info=error)
+        told = error if type(error) is EngineError else EngineError(f"the model failed: {words_of(error)}")
+        # Of what anybody can bring about a line is enough.
+        _log.error("request %d failed: %s", sequence.id, told, exc_info=None if told is error else error)
         self._answers.pop(sequence.id, None)
         self._places.pop(sequence.id, None)
         self.scheduler.remove(sequence)
-        told = error if type(error) is EngineError else EngineError(f"the model failed: {words_of(error)}")
         return sequence.id, told
 
     def _expire(self) -> None:
