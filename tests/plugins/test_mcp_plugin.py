@@ -17,6 +17,7 @@ import pytest
 from dialogue.test_door import in_a_new_store, last, with_plugins
 from dialogue.test_tools import presses
 from dialogue.tool_world import CallingEngine, Scene, called, said
+from glmbot import doctor
 from glmbot import plugins as door
 from glmbot.bot import Bot
 from glmbot.content import ToolResult, parts_of
@@ -81,6 +82,14 @@ def test_secrets_of_servers_are_masked_in_logs(tmp_path: Path) -> None:
         "headers": {"X": "hidden-x"},
     }
     assert set(load_plugins(tables).secrets) == {"hidden-in-env", "hidden-token", "hidden-x"}
+
+
+def test_doctor_shows_what_plug_ins_say_of_themselves(tmp_path: Path) -> None:
+    plugins = load_plugins(table(tmp_path))
+    plugins.advice.append(("broken", lambda: 1 / 0))  # type: ignore[arg-type, return-value]
+    said = [(each.ok, each.words) for each in doctor._plugins(plugins)]
+    assert (False, "tiny: it runs without a sandbox, and can read what the bot can read") in said
+    assert (False, "it can't say: ZeroDivisionError") in said
 
 
 async def test_tools_are_made_once_while_nothing_changes(tmp_path: Path) -> None:

@@ -133,6 +133,13 @@ async def test_a_message_without_end_ends_that_server_alone(tmp_path: Path) -> N
         assert "more than 4 MiB" in server.trouble
 
 
+async def test_an_answer_that_is_none_fails_that_call_alone(tmp_path: Path) -> None:
+    async with running(tmp_path, tiny()) as server:
+        with pytest.raises(ToolFailed, match="not of the protocol"):
+            await call(server, "odd")
+        assert await call(server, "echo", Use(text="on")) == "You said: on"
+
+
 async def test_a_flood_keeps_nobody_else_from_their_server(tmp_path: Path) -> None:
     flooding = running(tmp_path / "flood", tiny("flood"), State.CONNECTING)
     async with flooding, running(tmp_path, tiny(connect_s=10)) as server:

@@ -17,7 +17,10 @@ READS, DESTROYS = {"readOnlyHint": True}, {"readOnlyHint": False, "destructiveHi
 TOOLS: list[dict[str, object]] = [
     {"name": "echo", "description": "Says it again.", "inputSchema": SCHEMA, "annotations": READS},
     {"name": "wipe", "description": "Deletes all.", "inputSchema": EMPTY, "annotations": DESTROYS},
-    *({"name": name, "inputSchema": EMPTY} for name in ("slow", "die", "fail", "env", "grow", "ask", "huge")),
+    *(
+        {"name": name, "inputSchema": EMPTY}
+        for name in ("slow", "die", "fail", "env", "grow", "ask", "huge", "odd")
+    ),
 ]
 PROMPTS = [
     {"name": "greet", "description": "A greeting", "arguments": [{"name": "who", "required": True}]},
@@ -48,6 +51,8 @@ def called(ident, params):
         return text(json.dumps({"env": dict(os.environ), "cwd": str(Path.cwd()), "pid": os.getpid()}))
     if name == "die":
         os._exit(3)
+    if name == "odd":
+        return {"content": [{"type": "text", "text": {"not": "text"}}], "isError": "perhaps"}
     if name == "huge":
         return text("x" * 5_000_000)
     if name == "grow":
