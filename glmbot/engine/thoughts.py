@@ -42,7 +42,8 @@ def _of_answer(progress: Progress, text: str, *, inside: bool) -> tuple[Score, .
     """The scores that may be told where thoughts may not: of what stands between two of these, rather too few than
     too many."""
     raw, scores = progress.text, progress.scores
-    if not scores or not text:
+    if not text and (inside or raw.strip()):
+        # It thinks, or may begin to.
         return ()
     if not inside and OPENING not in raw and CLOSING not in raw:
         return scores

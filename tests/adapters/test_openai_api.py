@@ -157,6 +157,13 @@ async def test_texts_go_on_and_are_scored(client: AsyncOpenAI, engine: LocalEngi
     assert only.choices[0].text == TEXT
     assert only.choices[0].logprobs is not None
     assert len(only.choices[0].logprobs.tokens or []) == len(tokens)
+    # An answer that ends at once has that one token, which whoever scores texts counts.
+    (end, *_) = sorted(engine._model.stop_tokens)
+    ended = await client.completions.create(**ask, prompt=TEXT, logprobs=1, logit_bias={str(end): 100})
+    assert ended.choices[0].text == ""
+    assert ended.choices[0].finish_reason == "stop"
+    assert ended.choices[0].logprobs is not None
+    assert ended.choices[0].logprobs.tokens == [f"token_id:{end}"]
     for wrong, name in (
         ({"prompt": TEXT, "suffix": "x"}, "suffix"),
         ({"prompt": ""}, "prompt"),

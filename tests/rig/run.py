@@ -3,7 +3,8 @@
 The platform servers of our tests are driven by clients that are not ours: aiogram and grammY for Telegram, discord.js
 for Discord, each of which must parse every reply without complaint. Our bot's webhook mode runs against telemelya,
 and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are
-answered from beside llama.cpp's server. Ends with "N passed, N failed".
+answered from beside llama.cpp's server, and lm-eval scores texts by POST /v1/completions. Ends with "N passed, N
+failed".
 
 The other projects' packages are installed under .glmbot/rig, from PyPI and npm; node and npm must be there.
 """
@@ -34,6 +35,7 @@ from rig.gguf_answers import TYPES  # noqa: E402
 from rig.telemelya_bot import check_webhook  # noqa: E402
 
 PYPI = ("aiogram==3.31.0", "telemelya==0.2.2")
+LM_EVAL = ("lm-eval[api]==0.4.13", "transformers==5.24.0")
 NPM = (
     "grammy@1.46.0",
     "discord.js@14.28.1",
@@ -62,6 +64,7 @@ async def main() -> int:
     await telemelya(score)
     await mcp_servers(score)
     await gguf_answers(score)
+    await lm_eval(score)
     if not os.environ.get("RIG_SHORT"):
         pytest(score)
     print(f"{score.passed} passed, {score.failed} failed")
@@ -242,6 +245,23 @@ async def gguf_answers(score: Score) -> None:
         command = [sys.executable, str(HERE / "gguf_answers.py"), kind]
         process = await asyncio.create_subprocess_exec(*command)
         score.note("llama.cpp", f"draws the same tokens from {kind}", await process.wait() == 0)
+
+
+async def lm_eval(score: Score) -> None:
+    """In an environment of its own: it wants other releases than ours of what both use."""
+    folder = RIG / "lm-eval"
+    if not (folder / "bin" / "lm_eval").exists():
+        for command in (
+            [sys.executable, "-m", "venv", str(folder)],
+            [str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", *LM_EVAL],
+        ):
+            installed = await asyncio.create_subprocess_exec(*command, stderr=subprocess.DEVNULL)
+            if await installed.wait() != 0:
+                score.note("lm-eval", "is installed", False)
+                return
+    command = [sys.executable, str(HERE / "lm_eval_scores.py"), str(folder / "bin" / "lm_eval")]
+    process = await asyncio.create_subprocess_exec(*command)
+    score.note("lm-eval", "is told the likelihoods that Transformers computes", await process.wait() == 0)
 
 
 def pytest(score: Score) -> None:
