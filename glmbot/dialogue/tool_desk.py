@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from glmbot.bot import Bot, ToolHere
@@ -57,6 +58,7 @@ class ToolDesk:
         self.asks = Asks(store, clock, tell)
         self.log = ToolLog(store, clock)
         self.bot: Bot
+        self.journal = partial(Journal.of, store, clock=clock)
         self._store = store
         self._people = people
         self._in_force = in_force
@@ -124,10 +126,6 @@ class ToolDesk:
     async def right_now(self, message: Message, tool: Tool) -> Right:
         """By what is decided at this moment. Raises StoreError."""
         return self.right(message, await self._people.standing(message), tool)
-
-    async def journal(self, message: Message) -> Journal:
-        """Raises StoreError."""
-        return await Journal.of(self._store, message, self._clock)
 
     async def say_of(self, message: Message, ask: Ask, words: str) -> None:
         """Where a growing answer is not seen, in a message of its own. Raises StoreError."""

@@ -50,7 +50,7 @@ class Journal:
     _at: float = 0.0
 
     @classmethod
-    async def of(cls, store: Notes, message: Message, clock: Callable[[], float]) -> Journal:
+    async def of(cls, store: Notes, message: Message, *, clock: Callable[[], float]) -> Journal:
         """As an earlier process left it, or a new one, of which the store knows nothing yet. Raises StoreError."""
         book = book_in(store, CALLS)
         name = sha256(f"{message.conversation} {message.update_id}".encode()).hexdigest()

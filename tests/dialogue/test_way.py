@@ -23,6 +23,8 @@ SHARED = (
     "messages.py",
     "keys.py",
     "tracing.py",
+    "tools.py",
+    "notes.py",
     "locks.py",
     "engine/",
     "models/",
