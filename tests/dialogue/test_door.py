@@ -23,7 +23,7 @@ from glmbot.host import Call, Command, Exchange, Follows, Host, Tool, ToolUse
 from glmbot.http.routes import Address, HttpAnswer, HttpCall, Route
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message, Reply, ReplyState
-from glmbot.plugins import Plugins, load_plugins
+from glmbot.plugins import Plugin, Plugins, load_plugins
 from glmbot.store.base import Store
 from glmbot.store.sqlite import SqliteStore
 from virtual_time import run_in_virtual_time
@@ -61,6 +61,14 @@ async def replies_to(dialogue: DialogueManager, message: Message) -> list[Reply]
 
 async def last(dialogue: DialogueManager, text: str, user: str = "5", **changes: Any) -> Reply:
     return (await replies_to(dialogue, asked(text, user, **changes)))[-1]
+
+
+# Whatever comes with the bot.
+INSTALLED = {plugin.name for plugin in load_plugins(quiet=True).found}
+
+
+def newest(plugins: Plugins) -> Plugin:
+    return [plugin for plugin in plugins.found if plugin.name not in INSTALLED][-1]
 
 
 def with_plugins(store: Store, plugins: Plugins | None = None, **changes: Any) -> DialogueManager:
@@ -206,8 +214,8 @@ def _leaves(host: Host) -> None:
 def test_whatever_can_not_be_registered_is_named(monkeypatch: pytest.MonkeyPatch, register: Any) -> None:
     installed(monkeypatch, odd=register)
     found = load_plugins()
-    assert found.found[-1].name == "odd"
-    assert found.found[-1].trouble
+    assert newest(found).name == "odd"
+    assert newest(found).trouble
     assert "dice" not in found.commands
     assert found.commands["help"].plugin == "commands"
 
@@ -223,10 +231,10 @@ def test_settings_are_checked_and_no_value_of_theirs_is_told(monkeypatch: pytest
     plugins = load_plugins({"weather": {"town": "Berlin", "key": "hush"}})
     assert got[0].town == "Berlin"
     assert plugins.secrets == ["hush"]
-    wrong = load_plugins({"weather": {"town": {"secret": "hush"}}}).found[-1].trouble
+    wrong = newest(load_plugins({"weather": {"town": {"secret": "hush"}}})).trouble
     assert wrong == "[plugins.weather] town: Input should be a valid string"
-    assert "[plugins.weather] town: Field required" in load_plugins({}).found[-1].trouble
-    mistyped = load_plugins({"weather": {"town": "Berlin", "kye": "hush"}}).found[-1].trouble
+    assert "[plugins.weather] town: Field required" in newest(load_plugins({})).trouble
+    mistyped = newest(load_plugins({"weather": {"town": "Berlin", "kye": "hush"}})).trouble
     assert mistyped == "[plugins.weather] has no key 'kye'; did you mean 'key'?"
 
 
@@ -239,8 +247,8 @@ def test_what_breaks_tells_no_secret_of_its_settings(
 
     installed(monkeypatch, weather=weather)
     plugins = load_plugins({"weather": {"town": "Berlin", "key": "hush-hush"}})
-    assert "no such place" in plugins.found[-1].trouble
-    assert "hush" not in plugins.found[-1].trouble + caplog.text
+    assert "no such place" in newest(plugins).trouble
+    assert "hush" not in newest(plugins).trouble + caplog.text
     assert plugins.secrets == ["hush-hush"], "what it has started may write it later"
 
 
@@ -259,16 +267,16 @@ def test_keys_may_have_other_names_and_any_name_where_a_model_says_so(
     got: list[Any] = []
     installed(monkeypatch, weather=lambda host: got.extend(map(host.settings, (_Aliased, _Open))))
     found = load_plugins({"weather": {"city": "Berlin", "secrets": {"key": "hush"}}})
-    assert not found.found[-1].trouble
+    assert not newest(found).trouble
     assert (got[0].town, got[0].key, got[1].city) == ("Berlin", "hush", "Berlin")
 
 
 def test_settings_that_nobody_reads_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, odd=lambda host: host.transform("voice", hear))
     found = load_plugins({"odd": {"key": 1}})
-    assert "has no settings" in found.found[-1].trouble
+    assert "has no settings" in newest(found).trouble
     assert not found.transforms
-    assert not load_plugins({"odd": {}}).found[-1].trouble
+    assert not newest(load_plugins({"odd": {}})).trouble
     moderation = load_plugins({"moderation": {"words_file": "words.txt"}}).found[1]
     assert moderation.trouble.endswith("this plug-in has no settings; what it does stands in [moderation]")
 
