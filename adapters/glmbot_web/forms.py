@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from glmbot.forms import LONGEST_FORM, Form, FormKind
 from glmbot_web.bodies import BadRequest, Body, at_most, valid
 
-__all__ = ["ResponseFormat", "StructuredOutputs", "form_of"]
+__all__ = ["ResponseFormat", "StructuredOutputs", "TextFormat", "form_of", "form_of_text"]
 
 _MOST_CHOICES = 1024
 _Source = Annotated[str, Field(min_length=1, max_length=LONGEST_FORM)]
@@ -36,6 +36,12 @@ class ResponseFormat(Body):
     json_schema: _JsonSchema | None = None
 
 
+class TextFormat(_JsonSchema):
+    """https://platform.openai.com/docs/api-reference/responses/create#responses_create-text"""
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+
+
 class StructuredOutputs(Body):
     """https://docs.vllm.ai/en/latest/features/structured_outputs.html, as far as it says what the answer is. A
     grammar is written in llguidance's Lark."""
@@ -57,6 +63,15 @@ def form_of(format: ResponseFormat | None, structured: StructuredOutputs | None)
     if asked is not None:
         raise BadRequest("structured_outputs: response_format says what the answer is", "structured_outputs")
     return _of_structured(structured)
+
+
+def form_of_text(format: TextFormat | None) -> Form | None:
+    """Raises BadRequest."""
+    if format is None or format.type == "text":
+        return None
+    if format.type == "json_object" or format.wanted is None:
+        return Form(FormKind.JSON)
+    return _form(FormKind.SCHEMA, json.dumps(format.wanted), "text.format.schema")
 
 
 def _of_format(format: ResponseFormat) -> Form | None:

@@ -165,7 +165,7 @@ class ResponsesForm(Form):
             "previous_response_id": None,
             "store": False,
             "temperature": wish.temperature,
-            "text": {"format": {"type": "text"}},
+            "text": {"format": _format(wish)},
             "tool_choice": "none",
             "tools": [],
             "top_logprobs": wish.scores or 0,
@@ -173,6 +173,13 @@ class ResponsesForm(Form):
             "truncation": "disabled",
             "usage": None,
         }
+
+
+def _format(wish: ResponsesRequest) -> dict[str, Any]:
+    asked = wish.text.format if wish.text else None
+    if asked is None or asked.type == "text":
+        return {"type": "text"}
+    return asked.model_dump(by_alias=True, exclude_unset=True)
 
 
 def _text_part(text: str, scores: Sequence[TokenScore]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 
 from glmbot.completions import Completion
 from glmbot_web.bodies import LARGEST_COUNT, BadRequest, Body, at_most, only, valid
+from glmbot_web.forms import TextFormat, form_of_text
 from glmbot_web.program import Program
 
 __all__ = ["ResponsesRequest", "response_completion"]
@@ -45,14 +46,10 @@ class _Reasoning(Body):
     type: Literal["reasoning"]
 
 
-class _Format(Body):
-    type: Literal["text"] = "text"
-
-
 class _TextConfig(Body):
     model_config = ConfigDict(extra="forbid")
 
-    format: _Format | None = None
+    format: TextFormat | None = None
     verbosity: Annotated[None, only("medium")] = None
 
 
@@ -130,4 +127,5 @@ def response_completion(request: ResponsesRequest, program: Program) -> Completi
         temperature=request.temperature,
         top_p=request.top_p,
         logprobs=request.scores,
+        form=form_of_text(request.text.format if request.text else None),
     )

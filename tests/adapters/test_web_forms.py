@@ -54,6 +54,16 @@ async def test_the_client_parses_what_a_random_model_says(client: AsyncOpenAI) -
         assert asked.choices[0].finish_reason == "stop"
 
 
+async def test_the_client_parses_a_response(client: AsyncOpenAI) -> None:
+    said = await client.responses.parse(
+        model="any", input="hello", text_format=Place, max_output_tokens=500, temperature=1.0
+    )
+    assert isinstance(said.output_parsed, Place)
+    assert said.text is not None
+    assert said.text.format is not None
+    assert said.text.format.type == "json_schema"
+
+
 async def test_a_stream_holds_nothing_but_the_form(client: AsyncOpenAI) -> None:
     schema = SCHEMAS["天气查询"]
     asked: Any = {"type": "json_schema", "json_schema": {"name": "weather", "schema": schema}}
