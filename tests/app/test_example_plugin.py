@@ -28,6 +28,7 @@ from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Message, Role
 from glmbot.platforms import Platforms
 from glmbot.store.sqlite import SqliteStore
+from tools.fake_use import FakeUse
 
 PAGES = [REPOSITORY / "docs" / name for name in ("plugins.md", "plugins.zh.md")]
 
@@ -122,7 +123,7 @@ async def test_each_part_of_the_example_works(on_path: Path, tmp_path: Path) -> 
         assert "/dice SIDES – roll a die" in await asked(tmp_path, "q3", "/help")
         assert "dice" in [info.name for info in dialogue.commands("zh", Role.USER)]
         tool = dialogue.plugins.tools["roll"]
-        assert 1 <= int(await tool.function()) <= 20
+        assert 1 <= int(await tool.tool.function(FakeUse({}))) <= 20
         user = UserKey.parse("console:1")
         where = ConversationKey(user.platform, user.id)
         voice = Message("v", where, user, "", vouched=Role.USER, media="voice", user_name="Ann")

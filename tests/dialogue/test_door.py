@@ -35,7 +35,7 @@ _registered: dict[str, Any] = {}
 
 def installed(monkeypatch: pytest.MonkeyPatch, **others: Any) -> None:
     """The built-in plug-ins, and these functions as if each had been installed."""
-    found = list(door.entry_points(group=door.GROUP))
+    found = [each for each in door.entry_points(group=door.GROUP) if each.name in door.BUILT_IN]
     _registered.clear()
     _registered.update(others)
     found += [EntryPoint(name, f"{__name__}:_registered.{name}", door.GROUP) for name in others]
