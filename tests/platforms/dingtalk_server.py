@@ -68,6 +68,8 @@ class DingTalkServer:
         app.router.add_post("/v1.0/gateway/connections/open", self._open)
         app.router.add_get("/connect", self._connect)
         app.router.add_post("/v1.0/card/instances/createAndDeliver", self._guarded(self._create))
+        app.router.add_post("/v1.0/card/instances", self._guarded(self._make))
+        app.router.add_post("/v1.0/card/instances/deliver", self._guarded(self._deliver))
         app.router.add_put("/v1.0/card/instances", self._guarded(self._update))
         app.router.add_put("/v1.0/card/streaming", self._guarded(self._stream))
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -220,21 +222,33 @@ class DingTalkServer:
             raise _Refused("Forbidden.AccessDenied.QpsLimitForAppkeyAndApi", 403)
 
     def _create(self, body: dict[str, Any]) -> dict[str, Any]:
+        chat = self._chat(body)
+        made = self._make(body)
+        self.cards[body["outTrackId"]]["chat"] = chat
+        return made
+
+    def _make(self, body: dict[str, Any]) -> dict[str, Any]:
+        assert body["callbackType"] == "STREAM"
+        data = body["cardData"]["cardParamMap"]
+        self._check(data)
+        self.cards[body["outTrackId"]] = {"chat": "", "data": dict(data), "template": body["cardTemplateId"]}
+        return {"outTrackId": body["outTrackId"]}
+
+    def _deliver(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._card(body)["chat"] = self._chat(body)
+        return {"outTrackId": body["outTrackId"]}
+
+    def _chat(self, body: dict[str, Any]) -> str:
+        """Where the card is to stand."""
         space, _, chat = body["openSpaceId"].removeprefix("dtv1.card//").partition(".")
         if (space, chat) != ("IM_GROUP", GROUP) and not (space == "IM_ROBOT" and chat.startswith("staff")):
             raise _Refused("param.openSpaceIdError")
         self._held(chat)
-        assert body["callbackType"] == "STREAM"
-        model = body["imGroupOpenDeliverModel" if space == "IM_GROUP" else "imRobotOpenDeliverModel"]
-        assert model["robotCode"] == CLIENT_ID
-        data = body["cardData"]["cardParamMap"]
-        self._check(data)
-        self.cards[body["outTrackId"]] = {
-            "chat": chat,
-            "data": dict(data),
-            "template": body["cardTemplateId"],
-        }
-        return {"outTrackId": body["outTrackId"]}
+        if space == "IM_GROUP":
+            assert body["imGroupOpenDeliverModel"]["robotCode"] == CLIENT_ID
+        else:
+            assert body["imRobotOpenDeliverModel"]["spaceType"] == "IM_ROBOT"
+        return chat
 
     def _update(self, body: dict[str, Any]) -> bool:
         card = self._card(body)

@@ -1,7 +1,8 @@
 """Hold our work against what others wrote: `make rig`.
 
 The platform servers of our tests are driven by clients that are not ours: aiogram and grammY for Telegram, discord.js
-for Discord, each of which must parse every reply without complaint. Our bot's webhook mode runs against telemelya,
+for Discord, lark-oapi for Feishu, dingtalk-stream for DingTalk, each of which must parse every reply without
+complaint. Our bot's webhook mode runs against telemelya,
 and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are
 answered from beside llama.cpp's server, and lm-eval scores texts by POST /v1/completions. Ends with "N passed, N
 failed".
@@ -28,13 +29,14 @@ RIG = ROOT / ".glmbot" / "rig"
 HERE = Path(__file__).parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 
+from platforms import dingtalk_server, feishu_server  # noqa: E402
 from platforms.discord_server import CHANNEL_ID, DiscordServer  # noqa: E402
 from platforms.discord_server import TOKEN as DISCORD_TOKEN  # noqa: E402
 from platforms.telegram_server import TOKEN, TelegramServer  # noqa: E402
 from rig.gguf_answers import TYPES  # noqa: E402
 from rig.telemelya_bot import check_webhook  # noqa: E402
 
-PYPI = ("aiogram==3.31.0", "telemelya==0.2.2")
+PYPI = ("aiogram==3.31.0", "telemelya==0.2.2", "lark-oapi==1.7.5", "dingtalk-stream==0.24.3", "setuptools<81")
 LM_EVAL = ("lm-eval[api]==0.4.13", "transformers==5.24.0")
 NPM = (
     "grammy@1.46.0",
@@ -61,6 +63,8 @@ async def main() -> int:
     await telegram_client("aiogram", [str(RIG / "venv/bin/python"), str(HERE / "aiogram_client.py")], score)
     await telegram_client("grammY", ["node", str(HERE / "grammy_client.mjs")], score)
     await discord_client("discord.js", ["node", str(HERE / "discordjs_client.mjs")], score)
+    await lark_oapi(score)
+    await dingtalk_stream(score)
     await telemelya(score)
     await mcp_servers(score)
     await gguf_answers(score)
@@ -146,6 +150,36 @@ async def discord_client(who: str, command: list[str], score: Score) -> None:
     environment = {"RIG_URL": server.url.rpartition("/v10")[0], "RIG_TOKEN": DISCORD_TOKEN}
     await converse(who, command, environment, act, score)
     await server.stop()
+
+
+async def lark_oapi(score: Score) -> None:
+    server = feishu_server.FeishuServer()
+    await server.start()
+    # In two frames.
+    await server.say("long " * 300)
+    command = [str(RIG / "venv/bin/python"), "-W", "ignore", str(HERE / "feishu_client.py")]
+    known = {"RIG_ID": feishu_server.APP_ID, "RIG_TOKEN": feishu_server.SECRET}
+    await converse("lark-oapi", command, {"RIG_URL": server.url, **known}, nothing, score)
+    score.note(
+        "lark-oapi", "broke none of the server's laws", server.violations == [], str(server.violations)
+    )
+    await server.stop()
+
+
+async def dingtalk_stream(score: Score) -> None:
+    server = dingtalk_server.DingTalkServer()
+    await server.start()
+    await server.say("hello")
+    command = [str(RIG / "venv/bin/python"), str(HERE / "dingtalk_client.py")]
+    known = {"RIG_ID": dingtalk_server.CLIENT_ID, "RIG_TOKEN": dingtalk_server.SECRET}
+    await converse("dingtalk-stream", command, {"RIG_URL": server.url, **known}, nothing, score)
+    grown = server.texts(dingtalk_server.staff(7))
+    score.note("dingtalk-stream", "its card has streamed to its end", grown == ["one two three"], str(grown))
+    await server.stop()
+
+
+async def nothing(_: dict[str, Any]) -> None:
+    """These clients wish for nothing."""
 
 
 async def converse(
