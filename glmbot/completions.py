@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from glmbot.content import ToolCall
 from glmbot.forms import Form
 from glmbot.keys import UserKey
+from glmbot.tools import NO_TOOLS, Offer
 
 __all__ = ["Completion", "TokenScore"]
 
@@ -15,7 +17,8 @@ __all__ = ["Completion", "TokenScore"]
 class Completion:
     """A stateless request: the caller brings the whole history (the OpenAI and ChatGLM-6B HTTP interfaces).
 
-    `turns` are (role, text) pairs, roles "system", "user" and "assistant", the last one the user's.
+    `turns` are (role, text) pairs, roles "system", "user", "assistant" and "tool", the last one the user's or
+    a tool's.
     `trim` lets old turns go when all do not fit; otherwise too long a prompt is refused.
     Values left None are the operator's defaults. `max_total_tokens` bounds prompt and answer together.
     `source` is that of `Message`. `form`: what the answer has to look like. `model`: one of
@@ -46,6 +49,12 @@ class Completion:
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     logit_bias: tuple[tuple[int, float], ...] = ()
+    offer: Offer = NO_TOOLS
+    """The tools that the answer may call; the caller runs them."""
+    calls: Mapping[int, Sequence[ToolCall]] = field(default_factory=dict[int, Sequence[ToolCall]])
+    """By the number of an assistant's turn, what it called besides its text."""
+    results: Mapping[int, str] = field(default_factory=dict[int, str])
+    """By the number of a turn of role "tool", the id of the call that its text is the result of."""
 
 
 @dataclass(frozen=True, slots=True)

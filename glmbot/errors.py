@@ -37,6 +37,7 @@ __all__ = [
     "AdapterError",
     "BackupError",
     "BlobRefused",
+    "CallMissing",
     "ClaimLost",
     "ConfigError",
     "ContentRefused",
@@ -134,6 +135,10 @@ class PlatformRefused(AdapterError):
 
 class EngineError(GlmbotError):
     pass
+
+
+class CallMissing(EngineError):
+    """An answer that had to call a tool does not, or not as the tool can be called."""
 
 
 class QueueFull(EngineError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from glmbot.completions import TokenScore
+from glmbot.content import ToolCall
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.openings import SlashCommand, slash_command
 
@@ -346,6 +347,8 @@ class Reply:
     prompt_scores: tuple[TokenScore, ...] = ()
     echo: str = ""
     """The text of the prompt, where it was asked for."""
+    calls: tuple[ToolCall, ...] = ()
+    """Of an answer to a program that offered tools, once it has ended."""
     resumes: bool = False
     """The answer comes later, perhaps by another process: do not report the message as delivered, but `again`."""
 

@@ -10,6 +10,7 @@ from glmbot.messages import Reply
 from glmbot_web.choices import NOTHING
 from glmbot_web.normalize import ChatCompletionRequest
 from glmbot_web.openai_form import ChunkForm, finish_reason, named, usage_of
+from glmbot_web.tool_forms import called, tool_deltas
 
 __all__ = ["ChatForm", "scored_tokens"]
 
@@ -41,6 +42,7 @@ class ChatForm(ChunkForm):
             delta = {"content": reply.text[len(told.text) :]}
             events.append(self._delta(number, delta, scores=reply.scores[len(told.scores) :]))
         if reply.finish_reason is not None:
+            events += [self._delta(number, delta) for delta in tool_deltas(reply.calls)]
             events.append(self._delta(number, {}, finish_reason(reply)))
         self._told[number] = reply
         return events
@@ -51,9 +53,11 @@ class ChatForm(ChunkForm):
     def _choice(self, number: int, reply: Reply) -> dict[str, Any]:
         # As DeepSeek, vLLM and SGLang call it.
         thought = {"reasoning_content": reply.thought} if reply.thought else {}
+        calls = {"tool_calls": called(reply.calls)} if reply.calls else {}
+        content = None if reply.calls and not reply.text else reply.text
         return {
             "index": number,
-            "message": {"role": "assistant", "content": reply.text, **thought, "refusal": None},
+            "message": {"role": "assistant", "content": content, **thought, **calls, "refusal": None},
             "logprobs": self._logprobs(reply.scores),
             "finish_reason": finish_reason(reply),
         }
@@ -61,7 +65,7 @@ class ChatForm(ChunkForm):
     def _delta(
         self,
         number: int,
-        delta: Mapping[str, str],
+        delta: Mapping[str, Any],
         finish: str | None = None,
         scores: Sequence[TokenScore] = (),
     ) -> bytes:

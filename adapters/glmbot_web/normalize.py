@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from glmbot.completions import Completion
+from glmbot.content import ToolCall
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Ask, Edit, Intent, Message, Press, Role
 from glmbot_web.bodies import (
@@ -25,6 +27,7 @@ from glmbot_web.bodies import (
     valid,
 )
 from glmbot_web.forms import ResponseFormat, StructuredOutputs, form_of
+from glmbot_web.tool_forms import CalledTool, OfferedTools, ToolChoice, call_of, offer_of
 
 __all__ = [
     "PLATFORM",
@@ -45,6 +48,7 @@ PLATFORM = "web"
 # As the OpenAI service has it.
 _MOST_MESSAGES = 2048
 _MOST_PARTS = 256
+_MOST_CALLS = 128
 # What JavaScript can hold without loss.
 _NUMBERS_BELOW = 2**53
 _WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
@@ -112,16 +116,17 @@ class _ChatMessage(Body):
     """Clients send an answer back with all that it came with, so what else stands here is let be."""
 
     audio: Annotated[None, only()] = None
-    tool_calls: Annotated[None, only([])] = None
+    tool_calls: Annotated[list[CalledTool] | None, at_most(_MOST_CALLS)] = None
+    tool_call_id: str | None = Field(default=None, max_length=128)
     function_call: Annotated[None, only()] = None
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[_Part], at_most(_MOST_PARTS)]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | Annotated[list[_Part], at_most(_MOST_PARTS)] | None = None
 
     @property
     def text(self) -> str:
         if isinstance(self.content, str):
             return self.content
-        return "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content or ())
 
 
 class ChatCompletionRequest(Body):
@@ -153,8 +158,9 @@ class ChatCompletionRequest(Body):
     min_p: float | None = Field(default=None, ge=0, le=1)
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
-    tools: Annotated[None, only([])] = None
-    tool_choice: Annotated[None, only("none", "auto")] = None
+    tools: OfferedTools = None
+    tool_choice: ToolChoice = None
+    parallel_tool_calls: bool | None = None
     functions: Annotated[None, only([])] = None
     function_call: Annotated[None, only("none", "auto")] = None
     modalities: Annotated[None, only(["text"])] = None
@@ -165,7 +171,6 @@ class ChatCompletionRequest(Body):
     verbosity: Annotated[None, only("medium")] = None
     # What changes no answer.
     metadata: Any = None
-    parallel_tool_calls: Any = None
     prompt_cache_key: Any = None
     prompt_cache_retention: Any = None
     safety_identifier: Any = None
@@ -222,6 +227,7 @@ def openai_completions(request: ChatCompletionRequest, user: UserKey, source: st
 
 
 def _completion(request: ChatCompletionRequest, user: UserKey, source: str) -> Completion:
+    calls, results = _called(request.messages)
     stop = [request.stop] if isinstance(request.stop, str) else (request.stop or [])
     return Completion(
         turns=[
@@ -243,7 +249,31 @@ def _completion(request: ChatCompletionRequest, user: UserKey, source: str) -> C
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         stop=tuple(stop),
         form=form_of(request.response_format, request.structured_outputs),
+        offer=offer_of(request.tools, request.tool_choice, request.parallel_tool_calls),
+        calls=calls,
+        results=results,
     )
+
+
+def _called(messages: Sequence[_ChatMessage]) -> tuple[dict[int, Sequence[ToolCall]], dict[int, str]]:
+    """What assistants called, and which calls the results are of. Raises BadRequest."""
+    calls: dict[int, Sequence[ToolCall]] = {}
+    results: dict[int, str] = {}
+    for number, message in enumerate(messages):
+        where = f"messages.{number}"
+        if message.role == "tool":
+            if not message.tool_call_id:
+                raise BadRequest(f"{where}.tool_call_id: must be that of a call", f"{where}.tool_call_id")
+            results[number] = valid(message.tool_call_id)
+        elif message.tool_calls and message.role != "assistant":
+            raise BadRequest(f"{where}.tool_calls: only an assistant calls", f"{where}.tool_calls")
+        elif message.tool_calls:
+            calls[number] = [
+                call_of(call, f"{where}.tool_calls.{place}") for place, call in enumerate(message.tool_calls)
+            ]
+        elif message.content is None:
+            raise BadRequest(f"{where}.content: must be text", f"{where}.content")
+    return calls, results
 
 
 def chatglm_completion(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from glmbot.errors import (
+    CallMissing,
     ContentRefused,
     EngineError,
     EngineStopped,
@@ -52,6 +53,8 @@ def failure(error: Exception) -> Failure | None:
             return Failure(503, str(error), "unavailable")
         case ModelUnavailable():
             return Failure(503, str(error), "model_unavailable")
+        case CallMissing():
+            return Failure(502, str(error), "tool_call_missing")
         case EngineError():
             return Failure(500, str(error), "engine")
         case ValueError():

@@ -84,7 +84,9 @@ def event(fields: Mapping[str, Any]) -> bytes:
 
 def finish_reason(reply: Reply) -> str:
     """The interfaces know no deadline; a client treats it like any other cut."""
-    return reply.finish_reason if reply.finish_reason in ("stop", "content_filter") else "length"
+    return (
+        reply.finish_reason if reply.finish_reason in ("stop", "tool_calls", "content_filter") else "length"
+    )
 
 
 def usage_of(replies: Sequence[Reply], *, prompts: int = 1) -> dict[str, int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from math import ceil
 
 from glmbot.completions import Completion, TokenScore
+from glmbot.content import ToolCall
+from glmbot.dialogue.completion_turns import check_calls, conversation_of, words_of_turns
 from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.models import Talk
 from glmbot.dialogue.moderation import Moderation
@@ -17,16 +19,16 @@ from glmbot.dialogue.quotas import Quotas, check_pending, most_pending, program_
 from glmbot.dialogue.replies import snapshot
 from glmbot.dialogue.settings import InForce
 from glmbot.dialogue.spelling import Spelling, spelled
-from glmbot.engine.base import Ability, ChatTurn, Conversation, Engine, Prepared, Progress, Sampling
+from glmbot.engine.base import Ability, Conversation, Engine, FinishReason, Prepared, Progress, Sampling
 from glmbot.engine.fit import longest_text
 from glmbot.engine.pool import Engines
 from glmbot.engine.texts import texts
-from glmbot.engine.thoughts import answer_of
 from glmbot.errors import ContentRefused, PromptInvalid, PromptTooLong
 from glmbot.host import Direction, Finding
 from glmbot.messages import Reply, ReplyState
+from glmbot.tools import Choice
 
-__all__ = ["complete", "sampling_for", "split_turns"]
+__all__ = ["complete", "sampling_for"]
 
 # As many as the HTTP interfaces take: 1024 pairs of ChatGLM's and the question.
 _MOST_MESSAGES = 2049
@@ -35,9 +37,6 @@ _ANSWERS_SHARE = 4
 _MESSAGE_CHARACTERS = 100
 _CHARACTERS_A_TOKEN = 4
 _CHARACTERS_A_SCORE = 10
-
-_Asked = tuple[str, Sequence[ChatTurn], str]
-"""See `split_turns`."""
 
 
 async def complete(
@@ -55,7 +54,7 @@ async def complete(
     check_pending(pending, request, most_pending(settings, engines.queue_limit(model)))
     with pending.hold(program_of(request), request.source):
         _check_size(request)
-        asked = None if request.prompt is not None else split_turns(request.turns)
+        asked = None if request.prompt is not None else conversation_of(request)
         # Before a model is loaded for whoever may ask no more.
         await quotas.admit(request, settings)
         async with engines.use(model) as engine:
@@ -68,7 +67,7 @@ async def complete(
 
 async def _complete(
     request: Completion,
-    asked: _Asked | None,
+    asked: Conversation | None,
     talk: Talk,
     in_force: InForce,
     fitting: Fitting,
@@ -114,7 +113,17 @@ async def _scored(
                         partial(spelled, engine, told),
                     )
                 reply = replace(reply, scores=spelling.of(progress.scores), prompt_scores=of_prompt)
+            if reply.state.ended and request.offer.tools:
+                reply = _with_calls(reply, progress, request)
             yield replace(reply, echo=echo)
+
+
+def _with_calls(reply: Reply, progress: Progress, request: Completion) -> Reply:
+    """Raises CallMissing."""
+    calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in progress.calls)
+    if progress.finish in (FinishReason.STOP, FinishReason.TOOL_CALLS):
+        check_calls(calls, request.offer)
+    return replace(reply, calls=calls)
 
 
 async def _watched(
@@ -125,7 +134,10 @@ async def _watched(
     thought, thoughts = "", moderation.watch()
     async for reply in replies:
         if reply.state.ended:
-            allowed = await _allows(moderation, Direction.ANSWER, reply.text, request)
+            said = "\n\n".join([reply.text, *(call.arguments for call in reply.calls)])
+            allowed = await _allows(
+                moderation, Direction.ANSWER, said if reply.calls else reply.text, request
+            )
             if reply.thought and not await _allows(moderation, Direction.ANSWER, reply.thought, request):
                 reply = replace(reply, thought=thought)
             yield reply if allowed else _filtered(reply, shown)
@@ -144,20 +156,19 @@ async def _watched(
 
 async def _read_turns(
     request: Completion,
-    asked: _Asked,
+    asked: Conversation,
     talk: Talk,
     in_force: InForce,
     fitting: Fitting,
     room: int,
 ) -> Prepared:
     engine, limit = talk.engine, talk.engine.context_length
-    system, turns, question = asked
-    characters = sum(len(text) for _, text in request.turns)
+    words = words_of_turns(request)
+    characters = len(words)
     if not request.trim and characters > longest_text(room):
         raise PromptTooLong(ceil(characters / longest_text(1)), limit)
-    # Whatever may reach the model, in one piece: words on both sides of a border are together there, too.
-    await _check_words("\n\n".join(text for _, text in request.turns), in_force.moderation, request)
-    conversation = Conversation.of_words(question, turns, system or in_force.settings.system_prompt)
+    await _check_words(words, in_force.moderation, request)
+    conversation = replace(asked, system=asked.system or in_force.settings.system_prompt)
     try:
         prompt = await fitting.off_loop.run(
             program_of(request),
@@ -170,6 +181,10 @@ async def _read_turns(
             raise PromptTooLong(limit + 1, limit) from error
         total = min(limit, request.max_total_tokens or limit)
         raise ValueError(f"{error}: max_length is {total}, prompt and answer together") from error
+    if prompt.tools_dropped:
+        raise ValueError(
+            f"tools: their descriptions take more than half of the {limit:,} tokens of the context"
+        )
     if not request.trim and (prompt.dropped or prompt.question_cut):
         raise PromptTooLong(limit + 1, limit)
     return prompt
@@ -208,7 +223,10 @@ def _check_abilities(request: Completion, engine: Engine) -> None:
     """What an engine would leave aside is refused by name. Raises ValueError and PromptInvalid."""
     if request.form is not None and Ability.FORMS not in engine.abilities:
         raise PromptInvalid(f"response_format: {engine.model_name} can't be held to a form")
+    if request.form is not None and request.offer.choice is Choice.REQUIRED:
+        raise ValueError("response_format: not together with a tool_choice that has to call")
     wishes = {
+        "tools": (Ability.TOOLS, bool(request.offer.tools or request.calls)),
         "logprobs": (Ability.SCORES, request.logprobs is not None),
         "min_p": (Ability.DRAWING, bool(request.min_p)),
         "presence_penalty": (Ability.DRAWING, bool(request.presence_penalty)),
@@ -231,6 +249,7 @@ def _filtered(reply: Reply, shown: Reply) -> Reply:
     return replace(
         reply,
         text=shown.text,
+        calls=(),
         scores=shown.scores,
         state=ReplyState.FINAL,
         finish_reason="content_filter",
@@ -239,33 +258,6 @@ def _filtered(reply: Reply, shown: Reply) -> Reply:
 
 async def _allows(moderation: Moderation, direction: Direction, text: str, request: Completion) -> bool:
     return await moderation.allows(direction, text, user=str(request.user), conversation="")
-
-
-def split_turns(turns: Sequence[tuple[str, str]]) -> tuple[str, Sequence[ChatTurn], str]:
-    """(role, text) pairs -> (system prompt, past turns, question).
-
-    Texts of one role in a row belong together; what a model thought is no part of its answer. Raises ValueError
-    for an unknown role, or when the last word is not the user's.
-    """
-    system: list[str] = []
-    questions: list[str] = []
-    answers: list[str] = []
-    past: list[ChatTurn] = []
-    for role, text in turns:
-        if role == "system":
-            system.append(text)
-        elif role == "user":
-            if answers:
-                past.append(ChatTurn("\n\n".join(questions), "\n\n".join(answers)))
-                questions, answers = [], []
-            questions.append(text)
-        elif role == "assistant":
-            answers.append(answer_of(text))
-        else:
-            raise ValueError(f"unknown role {role!r}; use system, user or assistant")
-    if answers or not questions:
-        raise ValueError("the last message must be the user's")
-    return "\n\n".join(system), past, "\n\n".join(questions)
 
 
 def sampling_for(request: Completion, defaults: Sampling, context_length: int) -> Sampling:

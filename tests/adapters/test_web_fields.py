@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletionMessage
 
+from glmbot.content import ToolCall
 from glmbot.keys import UserKey
+from glmbot.tools import Choice
 from glmbot_web.bodies import BadRequest, parse
 from glmbot_web.normalize import ChatCompletionRequest, ChatGlmRequest, chatglm_completion, openai_completions
 
@@ -23,7 +25,6 @@ def asked(messages: Any = HELLO, **fields: Any) -> ChatCompletionRequest:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("tools", [{"type": "function", "function": {"name": "f"}}]), ("tool_choice", "required"),
         ("functions", [{"name": "f"}]), ("function_call", {"name": "f"}), ("modalities", ["text", "audio"]),
         ("audio", {"voice": "alloy"}), ("prediction", {"type": "content", "content": "x"}),
         ("web_search_options", {}), ("reasoning_effort", "high"), ("verbosity", "low"),
@@ -71,11 +72,54 @@ def test_an_answer_may_be_sent_back_as_it_came() -> None:
     assert [role for role, _ in completion.turns] == ["user", "assistant", "user"]
 
 
-def test_calls_of_tools_in_a_message_are_refused() -> None:
-    called = {"role": "assistant", "content": "", "tool_calls": [{"id": "1", "type": "function"}]}
-    with pytest.raises(BadRequest, match="not supported here") as refused:
-        asked([*HELLO, called, *HELLO])
-    assert refused.value.field == "messages.1.tool_calls"
+FUNCTION = {"name": "weather", "description": "Of a city.", "parameters": {"type": "object"}}
+TOOLS = [{"type": "function", "function": FUNCTION}]
+CALLED = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+    ],
+}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "12"}
+
+
+def test_tools_and_what_came_of_them_are_taken() -> None:
+    (completion,) = openai_completions(
+        asked([*HELLO, CALLED, RESULT], tools=TOOLS, parallel_tool_calls=False), PROGRAM, "s"
+    )
+    assert completion.turns == [("user", "hello"), ("assistant", ""), ("tool", "12")]
+    assert completion.calls == {1: [ToolCall("c1", "weather", '{"city": "Oslo"}')]}
+    assert completion.results == {2: "c1"}
+    assert [tool.name for tool in completion.offer.tools] == ["weather"]
+    assert not completion.offer.parallel
+    named = {"type": "function", "function": {"name": "weather"}}
+    (forced,) = openai_completions(asked(tools=TOOLS, tool_choice=named), PROGRAM, "s")
+    assert (forced.offer.choice, forced.offer.name) == (Choice.REQUIRED, "weather")
+
+
+@pytest.mark.parametrize(
+    ("field", "messages", "fields"),
+    [
+        ("tools", HELLO, {"tools": TOOLS * 2}),
+        ("tools", HELLO, {"tools": TOOLS * 129}),
+        ("tools.0.type", HELLO, {"tools": [{"type": "web_search"}]}),
+        ("tools.0.function", HELLO, {"tools": [{"type": "function", "function": {"name": "a b"}}]}),
+        ("tools.0.function", HELLO, {"tools": [{"type": "function", "function": {"name": "a", "parameters": {"type": "array"}}}]}),
+        ("tool_choice", HELLO, {"tool_choice": "required"}),
+        ("tool_choice", HELLO, {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "other"}}}),
+        ("messages.1.tool_call_id", [*HELLO, {"role": "tool", "content": "x"}], {}),
+        ("messages.0.content", [{"role": "user"}], {}),
+        ("messages.0.tool_calls", [{**CALLED, "role": "user"}], {}),
+        ("messages.1.tool_calls.0", [*HELLO, {**CALLED, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "["}}]}], {}),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_about_tools_is_refused_by_its_name(
+    field: str, messages: Any, fields: dict[str, Any]
+) -> None:
+    with pytest.raises(BadRequest) as refused:
+        openai_completions(asked(messages, **fields), PROGRAM, "s")
+    assert refused.value.field == field
 
 
 @pytest.mark.parametrize("nothing", [None, 0])

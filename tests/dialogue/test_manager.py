@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from conftest import make_dialogue, until
 from glmbot.completions import Completion
 from glmbot.dialogue.access import Access
-from glmbot.dialogue.completion import split_turns
+from glmbot.dialogue.completion_turns import conversation_of
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.engine.base import Precision, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
@@ -347,10 +347,14 @@ async def test_stateless_requests_keep_no_history_and_refuse_what_does_not_fit(
 @given(st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), st.text(max_size=5)), max_size=8))
 def test_roles_in_any_order_lose_no_text(turns: list[tuple[str, str]]) -> None:
     try:
-        system, past, question = split_turns([*turns, ("user", "end")])
+        asked = conversation_of(Completion([*turns, ("user", "end")], UserKey("web", "1")))
     except ValueError:
         pytest.fail("a conversation that ends with the user is always readable")
-    parts = [system, question, *(part for turn in past for part in (turn.question, turn.answer))]
+    parts = [
+        asked.system,
+        asked.question,
+        *(part for turn in asked.turns for part in (turn.question, turn.answer)),
+    ]
     assert sum(len(text) for _, text in turns) + 3 <= len("".join(parts))
 
 
