@@ -1,9 +1,9 @@
 """Hold our work against what others wrote: `make rig`.
 
 The platform servers of our tests are driven by clients that are not ours: aiogram and grammY for Telegram, discord.js
-for Discord, lark-oapi for Feishu, dingtalk-stream for DingTalk, each of which must parse every reply without
-complaint. Our bot's webhook mode runs against telemelya,
-and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are
+for Discord, lark-oapi for Feishu, dingtalk-stream for DingTalk, nonebot and koishi for OneBot, each of which must parse
+every reply without complaint. Between our Satori adapter and our OneBot server stands satori-python, which speaks both.
+Our bot's webhook mode runs against telemelya, and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are
 answered from beside llama.cpp's server, and lm-eval scores texts by POST /v1/completions. Ends with "N passed, N
 failed".
 
@@ -32,15 +32,28 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 from platforms import dingtalk_server, feishu_server  # noqa: E402
 from platforms.discord_server import CHANNEL_ID, DiscordServer  # noqa: E402
 from platforms.discord_server import TOKEN as DISCORD_TOKEN  # noqa: E402
+from platforms.onebot_server import SELF, OneBotServer  # noqa: E402
+from platforms.onebot_server import TOKEN as ONEBOT_TOKEN  # noqa: E402
 from platforms.telegram_server import TOKEN, TelegramServer  # noqa: E402
 from rig.gguf_answers import TYPES  # noqa: E402
+from rig.satori_bot import check_satori  # noqa: E402
 from rig.telemelya_bot import check_webhook  # noqa: E402
 
 PYPI = ("aiogram==3.31.0", "telemelya==0.2.2", "lark-oapi==1.7.5", "dingtalk-stream==0.24.3", "setuptools<81")
 LM_EVAL = ("lm-eval[api]==0.4.13", "transformers==5.24.0")
+# In an environment of their own, since each wants other releases of the same.
+QQ = (
+    "nonebot2[websockets]==2.5.0",
+    "nonebot-adapter-onebot==2.4.6",
+    "satori-python-server==1.3.11",
+    "satori-python-adapter-onebot11==0.6.0",
+)
 NPM = (
     "grammy@1.46.0",
     "discord.js@14.28.1",
+    "koishi@4.18.11",
+    "koishi-plugin-adapter-onebot@6.9.4",
+    "@koishijs/plugin-http@0.6.3",
     "@modelcontextprotocol/server-everything@2026.8.31",
     "@modelcontextprotocol/server-filesystem@2026.8.31",
 )
@@ -65,6 +78,9 @@ async def main() -> int:
     await discord_client("discord.js", ["node", str(HERE / "discordjs_client.mjs")], score)
     await lark_oapi(score)
     await dingtalk_stream(score)
+    await onebot_client("nonebot", [str(RIG / "qq/bin/python"), str(HERE / "onebot_nonebot.py")], score)
+    await onebot_client("koishi", ["node", str(HERE / "onebot_koishi.mjs")], score)
+    await satori(score)
     await telemelya(score)
     await mcp_servers(score)
     await gguf_answers(score)
@@ -78,16 +94,17 @@ async def main() -> int:
 def install() -> None:
     """Each package in a place of its own, at the version that was tried."""
     RIG.mkdir(parents=True, exist_ok=True)
-    python = RIG / "venv" / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(RIG / "venv")], check=True)
-    subprocess.run(
-        [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PYPI],
-        check=True,
-        stderr=subprocess.DEVNULL,
-    )
+    for name, packages in (("venv", PYPI), ("qq", QQ)):
+        python = RIG / name / "bin" / "python"
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(RIG / name)], check=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages],
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
     if shutil.which("npm") is None:
-        raise SystemExit("npm is not installed; grammY and discord.js need it")
+        raise SystemExit("npm is not installed; grammY, discord.js and koishi need it")
     (RIG / "package.json").write_text('{"private": true, "type": "module"}\n')
     subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", *NPM], cwd=RIG, check=True)
     for script in HERE.glob("*.mjs"):
@@ -180,6 +197,41 @@ async def dingtalk_stream(score: Score) -> None:
 
 async def nothing(_: dict[str, Any]) -> None:
     """These clients wish for nothing."""
+
+
+async def onebot_client(who: str, command: list[str], score: Score) -> None:
+    """By forward WebSocket. Strings are theirs to send; ours sends none."""
+    server = OneBotServer(only_arrays=False)
+    await server.start()
+
+    async def act(wish: dict[str, Any]) -> None:
+        match wish["want"]:
+            case "say":
+                group = None if wish.get("private") else 5
+                await server.say(wish["text"], group=group, at=[SELF] if wish.get("at") else [])
+            case "recall":
+                await server.recall(max(server.said))
+            case "poke":
+                await server.happen(
+                    "notice", notice_type="notify", sub_type="poke", group_id=5, user_id=7, target_id=SELF
+                )
+            case other:
+                raise ValueError(other)
+
+    environment = {"RIG_URL": server.url, "RIG_TOKEN": ONEBOT_TOKEN, "RIG_SELF": str(SELF)}
+    await converse(who, command, environment, act, score)
+    score.note(who, "broke none of the server's laws", server.violations == [], str(server.violations))
+    await server.stop()
+
+
+async def satori(score: Score) -> None:
+    """Our bot behind satori-python, which is connected to our OneBot server."""
+    try:
+        async with asyncio.timeout(180):
+            for what, ok, why in await check_satori(RIG / "qq/bin/python"):
+                score.note("satori-python", what, ok, why)
+    except Exception as error:
+        score.note("satori-python", "our bot behind it", False, repr(error))
 
 
 async def converse(

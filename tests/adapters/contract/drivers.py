@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import aiohttp
 from rich.console import Console
 
-from adapters import dingtalk_bot, discord_bot, feishu_bot, onebot_bot, slack_bot, telegram_bot
+from adapters import dingtalk_bot, discord_bot, feishu_bot, onebot_bot, satori_bot, slack_bot, telegram_bot
 from adapters.contract.toy import ToyAdapter, ToyPlatform, ToySettings
 from adapters.discord_bot import MENTION
 from adapters.waiting import running
@@ -28,6 +28,7 @@ from glmbot_dingtalk.adapter import DingTalkAdapter
 from glmbot_discord.adapter import DiscordAdapter
 from glmbot_feishu.adapter import FeishuAdapter
 from glmbot_onebot.adapter import OneBotAdapter
+from glmbot_satori.adapter import SatoriAdapter
 from glmbot_slack.adapter import SlackAdapter
 from glmbot_telegram.adapter import TelegramAdapter
 from glmbot_web.adapter import WebAdapter, WebSettings
@@ -36,13 +37,18 @@ from platforms.dingtalk_server import DingTalkServer, staff
 from platforms.discord_server import DiscordServer
 from platforms.feishu_server import FeishuServer, chat_of
 from platforms.onebot_server import SELF, OneBotServer
+from platforms.satori_server import SELF as SATORI_SELF
+from platforms.satori_server import SatoriServer
+from platforms.satori_server import text as satori_text
 from platforms.slack_server import SlackServer, channel_of
 from platforms.telegram_server import TelegramServer
 
 __all__ = ["DRIVERS", "Driver"]
 
 USER, GROUP = 7, -5
-OPEN = Access(open_platforms={"telegram", "discord", "onebot", "slack", "feishu", "dingtalk", "toy"})
+OPEN = Access(
+    open_platforms={"telegram", "discord", "onebot", "satori", "slack", "feishu", "dingtalk", "toy"}
+)
 
 
 class Driver(ABC):
@@ -420,6 +426,56 @@ class DingTalkDriver(Driver):
         await self.server.press(last, command)
 
 
+class SatoriDriver(Driver):
+    name = "satori"
+    profile = SatoriAdapter.profile
+    cannot: ClassVar[dict[str, str]] = {"buttons": "its platforms have none in common"}
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.server = SatoriServer()
+        self.names: list[str] = []
+        await self.server.start()
+        yield
+        await self.server.stop()
+        assert self.server.violations == []
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return satori_bot.bot(self.server, engine, store, **changes)
+
+    async def say(self, text: str, user: int = USER) -> int:
+        self.names.append(await self.server.say(satori_text(text), user=str(user)))
+        return len(self.names) - 1
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return self.server.texts(f"private-{user}")
+
+    async def die(self, bot: SatoriAdapter) -> None:
+        await bot._deliveries.drain(0)  # pyright: ignore[reportPrivateUsage]
+
+    def hold(self, seconds: float) -> None:
+        self.server.hold(f"private-{USER}", seconds)
+
+    async def say_in_group(self, text: str, *, mention: bool, user: int = USER) -> None:
+        at = f'<at id="{SATORI_SELF}" name="glm"/> ' if mention else ""
+        await self.server.say(at + satori_text(text), user=str(user), channel=satori_bot.CHANNEL)
+
+    def seen_in_group(self) -> Sequence[str]:
+        return self.server.texts(satori_bot.CHANNEL)
+
+    async def say_with_picture(self, text: str) -> None:
+        await self.server.say(f'{satori_text(text)}<img src="http://x/a.png"/>')
+
+    async def edit(self, message: int, text: str) -> None:
+        await self.server.edit(self.names[message], satori_text(text))
+
+    async def delete(self, message: int) -> None:
+        await self.server.delete(self.names[message])
+
+    def files(self) -> Sequence[str]:
+        return [name for name, _ in self.server.files]
+
+
 class PageDriver(Driver):
     """A browser for each person: it reads the events of each answer, and shows the last one."""
 
@@ -614,5 +670,6 @@ class WholeToyDriver(ToyDriver):
 
 
 DRIVERS: Sequence[type[Driver]] = (
-    TelegramDriver, DiscordDriver, OneBotDriver, SlackDriver, FeishuDriver, DingTalkDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
+    TelegramDriver, DiscordDriver, OneBotDriver, SatoriDriver, SlackDriver, FeishuDriver, DingTalkDriver, PageDriver,
+    ConsoleDriver, ToyDriver, WholeToyDriver,
 )  # fmt: skip

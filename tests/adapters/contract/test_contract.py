@@ -332,6 +332,7 @@ def test_what_the_contract_leaves_out_is_told(driver: Driver) -> None:
         "telegram": ["deletions"],
         "discord": [],
         "onebot": ["buttons", "edits"],
+        "satori": ["buttons"],
         "slack": [],
         "feishu": ["edits"],
         "dingtalk": ["deletions", "edits", "files"],
