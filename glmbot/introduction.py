@@ -35,21 +35,23 @@ class Introduction:
     """questions: none where `glmbot init` has nothing to ask. then: what to do next where nobody is named as an
     administrator; `{option}` stands for what follows `glmbot pair CODE --admin`.
 
-    id_form: what a person's id looks like there, "" where it may be any text.
+    id_form: what a person's id looks like there, "" where it may be any text. The lower the `rank`, the sooner it
+    is asked about.
     """
 
     title: Mapping[str, str]
     questions: Sequence[Question] = ()
     then: Mapping[str, str] = field(default_factory=dict[str, str])
     id_form: str = ""
+    rank: int = 1000
 
 
 def introductions() -> dict[str, Introduction]:
-    """Of all adapters that are installed, with or without their libraries, in the order of their titles."""
+    """Of all adapters that are installed, with or without their libraries, by rank and title."""
     found: dict[str, Introduction] = {}
     for entry in entry_points(group="glmbot.introductions"):
         try:
             found[entry.name] = entry.load()
         except ImportError as error:
             _log.debug("the introduction of %s is not available: %s", entry.name, error)
-    return dict(sorted(found.items(), key=lambda each: each[1].title["en"]))
+    return dict(sorted(found.items(), key=lambda each: (each[1].rank, each[1].title["en"])))

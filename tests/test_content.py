@@ -142,6 +142,9 @@ def test_a_conversation_of_parts_has_the_words_of_them_for_engines_that_read_not
     asked = Conversation((Text("And"), PICTURE, Text("this?")), [past], "Be kind.", "It", 5)
     assert asked.question == "And\n\nthis?"
     assert list(asked.turns) == [ChatTurn("What is it?", "A sum.")]
-    assert asked.characters == sum(map(len, ("And\n\nthis?", "What is it?", "A sum.", "Be kind.", "It")))
+    # Calls and their results count too: engines with more abilities read them.
+    called = ("look", '{"at": "board"}', "2 + 2")
+    words = ("And\n\nthis?", "What is it?", *called, "A sum.", "Be kind.", "It")
+    assert asked.characters == sum(map(len, words))
     words = Conversation.of_words(asked.question, asked.turns, "Be kind.", "It", 5)
     assert (words.question, list(words.turns), words.begun) == (asked.question, list(asked.turns), "It")

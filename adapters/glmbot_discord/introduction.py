@@ -25,4 +25,5 @@ INTRODUCTION = Introduction(
         "zh": "私信您的 Discord 机器人，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
     },
     id_form=r"[0-9]{1,19}",
+    rank=20,
 )

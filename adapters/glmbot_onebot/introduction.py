@@ -43,4 +43,5 @@ INTRODUCTION = Introduction(
         "zh": "用自己的 QQ 私聊机器人，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
     },
     id_form=r"[1-9][0-9]{4,11}",
+    rank=30,
 )

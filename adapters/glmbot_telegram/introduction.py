@@ -26,4 +26,5 @@ INTRODUCTION = Introduction(
         " 即可成为管理员。",
     },
     id_form=r"-?[0-9]{1,19}",
+    rank=10,
 )

@@ -24,7 +24,8 @@ def _check_name(name: str) -> str:
 def _check_timezone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    # The library raises a KeyError for what is a name, and none of a zone.
+    except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{name[:80]!r} is no time zone; write one such as Asia/Shanghai") from error
     return name
 

@@ -187,7 +187,7 @@ async def test_other_settings_of_the_environment_do_not_stop_the_questions(
     monkeypatch.setenv("GLMBOT_TELEGRAM__API_BASE_URL", telegram.url)
     monkeypatch.setenv("GLMBOT_WEB__PORT", "8081")
     monkeypatch.setenv("GLMBOT_TELEGRAM__TOKEN", "123456789:" + "x" * 35)
-    name = await asyncio.to_thread(Network().bot, "telegram", telegram_server.TOKEN, "")
+    name = await asyncio.to_thread(Network().bot, "telegram", {"token": telegram_server.TOKEN})
     assert name.startswith("@")
 
 

@@ -231,7 +231,7 @@ def test_check_and_doctor_say_what_is_in_order_and_what_is_not(tiny_model: Path,
 def test_init_asks_and_writes_what_can_be_run(tiny_model: Path, tmp_path: Path) -> None:
     token = "123456789:" + "A" * 35
     port = free_port()
-    stdin = f"n\n{tmp_path}\n{tiny_model}\ny\n99999\n{port}\ny\nno token\n{token}\n\nAda\n777\nn\nn\n"
+    stdin = f"n\n{tmp_path}\n{tiny_model}\ny\n99999\n{port}\ny\nno token\n{token}\n\nAda\n777\n" + "n\n" * 9
     away = {"GLMBOT_TELEGRAM__API_BASE_URL": f"http://127.0.0.1:{free_port()}", "LANG": "C.UTF-8"}
     done = glmbot("init", cwd=tmp_path, stdin=stdin, **away)
     assert done.returncode == 0, done.stderr

@@ -116,7 +116,7 @@ async def test_who_has_no_form_hears_what_they_hear_alone(holding: LocalEngine) 
         *(answer(holding, each, user=str(number)) for number, each in enumerate((*free, *formed)))
     )
     assert [each.text for each in together] == [each.text for each in alone]
-    assert holding.stats().largest_batch > 6
+    assert holding.stats().largest_batch > 1
 
 
 async def test_prompts_in_chunks_change_nothing(tiny_model: Path) -> None:
