@@ -26,7 +26,7 @@ from adapters.waiting import running, until_async
 from conftest import make_dialogue, until
 from dialogue.moderators import moderated
 from glmbot.dialogue.access import Access
-from glmbot.engine.base import Precision, Sampling
+from glmbot.engine.base import Engine, Precision, Sampling, TokenEngine
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.errors import AdapterError, StoreError
 from glmbot.keys import ConversationKey, UserKey
@@ -42,7 +42,7 @@ from glmbot_web.render import to_html
 
 @asynccontextmanager
 async def web(
-    engine: LocalEngine, store: Store, *, settings: WebSettings | None = None, **changes: Any
+    engine: Engine | TokenEngine, store: Store, *, settings: WebSettings | None = None, **changes: Any
 ) -> AsyncGenerator[WebAdapter]:
     dialogue = make_dialogue(engine, store, access=Access(), **changes)
     adapter = WebAdapter(settings or WebSettings(port=0), dialogue)

@@ -27,7 +27,7 @@ async def test_a_program_is_called_runs_the_tool_and_is_answered(sqlite_store: S
         whole = await client.chat.completions.create(model="m", messages=messages, tools=TOOLS)
         (choice,) = whole.choices
         assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
-        (call,) = choice.message.tool_calls or ()
+        (call,) = choice.message.tool_calls or []
         assert call.type == "function"
         assert (call.function.name, json.loads(call.function.arguments)) == ("weather", {"city": "Oslo"})
         deltas = [
