@@ -37,7 +37,8 @@ __all__ = ["Before", "grammar_of", "json_rule"]
 
 # A model that draws at random would write white space for ever: at most a line break, and a deep indent.
 _WHITE_SPACE = r"\n? {0,16}"
-_NUMBERS = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:\s*(-?[0-9][0-9.eE+-]{0,40})')
+# Of a key no more is read than "multipleOf" takes, each letter escaped: quotes without end would take hours.
+_NUMBERS = re.compile(r'"((?:[^"\\]|\\.){0,64}+)"\s*:\s*(-?[0-9][0-9.eE+-]{0,40})')
 _MOST_STATES, _MOST_DIGITS = 10_000, 9
 _OPTIONS: Mapping[str, object] = {"whitespace_pattern": _WHITE_SPACE, "lenient": False}
 

@@ -18,7 +18,7 @@ import pytest
 from form_schemas import SCHEMAS, is_valid
 from glmbot.engine.answer import Answer
 from glmbot.engine.base import Ability, FinishReason, Precision, Progress, Sampling
-from glmbot.engine.grammars import json_rule
+from glmbot.engine.grammars import grammar_of, json_rule
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.lookup import PromptLookup
 from glmbot.engine.templated import TemplatedEngine
@@ -209,6 +209,12 @@ async def test_a_schema_that_would_take_minutes_or_gigabytes_is_refused(
     with pytest.raises(PromptInvalid):
         await answer(holding, replace(WILD, form=form))
     assert time.process_time() - began < 5
+
+
+def test_looking_for_costly_numbers_takes_no_time_whatever_the_source() -> None:
+    began = time.process_time()
+    grammar_of(Form(FormKind.GRAMMAR, 'start: "' + '\\"' * 20_000))
+    assert time.process_time() - began < 3
 
 
 async def test_nobody_waits_for_another_ones_form(holding: LocalEngine) -> None:
