@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -63,6 +64,32 @@ names = st.from_regex(r"[a-z_]{1,8}", fullmatch=True).filter(lambda name: name !
 arguments = st.dictionaries(names, values, max_size=3)
 plain = st.text("abc 你好.,\n", max_size=20)
 calls = st.lists(st.tuples(st.sampled_from(sorted(TOOLS)), arguments), min_size=1, max_size=3)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "answer"),
+    [
+        (LlamaJson(), '{"name": "add", "parameters": {"a": NaN}}'),
+        (LlamaJson(), '{"name": "add", "parameters": {"a": 1e999}}'),
+        (TaggedJson(), '<tool_call>{"name": "add", "arguments": "{\\"a\\": -Infinity}"}</tool_call>'),
+        (NameAndJson(), 'add\n{"a": 1e999}'),
+    ],
+)
+def test_arguments_that_json_cannot_say_are_no_call(syntax: CallSyntax, answer: str) -> None:
+    assert CallReader([syntax], TOOLS).end(answer) == (answer, [])
+
+
+def test_a_number_that_no_json_can_say_stays_as_it_was_written() -> None:
+    answer = KeysAndValues().written("add", {"a": "1e999"})
+    _, (call,) = CallReader([KeysAndValues()], TOOLS).end(answer)
+    assert json.loads(call.arguments) == {"a": "1e999"}
+
+
+def test_an_answer_full_of_openings_is_read_in_no_time() -> None:
+    answer = '<|python_tag|>{"name":' * 3000
+    began = time.process_time()
+    assert CallReader([LlamaJson()], TOOLS).end(answer) == (answer, [])
+    assert time.process_time() - began < 2
 
 
 def said_of(syntax: CallSyntax, before: str, wanted: list[tuple[str, dict[str, Any]]]) -> str:

@@ -17,7 +17,16 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from glmbot.models.calls.syntax import ObjectEnd, Opening, Region, Seen, Tools, WrittenCall, spaces_end
+from glmbot.models.calls.syntax import (
+    ObjectEnd,
+    Opening,
+    Region,
+    Seen,
+    Tools,
+    WrittenCall,
+    json_of,
+    spaces_end,
+)
 
 __all__ = ["NameAndCode", "NameAndJson"]
 
@@ -109,9 +118,10 @@ class _Json(_Named):
             arguments = cast(object, json.loads(text[self._object.start : end]))
         except (ValueError, RecursionError):
             return Seen(failed=True)
-        if not isinstance(arguments, dict):
+        written = json_of(arguments) if isinstance(arguments, dict) else None
+        if written is None:
             return Seen(failed=True)
-        return Seen((WrittenCall(self._name(text), json.dumps(arguments, ensure_ascii=False)),), end)
+        return Seen((WrittenCall(self._name(text), written),), end)
 
 
 class _Code(_Named):

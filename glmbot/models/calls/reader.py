@@ -15,6 +15,8 @@ __all__ = ["MOST_CALLS", "CallReader", "call_id"]
 
 MOST_CALLS = 32
 """Of one answer; what follows is words."""
+# Openings of one answer that began no call; each reads on to the end. What follows more of them is words.
+_MOST_FAILED = 64
 _ID_LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 9
 
@@ -38,6 +40,7 @@ class CallReader:
         self._whole: list[WrittenCall] = []
         self._region: Region | None = None
         self._opened = 0
+        self._failed = 0
 
     @property
     def full(self) -> bool:
@@ -76,6 +79,7 @@ class CallReader:
             if seen.failed:
                 # Its first character is a word, and what follows may still be a call.
                 self._region = None
+                self._failed += 1
                 self._at = self._opened + 1
                 continue
             if seen.end is None and not ended:
@@ -88,7 +92,7 @@ class CallReader:
 
     def _open(self, text: str, *, ended: bool) -> bool:
         """Go to the next opening, or to the end. Whether there is one."""
-        if self.full or not self._tools:
+        if self.full or self._failed > _MOST_FAILED or not self._tools:
             self._at = len(text)
             return False
         found = [

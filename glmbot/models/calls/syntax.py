@@ -17,6 +17,7 @@ __all__ = [
     "Tools",
     "WrittenCall",
     "call_of",
+    "json_of",
     "spaces_end",
 ]
 
@@ -145,4 +146,13 @@ def call_of(written: object, tools: Tools) -> WrittenCall | None:
         arguments = {}
     if not isinstance(arguments, dict):
         return None
-    return WrittenCall(name, json.dumps(arguments, ensure_ascii=False))
+    written_arguments = json_of(arguments)
+    return None if written_arguments is None else WrittenCall(name, written_arguments)
+
+
+def json_of(value: object) -> str | None:
+    """None for what JSON can't say: NaN, and numbers that have become infinite."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        return None

@@ -28,6 +28,7 @@ from glmbot.models.calls.syntax import (
     Tools,
     WrittenCall,
     call_of,
+    json_of,
     spaces_end,
 )
 
@@ -165,7 +166,7 @@ def _value(written: str, schema: object) -> object:
         value: object = json.loads(written, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return written
-    return value
+    return written if json_of(value) is None else value
 
 
 def _refuse(constant: str) -> object:
