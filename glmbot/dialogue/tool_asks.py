@@ -200,9 +200,7 @@ def pressed(command: str) -> tuple[str, str] | None:
 def _fits(ask: Ask, answer: str) -> bool:
     if not ask.choices:
         return answer in _VERBS.values()
-    return answer == "no" or (
-        answer.isascii() and answer.isdigit() and 0 < int(answer[:4]) <= len(ask.choices)
-    )
+    return answer == "no" or answer in [str(number) for number, _ in enumerate(ask.choices, 1)]
 
 
 def _is_id(text: str) -> bool:

@@ -6,20 +6,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 
-from glmbot.content import Content
+from glmbot.content import Content, Part, Thought, ToolResult
 from glmbot.errors import BookFull, StoreUnavailable
 from glmbot.messages import Message
-from glmbot.notes import Book, Note
+from glmbot.notes import LONGEST_NOTE, Book, Note
 from glmbot.store.content_json import parts_from_json, parts_to_json
 from glmbot.store.notes import Notes, book_in
 
 __all__ = ["CALLS", "Journal", "Open", "State"]
 
 CALLS = "tool_calls"
+_LEAST_KEPT = 200
+_LEFT_OUT = "\n[The rest is left out.]"
 
 
 class State(StrEnum):
@@ -70,14 +72,7 @@ class Journal:
         many are under way StoreUnavailable."""
         if self._book is None or self._note is None:
             raise RuntimeError("a journal is that of a message")
-        text = json.dumps(
-            {
-                "at": self._at,
-                "said": parts_to_json((), said),
-                "open": {call: [str(each.state), each.ask] for call, each in opened.items()},
-                "rounds": rounds,
-            }
-        )
+        text = _written(self._at, said, opened, rounds)
         try:
             note = await self._book.put(Note(self._note.name, text, self._note.user, self._note.version))
         except BookFull as error:
@@ -93,13 +88,38 @@ class Journal:
             await self._book.remove(self._note)
 
 
+def _written(at: float, said: Content, opened: Mapping[str, Open], rounds: int) -> str:
+    """Where it is too long for a note, what came of calls is cut: the models that are told it read less still."""
+    longest = LONGEST_NOTE
+    while True:
+        parts = parts_to_json((), said)
+        fields = {
+            "at": at,
+            "said": json.loads(parts) if parts else None,
+            "open": {call: [str(each.state), each.ask] for call, each in opened.items()},
+            "rounds": rounds,
+        }
+        text = json.dumps(fields, ensure_ascii=False)
+        if len(text) <= LONGEST_NOTE or longest <= _LEAST_KEPT:
+            return text
+        longest = max(_LEAST_KEPT, longest // 2)
+        said = tuple(_cut(part, longest) for part in said)
+
+
+def _cut(part: Part, longest: int) -> Part:
+    if not isinstance(part, ToolResult | Thought) or len(part.text) <= longest:
+        return part
+    return replace(part, text=part.text[: longest - len(_LEFT_OUT)].removesuffix(_LEFT_OUT) + _LEFT_OUT)
+
+
 def _read(note: Note | None) -> Journal | None:
     """None for what is damaged: the answer begins anew then, and as another one."""
     if note is None:
         return None
     try:
         found = json.loads(note.text)
-        said = parts_from_json(found["said"])[1]
+        parts = found["said"]
+        said = parts_from_json("" if parts is None else json.dumps(parts))[1]
         opened = {call: Open(State(state), ask) for call, (state, ask) in found["open"].items()}
         return Journal(said, opened, int(found["rounds"]))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

@@ -10,7 +10,6 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from glmbot.host import Tool
 from glmbot.plugins import Plugins
@@ -109,7 +108,7 @@ def unfit(tool: Tool, arguments: Mapping[str, Any]) -> str:
     try:
         validator = _CHECKED(dict(tool.parameters), registry=_NOWHERE)
         error = next(validator.iter_errors(dict(arguments)), None)
-    except (Unresolvable, RecursionError) as failure:
+    except Exception as failure:
         return f"the schema of {tool.name} can't be checked: {type(failure).__name__}"
     if error is None:
         return ""

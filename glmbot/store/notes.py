@@ -39,8 +39,8 @@ class Notes(Protocol):
         """In the order of their names: those behind `after`, up to `upto` unless that is ""."""
         ...
 
-    async def notes_of(self, user: UserKey) -> Sequence[StoredNote]:
-        """All of one person."""
+    async def notes_of(self, user: UserKey, book: str = "") -> Sequence[StoredNote]:
+        """All of one person; in one book where that is given."""
         ...
 
     def all_notes(self) -> AsyncGenerator[StoredNote, None]:
@@ -70,7 +70,7 @@ class _Book:
         return await self._store.notes(self._name, max(1, min(limit, NOTES_AT_ONCE)), after, upto)
 
     async def of(self, user: UserKey) -> Sequence[Note]:
-        return [each.note for each in await self._store.notes_of(user) if each.book == self._name]
+        return [each.note for each in await self._store.notes_of(user, self._name)]
 
 
 def book_in(store: Notes, name: str) -> Book:

@@ -318,8 +318,8 @@ class RedisStore(RedisInbox, RedisOwners):
     async def notes(self, book: str, limit: int, after: str = "", upto: str = "") -> Sequence[Note]:
         return await self._notes.page(book, limit, after, upto)
 
-    async def notes_of(self, user: UserKey) -> Sequence[StoredNote]:
-        return await self._notes.of(user)
+    async def notes_of(self, user: UserKey, book: str = "") -> Sequence[StoredNote]:
+        return await self._notes.of(user, book)
 
     def all_notes(self) -> AsyncGenerator[StoredNote, None]:
         return self._notes.all()

@@ -54,10 +54,11 @@ class RedisNotes:
         # One that was removed since is None.
         return [_note(name, each) for name, each in zip(names, held, strict=True) if each is not None]
 
-    async def of(self, user: UserKey) -> Sequence[StoredNote]:
+    async def of(self, user: UserKey, of_book: str = "") -> Sequence[StoredNote]:
         found: list[StoredNote] = []
         for book, name in await self._places(user):
-            note = await self.get(book, name)
+            # Each is asked for by itself, and of the log alone somebody may have thousands.
+            note = await self.get(book, name) if of_book in ("", book) else None
             if note is not None and note.user == str(user):
                 found.append(StoredNote(book, note))
         return found

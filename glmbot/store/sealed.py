@@ -241,10 +241,9 @@ class _SealedStore:
     async def notes(self, book: str, limit: int, after: str = "", upto: str = "") -> Sequence[Note]:
         return [_each(note, self._opened) for note in await self._store.notes(book, limit, after, upto)]
 
-    async def notes_of(self, user: UserKey) -> Sequence[StoredNote]:
-        return [
-            replace(each, note=_each(each.note, self._opened)) for each in await self._store.notes_of(user)
-        ]
+    async def notes_of(self, user: UserKey, book: str = "") -> Sequence[StoredNote]:
+        found = await self._store.notes_of(user, book)
+        return [replace(each, note=_each(each.note, self._opened)) for each in found]
 
     async def all_notes(self) -> AsyncGenerator[StoredNote, None]:
         async for each in self._store.all_notes():

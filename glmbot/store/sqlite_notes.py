@@ -15,6 +15,8 @@ __all__ = ["SqliteNotes", "move_notes", "remove_notes"]
 
 _FIELDS = "name, text, user, version"
 _ROWS_AT_ONCE = 100
+# The second half names the index: https://www.sqlite.org/partialindex.html#queries_using_partial_indexes
+_OF_ONE = "user = ? AND user <> ''"
 
 
 class SqliteNotes(SqlitePart):
@@ -53,10 +55,13 @@ class SqliteNotes(SqlitePart):
         rows = await self._read(lambda db: db.execute(query, (book, after, upto, limit)).fetchall())
         return [Note(*row) for row in rows]
 
-    async def notes_of(self, user: UserKey) -> Sequence[StoredNote]:
-        query = f"SELECT book, {_FIELDS} FROM notes WHERE user = ? ORDER BY book, name"
-        rows = await self._read(lambda db: db.execute(query, (str(user),)).fetchall())
-        return [StoredNote(book, Note(*row)) for book, *row in rows]
+    async def notes_of(self, user: UserKey, book: str = "") -> Sequence[StoredNote]:
+        query = (
+            f"SELECT book, {_FIELDS} FROM notes WHERE {_OF_ONE} AND (?2 = '' OR book = ?2)"
+            " ORDER BY book, name"
+        )
+        rows = await self._read(lambda db: db.execute(query, (str(user), book)).fetchall())
+        return [StoredNote(each, Note(*row)) for each, *row in rows]
 
     async def all_notes(self) -> AsyncGenerator[StoredNote, None]:
         query = f"SELECT book, {_FIELDS} FROM notes WHERE (book, name) > (?, ?) ORDER BY book, name LIMIT ?"
@@ -72,10 +77,10 @@ class SqliteNotes(SqlitePart):
 def remove_notes(db: sqlite3.Connection, user: UserKey) -> int:
     """Some of a person's. Returns how many."""
     return db.execute(
-        "DELETE FROM notes WHERE (book, name) IN (SELECT book, name FROM notes WHERE user = ? LIMIT ?)",
+        f"DELETE FROM notes WHERE (book, name) IN (SELECT book, name FROM notes WHERE {_OF_ONE} LIMIT ?)",
         (str(user), _ROWS_AT_ONCE),
     ).rowcount
 
 
 def move_notes(db: sqlite3.Connection, old: UserKey, new: UserKey) -> None:
-    db.execute("UPDATE notes SET user = ? WHERE user = ?", (str(new), str(old)))
+    db.execute(f"UPDATE notes SET user = ? WHERE {_OF_ONE}", (str(new), str(old)))
