@@ -17,6 +17,8 @@ NOTHING = Reply("", ReplyState.QUEUED)
 
 # The others wait, so that one request leaves room in the line for those of others.
 _AT_ONCE = 4
+# Of all answers together, likeliest tokens included; each takes some two hundred bytes here.
+_MOST_SCORES = 2**19
 
 
 async def growing(
@@ -52,11 +54,17 @@ async def growing(
         await told.put((number, last))
 
     tasks = [asyncio.create_task(one(number)) for number in range(len(completions))]
-    newest, left = [NOTHING] * len(tasks), len(tasks)
+    newest, left, held = [NOTHING] * len(tasks), len(tasks), 0
     try:
         while left:
             number, reply = await told.get()
             if isinstance(reply, Reply):
+                held += _scores(reply) - _scores(newest[number])
+                if held > _MOST_SCORES:
+                    raise ValueError(
+                        f"logprobs: at most {_MOST_SCORES:,} likelihoods are told to one request; ask for fewer"
+                        " answers at once, or for fewer of the likeliest"
+                    )
                 newest[number] = reply
                 yield tuple(newest)
             elif reply is not None:
@@ -67,3 +75,10 @@ async def growing(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _scores(reply: Reply) -> int:
+    """As many of the likeliest are told with each, but for a prompt's first token."""
+    return sum(
+        len(scores) * (1 + len(scores[-1].top)) for scores in (reply.scores, reply.prompt_scores) if scores
+    )

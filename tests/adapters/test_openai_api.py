@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from adapters.scripted import ScriptedEngine
 from adapters.test_web import web
 from dialogue.moderators import moderated
-from glmbot.completions import Completion
+from glmbot.completions import Completion, TokenScore
 from glmbot.engine.local import LocalEngine
 from glmbot.messages import Reply, ReplyState, Usage
 from glmbot.store.base import Store
@@ -307,3 +307,21 @@ async def test_one_answer_that_fails_ends_all_and_few_run_at_once() -> None:
         await read()
     assert most == 4
     assert dialogue.open == 0
+
+
+class Scoring:
+    """Each prompt has a hundred thousand likelihoods."""
+
+    async def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
+        scores = (TokenScore(1, "a", -1.0, (TokenScore(1, "a", -1.0),)),) * 50_000
+        yield Reply("a", ReplyState.FINAL, "stop", usage=Usage(1, 1), prompt_scores=scores)
+
+
+async def test_the_scores_of_all_prompts_of_one_request_have_a_bound() -> None:
+    async def read(prompts: int) -> None:
+        async for _ in growing(Scoring(), [Completion((), user=None)] * prompts):  # type: ignore[arg-type]
+            pass
+
+    await read(5)
+    with pytest.raises(ValueError, match="logprobs"):
+        await read(6)
