@@ -99,7 +99,7 @@ class Connection:
         self._ended = asyncio.Event()
         self._why = ""
         self._slots = asyncio.Semaphore(settings.at_once)
-        self._uses: list[ToolUse] = []
+        self._uses: list[ToolUse | None] = []
         self._use: ContextVar[ToolUse | None] = ContextVar("use", default=None)
         self.changed = asyncio.Condition()
         """Notified at each change of `state` or `listing`."""
@@ -135,8 +135,7 @@ class Connection:
             if client is None:
                 raise Away(self.trouble or "it is not connected yet")
             token = self._use.set(use)
-            if use is not None:
-                self._uses.append(use)
+            self._uses.append(use)
             try:
                 yield client
             except MCPError as error:
@@ -151,8 +150,7 @@ class Connection:
             except (OSError, ValidationError, RuntimeError, ExceptionGroup) as error:
                 raise Away(reason_of(error)) from error
             finally:
-                if use is not None:
-                    self._uses.remove(use)
+                self._uses.remove(use)
                 self._use.reset(token)
 
     async def _session(self) -> None:

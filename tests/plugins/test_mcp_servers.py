@@ -86,6 +86,13 @@ async def test_with_two_calls_under_way_nobody_is_asked_in_the_others_name(tmp_p
         slow.cancel()
 
 
+async def test_who_calls_is_not_asked_what_may_belong_to_a_prompt(tmp_path: Path) -> None:
+    async with running(tmp_path, tiny()) as server, server.asked():
+        use = Use(lambda choices: choices[0])
+        assert json.loads(await call(server, "ask", use))["action"] == "decline"
+        assert use.asked == []
+
+
 async def test_a_tool_that_changed_since_it_was_offered_is_not_called(tmp_path: Path) -> None:
     async with running(tmp_path, tiny()) as server:
         echo = next(tool for tool in tools_for(server) if tool.name == "tiny_echo")
