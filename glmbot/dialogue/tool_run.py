@@ -108,7 +108,9 @@ async def run(use: Use) -> Came:
         return Came(UNKNOWN if tool.nature is Nature.ACTS else words, True, "late")
     except BaseException as error:
         log.error("the tool %s failed: %s", tool.name, type(error).__name__, exc_info=error)
-        return Came("It failed by a fault of its own.", True, "failed")
+        # How far it came before that, nobody knows.
+        words = "It failed by a fault of its own."
+        return Came(UNKNOWN if tool.nature is Nature.ACTS else words, True, "failed")
     return Came(_cut(text, _LONGEST_RESULT), False, "done")
 
 

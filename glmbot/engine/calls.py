@@ -32,22 +32,24 @@ async def calls_apart(
     reader = CallReader(syntaxes, tools, known=known, most=MOST_CALLS if offer.parallel else 1)
     answer = random.getrandbits(64)
 
-    def said(calls: Sequence[WrittenCall]) -> tuple[CallSoFar, ...]:
+    def said(calls: Sequence[WrittenCall], *, growing: bool) -> tuple[CallSoFar, ...]:
         return tuple(
             CallSoFar(call_id(answer, number), call.name, call.arguments)
             for number, call in enumerate(calls)
-            if valid or call.whole
+            if (valid and growing) or call.whole
         )
 
     async with aclosing(generation):
         async for progress in generation:
-            if progress.finish is None:
+            cut = progress.finish in (FinishReason.LENGTH, FinishReason.DEADLINE)
+            # Where nothing but calls can follow its opening, one that was cut off is no words either.
+            if progress.finish is None or (valid and cut):
                 text, calls = reader.read(progress.text)
             else:
                 text, calls = reader.end(progress.text)
             finish = progress.finish
             if calls and (finish is FinishReason.STOP or (finish is None and reader.full)):
                 finish = FinishReason.TOOL_CALLS
-            yield replace(progress, text=text, calls=said(calls), finish=finish)
+            yield replace(progress, text=text, calls=said(calls, growing=finish is None), finish=finish)
             if finish is not None:
                 return

@@ -10,6 +10,7 @@ from glmbot.models.base import ChatMessage, ChatTurn, Speaker
 from glmbot.models.calls.bare import LlamaJson
 from glmbot.models.calls.syntax import CallSyntax
 from glmbot.models.calls.tagged import TaggedJson
+from glmbot.models.template_dialogue import RESULT_END, unended
 from glmbot.tools import ToolDescription
 
 __all__ = ["SYNTAXES", "in_words", "turns_of"]
@@ -18,7 +19,7 @@ _WRITTEN = TaggedJson()
 SYNTAXES: Sequence[CallSyntax] = (_WRITTEN, LlamaJson())
 """The first is the one that they are told; not all keep to its tags."""
 
-_RESULT, _RESULT_END = "<tool_response>", "</tool_response>"
+_RESULT = "<tool_response>"
 _TOLD = """\
 # Tools
 
@@ -69,8 +70,6 @@ def turns_of(messages: Sequence[ChatMessage]) -> tuple[list[ChatTurn], str]:
 
 def _text_of(message: ChatMessage) -> str:
     if message.speaker is Speaker.TOOL:
-        # A result does not end itself.
-        said = message.text.replace(_RESULT_END, f"<\u200b{_RESULT_END[1:]}")
-        return f"{_RESULT}\n{said}\n{_RESULT_END}"
+        return f"{_RESULT}\n{unended(message.text)}\n{RESULT_END}"
     calls = [_WRITTEN.written(call.name, json.loads(call.arguments)) for call in message.calls]
     return "\n".join([*([message.text] if message.text else []), *calls])

@@ -28,8 +28,10 @@ def read_vocabulary(chat_format: ChatFormat, size: int, stop_tokens: Collection[
             return LLTokenizer(known, n_vocab=size, eos_token=ends)
         table = TokenizerWrapper(_Table(known, size, ends[0]))
         return LLTokenizer(table, n_vocab=size, eos_token=ends)
-    except Exception as error:
-        # Whatever a tokenizer of another kind trips over, its model still answers.
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        # Whatever a tokenizer of another kind trips over, its model answers; a panic of Rust is no Exception.
         _log.warning("answers can't be held to a form: %s", (str(error).splitlines() or [""])[0][:300])
         return None
 

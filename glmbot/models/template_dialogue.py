@@ -23,7 +23,7 @@ from glmbot.models.calls.tagged import KeysAndValues, TaggedJson
 from glmbot.models.template import ChatTemplate, TemplateExceeded, TemplateRefused, Wish
 from glmbot.tools import ToolDescription
 
-__all__ = ["Dialect", "Say", "learned", "wish_for"]
+__all__ = ["RESULT_END", "Dialect", "Say", "learned", "unended", "wish_for"]
 
 Say = Callable[[str], str]
 """What stands in a message for a text that somebody wrote."""
@@ -33,6 +33,7 @@ Say = Callable[[str], str]
 _PLAIN = re.compile(r"[\w .,;:!?'()/+=*-]*")
 _MISTRAL_ID = re.compile(r"[A-Za-z0-9]{9}")
 _AROUND = 200
+RESULT_END = "</tool_response>"
 _ARGUMENT, _VALUE, _RESULT = "probekey", "probevalue", "proberesult"
 
 
@@ -139,9 +140,15 @@ def _calling(
 def _result(
     message: ChatMessage, call: ToolCall, dialect: Dialect, words: Callable[[str], Any]
 ) -> dict[str, Any]:
+    said = words(unended(message.text))
     if dialect.metadata:
-        return {"role": "observation", "content": words(message.text)}
-    return {"role": "tool", "name": call.name, "tool_call_id": _id(call), "content": words(message.text)}
+        return {"role": "observation", "content": said}
+    return {"role": "tool", "name": call.name, "tool_call_id": _id(call), "content": said}
+
+
+def unended(result: str) -> str:
+    """It does not end itself, to go on as the next one: to some tokenizers what ends it is plain text."""
+    return result.replace(RESULT_END, f"<\u200b{RESULT_END[1:]}")
 
 
 def _compact(call: ToolCall) -> str:

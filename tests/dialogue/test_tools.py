@@ -319,6 +319,23 @@ async def test_what_acts_is_not_done_again_by_the_next_process(store: Store) -> 
     assert ("send", "unknown") in await outcomes(store)
 
 
+async def test_what_acts_and_breaks_may_have_acted_and_is_not_done_again(sqlite_store: Store) -> None:
+    tries = 0
+
+    async def breaks(use: ToolUse) -> str:
+        nonlocal tries
+        tries += 1
+        raise RuntimeError("after it was sent")
+
+    send = called(("send", {"q": "hi"}))
+    engine = CallingEngine(send, send, "I don't know.")
+    rights = ToolRights({"send": Right.ALLOW})
+    scene = Scene(sqlite_store, engine, [tool("send", breaks, Nature.ACTS)], ToolSettings(rights=rights))
+    assert (await scene.ask(said("send it"))).text == "I don't know."
+    assert tries == 1
+    assert [part.text for part in parts_of(engine.asked[-1].said, ToolResult)] == [UNKNOWN, UNKNOWN]
+
+
 async def test_what_has_come_is_not_called_again_by_the_next_process(sqlite_store: Store) -> None:
     message = said("send it")
     engine = CallingEngine(called(("send", {"q": "hi"})), "Sent.")

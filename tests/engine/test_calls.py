@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,7 @@ from glmbot.engine.base import (
     Progress,
     Sampling,
 )
+from glmbot.engine.calls import calls_apart
 from glmbot.engine.templated import TokenPrompt, answering_conversations, prepare_tokens
 from glmbot.models.calls.tagged import TaggedJson
 from glmbot.tools import Choice, Offer, ToolDescription
@@ -51,6 +52,24 @@ async def test_a_call_is_no_text_and_ends_the_answer_as_one() -> None:
     for before, after in zip(seen, seen[1:], strict=False):
         assert after.text.startswith(before.text)
         assert after.calls[: len(before.calls)] == before.calls
+
+
+async def test_a_call_that_is_cut_off_is_no_words_where_nothing_else_could_have_come() -> None:
+    whole, begun = f"Look.\n{WRITTEN}\n", WRITTEN[: len(WRITTEN) // 2]
+
+    async def generation(text: str) -> AsyncGenerator[Progress, None]:
+        for end in range(1, len(text) + 1):
+            yield Progress(text[:end])
+        yield Progress(text, FinishReason.LENGTH)
+
+    for valid in (True, False):
+        seen = [
+            each async for each in calls_apart(generation(whole + begun), [TaggedJson()], OFFER, valid=valid)
+        ]
+        last = seen[-1]
+        assert [call.arguments for call in last.calls] == ['{"city": "Oslo"}']
+        assert (begun in last.text) is not valid
+        assert last.text.startswith("Look.")
 
 
 async def test_one_call_at_a_time_ends_the_answer_behind_the_first() -> None:
