@@ -94,16 +94,13 @@ def refuse_foreign_tensors(folder: Path, names: Set[str]) -> None:
 
 
 def refuse_tiktoken(file: Path) -> None:
-    """glm-4-9b-chat's first release has words in base64 where a SentencePiece model is expected.
-
-    Raises ModelFileError.
-    """
+    """Words in base64 where a SentencePiece model is expected. Raises ModelFileError."""
     with file.open("rb") as opened:
         line = opened.readline(400)
     if re.fullmatch(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n", line):
         raise ModelFileError(
-            f"{file}: a tiktoken vocabulary, as of glm-4-9b-chat with code of its own, which is never run; take"
-            " the release for Transformers, zai-org/glm-4-9b-chat-hf"
+            f"{file}: a tiktoken vocabulary, which is read for glm-4-9b-chat alone; take the model's release for"
+            " Transformers, with a tokenizer.json"
         )
 
 

@@ -30,7 +30,7 @@ def read_talk(folder: Path, config: Any, thinks: bool, gguf: GgufFile | None) ->
         talk, stops = gguf_talk(gguf, int(config.get_text_config().vocab_size), thinks=thinks)
         return FamilyTokenizer(talk, stops, _generation_defaults(folder))
     own = (
-        open_chatglm_tokenizer(folder, config)
+        open_chatglm_tokenizer(folder, config, thinks=thinks)
         or open_glm_tokenizer(folder, config)
         or open_glm130b_tokenizer(folder, config)
     )

@@ -75,11 +75,11 @@ def test_an_adapter_is_called_so_with_the_model_that_it_belongs_to(tmp_path: Pat
     assert "adapter beside the weights" in told(beside)
 
 
-def test_glm_4_as_first_published_is_sent_to_the_release_for_transformers(tmp_path: Path) -> None:
-    folder = write_chatglm_folder(tmp_path / "glm-4-9b-chat", "chatglm3-6b")
+def test_a_tiktoken_vocabulary_of_another_model_is_called_so(tmp_path: Path) -> None:
+    folder = write_chatglm_folder(tmp_path / "chatglm", "chatglm-6b")
     words = (f"{base64.b64encode(bytes([each])).decode()} {each}" for each in range(256))
-    (folder / "tokenizer.model").write_text("\n".join(words), "utf-8")
-    assert "glm-4-9b-chat-hf" in told(folder)
+    (folder / "ice_text.model").write_text("\n".join(words), "utf-8")
+    assert "a tiktoken vocabulary, which is read for glm-4-9b-chat alone" in told(folder)
 
 
 # ---- ChatGLM2 or ChatGLM3 --------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any, cast
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from glmbot.errors import ModelFileError
+from glmbot.models.chat_format import TemplateChatFormat
 from glmbot.models.chatglm import chat_format as v1
 from glmbot.models.chatglm.configuration import ChatGLMConfig
 from glmbot.models.chatglm.model import ChatGLMForCausalLM
@@ -20,6 +21,7 @@ from glmbot.models.chatglm2.configuration import ChatGLM2Config
 from glmbot.models.chatglm2.model import ChatGLM2ForCausalLM
 from glmbot.models.chatglm2.tokenizer import ChatGLM2Tokenizer
 from glmbot.models.family import FamilyTokenizer, read_json
+from glmbot.models.tiktoken_file import is_tiktoken, read_tiktoken
 
 __all__ = ["CHAT_FORMATS", "open_tokenizer", "register_chatglm", "settle_generation"]
 
@@ -54,15 +56,16 @@ def settle_generation(folder: Path, config: Any, chat_format: str = "auto") -> N
         config.chat_format = _THIRD if third else _SECOND
 
 
-def open_tokenizer(folder: Path, config: Any) -> FamilyTokenizer | None:
-    """The tokenizer and chat format of a folder of this family, or None for any other model.
+def open_tokenizer(folder: Path, config: Any, *, thinks: bool = True) -> FamilyTokenizer | None:
+    """The tokenizer and chat format of a folder of this family, or None for any other model. thinks: see
+    `registry.load`.
 
     Raises ModelFileError when the tokenizer is missing or belongs to another model.
     """
     if isinstance(config, ChatGLMConfig):
         return _first_generation(folder, config)
     if isinstance(config, ChatGLM2Config):
-        return _later_generation(folder, config)
+        return _later_generation(folder, config, thinks)
     return None
 
 
@@ -92,14 +95,19 @@ def _first_generation(folder: Path, config: ChatGLMConfig) -> FamilyTokenizer:
     )
 
 
-def _later_generation(folder: Path, config: ChatGLM2Config) -> FamilyTokenizer:
+def _later_generation(folder: Path, config: ChatGLM2Config, thinks: bool) -> FamilyTokenizer:
     file = _vocabulary(folder, "tokenizer.model")
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if is_tiktoken(file):
+        # GLM-4, whose layout is ChatGLM3's.
+        words = read_tiktoken(file)
+        _check_size(file, len(words), config.padded_vocab_size)
+        return FamilyTokenizer(TemplateChatFormat(words, thinks=thinks), frozenset(cast(list[int], ends)), {})
     tokenizer = ChatGLM2Tokenizer(str(file))
     third = config.chat_format == _THIRD
     # ChatGLM2's own tokenizer ends before the role tokens, and its model has rows to spare.
     _check_size(file, tokenizer.vocab_size, config.padded_vocab_size)
     kind = v2.ChatGLM3ChatFormat if third else v2.ChatGLM2ChatFormat
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     return FamilyTokenizer(
         kind(tokenizer),
         frozenset({*cast(list[int], ends), *(tokenizer.control[piece] for piece in kind.stop_pieces)}),
