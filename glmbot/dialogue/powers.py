@@ -178,10 +178,10 @@ class Powers:
     ) -> bool:
         if right and tool not in self._desk.toolset.now():
             return False
-        kept = (await self._store.settings(owner)).get(DECIDED, "")
-        place = "" if where is None else str(where)
-        changed = with_right(kept, tool, Right(right) if right else None, where=place)
-        await self._store.set_setting(owner, DECIDED, changed)
+        holder, of = (owner, "") if where is None else (where, str(owner))
+        kept = (await self._store.settings(holder)).get(DECIDED, "")
+        changed = with_right(kept, tool, Right(right) if right else None, of=of)
+        await self._store.set_setting(holder, DECIDED, changed)
         return True
 
     async def answer_tool(self, message: Message, role: Role, ask: str, answer: str) -> str:
@@ -192,7 +192,7 @@ class Powers:
             kept = (await self._store.settings(owner)).get(name, "")
             place = "" if answered.of_admins else here(message)
             with suppress(ValueError):
-                changed = with_right(kept, answered.tool, Right.ALLOW, where=place)
+                changed = with_right(kept, answered.tool, Right.ALLOW, of=place)
                 await self._store.set_setting(owner, name, changed)
         return f"tools.{outcome}"
 

@@ -114,6 +114,7 @@ class ToolDesk:
             self._in_force.settings.tools.rights,
             person=standing.user,
             chat=standing.chat,
+            who=str(message.user),
             where=here(message),
         )
 

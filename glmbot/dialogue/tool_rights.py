@@ -68,9 +68,10 @@ def right_of(
     *,
     person: Mapping[str, str],
     chat: Mapping[str, str],
+    who: str,
     where: str,
 ) -> Right:
-    """person, chat: the settings of both. role None: somebody who is not let in."""
+    """person, chat: the settings of both; who, where: their keys. role None: somebody who is not let in."""
     said = configured.of(tool.name, role)
     if role is None or said is Right.NEVER:
         return Right.NEVER
@@ -78,7 +79,8 @@ def right_of(
     if of_person is None or of_chat is None:
         # What was decided can't be read, and may have been to close it.
         return Right.NEVER
-    decided = _right(of_person, f"{tool.name} {where}") or _right(of_person, tool.name)
+    # What was decided of a person in a chat is kept with the chat, which may move.
+    decided = _right(of_chat, f"{tool.name} {who}") or _right(of_person, tool.name)
     right = decided or _right(of_chat, tool.name) or said or _BY_NATURE[tool.nature]
     own = _kept(person.get(OWN, "")) or {}
     if right is Right.ASK and _right(own, f"{tool.name} {where}") is Right.ALLOW:
@@ -86,13 +88,15 @@ def right_of(
     return right
 
 
-def with_right(kept: str, tool: str, right: Right | None, *, where: str = "") -> str:
-    """The setting with this right in it, None for none. What can't be read is begun anew.
+def with_right(kept: str, tool: str, right: Right | None, *, of: str = "") -> str:
+    """The setting with this right in it, None for none. of: which person's in a chat, or where a person's.
+
+    What can't be read is begun anew.
 
     Raises ValueError where it holds as many as it may.
     """
     found = dict(_kept(kept) or {})
-    key = f"{tool} {where}" if where else tool
+    key = f"{tool} {of}" if of else tool
     found.pop(key, None)
     if right is not None:
         found[key] = str(right)

@@ -269,11 +269,9 @@ async def _(stage: Stage) -> None:
 
 @way("what one person keeps of rights opens nothing that is closed")
 async def _(stage: Stage) -> None:
+    await stage.store.set_setting(ANN, OWN, with_right("", "send", Right.ALLOW, of=f"telegram:chat:{GROUP}"))
     await stage.store.set_setting(
-        ANN, OWN, with_right("", "send", Right.ALLOW, where=f"telegram:chat:{GROUP}")
-    )
-    await stage.store.set_setting(
-        ANN, OWN, with_right("", "send", Right.ALLOW, where=str(ChatKey("telegram", GROUP)))
+        ANN, OWN, with_right("", "send", Right.ALLOW, of=str(ChatKey("telegram", GROUP)))
     )
     await stage.calls(("send", {}))
 

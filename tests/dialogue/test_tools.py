@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from conftest import until
 from dialogue.tool_world import ANN, CallingEngine, Scene, called, press, said, tool
 from glmbot.content import Text, ToolCall, ToolResult, parts_of
+from glmbot.dialogue.access import Access
 from glmbot.dialogue.tool_desk import swept
 from glmbot.dialogue.tool_log import logged_calls
 from glmbot.dialogue.tool_rights import DECIDED, Right, ToolRights, here, right_of, with_right
@@ -19,11 +20,14 @@ from glmbot.dialogue.tool_run import UNKNOWN
 from glmbot.dialogue.tool_settings import ToolSettings
 from glmbot.dialogue.tool_words import plain
 from glmbot.host import Nature, ToolFailed, ToolUse
+from glmbot.keys import UserKey
 from glmbot.messages import Reply, ReplyState, Role
 from glmbot.notes import Note
 from glmbot.store.base import Store
 from glmbot.store.notes import book_in
 from glmbot.tools import Choice
+
+ADMIN = UserKey("telegram", "1")
 
 
 async def outcomes(store: Store) -> list[tuple[str, str]]:
@@ -222,6 +226,22 @@ async def test_what_reads_is_called_when_the_asker_allows_it(store: Store) -> No
     assert len(scene.calls) == 2
 
 
+async def test_what_is_closed_to_a_person_in_a_chat_stays_closed_when_the_chat_moves(store: Store) -> None:
+    before, after = said("x", chat="-7").chat, said("x", chat="-1007").chat
+    engine = CallingEngine(called(("clock", {})), "ok")
+    scene = Scene(store, engine, changes={"access": Access(admins={ADMIN}, users={ANN})})
+    scene.tools = [scene.noting("clock")]
+    scene.dialogue = scene.bot()
+    await scene.ask(said("what time is it?", chat="-7"))
+    assert len(scene.calls) == 1
+    decided = await scene.ask(said(f"/tools never clock {ANN}", user=ADMIN, chat="-7"))
+    assert "never" in decided.notice
+    await scene.ask(said("what time is it?", chat="-7"))
+    await store.move(before, after, 1.0)
+    await scene.ask(said("and now?", chat="-1007"))
+    assert len(scene.calls) == 1
+
+
 async def test_an_ask_survives_the_process_and_is_pressed_in_another(sqlite_store: Store) -> None:
     scene = Scene(sqlite_store, CallingEngine(called(("read", {})), "ok"))
     scene.tools = [scene.noting("read", Nature.READS)]
@@ -390,16 +410,17 @@ def test_the_nearest_decision_holds_and_never_of_the_configuration_stays(
     own: bool,
 ) -> None:
     one, message = tool("t", _nothing, nature), said("x", chat="-1")
-    person = {DECIDED: with_right(with_right("", "t", of_person), "t", in_chat, where=here(message))}
+    person = {DECIDED: with_right("", "t", of_person)}
     if own:
-        person["tools_own"] = with_right("", "t", Right.ALLOW, where=here(message))
+        person["tools_own"] = with_right("", "t", Right.ALLOW, of=here(message))
     rights = ToolRights({} if configured is None else {"t*": configured})
     found = right_of(
         one,
         Role.USER,
         rights,
         person=person,
-        chat={DECIDED: with_right("", "t", of_chat)},
+        chat={DECIDED: with_right(with_right("", "t", of_chat), "t", in_chat, of=str(message.user))},
+        who=str(message.user),
         where=here(message),
     )
     by_nature = {Nature.PURE: Right.ALLOW, Nature.READS: Right.ASK, Nature.ACTS: Right.NEVER}[nature]
@@ -410,7 +431,7 @@ def test_the_nearest_decision_holds_and_never_of_the_configuration_stays(
         assert found is Right.ALLOW
     else:
         assert found is expected
-    assert right_of(one, None, rights, person=person, chat={}, where=here(message)) is Right.NEVER
+    assert right_of(one, None, rights, person=person, chat={}, who="", where=here(message)) is Right.NEVER
 
 
 @given(st.text(max_size=400), st.integers(min_value=40, max_value=200))
