@@ -23,6 +23,7 @@ from glmbot_web.bodies import (
     StreamOptions,
     at_most,
     only,
+    parse,
     seed_of,
     valid,
 )
@@ -31,6 +32,7 @@ from glmbot_web.tool_forms import CalledTool, OfferedTools, ToolChoice, call_of,
 
 __all__ = [
     "PLATFORM",
+    "BadRequest",
     "BranchChoice",
     "ChatCompletionRequest",
     "ChatGlmRequest",
@@ -41,6 +43,7 @@ __all__ = [
     "openai_completions",
     "page_id",
     "page_message",
+    "parse",
 ]
 
 PLATFORM = "web"
