@@ -174,7 +174,7 @@ async def test_no_part_of_a_completion_brings_a_word_to_the_model(
     if by_program and "\u200b" in turns[0][1]:
         pytest.skip("what a program takes for the same is its own affair")
     engine = ScriptedEngine()
-    moderation = moderated((), [str(program)]) if by_program else moderated(["forbidden"])
+    moderation = moderated((), [str(program)], timeout_s=60) if by_program else moderated(["forbidden"])
     dialogue = make_dialogue(engine, sqlite_store, moderation=moderation)
     with pytest.raises(ContentRefused):
         await ended(dialogue.complete(Completion(turns, ANN)))
