@@ -156,6 +156,8 @@ class Connection:
     async def _session(self) -> None:
         """In a task of its own: the SDK may swallow a cancellation while it cleans up."""
         task = asyncio.create_task(self._connected())
+        # Who leaves it just as it fails does not ask why.
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         try:
             await asyncio.wait({task})
         finally:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,11 @@ from hypothesis import strategies as st
 
 from glmbot.host import Nature, ToolFailed
 from glmbot_mcp.calls import tools_for
-from glmbot_mcp.connection import State
+from glmbot_mcp.connection import Connection, State
 from glmbot_mcp.metered import Rate
 from glmbot_mcp.sandbox import bubblewrap_works, walled
 from glmbot_mcp.settings import ServerSettings
-from plugins.mcp_world import Use, becomes, call, running, tiny
+from plugins.mcp_world import LOG, Use, answering, becomes, call, running, tiny
 
 
 async def test_tools_are_called_and_their_failures_are_told(tmp_path: Path) -> None:
@@ -196,3 +198,28 @@ async def test_walled_in_a_program_sees_nothing_of_the_machine(tmp_path: Path) -
     )
     said, _ = await process.communicate()
     assert said.decode().split() == ["False", "False", str(home)]
+
+
+async def test_a_server_that_fails_just_as_it_is_left_leaves_nobodys_exception(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected = asyncio.Event()
+
+    async def fails_when_left(_: Connection) -> None:
+        connected.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the answer is too long")
+
+    monkeypatch.setattr(Connection, "_connected", fails_when_left)
+    left: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: left.append(context))
+    connection = Connection("tiny", tiny(), tmp_path, LOG, partial(answering, "tiny"))
+    run = asyncio.create_task(connection.run())
+    await connected.wait()
+    run.cancel()
+    await asyncio.wait({run})
+    del run
+    gc.collect()
+    assert left == []
