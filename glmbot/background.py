@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 
 from glmbot.logs import outward
 from glmbot.messages import Obstacle
 
-__all__ = ["Background", "Troubles", "keep_going"]
+__all__ = ["Background", "Troubles", "keep_going", "together"]
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +70,16 @@ async def keep_going(
             pause = _FIRST_PAUSE_S
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+@asynccontextmanager
+async def together() -> AsyncGenerator[asyncio.TaskGroup]:
+    """Tasks of which each needs the others: with the first that fails all end, and that one's reason is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
 
 
 class Background:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
+from glmbot.background import together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.paces import Paces
@@ -89,11 +90,8 @@ class DingTalkAdapter:
     async def run(self) -> None:
         if self._stream is None:
             raise AdapterError("DingTalk: not started")
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._receiving = [group.create_task(self._serve()), group.create_task(self._stream.run())]
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+        async with together() as group:
+            self._receiving = [group.create_task(self._serve()), group.create_task(self._stream.run())]
         # Stopped on purpose.
         await asyncio.Event().wait()
 

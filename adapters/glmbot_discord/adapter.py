@@ -18,7 +18,7 @@ import discord
 from discord.http import Route
 from pydantic import BaseModel
 
-from glmbot.background import Background
+from glmbot.background import Background, together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.pace import Pace
@@ -101,11 +101,9 @@ class DiscordAdapter:
         if self._client.is_closed():
             await self.start()
         try:
-            async with asyncio.TaskGroup() as group:
+            async with together() as group:
                 self._serving = group.create_task(self._serve())
                 group.create_task(self._listen())
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
         finally:
             self._ready.clear()
             if not self._closing:
@@ -179,10 +177,7 @@ class DiscordAdapter:
             )
             if conversation is None:
                 return
-            shown = {*await self._dialogue.withdraw(conversation, ref)}
-            if under_way := await self._deliveries.ended(conversation, ref):
-                # What had been said when it was stopped is a turn by now.
-                shown |= {*under_way, *await self._dialogue.withdraw(conversation, ref)}
+            shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
         except (StoreError, ValueError) as error:
             _log.error("Discord: a deleted question could not be taken back: %s", error)
             return

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 from pydantic import BaseModel
 
-from glmbot.background import Background
+from glmbot.background import Background, together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
@@ -135,13 +135,10 @@ class FeishuAdapter:
         _log.info("Feishu: %s is listening", bot.get("app_name") or self._settings.app_id)
 
     async def run(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._receiving = [group.create_task(self._serve())]
-                if self._connection is not None:
-                    self._receiving.append(group.create_task(self._connection.run()))
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+        async with together() as group:
+            self._receiving = [group.create_task(self._serve())]
+            if self._connection is not None:
+                self._receiving.append(group.create_task(self._connection.run()))
         # Stopped on purpose.
         await asyncio.Event().wait()
 
@@ -196,15 +193,12 @@ class FeishuAdapter:
             conversation = await self._dialogue.asked_in(chat, ref, deleted.at - _ASKED_WITHIN_S)
             if conversation is None:
                 return
-            shown = {*await self._dialogue.withdraw(conversation, ref)}
-            if under_way := await self._deliveries.ended(conversation, ref):
-                # What had been said when it was stopped is a turn by now.
-                shown |= {*under_way, *await self._dialogue.withdraw(conversation, ref)}
+            shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
         except StoreError as error:
             _log.error("Feishu: a recalled question could not be taken back: %s", error)
             return
         client = self._client
-        for message_id in sorted(shown):
+        for message_id in shown:
             try:
                 if client is not None:
                     await client.call("DELETE", f"/open-apis/im/v1/messages/{message_id}")

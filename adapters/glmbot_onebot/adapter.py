@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
-from glmbot.background import Background
+from glmbot.background import Background, together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
@@ -124,12 +124,9 @@ class OneBotAdapter:
 
     async def run(self) -> None:
         """Both what hears and what answers end with whichever of them fails, so that both are started again."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._serving = group.create_task(self._serve())
-                group.create_task(self._listen())
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+        async with together() as group:
+            self._serving = group.create_task(self._serve())
+            group.create_task(self._listen())
 
     def interrupt(self) -> bool:
         return False
@@ -282,14 +279,11 @@ class OneBotAdapter:
         if len(self._recalled) > _RECALLS_KEPT:
             del self._recalled[next(iter(self._recalled))]
         try:
-            shown = {*await self._dialogue.withdraw(conversation, ref)}
-            if under_way := await self._deliveries.ended(conversation, ref):
-                # What had been said when it was stopped is a turn by now.
-                shown |= {*under_way, *await self._dialogue.withdraw(conversation, ref)}
+            shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
         except (StoreError, ValueError) as error:
             _log.error("OneBot: a recalled question could not be taken back: %s", error)
             return
-        await remove_answer(self._line, sorted(shown))
+        await remove_answer(self._line, shown)
 
     async def _leave_unanswered(self, message: Message, sent: Sequence[str]) -> None:
         """It was recalled before its turn came to be answered, or to be answered again after a restart."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
-from glmbot.background import Background
+from glmbot.background import Background, together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.paces import Paces
@@ -90,12 +90,9 @@ class SatoriAdapter:
 
     async def run(self) -> None:
         """Both what hears and what answers end with whichever of them fails, so that both are started again."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._serving = group.create_task(self._serve())
-                group.create_task(self._listen())
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+        async with together() as group:
+            self._serving = group.create_task(self._serve())
+            group.create_task(self._listen())
 
     def interrupt(self) -> bool:
         return False
@@ -176,14 +173,11 @@ class SatoriAdapter:
             self._deleted[conversation, ref] = None
             if len(self._deleted) > _DELETIONS_KEPT:
                 del self._deleted[next(iter(self._deleted))]
-            shown = {*await self._dialogue.withdraw(conversation, ref)}
-            if under_way := await self._deliveries.ended(conversation, ref):
-                # What had been said when it was stopped is a turn by now.
-                shown |= {*under_way, *await self._dialogue.withdraw(conversation, ref)}
+            shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
         except (StoreError, ValueError) as error:
             _log.error("Satori: a deleted question could not be taken back: %s", error)
             return
-        await self._remove(conversation, sorted(shown))
+        await self._remove(conversation, shown)
 
     async def _leave_unanswered(self, message: Message, sent: Sequence[str]) -> None:
         """It was deleted before its turn came to be answered, or to be answered again after a restart."""

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, cast
 import aiohttp
 from pydantic import BaseModel
 
-from glmbot.background import Background
+from glmbot.background import Background, together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
@@ -124,12 +124,9 @@ class SlackAdapter:
         _log.info("Slack: @%s is listening in %s", known.get("user"), known.get("team"))
 
     async def run(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._serving = group.create_task(self._serve())
-                group.create_task(self._watch())
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+        async with together() as group:
+            self._serving = group.create_task(self._serve())
+            group.create_task(self._watch())
         # Stopped on purpose.
         await asyncio.Event().wait()
 
@@ -206,14 +203,11 @@ class SlackAdapter:
         """Who deletes a question wants its answer gone too."""
         conversation, ref = deleted.conversation, deleted.ref
         try:
-            shown = {*await self._dialogue.withdraw(conversation, ref)}
-            if under_way := await self._deliveries.ended(conversation, ref):
-                # What had been said when it was stopped is a turn by now.
-                shown |= {*under_way, *await self._dialogue.withdraw(conversation, ref)}
+            shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
         except StoreError as error:
             _log.error("Slack: a deleted question could not be taken back: %s", error)
             return
-        await self._remove(conversation, sorted(shown))
+        await self._remove(conversation, shown)
 
     async def _remove(self, conversation: ConversationKey, message_ids: Iterable[str]) -> None:
         pace = self._paces.of(conversation.chat, self._settings.edit_interval_s)

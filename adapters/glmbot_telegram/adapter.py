@@ -28,7 +28,7 @@ from telegram import (
 from telegram.constants import ChatMemberStatus
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
 
-from glmbot.background import Background
+from glmbot.background import Background, together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.pace import Pace
@@ -153,14 +153,11 @@ class TelegramAdapter:
     async def run(self) -> None:
         receive = asyncio.sleep(float("inf")) if self._settings.webhook_url else self._poll_updates()
         serve = self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._receiving = [
-                    group.create_task(_endless("receiving", receive)),
-                    group.create_task(_endless("answering", serve)),
-                ]
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+        async with together() as group:
+            self._receiving = [
+                group.create_task(_endless("receiving", receive)),
+                group.create_task(_endless("answering", serve)),
+            ]
         # Stopped on purpose.
         await asyncio.sleep(float("inf"))
 

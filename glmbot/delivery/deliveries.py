@@ -19,7 +19,7 @@ from glmbot.delivery.stream import show
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.keys import ConversationKey
 from glmbot.messages import QUIET, Announce, Message, Press, Reply, ReplyState
-from glmbot.ports import Deliver
+from glmbot.ports import Chats, Deliver
 from glmbot.tracing import current_span
 
 __all__ = ["Deliveries", "Earlier", "obey"]
@@ -129,6 +129,15 @@ class Deliveries:
             return ()
         await asyncio.wait({under_way})
         return under_way.result()
+
+    async def withdraw(self, chats: Chats, conversation: ConversationKey, ref: str) -> Sequence[str]:
+        """Take a question back whose author deleted it. Returns where its answer stands, once nobody writes to it
+        any more, to be removed. Raises StoreError."""
+        shown = {*await chats.withdraw(conversation, ref)}
+        if under_way := await self.ended(conversation, ref):
+            # What had been said when it was stopped is a turn by now.
+            shown |= {*under_way, *await chats.withdraw(conversation, ref)}
+        return sorted(shown)
 
     async def drain(self, grace_s: float) -> None:
         """Let running answers end within `grace_s` seconds; the rest is left to the next start."""
