@@ -1,4 +1,4 @@
-"""Takes the text out of a page: `python -I page_worker.py CPU_SECONDS BYTES`.
+"""Takes the text out of a page, as a program that `limited` runs.
 
 The page is a stranger's, and its parser is a large one in C: here both meet the kernel's limits. It reads one line
 of JSON (`kind`, `charset`, `url`, `most` characters) and the page, and writes JSON. It imports nothing of glmbot.
@@ -7,27 +7,12 @@ of JSON (`kind`, `charset`, `url`, `most` characters) and the page, and writes J
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import Any
 
 __all__ = ["main"]
 
 _LONGEST_TITLE = 300
-
-
-def _limit(seconds: int, memory: int) -> None:
-    if sys.platform == "win32":
-        return
-    import resource
-
-    # The model's answers come first.
-    os.nice(10)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Nothing is written to a file.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
 def _decoded(body: bytes, charset: str) -> str:
@@ -56,7 +41,6 @@ def _read(page: dict[str, Any], body: bytes) -> dict[str, Any]:
 
 
 def main() -> None:
-    _limit(int(sys.argv[1]), int(sys.argv[2]))
     page = json.loads(sys.stdin.buffer.readline())
     found = _read(page, sys.stdin.buffer.read())
     text, most = found["text"].replace("\0", "").strip(), page["most"]

@@ -1,4 +1,4 @@
-"""Runs a model's program in Monty: `python -I python_worker.py CPU_SECONDS BYTES`.
+"""Runs a model's program in Monty, as a program that `limited` runs.
 
 Monty is an interpreter of its own for a part of Python: no files, no network, no environment, no module that has
 them, and bounds on time, memory, depth and what is printed (https://github.com/pydantic/monty). It runs in a
@@ -9,7 +9,6 @@ process of its own already; this one, and so that one too, has the kernel's limi
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import Any
 
@@ -52,21 +51,7 @@ def _shown(value: object) -> str:
         return "a value that is too large to be written"
 
 
-def _limit(seconds: int, memory: int) -> None:
-    if sys.platform == "win32":
-        return
-    import resource
-
-    # The model's answers come first.
-    os.nice(10)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-
-
 def main() -> None:
-    _limit(int(sys.argv[1]), int(sys.argv[2]))
     wish = json.loads(sys.stdin.buffer.read())
     with Monty(max_processes=1, request_timeout=wish["seconds"] + 1.0) as pool:
         made = ran(pool, wish)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from glmbot_tools import limited
 from glmbot_tools.turns import Turns
 
 __all__ = ["WorkerFailed", "Workers"]
@@ -44,7 +45,7 @@ class Workers:
 async def _ended(program: Path, given: bytes, seconds: int, memory: int, folder: str) -> bytes:
     environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", str(program), str(seconds), str(memory)),
+        *(sys.executable, "-I", limited.__file__, str(seconds), str(memory), str(program)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
