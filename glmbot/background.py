@@ -7,10 +7,11 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 
+from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.logs import outward
 from glmbot.messages import Obstacle
 
-__all__ = ["Background", "Troubles", "keep_going", "together"]
+__all__ = ["Background", "Troubles", "keep_going", "reconnecting", "together"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,25 @@ async def keep_going(
             pause = _FIRST_PAUSE_S
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+async def reconnecting(listen: Callable[[], Awaitable[bool]], connect: Callable[[], Awaitable[None]]) -> None:
+    """Listen for ever, and connect again when that ends, after a pause that grows from one second to a minute.
+
+    listen: returns whether there was anything to listen to. Raises PlatformRefused.
+    """
+    pause = _FIRST_PAUSE_S
+    while True:
+        if await listen():
+            pause = _FIRST_PAUSE_S
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+        try:
+            await connect()
+        except PlatformRefused:
+            raise
+        except AdapterError as error:
+            _log.warning("%s; trying again in %.0f s", error, pause)
 
 
 @asynccontextmanager

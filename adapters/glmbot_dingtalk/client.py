@@ -7,21 +7,14 @@ https://open.dingtalk.com/document/orgapp/obtain-the-access-token-of-an-internal
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Mapping
-from typing import Any, cast
-
-import aiohttp
-
+from glmbot.delivery.json_api import AccessToken, JsonApi
 from glmbot.delivery.outlet import NotWritten, Unreachable
 from glmbot.errors import AdapterError, PlatformRefused
+from glmbot.http.fields import Fields
 from glmbot_dingtalk.refusals import TOKEN_ENDED, WRONG_APP, refused
 from glmbot_dingtalk.settings import DingTalkSettings
 
 __all__ = ["CARDS_TOPIC", "MESSAGES_TOPIC", "Client", "Fields"]
-
-Fields = Mapping[str, Any]
 
 MESSAGES_TOPIC, CARDS_TOPIC = "/v1.0/im/bot/messages/get", "/v1.0/card/instances/callback"
 _TIMEOUT_S = 30.0
@@ -39,30 +32,28 @@ class Client:
             )
         self.robot = settings.client_id
         self._secret = settings.read_token("dingtalk")
-        self._base = settings.api_base_url.rstrip("/")
-        self.proxy = settings.proxy_for(self._base)
-        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
-        self._token = ""
-        self._ends = 0.0
-        self._asking = asyncio.Lock()
+        base = settings.api_base_url
+        self.api = JsonApi(
+            "DingTalk", base, proxy=settings.proxy_for(base), timeout_s=_TIMEOUT_S, most_bytes=_LARGEST_ANSWER
+        )
+        self._token = AccessToken(self._ask_for_token)
 
     async def close(self) -> None:
-        await self.session.close()
+        await self.api.session.close()
 
     async def log_in(self) -> None:
         """Raises AdapterError."""
         try:
-            async with self._asking:
-                await self._renew()
+            await self._token.renew()
         except NotWritten as error:
-            raise AdapterError(f"{error} ({self._base}); a proxy goes into [dingtalk] proxy") from error
+            raise AdapterError(f"{error} ({self.api.base}); a proxy goes into [dingtalk] proxy") from error
 
     async def open_stream(self) -> tuple[str, str]:
         """Where the connection is, and the ticket for it. Raises AdapterError."""
         topics = [{"type": "CALLBACK", "topic": topic} for topic in (MESSAGES_TOPIC, CARDS_TOPIC)]
         body = {"clientId": self.robot, "clientSecret": self._secret, "subscriptions": topics, "ua": "glmbot"}
         try:
-            status, found = await self._request("POST", "/v1.0/gateway/connections/open", json=body)
+            status, found, _ = await self.api.request("POST", "/v1.0/gateway/connections/open", json=body)
         except NotWritten as error:
             raise AdapterError(str(error)) from error
         endpoint, ticket = found.get("endpoint"), found.get("ticket")
@@ -76,72 +67,37 @@ class Client:
     async def call(self, method: str, path: str, body: Fields) -> Fields:
         """Raises what `glmbot.delivery.outlet` names."""
         for again in (False, True):
-            headers = {"x-acs-dingtalk-access-token": await self._current_token()}
-            status, found = await self._request(method, path, headers=headers, json=body)
+            headers = {"x-acs-dingtalk-access-token": await self._token.current()}
+            status, found, _ = await self.api.request(method, path, headers=headers, json=body)
             code = _code(found)
             if code.lower() in TOKEN_ENDED and not again:
-                self._ends = 0.0
+                self._token.forget()
                 continue
             if status < 400:
                 return found
             raise refused(status, code, _words(found))
         raise Unreachable("DingTalk: the token is refused")
 
-    async def _current_token(self) -> str:
-        async with self._asking:
-            if asyncio.get_running_loop().time() >= self._ends:
-                await self._renew()
-        return self._token
-
-    async def _renew(self) -> None:
+    async def _ask_for_token(self) -> tuple[str, float]:
         body = {"appKey": self.robot, "appSecret": self._secret}
-        status, found = await self._request("POST", "/v1.0/oauth2/accessToken", json=body)
+        status, found, _ = await self.api.request("POST", "/v1.0/oauth2/accessToken", json=body)
         token, code = found.get("accessToken"), _code(found)
         if code.lower() in WRONG_APP:
             error = self._wrong_app(code)
-            if not self._token:
+            if not self._token.known:
                 raise error
             raise Unreachable(str(error))
         if not isinstance(token, str) or not token:
             raise refused(max(status, 400), code, _words(found))
-        self._token = token
         lasts = found.get("expireIn")
         life = min(lasts, 24 * 3600) if type(lasts) is int and lasts > 0 else _USUAL_LIFE_S
-        self._ends = asyncio.get_running_loop().time() + max(life - _EARLIER_S, min(life, 60))
+        return token, max(life - _EARLIER_S, min(life, 60))
 
     def _wrong_app(self, code: str) -> PlatformRefused:
         return PlatformRefused(
             f"[dingtalk] client_id and token: DingTalk does not know this Client ID with this Client Secret"
             f" ({code}); copy both from https://open-dev.dingtalk.com"
         )
-
-    async def _request(
-        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, json: Fields
-    ) -> tuple[int, dict[str, Any]]:
-        """Status and fields, none of a page. Raises Unreachable."""
-        try:
-            async with self.session.request(
-                method,
-                f"{self._base}{path}",
-                headers=headers,
-                proxy=self.proxy,
-                allow_redirects=False,
-                json=json,
-            ) as answer:
-                raw = b""
-                while (room := _LARGEST_ANSWER - len(raw)) and (more := await answer.content.read(room)):
-                    raw += more
-                return answer.status, _object(raw)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unreachable(f"DingTalk: {type(error).__name__}") from error
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        return {}
-    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
 
 
 def _code(found: Fields) -> str:

@@ -6,12 +6,12 @@ https://open.dingtalk.com/document/orgapp/event-callback-card
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from glmbot.http.fields import Fields, as_fields, fields_of, matching, parsed, text_of
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Act, Addressed, ChatKind, Message, Press
 from glmbot.openings import has_prefix, slash_command
@@ -19,8 +19,6 @@ from glmbot.openings import has_prefix, slash_command
 __all__ = ["PLATFORM", "PressedButton", "button_id", "from_callback", "from_message"]
 
 PLATFORM = "dingtalk"
-
-Fields = Mapping[str, Any]
 
 _PERSON = re.compile(r"[A-Za-z0-9_$:+=/.@-]{1,64}")
 _CHAT = re.compile(r"[A-Za-z0-9_+=/-]{1,100}")
@@ -49,7 +47,7 @@ def from_message(data: Fields) -> Message | None:
     """In private a chat is known by the person, as it is written to so. Raises ValueError for what DingTalk never
     sends."""
     staff = data.get("senderStaffId")
-    user = _matching(_PERSON, staff or data.get("senderId"))
+    user = matching(_PERSON, staff or data.get("senderId"))
     kind = data.get("conversationType")
     private = kind == _PRIVATE
     if not private and kind != _GROUP:
@@ -57,8 +55,8 @@ def from_message(data: Fields) -> Message | None:
     if private and not staff:
         # People of other companies: nothing can be sent to them alone.
         return None
-    chat = user if private else _matching(_CHAT, data.get("conversationId"))
-    ref = _matching(_REF, data.get("msgId"))
+    chat = user if private else matching(_CHAT, data.get("conversationId"))
+    ref = matching(_REF, data.get("msgId"))
     text, media = _words(data)
     quoted = _quoted(data)
     addressed = Addressed.DIRECTLY if private else _addressed(text, data.get("isInAtList") is not False)
@@ -71,7 +69,7 @@ def from_message(data: Fields) -> Message | None:
         user=UserKey(PLATFORM, user),
         text=text,
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
-        user_name=_text(data, "senderNick"),
+        user_name=text_of(data, "senderNick"),
         ref=ref,
         quoted=quoted,
         addressed=addressed,
@@ -89,12 +87,12 @@ def from_callback(data: Fields, message_id: str) -> PressedButton | None:
     button = _BUTTON.fullmatch(given) if isinstance(given, str) else None
     if button is None:
         return None
-    user = _matching(_PERSON, data.get("userId"))
-    under = _matching(_REF, data.get("outTrackId"))
+    user = matching(_PERSON, data.get("userId"))
+    under = matching(_REF, data.get("outTrackId"))
     private = not button["chat"]
     asker = "" if private else button["asker"]
     message = Message(
-        update_id=f"press:{_matching(_REF, message_id)}",
+        update_id=f"press:{matching(_REF, message_id)}",
         conversation=ConversationKey(PLATFORM, button["chat"] or button["asker"], asker),
         user=UserKey(PLATFORM, user),
         text=f"/{button['command']}",
@@ -115,16 +113,16 @@ def _addressed(text: str, mentioned: bool) -> Addressed:
 
 def _words(data: Fields) -> tuple[str, str]:
     """The text, from which DingTalk itself takes the mention of the robot, and the name of what can't be read."""
-    kind, content = _text(data, "msgtype"), _fields(data, "content")
+    kind, content = text_of(data, "msgtype"), fields_of(data, "content")
     if kind == "text":
-        return _text(_fields(data, "text"), "content").strip(), ""
+        return text_of(fields_of(data, "text"), "content").strip(), ""
     if kind == "richText":
         parts = content.get("richText")
         each = cast(list[Any], parts) if isinstance(parts, list) else []
         runs = [cast(Fields, run) for run in each if isinstance(run, Mapping)]
         pictures = any(run.get("type") == "picture" for run in runs)
-        return "".join(_text(run, "text") for run in runs).strip(), "photo" if pictures else ""
-    if kind == "audio" and (recognised := _text(content, "recognition").strip()):
+        return "".join(text_of(run, "text") for run in runs).strip(), "photo" if pictures else ""
+    if kind == "audio" and (recognised := text_of(content, "recognition").strip()):
         # DingTalk has written down what was said.
         return recognised, ""
     return "", _MEDIA.get(kind, "document")
@@ -132,32 +130,9 @@ def _words(data: Fields) -> tuple[str, str]:
 
 def _quoted(data: Fields) -> str:
     """What is replied to, where it has words."""
-    return _text(_fields(_fields(_fields(data, "text"), "repliedMsg"), "content"), "text").strip()
+    return text_of(fields_of(fields_of(fields_of(data, "text"), "repliedMsg"), "content"), "text").strip()
 
 
 def _object(given: object) -> Fields:
-    try:
-        found = json.loads(given) if isinstance(given, str) else None
-    except RecursionError as error:
-        raise ValueError("too deep") from error
-    return cast(Fields, found) if isinstance(found, dict) else {}
-
-
-def _fields(of: Fields, name: str) -> Fields:
-    given = of.get(name)
-    return cast(Fields, given) if isinstance(given, Mapping) else {}
-
-
-def _text(of: Fields, name: str) -> str:
-    given = of.get(name)
-    if given is None:
-        return ""
-    if not isinstance(given, str):
-        raise ValueError(f"{name} must be text")
-    return given
-
-
-def _matching(form: re.Pattern[str], given: object) -> str:
-    if not isinstance(given, str) or form.fullmatch(given) is None:
-        raise ValueError("something of another form than DingTalk's")
-    return given
+    """Raises ValueError."""
+    return as_fields(parsed(given)) if isinstance(given, str) else {}

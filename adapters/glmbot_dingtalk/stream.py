@@ -14,7 +14,9 @@ from typing import Any, cast
 
 import aiohttp
 
-from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.background import reconnecting
+from glmbot.errors import AdapterError, StoreError
+from glmbot.http.fields import as_object, parsed
 from glmbot_dingtalk.client import Client
 
 __all__ = ["Stream"]
@@ -23,7 +25,6 @@ _log = logging.getLogger(__name__)
 
 _OPENS_S = 30.0
 _BEAT_S = 30.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _LARGEST_FRAME = 2**20
 
 Take = Callable[[str, Mapping[str, Any], str], Awaitable[None]]
@@ -41,10 +42,10 @@ class Stream:
         endpoint, ticket = await self._client.open_stream()
         try:
             async with asyncio.timeout(_OPENS_S):
-                self._socket = await self._client.session.ws_connect(
+                self._socket = await self._client.api.session.ws_connect(
                     endpoint,
                     params={"ticket": ticket},
-                    proxy=self._client.proxy,
+                    proxy=self._client.api.proxy,
                     max_msg_size=_LARGEST_FRAME,
                     heartbeat=_BEAT_S,
                 )
@@ -53,31 +54,25 @@ class Stream:
 
     async def run(self) -> None:
         """Listen for ever, and connect again when the connection ends. Raises PlatformRefused."""
-        pause = _FIRST_PAUSE_S
-        while True:
-            if self._socket is not None and not self._socket.closed:
-                await self._listen(self._socket)
-                pause = _FIRST_PAUSE_S
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
-            try:
-                await self.open()
-            except PlatformRefused:
-                raise
-            except AdapterError as error:
-                _log.warning("%s; trying again in %.0f s", error, pause)
+        await reconnecting(self._attend, self.open)
 
     async def close(self) -> None:
         if self._socket is not None:
             with suppress(aiohttp.ClientError, OSError):
                 await self._socket.close()
 
+    async def _attend(self) -> bool:
+        if self._socket is None or self._socket.closed:
+            return False
+        await self._listen(self._socket)
+        return True
+
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for message in socket:
             if message.type is not aiohttp.WSMsgType.TEXT:
                 continue
             try:
-                frame = _object(message.data)
+                frame = as_object(parsed(message.data))
                 headers = frame.get("headers")
                 topic = str(headers.get("topic")) if isinstance(headers, dict) else ""
                 if frame.get("type") == "SYSTEM" and topic == "disconnect":
@@ -86,7 +81,7 @@ class Stream:
                 await socket.send_json(await self._answer(frame, cast(dict[str, Any], headers), topic))
             except (aiohttp.ClientError, OSError):
                 return
-            except (ValueError, TypeError, RecursionError, AttributeError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 _log.warning(
                     "DingTalk: a frame that could not be read is left out (%s)", type(error).__name__
                 )
@@ -104,16 +99,8 @@ class Stream:
             return answer | {"data": frame.get("data")}
         if frame.get("type") == "CALLBACK":
             try:
-                await self._take(topic, _object(frame.get("data")), str(headers.get("messageId")))
+                await self._take(topic, as_object(parsed(frame["data"])), str(headers.get("messageId")))
             except StoreError as error:
                 _log.warning("DingTalk: what came could not be stored, and comes again: %s", error)
                 return answer | {"code": 500, "message": "not stored"}
         return answer
-
-
-def _object(content: Any) -> dict[str, Any]:
-    """Raises ValueError, TypeError."""
-    found = json.loads(content)
-    if not isinstance(found, dict):
-        raise TypeError
-    return cast(dict[str, Any], found)

@@ -7,11 +7,10 @@ https://open.feishu.cn/document/server-docs/event-subscription-guide/overview
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
@@ -22,13 +21,14 @@ from glmbot.delivery.outlet import NotWritten
 from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.http.fields import as_object, parsed
 from glmbot.http.replays import Replays
 from glmbot.http.routes import Route, RouteWish
 from glmbot.keys import ChatKey
 from glmbot.messages import Message, Reply
 from glmbot.ports import Chats, Deliver
 from glmbot_feishu.callback import WINDOW_S, callback_route
-from glmbot_feishu.client import Client, Fields
+from glmbot_feishu.client import Client
 from glmbot_feishu.connection import Connection
 from glmbot_feishu.delivery import PROFILE, FeishuOutlet, Sequences
 from glmbot_feishu.normalize import PLATFORM, Deleted, PressedButton, from_event
@@ -167,7 +167,7 @@ class FeishuAdapter:
     async def _take(self, content: bytes) -> Mapping[str, Any] | None:
         """Raises StoreError when it could not be stored."""
         try:
-            taken = from_event(_event(content), self._bot)
+            taken = from_event(as_object(parsed(content)), self._bot)
         except Exception as error:  # whatever a malformed event trips over
             # Neither what was said nor by whom: an error's words may hold it.
             _log.warning("Feishu: an event that could not be read is left out (%s)", type(error).__name__)
@@ -216,11 +216,3 @@ class FeishuAdapter:
 
     async def _stopped(self, message: Message, reply: Reply | None) -> None:
         """The answer that was stopped says so itself."""
-
-
-def _event(content: bytes) -> Fields:
-    """Raises ValueError, TypeError."""
-    found = json.loads(content)
-    if not isinstance(found, dict):
-        raise TypeError
-    return cast(dict[str, Any], found)

@@ -13,11 +13,12 @@ import hmac
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from glmbot.http.fields import as_object, parsed
 from glmbot.http.replays import Replays
 from glmbot.http.routes import HttpAnswer, HttpCall, Route
 
@@ -74,8 +75,8 @@ def callback_route(path: str, key: str, replays: Replays, take: Take, ready: Cal
         if signed and replays.seen(expected):
             return HttpAnswer(403, "this was taken before")
         try:
-            content = decrypted(key, _object(call.body)["encrypt"])
-            event = _object(content)
+            content = decrypted(key, as_object(parsed(call.body))["encrypt"])
+            event = as_object(parsed(content))
         except (ValueError, TypeError, KeyError, RecursionError):
             # Without a signature nothing tells why: it would be known what can be decrypted.
             return (
@@ -96,10 +97,3 @@ def callback_route(path: str, key: str, replays: Replays, take: Take, ready: Cal
 
 def _json(answer: Mapping[str, Any]) -> HttpAnswer:
     return HttpAnswer(text=json.dumps(answer), media_type="application/json")
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    found = json.loads(content)
-    if not isinstance(found, dict):
-        raise TypeError
-    return cast(dict[str, Any], found)

@@ -7,8 +7,6 @@ https://open.feishu.cn/document/server-docs/api-call-guide/calling-process/overv
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -16,14 +14,14 @@ from typing import Any, cast
 
 import aiohttp
 
+from glmbot.delivery.json_api import AccessToken, JsonApi
 from glmbot.delivery.outlet import NotWritten, Unreachable
 from glmbot.errors import AdapterError, PlatformRefused
+from glmbot.http.fields import Fields
 from glmbot_feishu.refusals import TOKEN_ENDED, WRONG_APP, refused
 from glmbot_feishu.settings import FeishuSettings
 
 __all__ = ["Client", "Fields"]
-
-Fields = Mapping[str, Any]
 
 _TIMEOUT_S = 30.0
 _LARGEST_ANSWER = 4 * 2**20
@@ -40,23 +38,22 @@ class Client:
             raise PlatformRefused("[feishu] app_id is not set: copy it from https://open.feishu.cn/app")
         self._settings = settings
         self._secret = settings.read_token("feishu")
-        self._base = settings.api_base_url.rstrip("/")
-        self.proxy = settings.proxy_for(self._base)
-        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
-        self._token = ""
-        self._ends = 0.0
-        self._asking = asyncio.Lock()
+        base = settings.api_base_url
+        self.api = JsonApi(
+            "Feishu", base, proxy=settings.proxy_for(base), timeout_s=_TIMEOUT_S, most_bytes=_LARGEST_ANSWER
+        )
+        self._token = AccessToken(self._ask_for_token)
 
     async def close(self) -> None:
-        await self.session.close()
+        await self.api.session.close()
 
     async def log_in(self) -> Fields:
         """What is known of the bot. Raises AdapterError."""
         try:
-            await self._ask_for_token()
+            await self._token.renew()
             found = await self.call("GET", "/open-apis/bot/v3/info")
         except NotWritten as error:
-            raise AdapterError(f"{error} ({self._base}); a proxy goes into [feishu] proxy") from error
+            raise AdapterError(f"{error} ({self.api.base}); a proxy goes into [feishu] proxy") from error
         bot = found.get("bot")
         return cast(Fields, bot) if isinstance(bot, Mapping) else {}
 
@@ -64,7 +61,7 @@ class Client:
         """Where the long connection is, and how often it wants to be pinged. Raises AdapterError."""
         body = {"AppID": self._settings.app_id, "AppSecret": self._secret}
         try:
-            status, found = await self._request("POST", "/callback/ws/endpoint", json=body)
+            status, found, _ = await self.api.request("POST", "/callback/ws/endpoint", json=body)
         except NotWritten as error:
             raise AdapterError(str(error)) from error
         code = found.get("code")
@@ -83,83 +80,41 @@ class Client:
         form: makes one for each try.
         """
         for again in (False, True):
-            token = await self._current_token()
-            headers = {"Authorization": f"Bearer {token}"}
+            headers = {"Authorization": f"Bearer {await self._token.current()}"}
             data = {"data": form()} if form is not None else {}
-            status, found = await self._request(method, path, headers=headers, **content, **data)
+            status, found, told = await self.api.request(method, path, headers=headers, **content, **data)
             code = found.get("code")
             if code in TOKEN_ENDED and not again:
-                self._ends = 0.0
+                self._token.forget()
                 continue
             if status < 400 and code == 0:
                 data = found.get("data")
                 return cast(Fields, data) if isinstance(data, Mapping) and data else found
             number = code if type(code) is int else 0
-            raise refused(status, number, _words(found), _seconds(found.get("reset")))
+            raise refused(status, number, _words(found), _seconds(told.get("x-ogw-ratelimit-reset")))
         raise Unreachable("Feishu: the token is refused")
 
-    async def _current_token(self) -> str:
-        async with self._asking:
-            if asyncio.get_running_loop().time() >= self._ends:
-                await self._renew()
-        return self._token
-
-    async def _ask_for_token(self) -> None:
+    async def _ask_for_token(self) -> tuple[str, float]:
         """Raises PlatformRefused for a wrong app."""
-        async with self._asking:
-            await self._renew()
-
-    async def _renew(self) -> None:
         body = {"app_id": self._settings.app_id, "app_secret": self._secret}
         path = "/open-apis/auth/v3/tenant_access_token/internal"
-        status, found = await self._request("POST", path, json=body)
+        status, found, _ = await self.api.request("POST", path, json=body)
         token, code = found.get("tenant_access_token"), found.get("code")
         if code in WRONG_APP:
             error = self._wrong_app(code)
-            if not self._token:
+            if not self._token.known:
                 raise error
             raise Unreachable(str(error))
         if code != 0 or not isinstance(token, str):
             raise refused(status, code if type(code) is int else 0, _words(found), 0.0)
-        self._token = token
         lasts = _seconds(found.get("expire"))
-        self._ends = asyncio.get_running_loop().time() + max(lasts - _EARLIER_S, min(lasts, 60.0))
+        return token, max(lasts - _EARLIER_S, min(lasts, 60.0))
 
     def _wrong_app(self, code: object) -> PlatformRefused:
         return PlatformRefused(
             f"[feishu] app_id and token: Feishu does not know this App ID with this App Secret ({code}); copy both"
             " from https://open.feishu.cn/app"
         )
-
-    async def _request(
-        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **content: Any
-    ) -> tuple[int, dict[str, Any]]:
-        """Status and fields, none of a page. Raises Unreachable."""
-        try:
-            async with self.session.request(
-                method,
-                f"{self._base}{path}",
-                headers=headers,
-                proxy=self.proxy,
-                allow_redirects=False,
-                **content,
-            ) as answer:
-                raw = await answer.content.read(_LARGEST_ANSWER)
-                while (room := _LARGEST_ANSWER - len(raw)) and (more := await answer.content.read(room)):
-                    raw += more
-                fields = _object(raw)
-                fields.setdefault("reset", answer.headers.get("x-ogw-ratelimit-reset"))
-                return answer.status, fields
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unreachable(f"Feishu: {type(error).__name__}") from error
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        return {}
-    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
 
 
 def _words(found: Fields) -> str:

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
+from glmbot.background import reconnecting
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot_feishu.client import Client
 from glmbot_feishu.frames import CONTROL, DATA, Frame, read_frame, written
@@ -29,7 +30,6 @@ _log = logging.getLogger(__name__)
 _OPENS_S = 30.0
 _USUAL_PING_S = 120.0
 _SHORTEST_PING_S, _LONGEST_PING_S = 5.0, 600.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _LARGEST_FRAME = 4 * 2**20
 _HANDSHAKE, _HANDSHAKE_WORDS = "handshake-status", "handshake-msg"
 _REFUSED = frozenset({"403", "514"})
@@ -59,8 +59,8 @@ class Connection:
         self._service = int(service) if service.isascii() and service.isdigit() and len(service) < 10 else 0
         try:
             async with asyncio.timeout(_OPENS_S):
-                self._socket = await self._client.session.ws_connect(
-                    url, proxy=self._client.proxy, max_msg_size=_LARGEST_FRAME
+                self._socket = await self._client.api.session.ws_connect(
+                    url, proxy=self._client.api.proxy, max_msg_size=_LARGEST_FRAME
                 )
         except aiohttp.WSServerHandshakeError as error:
             headers = error.headers or {}
@@ -76,28 +76,22 @@ class Connection:
 
     async def run(self) -> None:
         """Listen for ever, and connect again when the connection ends. Raises PlatformRefused."""
-        pause = _FIRST_PAUSE_S
-        while True:
-            if self._socket is not None and not self._socket.closed:
-                pinging = asyncio.create_task(self._keep_alive(self._socket))
-                try:
-                    await self._listen(self._socket)
-                    pause = _FIRST_PAUSE_S
-                finally:
-                    pinging.cancel()
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
-            try:
-                await self.open()
-            except PlatformRefused:
-                raise
-            except AdapterError as error:
-                _log.warning("%s; trying again in %.0f s", error, pause)
+        await reconnecting(self._attend, self.open)
 
     async def close(self) -> None:
         if self._socket is not None:
             with suppress(aiohttp.ClientError, OSError):
                 await self._socket.close()
+
+    async def _attend(self) -> bool:
+        if self._socket is None or self._socket.closed:
+            return False
+        pinging = asyncio.create_task(self._keep_alive(self._socket))
+        try:
+            await self._listen(self._socket)
+        finally:
+            pinging.cancel()
+        return True
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for message in socket:

@@ -7,12 +7,12 @@ https://open.feishu.cn/document/feishu-cards/card-callback-communication
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from glmbot.http.fields import Fields, as_fields, fields_of, matching, parsed, text_of
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Act, Addressed, Ask, ChatKind, Message, Press
 from glmbot.openings import has_prefix, slash_command, without
@@ -20,8 +20,6 @@ from glmbot.openings import has_prefix, slash_command, without
 __all__ = ["PLATFORM", "Deleted", "PressedButton", "button_value", "from_event"]
 
 PLATFORM = "feishu"
-
-Fields = Mapping[str, Any]
 
 _ID = re.compile(r"(?P<kind>om|oc|ou|omt)_[A-Za-z0-9]{1,64}")
 _EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -62,25 +60,25 @@ def button_value(command: str, asker: str, thread: str, *, private: bool) -> dic
 
 def from_event(event: Fields, bot: str) -> Message | PressedButton | Deleted | None:
     """An event of schema 2.0. bot: its open_id. Raises ValueError for what Feishu never sends."""
-    header, body = _fields(event, "header"), _fields(event, "event")
+    header, body = fields_of(event, "header"), fields_of(event, "event")
     match header.get("event_type"):
         case "im.message.receive_v1":
             return _said(body, bot)
         case "im.message.recalled_v1":
-            at = _matching(_MILLISECONDS, body.get("recall_time"))
+            at = matching(_MILLISECONDS, body.get("recall_time"))
             return Deleted(_id("oc", body.get("chat_id")), _id("om", body.get("message_id")), int(at) / 1000)
         case "card.action.trigger":
-            return _pressed(body, _matching(_EVENT_ID, header.get("event_id")))
+            return _pressed(body, matching(_EVENT_ID, header.get("event_id")))
         case _:
             return None
 
 
 def _said(body: Fields, bot: str) -> Message | None:
-    sender, message = _fields(body, "sender"), _fields(body, "message")
+    sender, message = fields_of(body, "sender"), fields_of(body, "message")
     if sender.get("sender_type") != "user":
         # Other bots: two that answer each other never end.
         return None
-    user = _id("ou", _fields(sender, "sender_id").get("open_id"))
+    user = _id("ou", fields_of(sender, "sender_id").get("open_id"))
     chat, ref = _id("oc", message.get("chat_id")), _id("om", message.get("message_id"))
     private = message.get("chat_type") == "p2p"
     thread = _id("omt", message["thread_id"]) if message.get("thread_id") else ""
@@ -91,7 +89,7 @@ def _said(body: Fields, bot: str) -> Message | None:
     addressed = Addressed.DIRECTLY if private else _addressed(written, bool(mentioned))
     if not (text or media or mentioned) or (addressed is Addressed.NOT and not text):
         return None
-    created = _matching(_MILLISECONDS, message.get("create_time"))
+    created = matching(_MILLISECONDS, message.get("create_time"))
     return Message(
         update_id=ref,
         conversation=ConversationKey(PLATFORM, chat, "" if private else user, thread),
@@ -117,19 +115,19 @@ def _addressed(written: str, mentioned: bool) -> Addressed:
 
 def _pressed(body: Fields, event_id: str) -> PressedButton | None:
     """A press is known by its event: the same button may be pressed again."""
-    value = _fields(_fields(body, "action"), "value")
+    value = fields_of(fields_of(body, "action"), "value")
     if not isinstance(value.get("glmbot"), str):
         return None
-    context = _fields(body, "context")
+    context = fields_of(body, "context")
     chat, under = _id("oc", context.get("open_chat_id")), _id("om", context.get("open_message_id"))
-    user, asker = _id("ou", _fields(body, "operator").get("open_id")), _id("ou", value.get("asker"))
+    user, asker = _id("ou", fields_of(body, "operator").get("open_id")), _id("ou", value.get("asker"))
     thread = _id("omt", value["thread"]) if value.get("thread") else ""
     private = value.get("private") == "1"
     message = Message(
         update_id=f"press:{event_id}",
         conversation=ConversationKey(PLATFORM, chat, "" if private else asker, thread),
         user=UserKey(PLATFORM, user),
-        text=f"/{_matching(_COMMAND, value.get('glmbot'))}",
+        text=f"/{matching(_COMMAND, value.get('glmbot'))}",
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
         intent=Press(under),
     )
@@ -145,7 +143,7 @@ def _words(message: Fields, bot: str) -> tuple[str, str, list[tuple[int, int]]]:
     content = _content(message)
     names, own = _mentions(message, bot)
     if kind == "text":
-        text, media = _text(content, "text"), ""
+        text, media = text_of(content, "text"), ""
     elif kind == "post":
         text, media = _post(content)
     else:
@@ -157,11 +155,7 @@ def _words(message: Fields, bot: str) -> tuple[str, str, list[tuple[int, int]]]:
 def _content(message: Fields) -> Fields:
     """Raises ValueError."""
     given = message.get("content")
-    try:
-        found = json.loads(given) if isinstance(given, str) else None
-    except RecursionError as error:
-        raise ValueError("a message's content is too deep") from error
-    return cast(Fields, found) if isinstance(found, dict) else {}
+    return as_fields(parsed(given)) if isinstance(given, str) else {}
 
 
 def _mentions(message: Fields, bot: str) -> tuple[dict[str, str], frozenset[str]]:
@@ -169,11 +163,11 @@ def _mentions(message: Fields, bot: str) -> tuple[dict[str, str], frozenset[str]
     names: dict[str, str] = {}
     own: set[str] = set()
     for each in _list(message.get("mentions")):
-        key, name = _text(each, "key"), _text(each, "name")
+        key, name = text_of(each, "key"), text_of(each, "name")
         if not key:
             continue
         names[key] = name
-        if _fields(each, "id").get("open_id") == bot:
+        if fields_of(each, "id").get("open_id") == bot:
             own.add(key)
     return names, frozenset(own)
 
@@ -199,21 +193,21 @@ def _named(text: str, names: Mapping[str, str], own: frozenset[str]) -> tuple[st
 
 def _post(content: Fields) -> tuple[str, str]:
     """A rich text as its words, and the name of what can't be read in it."""
-    lines = [_text(content, "title")] if content.get("title") else []
+    lines = [text_of(content, "title")] if content.get("title") else []
     media = ""
     for line in _lists(content.get("content")):
         words = ""
         for run in line:
             match run.get("tag"):
                 case "text" | "md":
-                    words += _text(run, "text")
+                    words += text_of(run, "text")
                 case "a":
-                    label, href = _text(run, "text"), _text(run, "href")
+                    label, href = text_of(run, "text"), text_of(run, "href")
                     words += label if label == href else f"{label} ({href})"
                 case "at":
-                    words += _text(run, "user_id")
+                    words += text_of(run, "user_id")
                 case "code_block":
-                    words += f"```{_text(run, 'language').lower()}\n{_text(run, 'text')}\n```"
+                    words += f"```{text_of(run, 'language').lower()}\n{text_of(run, 'text')}\n```"
                 case "img" | "media":
                     media = "photo" if run.get("tag") == "img" else "video"
                 case "hr":
@@ -225,11 +219,6 @@ def _post(content: Fields) -> tuple[str, str]:
 
 
 # ---- fields -----------------------------------------------------------------------------------------------------
-
-
-def _fields(of: Fields, name: str) -> Fields:
-    given = of.get(name)
-    return cast(Fields, given) if isinstance(given, Mapping) else {}
 
 
 def _list(given: object) -> Sequence[Fields]:
@@ -244,23 +233,8 @@ def _lists(given: object) -> Sequence[Sequence[Fields]]:
     return [_list(each) for each in cast(list[Any], given)] if isinstance(given, list) else []
 
 
-def _text(of: Fields, name: str) -> str:
-    given = of.get(name)
-    if given is None:
-        return ""
-    if not isinstance(given, str):
-        raise ValueError(f"{name} must be text")
-    return given
-
-
 def _id(kind: str, given: object) -> str:
     match = _ID.fullmatch(given) if isinstance(given, str) else None
     if match is None or match["kind"] != kind:
         raise ValueError("an id of another form than Feishu's")
     return match[0]
-
-
-def _matching(form: re.Pattern[str], given: object) -> str:
-    if not isinstance(given, str) or form.fullmatch(given) is None:
-        raise ValueError("something of another form than Feishu's")
-    return given

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from glmbot.http.fields import as_object
 from glmbot.keys import ChatKey, ConversationKey, UserKey, numeric_id
 from glmbot.messages import Act, Addressed, ChatKind, Message
 from glmbot.openings import has_prefix, slash_command, without
@@ -145,7 +146,7 @@ def to_message(
 
 def quoted_from(answer: object, self_id: str) -> Quoted:
     """What `get_msg` answered. Raises ValueError."""
-    fields = _object(answer)
+    fields = as_object(answer)
     parts = segments(fields.get("message"))
     sender = fields.get("sender")
     author = cast(dict[str, Any], sender).get("user_id") if isinstance(sender, dict) else None
@@ -155,7 +156,7 @@ def quoted_from(answer: object, self_id: str) -> Quoted:
 
 def forwarded_words(answer: object) -> str:
     """What `get_forward_msg` answered, as lines of "name: words". Raises ValueError."""
-    fields = _object(answer)
+    fields = as_object(answer)
     nodes = fields.get("messages", fields.get("message"))
     if not isinstance(nodes, list):
         raise ValueError("what was forwarded is a list")
@@ -255,19 +256,13 @@ def _about(quoted: Quoted | None, words: str) -> tuple[str, str]:
 
 def _node(node: object) -> tuple[str, str]:
     """One message of those that were forwarded: NapCat's and go-cqhttp's form, and the protocol's own."""
-    fields = _object(node)
+    fields = as_object(node)
     if fields.get("type") == "node":
-        fields = _object(fields.get("data"))
+        fields = as_object(fields.get("data"))
     sender = fields.get("sender")
     about = cast(dict[str, Any], sender) if isinstance(sender, dict) else fields
     name = str(about.get("nickname") or about.get("name") or "")[:100]
     return name, words_of(segments(fields.get("content", fields.get("message"))))
-
-
-def _object(given: object) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise ValueError("an object is missing")
-    return cast(dict[str, Any], given)
 
 
 def _number(given: object) -> str:

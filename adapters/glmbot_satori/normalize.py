@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from glmbot.http.fields import as_object
 from glmbot.keys import ChatKey, ConversationKey, UserKey
 from glmbot.messages import Act, Addressed, Ask, ChatKind, Edit, Message
 from glmbot.openings import has_prefix, slash_command, without
@@ -49,8 +50,8 @@ class Deleted:
 
 def login_of(given: object) -> Login | None:
     """Raises ValueError for what is no login; None while it has no account yet."""
-    fields = _object(given)
-    user = _object(fields.get("user") or {})
+    fields = as_object(given)
+    user = as_object(fields.get("user") or {})
     self_id, platform = user.get("id") or fields.get("self_id"), fields.get("platform")
     if not self_id or not platform:
         return None
@@ -72,13 +73,13 @@ def read_event(event: Mapping[str, Any], *, language: str) -> Message | Deleted 
     login = login_of({"platform": event.get("platform"), "self_id": event.get("self_id"), **_login(event)})
     if login is None:
         raise ValueError("an event of no login")
-    message, channel = _object(event.get("message")), _channel(event)
+    message, channel = as_object(event.get("message")), _channel(event)
     ref, channel_id = _text(message.get("id")), _text(channel.get("id"))
     kind_of_channel = channel.get("type")
     direct = kind_of_channel == DIRECT or (kind_of_channel is None and not event.get("guild"))
     chat = f"{login.platform}/{channel_id}"
     author = event.get("user") or message.get("user")
-    about = _object(author) if author else {}
+    about = as_object(author) if author else {}
     user_id = f"{login.platform}/{_text(about['id'])}" if about.get("id") else ""
     if kind == "message-deleted":
         return _deleted(chat, user_id, ref, event, direct=direct)
@@ -94,7 +95,7 @@ def read_event(event: Mapping[str, Any], *, language: str) -> Message | Deleted 
         return None
     if addressed is Addressed.NOT and not text.strip():
         return None
-    member = _object(event.get("member") or {})
+    member = as_object(event.get("member") or {})
     return Message(
         update_id=f"{login.platform}/{login.self_id}:{channel_id}:{ref}{_version(event)}",
         conversation=ConversationKey(PLATFORM, chat, "" if direct else user_id),
@@ -147,7 +148,7 @@ def _quoted(message: Mapping[str, Any], content: Content, self_id: str) -> tuple
         return content.quoted, False
     fields = cast(dict[str, Any], quote)
     inside = read_content(str(fields.get("content") or ""), self_id)
-    author = fields.get("user") or _object(fields.get("member") or {}).get("user")
+    author = fields.get("user") or as_object(fields.get("member") or {}).get("user")
     by_us = isinstance(author, dict) and cast(dict[str, Any], author).get("id") == self_id
     words = "\n".join(filter(None, (inside.text.strip(), inside.forwarded)))
     return words or content.quoted, by_us
@@ -168,23 +169,17 @@ def _version(event: Mapping[str, Any]) -> str:
 
 def _login(event: Mapping[str, Any]) -> dict[str, Any]:
     login = event.get("login")
-    return {key: value for key, value in _object(login).items() if value} if login else {}
+    return {key: value for key, value in as_object(login).items() if value} if login else {}
 
 
 def _channel(event: Mapping[str, Any]) -> dict[str, Any]:
-    return _object(event.get("channel") or _object(event.get("message")).get("channel"))
+    return as_object(event.get("channel") or as_object(event.get("message")).get("channel"))
 
 
 def _seconds(event: Mapping[str, Any]) -> float:
     """Events have milliseconds."""
     at = event.get("timestamp")
     return at / 1000 if type(at) is int and 0 <= at < 2**50 else 0.0
-
-
-def _object(given: object) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise ValueError("an object is missing")
-    return cast(dict[str, Any], given)
 
 
 def _text(given: object) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qs
 
+from glmbot.http.fields import as_object, parsed
 from glmbot.http.replays import Replays
 from glmbot.http.routes import HttpAnswer, HttpCall, Route
 
@@ -75,16 +75,9 @@ def callback_route(path: str, secret: str, replays: Replays, take: Take) -> Rout
 def _read(call: HttpCall) -> tuple[str, Mapping[str, Any]]:
     """The kind and what it says. Raises ValueError, TypeError."""
     if not call.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
-        payload = _object(call.body)
+        payload = as_object(parsed(call.body))
         return ("url_verification" if payload.get("type") == "url_verification" else "events_api"), payload
     fields = parse_qs(call.body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     if "payload" in fields:
-        return "interactive", _object(fields["payload"][0].encode())
+        return "interactive", as_object(parsed(fields["payload"][0]))
     return "slash_commands", {name: values[0] for name, values in fields.items()}
-
-
-def _object(content: bytes) -> Mapping[str, Any]:
-    found = json.loads(content)
-    if not isinstance(found, dict):
-        raise TypeError
-    return cast(dict[str, Any], found)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from glmbot.http.fields import Fields, fields_of, matching, text_of
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Act, Addressed, Ask, ChatKind, Edit, Message, Press
 from glmbot.openings import has_prefix, slash_command, without
@@ -30,8 +31,6 @@ __all__ = [
 PLATFORM = "slack"
 # A note of where a slash command may be answered where the bot is no member.
 RESPONSE = "response"
-
-Fields = Mapping[str, Any]
 
 # Subtypes of messages that a person wrote; all others tell of joins, topics, bots.
 _SAID = frozenset({"", "file_share", "thread_broadcast", "me_message"})
@@ -74,15 +73,15 @@ def button_value(command: str, asker: str, thread: str) -> str:
 def from_event(event: Fields, me: Self) -> Message | Deleted | None:
     """The event within an event_callback. A message is known by its channel and time, so that app_mention and
     message, and an event that comes again, are one. Raises ValueError for what Slack never sends."""
-    kind, subtype = _text(event, "type"), _text(event, "subtype")
+    kind, subtype = text_of(event, "type"), text_of(event, "subtype")
     if kind not in ("message", "app_mention"):
         return None
     channel = _id(event.get("channel"))
     match subtype:
         case "message_changed":
-            return _changed(_fields(event, "message"), _fields(event, "previous_message"), channel, me)
+            return _changed(fields_of(event, "message"), fields_of(event, "previous_message"), channel, me)
         case "message_deleted":
-            return _deleted(_fields(event, "previous_message"), channel, me)
+            return _deleted(fields_of(event, "previous_message"), channel, me)
         case _ if subtype in _SAID:
             return _said(event, channel, me, edited="")
         case _:
@@ -93,7 +92,7 @@ def from_command(payload: Fields, commands: Collection[str]) -> Message:
     """A slash command: the app has one, such as /glm, and what follows it is a command of the bot's or a question.
     Raises ValueError."""
     channel, user = _id(payload.get("channel_id")), _id(payload.get("user_id"))
-    given = _text(payload, "text").strip()
+    given = text_of(payload, "text").strip()
     word = given.removeprefix("/").partition(" ")[0].lower()
     if not given:
         text = "/help"
@@ -103,14 +102,14 @@ def from_command(payload: Fields, commands: Collection[str]) -> Message:
         text = f"/ask {given}"
     private = _is_private(channel)
     return Message(
-        update_id=f"slash:{_matching(_TRIGGER, payload.get('trigger_id'))}",
+        update_id=f"slash:{matching(_TRIGGER, payload.get('trigger_id'))}",
         conversation=ConversationKey(PLATFORM, channel, "" if private else user),
         user=UserKey(PLATFORM, user),
         text=plain_text(text),
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
-        user_name=_text(payload, "user_name"),
+        user_name=text_of(payload, "user_name"),
         addressed=Addressed.DIRECTLY if private else Addressed.BY_COMMAND,
-        origin={RESPONSE: response} if (response := _text(payload, "response_url")) else {},
+        origin={RESPONSE: response} if (response := text_of(payload, "response_url")) else {},
     )
 
 
@@ -120,21 +119,21 @@ def from_press(payload: Fields) -> PressedButton | None:
     if payload.get("type") != "block_actions" or not isinstance(actions, list) or not actions:
         return None
     action = cast(Fields, actions[0])
-    data = _BUTTON.fullmatch(_text(action, "value"))
+    data = _BUTTON.fullmatch(text_of(action, "value"))
     if data is None:
         return None
-    container, person = _fields(payload, "container"), _fields(payload, "user")
+    container, person = fields_of(payload, "container"), fields_of(payload, "user")
     channel, user = _id(container.get("channel_id")), _id(person.get("id"))
-    under = _matching(_TS, container.get("message_ts"))
+    under = matching(_TS, container.get("message_ts"))
     private = _is_private(channel)
-    thread = _matching(_TS, data["thread"]) if data["thread"] else ""
+    thread = matching(_TS, data["thread"]) if data["thread"] else ""
     message = Message(
-        update_id=f"press:{channel}:{under}:{_matching(_TS, action.get('action_ts'))}",
+        update_id=f"press:{channel}:{under}:{matching(_TS, action.get('action_ts'))}",
         conversation=ConversationKey(PLATFORM, channel, "" if private else data["asker"], thread),
         user=UserKey(PLATFORM, user),
         text=f"/{data['command']}",
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
-        user_name=_text(person, "name") or _text(person, "username"),
+        user_name=text_of(person, "name") or text_of(person, "username"),
         intent=Press(under),
     )
     return PressedButton(data["asker"], message)
@@ -165,27 +164,27 @@ def _unescaped(text: str) -> str:
 
 def _changed(message: Fields, before: Fields, channel: str, me: Self) -> Message | None:
     """Slack changes messages itself, when it unfolds a link, say: that is no edit."""
-    edited = _fields(message, "edited")
-    if not edited or _text(message, "text") == _text(before, "text"):
+    edited = fields_of(message, "edited")
+    if not edited or text_of(message, "text") == text_of(before, "text"):
         return None
-    if _text(message, "subtype") not in _SAID:
+    if text_of(message, "subtype") not in _SAID:
         return None
-    return _said(message, channel, me, edited=_matching(_TS, edited.get("ts")))
+    return _said(message, channel, me, edited=matching(_TS, edited.get("ts")))
 
 
 def _deleted(before: Fields, channel: str, me: Self) -> Deleted | None:
-    if not before or _is_bot(before, me) or not _text(before, "user"):
+    if not before or _is_bot(before, me) or not text_of(before, "user"):
         return None
-    user, ts = _id(before.get("user")), _matching(_TS, before.get("ts"))
+    user, ts = _id(before.get("user")), matching(_TS, before.get("ts"))
     return Deleted(_conversation(before, channel, user, ts, me), ts)
 
 
 def _said(said: Fields, channel: str, me: Self, *, edited: str) -> Message | None:
-    if _is_bot(said, me) or not _text(said, "user"):
+    if _is_bot(said, me) or not text_of(said, "user"):
         return None
-    user, ts = _id(said.get("user")), _matching(_TS, said.get("ts"))
+    user, ts = _id(said.get("user")), matching(_TS, said.get("ts"))
     private = _is_private(channel)
-    written, media = _text(said, "text"), _media(said)
+    written, media = text_of(said, "text"), _media(said)
     quoted, quoted_from = _shared(said)
     mentions = [] if private else _mentions(written, me)
     addressed = Addressed.DIRECTLY if private else _addressed(said, written, bool(mentions), me)
@@ -211,7 +210,7 @@ def _said(said: Fields, channel: str, me: Self, *, edited: str) -> Message | Non
 def _conversation(said: Fields, channel: str, user: str, ts: str, me: Self) -> ConversationKey:
     private = _is_private(channel)
     thread = said.get("thread_ts")
-    where = _matching(_TS, thread) if thread else ("" if private or not me.threads else ts)
+    where = matching(_TS, thread) if thread else ("" if private or not me.threads else ts)
     return ConversationKey(PLATFORM, channel, "" if private else user, where)
 
 
@@ -244,7 +243,7 @@ def _media(said: Fields) -> str:
     if not isinstance(files, list) or not files:
         return ""
     first = cast(list[Any], files)[0]
-    kind = _text(first, "mimetype") if isinstance(first, Mapping) else ""
+    kind = text_of(first, "mimetype") if isinstance(first, Mapping) else ""
     return {"image": "photo", "audio": "audio", "video": "video"}.get(kind.partition("/")[0], "document")
 
 
@@ -254,7 +253,7 @@ def _shared(said: Fields) -> tuple[str, str]:
     for each in cast(list[Any], attachments) if isinstance(attachments, list) else []:
         if isinstance(each, Mapping) and (each.get("is_share") or each.get("is_msg_unfurl")):
             shared = cast(Fields, each)
-            return plain_text(_text(shared, "text")), _text(shared, "author_name")
+            return plain_text(text_of(shared, "text")), text_of(shared, "author_name")
     return "", ""
 
 
@@ -266,25 +265,5 @@ def _is_private(channel: str) -> bool:
     return channel.startswith("D")
 
 
-def _fields(of: Fields, name: str) -> Fields:
-    given = of.get(name)
-    return cast(Fields, given) if isinstance(given, Mapping) else {}
-
-
-def _text(of: Fields, name: str) -> str:
-    given = of.get(name)
-    if given is None:
-        return ""
-    if not isinstance(given, str):
-        raise ValueError(f"{name} must be text")
-    return given
-
-
 def _id(given: object) -> str:
-    return _matching(_ID, given)
-
-
-def _matching(form: re.Pattern[str], given: object) -> str:
-    if not isinstance(given, str) or form.fullmatch(given) is None:
-        raise ValueError("an id of another form than Slack's")
-    return given
+    return matching(_ID, given)
