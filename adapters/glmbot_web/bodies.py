@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
+
+from glmbot.completions import Completion
+from glmbot.keys import UserKey
 
 __all__ = [
     "LARGEST_BODY",
     "LARGEST_COUNT",
     "BadRequest",
     "Body",
+    "DrawingBody",
     "LogitBias",
     "Stops",
     "StreamOptions",
@@ -21,7 +26,6 @@ __all__ = [
     "only",
     "parse",
     "parsed",
-    "seed_of",
     "valid",
 ]
 
@@ -90,11 +94,6 @@ def valid(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def seed_of(seed: int, number: int) -> int:
-    """Each answer to one request has its own, or they would be the same."""
-    return seed if seed + number >= 2**63 else seed + number
-
-
 def at_most(most: int) -> BeforeValidator:
     """Before each of a million items is looked at."""
 
@@ -123,6 +122,47 @@ _Biases = dict[Annotated[int, Field(ge=0, le=LARGEST_COUNT)], Annotated[float, F
 LogitBias = Annotated[_Biases, Field(max_length=_MOST_BIASES)] | None
 _Stop = Annotated[str, Field(min_length=1, max_length=_LONGEST_STOP)]
 Stops = _Stop | Annotated[list[_Stop], at_most(_MOST_STOPS)] | None
+
+
+class DrawingBody(Body):
+    """How an answer is to be drawn, as OpenAI's interfaces say it, and vLLM's beside them."""
+
+    model: str = Field(default="", max_length=512)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=0, le=LARGEST_COUNT)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    logit_bias: LogitBias = None
+    n: int | None = Field(default=None, ge=1, le=8, strict=True)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    stop: Stops = None
+
+    def completion(self, turns: Sequence[tuple[str, str]], user: UserKey, source: str) -> Completion:
+        """Of the first answer; its seed is for `seed_of`."""
+        return Completion(
+            turns=turns,
+            user=user,
+            source=source,
+            model=self.model,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            logit_bias=tuple((self.logit_bias or {}).items()),
+            stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
+        )
+
+    def seed_of(self, number: int) -> int | None:
+        """Each answer to one request has its own, or they would be the same."""
+        if self.seed is None:
+            return None
+        return self.seed if self.seed + number >= 2**63 else self.seed + number
 
 
 class StreamOptions(Body):

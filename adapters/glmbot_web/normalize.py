@@ -18,13 +18,11 @@ from glmbot_web.bodies import (
     LARGEST_COUNT,
     BadRequest,
     Body,
-    LogitBias,
-    Stops,
+    DrawingBody,
     StreamOptions,
     at_most,
     only,
     parse,
-    seed_of,
     valid,
 )
 from glmbot_web.forms import ResponseFormat, StructuredOutputs, form_of
@@ -132,7 +130,7 @@ class _ChatMessage(Body):
         return "".join(part.text for part in self.content or ())
 
 
-class ChatCompletionRequest(Body):
+class ChatCompletionRequest(DrawingBody):
     """https://platform.openai.com/docs/api-reference/chat/create, as far as a text model can answer it.
 
     What asks for something else is refused by its name, and so is what is not known.
@@ -140,25 +138,13 @@ class ChatCompletionRequest(Body):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str = Field(default="", max_length=512)
     messages: Annotated[list[_ChatMessage], at_most(_MOST_MESSAGES)] = Field(min_length=1)
     stream: bool = False
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(default=None, ge=1, le=LARGEST_COUNT)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=LARGEST_COUNT)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=0, le=LARGEST_COUNT)
-    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: Stops = None
-    n: int | None = Field(default=None, ge=1, le=8, strict=True)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20, strict=True)
-    logit_bias: LogitBias = None
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    min_p: float | None = Field(default=None, ge=0, le=1)
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     tools: OfferedTools = None
@@ -222,35 +208,19 @@ def openai_completions(request: ChatCompletionRequest, user: UserKey, source: st
     if request.top_logprobs and not request.logprobs:
         raise BadRequest("top_logprobs: only with logprobs", "top_logprobs")
     completion = _completion(request, user, source)
-    seed = request.seed
-    return [
-        replace(completion, seed=None if seed is None else seed_of(seed, number))
-        for number in range(request.n or 1)
-    ]
+    return [replace(completion, seed=request.seed_of(number)) for number in range(request.n or 1)]
 
 
 def _completion(request: ChatCompletionRequest, user: UserKey, source: str) -> Completion:
     calls, results = _called(request.messages)
-    stop = [request.stop] if isinstance(request.stop, str) else (request.stop or [])
-    return Completion(
-        turns=[
-            ("system" if message.role == "developer" else message.role, valid(message.text))
-            for message in request.messages
-        ],
-        user=user,
-        source=source,
-        model=request.model,
+    turns = [
+        ("system" if message.role == "developer" else message.role, valid(message.text))
+        for message in request.messages
+    ]
+    return replace(
+        request.completion(turns, user, source),
         max_tokens=request.max_completion_tokens or request.max_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        top_k=request.top_k,
-        min_p=request.min_p,
-        repetition_penalty=request.repetition_penalty,
-        presence_penalty=request.presence_penalty,
-        frequency_penalty=request.frequency_penalty,
-        logit_bias=tuple((request.logit_bias or {}).items()),
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
-        stop=tuple(stop),
         form=form_of(request.response_format, request.structured_outputs),
         offer=offer_of(request.tools, request.tool_choice, request.parallel_tool_calls),
         calls=calls,

@@ -17,12 +17,9 @@ from glmbot.messages import Reply
 from glmbot_web.bodies import (
     LARGEST_COUNT,
     BadRequest,
-    Body,
-    LogitBias,
-    Stops,
+    DrawingBody,
     StreamOptions,
     only,
-    seed_of,
     valid,
 )
 from glmbot_web.choices import NOTHING
@@ -61,27 +58,15 @@ def _tokens(given: list[Any]) -> bool:
 _Prompts = Annotated[str | list[str] | list[int] | list[list[int]], BeforeValidator(_prompts)]
 
 
-class TextCompletionRequest(Body):
+class TextCompletionRequest(DrawingBody):
     """What asks for something that is not done here is refused by its name, and so is what is not known."""
 
     model_config = ConfigDict(extra="forbid")
 
     prompt: _Prompts
-    model: str = Field(default="", max_length=512)
     max_tokens: int | None = Field(default=None, ge=0, le=LARGEST_COUNT)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=0, le=LARGEST_COUNT)
-    min_p: float | None = Field(default=None, ge=0, le=1)
-    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    logit_bias: LogitBias = None
     logprobs: int | None = Field(default=None, ge=0, le=20, strict=True)
     echo: bool | None = None
-    n: int | None = Field(default=None, ge=1, le=8, strict=True)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: Stops = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     best_of: Annotated[None, only(1)] = None
@@ -102,30 +87,18 @@ def text_completions(request: TextCompletionRequest, program: Program) -> list[C
         raise BadRequest("max_tokens: must be at least 1, but for an echo", "max_tokens")
     if request.stream and request.echo and request.logprobs is not None:
         raise BadRequest("echo: with logprobs, not supported in a stream", "echo")
-    completion = Completion(
-        turns=(),
-        user=program.user,
-        source=program.source,
-        model=request.model,
+    completion = replace(
+        request.completion((), program.user, program.source),
         # One is drawn in any case, and left out where none is wanted.
         max_tokens=_TOKENS if request.max_tokens is None else max(1, request.max_tokens),
-        temperature=request.temperature,
-        top_p=request.top_p,
-        top_k=request.top_k,
-        min_p=request.min_p,
-        repetition_penalty=request.repetition_penalty,
-        presence_penalty=request.presence_penalty,
-        frequency_penalty=request.frequency_penalty,
-        logit_bias=tuple((request.logit_bias or {}).items()),
         logprobs=request.logprobs,
         echo=bool(request.echo),
-        stop=(request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ()),
     )
     return [
         replace(
             completion,
             prompt=valid(prompt) if isinstance(prompt, str) else prompt,
-            seed=None if request.seed is None else seed_of(request.seed, number),
+            seed=request.seed_of(number),
         )
         for prompt in prompts
         for number in range(each)

@@ -42,6 +42,8 @@ def _of_answer(progress: Progress, text: str, *, inside: bool) -> tuple[Score, .
     """The scores that may be told where thoughts may not: of what stands between two of these, rather too few than
     too many."""
     raw, scores = progress.text, progress.scores
+    if not scores:
+        return ()
     if not text and (inside or raw.strip()):
         # It thinks, or may begin to.
         return ()

@@ -54,7 +54,8 @@ class ChatTemplate:
         if len(source) > _LONGEST_TEMPLATE:
             raise TemplateExceeded(f"has {len(source)} characters, at most {_LONGEST_TEMPLATE} are read")
         self._source = source
-        self._variables = dict(variables)
+        # What is said goes behind it, as it was written once.
+        self._head = json.dumps({"template": source, "variables": dict(variables)})[:-1]
         self.parts = parts
         self._shapes = lru_cache(maxsize=_SHAPES)(self._render)
 
@@ -75,7 +76,7 @@ class ChatTemplate:
         return [{"type": "text", "text": text}] if self.parts else text
 
     def _render(self, wish: str) -> str:
-        made = _process.ask({"template": self._source, "variables": self._variables, **json.loads(wish)})
+        made = _process.ask(f"{self._head}, {wish[1:]}")
         if "refused" in made:
             raise TemplateRefused(made["refused"])
         if "exceeded" in made:
@@ -97,8 +98,9 @@ class _Process:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, wish: dict[str, Any]) -> dict[str, str]:
-        sent = json.dumps(wish).encode("ascii")
+    def ask(self, wish: str) -> dict[str, str]:
+        """wish: a JSON object."""
+        sent = wish.encode("ascii")
         with self._lock:
             process = self._running()
             timer = threading.Timer(_PATIENCE_S, process.kill)

@@ -22,7 +22,7 @@ from glmbot.models.calls.syntax import (
     call_of,
     spaces_end,
 )
-from glmbot.models.calls.tagged import begun_tag
+from glmbot.models.calls.tagged import begun_opening, tag_opening
 
 __all__ = ["LlamaJson", "MistralCalls"]
 
@@ -46,8 +46,7 @@ class LlamaJson:
         first = spaces_end(text, start)
         if not text[:start].strip() and text.startswith("{", first):
             return Opening(first, first)
-        at = begun_tag(text, start, _PYTHON)
-        return Opening(at) if at < len(text) else None
+        return begun_opening(text, start, _PYTHON)
 
     def region(self, start: int, tools: Tools) -> Region:
         return _Objects(start, tools)
@@ -102,11 +101,7 @@ class MistralCalls:
         self.named = named
 
     def opening(self, text: str, start: int, tools: Tools) -> Opening | None:
-        at = text.find(_MISTRAL, start)
-        if at >= 0:
-            return Opening(at, at + len(_MISTRAL))
-        at = begun_tag(text, start, _MISTRAL)
-        return Opening(at) if at < len(text) else None
+        return tag_opening(text, start, _MISTRAL)
 
     def region(self, start: int, tools: Tools) -> Region:
         return _List(start, tools)

@@ -32,7 +32,7 @@ from glmbot.models.calls.syntax import (
     spaces_end,
 )
 
-__all__ = ["OPENING_CALL", "KeysAndValues", "TaggedJson", "begun_tag"]
+__all__ = ["OPENING_CALL", "KeysAndValues", "TaggedJson", "begun_opening", "tag_opening"]
 
 OPENING_CALL, _CLOSING = "<tool_call>", "</tool_call>"
 _KEY, _KEY_END, _VALUE, _VALUE_END = "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"
@@ -45,23 +45,24 @@ _MOST_TRIES = 16
 _LONGEST_NAME = 256
 
 
-def begun_tag(text: str, start: int, tag: str) -> int:
-    """Where the end of the text is the beginning of `tag`; its length where it is none."""
+def tag_opening(text: str, start: int, tag: str) -> Opening | None:
+    """The first whole one, or what the end of the text is the beginning of."""
+    at = text.find(tag, start)
+    return Opening(at, at + len(tag)) if at >= 0 else begun_opening(text, start, tag)
+
+
+def begun_opening(text: str, start: int, tag: str) -> Opening | None:
     for at in range(max(start, len(text) - len(tag) + 1), len(text)):
         if tag.startswith(text[at:]):
-            return at
-    return len(text)
+            return Opening(at)
+    return None
 
 
 class _Tagged:
     tags = (OPENING_CALL, _CLOSING, _KEY, _KEY_END, _VALUE, _VALUE_END)
 
     def opening(self, text: str, start: int, tools: Tools) -> Opening | None:
-        at = text.find(OPENING_CALL, start)
-        if at >= 0:
-            return Opening(at, at + len(OPENING_CALL))
-        at = begun_tag(text, start, OPENING_CALL)
-        return Opening(at) if at < len(text) else None
+        return tag_opening(text, start, OPENING_CALL)
 
     def region(self, start: int, tools: Tools) -> Region:
         return _Either(start, tools)
