@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 from playwright.async_api import Page, ViewportSize, async_playwright, expect
 
+from adapters.waiting import lawful
 from conftest import DIES_WITH_US
 from platforms.discord_server import DiscordServer
 from platforms.telegram_server import TelegramServer
@@ -28,20 +29,14 @@ FLAGS = [
 
 @pytest.fixture
 async def telegram() -> AsyncGenerator[TelegramServer]:
-    server = TelegramServer(seconds_per_message=0.02)
-    await server.start()
-    yield server
-    await server.stop()
-    assert server.violations == []
+    async with lawful(TelegramServer(seconds_per_message=0.02)) as server:
+        yield server
 
 
 @pytest.fixture
 async def discord() -> AsyncGenerator[DiscordServer]:
-    server = DiscordServer(window_s=0.25)
-    await server.start()
-    yield server
-    await server.stop()
-    assert server.violations == []
+    async with lawful(DiscordServer(window_s=0.25)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

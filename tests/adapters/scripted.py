@@ -17,7 +17,7 @@ from glmbot.engine.base import (
 from glmbot.errors import PrecisionError
 from glmbot.models.base import ChatFormat, ChatTurn
 
-__all__ = ["ScriptedEngine"]
+__all__ = ["ScriptedEngine", "echoing", "last_question"]
 
 
 class _Letters:
@@ -99,3 +99,12 @@ class ScriptedEngine:
         )
 
     async def close(self) -> None: ...
+
+
+def last_question(prompt: str) -> str:
+    return prompt.rpartition("Q:")[2].removesuffix("\nA:")
+
+
+def echoing(before: str = "answer to ") -> ScriptedEngine:
+    """It says the question again, behind these words."""
+    return ScriptedEngine(lambda prompt: before + last_question(prompt))

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from adapters import dingtalk_bot
-from adapters.scripted import ScriptedEngine
-from adapters.waiting import until_async
+from adapters.scripted import ScriptedEngine, echoing
+from adapters.waiting import lawful, nothing_left
 from conftest import make_dialogue, until
 from glmbot.errors import PlatformRefused
 from glmbot.keys import ConversationKey
@@ -29,21 +29,8 @@ from platforms.dingtalk_server import GROUP, DingTalkServer, staff
 
 @pytest.fixture
 async def server() -> AsyncGenerator[DingTalkServer]:
-    server = DingTalkServer(requests_per_second=1000)
-    await server.start()
-    yield server
-    await server.stop()
-    assert server.violations == []
-
-
-def echoing() -> ScriptedEngine:
-    return ScriptedEngine(
-        lambda prompt: f"answer to {prompt.rpartition('Q:')[2].removesuffix(chr(10) + 'A:')}"
-    )
-
-
-async def nothing_left(store: Store) -> None:
-    await until_async(lambda: store.unfinished("dingtalk"), lambda left: not left)
+    async with lawful(DingTalkServer(requests_per_second=1000)) as server:
+        yield server
 
 
 def said(**more: Any) -> dict[str, Any]:
@@ -139,7 +126,7 @@ async def test_an_answer_grows_in_one_card_that_streams_and_ends(
     async with dingtalk_bot.bot(server, engine, sqlite_store):
         await server.say("go on", group=True)
         await until(lambda: any("word39" in each for each in server.texts(GROUP)))
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "dingtalk")
         assert server.echoes == [{"opaque": "x"}]
     (card,) = server.cards.values()
     assert card["data"]["flowStatus"] == "3"
@@ -158,7 +145,7 @@ async def test_an_event_that_comes_again_is_answered_once_also_over_a_new_connec
         server.end_token()
         await server.say("two")
         await until(lambda: len(server.texts(staff(7))) == 2)
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "dingtalk")
     assert len(engine.prompts) == 2
     assert server.tokens == 2
 
@@ -168,12 +155,12 @@ async def test_somebody_elses_button_does_nothing(server: DingTalkServer, sqlite
     async with dingtalk_bot.bot(server, engine, sqlite_store):
         await server.say("why", group=True)
         await until(lambda: bool(server.texts(GROUP)))
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "dingtalk")
         (card,) = server.cards
         await server.press(card, "retry", user=8)
         await server.say("how", group=True)
         await until(lambda: len(server.texts(GROUP)) == 2)
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "dingtalk")
     assert len(engine.prompts) == 2
 
 

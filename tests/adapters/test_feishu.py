@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from adapters import feishu_bot
-from adapters.scripted import ScriptedEngine
-from adapters.waiting import letters, running, until_async
+from adapters.scripted import ScriptedEngine, echoing
+from adapters.waiting import lawful, letters, nothing_left, running
 from conftest import make_dialogue, until
 from glmbot.delivery.outlet import Piece
 from glmbot.errors import PlatformRefused
@@ -41,21 +41,8 @@ PRIVATE = chat_of(7)
 
 @pytest.fixture
 async def server() -> AsyncGenerator[FeishuServer]:
-    server = FeishuServer(messages_per_second=1000)
-    await server.start()
-    yield server
-    await server.stop()
-    assert server.violations == []
-
-
-def echoing() -> ScriptedEngine:
-    return ScriptedEngine(
-        lambda prompt: f"answer to {prompt.rpartition('Q:')[2].removesuffix(chr(10) + 'A:')}"
-    )
-
-
-async def nothing_left(store: Store) -> None:
-    await until_async(lambda: store.unfinished("feishu"), lambda left: not left)
+    async with lawful(FeishuServer(messages_per_second=1000)) as server:
+        yield server
 
 
 def event(message: dict[str, Any], sender_type: str = "user") -> dict[str, Any]:
@@ -266,7 +253,7 @@ async def test_an_answer_grows_in_one_card_that_streams_and_ends(
     async with feishu_bot.bot(server, engine, sqlite_store):
         await server.say("go on", chat=GROUP, mention=True)
         await until(lambda: any("word39" in each for each in server.texts(GROUP)))
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "feishu")
     assert len(server.cards) == 1
     streamed = [path for _, path in server.calls if path.endswith("/elements/answer/content")]
     assert len(streamed) >= 3
@@ -284,7 +271,7 @@ async def test_where_streaming_was_closed_the_card_is_written_as_a_whole(
     async with feishu_bot.bot(server, engine, sqlite_store):
         await server.say("go on")
         await until(lambda: any("word39" in each for each in server.texts(PRIVATE)))
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "feishu")
     assert server.refusals["/content"][1] == 0
 
 
@@ -292,7 +279,7 @@ async def test_a_topic_is_answered_in_the_topic(server: FeishuServer, sqlite_sto
     async with feishu_bot.bot(server, echoing(), sqlite_store):
         await server.say("why", chat=GROUP, mention=True, thread="omt_1")
         await until(lambda: server.texts(GROUP) == ["answer to why"])
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "feishu")
     (message,) = server.messages[GROUP].values()
     assert message["in_thread"] is True
 
@@ -304,7 +291,7 @@ async def test_a_question_that_is_recalled_before_it_is_answered_is_answered_wit
         server.refusals["/reply"] = [230011, 1]
         await server.say("why", chat=GROUP, mention=True)
         await until(lambda: server.texts(GROUP) == ["answer to why"])
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "feishu")
     (message,) = server.messages[GROUP].values()
     assert message["question"] == ""
 
@@ -314,7 +301,7 @@ async def test_a_token_that_ended_is_asked_for_again(server: FeishuServer, sqlit
         server.end_token()
         await server.say("one")
         await until(lambda: server.texts(PRIVATE) == ["answer to one"])
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "feishu")
     assert server.tokens == 2
 
 
@@ -330,7 +317,7 @@ async def test_an_event_that_comes_again_is_answered_once(server: FeishuServer, 
         await server.say("two")
         assert bot._connection is not None
         await until(lambda: len(server.texts(PRIVATE)) == 2)
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "feishu")
     assert len(engine.prompts) == 2
 
 
@@ -341,11 +328,11 @@ async def test_somebody_elses_button_says_so_to_who_pressed_it(
     async with feishu_bot.bot(server, engine, sqlite_store):
         await server.say("why", chat=GROUP, mention=True)
         await until(lambda: bool(server.texts(GROUP)))
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "feishu")
         (name,) = server.messages[GROUP]
         await server.press(GROUP, name, "retry", user=8)
         await until(lambda: bool(server.toasts))
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "feishu")
     assert len(engine.prompts) == 1
 
 
@@ -398,7 +385,7 @@ async def test_posted_events_are_taken_once_and_only_with_their_signature(
         assert await server.post(trying) == 200
         await server.say("one")
         await until(lambda: server.texts(PRIVATE) == ["answer to one"])
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "feishu")
         (name,) = server.messages[PRIVATE]
         await server.press(PRIVATE, name, "retry", user=8)
         assert len(server.toasts) == 1
@@ -413,4 +400,4 @@ async def test_posted_events_are_taken_once_and_only_with_their_signature(
         assert await server.post_body(body, at=at, nonce="n") == 200
         assert await server.post_body(body, at=at, nonce="n") == 403
         await asyncio.sleep(0)
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "feishu")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from adapters.onebot_bot import GROUP, USER, bot
-from adapters.scripted import ScriptedEngine
-from adapters.waiting import until_async
+from adapters.scripted import ScriptedEngine, echoing
+from adapters.waiting import lawful, nothing_left, until_async
 from conftest import until
 from glmbot.errors import StoreError
 from glmbot.store.base import Store
@@ -23,29 +23,18 @@ GROUP_CHAT, PRIVATE = f"g{GROUP}", str(USER)
 
 @pytest.fixture
 async def qq() -> AsyncGenerator[OneBotServer]:
-    server = OneBotServer()
-    await server.start()
-    yield server
-    await server.stop()
-    assert server.violations == []
-
-
-def echoing() -> ScriptedEngine:
-    return ScriptedEngine(lambda prompt: "to: " + prompt.rpartition("Q:")[2].removesuffix("\nA:"))
+    async with lawful(OneBotServer()) as server:
+        yield server
 
 
 async def answered(qq: OneBotServer, chat: str, words: str) -> None:
     await until(lambda: any(words in text for text in qq.texts(chat)))
 
 
-async def nothing_left(store: Store) -> None:
-    await until_async(lambda: store.unfinished("onebot"), lambda left: not left)
-
-
 async def test_in_a_group_it_answers_mentions_replies_keywords_and_commands_and_nobody_else(
     qq: OneBotServer, sqlite_store: Store
 ) -> None:
-    engine = echoing()
+    engine = echoing("to: ")
     async with bot(qq, engine, sqlite_store, settings={"keywords": ["小智"]}):
         await qq.say("to all", group=GROUP, at=["all"])
         await qq.say("to somebody", group=GROUP, at=[8])
@@ -60,7 +49,7 @@ async def test_in_a_group_it_answers_mentions_replies_keywords_and_commands_and_
         await answered(qq, GROUP_CHAT, "replied")
         await qq.say("/help", group=GROUP)
         await answered(qq, GROUP_CHAT, "/new")
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "onebot")
     asked = [prompt.rpartition("Q:")[2].removesuffix("\nA:") for prompt in engine.prompts]
     assert [each.splitlines()[-1] for each in asked] == ["mentioned", "你好", "replied"]
     # Each answer says what it answers.
@@ -70,7 +59,7 @@ async def test_in_a_group_it_answers_mentions_replies_keywords_and_commands_and_
 async def test_a_reply_to_somebody_else_with_a_mention_asks_about_those_words(
     qq: OneBotServer, sqlite_store: Store
 ) -> None:
-    engine = echoing()
+    engine = echoing("to: ")
     async with bot(qq, engine, sqlite_store):
         other = await qq.say("the sky is green", user=8, group=GROUP)
         await qq.say("is that so?", group=GROUP, reply_to=other, at=[SELF])
@@ -90,7 +79,7 @@ async def test_what_was_forwarded_is_the_question_and_never_a_command(
         {"sender": {"nickname": "Ada", "user_id": 9}, "message": said},
         {"type": "node", "data": {"nickname": "Bob", "content": "the [CQ:face,id=1]end &amp; all"}},
     ]
-    engine = echoing()
+    engine = echoing("to: ")
     async with bot(qq, engine, sqlite_store):
         await qq.say(parts=[{"type": "forward", "data": {"id": "f1"}}])
         await answered(qq, PRIVATE, "to: ")
@@ -104,7 +93,7 @@ async def test_no_words_of_a_model_or_a_person_are_ever_a_code(qq: OneBotServer,
     async with bot(qq, ScriptedEngine(words), sqlite_store):
         await qq.say(words)
         await answered(qq, PRIVATE, "evil.example")
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "onebot")
     ((part,),) = qq.messages[PRIVATE].values()
     assert part["type"] == "text"
     # Markdown's own escapes are read; whatever that makes stands in a text, in which nothing is a code.
@@ -114,7 +103,7 @@ async def test_no_words_of_a_model_or_a_person_are_ever_a_code(qq: OneBotServer,
 async def test_what_can_not_be_read_is_named_and_gestures_in_a_group_are_nobodys_words(
     qq: OneBotServer, sqlite_store: Store
 ) -> None:
-    engine = echoing()
+    engine = echoing("to: ")
     async with bot(qq, engine, sqlite_store):
         for kind in ("record", "video", "file", "json"):
             await qq.say(parts=[{"type": kind, "data": {"file": "x"}}])
@@ -130,7 +119,7 @@ async def test_what_can_not_be_read_is_named_and_gestures_in_a_group_are_nobodys
 
 
 async def test_what_is_told_twice_is_answered_once(qq: OneBotServer, sqlite_store: Store) -> None:
-    engine = echoing()
+    engine = echoing("to: ")
     async with bot(qq, engine, sqlite_store):
         first = await qq.say("hello")
         await qq.tell(qq.said[first])
@@ -144,7 +133,7 @@ async def test_what_is_told_twice_is_answered_once(qq: OneBotServer, sqlite_stor
 async def test_a_person_and_a_group_with_one_number_are_two_chats(
     qq: OneBotServer, sqlite_store: Store
 ) -> None:
-    async with bot(qq, echoing(), sqlite_store):
+    async with bot(qq, echoing("to: "), sqlite_store):
         await qq.say("in private", user=GROUP)
         await qq.say("in the group", user=GROUP, group=GROUP, at=[SELF])
         await answered(qq, str(GROUP), "to: in private")
@@ -155,7 +144,7 @@ async def test_a_person_and_a_group_with_one_number_are_two_chats(
 async def test_who_writes_by_way_of_a_group_is_answered_that_way(
     qq: OneBotServer, sqlite_store: Store
 ) -> None:
-    async with bot(qq, echoing(), sqlite_store):
+    async with bot(qq, echoing("to: "), sqlite_store):
         number = await qq.say("hello", sub_type="group")
         qq.said[number]["sender"]["group_id"] = GROUP
         await qq.tell(qq.said[number] | {"message_id": number + 500})
@@ -176,7 +165,7 @@ async def test_an_implementation_that_takes_no_files_is_sent_none(
     qq: OneBotServer, sqlite_store: Store
 ) -> None:
     qq.app = "Lagrange.OneBot"
-    async with bot(qq, echoing(), sqlite_store):
+    async with bot(qq, echoing("to: "), sqlite_store):
         await qq.say("keep this")
         await answered(qq, PRIVATE, "to: keep this")
         await qq.say("/export")
@@ -190,11 +179,11 @@ async def test_a_call_that_is_never_answered_is_made_again_and_says_that_it_may_
 ) -> None:
     monkeypatch.setattr(session, "_ANSWER_S", 0.2)
     qq.mute_actions.add("send_private_msg")
-    async with bot(qq, echoing(), sqlite_store):
+    async with bot(qq, echoing("to: "), sqlite_store):
         await qq.say("hello")
         await answered(qq, PRIVATE, "to: hello")
         qq.mute_actions.clear()
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "onebot")
     first, second = qq.texts(PRIVATE)
     assert first == "to: hello"
     assert second.startswith("to: hello\n\n")
@@ -203,7 +192,7 @@ async def test_a_call_that_is_never_answered_is_made_again_and_says_that_it_may_
 async def test_where_the_question_can_not_be_quoted_the_words_come_all_the_same(
     qq: OneBotServer, sqlite_store: Store
 ) -> None:
-    async with bot(qq, echoing(), sqlite_store):
+    async with bot(qq, echoing("to: "), sqlite_store):
         number = await qq.say("hello", group=GROUP, at=[SELF])
         qq.said[number + 1] = qq.said.pop(number)
         await answered(qq, GROUP_CHAT, "to: hello")
@@ -215,11 +204,11 @@ async def test_who_is_muted_stops_trying_and_whose_question_can_not_be_stored_is
 ) -> None:
     monkeypatch.setattr("glmbot.delivery.requests._FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr("glmbot.delivery.requests._LONGEST_PAUSE_S", 0.02)
-    async with bot(qq, echoing(), sqlite_store) as adapter:
+    async with bot(qq, echoing("to: "), sqlite_store) as adapter:
         qq.refusals["send_group_msg"] = (120, "发送失败")
         await qq.say("hello", group=GROUP, at=[SELF])
         await until(lambda: len([action for action, _ in qq.calls if action == "send_group_msg"]) == 6)
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "onebot")
         qq.refusals.clear()
 
         async def full(*_: Any, **__: Any) -> bool:
@@ -233,7 +222,7 @@ async def test_who_is_muted_stops_trying_and_whose_question_can_not_be_stored_is
 async def test_a_question_that_is_recalled_while_it_waits_is_not_answered(
     qq: OneBotServer, sqlite_store: Store
 ) -> None:
-    engine = echoing()
+    engine = echoing("to: ")
     engine.goes_on.clear()
     async with bot(qq, engine, sqlite_store) as adapter:
         await qq.say("first", group=GROUP, at=[SELF])
@@ -246,7 +235,7 @@ async def test_a_question_that_is_recalled_while_it_waits_is_not_answered(
         engine.goes_on.set()
         await answered(qq, GROUP_CHAT, "to: first")
         await answered(qq, GROUP_CHAT, "onebot:7")
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "onebot")
     assert not any("to: second" in text for text in qq.texts(GROUP_CHAT))
 
 
@@ -255,7 +244,7 @@ async def test_whatever_comes_the_connection_stays_and_the_next_question_is_answ
 ) -> None:
     caplog.set_level(logging.INFO)
     base = {"post_type": "message", "message_type": "group", "self_id": SELF, "user_id": 7, "group_id": 5}
-    async with bot(qq, echoing(), sqlite_store):
+    async with bot(qq, echoing("to: "), sqlite_store):
         for event in (
             {},
             {"post_type": 5},
@@ -290,7 +279,7 @@ async def test_a_flood_of_one_chat_holds_no_other(qq: OneBotServer, sqlite_store
         await answered(qq, "8", "Paragraph 7.")
         assert qq.texts(PRIVATE) == []
         await answered(qq, PRIVATE, "Paragraph 7.")
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "onebot")
     for chat in (PRIVATE, "8"):
         assert "\n\n".join(qq.texts(chat)) == text
     assert qq.floods

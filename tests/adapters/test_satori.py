@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from adapters.satori_bot import CHANNEL, bot, settings_for
-from adapters.scripted import ScriptedEngine
-from adapters.waiting import until_async
+from adapters.scripted import ScriptedEngine, echoing
+from adapters.waiting import lawful, nothing_left
 from conftest import free_port, until
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.platforms import keep_running
@@ -31,29 +31,18 @@ AT = f'<at id="{SELF}" name="glm"/> '
 
 @pytest.fixture
 async def satori() -> AsyncGenerator[SatoriServer]:
-    server = SatoriServer()
-    await server.start()
-    yield server
-    await server.stop()
-    assert server.violations == []
-
-
-def echoing() -> ScriptedEngine:
-    return ScriptedEngine(lambda prompt: "to: " + prompt.rpartition("Q:")[2].removesuffix("\nA:"))
+    async with lawful(SatoriServer()) as server:
+        yield server
 
 
 async def answered(satori: SatoriServer, channel: str, words: str) -> None:
     await until(lambda: any(words in text for text in satori.texts(channel)))
 
 
-async def nothing_left(store: Store) -> None:
-    await until_async(lambda: store.unfinished("satori"), lambda left: not left)
-
-
 async def test_in_a_channel_it_answers_mentions_replies_and_commands_and_nobody_else(
     satori: SatoriServer, sqlite_store: Store
 ) -> None:
-    engine = echoing()
+    engine = echoing("to: ")
     async with bot(satori, engine, sqlite_store):
         for content in (
             '<at type="all"/> hi', '<at role="admins"/> hi', '<at id="8"/> hi', "hi", "!roll", "/roll@otherbot",
@@ -63,7 +52,7 @@ async def test_in_a_channel_it_answers_mentions_replies_and_commands_and_nobody_
         await satori.say(AT + "one of them is a bot", user="9", channel=CHANNEL, bot=True)
         await satori.say(AT + "mentioned", channel=CHANNEL)
         await answered(satori, CHANNEL, "to: mentioned")
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "satori")
         (mine,) = satori.messages[CHANNEL]
         await satori.say("replied", channel=CHANNEL, quote=mine)
         await answered(satori, CHANNEL, "replied")
@@ -72,7 +61,7 @@ async def test_in_a_channel_it_answers_mentions_replies_and_commands_and_nobody_
         await answered(satori, CHANNEL, "is it?")
         await satori.say("/whoami", channel=CHANNEL)
         await answered(satori, CHANNEL, "satori:kook%2F7")
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "satori")
     assert len(engine.prompts) == 3
     assert "the sky is green" in engine.prompts[2]
 
@@ -88,7 +77,7 @@ async def test_what_is_forwarded_is_the_question_and_markup_stays_text(
             '<message><author id="8"/>a &lt;b&gt;</message></message>'
         )
         await answered(satori, PRIVATE, "quoted")
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "satori")
     assert "Ada: /export" in engine.prompts[0]
     assert "8: a <b>" in engine.prompts[0]
     assert satori.texts(PRIVATE) == [said]
@@ -102,7 +91,7 @@ async def test_where_nothing_can_be_edited_answers_come_in_paragraphs(sqlite_sto
     async with bot(satori, ScriptedEngine(text, steps=30, step_s=0.01), sqlite_store):
         await satori.say("go on")
         await answered(satori, PRIVATE, "Paragraph 7.")
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "satori")
     await satori.stop()
     assert "\n\n".join(satori.texts(PRIVATE)) == text
     assert {method for method, _ in satori.calls} == {"message.create"}
@@ -115,7 +104,7 @@ async def test_what_came_while_the_connection_was_gone_comes_after_it(
     old: bool, satori: SatoriServer, sqlite_store: Store
 ) -> None:
     satori.old = old
-    engine = echoing()
+    engine = echoing("to: ")
     async with bot(satori, engine, sqlite_store) as adapter:
         await satori.say("first")
         await answered(satori, PRIVATE, "to: first")
@@ -140,7 +129,7 @@ async def _kept(adapter: SatoriAdapter) -> None:
 async def test_what_could_not_be_stored_comes_again(
     satori: SatoriServer, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with bot(satori, echoing(), sqlite_store) as adapter:
+    async with bot(satori, echoing("to: "), sqlite_store) as adapter:
         kept: Any = adapter._dialogue
         accept = kept._dialogue.accept
         failures = [StoreError("the disk is full")] * 2
@@ -163,10 +152,10 @@ async def test_what_could_not_be_stored_comes_again(
 async def test_a_question_that_is_deleted_by_nobody_in_particular_is_found(
     satori: SatoriServer, sqlite_store: Store
 ) -> None:
-    async with bot(satori, echoing(), sqlite_store):
+    async with bot(satori, echoing("to: "), sqlite_store):
         asked = await satori.say(AT + "forget it", channel=CHANNEL)
         await answered(satori, CHANNEL, "to: forget it")
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "satori")
         await satori.delete(asked, told_by_whom=False)
         await until(lambda: satori.texts(CHANNEL) == [])
 
@@ -176,7 +165,7 @@ async def test_a_server_that_is_silent_is_gone(
 ) -> None:
     monkeypatch.setattr(client, "_PING_S", 0.05)
     adapter_settings = settings_for(satori)
-    async with bot(satori, echoing(), sqlite_store):
+    async with bot(satori, echoing("to: "), sqlite_store):
         await until(lambda: satori.pings >= 5)
     monkeypatch.setattr(satori, "_listen", None)
     adapter = SatoriAdapter(adapter_settings, _nobody())
@@ -218,7 +207,7 @@ async def test_whatever_comes_the_connection_stays_and_the_next_question_is_answ
 ) -> None:
     message = {"id": "x", "content": "secret words"}
     base = {"type": "message-created", "platform": "kook", "self_id": SELF, "user": {"id": "7"}}
-    async with bot(satori, echoing(), sqlite_store):
+    async with bot(satori, echoing("to: "), sqlite_store):
         for event in (
             {},
             {"type": "message-created"},

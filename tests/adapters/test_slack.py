@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from adapters import slack_bot
-from adapters.scripted import ScriptedEngine
-from adapters.waiting import letters, running, until_async
+from adapters.scripted import ScriptedEngine, echoing
+from adapters.waiting import lawful, letters, nothing_left, running
 from conftest import make_dialogue, until
 from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.registry import Routes
@@ -36,21 +36,8 @@ PRIVATE = channel_of(7)
 
 @pytest.fixture
 async def server() -> AsyncGenerator[SlackServer]:
-    server = SlackServer(seconds_per_message=0.01)
-    await server.start()
-    yield server
-    await server.stop()
-    assert server.violations == []
-
-
-def echoing() -> ScriptedEngine:
-    return ScriptedEngine(
-        lambda prompt: f"answer to {prompt.rpartition('Q:')[2].removesuffix(chr(10) + 'A:')}"
-    )
-
-
-async def nothing_left(store: Store) -> None:
-    await until_async(lambda: store.unfinished("slack"), lambda left: not left)
+    async with lawful(SlackServer(seconds_per_message=0.01)) as server:
+        yield server
 
 
 def said(text: str, **more: Any) -> dict[str, Any]:
@@ -236,7 +223,7 @@ async def test_a_mention_is_answered_once_in_its_thread(server: SlackServer, sql
     async with slack_bot.bot(server, engine, sqlite_store):
         number = await server.say("why", channel=GROUP, mention=True)
         await until(lambda: bool(server.texts(GROUP)))
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "slack")
         assert server.unacknowledged == 0
     (message,) = server.messages[GROUP].values()
     assert message["thread_ts"] == server.said[number]["ts"]
@@ -256,7 +243,7 @@ async def test_an_event_that_comes_again_is_answered_once(server: SlackServer, s
         await server.tell(again, event_id="Ev1")
         await server.say("two")
         await until(lambda: len(server.texts(PRIVATE)) == 2)
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "slack")
     assert len(engine.prompts) == 2
 
 
@@ -265,17 +252,17 @@ async def test_a_layout_that_is_refused_leaves_the_words(server: SlackServer, sq
         server.refusals["chat.update"] = ["invalid_blocks", 1]
         await server.say("one")
         await until(lambda: server.texts(PRIVATE)[:1] == ["a < b & <!channel>"])
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "slack")
 
 
 async def test_where_it_is_no_member_nothing_hangs(server: SlackServer, sqlite_store: Store) -> None:
     async with slack_bot.bot(server, echoing(), sqlite_store):
         server.refusals["chat.postMessage"] = ["channel_not_found", 1]
         await server.command("why")
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "slack")
         await server.command("how")
         await until(lambda: server.texts(GROUP) == ["answer to how"])
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "slack")
 
 
 async def test_a_button_of_somebody_elses_is_refused_for_their_eyes_alone(
@@ -285,11 +272,11 @@ async def test_a_button_of_somebody_elses_is_refused_for_their_eyes_alone(
     async with slack_bot.bot(server, engine, sqlite_store):
         await server.say("why", channel=GROUP, mention=True)
         await until(lambda: bool(server.texts(GROUP)))
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "slack")
         (ts,) = server.messages[GROUP]
         await server.press(GROUP, ts, "retry", user=8)
         await until(lambda: bool(server.ephemeral))
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "slack")
     assert server.ephemeral[0][:2] == (GROUP, user_id(8))
     assert len(engine.prompts) == 1
 
@@ -365,7 +352,7 @@ async def test_posted_events_are_taken_once_and_only_with_their_signature(
         await until(
             lambda: any("put aside" in text for text in server.texts(GROUP)) or bool(server.texts(GROUP))
         )
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "slack")
         (ts,) = list(server.messages[PRIVATE])
         await server.press(PRIVATE, ts, "retry")
         await until(lambda: len(engine.prompts) == 2)
@@ -378,4 +365,4 @@ async def test_posted_events_are_taken_once_and_only_with_their_signature(
         assert await server.post("events_api", event, at=at) == 403
         async with aiohttp.ClientSession() as session, session.post(server.posts_to, json=event) as answer:
             assert answer.status == 401
-        await nothing_left(sqlite_store)
+        await nothing_left(sqlite_store, "slack")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from telegram import Bot
 from telegram.error import NetworkError, TelegramError
 
+from adapters.waiting import lawful
 from glmbot.delivery.outlet import Gone, Refused
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import show
@@ -106,11 +107,8 @@ def question(*, group: bool = False) -> Message:
 
 @pytest.fixture
 async def telegram() -> AsyncGenerator[TelegramServer]:
-    server = TelegramServer(seconds_per_message=0.001, burst=100)
-    await server.start()
-    yield server
-    await server.stop()
-    assert server.violations == []
+    async with lawful(TelegramServer(seconds_per_message=0.001, burst=100)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from glmbot.http.registry import Routes
 from glmbot.ports import Adapter
+from glmbot.store.base import Store
 
-__all__ = ["letters", "running", "until_async"]
+__all__ = ["Server", "lawful", "letters", "nothing_left", "running", "until_async"]
 
 
 @asynccontextmanager
@@ -30,6 +31,33 @@ async def running(adapter: Adapter, routes: Routes | None = None) -> AsyncGenera
         await adapter.stop()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+class Server(Protocol):
+    """Of a platform, at its border."""
+
+    @property
+    def violations(self) -> list[str]: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+_S = TypeVar("_S", bound=Server)
+
+
+@asynccontextmanager
+async def lawful(server: _S) -> AsyncGenerator[_S]:
+    """Running; none of its laws may have been broken in the end."""
+    await server.start()
+    yield server
+    await server.stop()
+    assert server.violations == []
+
+
+async def nothing_left(store: Store, platform: str) -> None:
+    await until_async(lambda: store.unfinished(platform), lambda left: not left)
 
 
 async def until_async(ask: Callable[[], Awaitable[Any]], holds: Callable[[Any], bool]) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import re
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from engine.guesses import Guesses
 from form_schemas import SCHEMAS, is_valid
 from glmbot.engine.answer import Answer
 from glmbot.engine.base import Ability, FinishReason, Precision, Progress, Sampling
 from glmbot.engine.grammars import grammar_of, json_rule
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.engine.lookup import PromptLookup
 from glmbot.engine.templated import TemplatedEngine
 from glmbot.errors import EngineError, PromptInvalid
 from glmbot.forms import Form, FormKind
@@ -139,24 +138,10 @@ async def test_guesses_change_nothing(
     """Right ones, wrong ones, and such as the form forbids."""
     if kernels() is None:
         pytest.skip("no C++ compiler here")
-    said: list[list[int]] = []
-    dice = random.Random(1)
-
-    def nothing(_: PromptLookup, tokens: Sequence[int], most: int) -> tuple[int, ...]:
-        said.append(list(tokens))
-        return ()
-
-    def often_right(_: PromptLookup, tokens: Sequence[int], most: int) -> tuple[int, ...]:
-        known = next((each for each in reversed(said) if each[: len(tokens)] == list(tokens)), [])
-        guess = known[len(tokens) : len(tokens) + min(most, 3)]
-        if guess and dice.random() < 0.5:
-            guess[dice.randrange(len(guess))] = dice.randrange(400)
-        return tuple(guess)
-
+    guesses = Guesses(monkeypatch)
     wishes = [replace(WILD, form=schema(name), seed=seed, temperature=seed / 2) for seed in range(3)]
-    monkeypatch.setattr(PromptLookup, "guess", nothing)
     without = [await answer(holding, wish) for wish in wishes]
-    monkeypatch.setattr(PromptLookup, "guess", often_right)
+    guesses.begin()
     assert [await answer(holding, wish) for wish in wishes] == without
     stats = holding.stats()
     assert 20 < stats.tokens_guessed_right < stats.tokens_guessed

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.guesses import Guesses
 from glmbot.engine.base import Precision, Progress, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.lookup import PromptLookup
@@ -72,25 +71,10 @@ async def test_answers_are_the_same_whatever_is_guessed(
     engine = await LocalEngine.start(
         LocalEngineSettings(tiny_model, precision=precision, cache_tokens=4096, threads=1)
     )
-    said: list[list[int]] = []
-    dice = random.Random(1)
-
-    def nothing(_: PromptLookup, tokens: Sequence[int], most: int) -> tuple[int, ...]:
-        said.append(list(tokens))
-        return ()
-
-    def often_right(_: PromptLookup, tokens: Sequence[int], most: int) -> tuple[int, ...]:
-        """What was said without guesses, and as often a token of it that is wrong."""
-        known = next((each for each in reversed(said) if each[: len(tokens)] == list(tokens)), [])
-        guess = known[len(tokens) : len(tokens) + min(most, 3)]
-        if guess and dice.random() < 0.5:
-            guess[dice.randrange(len(guess))] = dice.randrange(400)
-        return tuple(guess)
-
-    monkeypatch.setattr(PromptLookup, "guess", nothing)
+    guesses = Guesses(monkeypatch)
     without = [await answer(engine, question, wish) for wish in wishes]
     assert engine.stats().tokens_guessed == 0
-    monkeypatch.setattr(PromptLookup, "guess", often_right)
+    guesses.begin()
     assert [await answer(engine, question, wish) for wish in wishes] == without
     pair = await asyncio.gather(*(answer(engine, question, wish, str(wish.seed)) for wish in wishes[1:3]))
     assert pair == without[1:3]

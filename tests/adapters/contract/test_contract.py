@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from adapters.contract.drivers import DRIVERS, OPEN, USER, Driver
-from adapters.scripted import ScriptedEngine
-from adapters.waiting import letters, until_async
+from adapters.scripted import ScriptedEngine, echoing, last_question
+from adapters.waiting import letters, nothing_left, until_async
 from conftest import until
 from glmbot.delivery.abilities import Ability
 from glmbot.dialogue.access import Access
@@ -39,22 +39,10 @@ async def _platform(driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         yield
 
 
-def last_question(prompt: str) -> str:
-    return prompt.rpartition("Q:")[2].removesuffix("\nA:")
-
-
-def echoing() -> ScriptedEngine:
-    return ScriptedEngine(lambda prompt: f"answer to {last_question(prompt)}")
-
-
 async def seen(driver: Driver, *wanted: str, user: int = USER) -> Sequence[str]:
     """Wait until all of it is seen."""
     await until(lambda: all(any(each in text for text in driver.seen(user)) for each in wanted))
     return driver.seen(user)
-
-
-async def nothing_left(driver: Driver, store: Store) -> None:
-    await until_async(lambda: store.unfinished(driver.platform_name), lambda left: not left)
 
 
 async def begun(driver: Driver, engine: ScriptedEngine, words: str) -> None:
@@ -87,7 +75,7 @@ async def test_answers_stand_in_the_order_of_the_questions_and_each_once(
         for word in ("one", "two", "three"):
             await driver.say(word)
         shown = await seen(driver, "answer to one", "answer to two", "answer to three")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
         places = [
             next(i for i, text in enumerate(shown) if f"answer to {word}" in text)
             for word in ("one", "two", "three")
@@ -103,7 +91,7 @@ async def test_all_words_of_a_long_answer_are_seen_once_in_messages_that_fit(
     async with driver.bot(ScriptedEngine(PARAGRAPHS, steps=40, step_s=0.005), sqlite_store):
         await driver.say("go on")
         await seen(driver, "word11x29")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
     assert letters("".join(driver.seen())).count(letters(PARAGRAPHS)) == 1
     longest = driver.profile.longest
     assert all(len(text) <= longest for text in driver.seen()) if longest else True
@@ -117,7 +105,7 @@ async def test_the_end_of_an_answer_arrives_after_a_flood(driver: Driver, sqlite
         await until(lambda: bool(engine.prompts))
         driver.hold(1.0)
         await seen(driver, "word11x29")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
     assert letters("".join(driver.seen())).count(letters(PARAGRAPHS)) == 1
 
 
@@ -137,7 +125,7 @@ async def test_an_answer_that_a_restart_broke_is_seen_whole_and_once(
     assert await sqlite_store.unfinished(driver.platform_name)
     async with driver.bot(ScriptedEngine(PARAGRAPHS, steps=12, step_s=0.01), sqlite_store):
         await seen(driver, "word11x29")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
     assert letters("".join(driver.seen())).count(letters(PARAGRAPHS)) == 1
 
 
@@ -153,7 +141,7 @@ async def test_an_answer_that_comes_out_differently_after_a_restart_stands_there
         await driver.die(bot)
     async with driver.bot(ScriptedEngine(PARAGRAPHS, steps=12, step_s=0.01), sqlite_store):
         await seen(driver, "word11x29")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
     whole = letters("".join(driver.seen()))
     assert whole.count(letters(PARAGRAPHS)) == 1
     if Ability.EDIT in driver.profile.abilities:
@@ -171,7 +159,7 @@ async def test_a_stranger_is_told_so_and_asks_the_model_nothing(driver: Driver, 
     async with driver.bot(engine, sqlite_store, access=Access()):
         await driver.say("let me in")
         await until(lambda: bool(driver.seen()))
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
     assert engine.prompts == []
     assert count(driver, "answer to") == 0
 
@@ -194,7 +182,7 @@ async def test_in_a_group_it_answers_who_speaks_to_it(driver: Driver, sqlite_sto
         await driver.say_in_group("not for you", mention=False)
         await driver.say_in_group("for you", mention=True)
         await until(lambda: any("answer to" in text for text in driver.seen_in_group()))
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
     assert len(engine.prompts) == 1
     assert driver.seen() == []
 
@@ -209,7 +197,7 @@ async def test_commands_are_obeyed_and_say_so_once(driver: Driver, sqlite_store:
         await seen(driver, "put aside 1 turns")
         await driver.say("who am I")
         await seen(driver, "answer to who am I")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
     assert count(driver, "put aside 1 turns") == 1
     assert "remember me" not in engine.prompts[-1]
 
@@ -221,7 +209,7 @@ async def test_an_export_comes_as_a_file(driver: Driver, sqlite_store: Store) ->
         await seen(driver, "answer to keep this")
         await driver.say("/export")
         await until(lambda: any(name.endswith(".json") for name in _names(driver)))
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
 
 
 def _names(driver: Driver) -> Sequence[str]:
@@ -234,9 +222,9 @@ async def test_what_can_not_come_as_a_file_is_said(driver: Driver, sqlite_store:
         await driver.say("keep this")
         await seen(driver, "answer to keep this")
         await driver.say("/export")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
         await asyncio.sleep(0.05)
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
     assert count(driver, "can't be sent in this chat") == (Ability.FILE not in driver.profile.abilities)
 
 
@@ -247,7 +235,7 @@ async def test_words_beside_a_picture_are_answered_and_that_it_was_not_seen_is_s
     async with driver.bot(echoing(), sqlite_store):
         await driver.say_with_picture("what is this")
         await seen(driver, "answer to what is this", "I can only read text")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
 
 
 @drivers("edits")
@@ -255,10 +243,10 @@ async def test_an_edited_question_is_answered_in_its_new_words(driver: Driver, s
     async with driver.bot(echoing(), sqlite_store):
         asked = await driver.say("first words")
         await seen(driver, "answer to first words")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
         await driver.edit(asked, "second words")
         await seen(driver, "answer to second words")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
     if Ability.EDIT in driver.profile.abilities:
         assert len(driver.seen()) == 1
 
@@ -271,10 +259,10 @@ async def test_buttons_stand_where_there_are_some_and_work_in_the_answers_place(
     async with driver.bot(ScriptedEngine(lambda _: next(said)), sqlite_store):
         await driver.say("say it")
         await seen(driver, "once")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
         await driver.press("retry")
         await seen(driver, "twice")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
     assert len(driver.seen()) == 1
 
 
@@ -283,7 +271,7 @@ async def test_a_deleted_question_takes_its_answer_with_it(driver: Any, sqlite_s
     async with driver.bot(echoing(), sqlite_store):
         asked = await driver.say("forget it")
         await seen(driver, "answer to forget it")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
         await driver.delete(asked)
         await until(lambda: not driver.seen())
 
@@ -302,7 +290,7 @@ async def test_a_failure_is_told_once_and_the_next_question_is_answered(
         await seen(driver, "could not answer")
         await driver.say("and now")
         await seen(driver, "answer to and now")
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
     assert count(driver, "could not answer") == 1
 
 
@@ -319,7 +307,7 @@ async def test_a_stop_ends_a_running_answer_with_its_line(driver: Driver, sqlite
             await driver.say("/stop")
         await seen(driver, "topped")
         engine.goes_on.set()
-        await nothing_left(driver, sqlite_store)
+        await nothing_left(sqlite_store, driver.platform_name)
     assert count(driver, "word11x29") == 0
 
 
