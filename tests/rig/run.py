@@ -1,8 +1,8 @@
 """Hold our work against what others wrote: `make rig`.
 
 The platform servers of our tests are driven by clients that are not ours: aiogram and grammY for Telegram, discord.js
-for Discord, lark-oapi for Feishu, dingtalk-stream for DingTalk, nonebot and koishi for OneBot, each of which must parse
-every reply without complaint. Between our Satori adapter and our OneBot server stands satori-python, which speaks both.
+for Discord, lark-oapi for Feishu, dingtalk-stream for DingTalk, qq-botpy for QQ's official bots, nonebot and koishi for
+OneBot, each of which must parse every reply without complaint. Between our Satori adapter and our OneBot server stands satori-python, which speaks both.
 Our bot's webhook mode runs against telemelya, and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are
 answered from beside llama.cpp's server, and lm-eval scores texts by POST /v1/completions. Ends with "N passed, N
 failed".
@@ -29,7 +29,7 @@ RIG = ROOT / ".glmbot" / "rig"
 HERE = Path(__file__).parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 
-from platforms import dingtalk_server, feishu_server  # noqa: E402
+from platforms import dingtalk_server, feishu_server, qq_server  # noqa: E402
 from platforms.discord_server import CHANNEL_ID, DiscordServer  # noqa: E402
 from platforms.discord_server import TOKEN as DISCORD_TOKEN  # noqa: E402
 from platforms.onebot_server import SELF, OneBotServer  # noqa: E402
@@ -48,6 +48,7 @@ QQ = (
     "satori-python-server==1.3.11",
     "satori-python-adapter-onebot11==0.6.0",
 )
+BOTPY = ("qq-botpy==1.2.1", "aiohttp==3.14.5")
 NPM = (
     "grammy@1.46.0",
     "discord.js@14.28.1",
@@ -78,6 +79,7 @@ async def main() -> int:
     await discord_client("discord.js", ["node", str(HERE / "discordjs_client.mjs")], score)
     await lark_oapi(score)
     await dingtalk_stream(score)
+    await qq_botpy(score)
     await onebot_client("nonebot", [str(RIG / "qq/bin/python"), str(HERE / "onebot_nonebot.py")], score)
     await onebot_client("koishi", ["node", str(HERE / "onebot_koishi.mjs")], score)
     await satori(score)
@@ -94,7 +96,7 @@ async def main() -> int:
 def install() -> None:
     """Each package in a place of its own, at the version that was tried."""
     RIG.mkdir(parents=True, exist_ok=True)
-    for name, packages in (("venv", PYPI), ("qq", QQ)):
+    for name, packages in (("venv", PYPI), ("qq", QQ), ("botpy", BOTPY)):
         python = RIG / name / "bin" / "python"
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", str(RIG / name)], check=True)
@@ -192,6 +194,30 @@ async def dingtalk_stream(score: Score) -> None:
     await converse("dingtalk-stream", command, {"RIG_URL": server.url, **known}, nothing, score)
     grown = server.texts(dingtalk_server.staff(7))
     score.note("dingtalk-stream", "its card has streamed to its end", grown == ["one two three"], str(grown))
+    await server.stop()
+
+
+async def qq_botpy(score: Score) -> None:
+    server = qq_server.QQServer(granted={"markdown", "buttons"})
+    await server.start()
+
+    async def act(wish: dict[str, Any]) -> None:
+        match wish["want"]:
+            case "say":
+                await server.say(wish["text"], scene=wish["scene"])
+            case "press":
+                await server.press(server.shown[qq_server.GROUP][-1], wish["button"], group=True)
+            case "drop":
+                await server.disconnect(4009)
+            case other:
+                raise ValueError(other)
+
+    command = [str(RIG / "botpy/bin/python"), str(HERE / "qq_client.py")]
+    known = {"RIG_URL": server.url, "RIG_ID": qq_server.APP_ID, "RIG_TOKEN": qq_server.SECRET}
+    await converse("qq-botpy", command, known, act, score)
+    went_on = [operation for operation, _ in server.greetings]
+    score.note("qq-botpy", "has gone on with its session", went_on == [2, 6], str(went_on))
+    score.note("qq-botpy", "broke none of the server's laws", server.violations == [], str(server.violations))
     await server.stop()
 
 

@@ -15,7 +15,16 @@ from typing import Any, ClassVar
 import aiohttp
 from rich.console import Console
 
-from adapters import dingtalk_bot, discord_bot, feishu_bot, onebot_bot, satori_bot, slack_bot, telegram_bot
+from adapters import (
+    dingtalk_bot,
+    discord_bot,
+    feishu_bot,
+    onebot_bot,
+    qq_bot,
+    satori_bot,
+    slack_bot,
+    telegram_bot,
+)
 from adapters.contract.toy import ToyAdapter, ToyPlatform, ToySettings
 from adapters.discord_bot import MENTION
 from adapters.waiting import running
@@ -28,15 +37,17 @@ from glmbot_dingtalk.adapter import DingTalkAdapter
 from glmbot_discord.adapter import DiscordAdapter
 from glmbot_feishu.adapter import FeishuAdapter
 from glmbot_onebot.adapter import OneBotAdapter
+from glmbot_qq.adapter import QQAdapter
 from glmbot_satori.adapter import SatoriAdapter
 from glmbot_slack.adapter import SlackAdapter
 from glmbot_telegram.adapter import TelegramAdapter
 from glmbot_web.adapter import WebAdapter, WebSettings
-from platforms import dingtalk_server, feishu_server, slack_server
+from platforms import dingtalk_server, feishu_server, qq_server, slack_server
 from platforms.dingtalk_server import DingTalkServer, staff
 from platforms.discord_server import DiscordServer
 from platforms.feishu_server import FeishuServer, chat_of
 from platforms.onebot_server import SELF, OneBotServer
+from platforms.qq_server import QQServer, openid
 from platforms.satori_server import SELF as SATORI_SELF
 from platforms.satori_server import SatoriServer
 from platforms.satori_server import text as satori_text
@@ -47,7 +58,7 @@ __all__ = ["DRIVERS", "Driver"]
 
 USER, GROUP = 7, -5
 OPEN = Access(
-    open_platforms={"telegram", "discord", "onebot", "satori", "slack", "feishu", "dingtalk", "toy"}
+    open_platforms={"telegram", "discord", "onebot", "satori", "slack", "feishu", "dingtalk", "qq", "toy"}
 )
 
 
@@ -426,6 +437,55 @@ class DingTalkDriver(Driver):
         await self.server.press(last, command)
 
 
+class QQDriver(Driver):
+    name = "qq"
+    profile = QQAdapter.profile
+    cannot: ClassVar[dict[str, str]] = {
+        "buttons": "what was said on QQ stays, so nothing new stands in its place",
+        "deletions": "bots are not told of them in private and in groups",
+        "edits": "what was said on QQ stays",
+    }
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.server = QQServer()
+        await self.server.start()
+        yield
+        await self.server.stop()
+        assert self.server.violations == []
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return qq_bot.bot(self.server, engine, store, settings={"answers": "whole"}, **changes)
+
+    async def say(self, text: str, user: int = USER) -> int:
+        await self.server.say(text, user=user)
+        return 0
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return self.server.texts(openid(user))
+
+    async def die(self, bot: QQAdapter) -> None:
+        await bot._stop_receiving()  # pyright: ignore[reportPrivateUsage]
+        await bot._deliveries.drain(0)  # pyright: ignore[reportPrivateUsage]
+
+    def hold(self, seconds: float) -> None:
+        self.server.hold(openid(USER), seconds)
+
+    async def say_in_group(self, text: str, *, mention: bool, user: int = USER) -> None:
+        kind = "GROUP_AT_MESSAGE_CREATE" if mention else "GROUP_MESSAGE_CREATE"
+        await self.server.say(text, user=user, scene="groups", kind=kind)
+
+    def seen_in_group(self) -> Sequence[str]:
+        return self.server.texts(qq_server.GROUP)
+
+    async def say_with_picture(self, text: str) -> None:
+        picture = {"content_type": "image/png", "filename": "a.png", "url": "http://x/a.png"}
+        await self.server.say(text, attachments=[picture])
+
+    def files(self) -> Sequence[str]:
+        return self.server.files
+
+
 class SatoriDriver(Driver):
     name = "satori"
     profile = SatoriAdapter.profile
@@ -670,6 +730,6 @@ class WholeToyDriver(ToyDriver):
 
 
 DRIVERS: Sequence[type[Driver]] = (
-    TelegramDriver, DiscordDriver, OneBotDriver, SatoriDriver, SlackDriver, FeishuDriver, DingTalkDriver, PageDriver,
-    ConsoleDriver, ToyDriver, WholeToyDriver,
+    TelegramDriver, DiscordDriver, OneBotDriver, SatoriDriver, SlackDriver, FeishuDriver, DingTalkDriver, QQDriver,
+    PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
 )  # fmt: skip

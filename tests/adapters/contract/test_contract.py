@@ -324,6 +324,7 @@ def test_what_the_contract_leaves_out_is_told(driver: Driver) -> None:
         "slack": [],
         "feishu": ["edits"],
         "dingtalk": ["deletions", "edits", "files"],
+        "qq": ["buttons", "deletions", "edits"],
         "web": ["deletions", "floods", "groups", "media", "strangers"],
         "console": [
             "buttons",
