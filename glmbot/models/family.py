@@ -20,6 +20,7 @@ __all__ = [
     "refuse_monsters",
     "refuse_odd_files",
     "shortened",
+    "token_numbers",
 ]
 
 MOST_JSON_BYTES = 4 << 20
@@ -48,6 +49,17 @@ class FamilyTokenizer:
     generation_defaults: dict[str, Any]
     positions: PositionScheme | None = None
     """Where the tokenizer decides it; otherwise the model knows its own."""
+
+
+def token_numbers(value: object, file: Path) -> frozenset[int]:
+    """What `file` says of the tokens that end an answer: none, one, or a list. Raises ModelFileError."""
+    some = cast(list[object], value) if isinstance(value, list) else [] if value is None else [value]
+    numbers = [token for token in some if isinstance(token, int) and not isinstance(token, bool)]
+    if len(numbers) < len(some):
+        raise ModelFileError(
+            f"{file}: eos_token_id is {shortened(repr(value))}, which is no token's number and no list of such"
+        )
+    return frozenset(numbers)
 
 
 def read_json(file: Path, most_bytes: int = MOST_JSON_BYTES) -> dict[str, Any]:

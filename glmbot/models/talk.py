@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBas
 from glmbot.errors import ModelFileError
 from glmbot.models.chat_format import TemplateChatFormat
 from glmbot.models.chatglm.family import open_tokenizer as open_chatglm_tokenizer
-from glmbot.models.family import FamilyTokenizer, first_line
+from glmbot.models.family import FamilyTokenizer, first_line, token_numbers
 from glmbot.models.gguf.header import GgufFile
 from glmbot.models.gguf.model import gguf_talk
 from glmbot.models.glm.family import open_tokenizer as open_glm_tokenizer
@@ -39,7 +39,7 @@ def read_talk(folder: Path, config: Any, thinks: bool, gguf: GgufFile | None) ->
         return replace(own, generation_defaults=own.generation_defaults | defaults)
     tokenizer = _read_tokenizer(folder, int(config.get_text_config().vocab_size))
     talk = TemplateChatFormat(tokenizer, thinks=thinks)
-    return FamilyTokenizer(talk, _stop_tokens(defaults, config, tokenizer), defaults)
+    return FamilyTokenizer(talk, _stop_tokens(folder, defaults, config, tokenizer), defaults)
 
 
 def _read_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
@@ -67,15 +67,9 @@ def _generation_defaults(folder: Path) -> dict[str, Any]:
     return cast(dict[str, Any], config.to_dict())
 
 
-def _stop_tokens(defaults: dict[str, Any], config: Any, tokenizer: Any) -> frozenset[int]:
-    stops: set[int] = set()
-    for source in (
-        defaults.get("eos_token_id"),
-        getattr(config, "eos_token_id", None),
-        tokenizer.eos_token_id,
-    ):
-        if isinstance(source, int):
-            stops.add(source)
-        elif isinstance(source, list):
-            stops.update(int(token) for token in cast(list[Any], source))
-    return frozenset(stops)
+def _stop_tokens(folder: Path, defaults: dict[str, Any], config: Any, tokenizer: Any) -> frozenset[int]:
+    return (
+        token_numbers(defaults.get("eos_token_id"), folder / "generation_config.json")
+        | token_numbers(getattr(config, "eos_token_id", None), folder / "config.json")
+        | token_numbers(tokenizer.eos_token_id, folder / "tokenizer_config.json")
+    )

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import CONFIG_MAPPING
 
+from chatglm_folder import Generation, write_chatglm_folder
 from glmbot.errors import ModelFileError, PromptInvalid
 from glmbot.models.base import ChatTurn, well_formed
 from glmbot.models.family import read_json, refuse_monsters
@@ -241,6 +242,17 @@ def test_an_index_names_files_of_its_folder_only(folder: Path, name: str) -> Non
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
     with pytest.raises(ModelFileError, match=r"index\.json"):
         load(folder, "sdpa")
+
+
+@pytest.mark.parametrize("generation", [None, "chatglm3-6b", "chatglm-6b"])
+@pytest.mark.parametrize("end", ["</s>", "", [2, None], [[2]], 2.5, True, {"id": 2}])
+def test_what_ends_an_answer_is_a_number_or_the_file_is_refused(
+    folder: Path, tmp_path: Path, generation: Generation | None, end: object
+) -> None:
+    opened = folder if generation is None else write_chatglm_folder(tmp_path / generation, generation)
+    change(opened / "config.json", eos_token_id=end)
+    with pytest.raises(ModelFileError, match=r"config\.json"):
+        load(opened, "sdpa")
 
 
 def test_json_is_read_up_to_a_size_and_a_depth(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
@@ -20,7 +20,7 @@ from glmbot.models.chatglm2 import chat_format as v2
 from glmbot.models.chatglm2.configuration import ChatGLM2Config
 from glmbot.models.chatglm2.model import ChatGLM2ForCausalLM
 from glmbot.models.chatglm2.tokenizer import ChatGLM2Tokenizer
-from glmbot.models.family import FamilyTokenizer, read_json
+from glmbot.models.family import FamilyTokenizer, read_json, token_numbers
 from glmbot.models.tiktoken_file import is_tiktoken, read_tiktoken
 
 __all__ = ["CHAT_FORMATS", "open_tokenizer", "register_chatglm", "settle_generation"]
@@ -90,19 +90,19 @@ def _first_generation(folder: Path, config: ChatGLMConfig) -> FamilyTokenizer:
     _check_size(file, tokenizer.vocab_size, config.vocab_size)
     return FamilyTokenizer(
         v1.ChatGLMChatFormat(tokenizer),
-        frozenset({cast(int, config.eos_token_id)}),
+        token_numbers(config.eos_token_id, folder / "config.json"),
         dict(v1.GENERATION_DEFAULTS),
     )
 
 
 def _later_generation(folder: Path, config: ChatGLM2Config, thinks: bool) -> FamilyTokenizer:
     file = _vocabulary(folder, "tokenizer.model")
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    ends = token_numbers(config.eos_token_id, folder / "config.json")
     if is_tiktoken(file):
         # GLM-4, whose layout is ChatGLM3's.
         words = read_tiktoken(file)
         _check_size(file, len(words), config.padded_vocab_size)
-        return FamilyTokenizer(TemplateChatFormat(words, thinks=thinks), frozenset(cast(list[int], ends)), {})
+        return FamilyTokenizer(TemplateChatFormat(words, thinks=thinks), ends, {})
     tokenizer = ChatGLM2Tokenizer(str(file))
     third = config.chat_format == _THIRD
     # ChatGLM2's own tokenizer ends before the role tokens, and its model has rows to spare.
@@ -110,7 +110,7 @@ def _later_generation(folder: Path, config: ChatGLM2Config, thinks: bool) -> Fam
     kind = v2.ChatGLM3ChatFormat if third else v2.ChatGLM2ChatFormat
     return FamilyTokenizer(
         kind(tokenizer),
-        frozenset({*cast(list[int], ends), *(tokenizer.control[piece] for piece in kind.stop_pieces)}),
+        ends | {tokenizer.control[piece] for piece in kind.stop_pieces},
         dict(v2.GENERATION_DEFAULTS),
     )
 
