@@ -1,8 +1,8 @@
 """Hold our work against what others wrote: `make rig`.
 
 The platform servers of our tests are driven by clients that are not ours: aiogram and grammY for Telegram, discord.js
-for Discord, lark-oapi for Feishu, dingtalk-stream for DingTalk, qq-botpy for QQ's official bots, nonebot and koishi for
-OneBot, each of which must parse every reply without complaint. Between our Satori adapter and our OneBot server stands satori-python, which speaks both.
+for Discord, lark-oapi for Feishu, dingtalk-stream for DingTalk, qq-botpy for QQ's official bots,
+wecom-aibot-python-sdk and wecom-aibot-sdk for WeCom, nonebot and koishi for OneBot, each of which must parse every reply without complaint. Between our Satori adapter and our OneBot server stands satori-python, which speaks both.
 Our bot's webhook mode runs against telemelya, and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are
 answered from beside llama.cpp's server, and lm-eval scores texts by POST /v1/completions. Ends with "N passed, N
 failed".
@@ -29,7 +29,7 @@ RIG = ROOT / ".glmbot" / "rig"
 HERE = Path(__file__).parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 
-from platforms import dingtalk_server, feishu_server, qq_server  # noqa: E402
+from platforms import dingtalk_server, feishu_server, qq_server, wecom_server  # noqa: E402
 from platforms.discord_server import CHANNEL_ID, DiscordServer  # noqa: E402
 from platforms.discord_server import TOKEN as DISCORD_TOKEN  # noqa: E402
 from platforms.onebot_server import SELF, OneBotServer  # noqa: E402
@@ -49,6 +49,7 @@ QQ = (
     "satori-python-adapter-onebot11==0.6.0",
 )
 BOTPY = ("qq-botpy==1.2.1", "aiohttp==3.14.5")
+WECOM = ("wecom-aibot-python-sdk==1.0.2", "wecom-aibot-sdk==1.0.8")
 NPM = (
     "grammy@1.46.0",
     "discord.js@14.28.1",
@@ -80,6 +81,7 @@ async def main() -> int:
     await lark_oapi(score)
     await dingtalk_stream(score)
     await qq_botpy(score)
+    await wecom_aibot(score)
     await onebot_client("nonebot", [str(RIG / "qq/bin/python"), str(HERE / "onebot_nonebot.py")], score)
     await onebot_client("koishi", ["node", str(HERE / "onebot_koishi.mjs")], score)
     await satori(score)
@@ -96,7 +98,7 @@ async def main() -> int:
 def install() -> None:
     """Each package in a place of its own, at the version that was tried."""
     RIG.mkdir(parents=True, exist_ok=True)
-    for name, packages in (("venv", PYPI), ("qq", QQ), ("botpy", BOTPY)):
+    for name, packages in (("venv", PYPI), ("qq", QQ), ("botpy", BOTPY), ("wecom", WECOM)):
         python = RIG / name / "bin" / "python"
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", str(RIG / name)], check=True)
@@ -218,6 +220,33 @@ async def qq_botpy(score: Score) -> None:
     went_on = [operation for operation, _ in server.greetings]
     score.note("qq-botpy", "has gone on with its session", went_on == [2, 6], str(went_on))
     score.note("qq-botpy", "broke none of the server's laws", server.violations == [], str(server.violations))
+    await server.stop()
+
+
+async def wecom_aibot(score: Score) -> None:
+    server = wecom_server.WeComServer()
+    await server.start()
+    await server.say("hello")
+
+    async def act(wish: dict[str, Any]) -> None:
+        if wish["want"] == "say":
+            await server.say("again")
+        else:
+            event = {"msgid": "e", "msgtype": "event", "event": {"eventtype": "enter_chat"}}
+            await server.tell("aibot_event_callback", event)
+
+    command = [str(RIG / "wecom/bin/python"), str(HERE / "wecom_client.py")]
+    known = {"RIG_ID": wecom_server.BOT_ID, "RIG_TOKEN": wecom_server.SECRET}
+    await converse("wecom-aibot", command, {"RIG_URL": server.ws_url, **known}, act, score)
+    stands = server.texts(wecom_server.member(7))
+    score.note(
+        "wecom-aibot",
+        "what it said stands there",
+        stands == ["one two three", "**pushed**", "答案.txt"],
+        str(stands),
+    )
+    score.note("wecom-aibot", "its file came whole", [len(each) for _, each in server.files] == [1_200_000])
+    score.note("wecom-aibot", "says ping", server.calls.count("ping") >= 2)
     await server.stop()
 
 

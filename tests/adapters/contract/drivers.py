@@ -24,12 +24,13 @@ from adapters import (
     satori_bot,
     slack_bot,
     telegram_bot,
+    wecom_bot,
 )
 from adapters.contract.toy import ToyAdapter, ToyPlatform, ToySettings
 from adapters.discord_bot import MENTION
 from adapters.waiting import running
 from conftest import make_dialogue
-from glmbot.delivery.abilities import Profile
+from glmbot.delivery.abilities import Ability, Profile
 from glmbot.dialogue.access import Access
 from glmbot.store.base import Store
 from glmbot_console.adapter import ConsoleAdapter, ConsoleSettings
@@ -42,7 +43,8 @@ from glmbot_satori.adapter import SatoriAdapter
 from glmbot_slack.adapter import SlackAdapter
 from glmbot_telegram.adapter import TelegramAdapter
 from glmbot_web.adapter import WebAdapter, WebSettings
-from platforms import dingtalk_server, feishu_server, qq_server, slack_server
+from glmbot_wecom.adapter import WeComAdapter
+from platforms import dingtalk_server, feishu_server, qq_server, slack_server, wecom_server
 from platforms.dingtalk_server import DingTalkServer, staff
 from platforms.discord_server import DiscordServer
 from platforms.feishu_server import FeishuServer, chat_of
@@ -53,12 +55,24 @@ from platforms.satori_server import SatoriServer
 from platforms.satori_server import text as satori_text
 from platforms.slack_server import SlackServer, channel_of
 from platforms.telegram_server import TelegramServer
+from platforms.wecom_server import WeComServer, member
 
 __all__ = ["DRIVERS", "Driver"]
 
 USER, GROUP = 7, -5
 OPEN = Access(
-    open_platforms={"telegram", "discord", "onebot", "satori", "slack", "feishu", "dingtalk", "qq", "toy"}
+    open_platforms={
+        "telegram",
+        "discord",
+        "onebot",
+        "satori",
+        "slack",
+        "feishu",
+        "dingtalk",
+        "qq",
+        "wecom",
+        "toy",
+    }
 )
 
 
@@ -486,6 +500,79 @@ class QQDriver(Driver):
         return self.server.files
 
 
+class WeComDriver(Driver):
+    """A smart bot."""
+
+    name = "wecom"
+    profile = WeComAdapter.profile
+    cannot: ClassVar[dict[str, str]] = {
+        "deletions": "bots are not told of them",
+        "edits": "bots are not told of them",
+        "buttons": "a card of buttons would be a message of its own under each answer",
+    }
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.server = WeComServer(per_minute=10_000)
+        await self.server.start()
+        yield
+        await self.server.stop()
+        assert self.server.violations == []
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return wecom_bot.bot(self.server, engine, store, **changes)
+
+    async def say(self, text: str, user: int = USER) -> int:
+        return await self.server.say(text, user=user)
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return self.server.texts(member(user))
+
+    async def die(self, bot: WeComAdapter) -> None:
+        await bot._deliveries.drain(0)  # pyright: ignore[reportPrivateUsage]
+        await bot._close()  # pyright: ignore[reportPrivateUsage]
+
+    def hold(self, seconds: float) -> None:
+        self.server.hold(member(USER), seconds)
+
+    async def say_in_group(self, text: str, *, mention: bool, user: int = USER) -> None:
+        # Nothing else in a group comes to a bot.
+        if mention:
+            await self.server.say(text, user=user, group=True)
+
+    def seen_in_group(self) -> Sequence[str]:
+        return self.server.texts(wecom_server.GROUP)
+
+    async def say_with_picture(self, text: str) -> None:
+        parts = [
+            {"msgtype": "text", "text": {"content": text}},
+            {"msgtype": "image", "image": {"url": "http://x"}},
+        ]
+        await self.server.say("", msgtype="mixed", mixed={"msg_item": parts})
+
+    def files(self) -> Sequence[str]:
+        return [name for name, _ in self.server.files]
+
+
+class WeComAppDriver(WeComDriver):
+    """An application, whose messages are posted; what it says stays as it is."""
+
+    name = "wecom, application"
+    profile = Profile(frozenset({Ability.FILE}), longest=2048)
+    in_paragraphs = True
+    cannot: ClassVar[dict[str, str]] = {
+        **WeComDriver.cannot,
+        "groups": "applications are in none",
+        "media": "a picture has no words beside it",
+    }
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return wecom_bot.application(self.server, engine, store, **changes)
+
+    async def say(self, text: str, user: int = USER) -> int:
+        return await self.server.write(text, user=user)
+
+
 class SatoriDriver(Driver):
     name = "satori"
     profile = SatoriAdapter.profile
@@ -731,5 +818,5 @@ class WholeToyDriver(ToyDriver):
 
 DRIVERS: Sequence[type[Driver]] = (
     TelegramDriver, DiscordDriver, OneBotDriver, SatoriDriver, SlackDriver, FeishuDriver, DingTalkDriver, QQDriver,
-    PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
+    WeComDriver, WeComAppDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
 )  # fmt: skip

@@ -325,6 +325,8 @@ def test_what_the_contract_leaves_out_is_told(driver: Driver) -> None:
         "feishu": ["edits"],
         "dingtalk": ["deletions", "edits", "files"],
         "qq": ["buttons", "deletions", "edits"],
+        "wecom": ["buttons", "deletions", "edits"],
+        "wecom, application": ["buttons", "deletions", "edits", "groups", "media"],
         "web": ["deletions", "floods", "groups", "media", "strangers"],
         "console": [
             "buttons",
