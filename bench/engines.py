@@ -18,7 +18,18 @@ from bandwidth import THREADS
 from glmbot.models.demo import NAME, fetch_gguf
 from glmbot.native.instruction_sets import features
 
-__all__ = ["HELD", "HOME", "MODEL", "NEW_TOKENS", "Engine", "demo_gguf", "engines", "llama_server"]
+__all__ = [
+    "HELD",
+    "HOME",
+    "MODEL",
+    "NEW_TOKENS",
+    "PEERS",
+    "Engine",
+    "beside",
+    "demo_gguf",
+    "engines",
+    "llama_server",
+]
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".glmbot"
@@ -139,13 +150,15 @@ def llama_server(
     environment: dict[str, str] | None = None,
     *,
     threads: int = THREADS,
+    context: int = 2048,
 ) -> Engine | None:
-    """llama.cpp's server with this model, not yet started; None where it can't be had."""
+    """llama.cpp's server with this model, not yet started; None where it can't be had. context: of each slot."""
     python = _environment("llama", "xllamacpp")
     if python is None:
         return None
     script = str(PEERS / "llama_server.py")
-    return Engine(name, [python, script, str(file), str(slots), str(threads)], environment or {})
+    sizes = [str(slots), str(threads), str(context)]
+    return Engine(name, [python, script, str(file), *sizes], environment or {})
 
 
 def demo_gguf(kind: str) -> Path | None:
@@ -184,3 +197,17 @@ def _environment(name: str, *packages: str, without: Sequence[str] = ()) -> str 
         subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", *without], check=False)
     (folder / ".complete").touch()
     return python
+
+
+@functools.cache
+def beside(name: str, *packages: str) -> str | None:
+    """A folder with these packages and nothing that they depend on, made on first use: to be put on the path of a
+    Python that has the rest, which would take gigabytes to install again. None where they can't be had."""
+    folder = HOME / "bench" / f"beside-{name}"
+    if (folder / ".complete").exists():
+        return str(folder)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *packages]
+    if subprocess.run(pip, check=False).returncode:
+        return None
+    (folder / ".complete").touch()
+    return str(folder)

@@ -7,7 +7,6 @@ Called by `make bench`. What stands between the marks <!-- bench --> and <!-- /b
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ import matplotlib
 
 matplotlib.use("svg")
 from figures import OURS
+from marks import write_between
 from matplotlib import pyplot
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 CHART = ROOT / "docs" / "images" / "performance.svg"
-_MARKS = re.compile(r"(<!-- bench -->\n?).*?(<!-- /bench -->)", re.DOTALL)
 Report = dict[str, Any]
 
 _FIGURES = ("decoding_1", "total_8", "first_token_1")
@@ -230,11 +229,7 @@ def main() -> None:
     report: Report = json.loads(RESULTS.read_text("utf-8"))
     chart(report)
     for path, write in PAGES.items():
-        text = path.read_text("utf-8")
-        if not _MARKS.search(text):
-            raise SystemExit(f"{path} has no <!-- bench --> marks to write between")
-        made = write(report)
-        path.write_text(_MARKS.sub(lambda marks, made=made: marks[1] + made + marks[2], text), "utf-8")
+        write_between(path, "bench", write(report))
 
 
 if __name__ == "__main__":

@@ -24,10 +24,15 @@ class FormKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Raises ValueError."""
+    """Raises ValueError.
+
+    opening: where an answer is any text until this stands in it, or until a control token that `source` names, and
+    held from there on. `source` says so too; told here, it costs nothing until then. None: held from the start.
+    """
 
     kind: FormKind
     source: str = ""
+    opening: str | None = None
 
     def __post_init__(self) -> None:
         if (self.kind is FormKind.JSON) != (not self.source):

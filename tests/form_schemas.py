@@ -65,7 +65,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     ),
     "contact": _object(
         id={"type": "string", "format": "uuid"},
-        born={"type": "string", "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$"},
+        born={"type": "string", "format": "date"},
         phone={"type": ["string", "null"], "maxLength": 9},
     ),
     "tree": {

@@ -1,12 +1,17 @@
-"""llama.cpp's own server (xllamacpp), through its HTTP interface: llama_server.py GGUF SLOTS THREADS"""
+"""llama.cpp's own server (xllamacpp), through its HTTP interface: llama_server.py GGUF SLOTS THREADS CONTEXT
+
+An order may have "chats" in place of prompts: bodies for /v1/chat/completions, of which each answer is given back.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +19,12 @@ import xllamacpp  # pyright: ignore[reportMissingImports]
 from protocol import Answer, measured, serve
 
 
-def start(gguf: str, slots: int, threads: int) -> Any:
+def start(gguf: str, slots: int, threads: int, context: int) -> Any:
     parameters: Any = xllamacpp.CommonParams()
     parameters.model.path = gguf
     parameters.n_parallel = slots
-    parameters.n_ctx = 2048 * slots
+    parameters.n_ctx = context * slots
+    parameters.use_jinja = True
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     parameters.n_gpu_layers = 0
     parameters.port = 0
@@ -26,7 +32,20 @@ def start(gguf: str, slots: int, threads: int) -> Any:
     return xllamacpp.Server(parameters)
 
 
-def run(address: str, order: dict[str, Any]) -> Answer:
+def chat(address: str, body: dict[str, Any]) -> Answer:
+    request = urllib.request.Request(
+        f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    began = time.perf_counter()
+    try:
+        with urllib.request.urlopen(request) as response:
+            status, said = response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        status, said = error.code, error.read().decode(errors="replace")[:1000]
+    return {"seconds": time.perf_counter() - began, "status": status, "body": said}
+
+
+def run(address: str, order: dict[str, Any], slots: int) -> Answer:
     def one(number: int) -> Answer:
         time.sleep(order["delays"][number])
         body = {
@@ -60,13 +79,18 @@ def run(address: str, order: dict[str, Any]) -> Answer:
         return measured(began, times, text) | {"drawn": drawn}
 
     began = time.perf_counter()
+    if "chats" in order:
+        with ThreadPoolExecutor(slots) as pool:
+            requests = list(pool.map(partial(chat, address), order["chats"]))
+        return {"seconds": time.perf_counter() - began, "requests": requests}
     with ThreadPoolExecutor(len(order["prompts"])) as pool:
         requests = list(pool.map(one, range(len(order["prompts"]))))
     return {"seconds": time.perf_counter() - began, "requests": requests}
 
 
 def main() -> None:
-    server = start(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    slots, threads, context = map(int, sys.argv[2:5])
+    server = start(sys.argv[1], slots, threads, context)
     # "CPU : SSE3 = 1 | … | AVX2 = 1 | …": the build's, of which the processor has all.
     built = [word.split(" = ")[0].strip() for word in xllamacpp.get_system_info().split("|")]
     wide = [name for name in built if name.startswith(("AVX", "AMX", "NEON", "DOTPROD", "MATMUL"))]
@@ -76,7 +100,7 @@ def main() -> None:
         "step_bytes": Path(sys.argv[1]).stat().st_size,
         "instructions": ", ".join(wide),
     }
-    serve(ready, lambda order: run(server.listening_address, order))
+    serve(ready, lambda order: run(server.listening_address, order, slots))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,10 @@ from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from torch import Tensor
-
 from glmbot.engine.base import FinishReason, Progress, Score
 from glmbot.engine.detokenizer import Detokenizer
 from glmbot.engine.lookup import PromptLookup
-from glmbot.engine.sampling import Draw
+from glmbot.engine.sampling import Draw, Mask
 from glmbot.engine.scheduler import Sequence as EngineSequence
 from glmbot.engine.steady_text import AsWritten, SteadyText
 from glmbot.models.base import ChatFormat
@@ -71,22 +69,23 @@ class Answer:
         """Tell how many of the last guesses were right."""
         self._lookup.judge(guessed, right)
 
-    def draws(self, guessed: Sequence[int], allowed: Sequence[Tensor | None]) -> list[Draw]:
-        """How to draw the next token, and the one after each of `guessed`; of each what is `allowed`."""
-        sequence = self.sequence
-        penalised = sequence.sampling.repetition_penalty != 1.0
+    def draws(self, guessed: Sequence[int], masks: Sequence[Mask | None]) -> list[Draw]:
+        """How to draw the next token, and the one after each of `guessed`; of each what may be drawn."""
+        sampling = self.sequence.sampling
         while len(self._uniforms) <= len(guessed):
             self._uniforms.append(self._dice.random())
-        return [
-            Draw(
-                sequence.sampling,
-                sequence.seen | set(guessed[:ahead]) if penalised else (),
-                self._uniforms[ahead],
-                {} if self._said is None else self._said + Counter(guessed[:ahead]),
-                allowed[ahead],
-            )
-            for ahead in range(len(guessed) + 1)
-        ]
+        seen = self.sequence.seen if sampling.repetition_penalty != 1.0 else None
+        said = self._said
+        draws = [Draw(sampling, seen or (), self._uniforms[0], said or {}, masks[0])]
+        for ahead, guess in enumerate(guessed, 1):
+            # The answer's own are those of what was drawn; most steps guess nothing and copy nothing.
+            if seen is not None:
+                seen = seen | {guess}
+            if said is not None:
+                said = Counter(said)
+                said[guess] += 1
+            draws.append(Draw(sampling, seen or (), self._uniforms[ahead], said or {}, masks[ahead]))
+        return draws
 
     def read(self, scores: Sequence[Score]) -> None:
         """Take those of the next tokens of the prompt."""

@@ -14,7 +14,7 @@ from glmbot.forms import LONGEST_FORM, Form, FormKind
 from glmbot.models.calls.bare import LlamaJson, MistralCalls
 from glmbot.models.calls.lines import NameAndJson
 from glmbot.models.calls.syntax import CallSyntax
-from glmbot.models.calls.tagged import TaggedJson
+from glmbot.models.calls.tagged import OPENING_CALL, TaggedJson
 from glmbot.tools import Choice, Offer, ToolDescription
 
 __all__ = ["call_form", "holdable"]
@@ -22,6 +22,7 @@ __all__ = ["call_form", "holdable"]
 # Of one answer that is held to a form: a model that draws at random would call for ever.
 _MOST_CALLS = 8
 _ANY = "(?s:.*)"
+_TOOL_CALLS = "[TOOL_CALLS]"
 
 
 def holdable(syntax: CallSyntax) -> bool:
@@ -45,11 +46,26 @@ def call_form(syntax: CallSyntax, offer: Offer, special: Mapping[str, int]) -> F
             return None
     rules += [f"args_{number}: {json_rule(tool.parameters)}" for number, tool in enumerate(tools)]
     source = "\n".join(rules)
-    return Form(FormKind.GRAMMAR, source) if len(source) <= LONGEST_FORM else None
+    if len(source) > LONGEST_FORM:
+        return None
+    return Form(
+        FormKind.GRAMMAR, source, None if offer.choice is Choice.REQUIRED else _opening(syntax, special)
+    )
+
+
+def _opening(syntax: CallSyntax, special: Mapping[str, int]) -> str | None:
+    """Of calls that may come anywhere in a text. Those that only begin one are no text from its first token on."""
+    match syntax:
+        case TaggedJson():
+            return "" if OPENING_CALL in special else OPENING_CALL
+        case MistralCalls():
+            return _TOOL_CALLS if _TOOL_CALLS in special else None
+        case _:
+            return None
 
 
 def _tagged(tools: Sequence[ToolDescription], special: Mapping[str, int], offer: Offer) -> list[str]:
-    opening, closing = (_tag(tag, special) for tag in ("<tool_call>", "</tool_call>"))
+    opening, closing = (_tag(tag, special) for tag in (OPENING_CALL, "</tool_call>"))
     more = _more(offer, '"\\n" one')
     rules = [
         f'rest: "\\n" body "\\n" {closing}',
@@ -59,12 +75,12 @@ def _tagged(tools: Sequence[ToolDescription], special: Mapping[str, int], offer:
     ]
     if offer.choice is Choice.REQUIRED:
         return [f"start: one{more}", *rules]
-    if "<tool_call>" in special:
+    if OPENING_CALL in special:
         return [f"start: TEXT (one{more})?", f"TEXT: /{_ANY}/", *rules]
     return [
         f"start: TEXT | lead rest{more}",
-        f"TEXT: /{_ANY}/ & ~/{_ANY}<tool_call>{_ANY}/",
-        f"lead[lazy]: /{_ANY}<tool_call>/",
+        f"TEXT: /{_ANY}/ & ~/{_ANY}{OPENING_CALL}{_ANY}/",
+        f"lead[lazy]: /{_ANY}{OPENING_CALL}/",
         *rules,
     ]
 
@@ -84,7 +100,7 @@ def _objects(tools: Sequence[ToolDescription], offer: Offer) -> list[str]:
 def _listed(
     tools: Sequence[ToolDescription], special: Mapping[str, int], offer: Offer, *, named: bool
 ) -> list[str]:
-    opening = _tag("[TOOL_CALLS]", special)
+    opening = _tag(_TOOL_CALLS, special)
     more = _more(offer, '", " body')
     if named:
         between = _tag("[ARGS]", special)
@@ -106,7 +122,7 @@ def _listed(
     if offer.choice is Choice.REQUIRED:
         return ["start: calls", *rules]
     free = f"TEXT: /{_ANY}/ & ~/{_ANY}\\[TOOL_CALLS\\]{_ANY}/"
-    return ["start: TEXT calls?" if "[TOOL_CALLS]" in special else "start: TEXT | calls", free, *rules]
+    return ["start: TEXT calls?" if _TOOL_CALLS in special else "start: TEXT | calls", free, *rules]
 
 
 def _lines(tools: Sequence[ToolDescription], offer: Offer) -> list[str]:

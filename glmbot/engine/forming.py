@@ -39,7 +39,9 @@ class Forming:
                 if done.cancelled():
                     return
                 try:
-                    made = await loop.run_in_executor(self._threads, _guarded, compiler, form, prompt, begun)
+                    made = await loop.run_in_executor(
+                        self._threads, lambda: _guarded(compiler, form, prompt, begun, user)
+                    )
                 except Exception as error:
                     if not done.done():
                         done.set_exception(error)
@@ -60,9 +62,9 @@ class Forming:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _guarded(compiler: FormCompiler, form: Form, prompt: Sequence[int], begun: int) -> FormMatcher:
+def _guarded(compiler: FormCompiler, form: Form, prompt: Sequence[int], begun: int, user: str) -> FormMatcher:
     try:
-        return compiler.compile(form, prompt, begun)
+        return compiler.compile(form, prompt, begun, user=user)
     except (Exception, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:

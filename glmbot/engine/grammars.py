@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from math import lcm
@@ -40,6 +41,18 @@ _WHITE_SPACE = r"\n? {0,16}"
 # Of a key no more is read than "multipleOf" takes, each letter escaped: quotes without end would take hours.
 _NUMBERS = re.compile(r'"((?:[^"\\]|\\.){0,64}+)"\s*:\s*(-?[0-9][0-9.eE+-]{0,40})')
 _MOST_STATES, _MOST_DIGITS = 10_000, 9
+# Days that a calendar has: llguidance's "date" lets the 29th of any February through, and a year 0, which Python's
+# own library does not read.
+_YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
+_DAY = (
+    "(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+)
+_FOURTH = "(?:0[48]|[2468][048]|[13579][26])"
+_DATE = f"(?:{_YEAR}-{_DAY}|(?:[0-9]{{2}}{_FOURTH}|{_FOURTH}00)-02-29)"
+_PATTERNS: Mapping[str, str] = {"date": f"^{_DATE}$", "date-time": f"^{_DATE}"}
+# Whose values are no schemas.
+_VALUES = frozenset({"enum", "const", "default", "examples"})
 _OPTIONS: Mapping[str, object] = {"whitespace_pattern": _WHITE_SPACE, "lenient": False}
 
 
@@ -119,8 +132,24 @@ def _refuse_costly_numbers(form: Form) -> None:
 
 
 def _bounded(schema: Mapping[str, Any]) -> dict[str, Any]:
+    # One that is too deep here can't be compiled either.
+    with suppress(RecursionError):
+        schema = _dated(schema)
     # At the top alone, where it is read.
     return {**schema, "x-guidance": _OPTIONS}
+
+
+def _dated(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_dated(each) for each in cast(list[Any], schema)]
+    if not isinstance(schema, Mapping):
+        return schema
+    fields = cast(Mapping[str, Any], schema)
+    made = {key: value if key in _VALUES else _dated(value) for key, value in fields.items()}
+    named = made.get("format")
+    if isinstance(named, str) and named in _PATTERNS and "pattern" not in made:
+        made["pattern"] = _PATTERNS[named]
+    return made
 
 
 def _lead(before: Before) -> str:

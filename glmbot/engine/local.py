@@ -23,6 +23,7 @@ from glmbot.engine.base import (
 )
 from glmbot.engine.forming import Forming
 from glmbot.engine.local_settings import LocalEngineSettings
+from glmbot.engine.masks import FormMatcher
 from glmbot.engine.model_thread import ModelThread, Update, words_of
 from glmbot.engine.precision import available_precisions
 from glmbot.engine.runner import ModelLost, ModelRunner
@@ -151,11 +152,14 @@ class LocalEngine:
             waiting = max(0, len(self._streams) - len(self.thread.scheduler.running))
             self.thread.counters.refused += 1
             raise QueueFull(waiting, self.thread.counters.expected_wait(waiting))
-        matcher = None
-        if sampling.form is not None:
-            matcher = await self._forming.matcher(self.thread.forms, sampling.form, prompt, begun, user=user)
-            self._check_running()
         now = time.monotonic()
+        late = None if deadline_s is None else self._loop.time() + deadline_s + _GRACE_S
+        try:
+            async with asyncio.timeout(deadline_s):
+                matcher = await self._matcher(sampling, prompt, begun, user)
+        except TimeoutError:
+            yield Progress(prompt_tokens=len(prompt), finish=FinishReason.DEADLINE)
+            return
         sequence = self._runner.sequence(
             next(self._ids),
             user,
@@ -165,7 +169,6 @@ class LocalEngine:
             deadline=None if deadline_s is None else now + deadline_s,
         )
         sequence.matcher = matcher
-        late = None if deadline_s is None else self._loop.time() + deadline_s + _GRACE_S
         stream = self._streams[sequence.id] = _Stream(Progress(prompt_tokens=len(prompt)))
         self.thread.submit(sequence, begun)
         try:
@@ -198,6 +201,8 @@ class LocalEngine:
 
     async def forget(self, user: str) -> None:
         if self._stopped is None:
+            if self.thread.forms is not None:
+                self.thread.forms.forget(user)
             # A thread that ends keeps nothing.
             with suppress(EngineStopped):
                 await self._promised(lambda: self.thread.scheduler.retained.forget(user))
@@ -218,6 +223,15 @@ class LocalEngine:
     def _check_running(self) -> None:
         if self._stopped is not None:
             raise EngineStopped(self._stopped)
+
+    async def _matcher(
+        self, sampling: Sampling, prompt: Sequence[int], begun: int, user: str
+    ) -> FormMatcher | None:
+        if sampling.form is None:
+            return None
+        made = await self._forming.matcher(self.thread.forms, sampling.form, prompt, begun, user=user)
+        self._check_running()
+        return made
 
     def _check_prompt(self, prompt: Sequence[int], begun: int) -> None:
         """Ids may come from another program: one that is none would fail the step of everybody."""

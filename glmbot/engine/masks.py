@@ -6,7 +6,6 @@ https://github.com/guidance-ai/llguidance
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from threading import Lock
@@ -15,10 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
-from torch import Tensor
 
 from glmbot.engine.base import ChatFormat
+from glmbot.engine.free_text import FreeText, Place, Thought
 from glmbot.engine.grammars import Before, grammar_of
+from glmbot.engine.kept_forms import KeptForms
+from glmbot.engine.sampling import Mask
 from glmbot.engine.thoughts import begins_inside
 from glmbot.engine.vocabulary import read_vocabulary
 from glmbot.errors import EngineError, PromptInvalid
@@ -28,7 +29,6 @@ from glmbot.models.thoughts import CLOSING, OPENING
 
 __all__ = ["FormCompiler", "FormMatcher", "compiler_of"]
 
-_MOST_KEPT = 8
 _LONGEST_REASON = 400
 # Forms come from anybody, and each step of everybody waits for a mask: some ten milliseconds of work a step at the
 # worst, and 50 MB, which is a fraction of what llguidance allows itself.
@@ -45,20 +45,39 @@ _LIMITS: dict[str, Any] = {
 _FIRST_S, _STEP_S = 1.0, 0.01
 
 
+_Compiled = tuple[LLMatcher, FreeText | None]
+
+
 class FormMatcher:
     """Where one answer stands in its form. Used by one thread at a time."""
 
-    def __init__(self, matcher: LLMatcher, stop_tokens: Collection[int], size: int) -> None:
+    def __init__(
+        self, matcher: LLMatcher, stop_tokens: Collection[int], size: int, free: FreeText | None = None
+    ) -> None:
+        """free: what the answer is until it opens its form."""
         self._matcher = matcher
         self._stop_tokens = stop_tokens
         self._size = size
+        self._bits = np.empty((size + 31) // 32, dtype=np.int32)
+        self._free = free
+        self._place = Place() if free is None else free.start
+        self._untold: list[int] = []
+        """Tokens that were taken, and that the matcher has not been told of."""
         self._left_s = _FIRST_S
 
-    def masks(self, guessed: Sequence[int] = ()) -> list[Tensor | None]:
-        """Bool [vocabulary] for the next token, and for the one after each of `guessed`: true where it may be
-        drawn. None behind a guess that can't come, and where `take` will raise."""
+    def known(self, guessed: Sequence[int] = ()) -> list[Mask | None] | None:
+        """`masks`, where they take no time."""
+        free = self._free
+        return None if free is None else free.known(self._place, guessed)
+
+    def masks(self, guessed: Sequence[int] = ()) -> list[Mask | None]:
+        """For the next token, and for the one after each of `guessed`. None behind a guess that can't come, and
+        where `take` will raise."""
+        if (known := self.known(guessed)) is not None:
+            return known
         began = time.thread_time()
-        found: list[Tensor | None] = [self._mask()]
+        self._tell()
+        found: list[Mask | None] = [self._mask()]
         taken = 0
         for guess in guessed:
             if guess in self._stop_tokens or not self._matcher.try_consume_tokens([guess]):
@@ -68,11 +87,24 @@ class FormMatcher:
         if taken:
             self._matcher.rollback(taken)
         self._left_s -= time.thread_time() - began
+        if self._free is not None and found[0] is not None:
+            self._free.learn(self._place, found[0])
+        elif found[0] is None:
+            self._free = None
         return found + [None] * (1 + len(guessed) - len(found))
 
     def take(self, token: int) -> None:
         """Raises EngineError when the form takes too much work to follow."""
+        if self._free is not None:
+            place = self._free.after(self._place, token)
+            if place is not None or token in self._stop_tokens:
+                self._untold.append(token)
+                self._place = place or self._place
+                self._left_s = min(_FIRST_S, self._left_s + _STEP_S)
+                return
+            self._free = None
         began = time.thread_time()
+        self._tell()
         taken = self._matcher.consume_token(token)
         self._left_s = min(_FIRST_S, self._left_s + _STEP_S) - (time.thread_time() - began)
         if self._left_s < 0:
@@ -84,15 +116,23 @@ class FormMatcher:
     @property
     def ended(self) -> bool:
         """Whether nothing may follow but the end."""
-        return self._matcher.is_stopped()
+        return self._free is None and not self._untold and self._matcher.is_stopped()
 
-    def _mask(self) -> Tensor | None:
+    def _tell(self) -> None:
+        if self._untold:
+            self._matcher.consume_tokens(self._untold)
+            self._untold = []
+
+    def _mask(self) -> Mask | None:
         if self._matcher.is_error():
             return None
-        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        # Nobody else waits for this thread meanwhile: it drops Python's lock, which `compute_bitmask` keeps.
+        self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
         if self._matcher.is_error():
             return None
-        return torch.from_numpy(np.unpackbits(bits, count=self._size, bitorder="little").view(np.bool_))
+        may = np.unpackbits(self._bits.view(np.uint8), count=self._size, bitorder="little").view(np.bool_)
+        few = bool(2 * np.count_nonzero(may) < self._size)
+        return Mask(torch.from_numpy(np.flatnonzero(may if few else ~may)), allowed=few)
 
 
 class FormCompiler:
@@ -113,34 +153,37 @@ class FormCompiler:
             closing=self._special(closing),
             space=self._loses_a_space(),
         )
-        self._compiled: OrderedDict[tuple[Form, Before], LLMatcher] = OrderedDict()
+        self._kept = KeptForms[tuple[Form, Before], _Compiled]()
         self._lock = Lock()
 
-    def compile(self, form: Form, prompt: Sequence[int], begun: int = 0) -> FormMatcher:
-        """For an answer to `prompt`, the last `begun` tokens of which are its beginning.
+    def compile(self, form: Form, prompt: Sequence[int], begun: int = 0, *, user: str = "") -> FormMatcher:
+        """For an answer to `prompt`, the last `begun` tokens of which are its beginning. user: who wants it.
 
         Takes up to a second. Raises PromptInvalid for a form that can't be held, with the reason.
         """
         inside = not begun and begins_inside(self._chat_format, prompt)
         thought = not begun and self._chat_format.decode(prompt[-12:]).rstrip().endswith(CLOSING)
         before = replace(self._before, inside=inside, may_think=self._before.may_think and not thought)
-        matcher = self._copy((form, before))
+        matcher, free = self._copy((form, before), user)
         beginning = list(prompt[len(prompt) - begun :])
         if not matcher.consume_tokens(beginning):
             raise PromptInvalid("the beginning of the answer does not have the form that is asked for")
-        return FormMatcher(matcher, self._stop_tokens, self._tokenizer.vocab_size)
+        return FormMatcher(matcher, self._stop_tokens, self._tokenizer.vocab_size, None if begun else free)
 
-    def _copy(self, key: tuple[Form, Before]) -> LLMatcher:
+    def forget(self, user: str) -> None:
+        """What nobody but them has asked for."""
         with self._lock:
-            if (known := self._compiled.get(key)) is not None:
-                self._compiled.move_to_end(key)
-                return known.deep_copy()
-        made = self._made(*key)
+            self._kept.forget(user)
+
+    def _copy(self, key: tuple[Form, Before], user: str) -> _Compiled:
         with self._lock:
-            self._compiled[key] = made
-            while len(self._compiled) > _MOST_KEPT:
-                self._compiled.popitem(last=False)
-            return made.deep_copy()
+            if (known := self._kept.get(key, user)) is not None:
+                return known[0].deep_copy(), known[1]
+        matcher = self._made(*key)
+        free = self._free(*key)
+        with self._lock:
+            self._kept.put(key, (matcher, free), user)
+            return matcher.deep_copy(), free
 
     def _made(self, form: Form, before: Before) -> LLMatcher:
         try:
@@ -159,6 +202,22 @@ class FormCompiler:
         if first is None or not (first in self._stop_tokens or matcher.validate_tokens([first])):
             raise PromptInvalid("the form of the answer: no answer has it")
         return matcher
+
+    def _free(self, form: Form, before: Before) -> FreeText | None:
+        thought = None
+        if before.inside or before.may_think:
+            if before.closing is None:
+                return None
+            thought = Thought(before.opening, before.closing, before.inside)
+        if form.opening is None and thought is None:
+            return None
+        opening = None if form.opening is None else form.opening.encode()
+        return FreeText(opening, self._spelled, thought)
+
+    def _spelled(self, token: int) -> bytes | None:
+        if token in self._stop_tokens or self._tokenizer.is_special_token(token):
+            return None
+        return self._tokenizer.decode_bytes([token])
 
     def _id_of(self, text: str) -> int | None:
         ids = self._tokenizer.tokenize_str(text, parse_special=True)

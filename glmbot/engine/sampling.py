@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glmbot.engine.base import Sampling
 
-__all__ = ["Draw", "sample"]
+__all__ = ["Draw", "Mask", "sample"]
 
 # Sorting a whole vocabulary costs more than the model's own step; most nuclei lie within the first of these many
 # tokens, and nearly all within the second.
@@ -23,25 +23,36 @@ _Change = tuple[Collection[int], Iterable[float]]
 
 
 @dataclass(frozen=True, slots=True)
+class Mask:
+    """What may be drawn, by the ids (int64) of the fewer: those that are allowed, or those that are not.
+
+    To look at whole rows of a vocabulary takes longer than all else that a form asks.
+    """
+
+    ids: Tensor
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Draw:
     """One row's part: its settings, the tokens that a repetition penalty falls on, a number in [0, 1), and how
-    often the answer has `said` each token, for the presence and frequency penalties.
-
-    allowed: bool [vocabulary], true for what may be drawn; None: whatever there is.
+    often the answer has `said` each token, for the presence and frequency penalties. mask: None allows whatever
+    there is.
     """
 
     sampling: Sampling
     seen: Collection[int]
     uniform: float
     said: Mapping[int, int] = field(default_factory=dict[int, int])
-    allowed: Tensor | None = None
+    mask: Mask | None = None
 
 
 def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     """Draw one token id per row.
 
-    logits: [rows, vocabulary], any float dtype. Returns int64 [rows]; -1 in a row whose logits hold NaN or
-    +infinity, so that the fault is reported for that sequence alone.
+    logits: [rows, vocabulary], any float dtype; rows that have a mask may be overwritten. Returns
+    int64 [rows]; -1 in a row whose logits hold NaN or +infinity, so that the fault is reported for that sequence
+    alone.
 
     First the bias, then the repetition penalty of CTRL (Keskar et al. 2019, arXiv:1909.05858), then OpenAI's
     frequency and presence penalties, in the order of vLLM (vllm/v1/sample/sampler.py). Then temperature, top-k,
@@ -53,7 +64,7 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     # The largest of a row is NaN where any is.
     largest = logits.amax(-1)
     faulty = torch.isnan(largest) | (largest == float("inf"))
-    logits = _said(_seen(_biased(_allowed(logits, draws), draws), draws), draws)
+    logits = _said(_seen(_biased(_masked(logits, draws), draws), draws), draws)
     chosen = torch.empty(len(draws), dtype=torch.int64, device=logits.device)
     greedy = [draw.sampling.temperature < _GREEDY_BELOW for draw in draws]
     for how, want in ((_greedy, True), (_draw, False)):
@@ -71,16 +82,18 @@ def _greedy(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     return logits.argmax(-1)
 
 
-def _allowed(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
-    rows = [row for row, draw in enumerate(draws) if draw.allowed is not None]
-    if not rows:
-        return logits
-    masks = [draw.allowed for draw in draws if draw.allowed is not None]
-    forbidden = torch.stack(masks).to(logits.device).logical_not_()
-    if len(rows) == len(draws):
-        return logits.masked_fill(forbidden, float("-inf"))
-    index = torch.tensor(rows, device=logits.device)
-    return logits.index_copy(0, index, logits[index].masked_fill_(forbidden, float("-inf")))
+def _masked(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """In place."""
+    for row, mask in enumerate(draw.mask for draw in draws):
+        if mask is None:
+            continue
+        scores, ids = logits[row], mask.ids.to(logits.device)
+        if mask.allowed:
+            kept = scores[ids]
+            scores.fill_(float("-inf")).index_copy_(0, ids, kept)
+        else:
+            scores.index_fill_(0, ids, float("-inf"))
+    return logits
 
 
 def _biased(logits: Tensor, draws: Sequence[Draw]) -> Tensor:

@@ -27,14 +27,19 @@ def most_rows(vocabulary: int) -> int:
     return max(1, _LOGITS // (4 * vocabulary))
 
 
+@torch.inference_mode()
 def draw(logits: Tensor, draws: Sequence[Draw]) -> list[Drawn]:
     """See `sample`; with the scores of those that are wanted."""
+    scored = [row for row, each in enumerate(draws) if each.sampling.logprobs is not None]
+    # Before `sample` strikes out what a form forbids.
+    own = logits[torch.tensor(scored, device=logits.device)] if scored else logits
     tokens: list[int] = sample(logits, draws).tolist()
     scores: list[Score | None] = [None] * len(draws)
-    rows = [row for row, each in enumerate(draws) if each.sampling.logprobs is not None and tokens[row] >= 0]
-    if rows:
+    places = [place for place, row in enumerate(scored) if tokens[row] >= 0]
+    if places:
+        rows = [scored[place] for place in places]
         wanted = [draws[row].sampling.logprobs or 0 for row in rows]
-        chosen = logits if len(rows) == len(draws) else logits[torch.tensor(rows, device=logits.device)]
+        chosen = own if len(rows) == len(scored) else own[torch.tensor(places, device=logits.device)]
         for row, score in zip(rows, _scored(chosen, [tokens[row] for row in rows], wanted), strict=True):
             scores[row] = score
     return list(zip(tokens, scores, strict=True))

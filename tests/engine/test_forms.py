@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -20,6 +21,7 @@ from glmbot.engine.answer import Answer
 from glmbot.engine.base import Ability, FinishReason, Precision, Progress, Sampling
 from glmbot.engine.grammars import grammar_of, json_rule
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.engine.masks import FormCompiler
 from glmbot.engine.templated import TemplatedEngine
 from glmbot.errors import EngineError, PromptInvalid
 from glmbot.forms import Form, FormKind
@@ -226,6 +228,35 @@ async def test_nobody_waits_for_another_ones_form(holding: LocalEngine) -> None:
 
     await asyncio.gather(listen(), *(attack(form, str(number)) for number, form in enumerate(bombs)))
     assert max(waits) < 0.5
+
+
+async def test_waiting_for_a_form_is_a_part_of_the_time_that_an_answer_has(
+    holding: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(FormCompiler, "compile", lambda *_, **__: go_on.wait(20))
+    prompt = holding.chat_format.encode_chat("", (), "Hello?")
+    wish = replace(WILD, form=Form(FormKind.JSON))
+    said = [each async for each in holding.generate(prompt, wish, user="u", deadline_s=0.05)]
+    go_on.set()
+    assert [each.finish for each in said] == [FinishReason.DEADLINE]
+    assert said[0].prompt_tokens == len(prompt)
+
+
+async def test_likelihoods_are_those_of_the_model_whatever_its_form_forbids(holding: LocalEngine) -> None:
+    """Beside somebody who has none of both."""
+    wish = Sampling(max_tokens=6, temperature=0.0, logprobs=20)
+    form = replace(wish, form=Form(FormKind.REGEX, "[0-9]{9}"))
+    free, held, _ = await asyncio.gather(
+        answer(holding, wish, user="a"),
+        answer(holding, form, user="b"),
+        answer(holding, replace(WILD, max_tokens=6)),
+    )
+    first, forced = free.scores[0], held.scores[0]
+    assert forced.top == first.top
+    assert forced.logprob is not None
+    assert first.logprob is not None
+    assert forced.logprob < first.logprob
 
 
 async def test_an_engine_says_whether_it_holds_forms(holding: LocalEngine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from chatglm_folder import write_chatglm_folder
+from engine.masked import allowed
 from glm130b_folder import write_glm130b_folder
 from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
+from glmbot.engine.grammars import json_rule
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.masks import FormCompiler
 from glmbot.engine.vocabulary import read_vocabulary
@@ -68,16 +71,14 @@ def test_a_thought_that_was_opened_is_thought_before_the_form_begins(tiny_model:
     encode = load_tokenizer(tiny_model).chat_format.encode_text
     matcher = forms.compile(Form(FormKind.REGEX, "[ab]{2}"), encode("What? <think>\n"))
     (first,) = matcher.masks()
-    assert first is not None
-    assert int(first.sum()) > 300
-    assert not first[2]
+    assert len(allowed(first, 520)) > 300
+    assert 2 not in allowed(first, 520)
     # The end of the tag, the lines behind it and what follows may be of one token.
     for token in encode("I think {so}. </think>\n\n"):
         matcher.take(token)
     (mask,) = matcher.masks()
-    assert mask is not None
-    allowed = {tuple(encode(each)) for each in ("a", "b")}
-    assert {(token,) for token in mask.nonzero()[:, 0].tolist()} == allowed
+    expected = {tuple(encode(each)) for each in ("a", "b")}
+    assert {(token,) for token in allowed(mask, 520)} == expected
     for token in encode("ab"):
         matcher.take(token)
     assert matcher.ended
@@ -107,11 +108,42 @@ def test_what_a_vocabulary_can_not_spell_is_refused() -> None:
     assert tokenizer is not None
     forms = FormCompiler(tokenizer, Letters(), [2], thinks=True)
     (mask,) = forms.compile(Form(FormKind.REGEX, "[bc]+"), [0]).masks()
-    assert mask is not None
-    assert mask.tolist() == [False, True, False, False]
+    assert allowed(mask, 4) == {1}
     with pytest.raises(PromptInvalid, match="no answer has it"):
         forms.compile(Form(FormKind.REGEX, "c"), [0])
 
 
 def test_a_model_that_ends_no_answer_is_held_to_none(tiny_model: Path) -> None:
     assert read_vocabulary(load_tokenizer(tiny_model).chat_format, 520, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "right"),
+    [
+        ("date", "2024-02-29", True),
+        ("date", "2023-02-29", False),
+        ("date", "2000-02-29", True),
+        ("date", "1900-02-29", False),
+        ("date", "0000-01-01", False),
+        ("date", "0004-02-29", True),
+        ("date", "2023-04-31", False),
+        ("date", "2023-12-31", True),
+        ("date-time", "2024-02-29T23:59:00Z", True),
+        ("date-time", "2023-02-29T23:59:00Z", False),
+    ],
+)
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_date_is_a_day_that_the_calendar_has(
+    tiny_model: Path, kind: str, said: str, right: bool, inline: bool
+) -> None:
+    """Wherever in a schema, and in that of a tool; what a property may be called is no schema."""
+    day = {"type": "string", "format": kind, "title": "pattern"}
+    schema = {"type": "object", "properties": {"format": {"anyOf": [day, {"const": {"format": "date"}}]}}}
+    form = Form(FormKind.SCHEMA, json.dumps(schema))
+    if inline:
+        form = Form(FormKind.GRAMMAR, f"start: {json_rule(schema)}")
+    matcher = compiler(tiny_model).compile(form, [0])._matcher
+    encode = load_tokenizer(tiny_model).chat_format.encode_text
+    for text in (json.dumps({"format": said}), '{"format": {"format": "date"}}'):
+        tokens = encode(text)
+        assert (matcher.validate_tokens(tokens) == len(tokens)) is (right or "{" in text[1:])

@@ -1,0 +1,269 @@
+"""Twenty tools on the demo model: how soon the first token comes, and how many calls are valid; beside llama.cpp.
+
+    PYTHONPATH=tests python bench/tool_turns.py [--asked 100] [--rounds 5]
+
+Prints JSON, and keeps it in bench/results/tool_turns.json. Both have the same weights, the file in Q4_0 that
+llama.cpp's quantiser makes of the demo model, and each tells its model of the tools in its own way: glmbot by
+`TemplatedEngine`, llama.cpp by /v1/chat/completions. A turn is timed to its first token, alone: a person's first
+and second, and the first of somebody else who is offered the same tools. Calls have to be made (tool_choice
+"required"), are drawn at temperature 1, eight at a time, and are held against their schemas by jsonschema.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bandwidth import THREADS
+from engines import HOME, SLOTS, Engine, demo_gguf, llama_server
+from suite import processor
+from tool_offers import offer
+
+from form_schemas import is_valid
+from glmbot.content import Text
+from glmbot.engine.base import Conversation, PastExchange, Progress, Sampling
+from glmbot.engine.local import LocalEngine, LocalEngineSettings
+from glmbot.engine.templated import TemplatedEngine
+from glmbot.models.demo import NAME
+from glmbot.tools import Choice
+
+RESULTS = Path(__file__).parent / "results" / "tool_turns.json"
+CONTEXT = 8192
+ANSWER = "It is sunny there, with a light wind from the west and no rain before the evening."
+LONGEST_CALL = 400
+QUESTIONS = (
+    "What is the weather like in Oslo?",
+    "And how will it be tomorrow?",
+    "Remind me to water the plants.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A conversation: the words of the system, and what was said by turns, a question last."""
+
+    system: str
+    said: Sequence[str]
+
+    def messages(self) -> list[dict[str, str]]:
+        roles = ("user", "assistant")
+        turns = [{"role": roles[place % 2], "content": text} for place, text in enumerate(self.said)]
+        return [{"role": "system", "content": self.system}, *turns]
+
+    def conversation(self, choice: Choice) -> Conversation:
+        past = [
+            PastExchange((Text(asked),), (Text(answer),))
+            for asked, answer in zip(self.said[:-1:2], self.said[1::2], strict=True)
+        ]
+        return Conversation((Text(self.said[-1]),), past, self.system, offer=offer(choice))
+
+
+class Ours:
+    """Through `TemplatedEngine`."""
+
+    name = "glmbot int4"
+
+    def __init__(self, engine: TemplatedEngine) -> None:
+        self._engine = engine
+
+    async def first_token(self, asked: Asked, user: str) -> tuple[float, int]:
+        """Seconds, and the prompt's tokens."""
+        began = time.perf_counter()
+        last = await self._answer(asked, Choice.AUTO, Sampling(max_tokens=1, temperature=0.0), user)
+        return time.perf_counter() - began, last.prompt_tokens
+
+    async def call(self, asked: Asked, number: int) -> str:
+        sampling = Sampling(max_tokens=LONGEST_CALL, temperature=1.0, top_p=1.0, seed=number)
+        last = await self._answer(asked, Choice.REQUIRED, sampling, str(number))
+        return judged([(call.name, call.arguments) for call in last.calls], str(last.finish))
+
+    async def _answer(self, asked: Asked, choice: Choice, sampling: Sampling, user: str) -> Progress:
+        prepared = self._engine.prepare(asked.conversation(choice), CONTEXT - sampling.max_tokens)
+        assert prepared.offer.callable, "there is no room for the tools"
+        last = Progress()
+        async with aclosing(self._engine.generate(prepared, sampling, user=user)) as generation:
+            async for progress in generation:
+                last = progress
+        return last
+
+
+class Theirs:
+    """Through the HTTP interface of llama.cpp's server."""
+
+    name = "llama.cpp Q4_0"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def first_token(self, asked: Asked, user: str) -> tuple[float, int]:
+        del user
+        (answer,) = await self.ask([self._body(asked, "auto", max_tokens=1, temperature=0)])
+        return answer["seconds"], int(answer["body"]["usage"]["prompt_tokens"])
+
+    async def ask(self, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        asked = await asyncio.to_thread(self._engine.ask, prompts=[], chats=bodies)
+        return asked["requests"]
+
+    async def calls(self, asked: Sequence[Asked]) -> list[str]:
+        drawing = {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0, "max_tokens": LONGEST_CALL}
+        bodies = [self._body(each, "required", seed=number, **drawing) for number, each in enumerate(asked)]
+        return [self._judged(answer) for answer in await self.ask(bodies)]
+
+    def _judged(self, answer: Mapping[str, Any]) -> str:
+        if answer["status"] != 200:
+            return "failed"
+        (choice,) = answer["body"]["choices"]
+        calls = choice["message"].get("tool_calls") or []
+        made = [(call["function"]["name"], call["function"]["arguments"]) for call in calls]
+        return judged(made, choice["finish_reason"])
+
+    def _body(self, asked: Asked, choice: str, **more: Any) -> dict[str, Any]:
+        tools = [
+            {
+                "type": "function",
+                "function": {
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": dict(tool.parameters),
+                },
+            }
+            for tool in offer(Choice.AUTO).tools
+        ]
+        return {
+            "messages": asked.messages(),
+            "tools": tools,
+            "tool_choice": choice,
+            "parallel_tool_calls": False,
+            "cache_prompt": True,
+            **more,
+        }
+
+
+def judged(calls: Sequence[tuple[str, str]], finish: str) -> str:
+    """valid, wrong, or cut: its room was used up before it was whole."""
+    schemas = {tool.name: dict(tool.parameters) for tool in offer(Choice.AUTO).tools}
+    if finish == "length":
+        return "cut"
+    right = [name in schemas and is_valid(schemas[name], arguments) for name, arguments in calls]
+    return "valid" if right and all(right) else "wrong"
+
+
+async def turns(engine: Ours | Theirs, number: int) -> dict[str, float]:
+    """Seconds of one round; nothing of its words was there before."""
+    system = f"You are assistant number {number} of a small town. Answer in one sentence."
+    first, second, other = QUESTIONS
+    alone, tokens = await engine.first_token(Asked(system, [first]), f"{number} a")
+    again, _ = await engine.first_token(Asked(system, [first, ANSWER, second]), f"{number} a")
+    others, _ = await engine.first_token(Asked(system, [other]), f"{number} b")
+    return {
+        "first_turn_s": alone,
+        "second_turn_s": again,
+        "others_first_turn_s": others,
+        "prompt_tokens": tokens,
+    }
+
+
+def questions(asked: int) -> list[Asked]:
+    names = [tool.name for tool in offer(Choice.AUTO).tools]
+    return [
+        Asked(
+            "You are a helpful assistant.", [f"Please use {names[number % len(names)]} for number {number}."]
+        )
+        for number in range(asked)
+    ]
+
+
+async def our_calls(engine: Ours, asked: Sequence[Asked]) -> list[str]:
+    left = iter(list(enumerate(asked)))
+    found: list[str] = []
+
+    async def stream() -> None:
+        for number, each in left:
+            found.append(await engine.call(each, number))
+
+    await asyncio.gather(*(stream() for _ in range(SLOTS)))
+    return found
+
+
+async def measure(engine: Ours | Theirs, rounds: int, asked: int) -> dict[str, Any]:
+    # The first time is for what is made once.
+    await turns(engine, 0)
+    made = [await turns(engine, number) for number in range(1, rounds + 1)]
+    figures: dict[str, Any] = {
+        key: round(statistics.median(each[key] for each in made), 3) for key in made[0]
+    }
+    began = time.perf_counter()
+    calling = (
+        engine.calls(questions(asked)) if isinstance(engine, Theirs) else our_calls(engine, questions(asked))
+    )
+    found = Counter(await calling)
+    figures["calls"] = dict(sorted(found.items()))
+    figures["valid"] = round(found["valid"] / asked, 3)
+    figures["calls_s"] = round(time.perf_counter() - began, 1)
+    print(engine.name, figures, file=sys.stderr)
+    return figures
+
+
+async def compare(file: Path, rounds: int, asked: int) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    settings = LocalEngineSettings(
+        file, context_length=CONTEXT, cache_tokens=CONTEXT * SLOTS, max_batch=SLOTS, queue_limit=asked
+    )
+    ours = TemplatedEngine(await LocalEngine.start(settings))
+    made[Ours.name] = await measure(Ours(ours), rounds, asked)
+    await ours.close()
+    server = llama_server(file, SLOTS, Theirs.name, context=CONTEXT)
+    if server is None:
+        made[Theirs.name] = {"failed": "its package can't be had"}
+        return made
+    server.start()
+    try:
+        made[Theirs.name] = {
+            "version": server.ready["version"],
+            **await measure(Theirs(server), rounds, asked),
+        }
+    finally:
+        server.close()
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--asked", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    (HOME / "bench").mkdir(parents=True, exist_ok=True)
+    file = demo_gguf("Q4_0")
+    if file is None:
+        raise SystemExit("llama.cpp's quantiser can't be had")
+    report: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": {"processor": processor(), "threads": THREADS},
+        "model": NAME,
+        "asked": given.asked,
+        "tools": len(offer(Choice.AUTO).tools),
+        "load": [os.getloadavg()[0]],
+    }
+    report["engines"] = asyncio.run(compare(file, given.rounds, given.asked))
+    report["load"].append(os.getloadavg()[0])
+    given.results.parent.mkdir(exist_ok=True)
+    given.results.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
