@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from pydantic import BaseModel
 
@@ -20,17 +20,18 @@ from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
 from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
-from glmbot.errors import AdapterError, PlatformRefused
+from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.fields import Fields
 from glmbot.http.replays import Replays
 from glmbot.http.routes import Route, RouteWish
+from glmbot.keys import ChatKey
 from glmbot.messages import Message, Reply
-from glmbot.ports import Deliver
+from glmbot.ports import Chats, Deliver
 from glmbot_qq.callback import WINDOW_S, callback_route
 from glmbot_qq.client import Client, quoted
-from glmbot_qq.delivery import PROFILE, QQOutlet
+from glmbot_qq.delivery import PROFILE, QQOutlet, path_of
 from glmbot_qq.gateway import Gateway
-from glmbot_qq.normalize import PLATFORM, PressedButton, from_event, scene_of
+from glmbot_qq.normalize import PLATFORM, Deleted, PressedButton, from_event, scene_of
 from glmbot_qq.replies import WINDOW_S as REPLIES_S
 from glmbot_qq.replies import in_portions
 from glmbot_qq.settings import QQSettings
@@ -41,10 +42,14 @@ _log = logging.getLogger(__name__)
 
 _DRAIN_S = 8.0
 _CLOCK_OFF_S = 60.0
+_ASKED_WITHIN_S = 24 * 3600.0
 # A message is nearly too old before QQ says so: who is answered decides.
 _SLACK_S = 120.0
 # https://bot.q.qq.com/wiki/develop/api-v2/server-inter/message/trans/msg-btn.html: 0 成功, 4 没有权限.
 _OBEYED, _NOT_YOURS = 0, 4
+
+
+class _Wanted(Deliver, Chats, Protocol): ...
 
 
 class TooLateForQQ(Exception):
@@ -55,7 +60,7 @@ class QQAdapter:
     Settings: ClassVar[type[BaseModel]] = QQSettings
     profile: ClassVar[Profile] = PROFILE
 
-    def __init__(self, settings: QQSettings, dialogue: Deliver) -> None:
+    def __init__(self, settings: QQSettings, dialogue: _Wanted) -> None:
         self._settings = settings
         self._dialogue = dialogue = in_portions(without_thoughts(dialogue))
         self._deliveries = Deliveries(dialogue)
@@ -189,6 +194,8 @@ class QQAdapter:
                 pass
             case Message():
                 await self._dialogue.accept(taken)
+            case Deleted():
+                self._aside.begin(self._withdraw(taken))
             case PressedButton() if taken.asker == taken.message.user.id:
                 await self._dialogue.accept(taken.message)
                 self._aside.begin(self._confirm(taken.id, _OBEYED))
@@ -202,6 +209,25 @@ class QQAdapter:
                 await self._client.call("PUT", f"/interactions/{quoted(interaction)}", {"code": code})
         except (NotWritten, AdapterError) as error:
             _log.info("QQ: a pressed button could not be confirmed: %s", error)
+
+    async def _withdraw(self, deleted: Deleted) -> None:
+        """Who takes a question back wants its answer gone too."""
+        chat, ref = ChatKey(PLATFORM, deleted.chat), deleted.ref
+        try:
+            conversation = await self._dialogue.asked_in(chat, ref, time.time() - _ASKED_WITHIN_S)
+            if conversation is None:
+                return
+            shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
+        except StoreError as error:
+            _log.error("QQ: a deleted question could not be taken back: %s", error)
+            return
+        for message_id in shown:
+            try:
+                if self._client is not None:
+                    path = f"{path_of(deleted.chat)}/messages/{quoted(message_id)}"
+                    await self._client.call("DELETE", path)
+            except (NotWritten, AdapterError) as error:
+                _log.info("QQ: an answer that is not wanted any more stays: %s", error)
 
     # ---- answering -------------------------------------------------------------------------------------------
 

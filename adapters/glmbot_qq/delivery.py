@@ -32,13 +32,14 @@ from glmbot_qq.replies import MOST_REPLIES, SPLIT_AT
 from glmbot_qq.settings import QQSettings
 from glmbot_qq.upload import uploaded
 
-__all__ = ["PROFILE", "QQOutlet"]
+__all__ = ["PROFILE", "QQOutlet", "path_of"]
 
 # "按钮文字，最多 10 字符"; "最多可以发送 5 行按钮，每一行最多 5 个按钮".
 _LONGEST_LABEL, _MOST_BUTTONS = 10, 5
 # Of one answer that was begun again: its messages have other numbers than those of the first try.
 _ANEW = 1000
 _SHIFT = 1_000_000
+_NEW_KIND = (Scene.USER, Scene.GROUP)
 _LONGEST_ID = 300
 # msg_type.
 _TEXT, _MARKDOWN, _MEDIA = 0, 2, 7
@@ -58,14 +59,15 @@ class QQOutlet(Outlet):
     def __init__(self, client: Client, message: Message, settings: QQSettings, sent: int = 0) -> None:
         self._client = client
         self._chat = message.conversation.chat
-        self._scene, self._place = scene_of(self._chat)
-        self._new_kind = self._scene in (Scene.USER, Scene.GROUP)
+        self._path = path_of(self._chat)
+        scene, _ = scene_of(self._chat)
+        self._new_kind = scene in _NEW_KIND
         self._private = not message.conversation.user
         self._asker = message.conversation.user or message.user.id
         self._question = message.about if isinstance(message.intent, Press) else message.ref
         self._language = message.language
         self._replies_to = _replied(message)
-        self._most = MOST_REPLIES.get(self._scene)
+        self._most = MOST_REPLIES.get(scene)
         self._sent = sent
         self._active = settings.active_messages
         self._markdown = settings.markdown
@@ -100,7 +102,7 @@ class QQOutlet(Outlet):
         if self._replies_to:
             body |= {**self._replies_to, **({"msg_seq": number} if self._new_kind else {})}
         try:
-            sent = await self._client.call("POST", f"{self._path()}/messages", body)
+            sent = await self._client.call("POST", f"{self._path}/messages", body)
         except Coded as error:
             if not self._was_taken(error, place):
                 self._not_taken.add(place)
@@ -140,10 +142,6 @@ class QQOutlet(Outlet):
 
     # ---- requests --------------------------------------------------------------------------------------------
 
-    def _path(self) -> str:
-        version = "/v2" if self._new_kind else ""
-        return f"{version}/{self._scene}/{quoted(self._place)}"
-
     def _number(self, place: str) -> int:
         """msg_seq: the same for the same place, in another process, too."""
         index, _, anew = place.partition(".")
@@ -154,7 +152,7 @@ class QQOutlet(Outlet):
         try:
             return {
                 "msg_type": _MEDIA,
-                "media": {"file_info": await uploaded(self._client, self._path(), file)},
+                "media": {"file_info": await uploaded(self._client, self._path, file)},
             }
         except (Closed, Gone) as error:
             # Files have rights of their own.
@@ -228,6 +226,12 @@ class QQOutlet(Outlet):
             self._client.close_active(self._chat)
             return Refused(f"no reply was possible any more, and no message of the bot's own: {error}")
         return error
+
+
+def path_of(chat: str) -> str:
+    """Where QQ has the messages of a chat, and files on their way to it."""
+    scene, place = scene_of(chat)
+    return f"{'/v2' if scene in _NEW_KIND else ''}/{scene}/{quoted(place)}"
 
 
 def _replied(message: Message) -> Mapping[str, str]:

@@ -19,7 +19,17 @@ from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Act, Addressed, ChatKind, Message, Press
 from glmbot.openings import has_prefix, slash_command
 
-__all__ = ["EVENT", "PLATFORM", "PressedButton", "Scene", "button_data", "chat_in", "from_event", "scene_of"]
+__all__ = [
+    "EVENT",
+    "PLATFORM",
+    "Deleted",
+    "PressedButton",
+    "Scene",
+    "button_data",
+    "chat_in",
+    "from_event",
+    "scene_of",
+]
 
 PLATFORM = "qq"
 EVENT = "event"
@@ -57,6 +67,14 @@ class PressedButton:
     message: Message
 
 
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A message in a guild was taken back. In private and in groups bots are not told."""
+
+    chat: str
+    ref: str
+
+
 def chat_in(scene: Scene, place: str) -> str:
     return f"{_PREFIXES.get(scene, '')}{place}"
 
@@ -74,7 +92,7 @@ def button_data(command: str, asker: str, ref: str) -> str:
     return f"{command}:{asker}:{ref}"
 
 
-def from_event(payload: Fields, bot: str, language: str) -> Message | PressedButton | None:
+def from_event(payload: Fields, bot: str, language: str) -> Message | PressedButton | Deleted | None:
     """bot: the bot's id in guilds. Raises ValueError for what QQ never sends."""
     data = fields_of(payload, "d")
     match payload.get("t"):
@@ -101,6 +119,10 @@ def from_event(payload: Fields, bot: str, language: str) -> Message | PressedBut
             return _said(data, Scene.GUILD_DM, data.get("guild_id"), words, language)
         case "INTERACTION_CREATE":
             return _pressed(payload, data, language)
+        case "PUBLIC_MESSAGE_DELETE" | "MESSAGE_DELETE":
+            return _deleted(data, Scene.CHANNEL, "channel_id")
+        case "DIRECT_MESSAGE_DELETE":
+            return _deleted(data, Scene.GUILD_DM, "guild_id")
         case _:
             return None
 
@@ -164,6 +186,12 @@ def _pressed(payload: Fields, data: Fields, language: str) -> PressedButton | No
         intent=Press(button["ref"]),
     )
     return PressedButton(interaction, button["asker"], message)
+
+
+def _deleted(data: Fields, scene: Scene, place: str) -> Deleted:
+    """Raises ValueError."""
+    message = fields_of(data, "message")
+    return Deleted(chat_in(scene, matching(_ID, message.get(place))), matching(_REF, message.get("id")))
 
 
 def _addressed(text: str, mentioned: bool) -> Addressed:

@@ -104,6 +104,7 @@ def test_each_scene_is_a_chat_of_its_own_and_each_person_of_a_group_has_a_histor
         event("C2C_MESSAGE_CREATE", content=" "),
         event("GROUP_AT_MESSAGE_CREATE", author={"member_openid": "b", "bot": True}),
         event("FRIEND_ADD"),
+        event("GROUP_MSG_REJECT"),
         {"op": 0, "t": "GUILD_CREATE", "d": {}},
     ],
 )
@@ -141,7 +142,7 @@ _WORST = st.sampled_from(
      {"id": 5}, {"resolved": {"button_data": "a" * 500}}, {"resolved": []}]
 )  # fmt: skip
 _FIELDS = st.dictionaries(
-    st.sampled_from(["id", "content", "timestamp", "group_openid", "channel_id", "guild_id", "author", "mentions", "data",
+    st.sampled_from(["id", "content", "timestamp", "group_openid", "channel_id", "guild_id", "author", "mentions", "data", "message",
                      "attachments", "message_type", "msg_elements", "user_openid", "group_member_openid"]),
     _WORST,
     max_size=10,
@@ -149,9 +150,10 @@ _FIELDS = st.dictionaries(
 
 
 @settings(max_examples=60)
-@given(_FIELDS, st.sampled_from(["C2C", "GROUP_AT", "GROUP", "AT", "DIRECT", "INTERACTION"]))
+@given(_FIELDS, st.sampled_from(["C2C", "GROUP_AT", "GROUP", "AT", "DIRECT", "INTERACTION", "DELETE"]))
 def test_whatever_comes_is_read_or_refused(fields: dict[str, Any], kind: str) -> None:
-    name = "INTERACTION_CREATE" if kind == "INTERACTION" else f"{kind}_MESSAGE_CREATE"
+    others = {"INTERACTION": "INTERACTION_CREATE", "DELETE": "PUBLIC_MESSAGE_DELETE"}
+    name = others.get(kind, f"{kind}_MESSAGE_CREATE")
     with suppress(ValueError):
         from_event(event(name, **fields), BOT, "zh")
 
@@ -308,6 +310,31 @@ async def test_a_flood_is_waited_for(server: QQServer, sqlite_store: Store) -> N
         await server.say("one")
         await until(lambda: server.texts(PRIVATE) == ["answer to one"])
         await nothing_left(sqlite_store, "qq")
+
+
+async def test_a_crowd_in_one_channel_is_answered_within_its_five_a_second(
+    server: QQServer, sqlite_store: Store
+) -> None:
+    # Five times as fast as QQ's, on both sides.
+    server.per_channel_and_second = 25
+    async with qq_bot.bot(server, echoing(), sqlite_store, settings={"interval_s": 0.3 / 5}):
+        for number in range(30):
+            await server.say(f"question {number}.", user=100 + number, scene="channels")
+        await until(lambda: len(server.texts(CHANNEL)) == 30)
+        await nothing_left(sqlite_store, "qq")
+    assert sorted(server.texts(CHANNEL)) == sorted(f"answer to question {number}." for number in range(30))
+    assert server.floods == 0
+
+
+async def test_a_question_that_is_taken_back_in_a_guild_takes_its_answer_with_it(
+    server: QQServer, sqlite_store: Store
+) -> None:
+    async with qq_bot.bot(server, echoing(), sqlite_store):
+        asked = await server.say("forget it", scene="channels")
+        await until(lambda: server.texts(CHANNEL) == ["answer to forget it"])
+        await nothing_left(sqlite_store, "qq")
+        await server.delete(asked)
+        await until(lambda: server.texts(CHANNEL) == [])
 
 
 async def test_what_is_not_granted_is_done_without(server: QQServer, sqlite_store: Store) -> None:

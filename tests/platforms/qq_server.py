@@ -62,6 +62,7 @@ class QQServer:
     confirmed: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     refusals: deque[tuple[int, int]] = field(default_factory=deque)
+    floods: int = 0
     loses_answers: int = 0
     files: list[str] = field(default_factory=list)
     block_size: int = 100
@@ -104,6 +105,7 @@ class QQServer:
                               ("files", self._put_together)):  # fmt: skip
             app.router.add_post(f"/v2/{{scene:users|groups}}/{{place}}/{step}", self._guarded(handler))
         app.router.add_put("/upload/{name}/{part}", self._take_part)
+        app.router.add_delete("/{scene:channels|dms}/{place}/messages/{name}", self._guarded(self._remove))
         app.router.add_put("/interactions/{name}", self._guarded(self._confirm))
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -166,6 +168,11 @@ class QQServer:
         self._born[event] = time.time() + self._later_s
         await self.tell("INTERACTION_CREATE", data, name=event)
         return name
+
+    async def delete(self, name: str) -> None:
+        """A question in a guild's channel is taken back."""
+        message = {"id": name, "channel_id": CHANNEL, "guild_id": GUILD, "author": {"id": "7"}}
+        await self.tell("PUBLIC_MESSAGE_DELETE", {"message": message, "op_user": {"id": "7"}})
 
     async def tell(self, kind: str, data: Any, *, name: str = "") -> None:
         event = {"op": 0, "s": next(self._sequence), "t": kind, "id": name or f"{kind}:1", "d": data}
@@ -276,10 +283,10 @@ class QQServer:
     async def _log_in(self, request: web.Request) -> web.Response:
         body = await request.json()
         if (body["appId"], body["clientSecret"]) != (APP_ID, SECRET):
-            return web.json_response({"code": 100016, "message": "invalid appid or secret"})
+            return _json({"code": 100016, "message": "invalid appid or secret"})
         self.tokens += 1
         self._token = f"token{self.tokens}"
-        return web.json_response({"access_token": self._token, "expires_in": str(self.token_lasts_s)})
+        return _json({"access_token": self._token, "expires_in": str(self.token_lasts_s)})
 
     def _guarded(self, handler: Any) -> Any:
         async def handle(request: web.Request) -> web.Response:
@@ -295,12 +302,12 @@ class QQServer:
                 answer = handler(request, body)
             except _Refused as refused:
                 said = {"message": "refused", "code": refused.code, "err_code": refused.code}
-                return web.json_response(said, status=refused.status, headers=headers)
+                return _json(said, status=refused.status, headers=headers)
             if request.method == "POST" and self.loses_answers:
                 self.loses_answers -= 1
                 assert request.transport is not None
                 request.transport.close()
-            return web.json_response(answer, headers=headers)
+            return _json(answer, headers=headers)
 
         return handle
 
@@ -378,9 +385,16 @@ class QQServer:
             upload = self._uploads[media["file_info"]]
             assert (upload["place"], body["msg_type"]) == (place, 7)
             self.files.append(upload["file_name"])
-        self.shown[place].append(body)
+        name = f"ROBOT1.0_sent.{next(self._numbers)}"
+        self.shown[place].append(body | {"id": name})
         at = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
-        return {"id": f"ROBOT1.0_sent.{next(self._numbers)}", "timestamp": at}
+        return {"id": name, "timestamp": at}
+
+    def _remove(self, request: web.Request, body: Any) -> dict[str, Any]:
+        place, name = request.match_info["place"], request.match_info["name"]
+        assert [each["id"] for each in self.shown[place]].count(name) == 1
+        self.shown[place] = [each for each in self.shown[place] if each["id"] != name]
+        return {}
 
     def _pace(self, scene: str, place: str) -> None:
         if scene not in ("channels", "dms"):
@@ -389,6 +403,7 @@ class QQServer:
         while writes and writes[0] <= now - 1:
             writes.popleft()
         if len(writes) >= self.per_channel_and_second:
+            self.floods += 1
             raise _Refused(20028, 429)
         writes.append(now)
 
@@ -425,3 +440,9 @@ class QQServer:
                 raise _Refused(40054005)
             if self._replies[answered] >= most:
                 raise _Refused(40034128)
+
+
+def _json(said: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """QQ's own package reads no other kind of JSON than this."""
+    body = json.dumps(said).encode()
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json")
