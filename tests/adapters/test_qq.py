@@ -238,6 +238,24 @@ async def test_a_long_answer_comes_in_paragraphs_as_they_end_and_in_as_many_repl
     assert [body["msg_seq"] for body in server.bodies] == list(range(1, len(server.bodies) + 1))
 
 
+async def test_an_answer_in_paragraphs_that_a_restart_broke_is_seen_whole_and_once(
+    server: QQServer, sqlite_store: Store
+) -> None:
+    first = ScriptedEngine(LONG[:6000], steps=30, step_s=0.01)
+    first.goes_on.clear()
+    async with qq_bot.bot(server, first, sqlite_store) as bot:
+        await server.say("go on", scene="groups")
+        await until(lambda: len(server.texts(GROUP)) == 2)
+        # The process ends, and nothing is drained.
+        await bot._stop_receiving()
+        await bot._deliveries.drain(0)
+    async with qq_bot.bot(server, ScriptedEngine(LONG[:6000], steps=30, step_s=0.005), sqlite_store):
+        await until(lambda: LONG[5990:6000].strip() in "".join(server.texts(GROUP)))
+        await nothing_left(sqlite_store, "qq")
+    assert letters("".join(server.texts(GROUP))) == letters(LONG[:6000])
+    assert len(server.texts(GROUP)) <= 5
+
+
 async def test_what_does_not_fit_the_replies_is_told_to_be_missing(
     server: QQServer, sqlite_store: Store
 ) -> None:
