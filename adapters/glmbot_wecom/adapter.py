@@ -113,10 +113,15 @@ class WeComAdapter:
         client = Client(settings)
         try:
             await client.log_in()
+            found = [(True, "corp_id and the Secret belong together")]
+            if abs(client.clock_off_s) > WINDOW_S / 2:
+                words = f"this machine's clock and WeCom's differ by {abs(client.clock_off_s):.0f} s: set it"
+                found.append((False, f"{words}; what WeCom posts at another time is refused"))
             try:
-                return [(True, f"WeCom knows the application {await _name_of(client)}")]
+                found.append((True, f"WeCom knows the application {await _name_of(client)}"))
             except NotWritten as error:
-                return [(True, "corp_id and the Secret belong together"), (False, str(error))]
+                found.append((False, str(error)))
+            return found
         finally:
             await client.close()
 
@@ -170,7 +175,7 @@ class WeComAdapter:
     async def _take_said(self, headers: Fields, body: Fields) -> None:
         """What is said to a smart bot. WeCom sends nothing again."""
         try:
-            message = from_frame(headers, body, self._settings.language)
+            message = from_frame(headers, body, self._settings.language, self._settings.name)
             if message is not None:
                 await self._dialogue.accept(message)
         except StoreError as error:

@@ -23,26 +23,25 @@ REPLY = "reply"
 PERSON = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 _CHAT = re.compile(r"[A-Za-z0-9_.@+=/-]{1,100}")
 _REF = re.compile(r"[A-Za-z0-9_.@+=/:-]{1,128}")
+_REQUEST = re.compile(r"[!-~]{1,256}")
 # In a group all messages begin with the mention; what else is called there stays.
 _MENTION = re.compile(r"@\S{1,64}(?:\s+|$)")
 _MEDIA = {"image": "photo", "file": "document", "video": "video", "voice": "voice"}
 _PRIVATE, _GROUP = "single", "group"
 
 
-def from_frame(headers: Fields, body: Fields, language: str) -> Message | None:
-    """Raises ValueError for what WeCom never sends."""
+def from_frame(headers: Fields, body: Fields, language: str, name: str = "") -> Message | None:
+    """name: of the bot, where it has spaces. Raises ValueError for what WeCom never sends."""
     user = matching(PERSON, fields_of(body, "from").get("userid"))
     kind = body.get("chattype")
     private = kind == _PRIVATE
     if not private and kind != _GROUP:
         raise ValueError("an unknown kind of chat")
     chat = user if private else matching(_CHAT, body.get("chatid"))
-    ref, reply = matching(_REF, body.get("msgid")), matching(_REF, headers.get("req_id"))
+    ref, reply = matching(_REF, body.get("msgid")), matching(_REQUEST, headers.get("req_id"))
     text, media = _words(body)
     quoted, _ = _words(fields_of(body, "quote")) if body.get("quote") else ("", "")
-    text = text.strip()
-    mentioned = None if private else _MENTION.match(text)
-    text = text[mentioned.end() :] if mentioned is not None else text
+    text = text.strip() if private else _without_mention(text.strip(), name)
     addressed = Addressed.DIRECTLY if private else _addressed(text)
     created = body.get("create_time")
     return Message(
@@ -59,6 +58,13 @@ def from_frame(headers: Fields, body: Fields, language: str) -> Message | None:
         media=media,
         act=Act(at=created if type(created) is int and 0 <= created < 10**11 else 0),
     )
+
+
+def _without_mention(text: str, name: str) -> str:
+    if name and text.startswith(f"@{name}"):
+        return text[len(name) + 1 :].strip()
+    mentioned = _MENTION.match(text)
+    return text[mentioned.end() :] if mentioned is not None else text
 
 
 def _addressed(text: str) -> Addressed:

@@ -59,8 +59,9 @@ def refused(code: int, words: str, *, status: int = 200) -> NotWritten:
     said = f"WeCom: {code or status} {explained(code) or words}".strip()
     if code in STREAM_GONE:
         return StreamGone(said)
-    if status == 429 or meaning is Flooded:
-        return Flooded(_WAIT_S.get(code, 1.0))
+    # Not all of the codes for "too often" are told.
+    if status == 429 or meaning is Flooded or (meaning is None and "freq" in words.lower()):
+        return Flooded(_WAIT_S.get(code, 10.0))
     if meaning is not None:
         return meaning(said)
     return Refused(said) if code and status < 500 and code not in TOKEN_ENDED else Unreachable(said)

@@ -37,6 +37,7 @@ class WeComSettings(TokenSettings, OnceSettings):
             "answers": "用应用时：paragraphs：写完一段发一段；whole：写完后整个发出。"
             "智能机器人的回答在自己的消息里增长。",
             "bot_id": "智能机器人的 Bot ID。",
+            "name": "智能机器人的名字里有空格时写在这里，群里 @ 它的话从名字后面算起。",
             "ws_url": "不用企业微信自己的长连接地址时写在这里，供代理或测试用。",
             "corp_id": "企业 ID，以 ww 开头；用应用时必填。",
             "agent_id": "应用的 AgentId。",
@@ -57,6 +58,11 @@ class WeComSettings(TokenSettings, OnceSettings):
 
     bot_id: str = Field(
         default="", pattern=r"^[A-Za-z0-9_-]{0,128}$", description="The Bot ID of a smart bot."
+    )
+    name: str = Field(
+        default="",
+        max_length=64,
+        description="The smart bot's name where it has spaces in it: what is said in a group begins behind it.",
     )
     ws_url: str = Field(
         default="wss://openws.work.weixin.qq.com",

@@ -79,6 +79,13 @@ def test_who_is_spoken_to_and_in_which_words(body: dict[str, Any], addressed: Ad
     assert message.origin == {REPLY: "req-1"}
 
 
+def test_a_name_with_spaces_is_no_part_of_what_is_said() -> None:
+    body = {"msgid": "m", "msgtype": "text", "from": {"userid": "ann"}, **group("@GLM Bot\u2005/new")}
+    message = from_frame({"req_id": "r"}, body, "en", "GLM Bot")
+    assert message is not None
+    assert (message.text, message.addressed) == ("/new", Addressed.BY_COMMAND)
+
+
 def test_a_conversation_in_a_group_is_a_persons_own() -> None:
     message = read(group("@小智 hello"))
     assert message is not None
@@ -315,4 +322,5 @@ async def test_a_bot_that_another_has_displaced_waits_before_it_takes_over(
 )  # fmt: skip
 def test_refusals_mean_what_wecom_says(code: int, kind: type[NotWritten]) -> None:
     assert type(refused(code, "words")) is kind
+    assert type(refused(99, "api freq out of limit")) is Flooded
     assert set(MEANINGS) & {846605, 846608, 42001} == set()

@@ -382,13 +382,17 @@ async def test_doctor_tells_of_an_address_that_is_not_trusted_and_of_a_wrong_sec
 ) -> None:
     given = wecom_bot.application_settings(server)
     assert await WeComAdapter.identify(given) == "小智"
-    assert [well for well, _ in await WeComAdapter.examine(given)] == [True]
+    assert [well for well, _ in await WeComAdapter.examine(given)] == [True, True]
     server.refusals["/cgi-bin/agent/get"] = [60020, 1]
     found = await WeComAdapter.examine(given)
     assert [well for well, _ in found] == [True, False]
     assert "trusted IPs" in found[1][1]
     another = wecom_bot.application_settings(server, agent_id=5)
     assert "another application" in (await WeComAdapter.examine(another))[1][1]
+    server.clock_ahead_s = -400
+    found = await WeComAdapter.examine(given)
+    assert [well for well, _ in found] == [True, False, True]
+    assert "clock" in found[1][1]
     wrong = WeComAdapter(
         wecom_bot.application_settings(server, token=SecretStr("another")),
         make_dialogue(echoing(), sqlite_store),

@@ -17,6 +17,7 @@ import struct
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 
 import aiohttp
@@ -98,6 +99,7 @@ class WeComServer:
     tokens: int = 0
     displaced: int = 0
     posts_to: str = ""
+    clock_ahead_s: float = 0.0
     posted: list[tuple[int, str]] = field(default_factory=list)
     url: str = ""
 
@@ -378,9 +380,9 @@ class WeComServer:
             return web.json_response({"errcode": 40001, "errmsg": "invalid credential"})
         self.tokens += 1
         self._token = f"token-{self.tokens}"
-        return web.json_response(
-            {"errcode": 0, "errmsg": "ok", "access_token": self._token, "expires_in": 7200}
-        )
+        given = {"errcode": 0, "errmsg": "ok", "access_token": self._token, "expires_in": 7200}
+        now = formatdate(time.time() + self.clock_ahead_s, usegmt=True)
+        return web.json_response(given, headers={"Date": now})
 
     def _guarded(self, handler: Any) -> Any:
         async def handle(request: web.Request) -> web.Response:
