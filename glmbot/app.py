@@ -28,6 +28,7 @@ from glmbot.dialogue.access import Access
 from glmbot.dialogue.manager import DialogueManager, DialogueSettings
 from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.reloaded import Reloaded
+from glmbot.dialogue.settings import Persona
 from glmbot.dialogue.tool_rights import ToolRights
 from glmbot.dialogue.tool_settings import ToolSettings
 from glmbot.engine.base import Engine, Sampling
@@ -162,7 +163,7 @@ def dialogue_for(
             plugins=plugins,
         )
     except ValueError as error:
-        raise ConfigError(f"[dialogue] system_prompt: {error}") from error
+        raise ConfigError(str(error)) from error
 
 
 async def run(
@@ -349,9 +350,10 @@ def _dialogue_parts(configuration: Configuration, engines: Engines, plugins: Plu
         DialogueSettings(
             sampling=_sampling(configuration, answer, {} if engine is None else engine.generation_defaults),
             samplings=partial(_sampling_of, configuration),
-            platforms=installed_platforms() | plugins.platforms.keys(),
+            platforms=installed_platforms() | plugins.platforms.keys() | configuration.bots.keys(),
             visited=visited_platforms(plugins),
             unedited=unedited_platforms(plugins),
+            personas={name: Persona(**bot.model_dump()) for name, bot in configuration.bots.items()},
             tools=_tool_settings(configuration.tools),
             people_choose=configuration.models.people_choose,
             system_prompt=dialogue.system_prompt,

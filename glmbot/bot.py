@@ -143,9 +143,8 @@ class Bot(Protocol):
         """Whether this may be a chat's system prompt: "", or what is wrong with it, as the name of a line."""
         ...
 
-    @property
-    def system_prompt(self) -> str:
-        """The configured one."""
+    def system_prompt(self, message: Message) -> str:
+        """The configured one of the bot that the message was said to."""
         ...
 
     # ---- the model -------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ PAGES = {"en": "configuration.md", "zh": "configuration.zh.md"}
 _SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 # A bare address would end in the full stop of its sentence, and brackets would be a link.
 _AS_CODE = re.compile(
-    r"`[^`]*`|\w[\w+]*://[^\s，。；、)）;\"`]*[\w/]|\[[a-z_]+\]|\[\"[^\]]*\"\]|[A-Z_]+__[A-Z_]+"
+    r"`[^`]*`|\w[\w+]*://[^\s，。；、)）;\"`]*[\w/]|\[[a-z_.]+\]|\[\"[^\]]*\"\]|[A-Z_]+__[A-Z_]+"
 )
 
 _WORDS: dict[str, dict[str, str]] = {
@@ -39,7 +39,8 @@ prints the same as a commented file.
   `[telegram] token`. A list is JSON there: `GLMBOT_ACCESS__ADMINS='["telegram:123456789"]'`.
   `GLMBOT_NATIVE` chooses the kernels ([Operator](operator.md)).
 - **Platforms.** A platform runs when its section is in the file, or one of its keys in the environment. An empty
-  section is enough.
+  section is enough. A further bot of a platform has a section of its own, `[telegram.NAME]`, and in the
+  environment `GLMBOT_TELEGRAM__NAME__TOKEN` ([Several bots](bots.md)).
 - **Paths** that are relative count from the folder of the file.
 - **Mistakes.** `glmbot check FILE` names the file, the line, the key and the nearest right name. `glmbot doctor`
   also tries what the configuration names: model, store, tokens.
@@ -69,6 +70,8 @@ This page is made from the code: `python -m glmbot.config_reference` writes it.
   `[telegram] token`。列表在环境变量里写成 JSON：`GLMBOT_ACCESS__ADMINS='["telegram:123456789"]'`。
   `GLMBOT_NATIVE` 用来选择内核（见[管理](operator.md)）。
 - **平台。** 文件里有某个平台的小节，或者环境变量里有它的某一项，它就会运行。空的小节也可以。
+  同一平台的另一个机器人另写一节 `[telegram.NAME]`，环境变量是 `GLMBOT_TELEGRAM__NAME__TOKEN`
+  （见[多个机器人](bots.md)）。
 - **路径。** 相对路径从配置文件所在的文件夹算起。
 - **写错了。** `glmbot check FILE` 指出文件、行号、键名和最接近的正确写法。`glmbot doctor` 还会实际检查
   配置里写的模型、存储和令牌。

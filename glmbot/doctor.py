@@ -25,8 +25,9 @@ from glmbot.engines import (
     remote_settings,
 )
 from glmbot.errors import AdapterError, GlmbotError, StoreError
-from glmbot.keys import UserKey
+from glmbot.keys import UserKey, kind_of
 from glmbot.logs import outward
+from glmbot.named_bot import with_name
 from glmbot.native.library import VARIABLE, loaded
 from glmbot.plugin_engine import start_plugin_engine
 from glmbot.plugins import BUILT_IN, Plugins, start_moderators
@@ -173,7 +174,7 @@ def _access(configuration: Configuration, visited: Set[str]) -> list[Finding]:
     let_in = [UserKey.by_hand(each) for each in (*access.admins, *access.users, *access.chats)]
     findings: list[Finding] = []
     for platform in configuration.adapters:
-        if platform in visited:
+        if kind_of(platform) in visited:
             continue
         named = [key for key in let_in if key.platform == platform]
         if platform in access.open_platforms:
@@ -192,7 +193,7 @@ def _access(configuration: Configuration, visited: Set[str]) -> list[Finding]:
 def _advice(configuration: Configuration) -> list[Finding]:
     """What adapters say about their own settings, where they have an `advice`."""
     return [
-        Finding(name, well, words)
+        Finding(name, well, with_name(name, words))
         for name, settings in configuration.adapters.items()
         for well, words in getattr(settings, "advice", list[tuple[bool, str]])()
     ]
@@ -204,19 +205,22 @@ async def _platforms(configuration: Configuration, plugins: Plugins) -> list[Fin
     async def examined(name: str, settings: BaseModel, maker: Any) -> list[Finding]:
         try:
             async with asyncio.timeout(_ASKS_S):
-                return [Finding(name, *said) for said in await maker.examine(settings)]
+                return [
+                    Finding(name, well, with_name(name, words))
+                    for well, words in await maker.examine(settings)
+                ]
         except TimeoutError:
             return [Finding(name, False, f"nothing came from the platform within {_ASKS_S:.0f} seconds")]
         except AdapterError as error:
-            return [Finding(name, False, str(error))]
+            return [Finding(name, False, with_name(name, str(error)))]
         except Exception as error:  # whatever somebody else's adapter or a library trips over
             return [Finding(name, False, f"it could not be examined: {outward(str(error))}")]
 
     makers = await asyncio.to_thread(adapters, plugins)
     asked = [
-        examined(name, settings, makers[name])
+        examined(name, settings, makers[kind_of(name)])
         for name, settings in configuration.adapters.items()
-        if hasattr(makers.get(name), "examine")
+        if hasattr(makers.get(kind_of(name)), "examine")
     ]
     return [finding for findings in await asyncio.gather(*asked) for finding in findings]
 

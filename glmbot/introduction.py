@@ -36,7 +36,8 @@ class Introduction:
     administrator; `{option}` stands for what follows `glmbot pair CODE --admin`.
 
     id_form: what a person's id looks like there, "" where it may be any text. The lower the `rank`, the sooner it
-    is asked about.
+    is asked about. token_shapes: regular expressions of what its tokens look like in any text, which no log shows.
+    loggers: of its libraries that write at INFO what people say, or addresses with a token in them.
     """
 
     title: Mapping[str, str]
@@ -44,6 +45,8 @@ class Introduction:
     then: Mapping[str, str] = field(default_factory=dict[str, str])
     id_form: str = ""
     rank: int = 1000
+    token_shapes: Sequence[str] = ()
+    loggers: Sequence[str] = ()
 
 
 def introductions() -> dict[str, Introduction]:
@@ -52,6 +55,6 @@ def introductions() -> dict[str, Introduction]:
     for entry in entry_points(group="glmbot.introductions"):
         try:
             found[entry.name] = entry.load()
-        except ImportError as error:
+        except Exception as error:  # whatever somebody else's adapter trips over
             _log.debug("the introduction of %s is not available: %s", entry.name, error)
     return dict(sorted(found.items(), key=lambda each: (each[1].rank, each[1].title["en"])))

@@ -5,6 +5,8 @@ letters, digits, "-", ".", "_" and "~" are written as they are, everything else 
 (https://www.rfc-editor.org/rfc/rfc3986#section-2.3). So a written key is one word of ASCII in which nothing can be
 misread: in logs, in Redis keys and their patterns, in addresses. "0" is written where there is no person or no
 thread, and "%30" for an id there that is this text. A key has one written form, and `parse` takes no other.
+
+Where a process has several bots of one platform, the others are platforms of their own: "telegram.support".
 """
 
 from __future__ import annotations
@@ -16,12 +18,15 @@ from typing import TypeVar
 from urllib.parse import quote, unquote
 
 __all__ = [
+    "LONGEST_BOT_NAME",
     "LONGEST_ID",
     "NOBODY",
     "ChatKey",
     "ConversationKey",
     "UserKey",
     "in_chat",
+    "is_bot_name",
+    "kind_of",
     "number_in",
     "numeric_id",
     "owner_from",
@@ -29,15 +34,18 @@ __all__ = [
 
 LONGEST_ID = 128
 """Bytes of UTF-8."""
+LONGEST_BOT_NAME = 32
 NOBODY = "0"
 """A person's id where there is none: of the bot's own words, and of what is damaged."""
 
-_PLATFORM = re.compile(r"[a-z][a-z0-9_]{0,63}")
+# Single hyphens, since "__" ends a name in the environment, where "-" is written "_".
+_BOT_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_PLATFORM = re.compile(rf"[a-z][a-z0-9_]{{0,63}}(?:\.(?P<bot>{_BOT_NAME.pattern}))?")
 _K = TypeVar("_K", "UserKey", "ChatKey", "ConversationKey")
 _USER_FORM = "platform:id, such as telegram:123456789"
 _NONE, _ESCAPED_NONE = "0", "%30"
 # Each byte of an id takes three characters at most.
-_LONGEST_KEY = 64 + 3 * (3 * LONGEST_ID) + 3
+_LONGEST_KEY = 64 + 1 + LONGEST_BOT_NAME + 3 * (3 * LONGEST_ID) + 3
 # What a person writes for these is checked further, since names, which change hands, look like ids there.
 _NUMBERED = frozenset({"telegram", "discord"})
 _NUMBER = re.compile(r"(?P<sign>-?)0*(?P<digits>[1-9][0-9]{0,19})")
@@ -73,7 +81,7 @@ class UserKey:
         """Read what a person wrote. Raises ValueError with what to write instead."""
         given = text.strip()
         platform, _, user = given.partition(":")
-        if platform in _NUMBERED:
+        if kind_of(platform) in _NUMBERED:
             number = _NUMBER.fullmatch(user)
             if number is None or number["digits"].rjust(20) > str(_LARGEST_NUMBER).rjust(20):
                 raise ValueError(
@@ -84,7 +92,7 @@ class UserKey:
         try:
             return cls.parse(given)
         except ValueError:
-            if not user or not _PLATFORM.fullmatch(platform):
+            if not user or not _is_platform(platform):
                 raise _no_key(given, _USER_FORM) from None
             meant = cls(platform, user)
         raise ValueError(f"{given[:100]!r} holds what a key can't: if that is the whole id, write {meant}")
@@ -150,6 +158,16 @@ class ChatKey:
                 raise _no_key(text, "platform:chat:id or platform:person:chat:id")
 
 
+def kind_of(platform: str) -> str:
+    """Of a bot with a name of its own the platform that it is on: "telegram" of "telegram.support"."""
+    return platform.partition(".")[0]
+
+
+def is_bot_name(name: str) -> bool:
+    """Whether a further bot of a platform may be called so."""
+    return len(name) <= LONGEST_BOT_NAME and _BOT_NAME.fullmatch(name) is not None
+
+
 def in_chat(platform: str, chat: str) -> str:
     """What the keys of all conversations of a chat begin with, and of no other."""
     return f"{platform}:{_written(chat)}:"
@@ -177,8 +195,16 @@ def number_in(given: str, *, signed: bool = False) -> int:
 
 
 def _check_platform(given: object) -> None:
-    if not isinstance(given, str) or not _PLATFORM.fullmatch(given):
-        raise ValueError(f"{given!r:.100} is no platform: small letters, digits and _, at most 64")
+    if not isinstance(given, str) or not _is_platform(given):
+        raise ValueError(
+            f"{given!r:.100} is no platform: small letters, digits and _, at most 64, and for a bot with a name of"
+            f" its own a point and that name, at most {LONGEST_BOT_NAME}"
+        )
+
+
+def _is_platform(given: str) -> bool:
+    found = _PLATFORM.fullmatch(given)
+    return found is not None and len(found["bot"] or "") <= LONGEST_BOT_NAME
 
 
 def _checked(given: object, *, optional: bool = False) -> str:

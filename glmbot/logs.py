@@ -15,15 +15,20 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Literal
 
 from rich.console import Console
 from rich.logging import RichHandler
 
+from glmbot.introduction import introductions
+
 __all__ = [
     "RECENT_ERRORS",
+    "SPEAKS_AS",
     "LoggedError",
     "SecretFilter",
     "for_terminal",
@@ -35,22 +40,16 @@ __all__ = [
 _MASK = "[secret]"
 _QUIET = (
     "aiohttp.access",
-    "discord",
     "filelock",
     "httpcore",
     "httpx",
     "httpx2",
     "markdown_it",
     "mcp",
-    "telegram",
     "transformers",
 )
-# Tokens of the platforms, wherever they come from: Telegram's, Discord's and Slack's published forms. And who an
-# address says that one is, with the password.
-_SHAPES = re.compile(
-    r"(?<=://)[^\s/?#\"'<>]+(?=@)|(?<!\d)\d{6,}:[A-Za-z0-9_-]{30,}|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}"
-    r"|\bx(?:ox[a-z]|app)-[A-Za-z0-9-]{10,}"
-)
+# Who an address says that one is, with the password.
+_ADDRESSED = r"(?<=://)[^\s/?#\"'<>]+(?=@)"
 _SHORTEST = 4
 _LONGEST_MESSAGE = 4000
 _LONGEST_TRACEBACK = 16_000
@@ -78,6 +77,10 @@ RECENT_ERRORS: deque[LoggedError] = deque(maxlen=100)
 """Warnings and errors of this process, masked, newest last: for the operator's page."""
 
 
+SPEAKS_AS: ContextVar[str] = ContextVar("SPEAKS_AS", default="")
+"""The bot with a name of its own whose work is being done, such as "telegram.support": its lines begin with it."""
+
+
 class SecretFilter(logging.Filter):
     """Masks the configured secrets, and whatever looks like a platform token, in message and traceback."""
 
@@ -87,10 +90,13 @@ class SecretFilter(logging.Filter):
         self._known = re.compile("|".join(map(re.escape, known)) or r"(?!)")
 
     def mask(self, text: str) -> str:
-        return _SHAPES.sub(_MASK, self._known.sub(_MASK, text))
+        return _shapes().sub(_MASK, self._known.sub(_MASK, text))
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = one_line(self.mask(_message(record)), _LONGEST_MESSAGE), None
+        said, bot = _message(record), SPEAKS_AS.get()
+        if not said.startswith(bot):
+            said = f"{bot}: {said}"
+        record.msg, record.args = one_line(self.mask(said), _LONGEST_MESSAGE), None
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text:
@@ -100,6 +106,21 @@ class SecretFilter(logging.Filter):
         # Renderers that format the exception anew would show what was masked.
         record.exc_info = None
         return True
+
+
+@cache
+def _shapes() -> re.Pattern[str]:
+    """Tokens of the platforms, wherever they come from, by their published forms."""
+    forms = [_ADDRESSED]
+    for name, introduction in introductions().items():
+        for form in introduction.token_shapes:
+            try:
+                forms.append(re.compile(form).pattern)
+            except re.error as error:
+                logging.getLogger(__name__).error(
+                    "the tokens of %s can't be told by their shape: %s", name, error
+                )
+    return re.compile("|".join(forms))
 
 
 def one_line(text: str, longest: int) -> str:
@@ -158,11 +179,14 @@ def set_up_logging(level: str, secrets: Iterable[str], form: Literal["text", "js
     door = _Door([handler, _Recent(logging.WARNING)])
     door.addFilter(_secrets)
     root = logging.getLogger()
-    root.handlers[:] = [door]
     root.setLevel(level)
+    # Before anything goes through: what is wrong with one of them is logged, too.
+    _shapes()
+    root.handlers[:] = [door]
     # HTTP clients write every URL at INFO, and Telegram's URLs hold the token; the Markdown parser writes what
     # people are answered at DEBUG.
-    for name in _QUIET:
+    of_platforms = [name for each in introductions().values() for name in each.loggers]
+    for name in (*_QUIET, *of_platforms):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 

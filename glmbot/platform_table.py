@@ -30,6 +30,7 @@ _WORDS: Mapping[Ability, tuple[str, str]] = {
     Ability.THREAD: ("a thread has a history of its own", "每个话题有自己的历史"),
     Ability.MARKDOWN: ("Markdown is shown as what it means", "Markdown 按含义显示"),
 }
+_SEVERAL = ("several bots in one process", "一个进程里可以有多个机器人")
 _LONGEST = ("longest message", "一条消息的上限")
 _UNITS = {
     Unit.CHARACTERS: ("{} characters", "{} 个字符"),
@@ -60,6 +61,8 @@ def _rows(
 ) -> Iterator[tuple[tuple[str, str], list[str]]]:
     for ability, words in _WORDS.items():
         yield words, ["✓" if ability in profile.abilities else "–" for profile in profiles.values()]
+    alone = (getattr(makers[name].Settings, "alone", False) for name in profiles)
+    yield _SEVERAL, ["–" if each else "✓" for each in alone]
     yield _LONGEST, [_longest(profile, which) for profile in profiles.values()]
     for key, words in _PACE.items():
         fields = [makers[name].Settings.model_fields.get(key) for name in profiles]

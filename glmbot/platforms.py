@@ -3,6 +3,8 @@
 A platform that can't be reached is tried again, ever more patiently, and named in /readyz until it is there. One
 that refuses us (a wrong token) is tried again too, since that may be mended while the others work; where it is the
 only one, the process ends with what it said.
+
+Several bots of one platform are several platforms here, by names such as "telegram.support".
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from pydantic import BaseModel
@@ -17,11 +21,21 @@ from pydantic import BaseModel
 from glmbot.background import Troubles
 from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.registry import Routes
-from glmbot.http.routes import Route, RouteWish
+from glmbot.http.routes import Address, Route, RouteWish
+from glmbot.keys import kind_of
+from glmbot.named_bot import routes_of, spoken_as, under_name, with_name
 from glmbot.ports import Adapter, Dialogue
 from glmbot.tokens import TokenSettings
 
-__all__ = ["Platforms", "check", "check_routes", "check_settings", "keep_running", "plugin_route_complaints"]
+__all__ = [
+    "Platforms",
+    "check",
+    "check_accounts",
+    "check_routes",
+    "check_settings",
+    "keep_running",
+    "plugin_route_complaints",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +45,7 @@ _BEFORE_CHANGE_S = 1.0
 _STOPS_S = 30.0
 
 Makers = Mapping[str, Any]
-"""The adapters' classes, by the names of their sections."""
+"""The adapters' classes, by the names of their platforms."""
 
 
 def check(
@@ -41,6 +55,7 @@ def check(
 
     Raises AdapterError.
     """
+    check_accounts(wanted)
     check_routes(makers, wanted)
     for name, settings in wanted.items():
         if running is None or running.get(name) != settings:
@@ -52,12 +67,26 @@ def check_settings(makers: Makers, name: str, settings: BaseModel) -> None:
     _check(makers, name, settings, settings)
 
 
+def check_accounts(wanted: Mapping[str, BaseModel]) -> None:
+    """Whether two bots of one platform can be in one process: with one token each would answer what is said to
+    both. Raises AdapterError that names them, and no token."""
+    for (name, other), (later, settings) in combinations(wanted.items(), 2):
+        look = getattr(settings, "trouble_beside", None)
+        if kind_of(name) == kind_of(later) and look is not None and (words := look(other, name)):
+            raise AdapterError(f"[{later}] {words}")
+
+
 def check_routes(makers: Makers, wanted: Mapping[str, BaseModel]) -> None:
     """Whether what adapters want answered over HTTP can be. Raises AdapterError, with what to write instead."""
-    servers = [name for name in wanted if hasattr(makers[name], "serve_routes")]
+    servers = [name for name in wanted if hasattr(makers[kind_of(name)], "serve_routes")]
     owners: dict[str, str] = {}
+    doors: dict[Address, str] = {}
     for name, settings in wanted.items():
-        for wish in getattr(makers[name], "route_wishes", _none)(settings):
+        for wish in _wishes(makers, name, settings):
+            if wish.door is not None and (other := doors.setdefault(wish.door, name)) != name:
+                raise AdapterError(
+                    f"{wish.key}: {wish.door} is where [{other}] listens as well; set another port, or 0"
+                )
             if (other := owners.setdefault(wish.path, name)) != name:
                 raise AdapterError(f"{wish.key}: its path is that of [{other}] as well; take another")
             for server in servers:
@@ -73,7 +102,7 @@ def check_routes(makers: Makers, wanted: Mapping[str, BaseModel]) -> None:
                     f"{wish.key} is answered by the HTTP server of [web], which is not configured: write the"
                     f" section [web] and let your proxy go to its port, or {wish.otherwise}"
                 )
-            if all(makers[server].owns(wish.path) for server in servers):
+            if all(makers[kind_of(server)].owns(wish.path) for server in servers):
                 raise AdapterError(
                     f"{wish.key}: its path is one of [{servers[0]}]'s own; take another, such as /{name}, or"
                     f" {wish.otherwise}"
@@ -84,7 +113,7 @@ def plugin_route_complaints(
     makers: Makers, wanted: Mapping[str, BaseModel], routes: Mapping[str, Route]
 ) -> list[str]:
     """What keeps the routes of plug-ins from being answered. That is nobody else's harm."""
-    if not routes or any(hasattr(makers[name], "serve_routes") for name in wanted):
+    if not routes or any(hasattr(makers[kind_of(name)], "serve_routes") for name in wanted):
         return []
     return [
         f"{', '.join(sorted(routes))}: routes of plug-ins are answered by the HTTP server of [web], which is not"
@@ -92,8 +121,12 @@ def plugin_route_complaints(
     ]
 
 
-def _none(_: BaseModel) -> Sequence[RouteWish]:
-    return ()
+def _wishes(makers: Makers, name: str, settings: BaseModel) -> Sequence[RouteWish]:
+    wishes = getattr(makers[kind_of(name)], "route_wishes", None)
+    return [
+        replace(wish, key=with_name(name, wish.key), otherwise=with_name(name, wish.otherwise))
+        for wish in (() if wishes is None else wishes(settings))
+    ]
 
 
 def _listens_at(settings: BaseModel) -> tuple[object, object]:
@@ -101,11 +134,12 @@ def _listens_at(settings: BaseModel) -> tuple[object, object]:
 
 
 def _check(makers: Makers, name: str, settings: BaseModel, running: BaseModel | None) -> None:
-    if isinstance(settings, TokenSettings):
-        settings.read_token(name)
-    look = getattr(makers[name], "check", None)
-    if look is not None:
-        look(settings, running)
+    look = getattr(makers[kind_of(name)], "check", None)
+    with under_name(name):
+        if isinstance(settings, TokenSettings):
+            settings.read_token(kind_of(name))
+        if look is not None:
+            look(settings, running)
 
 
 async def keep_running(
@@ -196,19 +230,22 @@ class Platforms:
     async def _change(self) -> None:
         # The answer to /reload goes out through a platform that is about to change.
         await asyncio.sleep(_BEFORE_CHANGE_S)
-        while (name := self._differs()) is not None:
-            if (old := self._running.pop(name, None)) is not None:
-                await old.stop()
-                self._troubles.end(name)
-            if name in self._wanted:
-                self._begin(name, self._wanted[name])
+        while names := self._differing():
+            # All that end do so first: another may have been given what one of them still uses (a token, a port).
+            ending = [old for name in names if (old := self._running.pop(name, None)) is not None]
+            await asyncio.gather(*(old.stop() for old in ending))
+            for old in ending:
+                self._troubles.end(old.name)
+            for name in names:
+                if name in self._wanted:
+                    self._begin(name, self._wanted[name])
 
-    def _differs(self) -> str | None:
-        for name in sorted({*self._running, *self._wanted}):
-            running = self._running.get(name)
-            if (running and running.settings) != self._wanted.get(name):
-                return name
-        return None
+    def _differing(self) -> Sequence[str]:
+        return [
+            name
+            for name in sorted({*self._running, *self._wanted})
+            if (name not in self._running or self._running[name].settings != self._wanted.get(name))
+        ]
 
     def _changed(self, task: asyncio.Task[None]) -> None:
         self._changing = None
@@ -221,7 +258,7 @@ class Platforms:
         platform = _Platform(
             name,
             settings,
-            lambda: self._makers[name](settings, self._dialogue),
+            lambda: self._makers[kind_of(name)](settings, spoken_as(name, self._dialogue)),
             self._troubles,
             self._routes,
             on_start=self._came,
@@ -276,15 +313,17 @@ class _Platform:
 
     async def stop(self) -> None:
         await self._routes.close(self.name)
-        if self.adapter is not None:
-            await _stop(self.name, self.adapter)
+        with under_name(self.name):
+            if self.adapter is not None:
+                await _stop(self.name, self.adapter)
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
 
     async def _keep_running(self) -> None:
         """Return when it has ended by itself."""
-        self.adapter = await self._started()
-        await keep_running(self.adapter, self._trouble, self._is_back)
+        with under_name(self.name):
+            self.adapter = await self._started()
+            await keep_running(self.adapter, self._trouble, self._is_back)
 
     async def _started(self) -> Adapter:
         while True:
@@ -295,7 +334,7 @@ class _Platform:
                 await adapter.start()
             except AdapterError as error:
                 if isinstance(error, PlatformRefused):
-                    self._on_refusal(self.name, error)
+                    self._on_refusal(self.name, PlatformRefused(with_name(self.name, str(error))))
                 await self._given_up(adapter)
                 await self._trouble(str(error))
             except Exception as error:
@@ -315,7 +354,7 @@ class _Platform:
         if (serve := getattr(adapter, "serve_routes", None)) is not None:
             serve(self._routes)
         if (routes := getattr(adapter, "routes", None)) is not None:
-            await self._routes.open(self.name, routes())
+            await self._routes.open(self.name, routes_of(self.name, routes()))
 
     async def _given_up(self, adapter: Adapter | None) -> None:
         """What a start has half done (a listening port, a connection) is undone."""
@@ -324,6 +363,7 @@ class _Platform:
             await _stop(self.name, adapter, quietly=True)
 
     async def _trouble(self, words: str) -> None:
+        words = with_name(self.name, words)
         self._troubles.begin(self.name, words, partial=True)
         await self._patience.wait(words)
 

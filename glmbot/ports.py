@@ -248,6 +248,11 @@ class Adapter(Protocol):
     glmbot/i18n, and `advice`, which `glmbot doctor` asks. It asks a static method `async examine(settings)`, too,
     which asks the platform; both return (whether it is well, words), and `examine` raises AdapterError.
 
+    It may run more than once in a process, each time with a token of its own: as further bots, [telegram.NAME],
+    about which it need know nothing (`glmbot.named_bot`). `Settings.alone` is true where there can be one only;
+    `trouble_beside(other, name)` says why it can't be beside the bot of that section (`glmbot.tokens`: one token).
+    Keys of a bot's own, `glmbot.config.bots`, come before keys of `Settings` with these names.
+
     What it answers over HTTP is a method `routes()` that returns `glmbot.http.routes.Route`s; they are open from
     before `start` until before `stop`. A static method `route_wishes(settings)` tells them beforehand. The adapter
     that runs the HTTP server has `serve_routes(routes)` and a static method `owns(path)`.

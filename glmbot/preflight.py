@@ -13,8 +13,9 @@ from pathlib import Path
 from glmbot.app import adapters, moderation, open_store, plugins_for
 from glmbot.config.configuration import Configuration
 from glmbot.config.models import ModelSection, NamedLocalModel, NamedModel, NamedRemoteModel, RemoteSection
-from glmbot.errors import GlmbotError
-from glmbot.platforms import check_routes, check_settings, plugin_route_complaints
+from glmbot.engine.pool import Engines
+from glmbot.errors import ConfigError, GlmbotError
+from glmbot.platforms import check_accounts, check_routes, check_settings, plugin_route_complaints
 from glmbot.plugins import Plugins
 
 __all__ = ["complaints"]
@@ -33,6 +34,7 @@ def _complaints(configuration: Configuration, plugins: Plugins) -> Iterator[str]
     makers = adapters(plugins)
     for name, settings in configuration.adapters.items():
         yield from _said(partial(check_settings, makers, name, settings))
+    yield from _said(partial(check_accounts, configuration.adapters))
     yield from _said(partial(check_routes, makers, configuration.adapters))
     yield from plugin_route_complaints(makers, configuration.adapters, plugins.routes)
     yield from _engine(configuration, plugins)
@@ -47,7 +49,9 @@ def _complaints(configuration: Configuration, plugins: Plugins) -> Iterator[str]
 def _engine(configuration: Configuration, plugins: Plugins) -> Iterator[str]:
     from glmbot.engines import engines_for, named_remote_settings, remote_settings
 
-    yield from _said(lambda: engines_for(configuration, plugins.engines))
+    yield from _said(
+        lambda: _refuse_unknown_models(configuration, engines_for(configuration, plugins.engines))
+    )
     yield from _room_for_questions("model", configuration.model)
     if configuration.remote.servers:
         yield from _remote("remote", configuration.remote, lambda: remote_settings(configuration))
@@ -60,6 +64,14 @@ def _engine(configuration: Configuration, plugins: Plugins) -> Iterator[str]:
             yield from _local(key, section)
         elif isinstance(section, NamedRemoteModel):
             yield from _remote(key, section, partial(named_remote_settings, name, section))
+
+
+def _refuse_unknown_models(configuration: Configuration, engines: Engines) -> None:
+    """Of further bots. Raises ConfigError."""
+    for name, bot in configuration.bots.items():
+        if bot.model and engines.find(bot.model) is None:
+            known = ", ".join(engines.names)
+            raise ConfigError(f"[{name}] model: there is no {bot.model[:100]!r}; known are: {known}")
 
 
 def _room_for_questions(key: str, section: ModelSection | NamedModel) -> Iterator[str]:

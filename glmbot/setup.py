@@ -16,11 +16,12 @@ from typing import Protocol
 from glmbot import i18n
 from glmbot.errors import AdapterError, ConfigError, GlmbotError, PlatformRefused
 from glmbot.introduction import Introduction, Question, introductions
-from glmbot.keys import UserKey
+from glmbot.keys import UserKey, is_bot_name, kind_of
 
 __all__ = ["Answers", "Outside", "Terminal", "ask_configuration"]
 
 _DEMO_MODEL = Path(".glmbot/models/smollm2-135m-instruct")
+_LONGEST_SHOWN = 200
 _REDIS = "redis://127.0.0.1:6379/0"
 
 
@@ -92,14 +93,13 @@ class _Asking:
             port = self._port()
             platforms.append(f"[web]\nport = {port}\nadmin = true\n")
             self._next("setup.then_page", port=port)
-        for platform, introduction in introductions().items():
-            title = self._in(introduction.title)
-            if introduction.questions and self._confirm("setup.platform", default=False, platform=title):
-                platforms.append(self._platform(platform, introduction))
-                admin = self._admin(platform, introduction)
-                admins += admin
-                if not admin:
-                    self._answers.next_steps.append(self._in(introduction.then).format(option=self._option))
+        for platform, introduction in self._chosen().items():
+            self._say("setup.section", platform=self._in(introduction.title), section=platform)
+            platforms.append(self._platform(platform, introduction))
+            admin = self._admin(platform, introduction)
+            admins += admin
+            if not admin:
+                self._answers.next_steps.append(self._in(introduction.then).format(option=self._option))
         if self._confirm("setup.redis", default=False):
             sections.append(f'[store]\nkind = "redis"\nurl = {_toml(self._redis())}\n')
         sections.append(f"[access]\nadmins = {json.dumps(admins)}\n")
@@ -165,6 +165,21 @@ class _Asking:
                 self._say("setup.taken", port=given, words=words)
             else:
                 return int(given)
+
+    def _chosen(self) -> Mapping[str, Introduction]:
+        """By the names of their sections, in the order in which they are named."""
+        known = {name: each for name, each in introductions().items() if each.questions}
+        listed = [
+            f"{number:4} {self._in(known[name].title)} ({name})" for number, name in enumerate(known, 1)
+        ]
+        self._say("setup.known", platforms="\n".join(listed))
+        while True:
+            given = [each for each in re.split(r"[\s,，、]+", self._ask("setup.platforms", "")) if each]
+            named = [_platform_named(each, list(known)) for each in given]
+            wrong = [each for each, name in zip(given, named, strict=True) if not name]
+            if not wrong:
+                return {name: known[kind_of(name)] for name in named}
+            self._say("setup.no_such_platform", given=", ".join(wrong)[:_LONGEST_SHOWN])
 
     def _platform(self, platform: str, introduction: Introduction) -> str:
         given, proxy = self._settings(platform, introduction)
@@ -235,7 +250,7 @@ class _Asking:
                     raise ValueError
                 return [str(UserKey.by_hand(f"{platform}:{given}"))]
             except ValueError:
-                self._say("setup.no_id", given=given)
+                self._say("setup.no_id", given=given, platform=self._in(introduction.title))
 
     def _redis(self) -> str:
         while True:
@@ -269,6 +284,16 @@ class _Asking:
 
     def _text(self, key: str, **values: object) -> str:
         return i18n.text(self._language, key, **values)
+
+
+def _platform_named(given: str, known: Sequence[str]) -> str:
+    """The section that a number of the list, a platform's name, or that and a further bot's name, mean; "" for
+    none."""
+    if re.fullmatch(r"[0-9]{1,3}", given):
+        return known[int(given) - 1] if 0 < int(given) <= len(known) else ""
+    kind, point, bot = given.partition(".")
+    wrong = kind.lower() not in known or (point and not is_bot_name(bot))
+    return "" if wrong else f"{kind.lower()}{point}{bot}"
 
 
 def _toml(text: str) -> str:

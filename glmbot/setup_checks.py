@@ -12,11 +12,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import aiohttp
+from pydantic import BaseModel
 
 from glmbot.app import adapters, open_store
 from glmbot.config.load import load_configuration
-from glmbot.errors import AdapterError, ConfigError
+from glmbot.config.names import variable_name
+from glmbot.errors import AdapterError, ConfigError, PlatformRefused
+from glmbot.keys import kind_of
 from glmbot.listening import listening_error
+from glmbot.named_bot import under_name
+from glmbot.platforms import check_accounts
 from glmbot.store.base import Upkeep
 
 __all__ = ["Network"]
@@ -36,6 +41,7 @@ class Network:
 
     def __init__(self, usual_ports: Sequence[int] = _USUAL_PORTS) -> None:
         self._usual_ports = usual_ports
+        self._known: dict[str, BaseModel] = {}
 
     def taken(self, port: int) -> str:
         error = listening_error("127.0.0.1", port)
@@ -50,28 +56,25 @@ class Network:
         return asyncio.run(_models(server, key, _WAIT_S))
 
     def bot(self, platform: str, settings: Mapping[str, str]) -> str:
-        makers = adapters()
-        if platform not in makers:
-            raise AdapterError(f"its library is missing: pip install '.[{platform}]' in glmbot's folder")
-        wanted = {platform: dict(settings)}
-        # The environment comes before what was answered here, and has sections of its own.
-        own = f"GLMBOT_{platform.upper()}__"
-        asked = {f"{own}{key.upper()}" for key in wanted[platform]}
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name.upper().startswith(own) and name.upper() not in asked
-        }
-        loaded = load_configuration(None, {platform: makers[platform].Settings}, environment, wanted)
+        makers, kind = adapters(), kind_of(platform)
+        if kind not in makers:
+            raise AdapterError(f"its library is missing: pip install '.[{kind}]' in glmbot's folder")
+        wanted = _settings(platform, makers[kind].Settings, settings)
+        try:
+            check_accounts({**self._known, platform: wanted})
+        except AdapterError as error:
+            raise PlatformRefused(str(error)) from error
 
         async def identify() -> str:
             try:
                 async with asyncio.timeout(_IDENTIFY_S):
-                    return await makers[platform].identify(loaded.adapters[platform])
+                    return await makers[kind].identify(wanted)
             except TimeoutError as error:
                 raise AdapterError(f"nothing came within {_IDENTIFY_S:.0f} seconds") from error
 
-        return asyncio.run(identify())
+        self._known[platform] = wanted
+        with under_name(platform):
+            return asyncio.run(identify())
 
     def store(self, url: str) -> None:
         async def look(opened: Upkeep) -> None:
@@ -85,6 +88,21 @@ class Network:
             journal = Path(folder) / "journal.sqlite3"
             wanted = {"store": {"kind": "redis", "url": url, "journal_path": journal}}
             asyncio.run(look(open_store(load_configuration(None, {}, {}, wanted))))
+
+
+def _settings(platform: str, model: type[BaseModel], answers: Mapping[str, str]) -> BaseModel:
+    """Of the section as it will be with these answers. Raises ConfigError."""
+    kind = kind_of(platform)
+    # The environment comes before what was answered here, and has sections of its own.
+    own, plain = f"{variable_name(platform, '')}__", f"{variable_name(kind, '')}__"
+    environment = {
+        f"{plain}{key}": value
+        for name, value in os.environ.items()
+        if name.upper().startswith(own)
+        and (key := name.upper().removeprefix(own)).lower() in model.model_fields
+        and key.lower() not in answers
+    }
+    return load_configuration(None, {kind: model}, environment, {kind: dict(answers)}).adapters[kind]
 
 
 async def _look(addresses: Sequence[str]) -> list[bool]:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from glmbot.errors import AdapterError, ConfigError, PlatformRefused
 
-__all__ = ["TokenSettings", "read_secret"]
+__all__ = ["TokenSettings", "not_shared", "read_secret"]
 
 _LONGEST = 1000
 
@@ -76,6 +76,19 @@ class TokenSettings(BaseModel):
             )
         return proxy
 
+    def trouble_beside(self, other: BaseModel, name: str) -> str:
+        """Why this bot can't be in one process with another of its platform, whose section is `name`; "" where it
+        can."""
+        mine = self._known_token()
+        same = mine and isinstance(other, TokenSettings) and mine == other._known_token()
+        return not_shared("token", name) if same else ""
+
+    def _known_token(self) -> str:
+        """ "" for one that can't be read, which is said elsewhere."""
+        with suppress(AdapterError):
+            return self.read_token("")
+        return ""
+
     def read_token(self, section: str) -> str:
         """Raises PlatformRefused that says where a token may come from."""
         if self.token is not None:
@@ -105,6 +118,11 @@ def read_secret(section: str, name: str, value: SecretStr | None, file: Path | N
         return file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"[{section}] {name}_file {file}: {error}") from error
+
+
+def not_shared(key: str, name: str) -> str:
+    """See `TokenSettings.trouble_beside`: each would answer what is said to both."""
+    return f"{key}: it is that of [{name}]; each bot needs one of its own"
 
 
 def _only(text: str, place: str) -> str:

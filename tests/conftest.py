@@ -26,6 +26,7 @@ from glmbot.engine.runner import ModelRunner
 from glmbot.engine.scheduler import Chunk
 from glmbot.logs import RECENT_ERRORS
 from glmbot.models.demo import NAME, is_complete
+from glmbot.named_bot import spoken_as
 from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
@@ -166,22 +167,25 @@ GREEDY = Sampling(max_tokens=32, temperature=0)
 def make_dialogue(
     engine: Engine | TokenEngine, store: Store, *, access: Access | None = None, **changes: object
 ) -> DialogueManager:
-    """A dialogue that is open to Telegram and Discord, answers greedily, and speaks English."""
+    """A dialogue that is open to Telegram and Discord, answers greedily, and speaks English. speaks_as: the name of
+    the bot that it is for."""
     sampling = changes.pop("sampling", GREEDY)
     parts = {
         name: changes.pop(name)
         for name in ("moderation", "reload", "clock", "tries", "claim_s", "plugins")
         if name in changes
     }
+    speaks_as = str(changes.pop("speaks_as", "telegram"))
     base = DialogueSettings(
         sampling=sampling,  # pyright: ignore[reportArgumentType]
         language="en",
         platforms=installed_platforms(),
     )
-    return DialogueManager(
+    dialogue = DialogueManager(
         store=store,
         engine=engine,
         access=access or Access(open_platforms={"telegram", "discord"}),
         settings=replace(base, **changes),  # pyright: ignore[reportArgumentType]
         **parts,  # pyright: ignore[reportArgumentType]
     )
+    return spoken_as(speaks_as, dialogue)

@@ -76,6 +76,8 @@ class DingTalkAdapter:
                 found.append((True, "a connection of Stream mode may be opened"))
             except AdapterError as error:
                 found.append((False, str(error)))
+            if words := await client.missing_permission():
+                found.append((False, words))
             return found
         finally:
             await client.close()

@@ -7,6 +7,8 @@ https://open.dingtalk.com/document/orgapp/obtain-the-access-token-of-an-internal
 
 from __future__ import annotations
 
+import uuid
+
 from glmbot.delivery.json_api import AccessToken, JsonApi
 from glmbot.delivery.outlet import NotWritten, Unreachable
 from glmbot.errors import AdapterError, PlatformRefused
@@ -17,6 +19,7 @@ from glmbot_dingtalk.settings import DingTalkSettings
 __all__ = ["CARDS_TOPIC", "MESSAGES_TOPIC", "Client", "Fields"]
 
 MESSAGES_TOPIC, CARDS_TOPIC = "/v1.0/im/bot/messages/get", "/v1.0/card/instances/callback"
+_NO_PERMISSION = "accesstokenpermissiondenied"
 _TIMEOUT_S = 30.0
 _LARGEST_ANSWER = 2**20
 _EARLIER_S = 300.0
@@ -77,6 +80,25 @@ class Client:
                 return found
             raise refused(status, code, _words(found))
         raise Unreachable("DingTalk: the token is refused")
+
+    async def missing_permission(self) -> str:
+        """Why cards can't be written, "" where they can: a card that there is not is written, which DingTalk
+        refuses with what it looks at first."""
+        body = {
+            "outTrackId": f"glmbot-doctor-{uuid.uuid4().hex}",
+            "guid": uuid.uuid4().hex,
+            "key": "msgContent",
+        }
+        body |= {"content": "", "isFull": "true", "isFinalize": "false", "isError": "false"}
+        try:
+            await self.call("PUT", "/v1.0/card/streaming", body)
+        except NotWritten as error:
+            if _NO_PERMISSION in str(error).lower():
+                return (
+                    "the permission Card.Streaming.Write is missing: add it under Permissions at"
+                    f" https://open-dev.dingtalk.com, and publish a version ({error})"
+                )
+        return ""
 
     async def _ask_for_token(self) -> tuple[str, float]:
         body = {"appKey": self.robot, "appSecret": self._secret}

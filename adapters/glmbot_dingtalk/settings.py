@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from glmbot.tokens import TokenSettings
+from glmbot.tokens import TokenSettings, not_shared
 
 __all__ = ["DingTalkSettings"]
 
@@ -53,6 +53,11 @@ class DingTalkSettings(TokenSettings):
         le=1000,
         description="Writes in all chats together; DingTalk allows 20 of an interface.",
     )
+
+    def trouble_beside(self, other: BaseModel, name: str) -> str:
+        """See `glmbot.tokens`."""
+        same = isinstance(other, DingTalkSettings) and self.client_id and self.client_id == other.client_id
+        return not_shared("client_id", name) if same else super().trouble_beside(other, name)
 
     def advice(self) -> Sequence[tuple[bool, str]]:
         """For `glmbot doctor`."""

@@ -27,7 +27,7 @@ from glmbot.errors import AdapterError, StoreError
 from glmbot.keys import ChatKey, ConversationKey, number_in
 from glmbot.messages import CommandInfo, Message, Reply, Role, asks_of_tools
 from glmbot.ports import Chats, Deliver, Menus
-from glmbot_discord.client import Client, client_for, log_in, set_addresses
+from glmbot_discord.client import Client, client_for, examine, log_in, set_addresses
 from glmbot_discord.delivery import PROFILE, ChannelOutlet, InteractionOutlet, remove_answer
 from glmbot_discord.events import read
 from glmbot_discord.normalize import (
@@ -89,6 +89,11 @@ class DiscordAdapter:
             return str(client.user)
         finally:
             await client.close()
+
+    @staticmethod
+    async def examine(settings: DiscordSettings) -> Sequence[tuple[bool, str]]:
+        """See `glmbot.ports.Adapter`. Raises AdapterError."""
+        return await examine(settings)
 
     async def start(self) -> None:
         settings = self._settings

@@ -20,11 +20,12 @@ from glmbot_discord.normalize import PLATFORM
 from glmbot_discord.settings import DiscordSettings
 from glmbot_discord.slash import CommandTree, add_commands
 
-__all__ = ["Client", "Listener", "client_for", "log_in", "set_addresses"]
+__all__ = ["Client", "Listener", "client_for", "examine", "log_in", "set_addresses"]
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_QUIET_WAIT_S = 30.0
+_FEW_STARTS = 10
 
 
 class Listener(Protocol):
@@ -75,6 +76,64 @@ async def log_in(client: discord.Client, settings: DiscordSettings) -> None:
         if not isinstance(error, discord.DiscordException):
             words += "; a proxy goes into [discord] proxy, or into HTTPS_PROXY"
         raise AdapterError(words) from error
+
+
+async def examine(settings: DiscordSettings) -> Sequence[tuple[bool, str]]:
+    """What `glmbot doctor` says after asking Discord. Raises AdapterError."""
+    set_addresses(settings)
+    client = discord.Client(intents=discord.Intents.none(), proxy=settings.proxy_for(Route.BASE))
+    await log_in(client, settings)
+    try:
+        application = await client.application_info()
+        shards, _, starts = await client.http.get_bot_gateway()
+        return [
+            (True, f"the token is that of {client.user}"),
+            *_of_application(settings, application),
+            *_of_gateway(settings, shards, starts["remaining"], starts["reset_after"]),
+        ]
+    except (discord.DiscordException, aiohttp.ClientError, OSError, KeyError, TypeError) as error:
+        raise AdapterError(f"Discord: {str(error)[:300] or type(error).__name__}") from error
+    finally:
+        await client.close()
+
+
+def _of_application(settings: DiscordSettings, application: discord.AppInfo) -> Sequence[tuple[bool, str]]:
+    """https://docs.discord.com/developers/resources/application#application-object-application-flags"""
+    flags = application.flags
+    granted = flags.gateway_message_content or flags.gateway_message_content_limited
+    found: list[tuple[bool, str]] = []
+    if settings.message_content and not granted:
+        found.append(
+            (
+                False,
+                "message_content: the Message Content Intent is off at https://discord.com/developers/applications"
+                " (Bot), so Discord closes the connection: switch it on there",
+            )
+        )
+    if application.approximate_guild_count == 0:
+        invitation = discord.utils.oauth_url(application.id, scopes=("bot", "applications.commands"))
+        found.append((True, f"it is on no server yet: invite it at {invitation}"))
+    return found
+
+
+def _of_gateway(
+    settings: DiscordSettings, shards: int, starts: int, again_ms: int
+) -> Sequence[tuple[bool, str]]:
+    """https://docs.discord.com/developers/events/gateway#get-gateway-bot"""
+    found: list[tuple[bool, str]] = []
+    if shards > settings.shards:
+        found.append(
+            (False, f"shards: Discord wants {shards} connections by now, and {settings.shards} are set")
+        )
+    if starts < _FEW_STARTS:
+        found.append(
+            (
+                False,
+                f"Discord allows {starts} more connections in the next {again_ms / 3_600_000:.0f} hours: the bot"
+                " has begun too often",
+            )
+        )
+    return found
 
 
 class Client(discord.Client):

@@ -26,4 +26,6 @@ INTRODUCTION = Introduction(
     },
     id_form=r"[0-9]{1,19}",
     rank=20,
+    token_shapes=(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}",),
+    loggers=("discord",),
 )

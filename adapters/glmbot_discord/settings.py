@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from glmbot.tokens import TokenSettings
 
@@ -35,3 +35,15 @@ class DiscordSettings(TokenSettings):
     shards: int = Field(
         default=1, ge=1, le=10_000, description="Gateway connections; Discord wants one for 2500 servers."
     )
+
+    def trouble_beside(self, other: BaseModel, name: str) -> str:
+        """See `glmbot.tokens`."""
+        mine, theirs = (
+            [getattr(each, key, "") for key in ("api_base_url", "gateway_url")] for each in (self, other)
+        )
+        if mine != theirs:
+            return (
+                f"api_base_url and gateway_url: they must be those of [{name}]: Discord's library knows one of"
+                " each in a process"
+            )
+        return super().trouble_beside(other, name)

@@ -31,6 +31,7 @@ from glmbot_feishu.callback import WINDOW_S, callback_route
 from glmbot_feishu.client import Client
 from glmbot_feishu.connection import Connection
 from glmbot_feishu.delivery import PROFILE, FeishuOutlet, Sequences
+from glmbot_feishu.examination import examine
 from glmbot_feishu.normalize import PLATFORM, Deleted, PressedButton, from_event
 from glmbot_feishu.settings import FeishuSettings
 
@@ -98,27 +99,7 @@ class FeishuAdapter:
     @staticmethod
     async def examine(settings: FeishuSettings) -> Sequence[tuple[bool, str]]:
         """See `glmbot.ports.Adapter`. Raises AdapterError."""
-        client = Client(settings)
-        try:
-            bot = await client.log_in()
-            found = [(True, f"App ID and App Secret are those of {bot.get('app_name') or settings.app_id}")]
-            # https://open.feishu.cn/document/server-docs/bot-v3/bot-info: 2 is "enabled".
-            if bot.get("activate_status") not in (None, 2):
-                found.append(
-                    (
-                        False,
-                        "the app is not enabled in this tenant: publish a version, and let it be approved",
-                    )
-                )
-            if not settings.posted:
-                try:
-                    await client.endpoint()
-                    found.append((True, "a long connection may be opened"))
-                except AdapterError as error:
-                    found.append((False, str(error)))
-            return found
-        finally:
-            await client.close()
+        return await examine(settings)
 
     async def start(self) -> None:
         self._client = client = Client(self._settings)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from glmbot.errors import ConfigError, PlatformRefused
-from glmbot.tokens import TokenSettings, read_secret
+from glmbot.tokens import TokenSettings, not_shared, read_secret
 
 __all__ = ["FeishuSettings"]
 
@@ -73,6 +73,11 @@ class FeishuSettings(TokenSettings):
         if self.posted and not key:
             raise PlatformRefused("[feishu] encrypt_key is empty")
         return key
+
+    def trouble_beside(self, other: BaseModel, name: str) -> str:
+        """See `glmbot.tokens`."""
+        same = isinstance(other, FeishuSettings) and self.app_id and self.app_id == other.app_id
+        return not_shared("app_id", name) if same else super().trouble_beside(other, name)
 
     def advice(self) -> Sequence[tuple[bool, str]]:
         """For `glmbot doctor`."""

@@ -115,8 +115,15 @@ class OneBotAdapter:
     @staticmethod
     async def examine(settings: OneBotSettings) -> Sequence[tuple[bool, str]]:
         """See `glmbot.ports.Adapter`. Raises AdapterError."""
-        name = await OneBotAdapter.identify(settings)
-        return [(True, f"{name} answers at url")] if name else ()
+        if not settings.url:
+            return ()
+        async with connected(settings, settings.read_token(PLATFORM)) as talk:
+            session = Session(talk)
+            async with _reading(session):
+                name = _title(await session.introduce())
+                well = await session.is_online()
+        words = f"{name} answers at url"
+        return [(well, words if well else f"{words}, and is logged out of QQ: log in there again")]
 
     async def start(self) -> None:
         if self._settings.url:

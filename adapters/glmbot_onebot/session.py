@@ -141,6 +141,14 @@ class Session:
         except (Failed, ValueError, TypeError, KeyError, AttributeError) as error:
             raise AdapterError("[onebot] who answers is not logged in, or speaks no OneBot 11") from error
 
+    async def is_online(self) -> bool:
+        """Whether QQ hears who is logged in there; True where the implementation does not say."""
+        try:
+            status = await self.ask("get_status")
+        except (Failed, Unreachable):
+            return True
+        return _is_online(status)
+
     async def close(self) -> None:
         await self._talk.close()
 
@@ -182,7 +190,7 @@ class Session:
         interval, status = fields.get("interval"), fields.get("status")
         if isinstance(interval, int | float) and interval > 0:
             self._beat_s = min(max(interval / 1000, _SHORTEST_BEAT_S), _LONGEST_BEAT_S)
-        online = cast(dict[str, Any], status).get("online") is not False if isinstance(status, dict) else True
+        online = _is_online(status)
         if self._online and not online:
             _log.warning("OneBot: the account is logged out of QQ: log in again at the implementation")
         self._online = online
@@ -190,3 +198,7 @@ class Session:
     def _complain(self, words: str) -> None:
         if self._quiet.lets(words):
             _log.warning("OneBot: %s", words)
+
+
+def _is_online(status: object) -> bool:
+    return not isinstance(status, dict) or cast(dict[str, Any], status).get("online") is not False

@@ -7,11 +7,11 @@ from ipaddress import ip_address
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from glmbot.delivery.settings import OnceSettings
 from glmbot.http.routes import Address
-from glmbot.tokens import TokenSettings
+from glmbot.tokens import TokenSettings, not_shared
 
 __all__ = ["OneBotSettings"]
 
@@ -94,6 +94,11 @@ class OneBotSettings(TokenSettings, OnceSettings):
     def door(self) -> Address | None:
         """Where the reverse WebSocket is answered beside [web]."""
         return Address(self.listen_host, self.listen_port) if not self.url and self.listen_port else None
+
+    def trouble_beside(self, other: BaseModel, name: str) -> str:
+        """See `glmbot.tokens`. Several implementations may well have one token."""
+        same = isinstance(other, OneBotSettings) and self.url and self.url == other.url
+        return not_shared("url", name) if same else ""
 
     def advice(self) -> Sequence[tuple[bool, str]]:
         """For `glmbot doctor`."""

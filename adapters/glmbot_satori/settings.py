@@ -7,10 +7,10 @@ from ipaddress import ip_address
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from glmbot.delivery.settings import OnceSettings
-from glmbot.tokens import TokenSettings
+from glmbot.tokens import TokenSettings, not_shared
 
 __all__ = ["SatoriSettings"]
 
@@ -62,6 +62,13 @@ class SatoriSettings(TokenSettings, OnceSettings):
     @property
     def events_url(self) -> str:
         return f"{self.url.replace('http', 'ws', 1)}/v1/events"
+
+    def trouble_beside(self, other: BaseModel, name: str) -> str:
+        """See `glmbot.tokens`. One server may be shared where each bot has platforms of its own there."""
+        if not isinstance(other, SatoriSettings) or self.url != other.url:
+            return ""
+        apart = self.platforms and other.platforms and not {*self.platforms} & {*other.platforms}
+        return "" if apart else not_shared("url and platforms", name)
 
     def advice(self) -> Sequence[tuple[bool, str]]:
         """For `glmbot doctor`."""

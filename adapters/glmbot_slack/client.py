@@ -7,7 +7,6 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -19,6 +18,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.http.replays import CLOCK_OFF_S, clock_off
 from glmbot_slack.refusals import error_of, needed_scope
 from glmbot_slack.settings import SlackSettings
 
@@ -29,7 +29,6 @@ _library = logging.getLogger("slack_sdk")
 _ADDRESS = re.compile(r"\bwss?://\S+")
 
 _TIMEOUT_S = 30
-_CLOCK_OFF_S = 120.0
 # https://docs.slack.dev/reference/scopes; what each is needed for.
 _SCOPES = {
     "chat:write": "to answer",
@@ -111,7 +110,7 @@ async def examine(settings: SlackSettings) -> list[tuple[bool, str]]:
             for scope, why in _SCOPES.items()
             if given and scope not in given
         ]
-        if (off := _clock_off(headers.get("date", ""), time.time())) > _CLOCK_OFF_S:
+        if (off := clock_off(headers.get("date", ""), time.time())) > CLOCK_OFF_S:
             found.append(
                 (False, f"this machine's clock is {off:.0f} s off: Slack's signatures would be refused")
             )
@@ -122,14 +121,6 @@ async def examine(settings: SlackSettings) -> list[tuple[bool, str]]:
             except (SlackClientError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 found.append((False, str(refusal(settings, "app_token", error))))
         return found
-
-
-def _clock_off(date: str, now: float) -> float:
-    """Seconds; 0 where the answer has no time."""
-    try:
-        return abs(now - parsedate_to_datetime(date).timestamp())
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
 
 
 class Socket:

@@ -35,4 +35,5 @@ INTRODUCTION = Introduction(
         "zh": "在 Slack 里私信您的应用，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
     },
     id_form=r"[UW][A-Z0-9]{2,63}",
+    token_shapes=(r"\bx(?:ox[a-z]|app)-[A-Za-z0-9-]{10,}",),
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
-from glmbot.errors import ConfigError, PlatformRefused
-from glmbot.tokens import TokenSettings, read_secret
+from glmbot.errors import AdapterError, ConfigError, PlatformRefused
+from glmbot.tokens import TokenSettings, not_shared, read_secret
 
 __all__ = ["SlackSettings"]
 
@@ -91,6 +92,14 @@ class SlackSettings(TokenSettings):
         if secret and not secret.startswith(begins):
             raise PlatformRefused(f"[slack] {key} begins with {begins}; this is another of Slack's tokens")
         return secret
+
+    def trouble_beside(self, other: BaseModel, name: str) -> str:
+        """See `glmbot.tokens`. Slack gives each event to one of an app's connections alone."""
+        with suppress(AdapterError):
+            mine = self.read_app_token()
+            if isinstance(other, SlackSettings) and mine and mine == other.read_app_token():
+                return not_shared("app_token", name)
+        return super().trouble_beside(other, name)
 
     @property
     def posted(self) -> bool:

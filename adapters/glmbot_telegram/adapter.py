@@ -26,19 +26,20 @@ from telegram import (
     Update,
 )
 from telegram.constants import ChatMemberStatus
-from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
+from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 
 from glmbot.background import Background, together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.thoughts import without_thoughts
-from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.errors import AdapterError, StoreError
 from glmbot.http.routes import Route, RouteWish
 from glmbot.keys import ChatKey
 from glmbot.listening import listening_error
 from glmbot.messages import ChatKind, CommandInfo, Message, Reply, Role, asks_of_tools
 from glmbot.ports import Chats, Deliver, Lead, Menus
+from glmbot_telegram.client import bot_for, examine, identify, refusal
 from glmbot_telegram.delivery import PROFILE, TelegramOutlet
 from glmbot_telegram.normalize import (
     PLATFORM,
@@ -51,7 +52,6 @@ from glmbot_telegram.normalize import (
     normalize,
     number_of,
 )
-from glmbot_telegram.request import BotApiRequest
 from glmbot_telegram.settings import TelegramSettings
 from glmbot_telegram.webhook import path_of, webhook_route
 
@@ -120,19 +120,16 @@ class TelegramAdapter:
     @staticmethod
     async def identify(settings: TelegramSettings) -> str:
         """See `glmbot.ports.Adapter`. Raises AdapterError."""
-        bot = _bot(settings)
-        try:
-            await bot.initialize()
-            return f"@{bot.username}"
-        except TelegramError as error:
-            raise _refusal(settings, error) from error
-        finally:
-            with suppress(TelegramError):
-                await bot.shutdown()
+        return await identify(settings)
+
+    @staticmethod
+    async def examine(settings: TelegramSettings) -> Sequence[tuple[bool, str]]:
+        """See `glmbot.ports.Adapter`. Raises AdapterError."""
+        return await examine(settings)
 
     async def start(self) -> None:
         settings = self._settings
-        self._bot = _bot(settings)
+        self._bot = bot_for(settings)
         try:
             await self._bot.initialize()
             self._connected = True
@@ -147,7 +144,7 @@ class TelegramAdapter:
                 await self._bot.delete_webhook(drop_pending_updates=False)
             await self._publish_commands()
         except TelegramError as error:
-            raise _refusal(settings, error) from error
+            raise refusal(settings, error) from error
         _log.info("Telegram: @%s is listening", self._bot.username)
 
     async def run(self) -> None:
@@ -351,25 +348,6 @@ class TelegramAdapter:
                     # Those that were published before still stand, and people can type.
                     _log.warning("Telegram: the menus of commands could not be published: %s", error)
                     return
-
-
-def _bot(settings: TelegramSettings) -> Bot:
-    base = settings.api_base_url.rstrip("/")
-    return Bot(
-        settings.read_token(PLATFORM),
-        base_url=f"{base}/bot",
-        base_file_url=f"{base}/file/bot",
-        request=BotApiRequest(settings.proxy_for(base)),
-    )
-
-
-def _refusal(settings: TelegramSettings, error: TelegramError) -> AdapterError:
-    if isinstance(error, InvalidToken):
-        return PlatformRefused("[telegram] token: Telegram does not know it; ask @BotFather")
-    words = f"Telegram at {settings.api_base_url}: {error}"
-    if isinstance(error, NetworkError) and not isinstance(error, BadRequest):
-        words += "; a proxy goes into [telegram] proxy, or into HTTPS_PROXY"
-    return AdapterError(words)
 
 
 async def _endless(name: str, work: Coroutine[None, None, None]) -> None:

@@ -27,4 +27,6 @@ INTRODUCTION = Introduction(
     },
     id_form=r"-?[0-9]{1,19}",
     rank=10,
+    token_shapes=(r"(?<!\d)\d{6,}:[A-Za-z0-9_-]{30,}",),
+    loggers=("telegram",),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
@@ -19,6 +19,8 @@ _SHORTEST_TOKEN = 16
 class WebSettings(BaseModel):
     """The chat page and the HTTP interfaces."""
 
+    alone: ClassVar[bool] = True
+    """One server answers what all adapters want answered."""
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     host: str = Field(

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from glmbot.config.bots import BotSection
 from glmbot.config.models import (
     ModelSection,
     ModelsSection,
@@ -41,8 +42,9 @@ CORE_SECTIONS: dict[str, type[BaseModel]] = {
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`adapters` holds the validated settings of each adapter whose section is enabled, by entry-point name;
-    `named_models` those of each [models.NAME], by name.
+    """`adapters` holds the validated settings of each adapter whose section is enabled, by entry-point name, and
+    those of further bots of a platform, by names such as "telegram.support"; `bots` what else those have of their
+    own; `named_models` the settings of each [models.NAME], by name.
 
     `plugins` holds the tables of [plugins.NAME], which each plug-in reads for itself; relative paths in them count
     from `folder`. `registered`: what plug-ins have registered with them, where they have; see `glmbot.plugins`.
@@ -61,6 +63,7 @@ class Configuration:
     log: LogSection
     tracing: TracingSection
     adapters: Mapping[str, BaseModel]
+    bots: Mapping[str, BotSection] = field(default_factory=dict[str, BotSection])
     named_models: Mapping[str, NamedModel] = field(default_factory=dict[str, Any])
     plugins: Mapping[str, Any] = field(default_factory=dict[str, Any])
     folder: Path = Path()

@@ -18,6 +18,7 @@ from glmbot.errors import ConfigError
 __all__ = ["File", "Where", "read_file", "refuse_unfit", "refuse_unknown", "refuse_unknown_keys"]
 
 _LARGEST_FILE = 1 << 20
+_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,15 @@ class Where:
         line = self._line(section, key)
         return f"{name}, line {line}" if line else name
 
+    def has_header(self, section: str) -> bool:
+        """Whether the section itself is opened there, and not only one below it."""
+        headers = (_HEADER.match(line) for line in self.text.splitlines())
+        return any(header is not None and header[1].strip("\"'") == section for header in headers)
+
     def _line(self, section: str, key: str) -> int | None:
         current = ""
         for number, line in enumerate(self.text.splitlines(), 1):
-            header = re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line)
+            header = _HEADER.match(line)
             if header:
                 current = header[1].strip("\"'")
                 if current == section and not key:

@@ -16,6 +16,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from glmbot.config.bots import named_bots, without_bot_variables, without_bots
 from glmbot.config.complaints import explained, problems_of
 from glmbot.config.configuration import CORE_SECTIONS, Configuration
 from glmbot.config.environment import not_json, refuse_unknown_variables
@@ -52,16 +53,19 @@ def load_configuration(
         file = read_file(file)
     where, table = file.where, file.table
     models: dict[str, type[BaseModel]] = {**CORE_SECTIONS, **adapter_settings}
-    read = _read_sections(
-        where, without_named(table), without_named_variables(environment), models, overrides
-    )
+    bots = named_bots(file, adapter_settings, environment)
+    rest = without_bots(file, adapter_settings, without_named(table))
+    variables = without_bot_variables(adapter_settings, without_named_variables(environment))
+    read = _read_sections(where, rest, variables, models, overrides)
     sections: dict[str, Any] = {name: rooted(section, file.folder) for name, section in read.items()}
     core = {name: sections.pop(name) for name in CORE_SECTIONS}
-    _refuse_unknown_platforms(where, core["access"], {*adapter_settings, *installed_platforms()})
+    known = {*adapter_settings, *installed_platforms(), *bots}
+    _refuse_unknown_platforms(where, core["access"], known)
     models_by_name = named_models(file, environment, core["model"].name, engine_settings or {})
     return Configuration(
         **core,
-        adapters=sections,
+        adapters=sections | {name: bot.settings for name, bot in bots.items()},
+        bots={name: bot.own for name, bot in bots.items()},
         named_models=models_by_name,
         plugins=plugin_tables(file, environment),
         folder=file.folder,

@@ -1,10 +1,11 @@
-"""[models.NAME] and [plugins.NAME]: sections whose names the operator chooses, in the file and the environment."""
+"""[models.NAME], [plugins.NAME], [PLATFORM.NAME]: sections whose names the operator chooses, in the file and the
+environment."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -25,18 +26,28 @@ from glmbot.config.names import LONGEST_SHOWN, nearest, variable_name
 from glmbot.config.section import keys_of, rooted
 from glmbot.errors import ConfigError
 
-__all__ = ["named_models", "named_plugins", "without_named", "without_named_variables"]
+__all__ = [
+    "SectionReader",
+    "name_and_key",
+    "named_in",
+    "named_models",
+    "named_plugins",
+    "tables",
+    "without_named",
+    "without_named_variables",
+]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _MODELS, _PLUGINS = "models", "plugins"
 _MOST = {_MODELS: 100, _PLUGINS: 200}
+_MOST_BOTS = 50
 
 
 def named_plugins(where: Where, table: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     """What the file and the environment say of [plugins.NAME], by name, unread. Raises ConfigError."""
     if without_named(table).get(_PLUGINS, {}) != {}:
         raise ConfigError(f"{where.at(_PLUGINS, _PLUGINS)}: plugins must be sections: [plugins.NAME]")
-    return _tables(_PLUGINS, where, table, environment)
+    return tables(_PLUGINS, where, table, environment)
 
 
 def named_models(
@@ -48,7 +59,7 @@ def named_models(
     """The models of [models.NAME], by name; `default` is the name of [model]. Raises ConfigError."""
     where = file.where
     found: dict[str, NamedModel] = {}
-    for name, content in _tables(_MODELS, where, file.table, environment).items():
+    for name, content in tables(_MODELS, where, file.table, environment).items():
         section = f"{_MODELS}.{name}"
         at = where.at(section)
         if not MODEL_NAME.fullmatch(name):
@@ -58,7 +69,7 @@ def named_models(
             )
         if name.lower() in {each.lower() for each in (*found, default)}:
             raise ConfigError(f"{at}: [{section}]: another model has this name")
-        reader = _Reader(section, where, content, environment)
+        reader = SectionReader(section, where, content, environment)
         if "engine" in content:
             found[name] = _plugged_model(reader, engine_settings, file.folder)
         else:
@@ -67,7 +78,7 @@ def named_models(
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class SectionReader:
     """One section: its `content`, and where that comes from."""
 
     section: str
@@ -87,7 +98,7 @@ class _Reader:
             ) from None
 
 
-def _model_of_ours(reader: _Reader) -> NamedLocalModel | NamedRemoteModel:
+def _model_of_ours(reader: SectionReader) -> NamedLocalModel | NamedRemoteModel:
     section, where, content = reader.section, reader.where, reader.content
     kind = NamedRemoteModel if "servers" in content else NamedLocalModel
     if "path" not in content and kind is NamedLocalModel:
@@ -99,7 +110,7 @@ def _model_of_ours(reader: _Reader) -> NamedLocalModel | NamedRemoteModel:
 
 
 def _plugged_model(
-    reader: _Reader, engine_settings: Mapping[str, type[BaseModel]], base: Path
+    reader: SectionReader, engine_settings: Mapping[str, type[BaseModel]], base: Path
 ) -> NamedPluginModel:
     """Of a plug-in's engine, which has keys of its own beside those of all engines."""
     section, where, kind = reader.section, reader.where, reader.content["engine"]
@@ -131,7 +142,7 @@ def without_named(table: Mapping[str, Any]) -> dict[str, Any]:
     rest = dict(table)
     for section in _MOST:
         if isinstance(content := table.get(section), dict):
-            named = _named_in(table, section)
+            named = named_in(table, section)
             rest[section] = {key: value for key, value in content.items() if key not in named}
     return rest
 
@@ -140,45 +151,58 @@ def without_named_variables(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         variable: value
         for variable, value in environment.items()
-        if not any(_name_and_key(section, variable) for section in _MOST)
+        if not any(name_and_key(section, variable) for section in _MOST)
     }
 
 
-def _tables(
-    section: str, where: Where, table: Mapping[str, Any], environment: Mapping[str, str]
+def tables(
+    section: str,
+    where: Where,
+    table: Mapping[str, Any],
+    environment: Mapping[str, str],
+    *,
+    keys: Collection[str] = (),
 ) -> dict[str, dict[str, Any]]:
-    """What the file says of [SECTION.NAME], and over it the environment as GLMBOT_SECTION__NAME__KEY."""
-    tables = {name: dict(content) for name, content in _named_in(table, section).items()}
+    """What the file says of [SECTION.NAME], and over it the environment as GLMBOT_SECTION__NAME__KEY.
+
+    keys: of the section itself, which are no names."""
+    found = {name: dict(content) for name, content in named_in(table, section, keys).items()}
+    most = _MOST.get(section, _MOST_BOTS)
     for variable, value in environment.items():
-        if (found := _name_and_key(section, variable)) is None:
+        if (parts := name_and_key(section, variable, keys)) is None:
             continue
         if complaint := unfit(value):
             raise ConfigError(f"environment variable {variable[:LONGEST_SHOWN]}: {complaint}")
-        upper, key = found
-        name = next((each for each in tables if each.upper() == upper), upper.lower())
-        tables.setdefault(name, {})[key.lower()] = _of_variable(value)
-    if len(tables) > _MOST[section]:
+        upper, key = parts
+        # As `variable_name` writes it; what no section is called so is a bot's name, with its hyphens.
+        meant = f"{variable_name(section, '')}__{upper}"
+        name = next((each for each in found if variable_name(f"{section}.{each}", "") == meant), "")
+        new = upper.lower() if section in _MOST else upper.lower().replace("_", "-")
+        found.setdefault(name or new, {})[key.lower()] = _of_variable(value)
+    if len(found) > most:
         raise ConfigError(
-            f"{where.at(section)}: there are {len(tables)} sections [{section}.NAME], and at most"
-            f" {_MOST[section]} are taken"
+            f"{where.at(section)}: there are {len(found)} sections [{section}.NAME], and at most {most} are taken"
         )
-    for name, content in tables.items():
+    for name, content in found.items():
         refuse_unfit(where, {f"{section}.{name}": content})
-    return tables
+    return found
 
 
-def _named_in(table: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
+def named_in(table: Mapping[str, Any], section: str, keys: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     content: Any = table.get(section)
     if not isinstance(content, dict):
         return {}
-    return {name: each for name, each in cast(dict[str, Any], content).items() if isinstance(each, dict)}
+    named = cast(dict[str, Any], content).items()
+    return {name: each for name, each in named if isinstance(each, dict) and name not in keys}
 
 
-def _name_and_key(section: str, variable: str) -> tuple[str, str] | None:
-    """Of GLMBOT_SECTION__NAME__KEY, in upper case; None for any other variable."""
+def name_and_key(section: str, variable: str, keys: Collection[str] = ()) -> tuple[str, str] | None:
+    """Of GLMBOT_SECTION__NAME__KEY, in upper case; None for any other variable, and where the name is a key."""
     prefix = variable_name(section, "") + "__"
     name, _, key = variable.upper().removeprefix(prefix).partition("__")
-    return (name, key) if variable.upper().startswith(prefix) and name and key else None
+    if not variable.upper().startswith(prefix) or not name or not key or name.lower() in keys:
+        return None
+    return name, key
 
 
 def _of_variable(value: str) -> Any:

@@ -52,6 +52,9 @@ _UNITS = {
 
 
 def variable_name(section: str, key: str) -> str:
+    """In the environment. There the hyphens of a bot's name are "_", which it has none of; a model's stay."""
+    if section.partition(".")[0] not in ("models", "plugins"):
+        section = section.replace("-", "_")
     return f"{PREFIX}{section.replace('.', '__', 1)}{f'__{key}' if key else ''}".upper()
 
 

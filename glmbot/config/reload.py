@@ -38,7 +38,12 @@ def compared(running: Configuration, read: Configuration) -> Reread:
         if any(getattr(read, field) != getattr(running, field) for field in fields)
     ]
     names = sorted({*running.adapters, *read.adapters})
-    platforms = [name for name in names if running.adapters.get(name) != read.adapters.get(name)]
+    platforms = [
+        name
+        for name in names
+        if (running.adapters.get(name), running.bots.get(name))
+        != (read.adapters.get(name), read.bots.get(name))
+    ]
     waiting = [name for name in changed if name in NEED_A_RESTART]
     kept = {field: getattr(running, field) for section in NEED_A_RESTART for field in _FIELDS[section]}
     applied = [*(name for name in changed if name not in waiting), *platforms]

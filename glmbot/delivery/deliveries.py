@@ -18,6 +18,7 @@ from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import show
 from glmbot.errors import ClaimLost, StoreError
 from glmbot.keys import ConversationKey
+from glmbot.logs import SPEAKS_AS
 from glmbot.messages import QUIET, Announce, Message, Press, Reply, ReplyState
 from glmbot.ports import Chats, Deliver
 from glmbot.tracing import current_span
@@ -155,7 +156,8 @@ class Deliveries:
         await stopped(message, reply)
 
     async def _deliver(self, delivery: _Delivery) -> None:
-        with current_span("deliver", {"glmbot.platform": delivery.message.user.platform}):
+        platform = SPEAKS_AS.get() or delivery.message.user.platform
+        with current_span("deliver", {"glmbot.platform": platform}):
             message = delivery.message
             try:
                 try:

@@ -31,6 +31,8 @@ class JsonApi:
         """title: how errors name the platform. most_bytes: of an answer; the rest of a longer one is left."""
         self.base = base.rstrip("/")
         self.proxy = proxy
+        self.date = ""
+        """Of the last answer, as its headers have it."""
         self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s))
         self._title = title
         self._most = most_bytes
@@ -45,6 +47,7 @@ class JsonApi:
                 raw = b""
                 while (room := self._most - len(raw)) and (more := await answer.content.read(room)):
                     raw += more
+                self.date = answer.headers.get("Date", "")
                 return Answered(answer.status, _fields(raw), answer.headers)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unreachable(f"{self._title}: {type(error).__name__}") from error

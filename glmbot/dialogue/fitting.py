@@ -20,7 +20,7 @@ from glmbot.store.content_json import parts_from_json
 from glmbot.store.records import Turn
 from glmbot.tools import NO_TOOLS, Offer
 
-__all__ = ["Fitting"]
+__all__ = ["Fitting", "prompt_on"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,9 +30,15 @@ _LEAST_KEPT = 200
 _LEFT_OUT = "\n[The rest is left out: there is no room for it.]"
 
 
+def prompt_on(platform: str, settings: DialogueSettings) -> str:
+    """The configured system prompt of the bot there."""
+    persona = settings.personas.get(platform)
+    return (persona is not None and persona.system_prompt) or settings.system_prompt
+
+
 class Fitting:
     def __init__(self, store: Histories, engines: Engines, in_force: InForce) -> None:
-        """Raises ValueError when the system prompt leaves no room for a question."""
+        """Raises ValueError as `check`."""
         self._store = store
         self._engines = engines
         self._in_force = in_force
@@ -40,11 +46,26 @@ class Fitting:
         self.check(in_force.settings)
 
     def check(self, settings: DialogueSettings) -> None:
-        """Raises ValueError when the system prompt leaves no room for a question to the default model; one that is
-        not loaded yet is not asked."""
-        talk = self.at_hand(self._engines.default, settings)
-        if talk is not None:
-            talk.engine.prepare(_conversation(settings, (), "", ""), talk.room)
+        """Raises ValueError when a system prompt leaves no room for a question to the model that answers there, if
+        that is loaded, and when there is no such model."""
+        self._check("[dialogue]", self._engines.default, settings.system_prompt, settings)
+        for platform, persona in settings.personas.items():
+            model = self._engines.find(persona.model) if persona.model else self._engines.default
+            if model is None:
+                known = ", ".join(self._engines.names)
+                raise ValueError(
+                    f"[{platform}] model: there is no {persona.model[:100]!r}; known are: {known}"
+                )
+            self._check(f"[{platform}]", model, prompt_on(platform, settings), settings)
+
+    def _check(self, section: str, model: str, system: str, settings: DialogueSettings) -> None:
+        talk = self.at_hand(model, settings)
+        if talk is None:
+            return
+        try:
+            talk.engine.prepare(_conversation(settings, (), "", system), talk.room)
+        except ValueError as error:
+            raise ValueError(f"{section} system_prompt: {error}") from error
 
     def at_hand(self, model: str, settings: DialogueSettings | None = None) -> Talk | None:
         """None for a model that is not loaded."""
@@ -71,7 +92,9 @@ class Fitting:
     ) -> tuple[Conversation, Prepared]:
         """What the engine is asked for a message's author, and the prompt for it. Raises EngineError, and
         ValueError when the system prompt leaves no room for a question."""
-        conversation = _conversation(self._in_force.settings, turns, question, system, begun, offer)
+        settings = self._in_force.settings
+        told = system or prompt_on(message.user.platform, settings)
+        conversation = _conversation(settings, turns, question, told, begun, offer)
         return conversation, await self.prepare(message, talk, conversation)
 
     async def prepare(self, message: Message, talk: Talk, conversation: Conversation) -> Prepared:
@@ -123,7 +146,7 @@ def _conversation(
     return Conversation(
         asked=of_words(question),
         past=_told(turns),
-        system=system or settings.system_prompt,
+        system=system,
         begun=begun,
         turn_limit=settings.turn_limit,
         offer=offer,

@@ -1,4 +1,5 @@
-"""Which model answers whom: a person's choice in private chats, an administrator's in groups, else the default."""
+"""Which model answers whom: a person's choice in private chats, an administrator's in groups, else the bot's own,
+else the default."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from glmbot.engine.pool import Engines
 from glmbot.keys import ChatKey, UserKey
 from glmbot.messages import ChatKind, Message, Role
 
-__all__ = ["SETTING", "Chosen", "Talk", "chosen_model", "may_choose", "owner_of_choice"]
+__all__ = ["SETTING", "Chosen", "Talk", "chosen_model", "default_model", "may_choose", "owner_of_choice"]
 
 SETTING = "model"
 
@@ -46,6 +47,13 @@ def may_choose(message: Message, role: Role | None, settings: DialogueSettings) 
     return role is Role.ADMIN or (settings.people_choose and message.chat_kind is ChatKind.PRIVATE)
 
 
+def default_model(engines: Engines, message: Message, settings: DialogueSettings) -> str:
+    """Who answers where nobody chose: the bot's own model, else that of all."""
+    persona = settings.personas.get(message.user.platform)
+    own = engines.find(persona.model) if persona is not None and persona.model else None
+    return own or engines.default
+
+
 def chosen_model(
     engines: Engines,
     message: Message,
@@ -54,10 +62,10 @@ def chosen_model(
     settings: DialogueSettings,
 ) -> Chosen:
     """kept: the settings of `owner_of_choice`."""
-    wish = kept.get(SETTING, "")
+    wish, default = kept.get(SETTING, ""), default_model(engines, message, settings)
     # What an administrator chose for a group holds for all; a person's own choice as long as they may make one.
     private = message.chat_kind is ChatKind.PRIVATE
     if not wish or (private and not may_choose(message, role, settings)):
-        return Chosen(engines.default)
+        return Chosen(default)
     found = engines.find(wish)
-    return Chosen(engines.default, gone=wish) if found is None else Chosen(found)
+    return Chosen(default, gone=wish) if found is None else Chosen(found)

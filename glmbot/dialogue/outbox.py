@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import sha256
 from typing import Protocol
 
-from glmbot.keys import NOBODY, ConversationKey, UserKey
+from glmbot.keys import NOBODY, ConversationKey, UserKey, kind_of
 from glmbot.messages import LONGEST_REF, Announce, ChatKind, Message, Role
 from glmbot.store.base import Messages, Places
 
@@ -81,5 +81,5 @@ def _for_everybody(conversation: ConversationKey) -> ConversationKey:
 def _chats(
     conversations: Iterable[ConversationKey], unreachable: Collection[str]
 ) -> Sequence[ConversationKey]:
-    reachable = (each for each in conversations if each.platform not in unreachable)
+    reachable = (each for each in conversations if kind_of(each.platform) not in unreachable)
     return sorted({_for_everybody(each) for each in reachable}, key=str)

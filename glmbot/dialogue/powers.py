@@ -9,9 +9,9 @@ from typing import Protocol
 from glmbot.bot import GivenUp, Load, ModelHere, Room, ToolHere
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.export import PersonalData, export_of
-from glmbot.dialogue.fitting import Fitting
+from glmbot.dialogue.fitting import Fitting, prompt_on
 from glmbot.dialogue.lanes import Lanes
-from glmbot.dialogue.models import SETTING, chosen_model, may_choose, owner_of_choice
+from glmbot.dialogue.models import SETTING, chosen_model, default_model, may_choose, owner_of_choice
 from glmbot.dialogue.outbox import Reach, announcement, broadcast, question_of
 from glmbot.dialogue.people import pair
 from glmbot.dialogue.reloaded import Reloaded
@@ -23,7 +23,7 @@ from glmbot.engine.named import ModelState
 from glmbot.engine.pool import Engines
 from glmbot.errors import PrecisionError
 from glmbot.host import Direction
-from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey, kind_of
 from glmbot.messages import Attachment, ChatKind, CommandInfo, Message, Role
 from glmbot.notes import Book
 from glmbot.store.base import DeadLetters, Removal
@@ -123,9 +123,8 @@ class Powers:
         allowed = await self._in_force.moderation.allows_in(message, Direction.QUESTION, words)
         return "" if allowed else "prompt.refused"
 
-    @property
-    def system_prompt(self) -> str:
-        return self._in_force.settings.system_prompt
+    def system_prompt(self, message: Message) -> str:
+        return prompt_on(message.user.platform, self._in_force.settings)
 
     def loads(self) -> Sequence[Load]:
         return [_load(state) for state in self._engines.states()]
@@ -138,7 +137,8 @@ class Powers:
         settings, engines = self._in_force.settings, self._engines
         kept = await self._store.settings(owner_of_choice(message))
         chosen = chosen_model(engines, message, role, kept, settings)
-        return ModelHere(chosen.name, engines.default, chosen.gone, may_choose(message, role, settings))
+        default = default_model(engines, message, settings)
+        return ModelHere(chosen.name, default, chosen.gone, may_choose(message, role, settings))
 
     def model_named(self, text: str) -> str | None:
         return self._engines.find(text)
@@ -210,12 +210,12 @@ class Powers:
         return True
 
     def can_announce(self, conversation: ConversationKey) -> bool:
-        return conversation.platform not in self._in_force.settings.visited
+        return kind_of(conversation.platform) not in self._in_force.settings.visited
 
     async def ask_in(
         self, conversation: ConversationKey, user: UserKey, question: str, *, name: str, kind: ChatKind
     ) -> None:
-        visited = conversation.platform in self._in_force.settings.visited
+        visited = kind_of(conversation.platform) in self._in_force.settings.visited
         message = question_of(conversation, user, question, f"asked {name}", kind, known_there=visited)
         await self._store.accept(message, self._clock())
 

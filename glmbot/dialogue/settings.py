@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.tool_settings import ToolSettings
 from glmbot.engine.base import Engine, Sampling
 
-__all__ = ["DialogueSettings", "InForce"]
+__all__ = ["DialogueSettings", "InForce", "Persona"]
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """What a bot with a name of its own is told, and the model that answers there; "" for those of all."""
+
+    system_prompt: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +42,11 @@ class DialogueSettings:
     platforms: Collection[str] = ()
     """Those that are installed, whether this process serves them or not."""
     visited: Collection[str] = ()
-    """Platforms where nothing can be sent that was not asked for."""
+    """Platforms, whatever bots are on them, where nothing can be sent that was not asked for."""
     unedited: Collection[str] = ()
-    """Platforms where a growing answer is not seen."""
+    """Likewise, where a growing answer is not seen."""
+    personas: Mapping[str, Persona] = field(default_factory=dict[str, Persona])
+    """By platform, of those that have one."""
     tools: ToolSettings = field(default_factory=ToolSettings)
     people_choose: bool = False
     """Whether everybody chooses the model of their private chats."""

@@ -24,6 +24,7 @@ from glmbot.dialogue.toolset import Offering, Toolset
 from glmbot.engine.base import Ability, Engine
 from glmbot.host import Tool
 from glmbot.i18n import choose_language
+from glmbot.keys import kind_of
 from glmbot.messages import Message
 from glmbot.notes import Book
 from glmbot.plugins import Plugins
@@ -130,7 +131,7 @@ class ToolDesk:
 
     async def say_of(self, message: Message, ask: Ask, words: str) -> None:
         """Where a growing answer is not seen, in a message of its own. Raises StoreError."""
-        if message.conversation.platform in self._in_force.settings.unedited:
+        if kind_of(message.conversation.platform) in self._in_force.settings.unedited:
             told = announcement(message.conversation, words, f"ask {ask.id}")
             await self._store.accept(told, self._clock())
 

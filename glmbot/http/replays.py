@@ -7,10 +7,21 @@ known by that; after it, by its age.
 from __future__ import annotations
 
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 
-__all__ = ["Replays"]
+__all__ = ["CLOCK_OFF_S", "Replays", "clock_off"]
 
 _MOST = 20_000
+CLOCK_OFF_S = 120.0
+"""Platforms that sign allow five minutes on the whole: a clock that is so far off is worth a word."""
+
+
+def clock_off(date: str, now: float) -> float:
+    """Seconds between this machine's clock and the `Date` of a platform's answer; 0 where it has none."""
+    try:
+        return abs(now - parsedate_to_datetime(date).timestamp())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
 
 
 class Replays:

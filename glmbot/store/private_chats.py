@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from glmbot.keys import ChatKey, ConversationKey, UserKey
+from glmbot.keys import ChatKey, ConversationKey, UserKey, kind_of
 
 __all__ = ["is_alone", "owner_now", "person_of"]
 
@@ -21,7 +21,7 @@ def owner_now(chat: ChatKey, spoke: Iterable[tuple[ConversationKey, UserKey]]) -
     """
     if chat.user:
         return chat
-    if chat.platform in _NUMBERED:
+    if kind_of(chat.platform) in _NUMBERED:
         # Root's terminal stands for nobody (see `Message.chat`).
         return replace(chat, user=chat.id) if _is_person(chat.id) else chat
     if chat.platform == "web":
@@ -37,7 +37,7 @@ def person_of(conversation: ConversationKey) -> UserKey | None:
     """The one person whose history it is, where its key says so."""
     if conversation.user:
         return UserKey(conversation.platform, conversation.user)
-    if conversation.platform in _NUMBERED and _is_person(conversation.chat):
+    if kind_of(conversation.platform) in _NUMBERED and _is_person(conversation.chat):
         return UserKey(conversation.platform, conversation.chat)
     return None
 

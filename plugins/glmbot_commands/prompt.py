@@ -14,7 +14,8 @@ _LONGEST_SHOWN = 4000
 async def _prompt(call: Call) -> Reply:
     words, chat = call.argument, call.message.chat
     if not words:
-        now = (await call.bot.settings(chat)).get("prompt", "") or call.bot.system_prompt or "–"
+        own = (await call.bot.settings(chat)).get("prompt", "")
+        now = own or call.bot.system_prompt(call.message) or "–"
         return call.say("prompt.now", prompt=now[:_LONGEST_SHOWN])
     if words == "off":
         await call.bot.set_setting(chat, "prompt", "")

@@ -222,8 +222,9 @@ def test_check_and_doctor_say_what_is_in_order_and_what_is_not(tiny_model: Path,
     assert "FAIL access: nobody is named on telegram" in sick.stderr
     assert "glmbot pair CODE --admin" in sick.stderr
     assert "ok   memory" in sick.stderr
-    config.write_text(f"[telegram]\n[access]\nadmins = ['telegram:1']\n[model]\npath = '{tiny_model}'\n")
-    well = glmbot("doctor", "--config", str(config), cwd=tmp_path, GLMBOT_TELEGRAM__TOKEN=TOKEN)
+    # It listens, and asks nobody.
+    config.write_text(f"[onebot]\n[access]\nadmins = ['onebot:1']\n[model]\npath = '{tiny_model}'\n")
+    well = glmbot("doctor", "--config", str(config), cwd=tmp_path, GLMBOT_ONEBOT__TOKEN=TOKEN)
     assert well.returncode == 0, well.stderr
     assert TOKEN not in well.stderr
 
@@ -231,7 +232,9 @@ def test_check_and_doctor_say_what_is_in_order_and_what_is_not(tiny_model: Path,
 def test_init_asks_and_writes_what_can_be_run(tiny_model: Path, tmp_path: Path) -> None:
     token = "123456789:" + "A" * 35
     port = free_port()
-    stdin = f"n\n{tmp_path}\n{tiny_model}\ny\n99999\n{port}\ny\nno token\n{token}\n\nAda\n777\n" + "n\n" * 9
+    stdin = (
+        f"n\n{tmp_path}\n{tiny_model}\ny\n99999\n{port}\nirc\ntelegram\nno token\n{token}\n\nAda\n777\nn\n"
+    )
     away = {"GLMBOT_TELEGRAM__API_BASE_URL": f"http://127.0.0.1:{free_port()}", "LANG": "C.UTF-8"}
     done = glmbot("init", cwd=tmp_path, stdin=stdin, **away)
     assert done.returncode == 0, done.stderr

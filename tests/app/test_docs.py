@@ -51,7 +51,7 @@ def test_the_table_of_platforms_is_what_the_adapters_say() -> None:
         page = (DOCS / name).read_text("utf-8")
         table = platform_table.platform_table(adapters(), language)
         assert platform_table.with_table(page, table) == page
-        assert table.count("\n") == len(Ability) + 5
+        assert table.count("\n") == len(Ability) + 6
         assert all(name in table for name in ("Telegram", "Discord", "2000", "4096"))
     with pytest.raises(ValueError, match="one place"):
         platform_table.with_table("a page", "a table")

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from glmbot import i18n
-from glmbot.app import adapter_settings
+from glmbot.app import adapter_settings, adapters
 from glmbot.config.load import load_configuration
 from glmbot.errors import AdapterError, ConfigError, PlatformRefused, StoreError
-from glmbot.introduction import introductions
+from glmbot.introduction import Introduction, Question, introductions
 from glmbot.setup import Answers, ask_configuration
+from glmbot.setup_checks import Network
 
 TOKEN = "123456789:" + "A" * 35
 OTHER_TOKEN = "123456789:" + "B" * 35
@@ -94,7 +95,7 @@ def test_everything_wrong_is_said_and_asked_again(
     person = Person(
         model=["nonsense", str(tmp_path), tiny_model.name],
         port=["http", "-1", "70000", "0080801", "80", "8099"],
-        platform=True,
+        platforms=["telegarm, web", "0", "99", "telegram.Desk", "1"],
         token_telegram=["no token", OTHER_TOKEN, TOKEN],
         proxy=["nonsense", "http://127.0.0.1:7890"],
         admin=["Ada", "777"],
@@ -109,7 +110,8 @@ def test_everything_wrong_is_said_and_asked_again(
         "0080801 is no port",
         "Port 80 can't be listened on: Permission denied", "has not the form of a Telegram token",
         "Telegram does not know it", "nonsense is no address", "@glm_of_ada_bot", "Ada is no id",
-        "Redis URL must specify",
+        "Redis URL must specify", "None of these: telegarm, web.", "None of these: 99.",
+        "None of these: telegram.Desk.", "   1 Telegram (telegram)", "Telegram, section [telegram]:",
     ):  # fmt: skip
         assert words in told
     assert tomllib.loads(answers.toml) == {
@@ -159,3 +161,43 @@ def test_chinese_is_spoken_where_the_terminal_does(tmp_path: Path) -> None:
     assert not any(
         words.isascii() for words in (*person.told, *answers.next_steps) if not words.startswith("/")
     )
+
+
+def test_several_platforms_are_chosen_at_once_and_further_bots_with_them(tmp_path: Path) -> None:
+    person = Person(
+        platforms="telegram.help-desk、TELEGRAM 1",
+        token_telegram=[TOKEN, TOKEN],
+        proxy=["http://127.0.0.1:7890", "http://127.0.0.1:7890"],
+        admin=["777", ""],
+    )
+    answers = answered(person, tmp_path / "config.toml")
+    read = tomllib.loads(answers.toml)
+    assert read["telegram"]["token_file"] == "telegram.token"
+    assert read["telegram"]["help-desk"]["token_file"] == "telegram.help-desk.token"
+    assert read["access"]["admins"] == ["telegram.help-desk:777"]
+    assert set(answers.secrets) == {"telegram.token", "telegram.help-desk.token"}
+
+
+def test_whatever_an_adapter_says_of_itself_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is installed tomorrow needs no line here."""
+    asked = Question("room", {"en": "Which room?", "zh": "哪个房间？"}, form=r"!\w+")
+    new = Introduction({"en": "Toy", "zh": "玩具"}, [asked], {"en": "Play{option}", "zh": "玩{option}"})
+    monkeypatch.setattr("glmbot.setup.introductions", lambda: {"toy": new})
+    person = Person(platforms="toy")
+    person._answers["Which room?"] = ["room", "!den"]  # pyright: ignore[reportPrivateUsage]
+    answers = ask_configuration(person, World(), tmp_path / "config.toml", "en")
+    assert tomllib.loads(answers.toml)["toy"] == {"room": "!den"}
+    assert any(step.startswith("Play --config ") for step in answers.next_steps)
+
+
+def test_two_bots_with_one_token_are_not_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def identify(settings: object) -> str:
+        return "@ann_bot"
+
+    monkeypatch.setattr(adapters()["telegram"], "identify", identify)
+    monkeypatch.setenv("GLMBOT_TELEGRAM__DESK__API_BASE_URL", "http://127.0.0.1:9")
+    network = Network(())
+    assert network.bot("telegram.desk", {"token": TOKEN}) == "@ann_bot"
+    with pytest.raises(PlatformRefused, match=r"\[telegram\.b\] token: it is that of \[telegram\.desk\]"):
+        network.bot("telegram.b", {"token": TOKEN})
+    assert network.bot("telegram.b", {"token": OTHER_TOKEN}) == "@ann_bot"

@@ -65,6 +65,10 @@ class DiscordServer:
     resumed: int = 0
     url: str = ""
     gateway_url: str = ""
+    application_flags: int = 0
+    guild_count: int = 1
+    starts: int = 999
+    wants_shards: int = 1
 
     def __post_init__(self) -> None:
         self._next_id = int((time.time() - 1420070400) * 1000) << 22
@@ -398,7 +402,8 @@ class DiscordServer:
     async def _application(self, _: web.Request) -> web.Response:
         return _json(
             {
-                "id": str(APPLICATION_ID), "name": "glmbot", "icon": None, "description": "", "flags": 0,
+                "id": str(APPLICATION_ID), "name": "glmbot", "icon": None, "description": "", "flags": self.application_flags,
+                "approximate_guild_count": self.guild_count,
                 "bot_public": True, "bot_require_code_grant": False, "verify_key": "0", "team": None,
                 "owner": _person(1), "rpc_origins": [], "tags": [], "hook": False,
             }
@@ -564,8 +569,8 @@ class DiscordServer:
         return _json({"message": "Invalid Webhook Token", "code": 50027}, status=401)
 
     async def _gateway_bot(self, _: web.Request) -> web.Response:
-        limit = {"total": 1000, "remaining": 999, "reset_after": 1000, "max_concurrency": 1}
-        return _json({"url": self.gateway_url, "shards": 1, "session_start_limit": limit})
+        limit = {"total": 1000, "remaining": self.starts, "reset_after": 7_200_000, "max_concurrency": 1}
+        return _json({"url": self.gateway_url, "shards": self.wants_shards, "session_start_limit": limit})
 
     async def _user(self, request: web.Request) -> web.Response:
         return _json(_person(int(request.match_info["user"])))

@@ -103,6 +103,10 @@ class FeishuServer:
         self._token = ""
         self._sending = asyncio.Lock()
         self.posted: list[int] = []
+        self.scopes = {
+            "im:message": 1, "im:message:send_as_bot": 1, "im:message.group_at_msg:readonly": 1,
+            "im:message.p2p_msg:readonly": 1, "im:resource": 1, "cardkit:card:write": 1,
+        }  # fmt: skip
         self.pings = 0
 
     async def start(self) -> None:
@@ -113,6 +117,7 @@ class FeishuServer:
         app.router.add_get("/link", self._link)
         for method, path, handler in (
             ("GET", "/bot/v3/info", self._info),
+            ("GET", "/application/v6/scopes", self._list_scopes),
             ("POST", "/im/v1/messages", self._send),
             ("POST", "/im/v1/messages/{message}/reply", self._reply),
             ("DELETE", "/im/v1/messages/{message}", self._delete),
@@ -339,6 +344,10 @@ class FeishuServer:
 
     def _info(self, request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
         return {"code": 0, "msg": "ok", "bot": {"activate_status": 2, "app_name": "glmbot", "open_id": BOT}}
+
+    def _list_scopes(self, request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
+        listed = [{"scope_name": name, "grant_status": status} for name, status in self.scopes.items()]
+        return {"scopes": listed}
 
     def _send(self, request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
         assert request.query["receive_id_type"] == "chat_id"

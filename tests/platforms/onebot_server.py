@@ -42,6 +42,7 @@ class OneBotServer:
     """Whether events hold messages as text with CQ codes."""
     heartbeat_ms: int = 0
     only_arrays: bool = True
+    online: bool = True
     messages: dict[str, dict[int, list[dict[str, Any]]]] = field(default_factory=lambda: defaultdict(dict))
     said: dict[int, dict[str, Any]] = field(default_factory=dict)
     forwards: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -268,7 +269,7 @@ class OneBotServer:
         return {"app_name": self.app, "app_version": "4.8.0", "protocol_version": "v11"}
 
     def _do_get_status(self, _: dict[str, Any]) -> Any:
-        return {"online": True, "good": True}
+        return {"online": self.online, "good": self.online}
 
     def _do_get_friend_list(self, _: dict[str, Any]) -> Any:
         return [{"user_id": 7, "nickname": "person 7", "remark": ""}]

@@ -82,9 +82,13 @@ class TelegramServer:
     callbacks: dict[str, str | None] = field(default_factory=dict)
     chats_with_topics: set[int] = field(default_factory=set)
     webhook: dict[str, Any] = field(default_factory=dict)
+    webhook_info: dict[str, Any] = field(default_factory=dict)
+    """What Telegram says of it beside that."""
     webhook_answers: list[int] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     url: str = ""
+    token: str = TOKEN
+    bot: dict[str, Any] = field(default_factory=lambda: BOT)
     out_of_order_until: float = 0.0
     """Until then (time.monotonic) every request is answered 502."""
 
@@ -202,11 +206,11 @@ class TelegramServer:
     async def shut_out(self, user: int = 7) -> None:
         """A person blocks the bot."""
         self.blocked_by.add(user)
-        member = {"user": BOT, "status": "member"}
+        member = {"user": self.bot, "status": "member"}
         await self.tell(
             {"my_chat_member": {"chat": self._chat(user, private=True), "from": _person(user, "en"),
                                 "date": int(time.time()), "old_chat_member": member,
-                                "new_chat_member": {"user": BOT, "status": "kicked", "until_date": 0}}}
+                                "new_chat_member": {"user": self.bot, "status": "kicked", "until_date": 0}}}
         )  # fmt: skip
 
     async def tell(self, what: dict[str, Any]) -> None:
@@ -253,7 +257,7 @@ class TelegramServer:
     async def _handle(self, request: web.Request) -> web.Response:
         method = request.match_info["method"]
         try:
-            if request.match_info["token"] != TOKEN:
+            if request.match_info["token"] != self.token:
                 raise _Refused(401, "Unauthorized")
             fields = await _fields(request)
             if time.monotonic() < self.out_of_order_until:
@@ -312,10 +316,10 @@ class TelegramServer:
 
     async def _get_me(self, _: dict[str, Any]) -> dict[str, Any]:
         return {
-            **BOT,
             "can_join_groups": True,
             "can_read_all_group_messages": False,
             "supports_inline_queries": False,
+            **self.bot,
         }
 
     async def _get_updates(self, fields: dict[str, Any]) -> list[dict[str, Any]]:
@@ -348,7 +352,7 @@ class TelegramServer:
         message: dict[str, Any] = {
             "message_id": self._new_message_id(),
             "date": int(time.time()),
-            "from": BOT,
+            "from": self.bot,
             "chat": self._chat(chat, private=chat > 0),
             "text": text,
             "entities": entities,
@@ -397,7 +401,7 @@ class TelegramServer:
         message: dict[str, Any] = {
             "message_id": self._new_message_id(),
             "date": int(time.time()),
-            "from": BOT,
+            "from": self.bot,
             "chat": self._chat(chat, private=chat > 0),
             "document": {"file_id": "f", "file_unique_id": "u", "file_name": name},
         }
@@ -455,6 +459,7 @@ class TelegramServer:
             "url": self.webhook.get("url", ""),
             "has_custom_certificate": False,
             "pending_update_count": len(self._updates),
+            **self.webhook_info,
         }
 
     async def _set_webhook(self, fields: dict[str, Any]) -> bool:

@@ -60,6 +60,7 @@ from platforms.wecom_server import WeComServer, member
 __all__ = ["DRIVERS", "Driver"]
 
 USER, GROUP = 7, -5
+SECOND_TELEGRAM, SECOND_QQ = "telegram.second", "onebot.second"
 OPEN = Access(
     open_platforms={
         "telegram",
@@ -72,6 +73,8 @@ OPEN = Access(
         "qq",
         "wecom",
         "toy",
+        SECOND_TELEGRAM,
+        SECOND_QQ,
     }
 )
 
@@ -187,6 +190,15 @@ class TelegramDriver(Driver):
 
     def files(self) -> Sequence[str]:
         return [name for _, name, _ in self.server.documents]
+
+
+class SecondTelegramDriver(TelegramDriver):
+    """A bot with a name of its own, beside another of its platform."""
+
+    name = SECOND_TELEGRAM
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return super().bot(engine, store, **{"access": OPEN, "speaks_as": self.name, **changes})
 
 
 class DiscordDriver(Driver):
@@ -349,6 +361,15 @@ class OneBotDriver(Driver):
 
     def files(self) -> Sequence[str]:
         return [name for name, _ in self.server.files]
+
+
+class SecondOneBotDriver(OneBotDriver):
+    """Likewise, where nothing can be edited."""
+
+    name = SECOND_QQ
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return super().bot(engine, store, **{"access": OPEN, "speaks_as": self.name, **changes})
 
 
 class FeishuDriver(Driver):
@@ -819,4 +840,5 @@ class WholeToyDriver(ToyDriver):
 DRIVERS: Sequence[type[Driver]] = (
     TelegramDriver, DiscordDriver, OneBotDriver, SatoriDriver, SlackDriver, FeishuDriver, DingTalkDriver, QQDriver,
     WeComDriver, WeComAppDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
+    SecondTelegramDriver, SecondOneBotDriver,
 )  # fmt: skip

@@ -320,6 +320,8 @@ def test_what_the_contract_leaves_out_is_told(driver: Driver) -> None:
         "telegram": ["deletions"],
         "discord": [],
         "onebot": ["buttons", "edits"],
+        "telegram.second": ["deletions"],
+        "onebot.second": ["buttons", "edits"],
         "satori": ["buttons"],
         "slack": [],
         "feishu": ["edits"],
