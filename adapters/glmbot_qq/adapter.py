@@ -22,7 +22,7 @@ from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.fields import Fields
-from glmbot.http.replays import Replays
+from glmbot.http.replays import CLOCK_OFF_S, Replays
 from glmbot.http.routes import Route, RouteWish
 from glmbot.keys import ChatKey
 from glmbot.messages import Message, Reply
@@ -41,7 +41,6 @@ __all__ = ["QQAdapter", "QQSettings", "TooLateForQQ"]
 _log = logging.getLogger(__name__)
 
 _DRAIN_S = 8.0
-_CLOCK_OFF_S = 60.0
 _ASKED_WITHIN_S = 24 * 3600.0
 # A message is nearly too old before QQ says so: who is answered decides.
 _SLACK_S = 120.0
@@ -121,15 +120,11 @@ class QQAdapter:
         try:
             bot = await client.log_in()
             found = [(True, f"AppID and AppSecret are those of {bot.get('username') or settings.app_id}")]
-            if abs(client.clock_ahead_s) > _CLOCK_OFF_S:
-                found.append(
-                    (
-                        False,
-                        f"this machine's clock is {abs(client.clock_ahead_s):.0f} s"
-                        f" {'ahead of' if client.clock_ahead_s > 0 else 'behind'} QQ's: set it right, else what"
-                        " QQ posts is refused",
-                    )
+            if client.clock_off_s > CLOCK_OFF_S:
+                words = (
+                    f"this machine's clock is {client.clock_off_s:.0f} s off: what QQ posts would be refused"
                 )
+                found.append((False, words))
             if not settings.posted:
                 try:
                     await client.gateway()
@@ -239,7 +234,7 @@ class QQAdapter:
         chat = message.conversation.chat
         may_be_active = self._settings.active_messages and client.may_be_active(chat)
         if message.act.at and not may_be_active:
-            age = time.time() - client.clock_ahead_s - message.act.at
+            age = time.time() - message.act.at - client.clock_off_s
             if age > REPLIES_S[scene_of(chat)[0]] + _SLACK_S:
                 raise TooLateForQQ(f"{age:.0f} s")
         pace = self._paces.of(chat, self._settings.interval_s)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from glmbot.delivery.settings import OnceSettings
-from glmbot.tokens import TokenSettings
+from glmbot.tokens import TokenSettings, not_shared
 
 __all__ = ["Place", "QQSettings"]
 
@@ -114,6 +114,11 @@ class QQSettings(TokenSettings, OnceSettings):
     def posted(self) -> bool:
         """Whether QQ posts its events here."""
         return self.events == "webhook"
+
+    def trouble_beside(self, other: BaseModel, name: str) -> str:
+        """See `glmbot.tokens`."""
+        same = isinstance(other, QQSettings) and self.app_id and self.app_id == other.app_id
+        return not_shared("app_id", name) if same else super().trouble_beside(other, name)
 
     def advice(self) -> Sequence[tuple[bool, str]]:
         """For `glmbot doctor`."""

@@ -401,12 +401,22 @@ async def test_a_wrong_secret_is_said(server: QQServer, sqlite_store: Store) -> 
         QQAdapter.check(qq_bot.settings_for(server, app_id=""), None)
 
 
+def test_two_bots_with_one_app_id_are_refused(server: QQServer) -> None:
+    one = qq_bot.settings_for(server)
+    assert "[qq]" in qq_bot.settings_for(server, token=SecretStr("another")).trouble_beside(one, "qq")
+    assert not qq_bot.settings_for(server, app_id="1", token=SecretStr("another")).trouble_beside(one, "qq")
+
+
 async def test_doctor_tells_what_is_wrong(server: QQServer) -> None:
     settings = qq_bot.settings_for(server)
     assert all(well for well, _ in await QQAdapter.examine(settings))
     assert await QQAdapter.identify(settings) == "glm"
     server.clock_ahead_s = 400.0
-    assert ["behind QQ's" in words for well, words in await QQAdapter.examine(settings) if not well] == [True]
+    assert [
+        "400 s off" in words or "399 s off" in words
+        for well, words in await QQAdapter.examine(settings)
+        if not well
+    ] == [True]
     server.refusals.append((11298, 401))
     with pytest.raises(PlatformRefused, match="IP allow-list"):
         await QQAdapter.examine(settings)
