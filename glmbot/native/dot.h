@@ -31,24 +31,16 @@ inline __m512i dot(__m512i sums, __m512i weights, __m512i codes) {
 template <int kBits, int M, int kParts = 8>
 inline void block_sums(const uint8_t* data, const int8_t* codes, int64_t width, i16* sums) {
   const __m512i nibble = _mm512_set1_epi8(15);
-  __m512i weights[kParts];
+  __m512i all[M], both = nibble;
+  for (int m = 0; m < M; m++) all[m] = _mm512_setzero_si512();
   for (int part = 0; part < kParts; part++) {
-    if (kBits == 8) {
-      weights[part] = _mm512_loadu_si512(data + 64 * part);
-    } else {
-      const __m512i both = _mm512_loadu_si512(data + 64 * (part / 2));
-      weights[part] = _mm512_and_si512(part % 2 ? _mm512_srli_epi16(both, 4) : both, nibble);
-    }
+    if (kBits == 8) both = _mm512_loadu_si512(data + 64 * part);
+    else if (part % 2 == 0) both = _mm512_loadu_si512(data + 32 * part);
+    const __m512i weights =
+        kBits == 8 ? both : _mm512_and_si512(part % 2 ? _mm512_srli_epi16(both, 4) : both, nibble);
+    for (int m = 0; m < M; m++) all[m] = dot(all[m], weights, four_codes(codes + m * width + 4 * part));
   }
-  for (int m = 0; m < M; m++) {
-    const int8_t* a = codes + m * width;
-    __m512i first = _mm512_setzero_si512(), second = first;
-    for (int part = 0; part < kParts; part += 2) {
-      first = dot(first, weights[part], four_codes(a + 4 * part));
-      second = dot(second, weights[part + 1], four_codes(a + 4 * part + 4));
-    }
-    sums[m] = (i16)_mm512_add_epi32(first, second);
-  }
+  for (int m = 0; m < M; m++) sums[m] = (i16)all[m];
 }
 
 #else

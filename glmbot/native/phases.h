@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "attention.h"
+#include "attend.h"
 #include "elementwise.h"
 #include "quantise.h"
 #include "row_products.h"

@@ -46,9 +46,10 @@ void integer_tile(const Product& p, int64_t row_block, int token, float* out) {
   alignas(64) float kept[M + 2][kLanes];
   float (&factor)[kLanes] = kept[M], (&low)[kLanes] = kept[M + 1];
   for (auto& one : kept) store(one, zeros());
-  for (int block = 0; block < blocks; block++) {
-    if (kGrouped && block % per_group == 0) {
-      const int64_t at = (groups + block / per_group) * kLanes;
+  for (int block = 0, left = 0, group = 0; block < blocks; block++, left--) {
+    if (kGrouped && left == 0) {
+      const int64_t at = (groups + group++) * kLanes;
+      left = per_group;
       const f16 scales = from_float16(w.scale + at), minimum = from_float16(w.minimum + at);
       store(factor, scales);
       store(low, kSigned ? fma16(scales, splat(128.0f), minimum) : minimum);
@@ -56,8 +57,10 @@ void integer_tile(const Product& p, int64_t row_block, int token, float* out) {
     const uint8_t* here = data + (int64_t)block * kBlock * kLanes * kBits / 8;
     for (int line = 0; line < kBits; line++) __builtin_prefetch(here + kAhead + 64 * line);
     i16 sums[M];
+#if !defined(GLMBOT_AVX512)
     // In memory, or the compiler would keep them in registers that the bytes' sums need.
     asm volatile("" : : "r"(kept) : "memory");
+#endif
     block_sums<kBits, M>(here, codes + block * kBlock, p.width, sums);
     for (int m = 0; m < M; m++) {
       const int at = m * blocks + block;

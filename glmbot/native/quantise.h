@@ -15,7 +15,7 @@ void quantise(const float* x, int columns, int8_t* codes, float* scale, float* c
     const float largest = greatest(larger(absolute(low), absolute(high)));
     float factor = largest / 127.0f;
     // NaN must not be lost on the way: it spoils the scale.
-    const float check = sum(low) + sum(high);
+    const float check = sum(low + high);
     if (!(check - check == 0.0f)) factor = check - check;
     const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
     // The addition rounds to the nearest whole number.

@@ -24,11 +24,7 @@ inline f16 absolute(f16 x) { return x < 0.0f ? -x : x; }
 inline f16 from_int(i16 v) { return __builtin_convertvector(v, f16); }
 // Whole numbers only.
 inline i16 to_int(f16 v) { return __builtin_convertvector(v, i16); }
-inline int sum(i16 v) {
-  int total = 0;
-  for (int lane = 0; lane < 16; lane++) total += v[lane];
-  return total;
-}
+inline int sum(i16 v) { return _mm512_reduce_add_epi32((__m512i)v); }
 // 2^n of whole numbers.
 inline f16 power_of_two(f16 n) { return (f16)((to_int(n) + 127) << 23); }
 // From -128 to 127.
@@ -64,6 +60,11 @@ inline f16 sums_of_16(const f16* v) {
 
 // The sum of a register, in an order of its own that never changes.
 inline float sum(f16 v) { return _mm512_reduce_add_ps((__m512)v); }
+// `other` in the lanes from `some` on.
+inline f16 lanes_until(int some, f16 v, float other) {
+  const __mmask16 kept = some >= 16 ? 0xffff : some <= 0 ? 0 : (1u << some) - 1;
+  return (f16)_mm512_mask_mov_ps(_mm512_set1_ps(other), kept, (__m512)v);
+}
 // The greatest number, where none is NaN.
 inline float greatest(f16 v) { return _mm512_reduce_max_ps((__m512)v); }
 

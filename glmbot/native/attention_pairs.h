@@ -1,0 +1,174 @@
+// Attention over keys and values of bfloat16 where an instruction multiplies pairs of them. For the scores a register
+// holds a pair of columns of 16 keys, so that nothing is summed up over a register; for the results it holds 16 columns
+// of a pair of values, and weights are rounded to bfloat16, too. What is read serves several rows. Each row has its own
+// sums in the order of columns and keys, whatever rows are beside it.
+
+#pragma once
+
+#include "attention.h"
+
+#if defined(GLMBOT_AVX512) && defined(__AVX512BF16__)
+#define GLMBOT_PAIRS 1
+
+namespace {
+
+constexpr int kKeyRegisters = 4;
+constexpr int kKeys = kKeyRegisters * kLanes;
+constexpr int kRowsTogether = 6;  // times kKeyRegisters, or kParts, sums in registers
+
+// Scores of a row with a block of keys, and then their weights.
+struct Block {
+  alignas(64) float of_key[kKeys];
+  alignas(64) uint16_t narrow[kKeys];
+  int some;  // keys that the row sees
+};
+
+// Of 16 keys the 16 pairs of columns from `from` on, each pair's of all keys in one register. Keys from `some` on are
+// zeros.
+inline void turn(const uint16_t* from, int some, int head_dim, __m512i (*out)[kKeyRegisters]) {
+  __m512i a[16], b[16];
+  for (int i = 0; i < 16; i++) {
+    a[i] = i < some ? _mm512_loadu_si512(from + i * head_dim) : _mm512_setzero_si512();
+  }
+  for (int i = 0; i < 16; i += 2) {
+    b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+    b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4)
+    for (int k = 0; k < 2; k++) {
+      a[i + 2 * k] = _mm512_unpacklo_epi64(b[i + k], b[i + k + 2]);
+      a[i + 2 * k + 1] = _mm512_unpackhi_epi64(b[i + k], b[i + k + 2]);
+    }
+  // Now a[4 g + c] holds the pairs c, c + 4, c + 8 and c + 12 of the keys 4 g to 4 g + 3.
+  for (int c = 0; c < 4; c++) {
+    const __m512i even = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88), odd = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xdd);
+    const __m512i even_above = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x88);
+    const __m512i odd_above = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xdd);
+    out[c][0] = _mm512_shuffle_i32x4(even, even_above, 0x88);
+    out[4 + c][0] = _mm512_shuffle_i32x4(odd, odd_above, 0x88);
+    out[8 + c][0] = _mm512_shuffle_i32x4(even, even_above, 0xdd);
+    out[12 + c][0] = _mm512_shuffle_i32x4(odd, odd_above, 0xdd);
+  }
+}
+
+// Values are needed when their weights are known, and the next keys after that: both are fetched meanwhile.
+inline void fetch(const uint16_t* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += 32) __builtin_prefetch(from + i, 0, 2);
+}
+
+inline __m512bh pair_everywhere(const uint16_t* pair) {
+  int32_t both;
+  memcpy(&both, pair, 4);
+  return (__m512bh)_mm512_set1_epi32(both);
+}
+
+// The products of R queries with a block of keys.
+template <int R>
+inline void block_scores(int rows, const uint16_t (*queries)[kWidestHead], const __m512i (*turned)[kKeyRegisters],
+                         int head_dim, Block* out) {
+  if constexpr (R > 1)
+    if (rows < R) return block_scores<R - 1>(rows, queries, turned, head_dim, out);
+  __m512 sums[R][kKeyRegisters];
+  for (int r = 0; r < R; r++)
+    for (int k = 0; k < kKeyRegisters; k++) sums[r][k] = _mm512_setzero_ps();
+  for (int pair = 0; pair < head_dim / 2; pair++)
+    for (int r = 0; r < R; r++) {
+      const __m512bh query = pair_everywhere(queries[r] + 2 * pair);
+      for (int k = 0; k < kKeyRegisters; k++)
+        sums[r][k] = _mm512_dpbf16_ps(sums[r][k], (__m512bh)turned[pair][k], query);
+    }
+  for (int r = 0; r < R; r++)
+    for (int k = 0; k < kKeyRegisters; k++) store(out[r].of_key + k * kLanes, (f16)sums[r][k]);
+}
+
+inline __m512i columns_of(const uint16_t* values) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)values)); }
+
+// To the sums of R rows P parts of the values from `first` to `last`, by weight. first: even.
+template <int R, int P>
+inline void add_parts(const uint16_t* values, int head_dim, int first, int last, const Block* blocks,
+                      float (*sums)[kWidestHead], int part) {
+  __m512 acc[R][P];
+  for (int r = 0; r < R; r++)
+    for (int p = 0; p < P; p++) acc[r][p] = (__m512)load(sums[r] + part + p * kLanes);
+  for (int j = first; j < last; j += 2) {
+    const uint16_t* value = values + (int64_t)j * head_dim + part;
+    __m512bh pair[P];
+    for (int p = 0; p < P; p++) {
+      // What comes after the last value is nobody's here: its weight is 0, and it may be anything.
+      const __m512i second = j + 1 < last ? columns_of(value + head_dim + p * kLanes) : _mm512_setzero_si512();
+      pair[p] = (__m512bh)_mm512_or_si512(columns_of(value + p * kLanes), _mm512_slli_epi32(second, 16));
+    }
+    for (int r = 0; r < R; r++) {
+      const __m512bh weights = pair_everywhere(blocks[r].narrow + j);
+      for (int p = 0; p < P; p++) acc[r][p] = _mm512_dpbf16_ps(acc[r][p], pair[p], weights);
+    }
+  }
+  for (int r = 0; r < R; r++)
+    for (int p = 0; p < P; p++) store(sums[r] + part + p * kLanes, (f16)acc[r][p]);
+}
+
+template <int R>
+inline void add_values(int rows, const uint16_t* values, int head_dim, int first, int last, const Block* blocks,
+                       float (*sums)[kWidestHead]) {
+  if constexpr (R > 1)
+    if (rows < R) return add_values<R - 1>(rows, values, head_dim, first, last, blocks, sums);
+  int part = 0;
+  for (; part + kParts * kLanes <= head_dim; part += kParts * kLanes)
+    add_parts<R, kParts>(values, head_dim, first, last, blocks, sums, part);
+  for (; part < head_dim; part += kLanes) add_parts<R, 1>(values, head_dim, first, last, blocks, sums, part);
+}
+
+// The weights of a row's block, once its scores are there; what was summed up before is made less where it must be.
+inline void weigh(Block& block, Softmax& softmax, float* sums, int head_dim, float scaling, float cap) {
+  const float less = softmax.weigh<kKeyRegisters>(block.of_key, block.some, scaling, cap);
+  for (int k = 0; k < kKeys; k += kLanes)
+    _mm256_storeu_si256((__m256i*)(block.narrow + k), (__m256i)_mm512_cvtneps_pbh((__m512)load(block.of_key + k)));
+  if (less != 1.0f)
+    for (int column = 0; column < head_dim; column += kLanes) store(sums + column, load(sums + column) * less);
+}
+
+// Keys in blocks of 64, otherwise as attend_rows. head_dim: a multiple of 32.
+void attend_pairs(const Row* rows, int n, const uint16_t* keys, const uint16_t* values, int64_t first, int head_dim,
+                  float scaling, float cap) {
+  __m512i turned[kWidestHead / 2][kKeyRegisters];
+  alignas(64) float sums[kMostRows][kWidestHead];
+  uint16_t queries[kMostRows][kWidestHead];
+  Block blocks[kRowsTogether];
+  Softmax softmax[kMostRows];
+  int longest = 0;
+  for (int r = 0; r < n; r++) {
+    for (int i = 0; i < head_dim; i++) queries[r][i] = to_bfloat16(rows[r].query[i]);
+    for (int i = 0; i < head_dim; i += kLanes) store(sums[r] + i, zeros());
+    longest = rows[r].count > longest ? rows[r].count : longest;
+  }
+  auto there = [&](int key) { return longest - key < kKeys ? longest - key : kKeys; };
+  for (int key = 0; key < longest; key += kKeys) {
+    const uint16_t* here = keys + (first + key) * head_dim;
+    const uint16_t* seen = values + (first + key) * head_dim;
+    fetch(seen, (int64_t)there(key) * head_dim);
+    for (int k = 0; k < kKeyRegisters; k++)
+      for (int column = 0; column < head_dim; column += 32)
+        turn(here + (int64_t)k * kLanes * head_dim + column, there(key) - k * kLanes, head_dim,
+             (__m512i(*)[kKeyRegisters])&turned[column / 2][k]);
+    fetch(here + kKeys * head_dim, (int64_t)there(key + kKeys) * head_dim);
+    for (int r = 0; r < n; r += kRowsTogether) {
+      const int together = n - r < kRowsTogether ? n - r : kRowsTogether;
+      block_scores<kRowsTogether>(together, queries + r, turned, head_dim, blocks);
+      int all = kKeys;  // pairs of keys that each of the rows sees
+      for (int i = 0; i < together; i++) {
+        const int left = rows[r + i].count - key;
+        blocks[i].some = left < 0 ? 0 : left < kKeys ? left : kKeys;
+        all = blocks[i].some < all ? blocks[i].some & ~1 : all;
+        if (blocks[i].some) weigh(blocks[i], softmax[r + i], sums[r + i], head_dim, scaling, cap);
+      }
+      add_values<kRowsTogether>(together, seen, head_dim, 0, all, blocks, sums + r);
+      for (int i = 0; i < together; i++) add_values<1>(1, seen, head_dim, all, blocks[i].some, blocks + i, sums + r + i);
+    }
+  }
+  for (int r = 0; r < n; r++)
+    for (int i = 0; i < head_dim; i += kLanes) store(rows[r].out + i, load(sums[r] + i) / softmax[r].total);
+}
+
+}  // namespace
+
+#endif
