@@ -135,6 +135,8 @@ class ToolUse(Protocol):
     """They hold to the tool's schema."""
     user: str
     """As `str(UserKey)` and, below, `str(ConversationKey)`."""
+    user_name: str
+    """As the platform shows it; whoever bears it chose it. "" where there is none."""
     conversation: str
     chat_kind: ChatKind
     language: str

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from glmbot.dialogue.pending import Pending
 from glmbot.errors import ClaimLost, Superseded
@@ -18,10 +19,10 @@ __all__ = ["Lanes", "Ticket"]
 class Ticket:
     """A place in a conversation's lane. `stop` asks its holder to end early, wherever it is by then.
 
-    `ref` is the question's message, `reply` what its answer looks like now. `lost`: another process answers, and
-    nothing more is to be said here; `superseded`: its question says something else by now, and is answered anew.
-    `of_user`, `of_source`: how much they had in progress when it joined,
-    this included.
+    `left` is set once it is given back. `ref` is the question's message, `reply` what its answer looks like now.
+    `lost`: another process answers, and nothing more is to be said here; `superseded`: its question says something
+    else by now, and is answered anew. `of_user`, `of_source`: how much they had in progress when it joined, this
+    included.
     """
 
     def __init__(self, conversation: ConversationKey, user: UserKey, ref: str, source: str) -> None:
@@ -32,6 +33,7 @@ class Ticket:
         self.since = time.monotonic()
         self.reply = Reply("", ReplyState.QUEUED)
         self.stop = asyncio.Event()
+        self.left = asyncio.Event()
         self.of_user = self.of_source = 1
         self.lost = False
         self.superseded = False
@@ -84,6 +86,7 @@ class Lanes:
     def leave(self, ticket: Ticket) -> None:
         lane = self._lanes[ticket.conversation]
         lane.remove(ticket)
+        ticket.left.set()
         self._pending.leave(str(ticket.user), ticket.source)
         if lane:
             lane[0].advance()
@@ -115,6 +118,13 @@ class Lanes:
         """Stop all of this person's answers, also those of other processes."""
         self._tell(f"stop {user}")
         self._stop_user(user)
+
+    async def ended_of(self, user: UserKey, within_s: float) -> None:
+        """Wait until nothing of what this person has asked is being answered here, or for so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                for ticket in [each for each in self.all() if each.user == user]:
+                    await ticket.left.wait()
 
     def obey(self, words: str) -> None:
         """Do what the lanes of another process told."""

@@ -33,6 +33,8 @@ __all__ = ["Powers"]
 
 _MB = 1_000_000
 _LONGEST_PROMPT = 4000
+# Longer than a tool has to end when it is stopped (tool_calls).
+_ENDS_S = 5.0
 _BROADCAST_REACHES_S = 30 * 86400.0
 
 
@@ -103,6 +105,8 @@ class Powers:
 
     async def forget(self, user: UserKey) -> int:
         self._lanes.stop_user(user)
+        # What a tool is at may still write a note of theirs.
+        await self._lanes.ended_of(user, _ENDS_S)
         turns = await self._store.forget(user)
         await self._engines.forget(str(user))
         return turns

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import asdict, dataclass
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from heapq import heapify, heappop, heapreplace
 
 from glmbot.errors import BookFull
 from glmbot.messages import Message
 from glmbot.notes import Note
 from glmbot.store.notes import NOTES_AT_ONCE, Notes, book_in
 
-__all__ = ["LOG", "LoggedCall", "ToolLog", "logged_calls"]
+__all__ = ["LOG", "LoggedCall", "ToolLog", "logged_calls", "to_leave"]
 
 LOG = "tool_log"
 _log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class ToolLog:
         self._clock = clock
 
     async def add(self, message: Message, call: str, tool: str, arguments: str, outcome: str) -> None:
-        """Raises StoreError. Where it is full, the oldest go."""
+        """Raises StoreError. Where it is full, lines of whoever has most of them go."""
         at = self._clock()
         digest = sha256(arguments.encode()).hexdigest()[:16]
         line = LoggedCall(at, str(message.user), str(message.conversation), tool, digest, outcome)
@@ -52,9 +54,36 @@ class ToolLog:
                 await self._book.put(note)
                 return
             except BookFull:
-                for old in await self._book.page(limit=NOTES_AT_ONCE):
+                for old in to_leave(await self._all(), NOTES_AT_ONCE):
                     await self._book.remove(old)
         _log.error("the log of tools is full, and a call of %s is not in it", tool)
+
+    async def _all(self) -> Sequence[Note]:
+        """Without their texts."""
+        found: list[Note] = []
+        while page := await self._book.page(after=found[-1].name if found else "", limit=NOTES_AT_ONCE):
+            found += [replace(note, text="-") for note in page]
+        return found
+
+
+def to_leave(lines: Sequence[Note], count: int) -> Sequence[Note]:
+    """So many of them, the oldest first: so that nobody pushes out what others did, each is one of whoever has
+    most then."""
+    of_each: defaultdict[str, deque[Note]] = defaultdict(deque)
+    for line in sorted(lines, key=lambda line: line.name):
+        of_each[line.user].append(line)
+    most = [(-len(own), own[0].name, user) for user, own in of_each.items()]
+    heapify(most)
+    leaving: list[Note] = []
+    while most and len(leaving) < count:
+        user = most[0][2]
+        own = of_each[user]
+        leaving.append(own.popleft())
+        if own:
+            heapreplace(most, (-len(own), own[0].name, user))
+        else:
+            heappop(most)
+    return leaving
 
 
 async def logged_calls(store: Notes) -> AsyncGenerator[LoggedCall, None]:

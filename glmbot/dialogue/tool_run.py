@@ -58,6 +58,7 @@ class Use:
         self.id = call_id
         self.arguments = arguments
         self.user = str(message.user)
+        self.user_name = message.user_name
         self.conversation = str(message.conversation)
         self.chat_kind: ChatKind = message.chat_kind
         self.language = language

@@ -22,13 +22,14 @@ __all__ = ["LONGEST_TEXT", "MOST_TIMES", "Reminder", "due_until", "id_of"]
 LONGEST_TEXT = 500
 MOST_TIMES = 366
 """That one which repeats is said: what everybody has forgotten ends, too."""
+_LONGEST_NAME = 64
 _FORM = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
     """`begun`: when it is due for the first time. `asks`: its text is a question to the model. `claimed`: since
-    when a process is at it."""
+    when a process is at it. `name`: its person's, as the platform showed it."""
 
     id: str
     user: UserKey
@@ -43,6 +44,13 @@ class Reminder:
     repeat: Repeat = Repeat.NEVER
     left: int = 1
     claimed: datetime | None = None
+    name: str = ""
+
+    @property
+    def whose(self) -> str:
+        """For people in a group."""
+        shown = "".join(letter if letter.isprintable() else " " for letter in self.name)
+        return " ".join(shown.split())[:_LONGEST_NAME] or self.user.id
 
     @property
     def local(self) -> str:
@@ -69,6 +77,8 @@ class Reminder:
             "repeat": self.repeat.value,
             "left": self.left,
         }
+        if self.name:
+            fields["name"] = self.name[:_LONGEST_NAME]
         if self.claimed is not None:
             fields["claimed"] = self.claimed.isoformat()
         name = f"{self.due:{_FORM}} {self.id}"
@@ -94,6 +104,7 @@ class Reminder:
                 Repeat(fields["repeat"]),
                 int(fields["left"]),
                 None if claimed is None else _moment(claimed),
+                str(fields.get("name", "")),
             )
         except (KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
             raise ValueError("this note is no reminder") from error

@@ -46,11 +46,14 @@ def reminder_tools(reminders: Reminders, clock: Clock = utc_now) -> Sequence[Too
         )
 
     async def cancel_reminder(use: ToolUse) -> str:
-        user, wanted = UserKey.parse(use.user), str(use.arguments["id"]).strip()
-        done = await reminders.cancel(use.bot, wanted, lambda each: each.user == user)
+        wanted = str(use.arguments["id"]).strip()
+        # What waits in their other chats is nothing for the eyes of a group.
+        found = await _own(reminders, use.bot, use.user, use.conversation, use.chat_kind)
+        known = {(each.user, each.id) for each in found}
+        done = await reminders.cancel(use.bot, wanted, lambda each: (each.user, each.id) in known)
         if done is None:
             raise ToolFailed(
-                f"There is no reminder {wanted[:20]!r} of this person; list_reminders tells their ids."
+                f"There is no reminder {wanted[:20]!r} of this person here; list_reminders tells their ids."
             )
         return f"Cancelled: {done.text}"
 
@@ -75,8 +78,8 @@ def reminders_command(reminders: Reminders) -> Command:
                 reminders, call.bot, str(message.user), str(message.conversation), message.chat_kind
             )
         if wanted:
-            known = {each.id for each in found}
-            done = await reminders.cancel(call.bot, wanted, lambda each: each.id in known)
+            known = {(each.user, each.id) for each in found}
+            done = await reminders.cancel(call.bot, wanted, lambda each: (each.user, each.id) in known)
             if done is None:
                 return call.fail("tools.reminders.unknown", id=wanted[:20])
             return call.say("tools.reminders.cancelled", text=done.text[:_LONGEST_SHOWN])
@@ -86,9 +89,11 @@ def reminders_command(reminders: Reminders) -> Command:
         for each in found[:_MOST_SHOWN]:
             repeat = call.text(f"tools.repeat.{each.repeat.value}")
             text = each.text[:_LONGEST_SHOWN]
-            lines.append(
-                call.text("tools.reminders.line", id=each.id, when=each.local, repeat=repeat, text=text)
-            )
+            facts = {"id": each.id, "when": each.local, "repeat": repeat, "text": text}
+            if everybody:
+                lines.append(call.text("tools.reminders.line_of", whose=each.whose, **facts))
+            else:
+                lines.append(call.text("tools.reminders.line", **facts))
         if len(found) > _MOST_SHOWN:
             lines.append(call.text("tools.reminders.more", count=len(found) - _MOST_SHOWN))
         lines.append(call.text("tools.reminders.how"))
@@ -178,6 +183,7 @@ def _wanted(use: ToolUse, clock: Clock) -> Reminder:
         due,
         repeat,
         1 if repeat is Repeat.NEVER else MOST_TIMES,
+        name=use.user_name,
     )
 
 

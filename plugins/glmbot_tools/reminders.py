@@ -17,6 +17,7 @@ from logging import Logger
 from glmbot.bot import Bot
 from glmbot.errors import BookFull, StoreError
 from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import ChatKind
 from glmbot.notes import Book, Note
 from glmbot_tools.reminder import Reminder, due_until
 from glmbot_tools.words import line
@@ -130,7 +131,15 @@ class Reminders:
             return
         late = "late_" if now - reminder.due > _LATE else ""
         what = "question" if reminder.asks else "reminder"
-        words = line(reminder.language, f"tools.{late}{what}", text=reminder.text, when=reminder.local)
+        # In private nobody asks whose it is.
+        whose = "" if reminder.kind is ChatKind.PRIVATE else "_of"
+        words = line(
+            reminder.language,
+            f"tools.{late}{what}{whose}",
+            text=reminder.text,
+            when=reminder.local,
+            whose=reminder.whose,
+        )
         name = f"{note.name} {reminder.user}"
         if not await bot.announce(reminder.conversation, words, name=name):
             self._log.warning("a reminder can't be said on %s any more", reminder.conversation.platform)

@@ -23,6 +23,7 @@ class FakeUse:
     bot: Any = None
     timezone: str = "Asia/Shanghai"
     presses: str | None = None
+    user_name: str = ""
     said: list[str] = field(default_factory=list)
 
     def progress(self, words: str) -> None:

@@ -29,6 +29,7 @@ from glmbot_tools.words import line
 from tools.fake_use import FakeUse
 
 ANN, BOB = UserKey("telegram", "5"), UserKey("telegram", "6")
+NAMES = {ANN: "Ann", BOB: "Bob"}
 HERE = ConversationKey("telegram", "-100", "5")
 START = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 LOG = logging.getLogger("test.reminders")
@@ -67,7 +68,7 @@ def one(number: int = 1, user: UserKey = ANN, **changes: Any) -> Reminder:
     due = changes.pop("due", START + timedelta(minutes=10))
     made = Reminder(
         id_of(str(number), str(user), str(HERE)), user, HERE, ChatKind.GROUP, "en", ZoneInfo("Asia/Shanghai"),
-        f"tea {number}", False, due, due,
+        f"tea {number}", False, due, due, name=NAMES[user],
     )  # fmt: skip
     return replace(made, **changes)
 
@@ -91,8 +92,32 @@ async def test_it_is_said_when_it_is_due_and_not_before_and_once(
     for _ in range(3):
         await ours.say_due(bot)
     (told,) = await said(memory)
-    assert (told.text, told.intent, told.conversation.chat) == ("⏰ tea 1", Announce(), "-100")
+    assert (told.text, told.intent, told.conversation.chat) == ("⏰ For Ann: tea 1", Announce(), "-100")
     assert await ours.of(bot, ANN) == []
+
+
+async def test_in_a_group_it_says_whose_it_is_and_in_private_it_need_not(
+    bot: Bot, memory: SqliteStore, clock: Clock
+) -> None:
+    ours = reminders(clock)
+    await ours.add(bot, one(1, name="A\u202e\nnn " * 50))
+    await ours.add(bot, one(2, BOB, name=""))
+    await ours.add(bot, one(3, kind=ChatKind.PRIVATE))
+    clock.now += timedelta(minutes=10)
+    await ours.say_due(bot)
+    shown = "A nn " * 10 + "A n"
+    assert sorted(await texts(memory)) == ["⏰ For 6: tea 2", f"⏰ For {shown}: tea 1", "⏰ tea 3"]
+
+
+async def test_what_an_earlier_release_wrote_down_is_said_too(
+    bot: Bot, memory: SqliteStore, clock: Clock
+) -> None:
+    written = one(name="").note()
+    assert "name" not in written.text
+    await bot.book("reminders").put(written)
+    clock.now += timedelta(minutes=10)
+    await reminders(clock).say_due(bot)
+    assert await texts(memory) == ["⏰ For 5: tea 1"]
 
 
 async def test_a_question_is_announced_and_asked_for_who_planned_it(
@@ -103,7 +128,7 @@ async def test_a_question_is_announced_and_asked_for_who_planned_it(
     clock.now += timedelta(minutes=11)
     await ours.say_due(bot)
     asked, told = sorted(await said(memory), key=lambda message: message.text)
-    assert told.text == "⏰ Asked as planned: /stop what is new?"
+    assert told.text == "⏰ Asked as Ann planned: /stop what is new?"
     assert (asked.text, asked.user, asked.chat_kind) == ("/ask /stop what is new?", ANN, ChatKind.GROUP)
 
 
@@ -187,8 +212,8 @@ async def test_what_was_missed_is_said_once_with_a_note(bot: Bot, memory: Sqlite
     await ours.say_due(bot)
     await ours.say_due(bot)
     assert sorted(await texts(memory)) == [
-        "⏰ tea 1\n(This was due at 2026-11-27 20:10; the bot was not running then.)",
-        "⏰ tea 2\n（本应在 2026-11-27 20:10 提醒，当时机器人没有运行。）",
+        "⏰ For Ann: tea 1\n(This was due at 2026-11-27 20:10; the bot was not running then.)",
+        "⏰ 提醒 Ann：tea 2\n（本应在 2026-11-27 20:10 提醒，当时机器人没有运行。）",
     ]
     (left,) = await ours.of(bot, ANN)
     assert left.due == START + timedelta(days=2, minutes=70)
@@ -253,7 +278,7 @@ async def test_what_is_forgotten_is_gone_and_what_is_no_reminder_is_left_alone(
     await bot.forget(BOB)
     clock.now += timedelta(minutes=10)
     await ours.say_due(bot)
-    assert await texts(memory) == ["⏰ tea 1"]
+    assert await texts(memory) == ["⏰ For Ann: tea 1"]
 
 
 async def test_one_that_is_cancelled_while_it_is_said_does_not_go_on(
@@ -295,6 +320,17 @@ async def test_the_tools_set_list_and_cancel(bot: Bot, clock: Clock) -> None:
         await cancel.function(use(bot, BOB, id=number))
     assert await cancel.function(use(bot, id=number)) == "Cancelled: tea"
     assert await listed.function(use(bot)) == "There are no reminders."
+
+
+async def test_in_a_group_nothing_of_their_other_chats_is_listed_or_cancelled(bot: Bot, clock: Clock) -> None:
+    remind, listed, cancel = reminder_tools(reminders(clock), clock)
+    await remind.function(use(bot, kind=ChatKind.PRIVATE, text="the clinic", in_minutes=30))
+    number = id_of("1", str(ANN), str(ConversationKey("telegram", "5", "5")))
+    assert await listed.function(use(bot)) == "There are no reminders."
+    with pytest.raises(ToolFailed, match="no reminder") as refused:
+        await cancel.function(use(bot, id=number))
+    assert "clinic" not in str(refused.value)
+    assert await cancel.function(use(bot, kind=ChatKind.PRIVATE, id=number)) == "Cancelled: the clinic"
 
 
 @pytest.mark.parametrize(
@@ -344,7 +380,7 @@ async def test_the_command_shows_people_their_own_and_administrators_all_of_a_gr
     assert "tea 1" not in mine
     assert "There is no reminder" in await answered(one(1).id, BOB, Role.USER)
     everybody = await answered("", BOB, Role.ADMIN)
-    assert "tea 1" in everybody
-    assert "tea 2" in everybody
+    assert "Ann: tea 1" in everybody
+    assert "Bob: tea 2" in everybody
     assert await answered(one(1).id, BOB, Role.ADMIN) == "Cancelled: tea 1"
     assert await answered("", ANN, Role.USER) == "There are no reminders here."
