@@ -35,6 +35,7 @@ __all__ = [
     "Obstacle",
     "PastTurn",
     "Press",
+    "PressedButton",
     "Reply",
     "ReplyState",
     "Role",
@@ -251,6 +252,18 @@ class Message:
                 pass
             case _:
                 raise ValueError(f"an intent can't be {type(self.intent).__name__}")
+
+
+@dataclass(frozen=True, slots=True)
+class PressedButton:
+    """What an adapter reads of one. `asker`: whose answer it stands under, a person's id or a chat's."""
+
+    asker: str
+    message: Message
+
+    @property
+    def by_asker(self) -> bool:
+        return self.asker == self.message.user.id
 
 
 def asks_of_tools(message: Message) -> bool:

@@ -18,11 +18,11 @@ from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused
-from glmbot.messages import Message, Reply
+from glmbot.messages import Message, PressedButton, Reply
 from glmbot.ports import Deliver
 from glmbot_dingtalk.client import CARDS_TOPIC, MESSAGES_TOPIC, Client
 from glmbot_dingtalk.delivery import PROFILE, DingTalkOutlet
-from glmbot_dingtalk.normalize import PLATFORM, PressedButton, from_callback, from_message
+from glmbot_dingtalk.normalize import PLATFORM, from_callback, from_message
 from glmbot_dingtalk.settings import DingTalkSettings
 from glmbot_dingtalk.stream import Stream
 
@@ -92,8 +92,9 @@ class DingTalkAdapter:
     async def run(self) -> None:
         if self._stream is None:
             raise AdapterError("DingTalk: not started")
+        serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped)
         async with together() as group:
-            self._receiving = [group.create_task(self._serve()), group.create_task(self._stream.run())]
+            self._receiving = [group.create_task(serving), group.create_task(self._stream.run())]
         # Stopped on purpose.
         await asyncio.Event().wait()
 
@@ -112,10 +113,6 @@ class DingTalkAdapter:
         if self._stream is not None:
             await self._stream.close()
 
-    async def _serve(self) -> None:
-        await self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        raise AdapterError("DingTalk: nothing is assigned to this process any more")
-
     async def _take(self, topic: str, data: Mapping[str, Any], message_id: str) -> None:
         """Raises StoreError when it could not be stored."""
         try:
@@ -127,7 +124,7 @@ class DingTalkAdapter:
         match taken:
             case Message():
                 await self._dialogue.accept(taken)
-            case PressedButton() if taken.asker == taken.message.user.id:
+            case PressedButton() if taken.by_asker:
                 await self._dialogue.accept(taken.message)
             case PressedButton():
                 _log.debug("DingTalk: a button of somebody else's was pressed")

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 from glmbot.http.fields import Fields, as_fields, fields_of, matching, parsed, text_of
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Act, Addressed, ChatKind, Message, Press
+from glmbot.messages import Act, Addressed, ChatKind, Message, Press, PressedButton
 from glmbot.openings import has_prefix, slash_command
 
-__all__ = ["PLATFORM", "PressedButton", "button_id", "from_callback", "from_message"]
+__all__ = ["PLATFORM", "button_id", "from_callback", "from_message"]
 
 PLATFORM = "dingtalk"
 
@@ -28,14 +27,6 @@ _BUTTON = re.compile(
 )
 _MEDIA = {"picture": "photo", "audio": "voice", "video": "video", "file": "document"}
 _PRIVATE, _GROUP = "1", "2"
-
-
-@dataclass(frozen=True, slots=True)
-class PressedButton:
-    """`asker` is whose answer it stands under."""
-
-    asker: str
-    message: Message
 
 
 def button_id(command: str, chat: str, asker: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Protocol
 
@@ -18,7 +18,7 @@ import discord
 from discord.http import Route
 from pydantic import BaseModel
 
-from glmbot.background import Background, together
+from glmbot.background import together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.pace import Pace
@@ -72,8 +72,6 @@ class DiscordAdapter:
         self._deliveries = Deliveries(dialogue)
         self._paces = Recent[str, Pace](_CHANNELS_KEPT)
         self._questions = Recent[int, ConversationKey](_QUESTIONS_KEPT)
-        self._deleted = Recent[int, None](_QUESTIONS_KEPT)
-        self._leaving = Background()
         self._ready = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._closing = False
@@ -132,8 +130,7 @@ class DiscordAdapter:
     async def _serve(self) -> None:
         """Once connected: answer what is assigned to this process."""
         await self._ready.wait()
-        await self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        raise AdapterError("Discord: nothing is assigned to this process any more")
+        await self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)
 
     def interrupt(self) -> bool:
         return False
@@ -142,7 +139,7 @@ class DiscordAdapter:
         self._closing = self._client.closing = True
         if self._serving is not None:
             self._serving.cancel()
-        await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._leaving.drain(_DRAIN_S))
+        await self._deliveries.drain(_DRAIN_S)
         await self._client.close()
 
     # ---- what the client hears --------------------------------------------------------------------------------
@@ -173,7 +170,7 @@ class DiscordAdapter:
             return
         ref = str(message_id)
         # It may be a question that is assigned to this process only later, or while the store is asked.
-        self._deleted.put(message_id, None)
+        self._deliveries.take_back(ref)
         try:
             conversation = (
                 self._questions.take(message_id)
@@ -188,15 +185,7 @@ class DiscordAdapter:
             return
         await self._remove(conversation, shown)
 
-    async def _leave_unanswered(self, message: Message, sent: Sequence[str]) -> None:
-        """It was deleted before its turn came to be answered, or to be answered again after a restart."""
-        try:
-            await self._dialogue.delivered(message)
-        except StoreError as error:
-            _log.warning("Discord: that a deleted question needs no answer could not be recorded: %s", error)
-        await self._remove(message.conversation, sent)
-
-    async def _remove(self, conversation: ConversationKey, message_ids: Iterable[str]) -> None:
+    async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         places = dict.fromkeys((conversation.thread or conversation.chat, conversation.chat))
         channels = [self._client.get_partial_messageable(number_in(place)) for place in places]
         await remove_answer(channels, sorted(message_ids))
@@ -233,7 +222,7 @@ class DiscordAdapter:
         if press is None:
             return
         message = press.message
-        if press.asker != message.user.id and not asks_of_tools(message):
+        if not press.by_asker and not asks_of_tools(message):
             words = self._dialogue.text(message.language, "button.not_yours")
             await _acknowledged(interaction.response.send_message(words, ephemeral=True))
             return
@@ -262,9 +251,6 @@ class DiscordAdapter:
 
     def _begin(self, message: Message, earlier: Earlier) -> None:
         message = carried_over(message)
-        if message.ref and int(message.ref) in self._deleted:
-            self._leaving.begin(self._leave_unanswered(message, earlier.sent))
-            return
         if message.ref:
             self._questions.put(int(message.ref), message.conversation)
 

@@ -10,13 +10,23 @@ from typing import Any
 import discord
 
 from glmbot.keys import ConversationKey, UserKey, numeric_id
-from glmbot.messages import HIDDEN, Act, Addressed, Ask, ChatKind, Edit, Message, Press, Visibility
+from glmbot.messages import (
+    HIDDEN,
+    Act,
+    Addressed,
+    Ask,
+    ChatKind,
+    Edit,
+    Message,
+    Press,
+    PressedButton,
+    Visibility,
+)
 from glmbot.openings import has_prefix, slash_command, without
 
 __all__ = [
     "CHANNEL",
     "PLATFORM",
-    "PressedButton",
     "Self",
     "button_id",
     "carried_over",
@@ -43,14 +53,6 @@ _CODE = re.compile(r"```.*?```|``.+?``|`[^`]+`", re.DOTALL)
 _QUOTE = re.compile(r"^>>> .*\Z|^> [^\n]*", re.DOTALL | re.MULTILINE)
 _TOKEN = re.compile(r"[!-~]{1,1000}")
 _Span = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class PressedButton:
-    """Somebody pressed a button under an answer. `asker` is whose answer it is."""
-
-    asker: str
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)

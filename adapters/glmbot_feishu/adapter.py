@@ -24,15 +24,15 @@ from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.fields import as_object, parsed
 from glmbot.http.replays import Replays
 from glmbot.http.routes import Route, RouteWish
-from glmbot.keys import ChatKey
-from glmbot.messages import Message, Reply
+from glmbot.keys import ChatKey, ConversationKey
+from glmbot.messages import Message, PressedButton, Reply
 from glmbot.ports import Chats, Deliver
 from glmbot_feishu.callback import WINDOW_S, callback_route
 from glmbot_feishu.client import Client
 from glmbot_feishu.connection import Connection
 from glmbot_feishu.delivery import PROFILE, FeishuOutlet, Sequences
 from glmbot_feishu.examination import examine
-from glmbot_feishu.normalize import PLATFORM, Deleted, PressedButton, from_event
+from glmbot_feishu.normalize import PLATFORM, Deleted, from_event
 from glmbot_feishu.settings import FeishuSettings
 
 __all__ = ["FeishuAdapter", "FeishuSettings"]
@@ -116,8 +116,9 @@ class FeishuAdapter:
         _log.info("Feishu: %s is listening", bot.get("app_name") or self._settings.app_id)
 
     async def run(self) -> None:
+        serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)
         async with together() as group:
-            self._receiving = [group.create_task(self._serve())]
+            self._receiving = [group.create_task(serving)]
             if self._connection is not None:
                 self._receiving.append(group.create_task(self._connection.run()))
         # Stopped on purpose.
@@ -139,10 +140,6 @@ class FeishuAdapter:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _serve(self) -> None:
-        await self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        raise AdapterError("Feishu: nothing is assigned to this process any more")
-
     # ---- receiving -------------------------------------------------------------------------------------------
 
     async def _take(self, content: bytes) -> Mapping[str, Any] | None:
@@ -160,7 +157,7 @@ class FeishuAdapter:
                 await self._dialogue.accept(taken)
             case Deleted():
                 self._aside.begin(self._withdraw(taken))
-            case PressedButton() if taken.asker == taken.message.user.id:
+            case PressedButton() if taken.by_asker:
                 await self._dialogue.accept(taken.message)
             case PressedButton():
                 words = self._dialogue.text(taken.message.language, "button.not_yours")
@@ -170,6 +167,7 @@ class FeishuAdapter:
     async def _withdraw(self, deleted: Deleted) -> None:
         """Who recalls a question wants its answer gone too."""
         chat, ref = ChatKey(PLATFORM, deleted.chat), deleted.ref
+        self._deliveries.take_back(ref)
         try:
             conversation = await self._dialogue.asked_in(chat, ref, deleted.at - _ASKED_WITHIN_S)
             if conversation is None:
@@ -178,8 +176,11 @@ class FeishuAdapter:
         except StoreError as error:
             _log.error("Feishu: a recalled question could not be taken back: %s", error)
             return
+        await self._remove(conversation, shown)
+
+    async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         client = self._client
-        for message_id in shown:
+        for message_id in message_ids:
             try:
                 if client is not None:
                     await client.call("DELETE", f"/open-apis/im/v1/messages/{message_id}")

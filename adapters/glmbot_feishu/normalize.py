@@ -14,10 +14,10 @@ from typing import Any, cast
 
 from glmbot.http.fields import Fields, as_fields, fields_of, matching, parsed, text_of
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Act, Addressed, Ask, ChatKind, Message, Press
+from glmbot.messages import Act, Addressed, Ask, ChatKind, Message, Press, PressedButton
 from glmbot.openings import has_prefix, slash_command, without
 
-__all__ = ["PLATFORM", "Deleted", "PressedButton", "button_value", "from_event"]
+__all__ = ["PLATFORM", "Deleted", "button_value", "from_event"]
 
 PLATFORM = "feishu"
 
@@ -33,14 +33,6 @@ _MEDIA = {
     "video_chat": "video", "merge_forward": "document", "calendar": "document", "general_calendar": "document",
 }  # fmt: skip
 _GESTURES = frozenset({"sticker", "gift"})
-
-
-@dataclass(frozen=True, slots=True)
-class PressedButton:
-    """`asker` is whose answer it stands under."""
-
-    asker: str
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,6 @@ _log = logging.getLogger(__name__)
 
 _DRAIN_S = 8.0
 _PATIENCE_S = 60.0
-_RECALLS_KEPT = 10_000
 # All chats of an account together; QQ publishes no limit, and freezes accounts that write like a machine.
 _OVERALL_S = 0.2
 
@@ -69,7 +68,6 @@ class OneBotAdapter:
         self._line = Line()
         self._lanes = Lanes()
         self._leaving = Background()
-        self._recalled: dict[tuple[ConversationKey, str], None] = {}
         self._quiet = Quiet()
         self._paces = Paces(within=_OVERALL_S)
         self._connecting: asyncio.Task[str] | None = None
@@ -281,38 +279,25 @@ class OneBotAdapter:
     async def _withdraw(self, recalled: Recalled) -> None:
         """Who recalls a question wants its answer gone too."""
         conversation, ref = recalled.conversation, recalled.ref
-        # It may be assigned to this process only later.
-        self._recalled[conversation, ref] = None
-        if len(self._recalled) > _RECALLS_KEPT:
-            del self._recalled[next(iter(self._recalled))]
         try:
             shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
         except (StoreError, ValueError) as error:
             _log.error("OneBot: a recalled question could not be taken back: %s", error)
             return
-        await remove_answer(self._line, shown)
+        await self._remove(conversation, shown)
 
-    async def _leave_unanswered(self, message: Message, sent: Sequence[str]) -> None:
-        """It was recalled before its turn came to be answered, or to be answered again after a restart."""
-        try:
-            await self._dialogue.delivered(message)
-        except StoreError as error:
-            _log.warning("OneBot: that a recalled question needs no answer could not be recorded: %s", error)
-        await remove_answer(self._line, sent)
+    async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
+        await remove_answer(self._line, message_ids)
 
     # ---- answering ---------------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
         """Once connected: answer what is assigned to this process."""
         await self._line.come()
-        await self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        raise AdapterError("OneBot: nothing is assigned to this process any more")
+        await self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)
 
     def _begin(self, message: Message, earlier: Earlier) -> None:
         chat, settings = message.conversation.chat, self._settings
-        if (message.conversation, message.ref) in self._recalled:
-            self._leaving.begin(self._leave_unanswered(message, earlier.sent))
-            return
         outlet = OneBotOutlet(self._line, message, flood_pause_s=settings.flood_pause_s)
         pace = self._paces.of(
             chat, settings.group_interval_s if chat.startswith("g") else settings.interval_s

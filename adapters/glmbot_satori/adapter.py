@@ -36,7 +36,6 @@ _log = logging.getLogger(__name__)
 
 _DRAIN_S = 8.0
 _CLOCKS_DIFFER_S = 600.0
-_DELETIONS_KEPT = 10_000
 # All platforms together.
 _OVERALL_S = 0.05
 
@@ -54,7 +53,6 @@ class SatoriAdapter:
         self._deliveries = Deliveries(dialogue)
         self._events = Events(settings, settings.read_token(PLATFORM))
         self._leaving = Background()
-        self._deleted: dict[tuple[ConversationKey, str], None] = {}
         self._places: dict[str, tuple[str, str, str]] = {}
         self._quiet = Quiet()
         self._paces = Paces(within=_OVERALL_S)
@@ -91,7 +89,8 @@ class SatoriAdapter:
     async def run(self) -> None:
         """Both what hears and what answers end with whichever of them fails, so that both are started again."""
         async with together() as group:
-            self._serving = group.create_task(self._serve())
+            serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)
+            self._serving = group.create_task(serving)
             group.create_task(self._listen())
 
     def interrupt(self) -> bool:
@@ -169,23 +168,11 @@ class SatoriAdapter:
             )
             if conversation is None:
                 return
-            # It may be assigned to this process only later.
-            self._deleted[conversation, ref] = None
-            if len(self._deleted) > _DELETIONS_KEPT:
-                del self._deleted[next(iter(self._deleted))]
             shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
         except (StoreError, ValueError) as error:
             _log.error("Satori: a deleted question could not be taken back: %s", error)
             return
         await self._remove(conversation, shown)
-
-    async def _leave_unanswered(self, message: Message, sent: Sequence[str]) -> None:
-        """It was deleted before its turn came to be answered, or to be answered again after a restart."""
-        try:
-            await self._dialogue.delivered(message)
-        except StoreError as error:
-            _log.warning("Satori: that a deleted question needs no answer could not be recorded: %s", error)
-        await self._remove(message.conversation, sent)
 
     async def _remove(self, conversation: ConversationKey, ids: Sequence[str]) -> None:
         below, _, channel = conversation.chat.partition("/")
@@ -195,14 +182,7 @@ class SatoriAdapter:
 
     # ---- answering ---------------------------------------------------------------------------------------------
 
-    async def _serve(self) -> None:
-        await self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        raise AdapterError("Satori: nothing is assigned to this process any more")
-
     def _begin(self, message: Message, earlier: Earlier) -> None:
-        if (message.conversation, message.ref) in self._deleted:
-            self._leaving.begin(self._leave_unanswered(message, earlier.sent))
-            return
         if self._client is None:
             raise AdapterError("Satori: it is not started")
         settings, below, self_id = self._settings, message.origin[BELOW], message.origin[SELF]

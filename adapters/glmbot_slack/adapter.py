@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Protocol, cast
 
@@ -26,7 +26,7 @@ from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.replays import Replays
 from glmbot.http.routes import Route, RouteWish
 from glmbot.keys import ConversationKey
-from glmbot.messages import Message, Reply, Role
+from glmbot.messages import Message, PressedButton, Reply, Role
 from glmbot.ports import Chats, Deliver, Menus
 from glmbot_slack.callback import WINDOW_S, callback_route
 from glmbot_slack.client import Socket, examine, log_in, session_for, web_client
@@ -34,7 +34,6 @@ from glmbot_slack.delivery import PROFILE, SlackOutlet
 from glmbot_slack.normalize import (
     PLATFORM,
     Deleted,
-    PressedButton,
     Self,
     from_command,
     from_event,
@@ -125,7 +124,8 @@ class SlackAdapter:
 
     async def run(self) -> None:
         async with together() as group:
-            self._serving = group.create_task(self._serve())
+            serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)
+            self._serving = group.create_task(serving)
             group.create_task(self._watch())
         # Stopped on purpose.
         await asyncio.Event().wait()
@@ -144,10 +144,6 @@ class SlackAdapter:
             await self._session.close()
         if me is not None:
             _log.info("Slack: no longer listening")
-
-    async def _serve(self) -> None:
-        await self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        raise AdapterError("Slack: nothing is assigned to this process any more")
 
     async def _watch(self) -> None:
         """The library opens its connection again by itself, mostly. Raises AdapterError."""
@@ -179,7 +175,7 @@ class SlackAdapter:
                 await self._dialogue.accept(taken)
             case Deleted():
                 self._aside.begin(self._withdraw(taken))
-            case PressedButton() if taken.asker == taken.message.user.id:
+            case PressedButton() if taken.by_asker:
                 await self._dialogue.accept(taken.message)
             case PressedButton():
                 self._aside.begin(self._refuse_press(taken.message))
@@ -209,7 +205,7 @@ class SlackAdapter:
             return
         await self._remove(conversation, shown)
 
-    async def _remove(self, conversation: ConversationKey, message_ids: Iterable[str]) -> None:
+    async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         pace = self._paces.of(conversation.chat, self._settings.edit_interval_s)
         for ts in message_ids:
             await pace.follow()

@@ -12,14 +12,13 @@ from typing import Any, cast
 
 from glmbot.http.fields import Fields, fields_of, matching, text_of
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Act, Addressed, Ask, ChatKind, Edit, Message, Press
+from glmbot.messages import Act, Addressed, Ask, ChatKind, Edit, Message, Press, PressedButton
 from glmbot.openings import has_prefix, slash_command, without
 
 __all__ = [
     "PLATFORM",
     "RESPONSE",
     "Deleted",
-    "PressedButton",
     "Self",
     "button_value",
     "from_command",
@@ -49,14 +48,6 @@ class Self:
     user: str
     bot: str = ""
     threads: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class PressedButton:
-    """`asker` is whose answer it stands under."""
-
-    asker: str
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from typing import Any
 
 from markdown_it.token import Token
 
+from glmbot.delivery.block_writer import BlockWriter
 from glmbot.delivery.emphasis import ADDRESS, address_end
-from glmbot.delivery.markdown import ItemNumbers, closing, fence_heading, make_parser, may_link
-from glmbot.delivery.tables import layout_table
+from glmbot.delivery.markdown import make_parser, may_link
 
 __all__ = ["LONGEST_TEXT", "NOTICE_ROOM", "escaped", "fits", "measure", "render"]
 
@@ -107,87 +107,34 @@ class _Canvas:
         return "".join(run["text"] for run in self.runs)
 
 
-@dataclass(slots=True)
-class _Blocks:
-    canvas: _Canvas
-    lists: list[ItemNumbers | None] = field(default_factory=list[ItemNumbers | None])
-    quotes: int = 0
-    fresh_item: bool = False
-    """Only the sign of an item has been written: what comes next stands on its line."""
+class _Blocks(BlockWriter):
+    indent = "    "
 
-    def write(self, tokens: Sequence[Token]) -> None:
-        index = 0
-        while index < len(tokens):
-            token, last = tokens[index], index
-            match token.type:
-                case "heading_open":
-                    last = index + 1
-                    self._gap(2)
-                    _inline(tokens[last].children or [], self.canvas, ("bold",))
-                case "table_open":
-                    last = closing(tokens, index)
-                    self._as_code(layout_table(tokens[index:last]))
-                case kind if kind.startswith(("bullet_list_", "ordered_list_", "list_item_", "blockquote_")):
-                    self._nest(token)
-                case _:
-                    self._block(token)
-            index = last + 1
+    def __init__(self, canvas: _Canvas) -> None:
+        super().__init__()
+        self._canvas = canvas
+        self._quotes = 0
 
-    def _nest(self, token: Token) -> None:
-        match token.type:
-            case "bullet_list_open" | "ordered_list_open":
-                self._gap(1 if self.lists else 2)
-                self.lists.append(ItemNumbers() if token.type == "ordered_list_open" else None)
-            case "bullet_list_close" | "ordered_list_close":
-                self.lists.pop()
-            case "list_item_open":
-                self.canvas.gap(1)
-                numbers = self.lists[-1]
-                sign = "•" if numbers is None else f"{numbers.next(token)}{token.markup}"
-                self.canvas.write("    " * (len(self.lists) - 1) + f"{sign} ")
-                self.fresh_item = True
-            case "list_item_close":
-                self.fresh_item = False
-            case "blockquote_open":
-                self.canvas.flush()
-                self.quotes += 1
-                self.canvas.quoted = True
-            case _:
-                self.canvas.flush()
-                self.quotes -= 1
-                self.canvas.quoted = self.quotes > 0
+    def gap(self, lines: int) -> None:
+        self._canvas.gap(lines)
 
-    def _gap(self, lines: int) -> None:
-        if not self.fresh_item:
-            self.canvas.gap(lines)
-        self.fresh_item = False
+    def text(self, words: str) -> None:
+        self._canvas.write(words)
 
-    def _block(self, token: Token) -> None:
-        match token.type:
-            case "paragraph_open":
-                self._gap(1 if self.lists else 2)
-            case "inline":
-                _inline(token.children or [], self.canvas)
-            case "fence" | "code_block":
-                _, beside = fence_heading(token.info)
-                if beside:
-                    self._gap(1)
-                    self.canvas.write(beside)
-                self._as_code(token.content.rstrip("\n"))
-            case "math_block" | "math_block_label":
-                self._as_code(token.content.strip("\n"))
-            case "hr":
-                self._gap(2)
-                self.canvas.write("———")
-            case "html_block":
-                self._gap(2)
-                self.canvas.write(token.content.rstrip("\n"))
-            case _:
-                pass
+    def inline(self, tokens: Sequence[Token], *, heading: bool = False) -> None:
+        _inline(tokens, self._canvas, ("bold",) if heading else ())
 
-    def _as_code(self, content: str) -> None:
-        self.fresh_item = False
-        self.canvas.code(content)
+    def code(self, content: str, language: str = "", heading: str = "") -> None:
+        if heading:
+            if not self.fresh_item:
+                self.gap(1)
+            self.text(heading)
+        self._canvas.code(content)
+
+    def quote(self, *, opens: bool) -> None:
+        self._canvas.flush()
+        self._quotes += 1 if opens else -1
+        self._canvas.quoted = self._quotes > 0
 
 
 def _inline(tokens: Sequence[Token], canvas: _Canvas, around: Sequence[str] = ()) -> None:

@@ -37,15 +37,15 @@ from glmbot.errors import AdapterError, StoreError
 from glmbot.http.routes import Route, RouteWish
 from glmbot.keys import ChatKey
 from glmbot.listening import listening_error
-from glmbot.messages import ChatKind, CommandInfo, Message, Reply, Role, asks_of_tools
+from glmbot.messages import ChatKind, CommandInfo, Message, PressedButton, Reply, Role, asks_of_tools
 from glmbot.ports import Chats, Deliver, Lead, Menus
 from glmbot_telegram.client import bot_for, examine, identify, refusal
 from glmbot_telegram.delivery import PROFILE, TelegramOutlet
 from glmbot_telegram.normalize import (
     PLATFORM,
+    QUERY,
     ForeignPress,
     Moved,
-    PressedButton,
     ShutOut,
     in_the_name_of,
     is_group,
@@ -235,7 +235,7 @@ class TelegramAdapter:
                 _log.info("Telegram: chat %s has shut the bot out", taken.chat)
             case ForeignPress():
                 self._presses.begin(self._answer_press(taken.query_id))
-            case PressedButton() if taken.asker == taken.message.user.id:
+            case PressedButton() if taken.by_asker:
                 await self._obey_press(taken)
             case PressedButton() if is_group(taken.asker):
                 self._presses.begin(self._press_in_the_name_of_a_chat(taken))
@@ -249,7 +249,7 @@ class TelegramAdapter:
         """Raises StoreError."""
         await self._dialogue.accept(self._where_it_is_now(press.message))
         if press.message.text != "/stop" and not asks_of_tools(press.message):
-            self._presses.begin(self._answer_press(press.query_id))
+            self._presses.begin(self._answer_press(press.message.origin[QUERY]))
 
     async def _press_in_the_name_of_a_chat(self, press: PressedButton) -> None:
         """The answer was to a group's anonymous administrators, or to a channel: any of its administrators may
@@ -268,7 +268,8 @@ class TelegramAdapter:
         await self._refuse_press(press, "button.not_yours")
 
     async def _refuse_press(self, press: PressedButton, key: str) -> None:
-        await self._answer_press(press.query_id, self._dialogue.text(press.message.language, key))
+        words = self._dialogue.text(press.message.language, key)
+        await self._answer_press(press.message.origin[QUERY], words)
 
     async def _move(self, old: str, new: str) -> None:
         """Raises StoreError."""
@@ -316,7 +317,7 @@ class TelegramAdapter:
 
     async def _stopped(self, message: Message, reply: Reply | None) -> None:
         """A stop's words stand over its button for a moment."""
-        await self._answer_press(message.origin["query"], reply.notice if reply is not None else "")
+        await self._answer_press(message.origin[QUERY], reply.notice if reply is not None else "")
 
     async def _answer_press(self, query_id: str, words: str = "") -> None:
         # Too late to be answered, or no network: the button works all the same.

@@ -22,15 +22,15 @@ from telegram import Message as TelegramMessage
 
 from glmbot.delivery.split import utf16_length
 from glmbot.keys import ConversationKey, UserKey, number_in, numeric_id
-from glmbot.messages import Act, Addressed, Ask, ChatKind, Edit, Message, Press
+from glmbot.messages import Act, Addressed, Ask, ChatKind, Edit, Message, Press, PressedButton
 from glmbot.openings import has_prefix, slash_command, without
 
 __all__ = [
     "PLATFORM",
+    "QUERY",
     "THREAD",
     "ForeignPress",
     "Moved",
-    "PressedButton",
     "ShutOut",
     "button_data",
     "in_the_name_of",
@@ -42,6 +42,8 @@ __all__ = [
 PLATFORM = "telegram"
 # A note of where to answer: the message that the comments or replies stand under, in a group without topics.
 THREAD = "thread"
+# A note of the callback query that a button's press waits for an answer to.
+QUERY = "query"
 
 # What else can be in a message (https://core.telegram.org/bots/api#message), by the field's name.
 _MEDIA = (
@@ -65,16 +67,6 @@ _BUTTON = re.compile(r"(?P<command>[a-z]{1,20}):(?P<asker>-?[0-9]{1,19})(?::(?P<
 # the best break that it finds there; others nearer to the end.
 _MAY_BE_CUT = 4096 // 2
 _Span = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class PressedButton:
-    """Somebody pressed a button under an answer. `asker` is whose answer it is: a person, or a chat where it was
-    asked in a chat's name. The message's origin has the id of the callback query."""
-
-    query_id: str
-    asker: str
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +222,9 @@ def _press(update_id: int, query: CallbackQuery) -> PressedButton | None:
         user_name=query.from_user.full_name,
         language=query.from_user.language_code or "",
         intent=Press(_ref(query.message)),
-        origin={"query": query.id},
+        origin={QUERY: query.id},
     )
-    return PressedButton(query.id, asker, message)
+    return PressedButton(asker, message)
 
 
 def _conversation(chat: str, user: str, thread: str, *, private: bool) -> ConversationKey:

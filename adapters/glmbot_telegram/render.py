@@ -15,9 +15,9 @@ from typing import Any
 from markdown_it.token import Token
 from telegram import MessageEntity
 
-from glmbot.delivery.markdown import ItemNumbers, closing, fence_heading, make_parser, may_link
+from glmbot.delivery.block_writer import BlockWriter
+from glmbot.delivery.markdown import make_parser, may_link
 from glmbot.delivery.split import utf16_length
-from glmbot.delivery.tables import layout_table
 
 __all__ = ["LONGEST_TEXT", "NOTICE_ROOM", "fits", "fits_folded", "render", "render_thought"]
 
@@ -116,95 +116,43 @@ def _entity(kind: str, offset: int, length: int, like: MessageEntity | None = No
     )
 
 
-@dataclass(slots=True)
-class _Blocks:
-    """Blocks one under another: the lines between them, and how deep they stand in lists and quotations."""
+class _Blocks(BlockWriter):
+    def __init__(self, canvas: _Canvas) -> None:
+        super().__init__()
+        self._canvas = canvas
+        self._quotes: list[int] = []
 
-    canvas: _Canvas
-    lists: list[ItemNumbers | None] = field(default_factory=list)
-    quotes: list[int] = field(default_factory=list)
-    fresh_item: bool = False
-    """Only the sign of an item has been written: what comes next stands on its line."""
+    def gap(self, lines: int) -> None:
+        self._canvas.gap(lines)
 
-    def write(self, tokens: Sequence[Token]) -> None:
-        index = 0
-        while index < len(tokens):
-            token, last = tokens[index], index
-            match token.type:
-                case "heading_open":
-                    last = index + 1
-                    self.canvas.gap(2)
-                    _bold_until_close(tokens[last], self.canvas)
-                case "table_open":
-                    last = closing(tokens, index)
-                    self._as_code(layout_table(tokens[index:last]), "")
-                case kind if kind.startswith(("bullet_list_", "ordered_list_", "list_item_", "blockquote_")):
-                    self._nest(token)
-                case _:
-                    self._block(token)
-            index = last + 1
+    def text(self, words: str) -> None:
+        self._canvas.write(words)
 
-    def _nest(self, token: Token) -> None:
-        """Step into a list, an item or a quotation, or out of it."""
-        match token.type:
-            case "bullet_list_open" | "ordered_list_open":
-                self.canvas.gap(1 if self.lists else 2)
-                self.lists.append(ItemNumbers() if token.type == "ordered_list_open" else None)
-            case "bullet_list_close" | "ordered_list_close":
-                self.lists.pop()
-            case "list_item_open":
-                self.canvas.gap(1)
-                numbers = self.lists[-1]
-                sign = "•" if numbers is None else f"{numbers.next(token)}{token.markup}"
-                self.canvas.write("  " * (len(self.lists) - 1) + f"{sign} ")
-                self.fresh_item = True
-            case "list_item_close":
-                self.fresh_item = False
-            case "blockquote_open":
-                self.canvas.gap(2)
-                self.quotes.append(self.canvas.length)
-            case _:
-                start = self.quotes.pop()
-                # Telegram's quotations hold no others.
-                if not self.quotes:
-                    self.canvas.entities.append(_entity("blockquote", start, self.canvas.length - start))
-
-    def _block(self, token: Token) -> None:
-        match token.type:
-            case "paragraph_open":
-                if not self.fresh_item:
-                    self.canvas.gap(1 if self.lists else 2)
-                self.fresh_item = False
-            case "inline":
-                _inline(token.children or [], self.canvas)
-            case "fence" | "code_block":
-                language, beside = fence_heading(token.info)
-                self._as_code(token.content.rstrip("\n").expandtabs(_TAB), language, beside)
-            case "math_block" | "math_block_label":
-                self._as_code(token.content.strip("\n"), "latex")
-            case "hr":
-                self.canvas.gap(2)
-                self.canvas.write("———")
-            case "html_block":
-                self.canvas.gap(2)
-                self.canvas.write(token.content.rstrip("\n"))
-            case _:
-                pass
-
-    def _as_code(self, content: str, language: str, heading: str = "") -> None:
-        """Lines of their own, whose characters stand below each other."""
-        self.canvas.gap(1 if self.fresh_item or self.lists else 2)
-        self.fresh_item = False
+    def inline(self, tokens: Sequence[Token], *, heading: bool = False) -> None:
+        start = self._canvas.length
+        _inline(tokens, self._canvas)
         if heading:
-            _text(heading, self.canvas)
-            self.canvas.gap(1)
-        _code(content, language, self.canvas)
+            self._mark(MessageEntity.BOLD, start)
 
+    def code(self, content: str, language: str = "", heading: str = "") -> None:
+        self.gap(1 if self.fresh_item or self.lists else 2)
+        if heading:
+            _text(heading, self._canvas)
+            self.gap(1)
+        _code(content.expandtabs(_TAB), language, self._canvas)
 
-def _bold_until_close(inline: Token, canvas: _Canvas) -> None:
-    start = canvas.length
-    _inline(inline.children or [], canvas)
-    canvas.entities.append(_entity(MessageEntity.BOLD, start, canvas.length - start))
+    def quote(self, *, opens: bool) -> None:
+        if opens:
+            self.gap(2)
+            self._quotes.append(self._canvas.length)
+            return
+        start = self._quotes.pop()
+        # Telegram's quotations hold no others.
+        if not self._quotes:
+            self._mark(MessageEntity.BLOCKQUOTE, start)
+
+    def _mark(self, kind: str, start: int) -> None:
+        self._canvas.entities.append(_entity(kind, start, self._canvas.length - start))
 
 
 def _code(content: str, language: str, canvas: _Canvas) -> None:

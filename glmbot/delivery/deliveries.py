@@ -16,7 +16,7 @@ from glmbot.delivery.once import Once
 from glmbot.delivery.outlet import Gone, Outlet, Refused, abilities_of
 from glmbot.delivery.pace import Pace
 from glmbot.delivery.stream import show
-from glmbot.errors import ClaimLost, StoreError
+from glmbot.errors import AdapterError, ClaimLost, StoreError
 from glmbot.keys import ConversationKey
 from glmbot.logs import SPEAKS_AS
 from glmbot.messages import QUIET, Announce, Message, Press, Reply, ReplyState
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 _SENT = "sent"
 _SAID = "said"
 _GIVING_UP_S = 30.0
+# Of questions that were taken back: as many as may wait to be assigned.
+_TAKEN_BACK_KEPT = 10_000
 _Question = tuple[ConversationKey, str]
 _Written = asyncio.Future[Sequence[str]]
 
@@ -59,17 +61,20 @@ class Deliveries:
         self._under_way: dict[_Question, _Written] = {}
         self._in_conversation: dict[ConversationKey, list[_Written]] = {}
         self._updates: set[str] = set()
+        self._taken_back: dict[tuple[ConversationKey | None, str], None] = {}
 
     async def serve(
         self,
         platform: str,
         begin: Callable[[Message, Earlier], None],
         stopped: Callable[[Message, Reply | None], Awaitable[None]],
+        remove: Callable[[ConversationKey, Sequence[str]], Awaitable[None]] | None = None,
     ) -> None:
-        """Take what is assigned to this process, for ever.
+        """Take what is assigned to this process, for ever. Raises AdapterError when nothing is any more.
 
         `begin` is called with each message and what it hands on to `Deliveries.begin`. A pressed Stop, or an
-        answer to what is asked of a tool, needs no message; `stopped` gets what came of it.
+        answer to what is asked of a tool, needs no message; `stopped` gets what came of it. `remove`: takes away
+        what stands of the answer to a question that was taken back before its turn came.
         """
         async with aclosing(self._dialogue.assigned(platform)) as assigned:
             async for entry in assigned:
@@ -78,11 +83,16 @@ class Deliveries:
                     self._background.begin(self._stop(message, stopped))
                     continue
                 try:
-                    begin(message, Earlier.noted(entry.marks))
+                    earlier = Earlier.noted(entry.marks)
+                    if self._is_taken_back(message):
+                        self._background.begin(self._leave_unanswered(message, earlier.sent, remove))
+                    else:
+                        begin(message, earlier)
                 except Exception as error:
                     # One message that can't be answered keeps nobody else from being answered.
                     _log.exception("a message in %s could not be begun", message.conversation)
                     self._background.begin(self._again(message, type(error).__name__))
+        raise AdapterError(f"{platform}: nothing is assigned to this process any more")
 
     def begin(
         self,
@@ -134,15 +144,43 @@ class Deliveries:
     async def withdraw(self, chats: Chats, conversation: ConversationKey, ref: str) -> Sequence[str]:
         """Take a question back whose author deleted it. Returns where its answer stands, once nobody writes to it
         any more, to be removed. Raises StoreError."""
+        self.take_back(ref, conversation)
         shown = {*await chats.withdraw(conversation, ref)}
         if under_way := await self.ended(conversation, ref):
             # What had been said when it was stopped is a turn by now.
             shown |= {*under_way, *await chats.withdraw(conversation, ref)}
         return sorted(shown)
 
+    def take_back(self, ref: str, conversation: ConversationKey | None = None) -> None:
+        """Its author deleted it, and it may be assigned to this process only later: then it is not answered.
+
+        Without a conversation: where the platform has no ref twice, and does not tell whose message that was.
+        """
+        self._taken_back[conversation, ref] = None
+        if len(self._taken_back) > _TAKEN_BACK_KEPT:
+            del self._taken_back[next(iter(self._taken_back))]
+
     async def drain(self, grace_s: float) -> None:
         """Let running answers end within `grace_s` seconds; the rest is left to the next start."""
         await self._background.drain(grace_s)
+
+    def _is_taken_back(self, message: Message) -> bool:
+        places = (message.conversation, None)
+        return bool(message.ref) and any((place, message.ref) in self._taken_back for place in places)
+
+    async def _leave_unanswered(
+        self,
+        message: Message,
+        sent: Sequence[str],
+        remove: Callable[[ConversationKey, Sequence[str]], Awaitable[None]] | None,
+    ) -> None:
+        """It was taken back before its turn came to be answered, or to be answered again after a restart."""
+        try:
+            await self._dialogue.delivered(message)
+        except StoreError as error:
+            _log.warning("that a deleted question needs no answer could not be recorded: %s", error)
+        if remove is not None and sent:
+            await remove(message.conversation, sent)
 
     async def _stop(
         self, message: Message, stopped: Callable[[Message, Reply | None], Awaitable[None]]

@@ -261,7 +261,7 @@ async def test_a_question_that_is_deleted_before_it_is_assigned_is_not_answered(
         asked = discord._new_id()
         gone = {"id": str(asked), "channel_id": str(CHANNEL_ID), "guild_id": str(GUILD_ID)}
         await discord.dispatch("MESSAGE_DELETE", gone)
-        await until(lambda: asked in adapter._deleted)
+        await until(lambda: (None, str(asked)) in adapter._deliveries._taken_back)
         await discord.say(f"{MENTION} never mind", id=asked)
         await discord.say(f"{MENTION} this one")
         await answered(sqlite_store, 1)

@@ -23,7 +23,7 @@ from glmbot.delivery.outlet import Piece
 from glmbot.errors import PlatformRefused
 from glmbot.http.registry import Routes
 from glmbot.keys import ConversationKey
-from glmbot.messages import Action, Addressed, ChatKind, Message
+from glmbot.messages import Action, Addressed, ChatKind, Message, PressedButton
 from glmbot.store.base import Store
 from glmbot_feishu.adapter import FeishuAdapter
 from glmbot_feishu.callback import decrypted
@@ -31,7 +31,7 @@ from glmbot_feishu.cards import card_of
 from glmbot_feishu.connection import Parts
 from glmbot_feishu.delivery import Sequences
 from glmbot_feishu.frames import DATA, Frame, read_frame, written
-from glmbot_feishu.normalize import PressedButton, from_event
+from glmbot_feishu.normalize import from_event
 from glmbot_feishu.render import LONGEST_CARD, fits, render
 from glmbot_web.adapter import WebAdapter, WebSettings
 from platforms.feishu_server import BOT, ENCRYPT_KEY, GROUP, FeishuServer, chat_of, encrypted, user_id

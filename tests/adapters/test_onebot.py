@@ -231,7 +231,7 @@ async def test_a_question_that_is_recalled_while_it_waits_is_not_answered(
         await until_async(lambda: sqlite_store.unfinished("onebot"), lambda left: len(left) == 2)
         await qq.recall(second)
         await qq.say("/whoami", group=GROUP)
-        await until(lambda: bool(adapter._recalled))
+        await until(lambda: bool(adapter._deliveries._taken_back))
         engine.goes_on.set()
         await answered(qq, GROUP_CHAT, "to: first")
         await answered(qq, GROUP_CHAT, "onebot:7")

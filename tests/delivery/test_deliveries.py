@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from adapters.waiting import until_async
 from conftest import make_dialogue, until
+from dialogue.scripted_engine import ScriptedEngine
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import Outlet, Piece
 from glmbot.delivery.pace import Pace
@@ -58,6 +60,39 @@ async def test_a_message_that_cant_be_begun_is_set_aside_after_its_tries(
     (letter,) = await store.dead_letters()
     assert letter.message.update_id == "1"
     assert letter.reason == "RuntimeError"
+    for task in (serving, running):
+        task.cancel()
+    await dialogue.close()
+
+
+async def test_what_was_taken_back_before_its_turn_is_not_answered_and_what_stands_of_it_goes(
+    sqlite_store: Store,
+) -> None:
+    dialogue = make_dialogue(cast(Any, ScriptedEngine()), sqlite_store)
+    deliveries = Deliveries(dialogue)
+    begun: list[str] = []
+    removed: list[tuple[str, Sequence[str]]] = []
+
+    async def remove(conversation: ConversationKey, ids: Sequence[str]) -> None:
+        removed.append((conversation.chat, ids))
+
+    async def stopped(_: Message, __: Reply | None) -> None: ...
+
+    for number in (1, 2, 3):
+        await dialogue.accept(message(number, number + 6))
+    await sqlite_store.mark(message(2, 8), {"sent": '["a", "b"]'})
+    deliveries.take_back("1")
+    # Of the third, only another conversation's message of this number.
+    for number in (2, 3):
+        deliveries.take_back(str(number), message(2, 8).conversation)
+    running = asyncio.create_task(dialogue.run())
+    serving = asyncio.create_task(
+        deliveries.serve("telegram", lambda taken, _: begun.append(taken.update_id), stopped, remove)
+    )
+    await until(lambda: begun and removed)
+    await until_async(lambda: sqlite_store.unfinished("telegram"), lambda left: len(left) == 1)
+    assert begun == ["3"]
+    assert removed == [("8", ["a", "b"])]
     for task in (serving, running):
         task.cancel()
     await dialogue.close()
