@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -78,7 +79,8 @@ class _Noted:
 class _Batch:
     """Messages that belong together: once the first is sent, the others follow as they are.
 
-    uncertain: the next one may have been sent already. due: it is sent whatever else comes.
+    uncertain: the next one may have been sent already. warned: of a file, that has been said. due: it is sent
+    whatever else comes.
     """
 
     text: str
@@ -88,6 +90,7 @@ class _Batch:
     own_file: Attachment | None = None
     count: int = 0
     uncertain: bool = False
+    warned: bool = False
     due: bool = False
 
     @property
@@ -207,9 +210,14 @@ class OnceBoard(Requests):
 
     async def _send(self, batch: _Batch) -> None:
         item = batch.items[batch.count]
-        if batch.uncertain and isinstance(item, Piece) and not self.can(Ability.ONCE):
-            notice = "\n".join(filter(None, (item.notice, self.once.maybe_repeated)))
-            item = replace(item, notice=notice)
+        if batch.uncertain and not self.can(Ability.ONCE):
+            if isinstance(item, Piece):
+                notice = "\n".join(filter(None, (item.notice, self.once.maybe_repeated)))
+                item = replace(item, notice=notice)
+            elif not batch.warned:
+                batch.warned = True
+                await self._warn()
+                return
         await self._note(batch, sending=True)
         try:
             self.ids.append(await self.ask(self.outlet.send(item, self.place(len(self.ids)))))
@@ -224,6 +232,12 @@ class OnceBoard(Requests):
         await self._note(batch, sending=False)
         if batch.count == len(batch.items):
             self._finish(batch)
+
+    async def _warn(self) -> None:
+        """A file has no room for the line: it stands before."""
+        line = Piece("", self.once.maybe_repeated)
+        with suppress(Refused):
+            self.ids.append(await self.ask(self.outlet.send(line, self.place(len(self.ids)))))
 
     def _do_without(self, batch: _Batch, error: Refused) -> None:
         item = self.left_out(batch.items[batch.count], error)

@@ -21,6 +21,7 @@ class Pace:
     interval: float = 0.0
     ready_at: float = 0.0
     within: Pace | None = None
+    held_until: float = 0.0
 
     def __post_init__(self) -> None:
         self.interval = self.interval or self.base
@@ -37,16 +38,21 @@ class Pace:
     def flooded(self, now: float, retry_after: float) -> None:
         """The platform said to come back after `retry_after` seconds: not a moment sooner."""
         self.interval = min(_SLOWEST_S, self.interval * 2)
-        self.ready_at = max(self.ready_at, now + retry_after)
+        self.held_until = max(self.held_until, now + retry_after)
+        self.ready_at = max(self.ready_at, self.held_until)
 
     async def turn(self) -> None:
         """Wait until a write is allowed, and reserve it."""
         loop = asyncio.get_running_loop()
-        # Someone else may have reserved, or a flood answer come, while this one slept.
-        while (wait := self.wait(loop.time())) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(wait)
-        self.reserve(loop.time())
-        await self.follow()
+        while True:
+            # Someone else may have reserved, or a flood answer come, while this one slept.
+            while (wait := self.wait(loop.time())) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(wait)
+            self.reserve(loop.time())
+            await self.follow()
+            # Where many wait for their turn among all chats, one may have come meanwhile, too.
+            if loop.time() >= self.held_until:
+                return
 
     async def follow(self) -> None:
         """Wait for a request that belongs to the one before it, so that only all chats' rhythm holds for it."""

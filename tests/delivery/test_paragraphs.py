@@ -243,6 +243,14 @@ def test_files_come_where_there_are_some_and_else_a_line() -> None:
         assert toy.shown == [Piece("here it is"), shown or Piece("", "no file")]
 
 
+def test_a_file_that_may_stand_there_already_comes_behind_a_line_that_says_so() -> None:
+    file = Attachment("a.json", b"{}", "application/json")
+    # The answer to the file's own request does not come.
+    toy = Toy(more=frozenset({Ability.FILE}), lost={2})
+    run_in_virtual_time(show(growing("here it is", attachment=file), toy, Pace(1.0), once=told()))
+    assert toy.shown == [Piece("here it is"), file, Piece("", TWICE), file]
+
+
 def test_when_an_answer_begins_again_with_other_words_that_is_said() -> None:
     """A model server died, and another one began again; in the end a moderator refused."""
 
