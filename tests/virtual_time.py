@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
+_ON_ITS_WAY_S, _LONGEST_WAY_S = 0.0005, 5.0
 
 
 class _Selector(selectors.DefaultSelector):
@@ -17,6 +18,9 @@ class _Selector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[Any]:
         ready = super().select(0)
+        if not ready and len(self.get_map()) > 1:
+            # Beside the loop's own there are sockets: what was sent may still be on its way.
+            ready = super().select(_ON_ITS_WAY_S if timeout is not None else _LONGEST_WAY_S)
         if not ready:
             if timeout is None:
                 raise RuntimeError("everything waits and no timer is set: a deadlock")

@@ -27,13 +27,13 @@ async def bot(
     server: DiscordServer, engine: Engine | TokenEngine, store: Store, **changes: Any
 ) -> AsyncGenerator[DiscordAdapter]:
     """`settings` among the changes are the adapter's; all others are the dialogue's."""
-    settings = DiscordSettings(
-        token=SecretStr(TOKEN),
-        api_base_url=server.url,
-        gateway_url=server.gateway_url,
-        edit_interval_s=0.06,
-        **changes.pop("settings", {}),
-    )
+    given: dict[str, Any] = {
+        "token": SecretStr(TOKEN),
+        "api_base_url": server.url,
+        "gateway_url": server.gateway_url,
+        "edit_interval_s": 0.06,
+    }
+    settings = DiscordSettings(**given | changes.pop("settings", {}))
     adapter = DiscordAdapter(settings, make_dialogue(engine, store, **changes))
     await adapter.start()
     # discord.py waits so long for one more server before it says that it is ready.

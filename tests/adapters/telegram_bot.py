@@ -21,14 +21,14 @@ PRIVATE = ConversationKey("telegram", str(USER))
 
 
 def settings_for(server: TelegramServer, **changes: Any) -> TelegramSettings:
-    return TelegramSettings(
-        token=SecretStr(TOKEN),
-        api_base_url=server.url,
-        edit_interval_s=0.03,
-        group_edit_interval_s=0.06,
-        poll_timeout_s=5,
-        **changes,
-    )
+    given: dict[str, Any] = {
+        "token": SecretStr(TOKEN),
+        "api_base_url": server.url,
+        "edit_interval_s": 0.03,
+        "group_edit_interval_s": 0.06,
+        "poll_timeout_s": 5,
+    }
+    return TelegramSettings(**given | changes)
 
 
 @asynccontextmanager

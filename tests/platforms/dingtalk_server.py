@@ -19,6 +19,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from platforms.waits import Waits
+
 __all__ = ["CLIENT_ID", "GROUP", "SECRET", "DingTalkServer", "staff"]
 
 CLIENT_ID, SECRET = "dingtest1234567890", "secret-SECRET-secret-SECRET"
@@ -46,7 +48,7 @@ class DingTalkServer:
     said: dict[int, dict[str, Any]] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
-    floods: int = 0
+    waits: Waits = field(default_factory=Waits)
     refusals: dict[str, list[Any]] = field(default_factory=dict)
     tokens: int = 0
     url: str = ""
@@ -212,13 +214,13 @@ class DingTalkServer:
         while self._requests and self._requests[0] <= now - 1:
             self._requests.popleft()
         if len(self._requests) >= self.requests_per_second:
-            self.floods += 1
+            self.waits.tell("all", 0, now)
             raise _Refused("Forbidden.AccessDenied.QpsLimitForApi", 403)
         self._requests.append(now)
 
     def _held(self, chat: str) -> None:
         if time.monotonic() < self._held_until.get(chat, 0.0):
-            self.floods += 1
+            self.waits.tell(chat, 0, time.monotonic())
             raise _Refused("Forbidden.AccessDenied.QpsLimitForAppkeyAndApi", 403)
 
     def _create(self, body: dict[str, Any]) -> dict[str, Any]:

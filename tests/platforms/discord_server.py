@@ -21,6 +21,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from platforms.waits import Waits
+
 TOKEN = "MTAwMDAwMDAwMDAwMDAwMDAx.GtestA.test-test-test-test-test-test-test"
 BOT_ID = 100000000000000001
 APPLICATION_ID = 100000000000000001
@@ -45,6 +47,7 @@ class DiscordServer:
     said: dict[int, dict[str, Any]] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     floods: list[str] = field(default_factory=list)
+    waits: Waits = field(default_factory=Waits)
     commands: list[dict[str, Any]] = field(default_factory=list)
     files: list[tuple[str, bytes]] = field(default_factory=list)
     callbacks: list[dict[str, Any]] = field(default_factory=list)
@@ -648,6 +651,7 @@ class DiscordServer:
         }
         if held > 0 or len(writes) >= 5:
             self.floods.append(bucket)
+            self.waits.tell(bucket, reset_after, now)
             headers |= {"X-RateLimit-Remaining": "0", "X-RateLimit-Scope": "user"}
             body = {"message": "You are being rate limited.", "retry_after": reset_after, "global": False}
             return _json(body, status=429, headers=headers), headers

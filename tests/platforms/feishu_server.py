@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from glmbot_feishu.callback import signature_of
 from glmbot_feishu.frames import CONTROL, DATA, Frame, read_frame, written
+from platforms.waits import Waits
 
 __all__ = [
     "APP_ID",
@@ -84,7 +85,7 @@ class FeishuServer:
     files: dict[str, str] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
-    floods: int = 0
+    waits: Waits = field(default_factory=Waits)
     toasts: list[str] = field(default_factory=list)
     # Of a path's end: the code and how many times more.
     refusals: dict[str, list[int]] = field(default_factory=dict)
@@ -385,7 +386,7 @@ class FeishuServer:
         while writes and writes[0] <= now - 1:
             writes.popleft()
         if now < self._held_until.get(chat, 0.0) or len(writes) >= self.messages_per_second:
-            self.floods += 1
+            self.waits.tell(chat, 0, now)
             raise _Refused(230020, "This operation triggers the frequency limit.")
         writes.append(now)
 
@@ -445,7 +446,7 @@ class FeishuServer:
              if each["kind"] == "interactive" and each["content"]["data"]["card_id"] == request.match_info["card"]), "",
         )  # fmt: skip
         if time.monotonic() < self._held_until.get(chat, 0.0):
-            self.floods += 1
+            self.waits.tell(chat, 0, time.monotonic())
             raise _Refused(99991400, "request trigger frequency limit", 429)
         if not card["sequence"] < body["sequence"] <= 2**31 - 1:
             raise _Refused(300317, "The sequence number did not increment")

@@ -19,6 +19,8 @@ from typing import Any
 
 from aiohttp import ClientSession, WSMsgType, web
 
+from platforms.waits import Waits
+
 TOKEN = "onebot-access-token"
 SELF = 40404
 _LONGEST_TEXT = 5000
@@ -49,6 +51,7 @@ class OneBotServer:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     floods: list[str] = field(default_factory=list)
+    waits: Waits = field(default_factory=Waits)
     recalled: list[int] = field(default_factory=list)
     files: list[tuple[str, bytes]] = field(default_factory=list)
     typing: list[int] = field(default_factory=list)
@@ -379,6 +382,7 @@ class OneBotServer:
             writes.popleft()
         if self._held.get(chat, 0.0) > now or len(writes) >= self.burst:
             self.floods.append(chat)
+            self.waits.tell(chat, 0, now)
             raise _Refused(1200, 'EventChecker Failed: sendMsg EventRet: {"result": 299, "errMsg": ""}')
         writes.append(now)
 

@@ -19,6 +19,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from platforms.waits import Waits
+
 TOKEN = "satori-token"
 PLATFORM, SELF = "kook", "bot-1"
 ALL = ("message.create", "message.update", "message.delete", "message.get", "user.channel.create")
@@ -33,6 +35,8 @@ class SatoriServer:
     features: tuple[str, ...] = ALL
     seconds_per_message: float = 0.01
     burst: int = 100
+    any_channel: bool = False
+    """Whether the bot may write where nobody spoke."""
     old: bool = False
     """Whether events look as before protocol 1.2."""
     messages: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
@@ -41,6 +45,7 @@ class SatoriServer:
     violations: list[str] = field(default_factory=list)
     files: list[tuple[str, bytes]] = field(default_factory=list)
     floods: list[str] = field(default_factory=list)
+    waits: Waits = field(default_factory=Waits)
     identified: list[dict[str, Any]] = field(default_factory=list)
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
     pings: int = 0
@@ -201,6 +206,7 @@ class SatoriServer:
         channel = str(params["channel_id"])
         if (wait := self._wait(channel)) > 0:
             self.floods.append(channel)
+            self.waits.tell(channel, wait, time.monotonic())
             return web.Response(status=429, headers={"Retry-After": f"{wait:.2f}"})
         try:
             return self._do(method, channel, params)
@@ -212,7 +218,8 @@ class SatoriServer:
         mine = self.messages[channel]
         match method:
             case "message.create":
-                if not any(event["channel"]["id"] == channel for event in self.said.values()):
+                known = any(event["channel"]["id"] == channel for event in self.said.values())
+                if not (known or self.any_channel):
                     return web.Response(status=403, text="no such channel")
                 quoted = re.match(r'<quote id="([^"]*)"/>', params["content"])
                 if quoted and quoted[1] not in self.said and quoted[1] not in mine:

@@ -22,12 +22,15 @@ from urllib.parse import parse_qsl, urlencode
 import aiohttp
 from aiohttp import WSMsgType, web
 
+from platforms.waits import Waits
+
 __all__ = ["APP_TOKEN", "BOT", "GROUP", "SIGNING_SECRET", "TOKEN", "SlackServer", "channel_of", "user_id"]
 
 TOKEN, APP_TOKEN = "xoxb-1111111111-testtesttest", "xapp-1-A1-1111-testtesttest"
 # The one of Slack's published example: https://docs.slack.dev/authentication/verifying-requests-from-slack
 SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 BOT, BOT_ID, GROUP = "UBOT000001", "BBOT000001", "C0000005"
+_TOLD_KEPT = 1000
 _SCOPES = "chat:write,app_mentions:read,im:history,files:write,commands"
 _MENTION = re.compile(r"<[@!#][^>]*>")
 
@@ -59,6 +62,7 @@ class SlackServer:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     floods: list[str] = field(default_factory=list)
+    waits: Waits = field(default_factory=Waits)
     # The name of the error, of a method, and how many times more.
     refusals: dict[str, list[Any]] = field(default_factory=dict)
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -69,6 +73,7 @@ class SlackServer:
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
         self._pending: dict[str, dict[str, Any]] = {}
+        self._told: list[tuple[str, dict[str, Any]]] = []
         self._sockets: list[web.WebSocketResponse] = []
         self._writes: dict[str, deque[float]] = defaultdict(deque)
         self._held_until: dict[str, float] = {}
@@ -217,7 +222,13 @@ class SlackServer:
 
     # ---- events ------------------------------------------------------------------------------------------
 
+    async def tell_again(self) -> None:
+        """Whatever was told, as after a lost acknowledgement."""
+        for told in list(self._told):
+            await self._send(*told)
+
     async def _send(self, kind: str, payload: dict[str, Any]) -> None:
+        self._told = [*self._told, (kind, payload)][-_TOLD_KEPT:]
         if self.posts_to:
             self.posted.append(await self.post(kind, payload))
             return
@@ -265,7 +276,9 @@ class SlackServer:
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
-                    self._pending.pop(json.loads(message.data)["envelope_id"], None)
+                    # Of what was told as raw text it may be anything.
+                    with contextlib.suppress(KeyError, TypeError):
+                        del self._pending[json.loads(message.data)["envelope_id"]]
         finally:
             self._sockets.remove(socket)
         return socket
@@ -289,6 +302,7 @@ class SlackServer:
                 raise _Refused("invalid_auth")
             if (wait := self._too_fast(method, fields)) > 0:
                 self.floods.append(method)
+                self.waits.tell(f"{method} {fields.get('channel')}", math.ceil(wait), time.monotonic())
                 return web.json_response(
                     {"ok": False, "error": "ratelimited"},
                     status=429,

@@ -19,6 +19,8 @@ from typing import Any
 
 from aiohttp import ClientSession, web
 
+from platforms.waits import Waits
+
 TOKEN = "123456789:AAtestTESTtestTESTtestTESTtestTEST0"
 BOT = {"id": 4242, "is_bot": True, "first_name": "glmbot", "username": "glm_test_bot"}
 _METHODS_THAT_WRITE = {
@@ -68,6 +70,7 @@ class TelegramServer:
     said: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     floods: list[tuple[int, float]] = field(default_factory=list)
+    waits: Waits = field(default_factory=Waits)
     edits: dict[tuple[int, int], list[str]] = field(default_factory=lambda: defaultdict(list))
     files: dict[tuple[int, int], tuple[str, bytes]] = field(default_factory=dict)
     blocked_by: set[int] = field(default_factory=set)
@@ -311,6 +314,7 @@ class TelegramServer:
         if wait > 0:
             retry_after = max(1, round(wait + 0.5))
             self.floods.append((chat, now))
+            self.waits.tell(chat, retry_after, now)
             raise _Refused(429, f"Too Many Requests: retry after {retry_after}", retry_after=retry_after)
         writes.append(now)
 

@@ -6,13 +6,15 @@ import asyncio
 import io
 import json
 import os
+import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, ClassVar
 
 import aiohttp
+from pydantic import BaseModel
 from rich.console import Console
 
 from adapters import (
@@ -61,6 +63,7 @@ __all__ = ["DRIVERS", "Driver"]
 
 USER, GROUP = 7, -5
 SECOND_TELEGRAM, SECOND_QQ = "telegram.second", "onebot.second"
+_RHYTHM = re.compile(r"\w*interval_s|requests_per_\w+|flood_pause_s")
 OPEN = Access(
     open_platforms={
         "telegram",
@@ -87,6 +90,32 @@ class Driver(ABC):
     cannot: ClassVar[dict[str, str]] = {}
     in_paragraphs: ClassVar[bool] = False
     """Whether an answer that can't be edited is seen before its end."""
+    quick: ClassVar[Mapping[str, Any]] = {}
+    """The platform's laws, made quicker for tests that are about something else."""
+    strict: ClassVar[Mapping[str, Any]] = {}
+    """The laws as they are, where the server of the tests does not begin with them."""
+    settings: ClassVar[type[BaseModel] | None] = None
+    lawful = False
+    """Set it before `platform`: whether the platform's laws are as they are, and the bot in its usual rhythm."""
+    server: Any = None
+
+    @property
+    def laws(self) -> dict[str, Any]:
+        return {**(self.strict if self.lawful else self.quick)}
+
+    @property
+    def usual(self) -> dict[str, Any]:
+        """What `bot` is given for its usual rhythm."""
+        if self.settings is None:
+            return {}
+        fields = {name: each.default for name, each in self.settings.model_fields.items()}
+        return {"settings": {name: fields[name] for name in fields if _RHYTHM.fullmatch(name)}}
+
+    @property
+    def impatience(self) -> Sequence[str]:
+        """Who wrote again before a wait that the platform had named was over."""
+        waits = getattr(self.server, "waits", None)
+        return [] if waits is None else waits.broken
 
     @property
     def platform_name(self) -> str:
@@ -145,11 +174,13 @@ class Driver(ABC):
 class TelegramDriver(Driver):
     name = "telegram"
     profile = TelegramAdapter.profile
+    settings = TelegramAdapter.Settings
+    quick: ClassVar[Mapping[str, Any]] = {"seconds_per_message": 0.01}
     cannot: ClassVar[dict[str, str]] = {"deletions": "bots are not told of them"}
 
     @asynccontextmanager
     async def platform(self) -> AsyncGenerator[None]:
-        self.server = TelegramServer(seconds_per_message=0.01)
+        self.server = TelegramServer(**self.laws)
         await self.server.start()
         yield
         await self.server.stop()
@@ -204,10 +235,12 @@ class SecondTelegramDriver(TelegramDriver):
 class DiscordDriver(Driver):
     name = "discord"
     profile = DiscordAdapter.profile
+    settings = DiscordAdapter.Settings
+    quick: ClassVar[Mapping[str, Any]] = {"window_s": 0.1}
 
     @asynccontextmanager
     async def platform(self) -> AsyncGenerator[None]:
-        self.server = DiscordServer(window_s=0.1)
+        self.server = DiscordServer(**self.laws)
         await self.server.start()
         yield
         await self.server.stop()
@@ -265,10 +298,12 @@ class DiscordDriver(Driver):
 class SlackDriver(Driver):
     name = "slack"
     profile = SlackAdapter.profile
+    settings = SlackAdapter.Settings
+    quick: ClassVar[Mapping[str, Any]] = {"seconds_per_message": 0.01}
 
     @asynccontextmanager
     async def platform(self) -> AsyncGenerator[None]:
-        self.server = SlackServer(seconds_per_message=0.01)
+        self.server = SlackServer(**self.laws)
         await self.server.start()
         yield
         await self.server.stop()
@@ -317,6 +352,8 @@ class SlackDriver(Driver):
 class OneBotDriver(Driver):
     name = "onebot"
     profile = OneBotAdapter.profile
+    settings = OneBotAdapter.Settings
+    strict: ClassVar[Mapping[str, Any]] = {"seconds_per_message": 1.0, "burst": 20}
     in_paragraphs = True
     cannot: ClassVar[dict[str, str]] = {
         "edits": "what was said on QQ stays",
@@ -325,7 +362,7 @@ class OneBotDriver(Driver):
 
     @asynccontextmanager
     async def platform(self) -> AsyncGenerator[None]:
-        self.server = OneBotServer()
+        self.server = OneBotServer(**self.laws)
         await self.server.start()
         yield
         await self.server.stop()
@@ -375,11 +412,13 @@ class SecondOneBotDriver(OneBotDriver):
 class FeishuDriver(Driver):
     name = "feishu"
     profile = FeishuAdapter.profile
+    settings = FeishuAdapter.Settings
+    quick: ClassVar[Mapping[str, Any]] = {"messages_per_second": 1000}
     cannot: ClassVar[dict[str, str]] = {"edits": "bots are not told of them"}
 
     @asynccontextmanager
     async def platform(self) -> AsyncGenerator[None]:
-        self.server = FeishuServer(messages_per_second=1000)
+        self.server = FeishuServer(**self.laws)
         await self.server.start()
         yield
         await self.server.stop()
@@ -425,6 +464,8 @@ class FeishuDriver(Driver):
 class DingTalkDriver(Driver):
     name = "dingtalk"
     profile = DingTalkAdapter.profile
+    settings = DingTalkAdapter.Settings
+    quick: ClassVar[Mapping[str, Any]] = {"requests_per_second": 1000}
     cannot: ClassVar[dict[str, str]] = {
         "deletions": "robots are not told of them",
         "edits": "robots are not told of them",
@@ -433,7 +474,7 @@ class DingTalkDriver(Driver):
 
     @asynccontextmanager
     async def platform(self) -> AsyncGenerator[None]:
-        self.server = DingTalkServer(requests_per_second=1000)
+        self.server = DingTalkServer(**self.laws)
         await self.server.start()
         yield
         await self.server.stop()
@@ -597,11 +638,13 @@ class WeComAppDriver(WeComDriver):
 class SatoriDriver(Driver):
     name = "satori"
     profile = SatoriAdapter.profile
+    settings = SatoriAdapter.Settings
+    strict: ClassVar[Mapping[str, Any]] = {"seconds_per_message": 1.0, "burst": 5}
     cannot: ClassVar[dict[str, str]] = {"buttons": "its platforms have none in common"}
 
     @asynccontextmanager
     async def platform(self) -> AsyncGenerator[None]:
-        self.server = SatoriServer()
+        self.server = SatoriServer(**self.laws)
         self.names: list[str] = []
         await self.server.start()
         yield
