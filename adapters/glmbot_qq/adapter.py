@@ -24,14 +24,14 @@ from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.fields import Fields
 from glmbot.http.replays import CLOCK_OFF_S, Replays
 from glmbot.http.routes import Route, RouteWish
-from glmbot.keys import ChatKey
-from glmbot.messages import Message, Reply
+from glmbot.keys import ChatKey, ConversationKey
+from glmbot.messages import Message, PressedButton, Reply
 from glmbot.ports import Chats, Deliver
 from glmbot_qq.callback import WINDOW_S, callback_route
 from glmbot_qq.client import Client, quoted
 from glmbot_qq.delivery import PROFILE, QQOutlet, path_of
 from glmbot_qq.gateway import Gateway
-from glmbot_qq.normalize import PLATFORM, Deleted, PressedButton, from_event, scene_of
+from glmbot_qq.normalize import INTERACTION, PLATFORM, Deleted, from_event, scene_of
 from glmbot_qq.replies import WINDOW_S as REPLIES_S
 from glmbot_qq.replies import in_portions
 from glmbot_qq.settings import QQSettings
@@ -147,8 +147,9 @@ class QQAdapter:
         _log.info("QQ: %s is listening", bot.get("username") or self._settings.app_id)
 
     async def run(self) -> None:
+        serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)
         async with together() as group:
-            self._receiving = [group.create_task(self._serve())]
+            self._receiving = [group.create_task(serving)]
             if self._gateway is not None:
                 self._receiving.append(group.create_task(self._gateway.run()))
         # Stopped on purpose.
@@ -170,10 +171,6 @@ class QQAdapter:
         if self._gateway is not None:
             await self._gateway.close()
 
-    async def _serve(self) -> None:
-        await self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        raise AdapterError("QQ: nothing is assigned to this process any more")
-
     # ---- receiving -------------------------------------------------------------------------------------------
 
     async def _take(self, payload: Fields) -> None:
@@ -191,23 +188,25 @@ class QQAdapter:
                 await self._dialogue.accept(taken)
             case Deleted():
                 self._aside.begin(self._withdraw(taken))
-            case PressedButton() if taken.asker == taken.message.user.id:
+            case PressedButton() if taken.by_asker:
                 await self._dialogue.accept(taken.message)
-                self._aside.begin(self._confirm(taken.id, _OBEYED))
+                self._aside.begin(self._confirm(taken.message, _OBEYED))
             case PressedButton():
-                self._aside.begin(self._confirm(taken.id, _NOT_YOURS))
+                self._aside.begin(self._confirm(taken.message, _NOT_YOURS))
 
-    async def _confirm(self, interaction: str, code: int) -> None:
+    async def _confirm(self, press: Message, code: int) -> None:
         """Else the button seems to be pressed until a time is over."""
         try:
             if self._client is not None:
-                await self._client.call("PUT", f"/interactions/{quoted(interaction)}", {"code": code})
+                path = f"/interactions/{quoted(press.origin[INTERACTION])}"
+                await self._client.call("PUT", path, {"code": code})
         except (NotWritten, AdapterError) as error:
             _log.info("QQ: a pressed button could not be confirmed: %s", error)
 
     async def _withdraw(self, deleted: Deleted) -> None:
         """Who takes a question back wants its answer gone too."""
         chat, ref = ChatKey(PLATFORM, deleted.chat), deleted.ref
+        self._deliveries.take_back(ref)
         try:
             conversation = await self._dialogue.asked_in(chat, ref, time.time() - _ASKED_WITHIN_S)
             if conversation is None:
@@ -216,10 +215,13 @@ class QQAdapter:
         except StoreError as error:
             _log.error("QQ: a deleted question could not be taken back: %s", error)
             return
-        for message_id in shown:
+        await self._remove(conversation, shown)
+
+    async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
+        for message_id in message_ids:
             try:
                 if self._client is not None:
-                    path = f"{path_of(deleted.chat)}/messages/{quoted(message_id)}"
+                    path = f"{path_of(conversation.chat)}/messages/{quoted(message_id)}"
                     await self._client.call("DELETE", path)
             except (NotWritten, AdapterError) as error:
                 _log.info("QQ: an answer that is not wanted any more stays: %s", error)

@@ -16,14 +16,14 @@ from typing import Any, cast
 
 from glmbot.http.fields import Fields, as_fields, fields_of, matching, text_of
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Act, Addressed, ChatKind, Message, Press
+from glmbot.messages import Act, Addressed, ChatKind, Message, Press, PressedButton
 from glmbot.openings import has_prefix, slash_command
 
 __all__ = [
     "EVENT",
+    "INTERACTION",
     "PLATFORM",
     "Deleted",
-    "PressedButton",
     "Scene",
     "button_data",
     "chat_in",
@@ -34,6 +34,8 @@ __all__ = [
 PLATFORM = "qq"
 EVENT = "event"
 """A note of what to answer where it is no message: the id of the event that a button made."""
+INTERACTION = "interaction"
+"""A note of the interaction that a pressed button began, which is to be confirmed."""
 
 
 class Scene(StrEnum):
@@ -56,15 +58,6 @@ _MEDIA = {"image": "photo", "video": "video", "voice": "voice", "audio": "voice"
 # message_type of what quotes another message, which is the first of msg_elements.
 _QUOTES = 103
 _MOST = 100
-
-
-@dataclass(frozen=True, slots=True)
-class PressedButton:
-    """`asker` is whose answer it stands under; `id` is that of the interaction."""
-
-    id: str
-    asker: str
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +175,10 @@ def _pressed(payload: Fields, data: Fields, language: str) -> PressedButton | No
         text=f"/{button['command']}",
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
         language=language,
-        origin={EVENT: event},
+        origin={EVENT: event, INTERACTION: interaction},
         intent=Press(button["ref"]),
     )
-    return PressedButton(interaction, button["asker"], message)
+    return PressedButton(button["asker"], message)
 
 
 def _deleted(data: Fields, scene: Scene, place: str) -> Deleted:

@@ -19,10 +19,10 @@ from adapters.waiting import lawful, letters, nothing_left, until_async
 from conftest import make_dialogue, until
 from glmbot.errors import PlatformRefused
 from glmbot.keys import ConversationKey
-from glmbot.messages import Addressed, ChatKind, Message
+from glmbot.messages import Addressed, ChatKind, Message, PressedButton
 from glmbot.store.base import Store
 from glmbot_qq.adapter import QQAdapter
-from glmbot_qq.normalize import PressedButton, Scene, button_data, chat_in, from_event, scene_of
+from glmbot_qq.normalize import Scene, button_data, chat_in, from_event, scene_of
 from glmbot_qq.render import Addresses, to_markdown, to_plain
 from glmbot_qq.replies import SPLIT_AT, Portions
 from platforms.qq_server import BOT, CHANNEL, GROUP, QQServer, member, openid
