@@ -139,7 +139,8 @@ class WeComAdapter:
 
     async def run(self) -> None:
         async with together() as group:
-            self._serving = group.create_task(self._serve())
+            serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped)
+            self._serving = group.create_task(serving)
             if self._connection is not None:
                 self._listening = group.create_task(self._connection.run())
         # Stopped on purpose.
@@ -165,10 +166,6 @@ class WeComAdapter:
             await self._connection.close()
         if self._client is not None:
             await self._client.close()
-
-    async def _serve(self) -> None:
-        await self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        raise AdapterError("WeCom: nothing is assigned to this process any more")
 
     # ---- receiving ----------------------------------------------------------------------------------
 
