@@ -20,7 +20,7 @@ from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
 from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
-from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.errors import PlatformRefused, StoreError
 from glmbot.http.fields import as_object, parsed
 from glmbot.http.replays import Replays
 from glmbot.http.routes import Route, RouteWish
