@@ -115,7 +115,10 @@ class QQAdapter:
 
     @staticmethod
     async def examine(settings: QQSettings) -> Sequence[tuple[bool, str]]:
-        """See `glmbot.ports.Adapter`. Raises AdapterError."""
+        """See `glmbot.ports.Adapter`. Raises AdapterError.
+
+        Only the gateway tells whether intents are granted: it is connected to for a moment, in a session apart.
+        """
         client = Client(settings)
         try:
             bot = await client.log_in()
@@ -126,11 +129,7 @@ class QQAdapter:
                 )
                 found.append((False, words))
             if not settings.posted:
-                try:
-                    await client.gateway()
-                    found.append((True, "QQ names its gateway"))
-                except AdapterError as error:
-                    found.append((False, str(error)))
+                found.append(await _tried(client, settings))
             return found
         finally:
             await client.close()
@@ -245,3 +244,17 @@ class QQAdapter:
 
     async def _stopped(self, message: Message, reply: Reply | None) -> None:
         """The answer that was stopped says so itself."""
+
+
+async def _tried(client: Client, settings: QQSettings) -> tuple[bool, str]:
+    async def leave(_: Fields) -> None:
+        """What is said meanwhile is heard by the bot that runs."""
+
+    gateway = Gateway(client, settings.places, leave, buttons=settings.buttons)
+    try:
+        await gateway.open()
+    except AdapterError as error:
+        return False, str(error)
+    finally:
+        await gateway.close()
+    return True, f"the gateway lets the bot listen in {', '.join(settings.places)}"

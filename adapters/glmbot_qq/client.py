@@ -91,7 +91,7 @@ class Client:
         """Raises what `glmbot.delivery.outlet` names."""
         for again in (False, True):
             content = {} if body is None else {"json": body}
-            headers = {"Authorization": await self.token(), "X-Union-Appid": self.app_id}
+            headers = {"Authorization": await self.token()}
             status, found, said = await self.api.request(method, path, headers=headers, **content)
             self.clock_off_s = clock_off(said.get("Date", ""), time.time())
             codes = codes_of(found)

@@ -417,6 +417,8 @@ async def test_doctor_tells_what_is_wrong(server: QQServer) -> None:
         for well, words in await QQAdapter.examine(settings)
         if not well
     ] == [True]
+    server.clock_ahead_s, server.intents = 0.0, 1 << 25
+    assert ["4014" in words for well, words in await QQAdapter.examine(settings) if not well] == [True]
     server.refusals.append((11298, 401))
     with pytest.raises(PlatformRefused, match="IP allow-list"):
         await QQAdapter.examine(settings)
