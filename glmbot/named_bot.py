@@ -144,6 +144,15 @@ class _Named:
     async def moved(self, old: UserKey | ChatKey, new: UserKey | ChatKey) -> None:
         await self._dialogue.moved(self._key_in(old), self._key_in(new))
 
+    async def kept(self, name: str) -> str:
+        return await self._dialogue.kept(f"{name} as {self._platform}")
+
+    async def keep(self, name: str, text: str) -> None:
+        await self._dialogue.keep(f"{name} as {self._platform}", text)
+
+    async def admits(self, message: Message) -> bool | None:
+        return await self._dialogue.admits(self._in(message))
+
     def administrators(self, platform: str) -> Sequence[UserKey]:
         return [self._key_out(user) for user in self._dialogue.administrators(self._named(platform))]
 

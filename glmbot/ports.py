@@ -47,6 +47,8 @@ __all__ = [
     "Condition",
     "Deliver",
     "Dialogue",
+    "Doors",
+    "Keeps",
     "Lead",
     "Menus",
     "Operator",
@@ -153,6 +155,28 @@ class Chats(Protocol):
         ...
 
 
+class Keeps(Protocol):
+    """What an adapter has to know again after a restart, in any process of the bot: how far it has read, say."""
+
+    async def kept(self, name: str) -> str:
+        """ "" where nothing was. Raises StoreError."""
+        ...
+
+    async def keep(self, name: str, text: str) -> None:
+        """name: 1 to 100 signs of ASCII that begin with the platform's. text: at most 256,000 characters; the last
+        one counts. Raises StoreError."""
+        ...
+
+
+class Doors(Protocol):
+    """For platforms where people ask the bot to come."""
+
+    async def admits(self, message: Message) -> bool | None:
+        """Whether who says this may speak to the bot where it is said. None: nobody has decided that. Raises
+        StoreError."""
+        ...
+
+
 class Menus(Words, Protocol):
     """What a platform lists of the bot, and for whom."""
 
@@ -228,7 +252,7 @@ class Completions(Protocol):
         ...
 
 
-class Dialogue(Deliver, Lead, Chats, Menus, Pages, Condition, Operator, Completions, Protocol):
+class Dialogue(Deliver, Lead, Chats, Keeps, Doors, Menus, Pages, Condition, Operator, Completions, Protocol):
     """All of them: the one object that there is."""
 
 

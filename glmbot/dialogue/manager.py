@@ -21,6 +21,7 @@ from glmbot.dialogue.guard import guarded, in_the_background
 from glmbot.dialogue.housekeeping import Housekeeping
 from glmbot.dialogue.inbox import Inbox
 from glmbot.dialogue.intake import taken_in
+from glmbot.dialogue.kept import keep, kept
 from glmbot.dialogue.lanes import Lanes
 from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.monitor import Monitor
@@ -280,6 +281,18 @@ class DialogueManager:
 
     async def asked_in(self, chat: ChatKey, ref: str, since: float) -> ConversationKey | None:
         return await self._store.asked_in(chat, ref, since)
+
+    async def kept(self, name: str) -> str:
+        return await kept(self._store, name)
+
+    async def keep(self, name: str, text: str) -> None:
+        await keep(self._store, name, text)
+
+    async def admits(self, message: Message) -> bool | None:
+        standing = await self._people.standing(message)
+        if standing.blocked:
+            return False
+        return None if standing.role is None else True
 
     async def conversations(
         self, user: UserKey, limit: int = 100, before: tuple[float, str] | None = None
