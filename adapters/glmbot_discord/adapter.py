@@ -22,6 +22,7 @@ from glmbot.background import together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.pace import Pace
+from glmbot.delivery.recent import Recent
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, StoreError
 from glmbot.keys import ChatKey, ConversationKey, number_in
@@ -38,7 +39,6 @@ from glmbot_discord.normalize import (
     from_message,
     from_press,
 )
-from glmbot_discord.recent import Recent
 from glmbot_discord.settings import DiscordSettings
 
 __all__ = ["DiscordAdapter", "DiscordSettings"]

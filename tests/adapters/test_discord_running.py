@@ -13,11 +13,11 @@ from pydantic import SecretStr
 from adapters.discord_bot import USER, answered
 from adapters.scripted import ScriptedEngine
 from conftest import make_dialogue, until
+from glmbot.delivery.recent import Recent
 from glmbot.keys import ConversationKey
 from glmbot.messages import Unfinished
 from glmbot.store.base import Store
 from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
-from glmbot_discord.recent import Recent
 from platforms.discord_server import TOKEN, DiscordServer
 
 

@@ -29,5 +29,8 @@ class Recent(Generic[_K, _V]):
         if len(self._kept) > self._most:
             self._kept.popitem(last=False)
 
+    def get(self, key: _K) -> _V | None:
+        return self._kept.get(key)
+
     def take(self, key: _K) -> _V | None:
         return self._kept.pop(key, None)
