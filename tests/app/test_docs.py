@@ -79,7 +79,7 @@ def test_no_line_ends_between_two_chinese_characters(site: Path) -> None:
 SEARCHED = {
     "审核": "zh/operator/",
     "配对码": "zh/operator/",
-    "加密": "zh/operator/",
+    "加密": "zh/security/",
     "限流": "zh/delivery/",
     "群聊": "zh/telegram/",
     "子区": "zh/discord/",

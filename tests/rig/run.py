@@ -3,7 +3,7 @@
 The platform servers of our tests are driven by clients that are not ours: aiogram and grammY for Telegram, discord.js
 for Discord, lark-oapi for Feishu, dingtalk-stream for DingTalk, qq-botpy for QQ's official bots,
 wecom-aibot-python-sdk and wecom-aibot-sdk for WeCom, nonebot and koishi for OneBot, each of which must parse every reply without complaint. Between our Satori adapter and our OneBot server stands satori-python, which speaks both.
-Our bot's webhook mode runs against telemelya, and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are
+Our bot talks in rooms of a real Synapse. Its webhook mode runs against telemelya, and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are
 answered from beside llama.cpp's server, and lm-eval scores texts by POST /v1/completions. Ends with "N passed, N
 failed".
 
@@ -36,6 +36,7 @@ from platforms.onebot_server import SELF, OneBotServer  # noqa: E402
 from platforms.onebot_server import TOKEN as ONEBOT_TOKEN  # noqa: E402
 from platforms.telegram_server import TOKEN, TelegramServer  # noqa: E402
 from rig.gguf_answers import TYPES  # noqa: E402
+from rig.matrix_bot import check_matrix  # noqa: E402
 from rig.satori_bot import check_satori  # noqa: E402
 from rig.telemelya_bot import check_webhook  # noqa: E402
 
@@ -50,6 +51,7 @@ QQ = (
 )
 BOTPY = ("qq-botpy==1.2.1", "aiohttp==3.14.5")
 WECOM = ("wecom-aibot-python-sdk==1.0.2", "wecom-aibot-sdk==1.0.8")
+SYNAPSE = ("matrix-synapse==1.163.2",)
 NPM = (
     "grammy@1.46.0",
     "discord.js@14.28.1",
@@ -85,6 +87,7 @@ async def main() -> int:
     await onebot_client("nonebot", [str(RIG / "qq/bin/python"), str(HERE / "onebot_nonebot.py")], score)
     await onebot_client("koishi", ["node", str(HERE / "onebot_koishi.mjs")], score)
     await satori(score)
+    await synapse(score)
     await telemelya(score)
     await mcp_servers(score)
     await gguf_answers(score)
@@ -98,7 +101,13 @@ async def main() -> int:
 def install() -> None:
     """Each package in a place of its own, at the version that was tried."""
     RIG.mkdir(parents=True, exist_ok=True)
-    for name, packages in (("venv", PYPI), ("qq", QQ), ("botpy", BOTPY), ("wecom", WECOM)):
+    for name, packages in (
+        ("venv", PYPI),
+        ("qq", QQ),
+        ("botpy", BOTPY),
+        ("wecom", WECOM),
+        ("synapse", SYNAPSE),
+    ):
         python = RIG / name / "bin" / "python"
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", str(RIG / name)], check=True)
@@ -287,6 +296,16 @@ async def satori(score: Score) -> None:
                 score.note("satori-python", what, ok, why)
     except Exception as error:
         score.note("satori-python", "our bot behind it", False, repr(error))
+
+
+async def synapse(score: Score) -> None:
+    """Our bot in rooms of a real homeserver."""
+    try:
+        async with asyncio.timeout(600):
+            for what, ok, why in await check_matrix(RIG / "synapse/bin/python"):
+                score.note("Synapse", what, ok, why)
+    except Exception as error:
+        score.note("Synapse", "our bot in its rooms", False, repr(error))
 
 
 async def converse(

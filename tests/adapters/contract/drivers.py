@@ -21,6 +21,7 @@ from adapters import (
     dingtalk_bot,
     discord_bot,
     feishu_bot,
+    matrix_bot,
     onebot_bot,
     qq_bot,
     satori_bot,
@@ -39,6 +40,8 @@ from glmbot_console.adapter import ConsoleAdapter, ConsoleSettings
 from glmbot_dingtalk.adapter import DingTalkAdapter
 from glmbot_discord.adapter import DiscordAdapter
 from glmbot_feishu.adapter import FeishuAdapter
+from glmbot_matrix.adapter import MatrixAdapter
+from glmbot_matrix.normalize import BUTTONS
 from glmbot_onebot.adapter import OneBotAdapter
 from glmbot_qq.adapter import QQAdapter
 from glmbot_satori.adapter import SatoriAdapter
@@ -46,10 +49,11 @@ from glmbot_slack.adapter import SlackAdapter
 from glmbot_telegram.adapter import TelegramAdapter
 from glmbot_web.adapter import WebAdapter, WebSettings
 from glmbot_wecom.adapter import WeComAdapter
-from platforms import dingtalk_server, feishu_server, qq_server, slack_server, wecom_server
+from platforms import dingtalk_server, feishu_server, matrix_server, qq_server, slack_server, wecom_server
 from platforms.dingtalk_server import DingTalkServer, staff
 from platforms.discord_server import DiscordServer
 from platforms.feishu_server import FeishuServer, chat_of
+from platforms.matrix_server import MatrixServer, room_of
 from platforms.onebot_server import SELF, OneBotServer
 from platforms.qq_server import QQServer, openid
 from platforms.satori_server import SELF as SATORI_SELF
@@ -73,6 +77,7 @@ OPEN = Access(
         "slack",
         "feishu",
         "dingtalk",
+        "matrix",
         "qq",
         "wecom",
         "toy",
@@ -347,6 +352,60 @@ class SlackDriver(Driver):
 
     def files(self) -> Sequence[str]:
         return self.server.files
+
+
+class MatrixDriver(Driver):
+    name = "matrix"
+    profile = MatrixAdapter.profile
+
+    @asynccontextmanager
+    async def platform(self) -> AsyncGenerator[None]:
+        self.server = MatrixServer(seconds_per_message=0.005)
+        await self.server.start()
+        yield
+        await self.server.stop()
+        assert self.server.violations == []
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return matrix_bot.bot(self.server, engine, store, **changes)
+
+    async def say(self, text: str, user: int = USER) -> Any:
+        return await self.server.say(text, user=user)
+
+    def seen(self, user: int = USER) -> Sequence[str]:
+        return self.server.texts(room_of(user))
+
+    async def die(self, bot: MatrixAdapter) -> None:
+        bot._stop_receiving()  # pyright: ignore[reportPrivateUsage]
+        await bot._deliveries.drain(0)  # pyright: ignore[reportPrivateUsage]
+
+    def hold(self, seconds: float) -> None:
+        self.server.hold(room_of(USER), seconds)
+
+    async def say_in_group(self, text: str, *, mention: bool, user: int = USER) -> None:
+        for person in (USER, USER + 1):
+            self.server.enter(matrix_server.GROUP, person)
+        await self.server.say(text, user=user, room=matrix_server.GROUP, mention=mention)
+
+    def seen_in_group(self) -> Sequence[str]:
+        return self.server.texts(matrix_server.GROUP)
+
+    async def say_with_picture(self, text: str) -> None:
+        await self.server.say(text, msgtype="m.image", filename="a.png", url="mxc://test/a")
+
+    async def edit(self, message: Any, text: str) -> None:
+        await self.server.edit(message, text)
+
+    async def delete(self, message: Any) -> None:
+        await self.server.delete(message)
+
+    async def press(self, command: str) -> None:
+        event, content = self.server.shown(room_of(USER))[-1]
+        keys: dict[str, str] = content[BUTTONS]["keys"]
+        await self.server.press(event, next(key for key, each in keys.items() if each == command))
+
+    def files(self) -> Sequence[str]:
+        return [name for name, _ in self.server.uploads.values()]
 
 
 class OneBotDriver(Driver):
@@ -881,7 +940,7 @@ class WholeToyDriver(ToyDriver):
 
 
 DRIVERS: Sequence[type[Driver]] = (
-    TelegramDriver, DiscordDriver, OneBotDriver, SatoriDriver, SlackDriver, FeishuDriver, DingTalkDriver, QQDriver,
-    WeComDriver, WeComAppDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
+    TelegramDriver, DiscordDriver, OneBotDriver, SatoriDriver, SlackDriver, FeishuDriver, DingTalkDriver, MatrixDriver,
+    QQDriver, WeComDriver, WeComAppDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
     SecondTelegramDriver, SecondOneBotDriver,
 )  # fmt: skip

@@ -326,6 +326,7 @@ def test_what_the_contract_leaves_out_is_told(driver: Driver) -> None:
         "slack": [],
         "feishu": ["edits"],
         "dingtalk": ["deletions", "edits", "files"],
+        "matrix": [],
         "qq": ["buttons", "deletions", "edits"],
         "wecom": ["buttons", "deletions", "edits"],
         "wecom, application": ["buttons", "deletions", "edits", "groups", "media"],
