@@ -13,10 +13,10 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from glmbot.background import together
+from glmbot.background import Background, together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
-from glmbot.delivery.outlet import NotWritten
+from glmbot.delivery.outlet import NotWritten, Piece
 from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, StoreError
@@ -56,6 +56,7 @@ class WeComAdapter:
         self._replays = Replays(time.time, WINDOW_S)
         self._passives = Passives(settings.passive_s)
         self._quiet = Quiet()
+        self._aside = Background()
         self._serving: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
@@ -154,7 +155,7 @@ class WeComAdapter:
         self._ready = False
         if self._serving is not None:
             self._serving.cancel()
-        await self._deliveries.drain(_DRAIN_S)
+        await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._aside.drain(_DRAIN_S))
         await self._close()
 
     async def _close(self) -> None:
@@ -173,12 +174,23 @@ class WeComAdapter:
         """What is said to a smart bot. WeCom sends nothing again."""
         try:
             message = from_frame(headers, body, self._settings.language, self._settings.name)
-            if message is not None:
-                await self._dialogue.accept(message)
-        except StoreError as error:
-            _log.error("WeCom: what was asked could not be stored: %s", error)
         except Exception as error:  # whatever a malformed message trips over
             self._complain(error)
+            return
+        try:
+            await self._dialogue.accept(message)
+        except StoreError as error:
+            _log.error("WeCom: what was asked could not be stored: %s", error)
+            # Not here, where the confirmation would be waited for that is heard here.
+            self._aside.begin(self._say_not_stored(message))
+
+    async def _say_not_stored(self, message: Message) -> None:
+        words = self._dialogue.text(message.language, "answer.store_failed")
+        try:
+            if self._connection is not None:
+                await SmartOutlet(self._connection, message).send(Piece("", words), "not stored")
+        except NotWritten as error:
+            _log.info("WeCom: nor could its asker be told: %s", error)
 
     async def _take_posted(self, fields: Mapping[str, str]) -> Mapping[str, str | int] | None:
         """What is said to an application. Raises StoreError when it could not be stored."""

@@ -1,4 +1,4 @@
-"""What WeCom tells a smart bot, as a Message, or None where nobody speaks to it. Pure.
+"""What people say to a smart bot of WeCom's, as a Message. Pure.
 
 https://developer.work.weixin.qq.com/document/path/101463, https://developer.work.weixin.qq.com/document/path/100719
 """
@@ -30,7 +30,7 @@ _MEDIA = {"image": "photo", "file": "document", "video": "video", "voice": "voic
 _PRIVATE, _GROUP = "single", "group"
 
 
-def from_frame(headers: Fields, body: Fields, language: str, name: str = "") -> Message | None:
+def from_frame(headers: Fields, body: Fields, language: str, name: str = "") -> Message:
     """name: of the bot, where it has spaces. Raises ValueError for what WeCom never sends."""
     user = matching(PERSON, fields_of(body, "from").get("userid"))
     kind = body.get("chattype")

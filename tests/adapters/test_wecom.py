@@ -17,10 +17,11 @@ from adapters.scripted import ScriptedEngine, echoing
 from adapters.waiting import lawful, letters, nothing_left
 from conftest import make_dialogue, until
 from glmbot.delivery.outlet import Closed, Flooded, Gone, NotWritten, Piece, Refused, Unreachable
-from glmbot.errors import PlatformRefused
+from glmbot.errors import PlatformRefused, StoreError
 from glmbot.keys import ConversationKey
 from glmbot.messages import Addressed, Message
 from glmbot.store.base import Store
+from glmbot_wecom import connection
 from glmbot_wecom.adapter import WeComAdapter
 from glmbot_wecom.normalize import REPLY, from_frame
 from glmbot_wecom.refusals import MEANINGS, StreamGone, refused
@@ -46,7 +47,7 @@ async def server() -> AsyncGenerator[WeComServer]:
         yield server
 
 
-def read(body: dict[str, Any], request: object = "req-1") -> Message | None:
+def read(body: dict[str, Any], request: object = "req-1") -> Message:
     whole = {
         "msgid": "m1", "chattype": "single", "from": {"userid": "ann"}, "create_time": 1_700_000_000, "msgtype": "text",
         "text": {"content": "hello"}, **body,
@@ -74,7 +75,6 @@ def group(words: str, **more: Any) -> dict[str, Any]:
 )
 def test_who_is_spoken_to_and_in_which_words(body: dict[str, Any], addressed: Addressed, words: str) -> None:
     message = read(body)
-    assert message is not None
     assert (message.addressed, message.text, message.language) == (addressed, words, "en")
     assert message.origin == {REPLY: "req-1"}
 
@@ -82,13 +82,11 @@ def test_who_is_spoken_to_and_in_which_words(body: dict[str, Any], addressed: Ad
 def test_a_name_with_spaces_is_no_part_of_what_is_said() -> None:
     body = {"msgid": "m", "msgtype": "text", "from": {"userid": "ann"}, **group("@GLM Bot\u2005/new")}
     message = from_frame({"req_id": "r"}, body, "en", "GLM Bot")
-    assert message is not None
     assert (message.text, message.addressed) == ("/new", Addressed.BY_COMMAND)
 
 
 def test_a_conversation_in_a_group_is_a_persons_own() -> None:
     message = read(group("@小智 hello"))
-    assert message is not None
     assert message.conversation == ConversationKey("wecom", GROUP, "ann")
 
 
@@ -111,13 +109,11 @@ def test_a_conversation_in_a_group_is_a_persons_own() -> None:
 )  # fmt: skip
 def test_what_is_not_text_is_read_or_named(body: dict[str, Any], words: str, media: str) -> None:
     message = read(body)
-    assert message is not None
     assert (message.text, message.media) == (words, media)
 
 
 def test_what_is_quoted_comes_along() -> None:
     message = read({"quote": {"msgtype": "text", "text": {"content": "earlier"}}})
-    assert message is not None
     assert message.quoted == "earlier"
 
 
@@ -257,6 +253,40 @@ async def test_what_is_said_while_the_connection_is_lost_is_answered_after(
         await nothing_left(sqlite_store, "wecom")
 
 
+async def test_a_connection_on_which_nobody_answers_is_opened_again(
+    server: WeComServer, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as soon:
+        soon.setattr(connection, "_BEAT_S", 0.05)
+        soon.setattr(connection, "_ANSWER_S", 0.05)
+        async with wecom_bot.bot(server, echoing(), sqlite_store) as bot:
+            assert bot._connection is not None
+            first = bot._connection._socket
+            assert first is not None
+            server.deaf = True
+            await until(lambda: first.closed)
+            soon.undo()
+            server.deaf = False
+            await server.say("one")
+            await until(lambda: server.texts(PRIVATE) == ["answer to one"])
+            await nothing_left(sqlite_store, "wecom")
+
+
+async def test_what_can_not_be_stored_is_said(
+    server: WeComServer, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(message: Message) -> None:
+        raise StoreError("the disk is full")
+
+    async with wecom_bot.bot(server, echoing(), sqlite_store) as bot:
+        monkeypatch.setattr(bot._dialogue, "accept", fail)
+        await server.say("one")
+        await until(lambda: bool(server.texts(PRIVATE)))
+    (message,) = server.messages[PRIVATE]
+    assert message["finish"] is True
+    assert "disk" not in message["text"]
+
+
 async def test_a_message_that_comes_again_is_answered_once(server: WeComServer, sqlite_store: Store) -> None:
     engine = echoing()
     async with wecom_bot.bot(server, engine, sqlite_store):
@@ -307,6 +337,7 @@ async def test_a_bot_that_another_has_displaced_waits_before_it_takes_over(
     async with wecom_bot.bot(server, echoing(), sqlite_store) as bot:
         await server.say("one")
         await until(lambda: bool(server.texts(PRIVATE)))
+        await nothing_left(sqlite_store, "wecom")
         await WeComAdapter.examine(wecom_bot.settings_for(server))
         assert bot._connection is not None
         await until(lambda: bot._connection is not None and bot._connection._pause_s > 0)

@@ -100,6 +100,7 @@ class WeComServer:
     displaced: int = 0
     posts_to: str = ""
     clock_ahead_s: float = 0.0
+    deaf: bool = False
     posted: list[tuple[int, str]] = field(default_factory=list)
     url: str = ""
 
@@ -250,7 +251,7 @@ class WeComServer:
         await socket.prepare(request)
         subscribed = False
         async for message in socket:
-            if message.type is not WSMsgType.TEXT:
+            if message.type is not WSMsgType.TEXT or self.deaf:
                 continue
             frame = message.json()
             command, name = frame["cmd"], frame["headers"]["req_id"]
