@@ -22,7 +22,7 @@ from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, StoreError
 from glmbot.http.fields import Fields, text_of
 from glmbot.http.quiet import Quiet
-from glmbot.http.replays import Replays
+from glmbot.http.replays import CLOCK_OFF_S, Replays, clock_off
 from glmbot.http.routes import Route, RouteWish
 from glmbot.messages import Message, Reply
 from glmbot.ports import Deliver
@@ -115,9 +115,10 @@ class WeComAdapter:
         try:
             await client.log_in()
             found = [(True, "corp_id and the Secret belong together")]
-            if abs(client.clock_off_s) > WINDOW_S / 2:
-                words = f"this machine's clock and WeCom's differ by {abs(client.clock_off_s):.0f} s: set it"
-                found.append((False, f"{words}; what WeCom posts at another time is refused"))
+            if (off := clock_off(client.api.date, time.time())) > CLOCK_OFF_S:
+                found.append(
+                    (False, f"this machine's clock is {off:.0f} s off: what WeCom posts would be refused")
+                )
             try:
                 found.append((True, f"WeCom knows the application {await _name_of(client)}"))
             except NotWritten as error:

@@ -6,9 +6,7 @@ no error tells an address.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -38,8 +36,6 @@ class Client:
             "WeCom", base, proxy=settings.proxy_for(base), timeout_s=_TIMEOUT_S, most_bytes=_LARGEST_ANSWER
         )
         self._token = AccessToken(self._ask_for_token)
-        self.clock_off_s = 0.0
-        """By how much this machine's clock is ahead of WeCom's, as far as that is known."""
 
     async def close(self) -> None:
         await self.api.session.close()
@@ -80,8 +76,7 @@ class Client:
 
     async def _ask_for_token(self) -> tuple[str, float]:
         params = {"corpid": self.corp, "corpsecret": self._secret}
-        status, found, told = await self.api.request("GET", "/cgi-bin/gettoken", params=params)
-        self.clock_off_s = _ahead_s(told.get("Date", ""))
+        status, found, _ = await self.api.request("GET", "/cgi-bin/gettoken", params=params)
         token, code = found.get("access_token"), code_in(found)
         if code in WRONG_SECRET:
             error = PlatformRefused(
@@ -96,14 +91,6 @@ class Client:
         lasts = found.get("expires_in")
         life = min(lasts, 24 * 3600) if type(lasts) is int and lasts > 0 else _USUAL_LIFE_S
         return token, max(life - _EARLIER_S, min(life, 60))
-
-
-def _ahead_s(date: str) -> float:
-    """Of a time as HTTP writes it; 0 where it is none."""
-    try:
-        return time.time() - parsedate_to_datetime(date).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def code_in(found: Fields) -> int:

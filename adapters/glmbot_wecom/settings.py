@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from glmbot.delivery.settings import OnceSettings
 from glmbot.errors import ConfigError, PlatformRefused
-from glmbot.tokens import TokenSettings, read_secret
+from glmbot.tokens import TokenSettings, not_shared, read_secret
 
 __all__ = ["WeComSettings"]
 
@@ -154,6 +154,15 @@ class WeComSettings(TokenSettings, OnceSettings):
             return read_secret("wecom", name, value, file)
         except ConfigError as error:
             raise PlatformRefused(str(error)) from error
+
+    def trouble_beside(self, other: BaseModel, name: str) -> str:
+        """See `glmbot.tokens`."""
+        if isinstance(other, WeComSettings):
+            if self.bot_id and self.bot_id == other.bot_id:
+                return not_shared("bot_id", name)
+            if self.corp_id and (self.corp_id, self.agent_id) == (other.corp_id, other.agent_id):
+                return not_shared("agent_id", name)
+        return super().trouble_beside(other, name)
 
     def advice(self) -> Sequence[tuple[bool, str]]:
         """For `glmbot doctor`."""

@@ -377,6 +377,18 @@ def test_what_is_set_wrongly_is_said(changes: dict[str, Any], words: str) -> Non
     assert AES_KEY not in repr(given)
 
 
+def test_two_of_them_may_not_be_one() -> None:
+    away = WeComServer(url="http://127.0.0.1:1")
+    bot, application = wecom_bot.settings_for(away), wecom_bot.application_settings(away)
+    other = {"token": SecretStr("another-secret")}
+    assert "bot_id" in bot.trouble_beside(wecom_bot.settings_for(away, **other), "wecom.b")
+    assert "agent_id" in application.trouble_beside(wecom_bot.application_settings(away, **other), "wecom.b")
+    assert bot.trouble_beside(wecom_bot.application_settings(away, **other), "wecom.b") == ""
+    assert (
+        application.trouble_beside(wecom_bot.application_settings(away, agent_id=5, **other), "wecom.b") == ""
+    )
+
+
 async def test_doctor_tells_of_an_address_that_is_not_trusted_and_of_a_wrong_secret(
     server: WeComServer, sqlite_store: Store
 ) -> None:
