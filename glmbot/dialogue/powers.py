@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Protocol
 
 from glmbot.bot import GivenUp, Load, ModelHere, Room, ToolHere
@@ -17,7 +16,7 @@ from glmbot.dialogue.people import pair
 from glmbot.dialogue.reloaded import Reloaded
 from glmbot.dialogue.settings import InForce
 from glmbot.dialogue.tool_desk import ToolDesk
-from glmbot.dialogue.tool_rights import DECIDED, OWN, Right, here, with_right
+from glmbot.dialogue.tool_rights import Right, decided, here, is_full, own, written
 from glmbot.engine.base import Precision
 from glmbot.engine.named import ModelState
 from glmbot.engine.pool import Engines
@@ -180,24 +179,29 @@ class Powers:
     async def set_tool(
         self, owner: UserKey | ChatKey, tool: str, right: str, *, where: ChatKey | None = None
     ) -> bool:
-        if right and tool not in self._desk.toolset.now():
+        offered = self._desk.toolset.now().get(tool)
+        if right and offered is None:
             return False
-        holder, of = (owner, "") if where is None else (where, str(owner))
-        kept = (await self._store.settings(holder)).get(DECIDED, "")
-        changed = with_right(kept, tool, Right(right) if right else None, of=of)
-        await self._store.set_setting(holder, DECIDED, changed)
+        holder, name = (owner, decided(tool)) if where is None else (where, decided(tool, str(owner)))
+        value = written(Right(right), offered) if right and offered is not None else ""
+        if value and is_full(await self._store.settings(holder), name):
+            raise ValueError("there are as many rights as there may be")
+        await self._store.set_setting(holder, name, value)
         return True
 
     async def answer_tool(self, message: Message, role: Role, ask: str, answer: str) -> str:
         outcome, answered = await self._desk.asks.answer(message, role, ask, answer)
-        if answered is not None and answer == "here":
+        offered = None if answered is None else self._desk.toolset.now().get(answered.tool)
+        if answered is None or offered is None or answer != "here":
+            return f"tools.{outcome}"
+        # What has changed while it was asked about is not what anybody allowed.
+        if offered.digest == answered.digest:
             # An administrator's word is for the chat, a person's own for themselves.
-            owner, name = (message.chat, DECIDED) if answered.of_admins else (message.user, OWN)
-            kept = (await self._store.settings(owner)).get(name, "")
-            place = "" if answered.of_admins else here(message)
-            with suppress(ValueError):
-                changed = with_right(kept, answered.tool, Right.ALLOW, of=place)
-                await self._store.set_setting(owner, name, changed)
+            owner, name = message.user, own(answered.tool, here(message))
+            if answered.of_admins:
+                owner, name = message.chat, decided(answered.tool)
+            if not is_full(await self._store.settings(owner), name):
+                await self._store.set_setting(owner, name, written(Right.ALLOW, offered))
         return f"tools.{outcome}"
 
     async def tool_asked(self, message: Message, ask: str) -> str:

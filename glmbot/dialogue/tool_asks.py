@@ -45,7 +45,7 @@ class Outcome(StrEnum):
 class Ask:
     """`conversation`, `chat` and `asker` as `str` of their keys. `of_admins`: they alone answer. `choices`: what a
     tool asks about; a permission has none. `answer`: "yes", "here", "no" or the number of a choice, from 1; "" so
-    far.
+    far. `digest`: of the tool as it was when it was asked.
     """
 
     id: str
@@ -60,6 +60,7 @@ class Ask:
     of_admins: bool = False
     choices: tuple[str, ...] = ()
     answer: str = ""
+    digest: str = ""
 
 
 class Asks:
@@ -80,6 +81,7 @@ class Asks:
         arguments: str = "",
         of_admins: bool = False,
         choices: Sequence[str] = (),
+        digest: str = "",
     ) -> Ask:
         """Raises StoreError and BookFull."""
         ask = Ask(
@@ -94,6 +96,7 @@ class Asks:
             arguments[:_LONGEST_ARGUMENTS],
             of_admins,
             tuple(choices),
+            digest=digest,
         )
         await self._book.put(Note(ask.id, json.dumps(asdict(ask)), ask.asker))
         return ask

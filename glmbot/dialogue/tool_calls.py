@@ -128,7 +128,7 @@ class Calls:
         said = f"{call.name} {json.dumps(arguments, ensure_ascii=False)}"
         if not await self._allowed(Direction.ANSWER, said):
             return Came("These arguments are not allowed by the operator.", True, "refused")
-        right = await self._desk.right_now(self._message, offered.tool)
+        right = await self._desk.right_now(self._message, offered)
         if right is Right.NEVER:
             return Came(f"The tool {call.name} is closed here.", True, "closed")
         if right is Right.ASK and opened.state in (State.ALLOWED, State.RUNNING):
@@ -157,7 +157,7 @@ class Calls:
         state = opened[call.id]
         if state.state is State.ASKED:
             ask = await self._desk.asks.shown(self._message, state.ask)
-            if ask is not None:
+            if ask is not None and ask.digest == offered.digest:
                 return ask
         tool = offered.tool
         question = self.words(
@@ -173,6 +173,7 @@ class Calls:
                 self._settings.asks_s,
                 arguments=call.arguments,
                 of_admins=tool.asks_admins,
+                digest=offered.digest,
             )
         except BookFull:
             return None
@@ -278,7 +279,7 @@ class Calls:
         """All at once. Raises StoreError before any has begun."""
         for call, use in list(ready.items()):
             # Others may have been asked about for minutes since it was looked at.
-            if await self._desk.right_now(self._message, use.offered.tool) is Right.NEVER:
+            if await self._desk.right_now(self._message, use.offered) is Right.NEVER:
                 came[call] = Came(f"The tool {use.offered.tool.name} is closed here.", True, "closed")
                 del ready[call]
         if not ready:

@@ -20,9 +20,8 @@ from glmbot.dialogue.tool_journal import CALLS, Journal
 from glmbot.dialogue.tool_log import ToolLog
 from glmbot.dialogue.tool_rights import Right, here, right_of
 from glmbot.dialogue.tool_words import title_of
-from glmbot.dialogue.toolset import Offering, Toolset
+from glmbot.dialogue.toolset import Offered, Offering, Toolset
 from glmbot.engine.base import Ability, Engine
-from glmbot.host import Tool
 from glmbot.i18n import choose_language
 from glmbot.keys import kind_of
 from glmbot.messages import Message
@@ -80,7 +79,7 @@ class ToolDesk:
         found = {
             name: each
             for name, each in self.toolset.now().items()
-            if self.right(message, standing, each.tool) is not Right.NEVER
+            if self.right(message, standing, each) is not Right.NEVER
         }
         return Offering.of(found)
 
@@ -97,7 +96,7 @@ class ToolDesk:
                 name,
                 title_of(each.tool, choose_language(language)),
                 each.plugin,
-                str(self.right(message, standing, each.tool)),
+                str(self.right(message, standing, each)),
                 str(each.tool.nature),
             )
             for name, each in self.toolset.now().items()
@@ -108,9 +107,9 @@ class ToolDesk:
         wanted = {"taught": Ability.TAUGHT_TOOLS, "all": Ability.TOOLS}.get(told)
         return wanted is not None and Ability.TOOLS in engine.abilities and wanted in engine.abilities
 
-    def right(self, message: Message, standing: Standing, tool: Tool) -> Right:
+    def right(self, message: Message, standing: Standing, offered: Offered) -> Right:
         return right_of(
-            tool,
+            offered,
             standing.role,
             self._in_force.settings.tools.rights,
             person=standing.user,
@@ -125,9 +124,9 @@ class ToolDesk:
         if verb == "asked":
             self.asks.heard(ask)
 
-    async def right_now(self, message: Message, tool: Tool) -> Right:
+    async def right_now(self, message: Message, offered: Offered) -> Right:
         """By what is decided at this moment. Raises StoreError."""
-        return self.right(message, await self._people.standing(message), tool)
+        return self.right(message, await self._people.standing(message), offered)
 
     async def say_of(self, message: Message, ask: Ask, words: str) -> None:
         """Where a growing answer is not seen, in a message of its own. Raises StoreError."""

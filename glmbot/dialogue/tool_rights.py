@@ -3,25 +3,25 @@
 What the operator's configuration says "never" of stays closed. Else an administrator's word for a person in this
 chat counts more than that for the person, that more than that for the chat, and that more than the configuration
 and what the tool is by nature. A person's own "in this chat" takes the place of being asked, and of nothing else.
+
+Whoever allows a tool allows what they were told of it: once it is described otherwise, or takes other arguments,
+it is asked about anew. Each decision is a setting of its own, so that of two at once none is lost.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, cast
+from hashlib import sha256
 
-from glmbot.host import Nature, Tool
+from glmbot.dialogue.toolset import Offered
+from glmbot.host import Nature
 from glmbot.messages import Message, Role
 
-__all__ = ["DECIDED", "OWN", "Right", "ToolRights", "here", "right_of", "with_right"]
+__all__ = ["Right", "ToolRights", "decided", "here", "is_full", "own", "right_of", "written"]
 
-DECIDED = "tools"
-"""The setting of a person or a chat that holds what administrators decided."""
-OWN = "tools_own"
-"""The setting of a person that holds what they need not be asked about again."""
+_DECIDED, _OWN = "tool_decided_", "tool_own_"
 _MOST_KEPT = 500
 
 
@@ -61,8 +61,29 @@ def here(message: Message) -> str:
     return str(message.chat)
 
 
+def decided(tool: str, person: str = "") -> str:
+    """The setting of a person or a chat that holds what administrators decided. person: of that one in a chat."""
+    return _named(_DECIDED, tool, person)
+
+
+def own(tool: str, where: str) -> str:
+    """The setting of a person by which they need not be asked there again."""
+    return _named(_OWN, tool, where)
+
+
+def written(right: Right, offered: Offered) -> str:
+    """As the value of such a setting; the name is for who reads it."""
+    return f"{right} {offered.digest} {offered.tool.name}"
+
+
+def is_full(settings: Mapping[str, str], setting: str) -> bool:
+    """Whether there are as many decisions as there may be, and this is none of them."""
+    kept = [name for name in settings if name.startswith((_DECIDED, _OWN))]
+    return setting not in settings and len(kept) >= _MOST_KEPT
+
+
 def right_of(
-    tool: Tool,
+    offered: Offered,
     role: Role | None,
     configured: ToolRights,
     *,
@@ -72,37 +93,18 @@ def right_of(
     where: str,
 ) -> Right:
     """person, chat: the settings of both; who, where: their keys. role None: somebody who is not let in."""
+    tool = offered.tool
     said = configured.of(tool.name, role)
     if role is None or said is Right.NEVER:
         return Right.NEVER
-    of_person, of_chat = _kept(person.get(DECIDED, "")), _kept(chat.get(DECIDED, ""))
-    if of_person is None or of_chat is None:
-        # What was decided can't be read, and may have been to close it.
-        return Right.NEVER
     # What was decided of a person in a chat is kept with the chat, which may move.
-    decided = _right(of_chat, f"{tool.name} {who}") or _right(of_person, tool.name)
-    right = decided or _right(of_chat, tool.name) or said or _BY_NATURE[tool.nature]
-    own = _kept(person.get(OWN, "")) or {}
-    if right is Right.ASK and _right(own, f"{tool.name} {where}") is Right.ALLOW:
+    found = (
+        chat.get(decided(tool.name, who)) or person.get(decided(tool.name)) or chat.get(decided(tool.name))
+    )
+    right = _read(found, offered) or said or _BY_NATURE[tool.nature]
+    if right is Right.ASK and _read(person.get(own(tool.name, where)), offered) is Right.ALLOW:
         return Right.ALLOW
     return right
-
-
-def with_right(kept: str, tool: str, right: Right | None, *, of: str = "") -> str:
-    """The setting with this right in it, None for none. of: which person's in a chat, or where a person's.
-
-    What can't be read is begun anew.
-
-    Raises ValueError where it holds as many as it may.
-    """
-    found = dict(_kept(kept) or {})
-    key = f"{tool} {of}" if of else tool
-    found.pop(key, None)
-    if right is not None:
-        found[key] = str(right)
-    if len(found) > _MOST_KEPT:
-        raise ValueError(f"there are {_MOST_KEPT} rights already")
-    return json.dumps(found) if found else ""
 
 
 def _match(rights: Mapping[str, Right], tool: str) -> Right | None:
@@ -112,20 +114,17 @@ def _match(rights: Mapping[str, Right], tool: str) -> Right | None:
     return rights[max(prefixes, key=len)] if prefixes else None
 
 
-def _kept(written: str) -> Mapping[str, Any] | None:
-    """None for what can't be read."""
-    if not written:
-        return {}
-    try:
-        found = cast(object, json.loads(written))
-    except (ValueError, RecursionError):
-        return None
-    return cast(dict[str, Any], found) if isinstance(found, dict) else None
+def _named(kind: str, *of: str) -> str:
+    """A setting's name is short, and a key may be long."""
+    return kind + sha256(" ".join(of).encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def _right(kept: Mapping[str, Any], key: str) -> Right | None:
+def _read(kept: str | None, offered: Offered) -> Right | None:
     """What is no right closes the tool."""
-    value = kept.get(key)
-    if value is None:
+    if not kept:
         return None
-    return Right(value) if value in list(Right) else Right.NEVER
+    right, _, rest = kept.partition(" ")
+    digest = rest.partition(" ")[0]
+    if right == Right.ALLOW and digest != offered.digest:
+        return Right.ASK if digest else Right.NEVER
+    return Right(right) if right in list(Right) else Right.NEVER

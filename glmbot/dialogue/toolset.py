@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from hashlib import sha256
 from math import inf
 from typing import Any
 
@@ -52,12 +54,13 @@ _NOWHERE: Any = Registry()
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """`plugin`: whose it is."""
+    """`plugin`: whose it is. `digest`: of what whoever allows it goes by."""
 
     tool: Tool
     plugin: str
     log: logging.Logger
     description: ToolDescription
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +116,23 @@ class Toolset:
             description = ToolDescription(tool.name, tool.description, tool.parameters)
             if not tool.checked:
                 _CHECKED.check_schema(dict(tool.parameters))
+            digest = _digest(tool)
         except Exception as error:
             words = str(error).partition("\n")[0][:_LONGEST_COMPLAINT]
             self._complain(f"the tool {tool.name!r:.80} is left out: {words}", registered.log)
             return None
-        return Offered(tool, registered.plugin, registered.log, description)
+        return Offered(tool, registered.plugin, registered.log, description, digest)
 
     def _complain(self, words: str, log: logging.Logger) -> None:
         """Once, since it is looked at before each answer."""
         if words not in self._told and len(self._told) < _MOST:
             self._told.add(words)
             log.error("%s", words)
+
+
+def _digest(tool: Tool) -> str:
+    said = (tool.name, tool.description, tool.parameters, tool.nature)
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def unfit(tool: Tool, arguments: Mapping[str, Any]) -> str:

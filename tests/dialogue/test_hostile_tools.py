@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from dialogue.tool_world import ANN, BOB, CallingEngine, Scene, called, press, said
+from dialogue.tool_world import ANN, BOB, CallingEngine, Scene, called, offered, press, said
 from glmbot.dialogue.access import Access
-from glmbot.dialogue.tool_rights import DECIDED, OWN, Right, ToolRights, with_right
+from glmbot.dialogue.tool_rights import Right, ToolRights, decided, own, written
 from glmbot.dialogue.tool_settings import ToolSettings
+from glmbot.dialogue.toolset import Offered
 from glmbot.errors import ClaimLost
 from glmbot.host import Nature
 from glmbot.keys import ChatKey, UserKey
@@ -44,6 +45,9 @@ class Stage:
     engine: CallingEngine
     asks: list[str] = field(default_factory=list[str])
     behind: list[asyncio.Future[Any]] = field(default_factory=list[asyncio.Future[Any]])
+
+    def offered(self, name: str) -> Offered:
+        return offered(next(each for each in self.scene.tools if each.name == name))
 
     def closed_calls(self) -> list[str]:
         return [name for name, _, _ in self.scene.calls if name != "note"]
@@ -269,23 +273,18 @@ async def _(stage: Stage) -> None:
 
 @way("what one person keeps of rights opens nothing that is closed")
 async def _(stage: Stage) -> None:
-    await stage.store.set_setting(ANN, OWN, with_right("", "send", Right.ALLOW, of=f"telegram:chat:{GROUP}"))
-    await stage.store.set_setting(
-        ANN, OWN, with_right("", "send", Right.ALLOW, of=str(ChatKey("telegram", GROUP)))
-    )
+    offered = stage.offered("send")
+    for where in (f"telegram:chat:{GROUP}", str(ChatKey("telegram", GROUP))):
+        await stage.store.set_setting(ANN, own("send", where), written(Right.ALLOW, offered))
     await stage.calls(("send", {}))
 
 
 @way("a damaged decision opens nothing")
 async def _(stage: Stage) -> None:
-    await stage.store.set_setting(
-        ChatKey("telegram", GROUP), DECIDED, '{"send": "alow", "read": {"a": 1}, "vault": '
-    )
-    await stage.calls(("send", {}), ("read", {}), ("vault", {}))
-    await stage.store.set_setting(
-        ChatKey("telegram", GROUP), DECIDED, '{"send": ["allow"], "read": true, "vault": 1}'
-    )
-    await stage.calls(("send", {}), ("read", {}), ("vault", {}))
+    for damaged in ("alow", '{"a": 1}', "allow", f"Allow {stage.offered('send').digest}"):
+        for name in ("send", "read", "vault"):
+            await stage.store.set_setting(ChatKey("telegram", GROUP), decided(name), damaged)
+        await stage.calls(("send", {}), ("read", {}), ("vault", {}))
 
 
 @way("it was opened in another chat, and for another person")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import until
-from dialogue.tool_world import ANN, CallingEngine, Scene, called, press, said, tool
+from dialogue.tool_world import ANN, CallingEngine, Scene, called, offered, press, said, tool
 from glmbot.content import Text, ToolCall, ToolResult, parts_of
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.tool_desk import swept
 from glmbot.dialogue.tool_log import logged_calls
-from glmbot.dialogue.tool_rights import DECIDED, Right, ToolRights, here, right_of, with_right
+from glmbot.dialogue.tool_rights import Right, ToolRights, decided, here, own, right_of, written
 from glmbot.dialogue.tool_run import UNKNOWN
 from glmbot.dialogue.tool_settings import ToolSettings
 from glmbot.dialogue.tool_words import plain
@@ -294,7 +295,7 @@ async def test_it_is_closed_meanwhile(sqlite_store: Store) -> None:
     on_reply = presses(scene, message, "Once")
 
     async def closes_too(waits: Any) -> None:
-        await sqlite_store.set_setting(message.chat, DECIDED, with_right("", "read", Right.NEVER))
+        await sqlite_store.set_setting(message.chat, decided("read"), "never")
         await waits
 
     def both(reply: Reply) -> Any:
@@ -407,19 +408,26 @@ def test_the_nearest_decision_holds_and_never_of_the_configuration_stays(
     of_chat: Right | None,
     of_person: Right | None,
     in_chat: Right | None,
-    own: bool,
+    mine: bool,
 ) -> None:
-    one, message = tool("t", _nothing, nature), said("x", chat="-1")
-    person = {DECIDED: with_right("", "t", of_person)}
-    if own:
-        person["tools_own"] = with_right("", "t", Right.ALLOW, of=here(message))
+    one, message = offered(tool("t", _nothing, nature)), said("x", chat="-1")
+    everything = {
+        decided("t"): of_chat,
+        decided("t", str(message.user)): in_chat,
+        # Of nobody here.
+        decided("t2"): Right.NEVER,
+        decided("t", "telegram:chat:5"): Right.NEVER,
+    }
+    person = {decided("t"): written(of_person, one)} if of_person else {}
+    if mine:
+        person[own("t", here(message))] = written(Right.ALLOW, one)
     rights = ToolRights({} if configured is None else {"t*": configured})
     found = right_of(
         one,
         Role.USER,
         rights,
         person=person,
-        chat={DECIDED: with_right(with_right("", "t", of_chat), "t", in_chat, of=str(message.user))},
+        chat={name: written(right, one) for name, right in everything.items() if right},
         who=str(message.user),
         where=here(message),
     )
@@ -427,11 +435,51 @@ def test_the_nearest_decision_holds_and_never_of_the_configuration_stays(
     expected = in_chat or of_person or of_chat or configured or by_nature
     if configured is Right.NEVER:
         assert found is Right.NEVER
-    elif expected is Right.ASK and own:
+    elif expected is Right.ASK and mine:
         assert found is Right.ALLOW
     else:
         assert found is expected
     assert right_of(one, None, rights, person=person, chat={}, who="", where=here(message)) is Right.NEVER
+
+
+async def test_a_tool_that_is_described_otherwise_is_asked_about_anew(sqlite_store: Store) -> None:
+    scene = Scene(sqlite_store, CallingEngine(called(("read", {})), "ok"))
+
+    async def asked(description: str, button: str = "In this chat") -> bool:
+        one = replace(scene.noting("read", Nature.READS), description=description)
+        scene.tools = [one]
+        scene.dialogue, scene.seen, message = scene.bot(), [], said("go")
+        assert (await scene.ask(message, presses(scene, message, button))).text == "ok"
+        return any(reply.actions for reply in scene.seen if not reply.state.ended)
+
+    assert await asked("Reads a page.")
+    assert not await asked("Reads a page.")
+    assert await asked("Reads a page, and sends it to all.", "No")
+    assert not await asked("Reads a page.")
+    assert len(scene.calls) == 3
+
+
+async def test_what_an_administrator_opened_is_asked_about_once_it_changed(sqlite_store: Store) -> None:
+    one = tool("send", _nothing, Nature.ACTS)
+    chat = {decided("send"): written(Right.ALLOW, offered(replace(one, parameters={"type": "object"})))}
+    facts: Any = {"person": {}, "chat": chat, "who": "telegram:5", "where": "telegram:5"}
+    assert right_of(offered(one), Role.USER, ToolRights(), **facts) is Right.ASK
+
+
+async def test_of_what_two_administrators_decide_at_once_nothing_is_lost(sqlite_store: Store) -> None:
+    other = UserKey("telegram", "2")
+    scene = Scene(sqlite_store, CallingEngine("ok"), changes={"access": Access(admins={ADMIN, other})})
+    names = [f"t{number}" for number in range(6)]
+    scene.tools = [scene.noting(name, Nature.READS) for name in names]
+    scene.dialogue = scene.bot()
+    await asyncio.gather(
+        *(
+            scene.ask(said(f"/tools never {name}", user=(ADMIN, other)[number % 2], chat="-1"))
+            for number, name in enumerate(names)
+        )
+    )
+    shown = await scene.ask(said("/tools", user=ADMIN, chat="-1"))
+    assert shown.notice.count("never") == 6
 
 
 @given(st.text(max_size=400), st.integers(min_value=40, max_value=200))

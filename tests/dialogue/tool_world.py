@@ -17,6 +17,7 @@ from dialogue.scripted_engine import ScriptedEngine
 from glmbot.content import ToolResult, all_words_of
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.dialogue.tool_settings import ToolSettings
+from glmbot.dialogue.toolset import Offered, Toolset
 from glmbot.engine.base import (
     Ability,
     CallSoFar,
@@ -35,7 +36,19 @@ from glmbot.registered import RegisteredTool
 from glmbot.store.base import Store
 from glmbot.tools import Choice
 
-__all__ = ["ANN", "BOB", "NOT_TAKEN", "CallingEngine", "Round", "Scene", "called", "press", "said", "tool"]
+__all__ = [
+    "ANN",
+    "BOB",
+    "NOT_TAKEN",
+    "CallingEngine",
+    "Round",
+    "Scene",
+    "called",
+    "offered",
+    "press",
+    "said",
+    "tool",
+]
 
 ANN, BOB = UserKey("telegram", "5"), UserKey("telegram", "6")
 Round = str | Sequence[tuple[str, Any]]
@@ -141,6 +154,13 @@ def press(under: Message, command: str, *, user: UserKey | None = None, **change
 
 
 _plugins = cache(load_plugins)
+
+
+def offered(one: Tool) -> Offered:
+    plugins = replace(_plugins(), tools={one.name: RegisteredTool("test", logging.getLogger("test"), one)})
+    return Toolset(plugins).now()[one.name]
+
+
 NOT_TAKEN = Reply("", ReplyState.FAILED, "it was not taken in")
 
 
