@@ -45,6 +45,7 @@ from glmbot_mcp.listing import (
 from glmbot_mcp.metered import Metered
 from glmbot_mcp.sandbox import NoSandbox, clean_environment, command_for
 from glmbot_mcp.settings import ServerSettings
+from glmbot_mcp.slots import Hold, Slots
 from glmbot_mcp.stdio import stdio_transport
 from glmbot_mcp.streamable import http_transport
 
@@ -98,9 +99,9 @@ class Connection:
         self._looks = asyncio.Event()
         self._ended = asyncio.Event()
         self._why = ""
-        self._slots = asyncio.Semaphore(settings.at_once)
-        self._uses: list[ToolUse | None] = []
-        self._use: ContextVar[ToolUse | None] = ContextVar("use", default=None)
+        self._slots = Slots(settings.at_once)
+        self._uses: list[tuple[ToolUse | None, Hold]] = []
+        self._use: ContextVar[tuple[ToolUse | None, Hold] | None] = ContextVar("use", default=None)
         self.changed = asyncio.Condition()
         """Notified at each change of `state` or `listing`."""
 
@@ -127,15 +128,16 @@ class Connection:
             wait = min(_LONGEST_WAIT_S, wait * 2)
 
     @asynccontextmanager
-    async def asked(self, use: ToolUse | None = None) -> AsyncGenerator[Client]:
-        """The server, to be asked one thing. use: whose call it is. Raises Away, also for what went wrong with the
-        server within."""
-        async with self._slots:
+    async def asked(self, use: ToolUse | None = None, person: str = "") -> AsyncGenerator[Client]:
+        """The server, to be asked one thing. use: whose call it is; person: who asks where it is none. Raises
+        Away, also for what went wrong with the server within."""
+        async with self._slots.taken(use.user if use is not None else person) as hold:
             client = self._client
             if client is None:
                 raise Away(self.trouble or "it is not connected yet")
-            token = self._use.set(use)
-            self._uses.append(use)
+            each = use, hold
+            token = self._use.set(each)
+            self._uses.append(each)
             try:
                 yield client
             except MCPError as error:
@@ -150,7 +152,7 @@ class Connection:
             except (OSError, ValidationError, RuntimeError, ExceptionGroup) as error:
                 raise Away(reason_of(error)) from error
             finally:
-                self._uses.remove(use)
+                self._uses.remove(each)
                 self._use.reset(token)
 
     async def _session(self) -> None:
@@ -287,12 +289,17 @@ class Connection:
         self, context: ClientRequestContext, params: ElicitRequestParams
     ) -> ElicitResult | ErrorData:
         """Before 2026-07-28 it is not said which call it belongs to. Nobody is asked in another one's name."""
-        use = self._use.get()
-        if use is None and len(self._uses) == 1:
-            use = self._uses[0]
-        if use is None:
+        use, hold = self._asking()
+        if use is None or hold is None:
             return ElicitResult(action="decline")
-        return await self._answering(use, params)
+        async with hold.lent():
+            return await self._answering(use, params)
+
+    def _asking(self) -> tuple[ToolUse | None, Hold | None]:
+        """Whose call it is in which a server asks something."""
+        if (found := self._use.get()) is not None and found[0] is not None:
+            return found
+        return self._uses[0] if len(self._uses) == 1 else (None, None)
 
 
 async def _all_pages(
