@@ -199,6 +199,10 @@ class Bot(Protocol):
         """Somebody says whether a call may be made. Returns what became of it, as the name of a line."""
         ...
 
+    def tell_tool(self, message: Message, words: str) -> bool:
+        """What the author of the message types for a tool that asks them there. False where none does."""
+        ...
+
     async def tool_asked(self, message: Message, ask: str) -> str:
         """All that a call would be made with, "" where nothing is asked by this name there."""
         ...

@@ -33,6 +33,7 @@ __all__ = [
     "ChatEngine",
     "ChatRequest",
     "Command",
+    "Commandbox",
     "Direction",
     "EngineStart",
     "Exchange",
@@ -44,6 +45,7 @@ __all__ = [
     "ModeratorStart",
     "Nature",
     "Obey",
+    "Panel",
     "Passage",
     "Step",
     "Tool",
@@ -94,7 +96,8 @@ class Command:
     `role` is who may give it; `role_for`, given its argument and where it is said, where that is not always the
     same. `private`: what it answers with is nobody else's business. `asks`: it is no action but a question to the
     model ("ask", "retry", "continue"), and `obey` is not called. `says`: its argument is a text of a person's own,
-    which may still be changed while it is written. The lower the `rank`, the sooner it stands in menus.
+    which may still be changed while it is written. The lower the `rank`, the sooner it stands in menus. `title`:
+    what it is for, by language, where no word list says it.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Command:
     asks: str = ""
     says: bool = False
     rank: int = 1000
+    title: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def needs(self, argument: str, chat_kind: ChatKind) -> Role:
         return self.role if self.role_for is None else self.role_for(argument, chat_kind)
@@ -148,8 +152,23 @@ class ToolUse(Protocol):
         """What the growing answer shows of it until something else is said, or it ends."""
         ...
 
-    async def ask(self, question: str, choices: Sequence[str]) -> str | None:
-        """Which of the choices the person who asked presses; None for none in time, or where nobody can press."""
+    async def ask(self, question: str, choices: Sequence[str], *, typed: bool = False) -> str | None:
+        """Which of the choices the person who asked presses; None for none in time, or where nobody can press.
+        typed: or what they say there next."""
+        ...
+
+    async def sample(
+        self,
+        turns: Sequence[tuple[str, str]],
+        *,
+        system: str = "",
+        max_tokens: int = 256,
+        temperature: float | None = None,
+        stop: Sequence[str] = (),
+    ) -> str:
+        """What the model that answers says to these (role, text) pairs, the roles "user" and "assistant", and
+        the last one the user's. It is asked in this person's name and counts as a question of theirs, with no
+        tools and nothing of the conversation. Raises ToolFailed where it may not be asked, or has not answered."""
         ...
 
 
@@ -185,11 +204,32 @@ class Toolbox(Protocol):
         ...
 
 
+class Commandbox(Protocol):
+    """Commands that come and go while the bot runs. They have titles, and names that nobody has registered."""
+
+    def commands(self) -> Sequence[Command]:
+        """Those of now. Called on the event loop for each message, so it is quick."""
+        ...
+
+
 class Background(Protocol):
     """What a plug-in does beside the conversations, while the bot runs."""
 
     async def __call__(self, bot: Bot) -> None:
         """Runs until it is cancelled, at the end of the bot. Where it raises, it is logged and begun again."""
+        ...
+
+
+class Panel(Protocol):
+    """A plug-in's part of the operator's page, which only administrators who have logged in there can reach."""
+
+    async def shown(self, bot: Bot) -> Mapping[str, Any]:
+        """As JSON has it, and nothing secret. Called while somebody looks, every few seconds."""
+        ...
+
+    async def does(self, bot: Bot, wish: Mapping[str, Any], language: str) -> str:
+        """Returns what became of it, in words. Raises ValueError with what is wrong with the wish, in words that
+        repeat nothing secret."""
         ...
 
 
@@ -348,11 +388,19 @@ class Host(Protocol):
 
     def command(self, command: Command) -> None: ...
 
+    def commandbox(self, name: str, box: Commandbox) -> None: ...
+
     def tool(self, tool: Tool) -> None: ...
 
     def toolbox(self, name: str, toolbox: Toolbox) -> None: ...
 
     def background(self, name: str, work: Background) -> None: ...
+
+    def panel(self, name: str, panel: Panel) -> None: ...
+
+    def hide(self, secrets: Sequence[str]) -> None:
+        """No log says them from now on; secret settings are hidden anyway."""
+        ...
 
     def advice(self, say: Advice) -> None: ...
 

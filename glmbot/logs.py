@@ -32,6 +32,7 @@ __all__ = [
     "LoggedError",
     "SecretFilter",
     "for_terminal",
+    "hide",
     "one_line",
     "outward",
     "set_up_logging",
@@ -86,8 +87,18 @@ class SecretFilter(logging.Filter):
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__()
-        known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, known)) or r"(?!)")
+        self._secrets: set[str] = set()
+        self._known = re.compile(r"(?!)")
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> Sequence[str]:
+        """Returns those that are new."""
+        new = {secret for secret in secrets if len(secret) >= _SHORTEST} - self._secrets
+        if new:
+            self._secrets |= new
+            known = sorted(self._secrets, key=len, reverse=True)
+            self._known = re.compile("|".join(map(re.escape, known)))
+        return sorted(new)
 
     def mask(self, text: str) -> str:
         return _shapes().sub(_MASK, self._known.sub(_MASK, text))
@@ -160,6 +171,11 @@ def _shortened(text: str, longest: int) -> str:
 
 
 _secrets = SecretFilter(())
+
+
+def hide(secrets: Iterable[str]) -> Sequence[str]:
+    """Mask these from now on, too. Returns those that are new."""
+    return _secrets.add(secrets)
 
 
 def set_up_logging(level: str, secrets: Iterable[str], form: Literal["text", "json"] = "text") -> None:

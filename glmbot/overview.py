@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["ModelInfo", "Overview", "Sample", "StreamInfo", "UserInfo"]
+__all__ = ["LoggedCall", "LoggedCalls", "ModelInfo", "Overview", "Sample", "StreamInfo", "UserInfo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +86,24 @@ class Overview:
     samples: Sequence[Sample]
     models: Sequence[ModelInfo] = ()
     memory_budget: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedCall:
+    """Of a tool. `at` in Unix time; `outcome`: "done", "failed", "unknown", "stopped", or why it was not made.
+    `digest`: of its arguments."""
+
+    at: float
+    user: str
+    conversation: str
+    tool: str
+    digest: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedCalls:
+    """A page, the newest first. `before`: what the next page is asked for with, "" on the last one."""
+
+    calls: Sequence[LoggedCall]
+    before: str

@@ -28,10 +28,12 @@ from glmbot.host import (
     Advice,
     Background,
     Command,
+    Commandbox,
     EngineStart,
     ModerationSettings,
     Moderator,
     ModeratorStart,
+    Panel,
     SettingsModel,
     Step,
     Tool,
@@ -39,13 +41,15 @@ from glmbot.host import (
     Transform,
 )
 from glmbot.http.routes import Route
-from glmbot.logs import SecretFilter
+from glmbot.logs import SecretFilter, hide
 from glmbot.registered import (
     PlacedStep,
     RegisteredBackground,
     RegisteredCommand,
+    RegisteredCommandbox,
     RegisteredEngine,
     RegisteredModerator,
+    RegisteredPanel,
     RegisteredTool,
     RegisteredToolbox,
     RegisteredTransform,
@@ -79,10 +83,10 @@ _LONGEST_REQUEST_S = 60.0
 _FORMATTER = string.Formatter()
 # What can be registered, in the order in which it is listed.
 _KINDS = (
-    "commands", "tools", "toolboxes", "steps", "transforms", "engines", "moderators", "platforms", "routes",
-    "backgrounds",
+    "commands", "commandboxes", "tools", "toolboxes", "steps", "transforms", "engines", "moderators", "platforms",
+    "routes", "backgrounds", "panels",
 )  # fmt: skip
-_ONE_OF = {"toolboxes": "toolbox"}
+_ONE_OF = {"toolboxes": "toolbox", "commandboxes": "commandbox"}
 # Of the chain, in order: what a plug-in's step can stand beside.
 STEPS = (
     "admit", "transform", "command", "quota", "await_turn", "task", "moderate", "choose_model", "recall", "answer",
@@ -108,6 +112,7 @@ class Plugins:
 
     found: list[Plugin] = field(default_factory=list[Plugin])
     commands: dict[str, RegisteredCommand] = field(default_factory=dict[str, RegisteredCommand])
+    commandboxes: dict[str, RegisteredCommandbox] = field(default_factory=dict[str, RegisteredCommandbox])
     tools: dict[str, RegisteredTool] = field(default_factory=dict[str, RegisteredTool])
     toolboxes: dict[str, RegisteredToolbox] = field(default_factory=dict[str, RegisteredToolbox])
     steps: dict[str, PlacedStep] = field(default_factory=dict[str, PlacedStep])
@@ -117,6 +122,7 @@ class Plugins:
     platforms: dict[str, Any] = field(default_factory=dict[str, Any])
     routes: dict[str, Route] = field(default_factory=dict[str, Route])
     backgrounds: dict[str, RegisteredBackground] = field(default_factory=dict[str, RegisteredBackground])
+    panels: dict[str, RegisteredPanel] = field(default_factory=dict[str, RegisteredPanel])
     advice: list[tuple[str, Advice]] = field(default_factory=list[tuple[str, Advice]])
     secrets: list[str] = field(default_factory=list[str])
 
@@ -314,6 +320,10 @@ class _Draft:
             raise ValueError(f"/{name} does nothing")
         self._new.commands[name] = RegisteredCommand(command, self.name, self.log, self._words)
 
+    def commandbox(self, name: str, box: Commandbox) -> None:
+        registered = RegisteredCommandbox(self.name, self.log, self._words, box)
+        self._new.commandboxes[self._free("commandboxes", name)] = registered
+
     def tool(self, tool: Tool) -> None:
         if tool.parameters.get("type") != "object":
             raise ValueError(f'the tool {tool.name}: its parameters are no JSON schema of type "object"')
@@ -326,6 +336,13 @@ class _Draft:
         self._new.backgrounds[self._free("backgrounds", name)] = RegisteredBackground(
             self.name, self.log, work
         )
+
+    def panel(self, name: str, panel: Panel) -> None:
+        self._new.panels[self._free("panels", name)] = RegisteredPanel(self.name, self.log, panel)
+
+    def hide(self, secrets: Sequence[str]) -> None:
+        # Each set-up of the log begins with them.
+        self._plugins.secrets += hide(secrets)
 
     def advice(self, say: Advice) -> None:
         self._new.advice.append((self.name, say))

@@ -38,7 +38,7 @@ from glmbot.messages import (
     Role,
     Unfinished,
 )
-from glmbot.overview import Overview
+from glmbot.overview import LoggedCall, LoggedCalls, Overview
 
 __all__ = [
     "Adapter",
@@ -230,6 +230,23 @@ class Operator(Protocol):
     async def overview(self, after: str = "") -> Overview:
         """For the operator's page, which is for administrators only. after: where the page of people before ended,
         as `Overview.next_users` says it."""
+        ...
+
+    async def tool_calls(self, before: str = "", matching: str = "") -> LoggedCalls:
+        """A page of what tools did: see `LoggedCalls`. matching: what stands in one of their fields."""
+        ...
+
+    def all_tool_calls(self, matching: str = "") -> AsyncGenerator[LoggedCall, None]:
+        """The oldest first."""
+        ...
+
+    async def panel(self, name: str) -> Mapping[str, Any] | None:
+        """What a plug-in shows there, as JSON; None where there is none of this name. Raises StoreError."""
+        ...
+
+    async def panel_does(self, name: str, wish: Mapping[str, Any], language: str) -> str:
+        """Returns what became of it, in words. Raises ValueError with what is wrong with the wish, and
+        StoreError."""
         ...
 
     def metrics(self) -> bytes:

@@ -12,9 +12,11 @@ from glmbot import i18n
 from glmbot.host import (
     Background,
     Command,
+    Commandbox,
     EngineStart,
     Moderator,
     ModeratorStart,
+    Panel,
     Step,
     Tool,
     Toolbox,
@@ -25,8 +27,10 @@ __all__ = [
     "PlacedStep",
     "RegisteredBackground",
     "RegisteredCommand",
+    "RegisteredCommandbox",
     "RegisteredEngine",
     "RegisteredModerator",
+    "RegisteredPanel",
     "RegisteredTool",
     "RegisteredToolbox",
     "RegisteredTransform",
@@ -53,6 +57,14 @@ class RegisteredCommand:
     plugin: str
     log: logging.Logger
     words: Words
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredCommandbox:
+    plugin: str
+    log: logging.Logger
+    words: Words
+    box: Commandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +114,13 @@ class RegisteredBackground:
     plugin: str
     log: logging.Logger
     work: Background
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredPanel:
+    plugin: str
+    log: logging.Logger
+    panel: Panel
 
 
 @dataclass(frozen=True, slots=True)

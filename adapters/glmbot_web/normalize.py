@@ -37,6 +37,7 @@ __all__ = [
     "Login",
     "OperatorCommand",
     "PageMessage",
+    "PanelWish",
     "chatglm_completion",
     "openai_completions",
     "page_id",
@@ -102,6 +103,12 @@ class OperatorCommand(Body):
     model_config = ConfigDict(extra="forbid")
 
     text: str = Field(pattern=r"^/[a-z]", max_length=10_000)
+
+
+class PanelWish(Body):
+    """Its fields are the plug-in's."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class Login(Body):

@@ -15,7 +15,7 @@ __all__ = ["PAGES", "PageFiles"]
 PAGES = {"/": "index.html", "/admin": "admin.html"}
 _STATIC = (
     *("app.js", "blocks.js", "branches.js", "chats.js", "editing.js", "keys.js", "kept.js", "words.js"),
-    *("admin.js", "plot.js"),
+    *("admin.js", "plot.js", "servers.js", "toollog.js"),
     *("style.css", "icon.svg", "math.woff2"),
 )
 

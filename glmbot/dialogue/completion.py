@@ -28,7 +28,7 @@ from glmbot.host import Direction, Finding
 from glmbot.messages import Reply, ReplyState
 from glmbot.tools import Choice
 
-__all__ = ["complete", "sampling_for"]
+__all__ = ["complete", "completed", "sampling_for"]
 
 # As many as the HTTP interfaces take: 1024 pairs of ChatGLM's and the question.
 _MOST_MESSAGES = 2049
@@ -60,18 +60,19 @@ async def complete(
         async with engines.use(model) as engine:
             _check_abilities(request, engine)
             talk = Talk(engine, settings.sampling_of(model, engine))
-            async with aclosing(_complete(request, asked, talk, in_force, fitting)) as replies:
+            async with aclosing(completed(request, asked, talk, in_force, fitting)) as replies:
                 async for reply in replies:
                     yield reply
 
 
-async def _complete(
+async def completed(
     request: Completion,
     asked: Conversation | None,
     talk: Talk,
     in_force: InForce,
     fitting: Fitting,
 ) -> AsyncGenerator[Reply, None]:
+    """By who has been admitted. asked: None for a text without a template."""
     settings, moderation, engine = in_force.settings, in_force.moderation, talk.engine
     sampling = sampling_for(request, talk.sampling, engine.context_length)
     total = min(engine.context_length, request.max_total_tokens or engine.context_length)

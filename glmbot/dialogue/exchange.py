@@ -44,10 +44,10 @@ class Task:
 class Exchange:
     """Each step finds here what those before it found out, and adds its own.
 
-    `command`: the message is one, and no question. `wish`: "ask", "retry" or "continue"; `asked_by`: the name of
-    the command that it was said by. `system_prompt`: the
-    chat's own, "" where the configured one holds. `asked`: the question with what it quotes. `ticket`: its place
-    in its conversation. `epoch`: of the history that the answer is for. `talk`: the engine that answers; `hints`:
+    `command`: the message is one, and no question; `typed`: it is what a tool has asked for. `wish`: "ask",
+    "retry" or "continue"; `asked_by`: the name of the command that it was said by. `system_prompt`: the chat's
+    own, "" where the configured one holds. `asked`: the question with what it quotes. `ticket`: its place in its
+    conversation. `epoch`: of the history that the answer is for. `talk`: the engine that answers; `hints`:
     what is said beside its answer. `offered`: the tools that it is told of; `conversation`: what it is asked, None
     where it can't call any; `journal`: what it has called. `moderation`: what holds for this answer. `reply`: the
     end of the answer, as it is to be recorded; `task` None then: as no turn. `said`: all that came of the question
@@ -59,6 +59,7 @@ class Exchange:
     language: str
     span: Span
     command: SlashCommand | None = None
+    typed: bool = False
     wish: str = "ask"
     asked_by: str = ""
     ticket: Ticket | None = None

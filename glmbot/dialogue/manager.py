@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import Any
 
 from glmbot import i18n
 from glmbot.background import Background, Troubles, keep_going
@@ -14,7 +15,8 @@ from glmbot.completions import Completion
 from glmbot.dialogue import branches
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.commands import Commands
-from glmbot.dialogue.completion import complete
+from glmbot.dialogue.completion import complete, completed
+from glmbot.dialogue.completion_turns import conversation_of
 from glmbot.dialogue.exchange import Exchange, Step, chained
 from glmbot.dialogue.fitting import Fitting
 from glmbot.dialogue.guard import guarded, in_the_background
@@ -23,8 +25,10 @@ from glmbot.dialogue.inbox import Inbox
 from glmbot.dialogue.intake import taken_in
 from glmbot.dialogue.kept import keep, kept
 from glmbot.dialogue.lanes import Lanes
+from glmbot.dialogue.models import Talk
 from glmbot.dialogue.moderation import Moderation
 from glmbot.dialogue.monitor import Monitor
+from glmbot.dialogue.panels import done, shown
 from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.people import People
 from glmbot.dialogue.powers import Powers
@@ -47,6 +51,8 @@ from glmbot.dialogue.steps.record import record
 from glmbot.dialogue.steps.task import task
 from glmbot.dialogue.steps.transform import transform
 from glmbot.dialogue.tool_desk import ToolDesk
+from glmbot.dialogue.tool_log import last_calls, logged_calls
+from glmbot.dialogue.tool_sampling import Sampling
 from glmbot.engine.base import Engine, TokenEngine
 from glmbot.engine.pool import Engines
 from glmbot.errors import ClaimLost, StoreError
@@ -65,7 +71,7 @@ from glmbot.messages import (
     Unfinished,
 )
 from glmbot.metrics import exposition
-from glmbot.overview import Overview
+from glmbot.overview import LoggedCall, LoggedCalls, Overview
 from glmbot.plugins import STEPS, Plugins, load_plugins, placed, start_moderators
 from glmbot.store.base import Store
 from glmbot.tracing import span
@@ -98,7 +104,7 @@ class DialogueManager:
         self._engines = engines = engine if isinstance(engine, Engines) else Engines.of(engine)
         self._clock = clock
         self.plugins = plugins or load_plugins()
-        self._commands = Commands(self.plugins.commands)
+        self._commands = Commands(self.plugins.commands, self.plugins.commandboxes)
         self.troubles = Troubles()
         self._readiness = Readiness(engines, store, self.troubles)
         self._signals = Background()
@@ -134,7 +140,7 @@ class DialogueManager:
             clock=clock,
             desk=self._desk,
         )
-        self._desk.bot = self._powers
+        self._desk.serve(self._powers, Sampling(self._for_a_tool, self._quotas, self._desk.log))
         self._exchange = chained(self._steps())
 
     def _steps(self) -> Sequence[Step]:
@@ -161,7 +167,7 @@ class DialogueManager:
         chain = placed(list(zip(STEPS, steps, strict=True)), others)
         # These two hold the place of whatever comes after them, so nothing stands before them.
         first: list[Step] = [
-            partial(arrive, self._commands, self._lanes, store),
+            partial(arrive, self._commands, self._lanes, store, self._desk.typed),
             partial(persevere, inbox, self._readiness),
         ]
         return [*first, *(step for _, step in chain)]
@@ -246,6 +252,9 @@ class DialogueManager:
 
     def complete(self, request: Completion) -> AsyncGenerator[Reply, None]:
         return complete(request, self._engines, self._in_force, self._fitting, self._quotas, self._pending)
+
+    def _for_a_tool(self, request: Completion, talk: Talk) -> AsyncGenerator[Reply, None]:
+        return completed(request, conversation_of(request), talk, self._in_force, self._fitting)
 
     async def mark(self, message: Message, marks: Mapping[str, str]) -> None:
         try:
@@ -334,6 +343,22 @@ class DialogueManager:
 
     async def overview(self, after: str = "") -> Overview:
         return await self.monitor.overview(after)
+
+    async def tool_calls(self, before: str = "", matching: str = "") -> LoggedCalls:
+        return await last_calls(self._store, before, matching)
+
+    def all_tool_calls(self, matching: str = "") -> AsyncGenerator[LoggedCall, None]:
+        return logged_calls(self._store, matching)
+
+    async def panel(self, name: str) -> Mapping[str, Any] | None:
+        found = self.plugins.panels.get(name)
+        return None if found is None else await shown(found, self._powers)
+
+    async def panel_does(self, name: str, wish: Mapping[str, Any], language: str) -> str:
+        found = self.plugins.panels.get(name)
+        if found is None:
+            raise ValueError("there is no such part of this page")
+        return await done(found, self._powers, wish, i18n.choose_language(language))
 
     def metrics(self) -> bytes:
         return exposition(self._engines.stats(), self.monitor.stats(self._inbox.held))

@@ -204,6 +204,9 @@ class Powers:
                 await self._store.set_setting(owner, name, written(Right.ALLOW, offered))
         return f"tools.{outcome}"
 
+    def tell_tool(self, message: Message, words: str) -> bool:
+        return self._desk.typed.take(message, words)
+
     async def tool_asked(self, message: Message, ask: str) -> str:
         found = await self._desk.asks.shown(message, ask)
         return "" if found is None else f"{found.tool} {found.arguments}"

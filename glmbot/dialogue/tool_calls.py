@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -19,6 +20,7 @@ from glmbot.dialogue.tool_desk import ToolDesk
 from glmbot.dialogue.tool_journal import Journal, Open, State
 from glmbot.dialogue.tool_rights import Right
 from glmbot.dialogue.tool_run import ENDED, UNKNOWN, Came, Use, run
+from glmbot.dialogue.tool_sampling import Sampled
 from glmbot.dialogue.tool_words import plain, shown_arguments, title_of
 from glmbot.dialogue.toolset import Offered, unfit
 from glmbot.engine.base import CallSoFar
@@ -63,8 +65,9 @@ class Calls:
         self._said = said
         self._settings = exchange.settings.tools
         self._changed = asyncio.Event()
-        self._questions: list[Ask] = []
-        self._asked = 0
+        self._questions: list[tuple[Ask, bool]] = []
+        self._one_question = asyncio.Lock()
+        self._asked = self._sampled = 0
         self.asked_s = self.spent_s = 0.0
 
     def words(self, key: str, **values: object) -> str:
@@ -193,14 +196,15 @@ class Calls:
             await self.note(opened)
         await self._desk.asks.end(ask.id)
 
-    async def _awaited(self, ask: Ask) -> str:
-        """ "" when nobody says anything in time, or it is stopped. Raises StoreError."""
+    async def _awaited(self, ask: Ask, typed: asyncio.Future[str] | None = None) -> str:
+        """ "" when nobody says anything in time, or it is stopped, or typed. Raises StoreError."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         waiting = asyncio.ensure_future(self._desk.asks.wait(ask.id))
         stopped = asyncio.ensure_future(self._ticket.stop.wait())
         try:
-            await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            ways = {waiting, stopped, *([] if typed is None else [typed])}
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             self._ticket.check()
             return waiting.result() if waiting.done() else ""
         finally:
@@ -209,11 +213,12 @@ class Calls:
                 each.cancel()
             await asyncio.gather(waiting, stopped, return_exceptions=True)
 
-    def _question(self, ask: Ask) -> str:
+    def _question(self, ask: Ask, typed: bool = False) -> str:
         key = "tools.or_say_which" if ask.choices else "tools.or_say"
-        return f"{ask.question}\n{self.words(key, id=ask.id)}"
+        lines = [ask.question, *([self.words("tools.type")] if typed else []), self.words(key, id=ask.id)]
+        return "\n".join(lines)
 
-    def _asking(self, before: Reply, ask: Ask) -> Reply:
+    def _asking(self, before: Reply, ask: Ask, typed: bool = False) -> Reply:
         if ask.choices:
             actions = [
                 Action(button_of(ask, str(number)), words) for number, words in enumerate(ask.choices, 1)
@@ -222,38 +227,54 @@ class Calls:
             actions = [
                 Action(button_of(ask, each), self.words(f"tools.{each}")) for each in ("yes", "here", "no")
             ]
-        return replace(before, notice=self._question(ask), actions=tuple(actions))
+        return replace(before, notice=self._question(ask, typed), actions=tuple(actions))
 
     def _not_allowed(self) -> Came:
         if self._ticket.stop.is_set():
             return Came(ENDED, True, "stopped")
         return Came("The person did not allow this call. Do not try it again.", True, "not allowed")
 
-    async def _ask_for_tool(self, use: Use, question: str, choices: Sequence[str]) -> str | None:
+    async def _ask_for_tool(self, use: Use, question: str, choices: Sequence[str], typed: bool) -> str | None:
         """See `ToolUse.ask`."""
         self._asked += 1
         shown = [plain(str(each), _CHOICE_SHOWN) for each in choices[:_MOST_CHOICES]]
         if not shown or self._asked > _MOST_QUESTIONS or len(choices) > _MOST_CHOICES:
             return None
-        words = (
-            f"{title_of(use.offered.tool, self._exchange.language)}: {plain(str(question), _QUESTION_SHOWN)}"
-        )
-        try:
-            ask = await self._desk.asks.begin(
-                self._message, use.offered.tool.name, words, self._settings.asks_s, choices=shown
-            )
-        except BookFull:
-            return None
-        self._questions.append(ask)
-        self._changed.set()
-        try:
-            await self._desk.say_of(self._message, ask, self._question(ask))
-            answer = await self._awaited(ask)
-        finally:
-            self._questions.remove(ask)
+        title = title_of(use.offered.tool, self._exchange.language)
+        words = f"{title}: {plain(str(question), _QUESTION_SHOWN)}"
+        # What is typed is for the one question that is seen.
+        async with self._one_question:
+            return await self._ask_one(use, words, choices, shown, typed)
+
+    async def _ask_one(
+        self, use: Use, words: str, choices: Sequence[str], shown: Sequence[str], typed: bool
+    ) -> str | None:
+        with ExitStack() as stack:
+            wanted = stack.enter_context(self._desk.typed.expected(self._message)) if typed else None
+            try:
+                ask = await self._desk.asks.begin(
+                    self._message, use.offered.tool.name, words, self._settings.asks_s, choices=shown
+                )
+            except BookFull:
+                return None
+            self._questions.append((ask, typed))
             self._changed.set()
+            try:
+                await self._desk.say_of(self._message, ask, self._question(ask, typed))
+                answer = await self._awaited(ask, wanted)
+            finally:
+                self._questions.remove((ask, typed))
+                self._changed.set()
         await self._desk.asks.end(ask.id)
+        if wanted is not None and wanted.done():
+            text = wanted.result()
+            return text if await self._allowed(Direction.QUESTION, text) else None
         return choices[int(answer) - 1] if answer.isdigit() else None
+
+    async def _sample_for_tool(self, use: Use, wish: Sampled) -> str:
+        """See `ToolUse.sample`. Raises ToolFailed."""
+        self._sampled += 1
+        return await self._desk.sampling.said(self._exchange, use.offered.tool.name, wish, self._sampled)
 
     # ---- making ------------------------------------------------------------------------------------------------
 
@@ -270,6 +291,7 @@ class Calls:
             offered,
             seconds=max(1.0, self._settings.seconds - self.spent_s),
             questioner=self._ask_for_tool,
+            sampler=self._sample_for_tool,
             changed=self._changed.set,
         )
 
@@ -294,7 +316,7 @@ class Calls:
             while (pending := {task for task in running if not task.done()}) and not stopped.done():
                 self._changed.clear()
                 if self._questions:
-                    yield self._asking(before, self._questions[0])
+                    yield self._asking(before, *self._questions[0])
                 else:
                     shown = [ready[running[task]].shown for task in pending]
                     yield replace(before, notice=plain(f"{'; '.join(sorted(shown))}…", 2 * _ARGUMENTS_SHOWN))

@@ -19,8 +19,10 @@ from glmbot.dialogue.tool_asks import ASKS, Ask, Asks
 from glmbot.dialogue.tool_journal import CALLS, Journal
 from glmbot.dialogue.tool_log import ToolLog
 from glmbot.dialogue.tool_rights import Right, here, right_of
+from glmbot.dialogue.tool_sampling import Sampling
 from glmbot.dialogue.tool_words import title_of
 from glmbot.dialogue.toolset import Offered, Offering, Toolset
+from glmbot.dialogue.typed import Typed
 from glmbot.engine.base import Ability, Engine
 from glmbot.i18n import choose_language
 from glmbot.keys import kind_of
@@ -56,14 +58,20 @@ class ToolDesk:
         """tell: the other processes."""
         self.toolset = Toolset(plugins)
         self.asks = Asks(store, clock, tell)
+        self.typed = Typed()
         self.log = ToolLog(store, clock)
         self.bot: Bot
+        self.sampling: Sampling
         self.journal = partial(Journal.of, store, clock=clock)
         self._store = store
         self._people = people
         self._in_force = in_force
         self._clock = clock
         self._steady = SteadyClock(clock)
+
+    def serve(self, bot: Bot, sampling: Sampling) -> None:
+        """What tools are handed, which is made after this."""
+        self.bot, self.sampling = bot, sampling
 
     async def run(self) -> None:
         """Take out what nobody comes back for, until cancelled. Several processes may, without harm."""

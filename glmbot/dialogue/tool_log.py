@@ -10,31 +10,22 @@ import json
 import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from heapq import heapify, heappop, heapreplace
 
 from glmbot.errors import BookFull
 from glmbot.messages import Message
 from glmbot.notes import Note
+from glmbot.overview import LoggedCall, LoggedCalls
 from glmbot.store.notes import NOTES_AT_ONCE, Notes, book_in
 
-__all__ = ["LOG", "LoggedCall", "ToolLog", "logged_calls", "to_leave"]
+__all__ = ["LOG", "ToolLog", "last_calls", "logged_calls", "to_leave"]
 
 LOG = "tool_log"
 _log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class LoggedCall:
-    """`at` in Unix time; `outcome`: "done", "failed", "unknown", "stopped", or why it was not made."""
-
-    at: float
-    user: str
-    conversation: str
-    tool: str
-    digest: str
-    outcome: str
+_ON_A_PAGE = 50
 
 
 class ToolLog:
@@ -86,13 +77,32 @@ def to_leave(lines: Sequence[Note], count: int) -> Sequence[Note]:
     return leaving
 
 
-async def logged_calls(store: Notes) -> AsyncGenerator[LoggedCall, None]:
-    """All that are kept, the oldest first. Raises StoreError."""
-    book, after = book_in(store, LOG), ""
-    while page := await book.page(after=after, limit=NOTES_AT_ONCE):
+async def logged_calls(store: Notes, matching: str = "") -> AsyncGenerator[LoggedCall, None]:
+    """All that are kept and match, the oldest first. Raises StoreError."""
+    async for _, call in _named(store, "", matching):
+        yield call
+
+
+async def last_calls(store: Notes, before: str = "", matching: str = "") -> LoggedCalls:
+    """before: see `LoggedCalls`; matching: what stands in one of their fields. Raises StoreError."""
+    found: deque[tuple[str, LoggedCall]] = deque(maxlen=_ON_A_PAGE + 1)
+    async for each in _named(store, before, matching):
+        found.append(each)
+    page = list(found)[-_ON_A_PAGE:]
+    more = page[0][0] if len(found) > _ON_A_PAGE else ""
+    return LoggedCalls([call for _, call in reversed(page)], more)
+
+
+async def _named(store: Notes, before: str, matching: str) -> AsyncGenerator[tuple[str, LoggedCall], None]:
+    """Each with its name in the book, of which those come first that are older."""
+    book, after, wanted = book_in(store, LOG), "", matching.casefold()
+    while page := await book.page(after=after, upto=before, limit=NOTES_AT_ONCE):
         for note in page:
             try:
-                yield LoggedCall(**json.loads(note.text))
-            except (ValueError, TypeError) as error:
+                call = LoggedCall(**json.loads(note.text))
+                fields = (call.user, call.conversation, call.tool, call.digest, call.outcome)
+                if note.name != before and any(wanted in each.casefold() for each in fields):
+                    yield note.name, call
+            except (ValueError, TypeError, AttributeError) as error:
                 _log.error("a line of the log of tools is damaged, and left out: %s", error)
         after = page[-1].name

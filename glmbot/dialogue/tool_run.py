@@ -9,12 +9,13 @@ from typing import Any
 
 from glmbot.bot import Bot
 from glmbot.dialogue.guard import Clock
+from glmbot.dialogue.tool_sampling import Sampled
 from glmbot.dialogue.tool_words import plain, title_of
 from glmbot.dialogue.toolset import Offered
 from glmbot.host import Nature, ToolFailed
 from glmbot.messages import ChatKind, Message
 
-__all__ = ["ENDED", "UNKNOWN", "Came", "Questioner", "Use", "run"]
+__all__ = ["ENDED", "UNKNOWN", "Came", "Questioner", "Sampler", "Use", "run"]
 
 UNKNOWN = (
     "It is not known whether this was done: the bot was restarted, or stopped, while it was under way. It is not"
@@ -25,8 +26,10 @@ _LONGEST_RESULT = 200_000
 _LONGEST_FAILURE = 2000
 _LONGEST_PROGRESS = 100
 
-Questioner = Callable[["Use", str, Sequence[str]], Awaitable[str | None]]
+Questioner = Callable[["Use", str, Sequence[str], bool], Awaitable[str | None]]
 """Asks the person, and waits: see `ToolUse.ask`."""
+Sampler = Callable[["Use", Sampled], Awaitable[str]]
+"""Asks the model: see `ToolUse.sample`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Use:
         *,
         seconds: float,
         questioner: Questioner,
+        sampler: Sampler,
         changed: Callable[[], None],
     ) -> None:
         self.id = call_id
@@ -68,6 +72,7 @@ class Use:
         self.shown = title_of(offered.tool, language)
         self._clock = Clock(min(offered.tool.timeout_s, seconds))
         self._questioner = questioner
+        self._sampler = sampler
         self._changed = changed
         self._ended = False
 
@@ -76,12 +81,25 @@ class Use:
         self.shown = f"{title}: {plain(str(words), _LONGEST_PROGRESS)}"
         self._changed()
 
-    async def ask(self, question: str, choices: Sequence[str]) -> str | None:
+    async def ask(self, question: str, choices: Sequence[str], *, typed: bool = False) -> str | None:
         if self._ended:
             return None
         # The time of people is nobody's fault.
         with self._clock.stopped():
-            return await self._questioner(self, question, choices)
+            return await self._questioner(self, question, choices, typed)
+
+    async def sample(
+        self,
+        turns: Sequence[tuple[str, str]],
+        *,
+        system: str = "",
+        max_tokens: int = 256,
+        temperature: float | None = None,
+        stop: Sequence[str] = (),
+    ) -> str:
+        if self._ended:
+            raise ToolFailed("The call has ended.")
+        return await self._sampler(self, Sampled(turns, system, max_tokens, temperature, tuple(stop)))
 
     async def run(self) -> str:
         """Raises what the tool raises, and TimeoutError."""

@@ -20,6 +20,8 @@ async def _tools(call: Call) -> Reply:
         return await _list(call)
     if verb in _ANSWERS or (verb.isascii() and verb.isdigit()):
         return call.say(await call.bot.answer_tool(call.message, call.role, rest, verb))
+    if verb == "say":
+        return call.say("tools.told" if call.bot.tell_tool(call.message, rest) else "tools.gone")
     if verb == "show":
         words = await call.bot.tool_asked(call.message, rest)
         return (

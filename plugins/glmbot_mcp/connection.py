@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from enum import StrEnum
 from logging import Logger
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mcp import Client, MCPError
 from mcp.client import ClientRequestContext
@@ -21,6 +21,8 @@ from mcp_types import (
     CONNECTION_CLOSED,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
+    CreateMessageRequestParams,
+    CreateMessageResult,
     ElicitRequestParams,
     ElicitResult,
     ErrorData,
@@ -33,6 +35,7 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from glmbot.host import ToolUse
+from glmbot.http.address_guard import AddressGuard
 from glmbot_mcp.listing import (
     MOST_PAGES,
     Listing,
@@ -43,6 +46,7 @@ from glmbot_mcp.listing import (
     tools_of,
 )
 from glmbot_mcp.metered import Metered
+from glmbot_mcp.sampling import refusal, sampled
 from glmbot_mcp.sandbox import NoSandbox, clean_environment, command_for
 from glmbot_mcp.settings import ServerSettings
 from glmbot_mcp.slots import Hold, Slots
@@ -78,16 +82,24 @@ class Away(Exception):
 class Answering(Protocol):
     """Answers what a server asks in the middle of a call."""
 
-    async def __call__(self, use: ToolUse, params: ElicitRequestParams) -> ElicitResult: ...
+    def __call__(self, use: ToolUse, params: ElicitRequestParams) -> Coroutine[Any, Any, ElicitResult]: ...
 
 
 class Connection:
     """`listing` is empty while there is no server."""
 
     def __init__(
-        self, name: str, settings: ServerSettings, folder: Path, log: Logger, answering: Answering
+        self,
+        name: str,
+        settings: ServerSettings,
+        folder: Path,
+        log: Logger,
+        answering: Answering,
+        guard: AddressGuard | None = None,
     ) -> None:
+        """guard: of which addresses it may have; None: the configuration's is the operator's own."""
         self.name = name
+        self._guard = guard
         self.settings = settings
         self.state = State.CONNECTING
         self.trouble = ""
@@ -119,6 +131,7 @@ class Connection:
                 self._log.debug("the server %s", self.name, exc_info=error)
             else:
                 trouble = self._why or "it has ended"
+            trouble = self._without_secrets(trouble)
             if trouble != self.trouble:
                 self._log.warning("the server %s is away: %s", self.name, trouble)
             await self._becomes(State.AWAY, Listing(), trouble)
@@ -150,7 +163,7 @@ class Connection:
                     ) from error
                 raise
             except (OSError, ValidationError, RuntimeError, ExceptionGroup) as error:
-                raise Away(reason_of(error)) from error
+                raise Away(self._without_secrets(reason_of(error))) from error
             finally:
                 self._uses.remove(each)
                 self._use.reset(token)
@@ -178,6 +191,7 @@ class Connection:
             read_timeout_seconds=self.settings.timeout_s,
             message_handler=self._hear,
             elicitation_callback=self._elicit,
+            sampling_callback=self._sample if self.settings.sampling_calls else None,
             client_info=Implementation(name="glmbot", version="1"),
             # A server says how long its lists are kept, and ours are looked up when they are needed.
             cache=None,
@@ -267,7 +281,7 @@ class Connection:
     @asynccontextmanager
     async def _unmetered(self) -> AsyncGenerator[TransportStreams]:
         if self.settings.url:
-            async with http_transport(self.settings) as streams:
+            async with http_transport(self.settings, self._guard) as streams:
                 yield streams
             return
         await asyncio.to_thread(self._folder.mkdir, 0o700, parents=True, exist_ok=True)
@@ -276,6 +290,12 @@ class Connection:
         environment = clean_environment(self.settings, home)
         async with stdio_transport(command, environment, home, self._log, self._leave) as streams:
             yield streams
+
+    def _without_secrets(self, words: str) -> str:
+        """It is shown to administrators, and who asked."""
+        for secret in sorted(filter(None, self.settings.hidden), key=len, reverse=True):
+            words = words.replace(secret, "[secret]")
+        return words
 
     def _leave(self, why: str) -> None:
         self._why = self._why or why
@@ -293,7 +313,17 @@ class Connection:
         if use is None or hold is None:
             return ElicitResult(action="decline")
         async with hold.lent():
-            return await self._answering(use, params)
+            answer = await hold.meanwhile(self._answering(use, params))
+        return answer or ElicitResult(action="cancel")
+
+    async def _sample(
+        self, context: ClientRequestContext, params: CreateMessageRequestParams
+    ) -> CreateMessageResult | ErrorData:
+        """In the name of whose call it is, and of nobody where that is not known."""
+        use, hold = self._asking()
+        if use is None or hold is None:
+            return refusal("it is not known whose call this is")
+        return await hold.meanwhile(sampled(use, hold, self.settings, params)) or refusal("the call is over")
 
     def _asking(self) -> tuple[ToolUse | None, Hold | None]:
         """Whose call it is in which a server asks something."""

@@ -1,59 +1,123 @@
-"""Prompts of servers, as commands: /mcp lists those that somebody may use, /mcp_ask asks the model with one."""
+"""Prompts of servers, as commands: /SERVER_PROMPT asks the model with one, and /mcp lists those one may use."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
-from collections.abc import AsyncGenerator, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from mcp import MCPError
 
-from glmbot.host import Call, Exchange, Follows
-from glmbot.messages import Reply, ReplyState, Role
+from glmbot.host import Call, Command, Exchange, Follows
+from glmbot.messages import Message, Reply, ReplyState, Role
 from glmbot_mcp.connection import Away, Connection, State
-from glmbot_mcp.listing import ServerPrompt, in_one_line
+from glmbot_mcp.listing import Listing, ServerPrompt, in_one_line
 from glmbot_mcp.results import prompted
 from glmbot_mcp.settings import WhoMay
 from glmbot_mcp.words import EN, ZH
 
-__all__ = ["arguments_of", "asking", "listing", "may_use"]
+__all__ = ["Prompts", "arguments_of", "command_names", "may_use"]
 
-_COMMAND = "mcp_ask"
-_MOST_LISTED = 30
+_MOST_LISTED = 60
+# https://core.telegram.org/bots/api#botcommand; Discord's and Slack's take these, too.
+_OTHER = re.compile(r"[^a-z0-9_]")
+_LONGEST_NAME, _LONGEST_USAGE = 32, 60
 
 
-async def listing(connections: Sequence[Connection], call: Call) -> Reply:
-    lines: list[str] = []
-    for each in connections:
-        if call.role is Role.ADMIN:
-            lines += _status(each, call)
-        if may_use(each, call.role):
-            for prompt in each.listing.prompts[:_MOST_LISTED]:
-                line = call.text("mcp.prompt", server=each.name, usage=_usage(prompt))
+class Prompts:
+    """See `glmbot.host.Commandbox`."""
+
+    def __init__(self, connections: Callable[[], Sequence[Connection]]) -> None:
+        self._connections = connections
+        self._made: Sequence[tuple[Connection, Listing]] = ()
+        self._named: Mapping[str, tuple[Connection, ServerPrompt]] = {}
+        self._commands: Sequence[Command] = ()
+
+    def commands(self) -> Sequence[Command]:
+        self._look()
+        return self._commands
+
+    def named(self, command: str) -> tuple[Connection, ServerPrompt] | None:
+        self._look()
+        return self._named.get(command)
+
+    async def asking(self, exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+        """A step: the prompt takes the place of what was said. It is asked like any other question, and like those
+        it is counted, moderated and kept."""
+        if exchange.asked_by and (found := self.named(exchange.asked_by)) is not None:
+            role = getattr(getattr(exchange, "standing", None), "role", None)
+            given = await _prompted(*found, exchange.message, role)
+            if isinstance(given, tuple):
+                key, values = given
+                lines = ZH if exchange.language == "zh" else EN
+                yield Reply("", ReplyState.FAILED, lines[key].format(**values))
+                return
+            exchange.message = replace(exchange.message, text=given)
+        async with aclosing(following(exchange)) as replies:
+            async for reply in replies:
+                yield reply
+
+    async def listing(self, call: Call) -> Reply:
+        lines: list[str] = []
+        for each in self._connections():
+            if call.role is Role.ADMIN:
+                lines += _status(each, call)
+        self._look()
+        for name, (connection, prompt) in list(self._named.items())[:_MOST_LISTED]:
+            if may_use(connection, call.role):
+                line = f"/{name} {_usage(prompt)}".strip()
                 lines.append(f"{line} · {prompt.description}" if prompt.description else line)
-    return Reply("", ReplyState.FINAL, "\n".join(lines) or call.text("mcp.nothing"))
+        return Reply("", ReplyState.FINAL, "\n".join(lines) or call.text("mcp.nothing"))
 
-
-async def asking(
-    connections: Sequence[Connection], exchange: Exchange, following: Follows
-) -> AsyncGenerator[Reply, None]:
-    """A step: the prompt takes the place of what was said. It is asked like any other question, and like those it
-    is counted, moderated and kept."""
-    if exchange.asked_by == _COMMAND:
-        role = getattr(getattr(exchange, "standing", None), "role", None)
-        given = await _prompted(connections, exchange.message.text.strip(), role)
-        if isinstance(given, tuple):
-            key, values = given
-            lines = ZH if exchange.language == "zh" else EN
-            yield Reply("", ReplyState.FAILED, lines[key].format(**values))
+    def _look(self) -> None:
+        """Made anew only where something changed: it is looked at for each message."""
+        now = [(each, each.listing) for each in self._connections()]
+        same = len(now) == len(self._made) and all(
+            one is other and listing is known
+            for (one, listing), (other, known) in zip(now, self._made, strict=True)
+        )
+        if same:
             return
-        exchange.message = replace(exchange.message, text=given)
-    async with aclosing(following(exchange)) as replies:
-        async for reply in replies:
-            yield reply
+        self._made = now
+        offered = [
+            (connection, prompt)
+            for connection, listing in now
+            if connection.settings.prompts is not WhoMay.NOBODY
+            for prompt in listing.prompts
+        ]
+        names = command_names([(connection.name, prompt.name) for connection, prompt in offered])
+        self._named = dict(zip(names, offered, strict=True))
+        self._commands = [
+            Command(
+                name,
+                asks="ask",
+                says=True,
+                role=Role.ADMIN if connection.settings.prompts is WhoMay.ADMINS else Role.USER,
+                argument=_usage(prompt)[:_LONGEST_USAGE],
+                rank=320,
+                title=_title(connection, prompt),
+            )
+            for name, (connection, prompt) in self._named.items()
+        ]
+
+
+def command_names(prompts: Sequence[tuple[str, str]]) -> Sequence[str]:
+    """A command for each server and prompt, in the letters that all platforms take. Those that would be called
+    alike, or too long, have a digest at the end."""
+    plain = [_OTHER.sub("_", f"{server}_{prompt}".casefold()) for server, prompt in prompts]
+    counts = Counter(plain)
+    return [
+        name
+        if counts[name] == 1 and len(name) <= _LONGEST_NAME
+        else f"{name[: _LONGEST_NAME - 7]}_{sha256(' '.join(of).encode('utf-8', 'replace')).hexdigest()[:6]}"
+        for name, of in zip(plain, prompts, strict=True)
+    ]
 
 
 def may_use(connection: Connection, role: Role | None) -> bool:
@@ -83,28 +147,24 @@ def arguments_of(prompt: ServerPrompt, given: str) -> dict[str, str] | tuple[str
 
 
 async def _prompted(
-    connections: Sequence[Connection], argument: str, role: Role | None
+    connection: Connection, prompt: ServerPrompt, message: Message, role: Role | None
 ) -> str | tuple[str, dict[str, Any]]:
     """The prompt's text, or what is wrong."""
-    server, _, rest = argument.partition(" ")
-    name, _, given = rest.strip().partition(" ")
-    if not server or not name:
-        return "mcp.usage", {}
-    connection = next((each for each in connections if each.name == server and may_use(each, role)), None)
-    prompts = connection.listing.prompts if connection is not None else ()
-    prompt = next((each for each in prompts if each.name == name), None)
-    if connection is None or prompt is None:
-        return "mcp.no_prompt", {"prompt": in_one_line(name, 64)}
-    arguments = arguments_of(prompt, given.strip())
+    if not may_use(connection, role):
+        return "mcp.no_prompt", {"prompt": prompt.name}
+    arguments = arguments_of(prompt, message.text.strip())
     if isinstance(arguments, tuple):
         return arguments
     try:
-        async with asyncio.timeout(connection.settings.timeout_s), connection.asked() as client:
-            text = prompted(await client.get_prompt(name, arguments))
+        async with (
+            asyncio.timeout(connection.settings.timeout_s),
+            connection.asked(person=str(message.user)) as client,
+        ):
+            text = prompted(await client.get_prompt(prompt.name, arguments))
     except (Away, MCPError, TimeoutError) as error:
         why = in_one_line(error.message if isinstance(error, MCPError) else str(error), 200) or "…"
-        return "mcp.failed", {"server": server, "why": why}
-    return text or ("mcp.empty", {"server": server})
+        return "mcp.failed", {"server": connection.name, "why": why}
+    return text or ("mcp.empty", {"server": connection.name})
 
 
 def _status(connection: Connection, call: Call) -> Sequence[str]:
@@ -121,4 +181,13 @@ def _status(connection: Connection, call: Call) -> Sequence[str]:
 
 def _usage(prompt: ServerPrompt) -> str:
     arguments = (f"{name}=…" if required else f"[{name}=…]" for name, required in prompt.arguments)
-    return " ".join((prompt.name, *arguments))
+    return " ".join(arguments)
+
+
+def _title(connection: Connection, prompt: ServerPrompt) -> Mapping[str, str]:
+    if prompt.description:
+        return {"en": prompt.description, "zh": prompt.description}
+    return {
+        language: lines["mcp.title"].format(prompt=prompt.name, server=connection.name)
+        for language, lines in (("en", EN), ("zh", ZH))
+    }

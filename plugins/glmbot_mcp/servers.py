@@ -1,51 +1,142 @@
-"""All servers of the configuration, and what they are to the bot."""
+"""All servers, those of the configuration and of the operator's page, and what they are to the bot."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from mcp_types import ElicitRequestParams, ElicitResult
 
 from glmbot.bot import Bot
+from glmbot.errors import StoreError
 from glmbot.host import Command, Host, Tool, ToolUse
 from glmbot_mcp.calls import tools_for
 from glmbot_mcp.connection import Connection
 from glmbot_mcp.elicitation import answered
+from glmbot_mcp.kept import Kept, guard_of, kept_servers, restarts
 from glmbot_mcp.listing import Listing
-from glmbot_mcp.prompts import asking, listing
-from glmbot_mcp.settings import Sandbox, ServerSettings, Settings
+from glmbot_mcp.prompts import Prompts
+from glmbot_mcp.settings import FromPage, Sandbox, ServerSettings, Settings
 from glmbot_mcp.words import EN, ZH
 
 __all__ = ["Servers", "advice", "answering", "register_servers"]
 
 
-def register_servers(host: Host, settings: Settings) -> None:
+_LOOKS_S = 5.0
+_ENDS_S = 15.0
+
+
+def register_servers(host: Host, settings: Settings) -> Servers:
     servers = Servers(settings, host)
     host.words(en=EN, zh=ZH)
     host.toolbox("mcp", servers)
     host.background("servers", servers.run)
-    host.command(Command("mcp", partial(listing, servers.connections), rank=300))
-    host.command(Command("mcp_ask", asks="ask", says=True, argument="SERVER PROMPT", rank=310))
-    host.step("mcp_prompt", partial(asking, servers.connections), before="quota")
+    prompts = Prompts(lambda: servers.connections)
+    host.command(Command("mcp", prompts.listing, rank=300))
+    host.commandbox("mcp_prompts", prompts)
+    host.step("mcp_prompt", prompts.asking, before="quota")
     host.advice(lambda: advice(settings.servers))
+    return servers
 
 
 class Servers:
-    """A toolbox of all that they offer."""
+    """A toolbox of all that they offer: those of the configuration, and those that were added on the page."""
 
     def __init__(self, settings: Settings, host: Host) -> None:
-        self.connections: Sequence[Connection] = [
-            Connection(name, server, settings.folder, host.log, partial(answering, name))
-            for name, server in settings.servers.items()
-        ]
-
+        self._settings = settings
+        self._host = host
+        self._connections = {name: self._connection(name, each) for name, each in settings.servers.items()}
         self._made: dict[str, tuple[Listing, Sequence[Tool]]] = {}
+        self._running: dict[str, tuple[int, asyncio.Task[None]]] = {}
+        self._looks = asyncio.Event()
+
+    @property
+    def connections(self) -> Sequence[Connection]:
+        return list(self._connections.values())
 
     def tools(self) -> Sequence[Tool]:
         return [tool for connection in self.connections for tool in self._tools_of(connection)]
+
+    def look(self) -> None:
+        """Something may have been changed on the page."""
+        self._looks.set()
+
+    async def kept(self, bot: Bot) -> Sequence[Kept]:
+        """Those that were added on the page, but for the configuration's names. Raises StoreError."""
+        if self._settings.from_page is FromPage.NOTHING:
+            return []
+        found = await kept_servers(bot, self._settings)
+        return [each for each in found if each.name not in self._settings.servers]
+
+    async def run(self, bot: Bot) -> None:
+        """Until it is cancelled."""
+        lost = False
+        try:
+            while True:
+                self._looks.clear()
+                try:
+                    await self._follow(await self._wanted(bot))
+                    lost = False
+                except StoreError as error:
+                    if not lost:
+                        self._host.log.warning("which servers the page has is not known now: %s", error)
+                    lost = True
+                    if not self._running:
+                        await self._follow({name: (0, each) for name, each in self._settings.servers.items()})
+                # `wait_for` of Python 3.11 may swallow a cancellation.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOKS_S):
+                        await self._looks.wait()
+        finally:
+            await self._end(list(self._running))
+
+    async def _wanted(self, bot: Bot) -> Mapping[str, tuple[int, ServerSettings]]:
+        """By name, each with a number that changes when it is to be begun anew."""
+        if self._settings.from_page is FromPage.NOTHING:
+            return {name: (0, each) for name, each in self._settings.servers.items()}
+        again = await restarts(bot)
+        wanted = {name: (again.get(name, 0), each) for name, each in self._settings.servers.items()}
+        for each in await self.kept(bot):
+            if each.on and each.settings is not None:
+                wanted[each.name] = (each.version, each.settings)
+        return wanted
+
+    async def _follow(self, wanted: Mapping[str, tuple[int, ServerSettings]]) -> None:
+        """End those that are not wanted, or not as they are, and begin those that are."""
+        for _, task in self._running.values():
+            if task.done():
+                task.result()
+        await self._end(
+            [name for name, (version, _) in self._running.items() if wanted.get(name, (-1,))[0] != version]
+        )
+        for name, (version, settings) in wanted.items():
+            if name in self._running:
+                continue
+            if name not in self._connections:
+                self._host.hide(settings.hidden)
+                self._connections[name] = self._connection(name, settings)
+            task = asyncio.create_task(self._connections[name].run())
+            self._running[name] = version, task
+
+    async def _end(self, names: Sequence[str]) -> None:
+        tasks = {self._running.pop(name)[1] for name in names}
+        for name in names:
+            # Its tools are gone with it; what it has to say to those who still wait, it says.
+            del self._connections[name]
+            self._made.pop(name, None)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_ENDS_S)
+
+    def _connection(self, name: str, settings: ServerSettings) -> Connection:
+        guard = None if name in self._settings.servers else guard_of(self._settings)
+        return Connection(
+            name, settings, self._settings.folder, self._host.log, partial(answering, name), guard
+        )
 
     def _tools_of(self, connection: Connection) -> Sequence[Tool]:
         """Made anew only where something changed, since who offers them looks at each new one closely."""
@@ -53,11 +144,6 @@ class Servers:
         if made is None or made[0] is not connection.listing:
             made = self._made[connection.name] = (connection.listing, tools_for(connection))
         return made[1]
-
-    async def run(self, bot: Bot) -> None:
-        async with asyncio.TaskGroup() as group:
-            for connection in self.connections:
-                group.create_task(connection.run())
 
 
 def advice(

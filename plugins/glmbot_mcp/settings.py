@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from glmbot.host import Nature
+from glmbot.http.address_guard import AddressGuard
 
-__all__ = ["Sandbox", "ServerSettings", "Settings", "WhoMay"]
+__all__ = ["NAME", "FromPage", "Sandbox", "ServerSettings", "Settings", "WhoMay"]
 
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # What a server is called in the names of its tools; the first "_" there ends it.
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
+NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
 # The transport's own, or the connection's.
 _OUR_HEADERS = ("content-type", "accept", "accept-encoding", "host", "content-length", "connection")
 
@@ -35,6 +37,18 @@ class WhoMay(StrEnum):
     EVERYONE = "everyone"
     ADMINS = "admins"
     NOBODY = "nobody"
+
+
+class FromPage(StrEnum):
+    """What administrators may add on the operator's page."""
+
+    NOTHING = "nothing"
+    ADDRESSES = "addresses"
+    """Public ones, and those of `allowed_networks`."""
+    SANDBOXED = "sandboxed"
+    """Also programs, in bubblewrap."""
+    PROGRAMS = "programs"
+    """Also where that is not there: whoever has the page's token has this machine then."""
 
 
 class _Section(BaseModel):
@@ -63,6 +77,10 @@ class ServerSettings(_Section):
     asks_admins: bool = False
     resources: bool = True
     prompts: WhoMay = WhoMay.ADMINS
+
+    sampling_calls: int = Field(default=0, ge=0, le=10)
+    """How often it may ask the model in one call of a tool."""
+    sampling_tokens: int = Field(default=512, ge=1, le=8192)
 
     connect_s: float = Field(default=30.0, gt=0, le=600)
     timeout_s: float = Field(default=60.0, gt=0, le=3600)
@@ -119,6 +137,14 @@ class ServerSettings(_Section):
             raise ValueError("command begins with a program")
         return self
 
+    @property
+    def hidden(self) -> Sequence[str]:
+        """What is to be said nowhere; also what stands behind the path of an address."""
+        found = [*self.env.values(), *self.headers.values(), *([self.token] if self.token else [])]
+        query = urlsplit(self.url).query
+        values = [value for _, value in parse_qsl(query)]
+        return [*(each.get_secret_value() for each in found), *([query, *values] if query else [])]
+
     def secret(self) -> str:
         """The bearer token, "" for none. Raises OSError and UnicodeDecodeError for a file that can't be read."""
         if self.token is not None:
@@ -130,12 +156,24 @@ class Settings(_Section):
     folder: Path = Path(".glmbot/mcp")
     """In which each server with a command has a folder of its own."""
     servers: dict[str, ServerSettings] = Field(default_factory=dict[str, ServerSettings], max_length=16)
+    from_page: FromPage = FromPage.NOTHING
+    allowed_networks: list[Word] = Field(default_factory=list[str], max_length=64)
+    """That servers of the page may be in though they are not public."""
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _check_networks(cls, written: list[str]) -> list[str]:
+        try:
+            AddressGuard.networks(written)
+        except ValueError as error:
+            raise ValueError(f"{error}; write networks like 192.168.7.0/24") from error
+        return written
 
     @field_validator("servers")
     @classmethod
     def _check_names(cls, servers: dict[str, ServerSettings]) -> dict[str, ServerSettings]:
         for name in servers:
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 raise ValueError(
                     f"{name[:64]!r} is no name of a server: a small letter, and 23 small letters, digits and -"
                     " at most"

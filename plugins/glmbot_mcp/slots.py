@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 __all__ = ["Hold", "Slots"]
 
+_T = TypeVar("_T")
+
 
 class Hold:
-    """One call's place."""
+    """One call's place. `sampled`: how often its server has asked the model in it."""
 
     def __init__(self, room: asyncio.Semaphore) -> None:
         self._room = room
         self._held = True
-        self._ended = False
+        self._over = asyncio.Event()
+        self.sampled = 0
+        self.one_at_a_time = asyncio.Lock()
 
     @asynccontextmanager
     async def lent(self) -> AsyncGenerator[None]:
@@ -27,15 +32,26 @@ class Hold:
         try:
             yield
         finally:
-            if lends and not self._ended:
+            if lends and not self._over.is_set():
                 await self._room.acquire()
                 self._held = True
-                if self._ended:
+                if self._over.is_set():
                     # The call was given up while this waited.
                     self.end()
 
+    async def meanwhile(self, work: Coroutine[Any, Any, _T]) -> _T | None:
+        """What comes of it; None where the call ends first, and then nothing of it goes on."""
+        working, over = asyncio.ensure_future(work), asyncio.ensure_future(self._over.wait())
+        try:
+            await asyncio.wait({working, over}, return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            working.cancel()
+            over.cancel()
+            await asyncio.gather(working, over, return_exceptions=True)
+
     def end(self) -> None:
-        self._ended = True
+        self._over.set()
         if self._held:
             self._held = False
             self._room.release()

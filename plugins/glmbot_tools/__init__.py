@@ -68,7 +68,7 @@ def _python(settings: Settings) -> Iterable[Tool]:
 
 
 def _reading(settings: Settings) -> Iterable[Tool]:
-    from glmbot_tools.address_guard import AddressGuard
+    from glmbot.http.address_guard import AddressGuard
     from glmbot_tools.fetching import Fetcher
     from glmbot_tools.pages import read_tool
     from glmbot_tools.worker import Workers
@@ -103,7 +103,7 @@ def _reminding(host: Host, settings: Settings) -> set[str]:
 
 
 def _searching(settings: Settings) -> Iterable[Tool]:
-    from glmbot_tools.address_guard import AddressGuard
+    from glmbot.http.address_guard import AddressGuard
     from glmbot_tools.fetching import Fetcher
     from glmbot_tools.search import ddgs_search, search_tool, searxng_search
     from glmbot_tools.worker import Workers

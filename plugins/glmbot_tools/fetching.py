@@ -16,7 +16,7 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, D
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from glmbot_tools.address_guard import AddressGuard, AddressRefused
+from glmbot.http.address_guard import AddressGuard, AddressRefused
 from glmbot_tools.turns import Turns
 
 __all__ = ["FetchFailed", "Fetched", "Fetcher"]

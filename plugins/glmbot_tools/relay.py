@@ -13,7 +13,7 @@ from base64 import b64encode
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
-from glmbot_tools.address_guard import AddressGuard, AddressRefused
+from glmbot.http.address_guard import AddressGuard, AddressRefused
 
 __all__ = ["relay"]
 

@@ -11,8 +11,8 @@ from typing import Any, cast
 from yarl import URL
 
 from glmbot.host import Nature, Tool, ToolFailed, ToolUse
+from glmbot.http.address_guard import AddressGuard
 from glmbot_tools import search_worker
-from glmbot_tools.address_guard import AddressGuard
 from glmbot_tools.fetching import Fetcher, FetchFailed
 from glmbot_tools.relay import relay
 from glmbot_tools.worker import WorkerFailed, Workers

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from yarl import URL
 
-from glmbot_tools.address_guard import AddressGuard
+from glmbot.http.address_guard import AddressGuard
 
 __all__ = ["Settings"]
 

@@ -12,7 +12,7 @@ from adapters.web_site import ScriptedDialogue, scripted_site
 from glmbot.completions import Completion
 from glmbot.keys import ConversationKey
 from glmbot.messages import ConversationSummary, Message, Press, Reply, ReplyState
-from glmbot.overview import Sample
+from glmbot.overview import LoggedCall, Sample
 
 PHONE = ViewportSize(width=390, height=740)
 
@@ -152,6 +152,39 @@ async def test_the_operators_charts_have_axes_and_say_that_they_gather(page: Pag
         )
         await expect(page.locator("#speed time")).to_have_count(2)
         await expect(page.locator("#switching")).to_be_hidden()
+
+
+async def test_the_operator_adds_a_tool_server_and_reads_what_tools_did(page: Page) -> None:
+    server = {
+        "name": "files", "kept": True, "on": True, "state": "away", "trouble": "it took too long", "where": "uvx (+2)",
+        "secrets": ["KEY"], "tools": 3, "resources": 0, "prompts": 0, "left_out": [],
+    }  # fmt: skip
+    call = LoggedCall(1e9, "telegram:5", "telegram:5", "files_read", "abc", "<b>done</b>")
+    lists: dict[str, Any] = dict.fromkeys(("streams", "users", "errors", "samples", "precisions"), ())
+    panel = {"servers": [server], "adds": ["url", "command"]}
+    dialogue = ScriptedDialogue(seen=lists, panels={"mcp": panel}, called=[call])
+    async with scripted_site(dialogue, admin=True) as site:
+        await page.goto(f"{site.url}/admin")
+        await expect(page.locator("#server-rows")).to_contain_text("away: it took too long")
+        await expect(page.locator("#log-rows")).to_contain_text("<b>done</b>")
+        await page.locator("#log-matching").fill("nothing")
+        await page.get_by_role("button", name="Look up").click()
+        await expect(page.locator("#log-rows")).to_contain_text("Nothing was called.")
+        await page.locator("#server-name").fill("new")
+        await page.locator("#server-where").fill('uvx "some tool" --fast')
+        await page.locator("#server-secrets").fill("KEY=a=b")
+        await page.get_by_role("button", name="Add", exact=True).click()
+        await expect(page.locator("#server-secrets")).to_have_value("")
+        await page.get_by_role("button", name="Switch off").click()
+        await expect(page.get_by_role("status")).to_contain_text("done")
+    assert dialogue.wishes == [
+        {
+            "do": "add",
+            "name": "new",
+            "server": {"command": ["uvx", "some tool", "--fast"], "env": {"KEY": "a=b"}},
+        },
+        {"do": "off", "name": "files"},
+    ]
 
 
 async def test_enter_belongs_to_an_input_method_first_and_makes_a_line_on_a_telephone(page: Page) -> None:

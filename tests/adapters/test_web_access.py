@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import aiohttp
@@ -19,6 +21,7 @@ from pydantic import SecretStr
 from adapters.web_site import ScriptedDialogue, browser, scripted_site
 from glmbot.errors import AdapterError
 from glmbot.messages import Role
+from glmbot.overview import LoggedCall
 from glmbot_web.adapter import WebAdapter, WebSettings
 from glmbot_web.attempts import Attempts, TooManyAttempts
 from glmbot_web.guard import person_of
@@ -58,6 +61,45 @@ async def test_a_command_of_the_operators_page_is_obeyed_once() -> None:
             assert [message.text for message in dialogue.answered].count(text) == 1
             assert len(dialogue.answered) == number
     assert [message.vouched for message in dialogue.answered] == [Role.ADMIN, Role.ADMIN]
+
+
+OPERATORS_OWN = (
+    ("GET", "/api/admin/tools"),
+    ("GET", "/api/admin/tools/all"),
+    ("GET", "/api/admin/panels/mcp"),
+    ("POST", "/api/admin/panels/mcp"),
+)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATORS_OWN)
+async def test_what_tools_did_and_tool_servers_are_the_operators_alone(method: str, path: str) -> None:
+    dialogue = ScriptedDialogue(panels={"mcp": {"servers": []}})
+    body: dict[str, Any] = {"json": {"do": "add"}} if method == "POST" else {}
+    async with scripted_site(dialogue, **TOKENS) as site, browser() as session:
+        for shown, expected in ((None, 401), (CHAT, 401), (OPERATOR, 200)):
+            headers = {} if shown is None else {"Authorization": f"Bearer {shown}"}
+            assert await status(session, site, method, path, headers=headers, **body) == expected
+        if method == "POST":
+            headers = {"Authorization": f"Bearer {OPERATOR}", "Origin": "https://evil.example"}
+            assert await status(session, site, method, path, headers=headers, **body) == 403
+            headers = {"Authorization": f"Bearer {OPERATOR}"}
+            for strange in ({"data": "{}"}, {"json": []}, {"json": {"x": "y" * 70_000}}):
+                assert await status(session, site, method, path, headers=headers, **strange) in (
+                    400,
+                    413,
+                    415,
+                )
+            assert dialogue.wishes == [{"do": "add"}]
+
+
+async def test_the_log_of_tools_is_exported_as_lines_of_json() -> None:
+    call = LoggedCall(1e9, "telegram:5", "telegram:5", "send", "abc", "done")
+    async with scripted_site(ScriptedDialogue(called=[call]), admin=True) as site, browser() as session:
+        async with session.get(f"{site.url}/api/admin/tools/all") as answer:
+            assert "attachment" in answer.headers["Content-Disposition"]
+            assert json.loads(await answer.text()) == asdict(call)
+        async with session.get(f"{site.url}/api/admin/tools?matching=nothing") as answer:
+            assert await answer.json() == {"calls": [], "before": ""}
 
 
 # ---- two roles -----------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from adapters.waiting import running
 from glmbot.completions import Completion
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import ConversationSummary, Health, Message, PastTurn, Reply, ReplyState, Unfinished
-from glmbot.overview import Overview
+from glmbot.overview import LoggedCall, LoggedCalls, Overview
 from glmbot.ports import Dialogue
 from glmbot_web.adapter import WebAdapter, WebSettings
 
@@ -41,6 +41,9 @@ class ScriptedDialogue:
     )
     summaries: Sequence[ConversationSummary] = ()
     seen: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    called: Sequence[LoggedCall] = ()
+    panels: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    wishes: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     moves: list[tuple[UserKey, UserKey]] = field(default_factory=list[tuple[UserKey, UserKey]])
     _assigned: asyncio.Queue[Message] = field(default_factory=asyncio.Queue[Message])
 
@@ -104,6 +107,22 @@ class ScriptedDialogue:
     async def overview(self, after: str = "") -> Overview:
         empty: Mapping[str, Any] = dict.fromkeys(Overview.__dataclass_fields__, 0)
         return Overview(**{**empty, **self.seen})
+
+    async def tool_calls(self, before: str = "", matching: str = "") -> LoggedCalls:
+        return LoggedCalls([each for each in self.called if matching in each.tool], "")
+
+    async def all_tool_calls(self, matching: str = "") -> AsyncGenerator[LoggedCall, None]:
+        for each in self.called:
+            yield each
+
+    async def panel(self, name: str) -> Mapping[str, Any] | None:
+        return self.panels.get(name)
+
+    async def panel_does(self, name: str, wish: Mapping[str, Any], language: str) -> str:
+        if name not in self.panels:
+            raise ValueError("there is no such part of this page")
+        self.wishes.append(wish)
+        return "done"
 
     def metrics(self) -> bytes:
         return b"glmbot_up 1\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import until
-from dialogue.tool_world import ANN, CallingEngine, Scene, called, offered, press, said, tool
+from dialogue.tool_world import ANN, BOB, CallingEngine, Scene, called, offered, press, said, tool
 from glmbot.content import Text, ToolCall, ToolResult, parts_of
 from glmbot.dialogue.access import Access
 from glmbot.dialogue.tool_desk import swept
-from glmbot.dialogue.tool_log import logged_calls
+from glmbot.dialogue.tool_log import LOG, ToolLog, last_calls, logged_calls
 from glmbot.dialogue.tool_rights import Right, ToolRights, decided, here, own, right_of, written
 from glmbot.dialogue.tool_run import UNKNOWN
 from glmbot.dialogue.tool_settings import ToolSettings
 from glmbot.dialogue.tool_words import plain
+from glmbot.engine.base import FinishReason, Progress
 from glmbot.host import Nature, ToolFailed, ToolUse
 from glmbot.keys import UserKey
 from glmbot.messages import Reply, ReplyState, Role
@@ -306,6 +308,60 @@ async def test_it_is_closed_meanwhile(sqlite_store: Store) -> None:
     assert scene.calls == []
 
 
+async def test_what_a_tool_asks_for_is_typed_by_the_asker_alone(sqlite_store: Store) -> None:
+    async def asks(use: ToolUse) -> str:
+        return f"{await use.ask('How many?', ['none'], typed=True)}"
+
+    engine = CallingEngine(called(("count", {})), "ok")
+    scene = Scene(sqlite_store, engine, [tool("count", asks, timeout_s=5)])
+    told: list[str] = []
+
+    async def types() -> None:
+        other = asyncio.create_task(scene.ask(said("666", user=BOB, chat="-1")))
+        # Bob's is a question, and so are words of others that Ann hands on.
+        answer = await scene.ask(said("42", chat="-1"))
+        told.append(answer.notice)
+        other.cancel()
+
+    def on_reply(reply: Reply) -> Any:
+        return types() if "your next message here" in reply.notice and not told else None
+
+    await scene.ask(said("go", chat="-1"), on_reply)
+    assert told == ["Passed on."]
+    assert parts_of(engine.asked[-1].said, ToolResult)[0].text == "42"
+    # What she says next is a question again.
+    assert (await scene.ask(said("/tools say 43", chat="-1"))).notice == "That is not asked here (any more)."
+
+
+class _Sampled(CallingEngine):
+    async def generate(self, prepared: Any, sampling: Any, **more: Any) -> AsyncGenerator[Progress, None]:
+        if prepared.conversation.offer.tools:
+            async for each in super().generate(prepared, sampling, **more):
+                yield each
+        else:
+            self.asked.append(prepared.conversation)
+            yield Progress("it is 7", FinishReason.STOP, completion_tokens=2)
+
+
+async def test_the_model_is_asked_for_a_tool_by_the_askers_limits_and_in_the_log(sqlite_store: Store) -> None:
+    async def asks(use: ToolUse) -> str:
+        return await use.sample([("user", "3 + 4?")], system="Be short.", max_tokens=5)
+
+    engine = _Sampled(called(("think", {})), "ok")
+    scene = Scene(sqlite_store, engine, [tool("think", asks)], changes={"user_per_hour": 3})
+    assert (await scene.ask(said("secret question"))).text == "ok"
+    sampled = engine.asked[1]
+    assert (sampled.system, sampled.past, sampled.said) == ("Be short.", [], ())
+    assert "secret" not in str(sampled.question)
+    assert parts_of(engine.asked[-1].said, ToolResult)[0].text == "it is 7"
+    # The question and what was asked for it are two of three; the third is the next question.
+    await scene.ask(said("again"))
+    assert "may ask again in" in parts_of(engine.asked[-1].said, ToolResult)[0].text
+    logged = await outcomes(sqlite_store)
+    assert logged.count(("think (sampling)", "done")) == 1
+    assert logged.count(("think (sampling)", "refused")) == 1
+
+
 # ---- at most once ---------------------------------------------------------------------------------------------------
 
 
@@ -384,6 +440,25 @@ async def test_what_nobody_comes_back_for_is_swept_out(sqlite_store: Store) -> N
     assert [note.name for note in await book.page()] == ["new"]
 
 
+async def test_the_log_is_read_in_pages_from_the_newest_on(sqlite_store: Store) -> None:
+    times = iter(range(1_000_000))
+    log = ToolLog(sqlite_store, lambda: 1e9 + next(times))
+    for number in range(120):
+        await log.add(said("x"), f"call {number}", f"tool{number}", "{}", "done" if number % 2 else "failed")
+    await sqlite_store.put_note(LOG, Note("99999999999999999 damaged", "{"), 1)
+    shown: list[str] = []
+    page = await last_calls(sqlite_store)
+    while True:
+        shown += [call.tool for call in page.calls]
+        if not page.before:
+            break
+        page = await last_calls(sqlite_store, page.before)
+    assert shown == [f"tool{number}" for number in reversed(range(120))]
+    failed = await last_calls(sqlite_store, matching="FAIL")
+    assert [call.tool for call in failed.calls][:2] == ["tool118", "tool116"]
+    assert [call.tool async for call in logged_calls(sqlite_store, "tool77")] == ["tool77"]
+
+
 # ---- rights ---------------------------------------------------------------------------------------------------------
 
 
@@ -450,7 +525,8 @@ async def test_a_tool_that_is_described_otherwise_is_asked_about_anew(sqlite_sto
         scene.tools = [one]
         scene.dialogue, scene.seen, message = scene.bot(), [], said("go")
         assert (await scene.ask(message, presses(scene, message, button))).text == "ok"
-        return any(reply.actions for reply in scene.seen if not reply.state.ended)
+        shown = [action.command for reply in scene.seen for action in reply.actions]
+        return any(command.startswith("tool") for command in shown)
 
     assert await asked("Reads a page.")
     assert not await asked("Reads a page.")
@@ -479,7 +555,7 @@ async def test_of_what_two_administrators_decide_at_once_nothing_is_lost(sqlite_
         )
     )
     shown = await scene.ask(said("/tools", user=ADMIN, chat="-1"))
-    assert shown.notice.count("never") == 6
+    assert shown.notice.count(": never\n") + shown.notice.endswith(": never") == 6
 
 
 @given(st.text(max_size=400), st.integers(min_value=40, max_value=200))

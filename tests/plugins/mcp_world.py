@@ -26,6 +26,7 @@ class Use:
     """What a tool is handed, with all that is shown and asked by it."""
 
     id, user, conversation, language, timezone = "1", "telegram:5", "telegram:5", "en", "UTC"
+    user_name = ""
     chat_kind, bot = ChatKind.PRIVATE, cast(Bot, None)
 
     def __init__(
@@ -34,6 +35,8 @@ class Use:
         self.arguments: Mapping[str, Any] = arguments
         self.shown: list[str] = []
         self.asked: list[tuple[str, Sequence[str]]] = []
+        self.typed: list[bool] = []
+        self.sampled: list[tuple[Sequence[tuple[str, str]], Mapping[str, Any]]] = []
         self.seen = asyncio.Event()
         self._presses = presses
 
@@ -41,9 +44,14 @@ class Use:
         self.shown.append(words)
         self.seen.set()
 
-    async def ask(self, question: str, choices: Sequence[str]) -> str | None:
+    async def ask(self, question: str, choices: Sequence[str], *, typed: bool = False) -> str | None:
         self.asked.append((question, choices))
+        self.typed.append(typed)
         return self._presses(choices)
+
+    async def sample(self, turns: Sequence[tuple[str, str]], **wishes: Any) -> str:
+        self.sampled.append((turns, wishes))
+        return "the model says so"
 
 
 def tiny(how: str = "", **changes: Any) -> ServerSettings:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_types import (
     CallToolResult,
+    ElicitRequestFormParams,
     GetPromptResult,
     ImageContent,
     Prompt,
@@ -35,10 +36,11 @@ from glmbot_mcp.listing import (
     templates_of,
     tools_of,
 )
-from glmbot_mcp.prompts import arguments_of
+from glmbot_mcp.prompts import arguments_of, command_names
 from glmbot_mcp.results import LONGEST_RESULT, called, prompted
-from glmbot_mcp.servers import advice
+from glmbot_mcp.servers import advice, answering
 from glmbot_mcp.settings import ServerSettings, Settings
+from plugins.mcp_world import Use
 
 SERVER = ServerSettings(command=["tool"])
 
@@ -170,6 +172,25 @@ def test_a_prompt_is_one_question_whoever_is_said_to_speak_in_it() -> None:
     assert prompted(GetPromptResult(messages=messages)) == "What is it?\n\nI obey."
 
 
+@given(
+    st.lists(
+        st.tuples(st.from_regex(r"[a-z][a-z0-9-]{0,23}", fullmatch=True), st.text(min_size=1, max_size=64)),
+        unique=True,
+    )
+)
+def test_each_prompt_has_a_command_of_its_own_that_platforms_take(prompts: list[tuple[str, str]]) -> None:
+    names = command_names(prompts)
+    assert len(set(names)) == len(prompts)
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name) for name in names)
+
+
+def test_prompts_that_would_be_called_alike_are_told_apart() -> None:
+    names = command_names([("a-b", "c"), ("a", "b_c"), ("files", "Read File")])
+    assert names[2] == "files_read_file"
+    assert names[0] != names[1]
+    assert all(name.startswith("a_b_c_") for name in names[:2])
+
+
 def test_arguments_of_a_prompt() -> None:
     one = ServerPrompt("greet", "", [("who", True)])
     two = ServerPrompt("pair", "", [("one", True), ("two", False)])
@@ -187,19 +208,65 @@ def test_arguments_of_a_prompt() -> None:
         ({"sure": {"type": "boolean"}}, ["sure"], [["Yes", "No"]]),
         ({"size": {"type": "string", "enum": ["S", "L"]}}, [], [["S", "L"]]),
         ({"size": {"type": "string", "oneOf": [{"const": "s", "title": "Small"}]}}, [], [["Small"]]),
-        ({"name": {"type": "string"}}, ["name"], None),
-        ({"name": {"type": "string"}}, [], []),
+        ({"name": {"type": "string"}}, ["name"], [[]]),
         ({"same": {"type": "string", "enum": ["a", "a"]}}, ["same"], None),
-        ({"many": {"type": "string", "enum": [str(n) for n in range(5)]}}, ["many"], None),
-        ({str(n): {"type": "boolean"} for n in range(4)}, [], None),
+        ({"same": {"type": "string", "enum": ["a", "a"]}}, [], []),
+        ({"many": {"type": "string", "enum": [str(n) for n in range(5)]}}, ["many"], [[]]),
+        ({"more": {"type": "string", "enum": [str(n) for n in range(50)]}}, ["more"], None),
+        ({"list": {"type": "array"}}, ["list"], None),
+        ({str(n): {"type": "boolean"} for n in range(5)}, [], None),
     ],
 )
-def test_only_what_buttons_can_answer_is_asked(
+def test_what_can_be_asked_has_buttons_or_is_typed(
     properties: dict[str, Any], required: list[str], buttons: list[list[str]] | None
 ) -> None:
     fields = fields_of({"type": "object", "properties": properties, "required": required}, "Yes", "No")
-    found = None if fields is None else [[shown for shown, _ in choices] for _, _, choices in fields]
+    found = None if fields is None else [[shown for shown, _ in each.choices] for each in fields]
     assert found == buttons
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        ({"type": "string"}, "Ann", "Ann"),
+        ({"type": "string", "minLength": 3}, "no", None),
+        ({"type": "string"}, "x" * 2001, None),
+        ({"type": "integer", "minimum": 1}, "12", 12),
+        ({"type": "integer"}, "1.5", None),
+        ({"type": "integer"}, "1e400", None),
+        ({"type": "number", "maximum": 2}, "1.5", 1.5),
+        ({"type": "number", "maximum": 2}, "nan", None),
+        ({"type": "number", "minimum": "x"}, "-3", -3.0),
+        ({"type": "string", "enum": list("abcdef")}, "C", "c"),
+        ({"type": "string", "enum": list("abcdef")}, "g", None),
+    ],
+)
+async def test_what_is_typed_is_read_by_its_kind_and_asked_twice_at_most(
+    schema: dict[str, Any], text: str, value: object
+) -> None:
+    use = Use(lambda _: text)
+    wanted = {"type": "object", "properties": {"it": schema}, "required": ["it"]}
+    params = ElicitRequestFormParams(message="What?", requested_schema=wanted)
+    result = await answering("tiny", use, params)
+    if value is None:
+        assert (result.action, result.content) == ("cancel", None)
+        assert len(use.asked) == 2
+        assert "does not fit" in use.asked[1][0]
+    else:
+        assert (result.action, result.content) == ("accept", {"it": value})
+    assert all(use.typed)
+
+
+async def test_what_need_not_be_said_may_be_skipped_and_all_may_be_declined() -> None:
+    properties = {"name": {"type": "string"}, "size": {"type": "string", "enum": ["S", "L"]}}
+    params = ElicitRequestFormParams(
+        message="What?", requested_schema={"type": "object", "properties": properties, "required": ["size"]}
+    )
+    skips = await answering(
+        "tiny", Use(lambda choices: next((c for c in choices if "Skip" in c), "S")), params
+    )
+    assert (skips.action, skips.content) == ("accept", {"size": "S"})
+    assert (await answering("tiny", Use(lambda choices: "✗ Don't answer"), params)).action == "decline"
 
 
 @pytest.mark.parametrize(

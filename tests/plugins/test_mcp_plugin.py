@@ -22,6 +22,7 @@ from glmbot import plugins as door
 from glmbot.bot import Bot
 from glmbot.content import ToolResult, parts_of
 from glmbot.dialogue.manager import DialogueManager
+from glmbot.messages import Role
 from glmbot.plugins import Plugins, load_plugins
 from glmbot_mcp.calls import tools_for
 from glmbot_mcp.servers import Servers
@@ -99,21 +100,25 @@ async def test_tools_are_made_once_while_nothing_changes(tmp_path: Path) -> None
         assert {tool.timeout_s for tool in toolbox.tools()} == {7}
 
 
-async def test_a_prompt_is_asked_as_a_question(tmp_path: Path) -> None:
+async def test_a_prompt_is_a_command_that_asks(tmp_path: Path) -> None:
     async with talking(tmp_path, prompts="everyone") as (dialogue, _):
-        assert (await last(dialogue, "/mcp_ask tiny greet all of you")).text == "You said: Greet all of you"
-        assert (
-            await last(dialogue, "/mcp")
-        ).notice == "/mcp_ask tiny greet who=… · A greeting\n/mcp_ask tiny pair one=… [two=…]"
-        assert (await last(dialogue, "/mcp_ask tiny greet")).notice == "This prompt needs: who."
+        assert (await last(dialogue, "/tiny_greet all of you")).text == "You said: Greet all of you"
+        shown = (await last(dialogue, "/mcp")).notice
+        assert shown == "/tiny_greet who=… · A greeting\n/tiny_pair one=… [two=…]"
+        assert (await last(dialogue, "/tiny_greet")).notice == "This prompt needs: who."
         assert (await last(dialogue, "/ask tiny greet me")).text == "You said: tiny greet me"
+        listed = {each.name: each.description for each in dialogue.commands("en")}
+        assert (listed["tiny_greet"], listed["tiny_pair"]) == ("A greeting", "ask with pair of tiny")
+        assert "/tiny_greet" in (await last(dialogue, "/help")).notice
 
 
 async def test_prompts_are_the_administrators_until_they_are_opened(tmp_path: Path) -> None:
     async with talking(tmp_path) as (dialogue, _):
-        refused = await last(dialogue, "/mcp_ask tiny greet me")
+        refused = await last(dialogue, "/tiny_greet me")
         assert refused.notice == "There is no prompt greet that you can use. See /mcp."
         assert (await last(dialogue, "/mcp")).notice == "There is nothing here that you can use."
+        assert "tiny_greet" not in {each.name for each in dialogue.commands("en")}
+        assert "tiny_greet" in {each.name for each in dialogue.commands("en", Role.ADMIN)}
 
 
 async def test_a_tool_of_a_server_asks_by_buttons_in_a_conversation(tmp_path: Path) -> None:

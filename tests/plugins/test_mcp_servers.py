@@ -20,6 +20,7 @@ from glmbot_mcp.connection import Connection, State
 from glmbot_mcp.metered import Rate
 from glmbot_mcp.sandbox import bubblewrap_works, walled
 from glmbot_mcp.settings import ServerSettings
+from glmbot_mcp.slots import Slots
 from plugins.mcp_world import LOG, Use, answering, becomes, call, running, tiny
 
 
@@ -72,8 +73,8 @@ async def test_a_person_answers_a_server_by_buttons(tmp_path: Path) -> None:
     async with running(tmp_path, tiny()) as server:
         use = Use(lambda choices: choices[0])
         assert json.loads(await call(server, "ask", use)) == {"action": "accept", "content": {"sure": True}}
-        assert use.asked == [("tiny asks: Go on? Sure?", ["Yes", "No", "✗ Don't answer"])]
-        assert json.loads(await call(server, "ask", Use(lambda choices: choices[-1])))["action"] == "decline"
+        assert use.asked == [("tiny asks: Go on? Sure?", ["Yes", "No", "✗ Don't answer", "→ Skip this"])]
+        assert json.loads(await call(server, "ask", Use(lambda choices: choices[2])))["action"] == "decline"
         assert json.loads(await call(server, "ask", Use()))["action"] == "cancel"
 
 
@@ -223,3 +224,48 @@ async def test_a_server_that_fails_just_as_it_is_left_leaves_nobodys_exception(
     del run
     gc.collect()
     assert left == []
+
+
+async def test_nobody_holds_more_than_half_of_a_server_and_nothing_while_they_are_asked() -> None:
+    slots, ends = Slots(4), asyncio.Event()
+    held: list[str] = []
+
+    async def holds(person: str) -> None:
+        async with slots.taken(person) as hold:
+            held.append(person)
+            if person == "asked":
+                async with hold.lent():
+                    await ends.wait()
+            await ends.wait()
+
+    tasks = [asyncio.create_task(holds(person)) for person in ["greedy"] * 5 + ["asked"] * 2 + ["b", "c"]]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert sorted(held) == ["asked", "asked", "b", "c", "greedy", "greedy"]
+    ends.set()
+    await asyncio.gather(*tasks)
+    assert held.count("greedy") == 5
+
+
+async def test_a_call_that_ends_takes_with_it_what_was_asked_in_it() -> None:
+    slots = Slots(1)
+    async with slots.taken("a") as hold:
+        asked = asyncio.create_task(hold.meanwhile(asyncio.Event().wait()))
+        await asyncio.sleep(0)
+    assert await asked is None
+    async with asyncio.timeout(5), slots.taken("b"):
+        pass
+
+
+async def test_a_server_asks_the_model_as_often_as_it_may(tmp_path: Path) -> None:
+    async with running(tmp_path, tiny(sampling_calls=1, sampling_tokens=50)) as server:
+        use = Use()
+        first, second = json.loads(await call(server, "sample", use))
+        assert first["content"] == {"type": "text", "text": "the model says so"}
+        assert "1 times in a call" in second["message"]
+        turns, wishes = use.sampled[0]
+        assert (list(turns), wishes["system"], wishes["max_tokens"]) == ([("user", "Hi")], "Be short.", 50)
+    async with running(tmp_path, tiny()) as server:
+        use = Use()
+        assert all("code" in each for each in json.loads(await call(server, "sample", use)))
+        assert not use.sampled

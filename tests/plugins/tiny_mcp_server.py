@@ -19,7 +19,7 @@ TOOLS: list[dict[str, object]] = [
     {"name": "wipe", "description": "Deletes all.", "inputSchema": EMPTY, "annotations": DESTROYS},
     *(
         {"name": name, "inputSchema": EMPTY}
-        for name in ("slow", "die", "fail", "env", "grow", "ask", "huge", "odd")
+        for name in ("slow", "die", "fail", "env", "grow", "ask", "sample", "huge", "odd")
     ),
 ]
 PROMPTS = [
@@ -66,6 +66,14 @@ def called(ident, params):
         while "e1" not in answers:
             time.sleep(0.005)
         return text(json.dumps(answers.pop("e1")))
+    if name == "sample":
+        wish = {"messages": [{"role": "user", "content": {"type": "text", "text": "Hi"}}],
+                "systemPrompt": "Be short.", "maxTokens": 100_000}  # fmt: skip
+        for number in ("s1", "s2"):
+            say(id=number, method="sampling/createMessage", params=wish)
+            while number not in answers:
+                time.sleep(0.005)
+        return text(json.dumps([answers.pop("s1"), answers.pop("s2")]))
     if name == "slow":
         token = params["_meta"]["progressToken"]
         for step in range(1, 100):

@@ -112,7 +112,7 @@ async def checks(talk: Conversation) -> None:
         uri = "demo://resource/static/document/architecture.md"
         text = await talk.ask(f'call {server}_read_resource {{"uri": "{uri}"}}', "Result:")
         note(f"a resource of {server}", "Architecture" in text, text)
-        text = await talk.ask(f"/mcp_ask {server} args-prompt city=Paris state=Texas", "Asked:")
+        text = await talk.ask(f"/{server}_args_prompt city=Paris state=Texas", "Asked:")
         note(f"a prompt of {server} is asked", "weather in Paris" in text, text)
         await progress_and_stop(talk, server)
     text = await talk.ask('call everything_get-sum {"a": "two"}', "Result:")

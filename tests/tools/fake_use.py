@@ -29,9 +29,12 @@ class FakeUse:
     def progress(self, words: str) -> None:
         self.said.append(words)
 
-    async def ask(self, question: str, choices: Sequence[str]) -> str | None:
+    async def ask(self, question: str, choices: Sequence[str], *, typed: bool = False) -> str | None:
         self.said.append(question)
         return self.presses
+
+    async def sample(self, turns: Sequence[tuple[str, str]], **wishes: Any) -> str:
+        return ""
 
 
 async def told(tool: Tool, **arguments: Any) -> str:

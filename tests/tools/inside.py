@@ -10,7 +10,7 @@ from ipaddress import ip_network
 
 from aiohttp import web
 
-from glmbot_tools.address_guard import AddressGuard
+from glmbot.http.address_guard import AddressGuard
 
 __all__ = ["OPEN", "Inside", "serving"]
 

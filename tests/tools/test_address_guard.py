@@ -13,7 +13,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmbot_tools.address_guard import AddressGuard, AddressRefused, is_public
+from glmbot.http.address_guard import AddressGuard, AddressRefused, is_public
 from glmbot_tools.fetching import Fetcher, FetchFailed
 from tools.inside import OPEN, Inside, serving
 

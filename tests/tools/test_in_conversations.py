@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from dialogue.test_tools import presses
 from dialogue.tool_world import ANN, CallingEngine, Scene, called, said
 from glmbot.content import ToolResult, parts_of
+from glmbot.http.address_guard import AddressGuard
 from glmbot.store.base import Store
 from glmbot_tools import calculator
-from glmbot_tools.address_guard import AddressGuard
 from glmbot_tools.fetching import Fetcher
 from glmbot_tools.pages import read_tool
 from glmbot_tools.reminder_tools import reminder_tools

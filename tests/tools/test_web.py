@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from glmbot.host import Nature, Tool, ToolFailed
-from glmbot_tools.address_guard import AddressGuard
+from glmbot.http.address_guard import AddressGuard
 from glmbot_tools.fetching import Fetcher
 from glmbot_tools.pages import read_tool
 from glmbot_tools.relay import relay

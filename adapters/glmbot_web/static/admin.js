@@ -1,6 +1,8 @@
 // The operator's page: looks every two seconds at what runs, and acts by the bot's own commands.
 
 import { plot } from "/static/plot.js";
+import { drawServers, setUpServers } from "/static/servers.js";
+import { drawLog, setUpLog } from "/static/toollog.js";
 import { $, ask, button, element, say, sayState, setUp } from "/static/words.js";
 
 const EVERY_MS = 2000;
@@ -66,7 +68,7 @@ function draw() {
   if (tested) $("share").removeAttribute("value"); else $("share").value = seen.switching ?? 0;
   rows("streams", seen.streams, (stream) => [
     stream.user, stream.conversation, sayState(stream.state), stream.characters, `${stream.age_s.toFixed(0)} s`,
-  ]);
+  ], say("quiet"));
   // A limit that is being typed must not be swept away by the next look.
   if (!$("users").contains(document.activeElement)) rows("users", seen.users, userRow);
   $("first").hidden = !after;
@@ -154,7 +156,7 @@ async function look1() {
   if (overview !== null) { seen = overview; draw(); }
 }
 
-function rows(id, entries, cells) {
+function rows(id, entries, cells, nothing = say("nobody")) {
   $(id).replaceChildren(...entries.map((entry) => {
     const row = element("tr");
     for (const cell of cells(entry)) {
@@ -165,7 +167,7 @@ function rows(id, entries, cells) {
     return row;
   }));
   if (!entries.length) {
-    const cell = element("td", "none", say(id === "streams" ? "quiet" : "nobody"));
+    const cell = element("td", "none", nothing);
     cell.colSpan = $(id).parentElement.tHead.rows[0].cells.length;
     const row = element("tr");
     row.append(cell);
@@ -189,5 +191,7 @@ $("broadcast").addEventListener("submit", (event) => {
   $("words").value = "";
 });
 $("reload").addEventListener("click", () => command("/reload"));
-setUp(draw);
+setUp(() => { draw(); drawServers(rows); drawLog(rows); });
+setUpServers(rows, tell);
+setUpLog(rows, tell);
 look();

@@ -385,9 +385,11 @@ function drawer(open) {
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = question.value.trim();
-  if (!text || running()) return;
+  const asked = running()?.actions?.some((action) => action.startsWith("toolpick"));
+  if (!text || (running() && !asked)) return;
   question.value = "";
   grow();
+  if (asked) return post(`/tools say ${text}`).catch(complain);
   loaded.then(() => send(text));
 });
 question.addEventListener("input", grow);

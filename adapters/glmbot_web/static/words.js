@@ -25,6 +25,13 @@ const WORDS = {
     length: "Characters", age: "For", notice: "Notice to every chat", say: "Send", reload: "Reload configuration",
     sureSay: "Send this to every chat of the last 30 days?", forbidden: "This page is for administrators: set [web] admin_token.",
     first: "First page", next: "Next page", code: "code", addUser: "Id, such as telegram:123456789",
+    servers: "Tool servers (MCP)", address: "Where", tools: "Tools", secret: "secret", configured: "in the configuration", restart: "Restart",
+    switchOff: "Switch off", switchOn: "Switch on", remove: "Remove", sureRemove: "Remove this server?",
+    "server-ready": "connected", "server-connecting": "connecting…", "server-away": "away:", "server-off": "switched off", "server-waiting": "waiting",
+    serverName: "Name: small letters, digits, -", serverWhere: "https://… or PROGRAM ARGUMENT …", serverSecrets: "Headers or variables, NAME=VALUE, one a line",
+    serverNature: "What its tools do", natureUnsaid: "They act: closed", natureReads: "They read: asked about", naturePure: "They do no harm: open", serverAdd: "Add",
+    addressesOnly: "Public addresses only; [plugins.mcp] from_page says what may be added.", addsNothing: "[plugins.mcp] from_page says whether servers can be added here.",
+    toolLog: "What tools did", logFilter: "Person, conversation, tool, digest or outcome", look: "Look up", at: "When", tool: "Tool", digest: "Digest of the arguments", outcome: "Outcome", noCalls: "Nothing was called.",
   },
   zh: {
     chats: "对话", new: "新对话", question: "问点什么…", send: "发送", stop: "停止", retry: "重答",
@@ -49,6 +56,13 @@ const WORDS = {
     length: "字数", age: "已用", notice: "通知所有聊天", say: "发送", reload: "重新读取配置",
     sureSay: "发给最近 30 天的所有聊天？", forbidden: "这个页面只给管理员：请设置 [web] admin_token。",
     first: "第一页", next: "下一页", code: "配对码", addUser: "编号，如 telegram:123456789",
+    servers: "工具服务器（MCP）", address: "位置", tools: "工具", secret: "密钥", configured: "写在配置里", restart: "重启",
+    switchOff: "停用", switchOn: "启用", remove: "移除", sureRemove: "确定移除这个服务器？",
+    "server-ready": "已连接", "server-connecting": "正在连接…", "server-away": "未连接：", "server-off": "已停用", "server-waiting": "等待中",
+    serverName: "名称：小写字母、数字和 -", serverWhere: "https://… 或 程序 参数 …", serverSecrets: "请求头或环境变量，每行一个 名称=值",
+    serverNature: "它的工具会做什么", natureUnsaid: "会改动东西：关闭", natureReads: "只读取：每次询问", naturePure: "无害：放开", serverAdd: "添加",
+    addressesOnly: "只能添加公网地址；可以添加什么由 [plugins.mcp] from_page 规定。", addsNothing: "这里能否添加服务器由 [plugins.mcp] from_page 规定。",
+    toolLog: "工具调用记录", logFilter: "用户、对话、工具、摘要或结果", look: "查询", at: "时间", tool: "工具", digest: "参数摘要", outcome: "结果", noCalls: "还没有调用过工具。",
   },
 };
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.lanes import Lanes
+from glmbot.dialogue.typed import Typed
 from glmbot.errors import StoreError
 from glmbot.messages import Announce, Edit, Message, Press, Reply, ReplyState
 from glmbot.store.base import Anchors
@@ -17,9 +18,15 @@ __all__ = ["arrive"]
 
 
 async def arrive(
-    commands: Commands, lanes: Lanes, store: Anchors, exchange: Exchange, following: Follows
+    commands: Commands,
+    lanes: Lanes,
+    store: Anchors,
+    typed: Typed,
+    exchange: Exchange,
+    following: Follows,
 ) -> AsyncGenerator[Reply, None]:
-    """The order of arrival is the order of answers. Commands wait for nobody; /ask, /retry and /continue ask."""
+    """The order of arrival is the order of answers. Commands wait for nobody, and neither does what a tool asked
+    for; /ask, /retry and /continue ask."""
     message = exchange.message
     if isinstance(message.intent, Announce):
         yield Reply("", ReplyState.FINAL, message.text)
@@ -34,8 +41,8 @@ async def arrive(
         message = exchange.message = replace(message, text=command.argument)
     elif wish:
         exchange.wish = wish
-    elif command is not None:
-        exchange.command = command
+    elif command is not None or typed.wants(message):
+        exchange.command, exchange.typed = command, command is None
         async with aclosing(following(exchange)) as replies:
             async for reply in replies:
                 yield reply

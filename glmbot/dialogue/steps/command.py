@@ -1,4 +1,4 @@
-"""A command is obeyed; what is none is handed on."""
+"""A command is obeyed, and what a tool asked for is handed to it; all else is handed on."""
 
 from __future__ import annotations
 
@@ -23,17 +23,25 @@ def command(
     commands: Commands, bot: Bot, store: Answers, exchange: Exchange, following: Follows
 ) -> AsyncGenerator[Reply, None]:
     given = exchange.command
-    return following(exchange) if given is None else _recorded(commands, bot, store, exchange, given)
+    if given is None and not exchange.typed:
+        return following(exchange)
+    return _recorded(commands, bot, store, exchange, given)
 
 
 async def _recorded(
-    commands: Commands, bot: Bot, store: Answers, exchange: Exchange, given: SlashCommand
+    commands: Commands, bot: Bot, store: Answers, exchange: Exchange, given: SlashCommand | None
 ) -> AsyncGenerator[Reply, None]:
-    async with aclosing(_replies(commands, bot, exchange, given)) as replies:
+    replied = _taken(bot, exchange) if given is None else _replies(commands, bot, exchange, given)
+    async with aclosing(replied) as replies:
         async for reply in replies:
             if reply.state.ended and reply.attachment is None:
                 await store.finish(exchange.message, kept(reply))
             yield reply
+
+
+async def _taken(bot: Bot, exchange: Exchange) -> AsyncGenerator[Reply, None]:
+    done = bot.tell_tool(exchange.message, exchange.message.text)
+    yield notice(exchange.language, "tools.told" if done else "tools.gone")
 
 
 async def _replies(
