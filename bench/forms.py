@@ -1,12 +1,14 @@
 """What holding answers to a form costs of decode speed, and what a mask takes with llguidance and with xgrammar.
 
-    PYTHONPATH=tests python bench/forms.py [--streams 1,8] [--rounds 5] [--only demo]
+    PYTHONPATH=tests python bench/forms.py [--streams 1,8] [--rounds 5] [--tokens 128] [--only demo]
 
 Prints JSON, and keeps it in bench/results/forms.json. The demo model (49,152 tokens), and random weights of
 Qwen2.5-0.5B's shape with Qwen's vocabulary of 151,000. All streams draw greedily, where sampling costs least and
 so a mask's share is largest; nothing is guessed ahead, since what repeats would count as speed. Each run that is
 held to a form stands between two that are not, and its share is that of their mean; medians of the rounds are
-kept. `load` is the machine's before and after: another's work takes the core that computes masks.
+kept. `work` is the same share of tokens in a second of processor time, as if no mask were computed beside a step:
+it says more on a busy machine, with one core alone (taskset -c 0), where no thread spins for another. `load` is
+the machine's before and after.
 """
 
 from __future__ import annotations
@@ -58,56 +60,61 @@ def forms() -> dict[str, Form]:
         "text": _schema({"type": "array", "minItems": 400, "items": {"type": "string"}}),
         "records": _schema({"type": "array", "minItems": 400, "items": {"anyOf": list(records.values())}}),
         "tools": calls,
-        "regex": Form(FormKind.REGEX, "([A-Za-z]{1,12}[ ,.]?)+"),
+        "regex": Form(FormKind.REGEX, r"([A-Z][a-z]{2,11}: [0-9]{1,3} (kg|km|°C)\n)+"),
     }
 
 
-async def speed(engine: LocalEngine, streams: int, form: Form | None) -> float:
-    """Tokens a second of all streams together, from when the last one's first has come."""
+async def speed(engine: LocalEngine, streams: int, form: Form | None, tokens: int) -> tuple[float, float]:
+    """Tokens of all streams together, from when the last one's first has come: in a second, and in a second of
+    processor time."""
     # None ends by itself.
     biases = tuple((token, -100.0) for token in sorted(engine.thread.model.stop_tokens))
-    sampling = Sampling(max_tokens=TOKENS, temperature=0.0, form=form, logit_bias=biases)
-    times: list[list[float]] = [[] for _ in range(streams)]
+    sampling = Sampling(max_tokens=tokens, temperature=0.0, form=form, logit_bias=biases)
+    times: list[list[tuple[float, float]]] = [[] for _ in range(streams)]
 
     async def one(number: int) -> None:
         prompt = engine.chat_format.encode_chat("", (), f"{number}: {QUESTION}")
         async with aclosing(engine.generate(prompt, sampling, user=str(number))) as generation:
             async for progress in generation:
-                now = time.perf_counter()
+                now = (time.perf_counter(), time.process_time())
                 times[number] += [now] * (progress.completion_tokens - len(times[number]))
 
     await asyncio.gather(*(one(number) for number in range(streams)))
-    assert all(len(each) == TOKENS for each in times), "an answer ended early"
+    assert all(len(each) == tokens for each in times), "an answer ended early"
     began, ended = max(each[0] for each in times), max(each[-1] for each in times)
-    return sum(began < when for each in times for when in each) / (ended - began)
+    later = sum(began < when for each in times for when in each)
+    return later / (ended[0] - began[0]), later / (ended[1] - began[1])
 
 
-async def shares(engine: LocalEngine, streams: int, rounds: int) -> dict[str, Any]:
+async def shares(engine: LocalEngine, streams: int, rounds: int, tokens: int) -> dict[str, Any]:
     free: list[float] = []
-    held: dict[str, list[tuple[float, float]]] = {}
+    held: dict[str, list[tuple[float, float, float]]] = {}
     # The first time is for what is made once.
     for form in (None, *forms().values()):
-        await speed(engine, streams, form)
+        await speed(engine, streams, form, tokens)
     for _ in range(rounds):
-        before = await speed(engine, streams, None)
+        before = await speed(engine, streams, None, tokens)
         for name, form in forms().items():
-            speeds = await speed(engine, streams, form)
-            after = await speed(engine, streams, None)
-            held.setdefault(name, []).append((speeds, speeds / statistics.mean((before, after))))
-            free.append(before)
+            fast, working = await speed(engine, streams, form, tokens)
+            after = await speed(engine, streams, None, tokens)
+            mean, mean_working = (statistics.mean(pair) for pair in zip(before, after, strict=True))
+            held.setdefault(name, []).append((fast, fast / mean, working / mean_working))
+            free.append(before[0])
             before = after
     made: dict[str, Any] = {"free": {"tokens_per_second": round(statistics.median(free), 1)}}
-    for name, pairs in held.items():
-        speeds, parts = zip(*pairs, strict=True)
+    for name, rows in held.items():
+        speeds, parts, works = zip(*rows, strict=True)
         made[name] = {
             "tokens_per_second": round(statistics.median(speeds), 1),
             "share": round(statistics.median(parts), 3),
+            "work": round(statistics.median(works), 3),
             "shares": [round(each, 3) for each in parts],
+            "works": [round(each, 3) for each in works],
         }
     return made
 
 
-async def measure(folder: Path, counts: Sequence[int], rounds: int) -> dict[str, Any]:
+async def measure(folder: Path, counts: Sequence[int], rounds: int, tokens: int) -> dict[str, Any]:
     engine = await LocalEngine.start(LocalEngineSettings(folder, max_batch=max(8, *counts)))
     made: dict[str, Any] = {
         "vocabulary": engine.thread.model.shape.vocabulary,
@@ -115,7 +122,7 @@ async def measure(folder: Path, counts: Sequence[int], rounds: int) -> dict[str,
         "streams": {},
     }
     for count in counts:
-        made["streams"][str(count)] = await shares(engine, count, rounds)
+        made["streams"][str(count)] = await shares(engine, count, rounds, tokens)
         print(folder.name, count, made["streams"][str(count)], file=sys.stderr)
     await engine.close()
     return made
@@ -150,6 +157,7 @@ def main() -> None:
     )
     parser.add_argument("--streams", default="1,8")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=TOKENS)
     parser.add_argument("--only", default="", help="demo or wide")
     parser.add_argument("--no-rivals", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -160,7 +168,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "machine": {"processor": processor(), "threads": THREADS},
         "load": [os.getloadavg()[0]],
-        "tokens": TOKENS,
+        "tokens": given.tokens,
         "models": {},
         "masks": {},
     }
@@ -168,7 +176,7 @@ def main() -> None:
         if given.only in ("", name):
             folder = folder_of()
             counts = [int(count) for count in given.streams.split(",")]
-            report["models"][name] = asyncio.run(measure(folder, counts, given.rounds))
+            report["models"][name] = asyncio.run(measure(folder, counts, given.rounds, given.tokens))
             if not given.no_rivals:
                 report["masks"][name] = masks(folder)
     report["load"].append(os.getloadavg()[0])
