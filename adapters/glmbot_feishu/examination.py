@@ -9,7 +9,7 @@ from typing import Any, cast
 from glmbot.delivery.outlet import NotWritten
 from glmbot.errors import AdapterError
 from glmbot.http.fields import Fields
-from glmbot.http.replays import CLOCK_OFF_S, clock_off
+from glmbot.http.replays import CLOCK_OFF_S, clock_ahead
 from glmbot_feishu.client import Client
 from glmbot_feishu.settings import FeishuSettings
 
@@ -40,7 +40,7 @@ async def examine(settings: FeishuSettings) -> Sequence[tuple[bool, str]]:
             words = "the app is not enabled in this tenant: publish a version, and let it be approved"
             found.append((False, words))
         found += _missing(await _granted(client))
-        if settings.posted and (off := clock_off(client.api.date, time.time())) > CLOCK_OFF_S:
+        if settings.posted and (off := abs(clock_ahead(client.api.date, time.time()))) > CLOCK_OFF_S:
             found.append(
                 (False, f"this machine's clock is {off:.0f} s off: Feishu's signatures would be refused")
             )

@@ -123,10 +123,9 @@ class QQAdapter:
         try:
             bot = await client.log_in()
             found = [(True, f"AppID and AppSecret are those of {bot.get('username') or settings.app_id}")]
-            if client.clock_off_s > CLOCK_OFF_S:
-                words = (
-                    f"this machine's clock is {client.clock_off_s:.0f} s off: what QQ posts would be refused"
-                )
+            if abs(client.clock_ahead_s) > CLOCK_OFF_S:
+                off = abs(client.clock_ahead_s)
+                words = f"this machine's clock is {off:.0f} s off: what QQ posts would be refused"
                 found.append((False, words))
             if not settings.posted:
                 found.append(await _tried(client, settings))
@@ -235,7 +234,7 @@ class QQAdapter:
         chat = message.conversation.chat
         may_be_active = self._settings.active_messages and client.may_be_active(chat)
         if message.act.at and not may_be_active:
-            age = time.time() - message.act.at - client.clock_off_s
+            age = time.time() - message.act.at - client.clock_ahead_s
             if age > REPLIES_S[scene_of(chat)[0]] + _SLACK_S:
                 raise TooLateForQQ(f"{age:.0f} s")
         pace = self._paces.of(chat, self._settings.interval_s)

@@ -13,7 +13,7 @@ from glmbot.delivery.json_api import AccessToken, JsonApi
 from glmbot.delivery.outlet import NotWritten, Unreachable
 from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.fields import Fields
-from glmbot.http.replays import clock_off
+from glmbot.http.replays import clock_ahead
 from glmbot_qq.refusals import IN_AUDIT, NOT_FROM_HERE, TOKEN_ENDED, WRONG_APP, Coded, codes_of, refused
 from glmbot_qq.settings import QQSettings
 
@@ -45,8 +45,8 @@ class Client:
         self.api = self._made(settings, settings.api)
         self._tokens = self._made(settings, settings.token_base_url)
         self._token = AccessToken(self._ask_for_token)
-        self.clock_off_s = 0.0
-        """Between this machine's clock and QQ's, as the last answer told it."""
+        self.clock_ahead_s = 0.0
+        """Of QQ's, as the last answer told it."""
         self._closed: dict[str, float] = {}
 
     @staticmethod
@@ -93,7 +93,7 @@ class Client:
             content = {} if body is None else {"json": body}
             headers = {"Authorization": await self.token()}
             status, found, said = await self.api.request(method, path, headers=headers, **content)
-            self.clock_off_s = clock_off(said.get("Date", ""), time.time())
+            self.clock_ahead_s = clock_ahead(said.get("Date", ""), time.time())
             codes = codes_of(found)
             ended = TOKEN_ENDED.intersection(codes) or (status == 401 and not codes)
             if ended and not again:

@@ -18,7 +18,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
-from glmbot.http.replays import CLOCK_OFF_S, clock_off
+from glmbot.http.replays import CLOCK_OFF_S, clock_ahead
 from glmbot_slack.refusals import error_of, needed_scope
 from glmbot_slack.settings import SlackSettings
 
@@ -110,7 +110,7 @@ async def examine(settings: SlackSettings) -> list[tuple[bool, str]]:
             for scope, why in _SCOPES.items()
             if given and scope not in given
         ]
-        if (off := clock_off(headers.get("date", ""), time.time())) > CLOCK_OFF_S:
+        if (off := abs(clock_ahead(headers.get("date", ""), time.time()))) > CLOCK_OFF_S:
             found.append(
                 (False, f"this machine's clock is {off:.0f} s off: Slack's signatures would be refused")
             )

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-__all__ = ["CLOCK_OFF_S", "Replays", "clock_off"]
+__all__ = ["CLOCK_OFF_S", "Replays", "clock_ahead"]
 
 _MOST = 20_000
 CLOCK_OFF_S = 120.0
 """Platforms that sign allow five minutes on the whole: a clock that is so far off is worth a word."""
 
 
-def clock_off(date: str, now: float) -> float:
-    """Seconds between this machine's clock and the `Date` of a platform's answer; 0 where it has none."""
+def clock_ahead(date: str, now: float) -> float:
+    """By how many seconds this machine's clock is ahead of the `Date` of a platform's answer, below 0 where it is
+    behind; 0 where the answer has none."""
     try:
-        return abs(now - parsedate_to_datetime(date).timestamp())
+        return now - parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, OverflowError):
         return 0.0
 

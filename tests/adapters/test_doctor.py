@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from adapters import dingtalk_bot, feishu_bot, onebot_bot, telegram_bot
 from adapters.waiting import lawful
 from glmbot.errors import AdapterError, PlatformRefused
-from glmbot.http.replays import clock_off
+from glmbot.http.replays import clock_ahead
 from glmbot_dingtalk.adapter import DingTalkAdapter
 from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
 from glmbot_feishu.adapter import FeishuAdapter
@@ -132,7 +132,13 @@ async def test_a_platform_that_is_away_is_said_with_where_a_proxy_goes(telegram:
 
 @pytest.mark.parametrize(
     ("date", "off"),
-    [(formatdate(1_000_000, usegmt=True), 60), ("", 0), ("yesterday", 0), ("Mon, 99 Foo 1970", 0)],
+    [
+        (formatdate(1_000_000, usegmt=True), 60),
+        (formatdate(1_000_100, usegmt=True), -40),
+        ("", 0),
+        ("yesterday", 0),
+        ("Mon, 99 Foo 1970", 0),
+    ],
 )
 def test_how_far_a_clock_is_off_is_known_where_the_answer_has_a_time(date: str, off: float) -> None:
-    assert clock_off(date, 1_000_060) == off
+    assert clock_ahead(date, 1_000_060) == off
