@@ -22,7 +22,7 @@ from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, StoreError
 from glmbot.http.fields import Fields, text_of
 from glmbot.http.quiet import Quiet
-from glmbot.http.replays import CLOCK_OFF_S, Replays, clock_off
+from glmbot.http.replays import CLOCK_OFF_S, Replays, clock_ahead
 from glmbot.http.routes import Route, RouteWish
 from glmbot.messages import Message, Reply
 from glmbot.ports import Deliver
@@ -115,7 +115,7 @@ class WeComAdapter:
         try:
             await client.log_in()
             found = [(True, "corp_id and the Secret belong together")]
-            if (off := clock_off(client.api.date, time.time())) > CLOCK_OFF_S:
+            if (off := abs(clock_ahead(client.api.date, time.time()))) > CLOCK_OFF_S:
                 found.append(
                     (False, f"this machine's clock is {off:.0f} s off: what WeCom posts would be refused")
                 )
