@@ -13,7 +13,7 @@ from nio import WhoamiResponse
 
 from glmbot.errors import AdapterError
 from glmbot.http.fields import Fields, fields_of
-from glmbot.http.replays import CLOCK_OFF_S, clock_off
+from glmbot.http.replays import CLOCK_OFF_S, clock_ahead
 from glmbot_matrix.client import MatrixClient, log_in
 from glmbot_matrix.encryption import KeysFolder, is_possible, why_not
 from glmbot_matrix.settings import MatrixSettings
@@ -46,7 +46,7 @@ async def _examine(
         found.append(
             (False, f"the homeserver is old: it does not speak {_SINCE} of Matrix, so files may be missing")
         )
-    if (off := clock_off(headers.get("Date", ""), time.time())) > CLOCK_OFF_S:
+    if (off := abs(clock_ahead(headers.get("Date", ""), time.time()))) > CLOCK_OFF_S:
         found.append(
             (
                 False,
