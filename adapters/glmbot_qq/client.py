@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from glmbot.delivery.json_api import AccessToken, JsonApi
 from glmbot.delivery.outlet import NotWritten, Unreachable
+from glmbot.delivery.recent import Recent
 from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.fields import Fields
 from glmbot.http.replays import clock_ahead
@@ -47,7 +48,7 @@ class Client:
         self._token = AccessToken(self._ask_for_token)
         self.clock_ahead_s = 0.0
         """Of QQ's, as the last answer told it."""
-        self._closed: dict[str, float] = {}
+        self._closed = Recent[str, float](_MOST_CLOSED)
 
     @staticmethod
     def _made(settings: QQSettings, base: str) -> JsonApi:
@@ -79,9 +80,7 @@ class Client:
 
     def close_active(self, chat: str) -> None:
         """QQ has refused a message of the bot's own there: for quota, or since somebody has closed them."""
-        while len(self._closed) >= _MOST_CLOSED:
-            del self._closed[next(iter(self._closed))]
-        self._closed[chat] = time.monotonic() + _CLOSED_S
+        self._closed.put(chat, time.monotonic() + _CLOSED_S)
 
     def may_be_active(self, chat: str) -> bool:
         until = self._closed.get(chat)
