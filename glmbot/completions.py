@@ -60,9 +60,11 @@ class Completion:
 @dataclass(frozen=True, slots=True)
 class TokenScore:
     """How likely a token was where it stands, and the likeliest ones there: natural logarithms. `text` is "" for
-    one that has none of its own; nothing says how likely a prompt's first one was."""
+    one that has none of its own; nothing says how likely a prompt's first one was. `start`: where it begins in the
+    text of the answer, or of the prompt."""
 
     token: int
     text: str
     logprob: float | None
     top: tuple[TokenScore, ...] = ()
+    start: int = 0

@@ -154,6 +154,7 @@ def _remote_settings(
         first_token_s=section.first_token_s,
         next_token_s=section.next_token_s,
         patience_s=section.patience_s,
+        tools=section.tools,
         thinks=sizes.thinking == "auto",
     )
 

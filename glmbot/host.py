@@ -21,7 +21,8 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel
 
 from glmbot.bot import Bot
-from glmbot.content import Content
+from glmbot.content import Content, ToolCall
+from glmbot.forms import Form
 from glmbot.http.routes import Route
 from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role
 from glmbot.ports import Adapter
@@ -342,6 +343,11 @@ class ChatRequest:
     `messages` are (role, text) pairs, oldest first; the roles are "system", "user" and "assistant". The last one
     is the user's, or the beginning of an answer that is to go on. `temperature` 0 is greedy; `top_k` 0 and `top_p`
     1 are off; `seed` None is random.
+
+    `tools` is for an engine that takes them, and empty where none are offered and none were called: `messages`
+    with their calls and results, `tools`, and `tool_choice` and `parallel_tool_calls` where they are not the
+    usual, as OpenAI's chat interface has them. Others read of the tools in the words of `messages`. `form`: what
+    the answer has to look like, for an engine that holds it to one.
     """
 
     messages: Sequence[tuple[str, str]]
@@ -353,14 +359,18 @@ class ChatRequest:
     repetition_penalty: float
     seed: int | None
     stop: Sequence[str]
+    tools: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    form: Form | None = None
 
 
 class ChatEngine(Protocol):
-    """Where it has a method `close`, that is called, and awaited, once nobody asks it any more."""
+    """Where it has a method `close`, that is called, and awaited, once nobody asks it any more. One with an
+    attribute `takes_tools` that is True is given `ChatRequest.tools`, and one with `takes_forms` the `form`."""
 
-    def generate(self, request: ChatRequest) -> AsyncGenerator[str, None]:
-        """Yield an answer in pieces. What is thought stands between <think> and </think>. It is cancelled when its
-        time is over or nobody wants it any more."""
+    def generate(self, request: ChatRequest) -> AsyncGenerator[str | ToolCall, None]:
+        """Yield an answer in pieces, and whole calls of tools. What is thought stands between <think> and
+        </think>, and a call may stand as JSON between <tool_call> and </tool_call>. It is cancelled when its time
+        is over or nobody wants it any more."""
         ...
 
 

@@ -356,8 +356,8 @@ class Reply:
     attachment: Attachment | None = None
     actions: tuple[Action, ...] = ()
     thought: str = ""
-    scores: tuple[TokenScore, ...] = ()
-    prompt_scores: tuple[TokenScore, ...] = ()
+    scores: Sequence[TokenScore] = ()
+    prompt_scores: Sequence[TokenScore] = ()
     echo: str = ""
     """The text of the prompt, where it was asked for."""
     calls: tuple[ToolCall, ...] = ()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, cast
 
 from glmbot.config.models import NamedPluginModel
+from glmbot.content import ToolCall
 from glmbot.engine.base import Ability, Conversation, FinishReason, Prepared, Progress, Sampling
 from glmbot.engine.chat_prompt import MessagePrompt, prepare_messages
 from glmbot.engine.line import Line, Request
 from glmbot.engine.openai_stream import Delta, valid_text
+from glmbot.engine.openai_tools import CallPiece
 from glmbot.engine.remote_answer import ChatAnswer
-from glmbot.engine.thoughts import apart
 from glmbot.errors import EngineError, ModelUnavailable, PromptInvalid
 from glmbot.host import ChatRequest
 from glmbot.in_time import in_time
@@ -48,13 +50,21 @@ class PluginEngine(Line):
     """See `glmbot.engine.base.Engine`. Its prompts are messages, counted in characters."""
 
     generation_defaults: Mapping[str, object] = {}
-    abilities = frozenset({Ability.THOUGHTS})
 
     def __init__(self, name: str, section: NamedPluginModel, log: logging.Logger, engine: Any) -> None:
         super().__init__(section.context_length, section.parallel, section.queue_limit)
         self._name = name
         self._log = log
         self._engine = engine
+        self._tools = getattr(engine, "takes_tools", False) is True
+        self._forms = getattr(engine, "takes_forms", False) is True
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        found = {Ability.THOUGHTS, Ability.TOOLS}
+        found |= {Ability.TAUGHT_TOOLS} if self._tools else set()
+        found |= {Ability.FORMS} if self._forms else set()
+        return frozenset(found)
 
     @property
     def model_name(self) -> str:
@@ -68,19 +78,17 @@ class PluginEngine(Line):
     ) -> AsyncGenerator[Progress, None]:
         if not isinstance(prepared, MessagePrompt):
             raise PromptInvalid("this prompt was made by an engine of another kind")
-        answer = _Answer(prepared, sampling, user)
-        said = self.ask(answer, user=user, deadline_s=deadline_s)
-        return apart(said, known=len(prepared.beginning))
+        answer = _Answer(prepared, sampling, user, tools=self._tools)
+        return answer.read(self.ask(answer, user=user, deadline_s=deadline_s))
 
     async def answer_it(self, request: Request) -> None:
         answer = request.answer
         try:
             pieces: Any = self._engine.generate(cast(_Answer, answer).request)
             async with aclosing(pieces):
+                calls = itertools.count()
                 async for piece in pieces:
-                    if not isinstance(piece, str):
-                        raise TypeError(f"it yielded {type(piece).__name__}, and no text")
-                    self.take(request, Delta(valid_text(piece)))
+                    self.take(request, _delta(piece, calls))
                     if answer.finish is not None:
                         break
                     # It may have awaited nothing, and others have their turn.
@@ -114,10 +122,11 @@ class PluginEngine(Line):
 
 
 class _Answer(ChatAnswer):
-    def __init__(self, prompt: MessagePrompt, sampling: Sampling, user: str) -> None:
+    def __init__(self, prompt: MessagePrompt, sampling: Sampling, user: str, *, tools: bool) -> None:
         super().__init__(prompt, sampling)
+        told = tools and prompt.has_tools
         self.request = ChatRequest(
-            messages=[(message["role"], message["content"]) for message in prompt.messages],
+            messages=[(message["role"], message["content"]) for message in prompt.in_words],
             user=user,
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
@@ -126,7 +135,18 @@ class _Answer(ChatAnswer):
             repetition_penalty=sampling.repetition_penalty,
             seed=sampling.seed,
             stop=sampling.stop,
+            tools={"messages": prompt.messages, **prompt.tools} if told else {},
+            form=sampling.form,
         )
+
+
+def _delta(piece: object, calls: Iterator[int]) -> Delta:
+    """Raises TypeError."""
+    if isinstance(piece, str):
+        return Delta(valid_text(piece))
+    if isinstance(piece, ToolCall):
+        return Delta(calls=(CallPiece(next(calls), piece.id, piece.name, piece.arguments),))
+    raise TypeError(f"it yielded {type(piece).__name__}, and neither text nor a call")
 
 
 def _reason(error: BaseException) -> str:

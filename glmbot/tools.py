@@ -39,11 +39,13 @@ class Choice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolDescription:
-    """`parameters` is a JSON schema of type "object". Raises ValueError that names what is wrong."""
+    """`parameters` is a JSON schema of type "object". `strict`: whoever has it called wants no call that does not
+    hold to them. Raises ValueError that names what is wrong."""
 
     name: str
     description: str
     parameters: Mapping[str, Any]
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

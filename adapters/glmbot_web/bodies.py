@@ -73,7 +73,8 @@ def parse(model: type[_M], body: bytes) -> _M:
         # Without the names that pydantic gives to the branches of a union.
         named = [part for part in first["loc"] if isinstance(part, int) or _FIELD.fullmatch(part)]
         field = ".".join(str(part) for part in named[:8])
-        complaint = "not supported here" if first["type"] == "extra_forbidden" else first["msg"]
+        unknown = first["type"] in ("extra_forbidden", "union_tag_invalid")
+        complaint = "not supported here" if unknown else first["msg"]
         words = f"{field}: {complaint}" if field else complaint
         raise BadRequest(words[:_LONGEST_COMPLAINT], field) from None
 

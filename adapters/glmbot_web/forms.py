@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from glmbot.forms import LONGEST_FORM, Form, FormKind
 from glmbot_web.bodies import BadRequest, Body, at_most, valid
@@ -16,37 +16,50 @@ _MOST_CHOICES = 1024
 _Source = Annotated[str, Field(min_length=1, max_length=LONGEST_FORM)]
 
 
-class _JsonSchema(Body):
-    """`strict` false asks for less than what is done: the schema is held to in any case."""
+class _Known(Body):
+    """What is not known is refused by its name."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(default="", max_length=64)
+
+class _JsonSchema(_Known):
+    """`strict` false asks for less than what is done: the schema is held to in any case."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     description: str | None = Field(default=None, max_length=16_384)
     wanted: dict[str, Any] | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 
-class ResponseFormat(Body):
-    """https://platform.openai.com/docs/api-reference/chat/create#chat_create-response_format"""
-
-    model_config = ConfigDict(extra="forbid")
-
+class _WithoutSchema(_Known):
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: _JsonSchema | None = None
 
 
-class TextFormat(_JsonSchema):
-    """https://platform.openai.com/docs/api-reference/responses/create#responses_create-text"""
+class _WithSchema(_Known):
+    type: Literal["json_schema"]
+    json_schema: _JsonSchema
 
-    type: Literal["text", "json_object", "json_schema"] = "text"
+
+class _TextWithSchema(_JsonSchema):
+    type: Literal["json_schema"]
 
 
-class StructuredOutputs(Body):
+def _shape(given: object) -> str:
+    """Complaints are of the branch that was meant; no field has a space in its name."""
+    fields = cast(dict[str, object], given) if isinstance(given, dict) else {}
+    return "a schema" if fields.get("type") == "json_schema" else "no schema"
+
+
+_Without = Annotated[_WithoutSchema, Tag("no schema")]
+ResponseFormat = Annotated[Annotated[_WithSchema, Tag("a schema")] | _Without, Discriminator(_shape)]
+"""https://platform.openai.com/docs/api-reference/chat/create#chat_create-response_format"""
+TextFormat = Annotated[Annotated[_TextWithSchema, Tag("a schema")] | _Without, Discriminator(_shape)]
+"""https://platform.openai.com/docs/api-reference/responses/create#responses_create-text"""
+
+
+class StructuredOutputs(_Known):
     """https://docs.vllm.ai/en/latest/features/structured_outputs.html, as far as it says what the answer is. A
     grammar is written in llguidance's Lark."""
-
-    model_config = ConfigDict(extra="forbid")
 
     wanted: dict[str, Any] | _Source | None = Field(default=None, alias="json")
     json_object: Literal[True] | None = None
@@ -67,23 +80,28 @@ def form_of(format: ResponseFormat | None, structured: StructuredOutputs | None)
 
 def form_of_text(format: TextFormat | None) -> Form | None:
     """Raises BadRequest."""
-    if format is None or format.type == "text":
-        return None
-    if format.type == "json_object" or format.wanted is None:
-        return Form(FormKind.JSON)
-    return _form(FormKind.SCHEMA, json.dumps(format.wanted), "text.format.schema")
+    if isinstance(format, _TextWithSchema):
+        return _of_schema(format, "text.format")
+    return _of_plain(format)
 
 
 def _of_format(format: ResponseFormat) -> Form | None:
-    if format.type == "text":
-        return None
-    if format.type == "json_object":
-        return Form(FormKind.JSON)
-    if format.json_schema is None:
-        raise BadRequest("response_format.json_schema: is missing", "response_format.json_schema")
-    wanted = format.json_schema.wanted
-    field = "response_format.json_schema.schema"
-    return Form(FormKind.JSON) if wanted is None else _form(FormKind.SCHEMA, json.dumps(wanted), field)
+    if isinstance(format, _WithSchema):
+        return _of_schema(format.json_schema, "response_format.json_schema")
+    return _of_plain(format)
+
+
+def _of_plain(format: _WithoutSchema | None) -> Form | None:
+    return None if format is None or format.type == "text" else Form(FormKind.JSON)
+
+
+def _of_schema(asked: _JsonSchema, where: str) -> Form:
+    field = f"{where}.schema"
+    if asked.wanted is not None:
+        return _form(FormKind.SCHEMA, json.dumps(asked.wanted), field)
+    if asked.strict:
+        raise BadRequest(f"{field}: is missing, and strict asks to hold to it", field)
+    return Form(FormKind.JSON)
 
 
 def _of_structured(structured: StructuredOutputs) -> Form:

@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
+from pydantic import BaseModel
+
 from glmbot.completions import Completion, TokenScore
+from glmbot.content import ToolCall
 from glmbot.messages import Reply, Usage
 from glmbot_web.chat_form import scored_tokens
 from glmbot_web.choices import NOTHING
@@ -37,12 +40,15 @@ class ResponsesForm(Form):
         (reply,) = replies
         # What a model thought once it had begun to answer is in no item of a stream.
         thinks = bool(reply.thought) and (not self._items or self._thought_id in self._items)
-        reason = finish_reason(reply)
-        status = "completed" if reason == "stop" else "incomplete"
+        reason, status = finish_reason(reply), _status(reply)
         used = reply.usage or Usage()
         return {
             **self._response(status),
-            "output": [*([self._thought(reply)] if thinks else []), self._message(reply, status)],
+            "output": [
+                *([self._thought(reply)] if thinks else []),
+                *([self._message(reply, status)] if _says(reply) else []),
+                *(self._call(call, status) for call in reply.calls),
+            ],
             "incomplete_details": None
             if status == "completed"
             else {"reason": "content_filter" if reason == "content_filter" else "max_output_tokens"},
@@ -67,7 +73,7 @@ class ResponsesForm(Form):
             delta = reply.thought[len(told.thought) :]
             events.append(self._part("response.reasoning_text.delta", self._thought_id, delta=delta))
         ended = reply.finish_reason is not None
-        if reply.text or ended:
+        if _says(reply):
             if self._message_id not in self._items:
                 events += self._end_thought(reply)
                 empty = self._message(NOTHING, "in_progress")
@@ -82,7 +88,7 @@ class ResponsesForm(Form):
                     )
                 )
         self._told = reply
-        return [*events, *self._end_message(reply)] if ended else events
+        return [*events, *self._end(reply)] if ended else events
 
     def closing(self, replies: Sequence[Reply]) -> Sequence[bytes]:
         response = self.whole(replies)
@@ -111,8 +117,25 @@ class ResponsesForm(Form):
             self._event("response.output_item.done", output_index=0, item=item),
         ]
 
+    def _end(self, reply: Reply) -> list[bytes]:
+        """Calls come when they are whole."""
+        events = self._end_message(reply) if _says(reply) else self._end_thought(reply)
+        for call in reply.calls:
+            item = self._call(call, _status(reply))
+            self._items.append(item["id"])
+            place = {"item_id": item["id"], "output_index": len(self._items) - 1}
+            begun = {**item, "arguments": "", "status": "in_progress"}
+            index, kind = place["output_index"], "response.function_call_arguments"
+            events += (
+                self._event("response.output_item.added", output_index=index, item=begun),
+                self._event(f"{kind}.delta", **place, delta=call.arguments),
+                self._event(f"{kind}.done", **place, name=call.name, arguments=call.arguments),
+                self._event("response.output_item.done", output_index=index, item=item),
+            )
+        return events
+
     def _end_message(self, reply: Reply) -> list[bytes]:
-        item = self._message(reply, "completed" if finish_reason(reply) == "stop" else "incomplete")
+        item = self._message(reply, _status(reply))
         (part,) = item["content"]
         of_text = {"text": reply.text, "logprobs": part["logprobs"]}
         return [
@@ -138,6 +161,16 @@ class ResponsesForm(Form):
             "content": [_thought_part(reply.thought)],
         }
 
+    def _call(self, call: ToolCall, status: str) -> dict[str, Any]:
+        return {
+            "id": f"fc_{self._id.removeprefix('resp_')}{call.id}",
+            "type": "function_call",
+            "status": status,
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": call.arguments,
+        }
+
     def _message(self, reply: Reply, status: str) -> dict[str, Any]:
         return {
             "id": self._message_id,
@@ -161,13 +194,13 @@ class ResponsesForm(Form):
             "metadata": {},
             "model": self._model,
             "output": [],
-            "parallel_tool_calls": False,
+            "parallel_tool_calls": wish.parallel_tool_calls is not False,
             "previous_response_id": None,
             "store": False,
             "temperature": wish.temperature,
             "text": {"format": _format(wish)},
-            "tool_choice": "none",
-            "tools": [],
+            "tool_choice": _dumped(wish.tool_choice) or "auto",
+            "tools": [_dumped(tool) for tool in wish.tools or ()],
             "top_logprobs": wish.scores or 0,
             "top_p": wish.top_p,
             "truncation": "disabled",
@@ -175,11 +208,23 @@ class ResponsesForm(Form):
         }
 
 
+def _says(reply: Reply) -> bool:
+    """Whether there is a message: of an answer that does nothing but call there is none."""
+    return bool(reply.text) or (reply.finish_reason is not None and not reply.calls)
+
+
+def _status(reply: Reply) -> str:
+    return "completed" if finish_reason(reply) in ("stop", "tool_calls") else "incomplete"
+
+
 def _format(wish: ResponsesRequest) -> dict[str, Any]:
     asked = wish.text.format if wish.text else None
-    if asked is None or asked.type == "text":
-        return {"type": "text"}
-    return asked.model_dump(by_alias=True, exclude_unset=True)
+    return {"type": "text"} if asked is None else asked.model_dump(by_alias=True, exclude_unset=True)
+
+
+def _dumped(wished: BaseModel | str | None) -> Any:
+    """As it came."""
+    return wished.model_dump() if isinstance(wished, BaseModel) else wished
 
 
 def _text_part(text: str, scores: Sequence[TokenScore]) -> dict[str, Any]:

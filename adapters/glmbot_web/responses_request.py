@@ -5,19 +5,23 @@ Nothing is kept of a request, so what asks for something that was kept, or to ke
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from glmbot.completions import Completion
+from glmbot.content import ToolCall
 from glmbot_web.bodies import LARGEST_COUNT, BadRequest, Body, at_most, only, valid
 from glmbot_web.forms import TextFormat, form_of_text
 from glmbot_web.program import Program
+from glmbot_web.tool_forms import OfferedFunctions, ResponseToolChoice, offer_of_functions, tool_call
 
 __all__ = ["ResponsesRequest", "response_completion"]
 
 _MOST_ITEMS = 2048
 _MOST_PARTS = 256
+_LONGEST_KIND = 64
 _SCORES = "message.output_text.logprobs"
 
 
@@ -35,15 +39,58 @@ class _Message(Body):
 
     @property
     def text(self) -> str:
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content)
+        return _text_of(self.content)
+
+
+def _text_of(content: str | Sequence[_Part]) -> str:
+    return content if isinstance(content, str) else "".join(part.text for part in content)
 
 
 class _Reasoning(Body):
     """It has been thought."""
 
     type: Literal["reasoning"]
+
+
+class _FunctionCall(Body):
+    """Sent back as it came, or as the program has changed it."""
+
+    type: Literal["function_call"]
+    call_id: str = Field(min_length=1, max_length=128)
+    name: str = Field(max_length=64)
+    arguments: str = "{}"
+
+
+class _FunctionCallOutput(Body):
+    type: Literal["function_call_output"]
+    call_id: str = Field(min_length=1, max_length=128)
+    output: str | Annotated[list[_Part], at_most(_MOST_PARTS)]
+
+    @property
+    def text(self) -> str:
+        return _text_of(self.output)
+
+
+def _kind(given: object) -> str:
+    """What names no type is a message, as OpenAI's client sends it. No field has a space in its name."""
+    fields = cast(dict[str, object], given) if isinstance(given, dict) else {}
+    return f"item {fields.get('type', 'message')}"[:_LONGEST_KIND]
+
+
+def _shape(given: object) -> str:
+    """Complaints are of the branch that was meant; no field has a space in its name."""
+    return "a text" if isinstance(given, str) else "a list"
+
+
+_Item = Annotated[
+    Annotated[_Message, Tag("item message")]
+    | Annotated[_Reasoning, Tag("item reasoning")]
+    | Annotated[_FunctionCall, Tag("item function_call")]
+    | Annotated[_FunctionCallOutput, Tag("item function_call_output")],
+    Discriminator(_kind),
+]
+_Items = Annotated[list[_Item], at_most(_MOST_ITEMS), Field(min_length=1)]
+_Input = Annotated[Annotated[str, Tag("a text")] | Annotated[_Items, Tag("a list")], Discriminator(_shape)]
 
 
 class _TextConfig(Body):
@@ -67,7 +114,7 @@ class ResponsesRequest(Body):
 
     model_config = ConfigDict(extra="forbid")
 
-    input: str | Annotated[list[_Message | _Reasoning], at_most(_MOST_ITEMS), Field(min_length=1)]
+    input: _Input
     model: str = Field(default="", max_length=512)
     instructions: str | None = None
     max_output_tokens: int | None = Field(default=None, ge=1, le=LARGEST_COUNT)
@@ -84,12 +131,12 @@ class ResponsesRequest(Body):
     conversation: Annotated[None, only()] = None
     background: Annotated[None, only(False)] = None
     prompt: Annotated[None, only()] = None
-    tools: Annotated[None, only([])] = None
-    tool_choice: Annotated[None, only("none", "auto")] = None
+    tools: OfferedFunctions = None
+    tool_choice: ResponseToolChoice = None
+    parallel_tool_calls: bool | None = None
     # What changes no answer.
     max_tool_calls: Any = None
     metadata: Any = None
-    parallel_tool_calls: Any = None
     prompt_cache_key: Any = None
     prompt_cache_retention: Any = None
     safety_identifier: Any = None
@@ -109,17 +156,11 @@ def response_completion(request: ResponsesRequest, program: Program) -> Completi
     unknown = next((name for name in request.include or () if name != _SCORES), None)
     if unknown is not None:
         raise BadRequest("include: not supported here", "include")
-    turns = [("system", valid(request.instructions))] if request.instructions else []
-    if isinstance(request.input, str):
-        turns.append(("user", valid(request.input)))
-    else:
-        turns += [
-            ("system" if item.role == "developer" else item.role, valid(item.text))
-            for item in request.input
-            if isinstance(item, _Message)
-        ]
+    turns, calls, results = _turns(request)
     return Completion(
         turns=turns,
+        calls=calls,
+        results=results,
         user=program.user,
         source=program.source,
         model=request.model,
@@ -128,4 +169,32 @@ def response_completion(request: ResponsesRequest, program: Program) -> Completi
         top_p=request.top_p,
         logprobs=request.scores,
         form=form_of_text(request.text.format if request.text else None),
+        offer=offer_of_functions(request.tools, request.tool_choice, request.parallel_tool_calls),
     )
+
+
+def _turns(
+    request: ResponsesRequest,
+) -> tuple[list[tuple[str, str]], dict[int, Sequence[ToolCall]], dict[int, str]]:
+    """What was said, called and came of it, as `Completion` has them. Raises BadRequest."""
+    turns = [("system", valid(request.instructions))] if request.instructions else []
+    calls: dict[int, list[ToolCall]] = {}
+    results: dict[int, str] = {}
+    items = request.input
+    for number, item in enumerate(
+        [_Message(role="user", content=items)] if isinstance(items, str) else items
+    ):
+        match item:
+            case _Message():
+                turns.append(("system" if item.role == "developer" else item.role, valid(item.text)))
+            case _FunctionCall():
+                if not turns or turns[-1][0] != "assistant":
+                    turns.append(("assistant", ""))
+                call = tool_call(item.call_id, item.name, item.arguments, f"input.{number}")
+                calls.setdefault(len(turns) - 1, []).append(call)
+            case _FunctionCallOutput():
+                results[len(turns)] = valid(item.call_id)
+                turns.append(("tool", valid(item.text)))
+            case _Reasoning():
+                pass
+    return turns, dict(calls), results

@@ -131,7 +131,7 @@ class TextForm(ChunkForm):
         self._told[number] = reply
         if not (echo or new.text or new.scores or new.finish_reason):
             return ()
-        return (self.chunk(self._choice(number, new, echo=echo, start=len(reply.echo) + len(told.text))),)
+        return (self.chunk(self._choice(number, new, echo=echo)),)
 
     def usage(self, replies: Sequence[Reply]) -> dict[str, int]:
         return usage_of([self._of(reply) for reply in replies], prompts=self._prompts)
@@ -143,21 +143,18 @@ class TextForm(ChunkForm):
         usage = None if reply.usage is None else replace(reply.usage, completion_tokens=0)
         return replace(reply, text="", thought="", scores=(), usage=usage)
 
-    def _choice(self, number: int, reply: Reply, *, echo: str, start: int = 0) -> dict[str, Any]:
-        scores = (*reply.prompt_scores, *reply.scores)
+    def _choice(self, number: int, reply: Reply, *, echo: str) -> dict[str, Any]:
         return {
             "index": number,
             "text": echo + reply.text,
-            "logprobs": _logprobs(scores, 0 if reply.prompt_scores else start) if self._scores else None,
+            "logprobs": _logprobs(reply) if self._scores else None,
             "finish_reason": None if reply.finish_reason is None else finish_reason(reply),
         }
 
 
-def _logprobs(scores: Sequence[TokenScore], start: int) -> dict[str, Any]:
-    offsets: list[int] = []
-    for score in scores:
-        offsets.append(start)
-        start += len(score.text)
+def _logprobs(reply: Reply) -> dict[str, Any]:
+    scores: Sequence[TokenScore] = (*reply.prompt_scores, *reply.scores)
+    behind = len(reply.echo)
     return {
         "tokens": [named(score) for score in scores],
         "token_logprobs": [score.logprob for score in scores],
@@ -166,5 +163,8 @@ def _logprobs(scores: Sequence[TokenScore], start: int) -> dict[str, Any]:
             None if score.logprob is None else {named(each): each.logprob for each in (*score.top, score)}
             for score in scores
         ],
-        "text_offset": offsets,
+        "text_offset": [
+            *(score.start for score in reply.prompt_scores),
+            *(behind + score.start for score in reply.scores),
+        ],
     }

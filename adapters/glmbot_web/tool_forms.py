@@ -1,4 +1,4 @@
-"""Tools of OpenAI's chats: what is offered, what was called, and what an answer calls. Pure.
+"""Tools of OpenAI's chats and responses: what is offered, what was called, and what an answer calls. Pure.
 
 https://platform.openai.com/docs/guides/function-calling
 """
@@ -8,39 +8,74 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from glmbot.content import ToolCall
 from glmbot.tools import MOST_TOOLS, NO_TOOLS, Choice, Offer, ToolDescription
 from glmbot_web.bodies import BadRequest, Body, at_most, valid
 
-__all__ = ["CalledTool", "OfferedTools", "ToolChoice", "call_of", "called", "offer_of", "tool_deltas"]
+__all__ = [
+    "CalledTool",
+    "OfferedFunctions",
+    "OfferedTools",
+    "ResponseToolChoice",
+    "ToolChoice",
+    "call_of",
+    "called",
+    "offer_of",
+    "offer_of_functions",
+    "tool_call",
+    "tool_deltas",
+]
 
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
-class _Function(Body):
+class _Known(Body):
+    """What is not known is refused by its name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class _OfFunctions(_Known):
+    type: Literal["function"]
+
+
+class _Function(_Known):
     name: str = Field(max_length=64)
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class OfferedTool(Body):
-    type: Literal["function"]
+class OfferedTool(_OfFunctions):
     function: _Function
 
 
-class _Named(Body):
+class OfferedFunction(_Function, _OfFunctions):
+    """As responses have it. What it is comes first, also in complaints."""
+
+
+class _Named(_Known):
     name: str = Field(max_length=64)
 
 
-class _NamedTool(Body):
-    type: Literal["function"]
+class _NamedTool(_OfFunctions):
     function: _Named
 
 
-ToolChoice = Literal["none", "auto", "required"] | _NamedTool | None
+class _NamedFunction(_Named, _OfFunctions):
+    pass
+
+
+def _shape(given: object) -> str:
+    """Complaints are of the branch that was meant; no field has a space in its name."""
+    return "a word" if given is None or isinstance(given, str) else "an object"
+
+
+_Word = Annotated[Literal["none", "auto", "required"] | None, Tag("a word")]
+ToolChoice = Annotated[_Word | Annotated[_NamedTool, Tag("an object")], Discriminator(_shape)]
+ResponseToolChoice = Annotated[_Word | Annotated[_NamedFunction, Tag("an object")], Discriminator(_shape)]
 
 
 class _CalledFunction(Body):
@@ -55,30 +90,45 @@ class CalledTool(Body):
 
 
 OfferedTools = Annotated[list[OfferedTool], at_most(MOST_TOOLS)] | None
+OfferedFunctions = Annotated[list[OfferedFunction], at_most(MOST_TOOLS)] | None
 
 
 def offer_of(tools: Sequence[OfferedTool] | None, choice: ToolChoice, parallel: bool | None) -> Offer:
-    """Raises BadRequest."""
-    if not tools:
-        if choice not in (None, "none", "auto"):
+    """Of a chat. Raises BadRequest."""
+    functions = {f"tools.{number}.function": tool.function for number, tool in enumerate(tools or ())}
+    named = choice.function.name if isinstance(choice, _NamedTool) else ""
+    return _offer(functions, choice if isinstance(choice, str) else None, named, parallel)
+
+
+def offer_of_functions(
+    tools: Sequence[OfferedFunction] | None, choice: ResponseToolChoice, parallel: bool | None
+) -> Offer:
+    """Of a response. Raises BadRequest."""
+    functions = {f"tools.{number}": tool for number, tool in enumerate(tools or ())}
+    named = choice.name if isinstance(choice, _NamedFunction) else ""
+    return _offer(functions, choice if isinstance(choice, str) else None, named, parallel)
+
+
+def _offer(functions: Mapping[str, _Function], word: str | None, named: str, parallel: bool | None) -> Offer:
+    """functions: by the field that each stands in."""
+    if not functions:
+        if named or word == "required":
             raise BadRequest("tool_choice: no tools are given", "tool_choice")
         return NO_TOOLS
     described: list[ToolDescription] = []
-    for number, tool in enumerate(tools):
-        function = tool.function
+    for field, function in functions.items():
         try:
             described.append(
                 ToolDescription(
                     valid(function.name),
                     valid(function.description or ""),
                     function.parameters or _NO_PARAMETERS,
+                    strict=bool(function.strict),
                 )
             )
         except ValueError as error:
-            field = f"tools.{number}.function"
             raise BadRequest(f"{field}: {error}", field) from None
-    named = choice.function.name if isinstance(choice, _NamedTool) else ""
-    kind = Choice.REQUIRED if named else Choice(choice) if isinstance(choice, str) else Choice.AUTO
+    kind = Choice.REQUIRED if named else Choice(word or "auto")
     try:
         return Offer(described, kind, named, parallel=parallel is not False)
     except ValueError as error:
@@ -88,8 +138,13 @@ def offer_of(tools: Sequence[OfferedTool] | None, choice: ToolChoice, parallel: 
 
 def call_of(tool: CalledTool, field: str) -> ToolCall:
     """Raises BadRequest."""
+    return tool_call(tool.id, tool.function.name, tool.function.arguments, field)
+
+
+def tool_call(call_id: str, name: str, arguments: str, field: str) -> ToolCall:
+    """One of before. Raises BadRequest."""
     try:
-        return ToolCall(valid(tool.id), valid(tool.function.name), valid(tool.function.arguments or "{}"))
+        return ToolCall(valid(call_id), valid(name), valid(arguments or "{}"))
     except ValueError as error:
         raise BadRequest(f"{field}: {error}", field) from None
 

@@ -134,6 +134,12 @@ class RemoteSection(Section):
         " needs tokenizer. chat leaves the template to the server, as hosted services want it, and counts a"
         " character as a token.",
     )
+    tools: Literal["auto", "words", "off"] = Field(
+        default="auto",
+        description="How a server of the chat interface is told of tools. auto: as tools, and one that refuses"
+        " them has them described in the system prompt. words: always so, for one that takes tools and does"
+        " nothing with them. off: not at all.",
+    )
     tokenizer: Path | None = Field(
         default=None,
         description="Folder of the served model; its configuration and tokenizer files are enough.",

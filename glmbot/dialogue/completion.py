@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,7 @@ from glmbot.dialogue.pending import Pending
 from glmbot.dialogue.quotas import Quotas, check_pending, most_pending, program_of
 from glmbot.dialogue.replies import snapshot
 from glmbot.dialogue.settings import InForce
-from glmbot.dialogue.spelling import Spelling, spelled
+from glmbot.dialogue.spelling import Spelling, sayable, spelled_prompt
 from glmbot.engine.base import Ability, Conversation, Engine, FinishReason, Prepared, Progress, Sampling
 from glmbot.engine.fit import longest_text
 from glmbot.engine.pool import Engines
@@ -85,7 +85,7 @@ async def completed(
         echo = ""
     sampling = replace(sampling, max_tokens=min(sampling.max_tokens, total - prompt.prompt_tokens))
     generation = engine.generate(prompt, sampling, user=program_of(request), deadline_s=settings.deadline_s)
-    replies = _scored(request, generation, talk, fitting, echo)
+    replies = _scored(request, generation, talk, fitting, moderation, echo)
     async with aclosing(replies), aclosing(_watched(request, replies, moderation)) as watched:
         async for reply in watched:
             yield reply
@@ -96,23 +96,26 @@ async def _scored(
     generation: AsyncGenerator[Progress, None],
     talk: Talk,
     fitting: Fitting,
+    moderation: Moderation,
     echo: str,
 ) -> AsyncGenerator[Reply, None]:
     """The snapshots of an answer, with its tokens' scores where they were asked for."""
     engine = texts(talk.engine)
-    spelling = None if engine is None or request.logprobs is None else Spelling(engine)
-    of_prompt: tuple[TokenScore, ...] = ()
+    finds = moderation.finds if moderation.watches else None
+    spelling = None if engine is None or request.logprobs is None else Spelling(engine, finds)
+    of_prompt: Sequence[TokenScore] = ()
     async with aclosing(generation):
         async for progress in generation:
             reply = snapshot(progress)
             if engine is not None and spelling is not None:
                 if progress.prompt_scores and not of_prompt and reply.state.ended:
                     told = progress.prompt_scores
-                    of_prompt = await fitting.off_loop.run(
+                    read = await fitting.off_loop.run(
                         program_of(request),
                         _CHARACTERS_A_SCORE * len(told) * (1 + len(told[-1].top)),
-                        partial(spelled, engine, told),
+                        partial(spelled_prompt, engine, told),
                     )
+                    of_prompt = await sayable(read, finds)
                 reply = replace(reply, scores=spelling.of(progress.scores), prompt_scores=of_prompt)
             if reply.state.ended and request.offer.tools:
                 reply = _with_calls(reply, progress, request)
@@ -141,6 +144,8 @@ async def _watched(
             )
             if reply.thought and not await _allows(moderation, Direction.ANSWER, reply.thought, request):
                 reply = replace(reply, thought=thought)
+            if allowed and moderation.holds_answers and not await _allows_likely(moderation, reply, request):
+                reply = replace(reply, scores=_bare(reply.scores), prompt_scores=_bare(reply.prompt_scores))
             yield reply if allowed else _filtered(reply, shown)
             return
         if not moderation.holds_answers and thoughts.look(reply.thought) is Finding.NOTHING:
@@ -153,6 +158,17 @@ async def _watched(
         if finding is Finding.NOTHING and not moderation.holds_answers:
             shown = reply
         yield replace(reply, text=shown.text, scores=shown.scores)
+
+
+async def _allows_likely(moderation: Moderation, reply: Reply, request: Completion) -> bool:
+    """Whether those who look at nothing but whole texts allow what the answer's tokens might have been."""
+    scores = (*reply.prompt_scores, *reply.scores)
+    likely = {each.text for score in scores for each in score.top}
+    return await _allows(moderation, Direction.ANSWER, " ".join(sorted(likely)), request)
+
+
+def _bare(scores: Sequence[TokenScore]) -> Sequence[TokenScore]:
+    return [replace(score, top=()) for score in scores]
 
 
 async def _read_turns(

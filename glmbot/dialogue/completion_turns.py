@@ -74,20 +74,21 @@ def words_of_turns(request: Completion) -> str:
 
 
 def check_calls(calls: Sequence[ToolCall], offer: Offer) -> None:
-    """Of an answer that had to call. Raises CallMissing."""
-    if offer.choice is not Choice.REQUIRED:
-        return
-    if not calls:
+    """Of an answer that had to call, or called a tool that wants nothing but what fits. Raises CallMissing."""
+    required = offer.choice is Choice.REQUIRED
+    if required and not calls:
         raise CallMissing("tool_choice: the model had to call a tool, and called none")
-    schemas = {tool.name: tool.parameters for tool in offer.tools}
+    described = {tool.name: tool for tool in offer.tools}
     for call in calls:
+        tool = described.get(call.name)
+        if tool is None or not (required or tool.strict):
+            continue
         arguments = cast(object, json.loads(call.arguments))
         try:
-            fits = bool(_CHECKED(dict(schemas[call.name]), registry=_NOWHERE).is_valid(arguments))
+            fits = bool(_CHECKED(dict(tool.parameters), registry=_NOWHERE).is_valid(arguments))
         except Exception:
             # A schema that nobody can check says nothing against the call.
             fits = True
         if not fits:
-            raise CallMissing(
-                f"tool_choice: what the model calls {call.name} with does not fit its parameters"
-            )
+            field = "tool_choice" if required else "strict"
+            raise CallMissing(f"{field}: what the model calls {call.name} with does not fit its parameters")

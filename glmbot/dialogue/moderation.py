@@ -29,6 +29,11 @@ class Moderation:
         """An answer is shown when it is complete and was allowed: somebody can't look at one that grows."""
         return len(self._watched) < len(self._moderators)
 
+    @property
+    def watches(self) -> bool:
+        """Whether somebody looks at texts that grow."""
+        return bool(self._watched)
+
     def watch(self) -> Watches:
         """For one text that grows."""
         return Watches(self._watched)

@@ -16,6 +16,7 @@ from glmbot.engine.detokenizer import Detokenizer
 from glmbot.engine.lookup import PromptLookup
 from glmbot.engine.sampling import Draw, Mask
 from glmbot.engine.scheduler import Sequence as EngineSequence
+from glmbot.engine.score import Grown
 from glmbot.engine.steady_text import AsWritten, SteadyText
 from glmbot.models.base import ChatFormat
 
@@ -139,6 +140,6 @@ class Answer:
             finish=finish,
             prompt_tokens=self.sequence.prompt_length,
             completion_tokens=self.sequence.drawn,
-            scores=tuple(self._scores[:scores]),
+            scores=Grown(self._scores, scores) if scores else (),
             prompt_scores=self._prompt_scores,
         )

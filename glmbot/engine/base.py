@@ -174,7 +174,7 @@ class Progress:
     thought: str = ""
     calls: tuple[CallSoFar, ...] = ()
     """Of an answer to a conversation that offers tools; what is written of them is not in `text`."""
-    scores: tuple[Score, ...] = ()
+    scores: Sequence[Score] = ()
     """Of the tokens in `text`, but for one that ends it."""
     prompt_scores: tuple[Score, ...] = ()
 

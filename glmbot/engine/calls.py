@@ -23,13 +23,14 @@ async def calls_apart(
     known: int = 0,
     valid: bool = False,
 ) -> AsyncGenerator[Progress, None]:
-    """The same snapshots with the calls taken out of the text. Closes `generation`.
+    """The same snapshots with the calls taken out of the text, behind those that there are. Closes `generation`.
 
     known: so many of the first characters are no call. valid: the engine lets nothing else through than valid
     calls, which are therefore shown while they grow; others when they are whole, as they may turn out to be words.
     """
     tools = {tool.name: tool.parameters for tool in offer.callable}
-    reader = CallReader(syntaxes, tools, known=known, most=MOST_CALLS if offer.parallel else 1)
+    most = MOST_CALLS if offer.parallel else 1
+    reader = CallReader(syntaxes, tools, known=known, most=most)
     answer = random.getrandbits(64)
 
     def said(calls: Sequence[WrittenCall], *, growing: bool) -> tuple[CallSoFar, ...]:
@@ -50,6 +51,7 @@ async def calls_apart(
             finish = progress.finish
             if calls and (finish is FinishReason.STOP or (finish is None and reader.full)):
                 finish = FinishReason.TOOL_CALLS
-            yield replace(progress, text=text, calls=said(calls, growing=finish is None), finish=finish)
+            found = (*progress.calls, *said(calls, growing=finish is None))
+            yield replace(progress, text=text, calls=found[:most], finish=finish)
             if finish is not None:
                 return

@@ -39,6 +39,8 @@ class Request:
     task: asyncio.Task[None] | None = None
     growing: bool = False
     """The answer has more to show than `progress`, once somebody looks."""
+    heard: float = 0.0
+    """When a server said something last."""
 
     def grow(self) -> None:
         self.growing = True
@@ -204,11 +206,10 @@ class Line(ABC):
 
     def take(self, request: Request, delta: Delta) -> None:
         answer = request.answer
-        says_more = bool(delta.text or delta.thought)
-        if says_more and answer.silent:
+        if delta.says_more and answer.silent:
             self.counters.first_token(self.clock() - request.arrival)
         answer.take(delta)
-        if says_more:
+        if delta.says_more:
             self.counters.generated += 1
             self.counters.step(len(self._running), 1)
         if answer.finish is None:

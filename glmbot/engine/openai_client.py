@@ -22,7 +22,7 @@ from glmbot.engine.base import FinishReason
 from glmbot.engine.openai_stream import Delta, StreamBroken, read_event, refusal
 from glmbot.errors import EngineError
 
-__all__ = ["FAILURES", "OpenAIClient", "ServerBusy", "retry_after"]
+__all__ = ["FAILURES", "OpenAIClient", "RequestRefused", "ServerBusy", "retry_after"]
 
 FAILURES = (aiohttp.ClientError, OSError, StreamBroken)
 """What a request can raise when the server is at fault; a TimeoutError is an OSError."""
@@ -46,9 +46,18 @@ _NO_STREAM = ("text/html", "application/json")
 class ServerBusy(Exception):
     """Any other status than 200. `again_after_s` is the server's own wish (Retry-After)."""
 
-    def __init__(self, words: str, again_after_s: float | None) -> None:
+    def __init__(self, status: int, words: str, again_after_s: float | None) -> None:
         super().__init__(words)
+        self.status = status
         self.again_after_s = again_after_s
+
+
+class RequestRefused(EngineError):
+    """With a status that says that no server would take it."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
 
 
 def retry_after(header: str, now: float) -> float | None:
@@ -94,7 +103,7 @@ class OpenAIClient:
     async def stream(self, url: str, body: dict[str, Any]) -> AsyncGenerator[Delta, None]:
         """POST `body`, and yield what comes until the server says that it is the end.
 
-        Raises ServerBusy, EngineError for a request that no server would take, or one of FAILURES.
+        Raises ServerBusy, RequestRefused or one of FAILURES.
         """
         async with asyncio.timeout(self._first_token_s):
             # A redirection could carry the key elsewhere.
@@ -138,7 +147,7 @@ class OpenAIClient:
                 raise TimeoutError
             delta = read_event(line)
             if delta is not None:
-                if delta.text or delta.thought:
+                if delta.says_more:
                     limit = self._next_token_s
                     given_up_at = now + _COMMENTS_COUNT * limit
                 if delta.finish is not None:
@@ -193,9 +202,11 @@ class OpenAIClient:
             body = body.replace(self._api_key, "[secret]")
         words = refusal(body)
         if response.status in _REFUSED:
-            raise EngineError(f"{response.host} refused the request ({response.status}): {words}")
+            raise RequestRefused(
+                response.status, f"{response.host} refused the request ({response.status}): {words}"
+            )
         wish = retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC).timestamp())
-        raise ServerBusy(f"answered {response.status}: {words}", wish)
+        raise ServerBusy(response.status, f"answered {response.status}: {words}", wish)
 
 
 def _check_encoding(response: aiohttp.ClientResponse) -> None:

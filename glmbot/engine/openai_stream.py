@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from glmbot.engine.base import FinishReason, Sampling
+from glmbot.engine.openai_tools import CallPiece, call_pieces
 from glmbot.errors import PromptInvalid
 from glmbot.forms import Form, FormKind
 
@@ -50,6 +51,11 @@ class Delta:
     cached_tokens: int | None = None
     completion_tokens: int | None = None
     thought: str = ""
+    calls: tuple[CallPiece, ...] = ()
+
+    @property
+    def says_more(self) -> bool:
+        return bool(self.text or self.thought or self.calls)
 
 
 def completion_body(
@@ -60,10 +66,15 @@ def completion_body(
 
 
 def chat_body(
-    model: str, messages: Sequence[Mapping[str, str]], sampling: Sampling, *, thinks: bool = True
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    sampling: Sampling,
+    *,
+    tools: Mapping[str, Any] | None = None,
+    thinks: bool = True,
 ) -> dict[str, Any]:
-    """For POST /chat/completions: the server brings template and tokenizer."""
-    body = {"messages": list(messages), **_body(model, sampling)}
+    """For POST /chat/completions: the server brings template and tokenizer. tools: the fields that say of them."""
+    body = {"messages": list(messages), **(tools or {}), **_body(model, sampling)}
     if sampling.form is not None:
         body["response_format"] = _response_format(sampling.form)
     if not thinks:
@@ -151,6 +162,7 @@ def read_event(line: bytes) -> Delta | None:
             cached_tokens=_count((usage.get("prompt_tokens_details") or {}).get("cached_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),
             thought=_thought(said),
+            calls=tuple(map(_valid_piece, call_pieces(said.get("tool_calls")))),
         )
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise StreamBroken(f"no event of this interface: {on_one_line(repr(data))}") from error
@@ -168,6 +180,10 @@ def _text(new: Any) -> str:
 def valid_text(text: str) -> str:
     """JSON can carry half a surrogate pair, which no store and no socket takes."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "")
+
+
+def _valid_piece(piece: CallPiece) -> CallPiece:
+    return replace(piece, name=valid_text(piece.name), arguments=valid_text(piece.arguments))
 
 
 def _thought(said: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ from glmbot.engine.openai_client import FAILURES
 from glmbot.engine.remote_answer import ChatAnswer, CompletionAnswer
 from glmbot.engine.remote_line import RemoteEngineSettings, RemoteLine
 from glmbot.engine.servers import Server
-from glmbot.engine.thoughts import apart
 from glmbot.errors import ModelFileError, PromptInvalid
 from glmbot.models.family import FamilyTokenizer
 from glmbot.models.registry import load_tokenizer
@@ -100,21 +99,23 @@ class RemoteChat(RemoteLine):
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        return frozenset({Ability.THOUGHTS, Ability.FORMS, Ability.DRAWING})
+        found = {Ability.THOUGHTS, Ability.FORMS, Ability.DRAWING}
+        found |= {Ability.TOOLS} if self.settings.tools != "off" else set()
+        found |= {Ability.TAUGHT_TOOLS} if self.takes_tools else set()
+        return frozenset(found)
 
     @property
     def generation_defaults(self) -> Mapping[str, object]:
         return {}
 
     def prepare(self, conversation: Conversation, room: int) -> MessagePrompt:
-        return prepare_messages(conversation, room)
+        return prepare_messages(conversation, room, tools=self.settings.tools != "off")
 
     def generate(
         self, prepared: Prepared, sampling: Sampling, *, user: str, deadline_s: float | None = None
     ) -> AsyncGenerator[Progress, None]:
         if not isinstance(prepared, MessagePrompt):
             raise PromptInvalid("this prompt was made by an engine of another kind")
-        # Not every server takes the thoughts out of the text itself.
+        # Not every server takes thoughts and calls out of the text itself.
         answer = ChatAnswer(prepared, sampling, thinks=self.settings.thinks)
-        said = self.ask(answer, user=user, deadline_s=deadline_s)
-        return apart(said, known=len(prepared.beginning))
+        return answer.read(self.ask(answer, user=user, deadline_s=deadline_s))

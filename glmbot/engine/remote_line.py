@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import aiohttp
 
-from glmbot.engine.base import EngineStats
+from glmbot.engine.base import EngineStats, Sampling
 from glmbot.engine.line import Line, Request
-from glmbot.engine.openai_client import FAILURES, OpenAIClient, ServerBusy
-from glmbot.engine.openai_stream import StreamBroken, on_one_line, read_models
+from glmbot.engine.openai_client import FAILURES, OpenAIClient, RequestRefused, ServerBusy
+from glmbot.engine.openai_stream import StreamBroken, chat_body, on_one_line, read_models
+from glmbot.engine.openai_tools import probe_fields
+from glmbot.engine.remote_answer import ChatAnswer
 from glmbot.engine.servers import Server, Servers
 from glmbot.errors import EngineError, ModelFileError, ServerUnavailable
 
@@ -28,6 +31,11 @@ _log = logging.getLogger(__name__)
 
 _JUST_AFTER_S = 0.01
 _LONGEST_WAIT_S = 1.0
+# How servers say that they take no tools: llama.cpp's without --jinja, vLLM without --enable-auto-tool-choice,
+# Ollama of a model whose template has none, OpenRouter where nobody has any.
+_NO_TOOLS = (400, 404, 422, 500, 501)
+_PROBE = ({"role": "user", "content": "Say pong."},)
+_ONE_TOKEN = Sampling(max_tokens=1, temperature=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,8 @@ class RemoteEngineSettings:
     first_token_s: float = 90.0
     next_token_s: float = 30.0
     patience_s: float = 60.0
+    tools: Literal["auto", "words", "off"] = "auto"
+    """Of the chat interface. auto: a server that refuses tools is told of them in words."""
     thinks: bool = True
     """False: a model that can do without is asked not to think before it answers."""
 
@@ -106,11 +116,11 @@ class RemoteLine(Line):
     async def answer_it(self, request: Request) -> None:
         """Ask servers until one has said the end of the answer. Raises EngineError."""
         answer = request.answer
-        heard = self.clock()
+        request.heard = self.clock()
         while answer.finish is None:
             server = self._servers.choose()
             if server is None:
-                if self.clock() - heard > self.settings.patience_s:
+                if self.clock() - request.heard > self.settings.patience_s:
                     troubles = "; ".join(f"{each.label}: {each.trouble}" for each in self._servers.all)
                     raise ServerUnavailable(f"no model server works. {troubles}")
                 await asyncio.sleep(min(self._servers.pause_s() + _JUST_AFTER_S, _LONGEST_WAIT_S))
@@ -119,16 +129,7 @@ class RemoteLine(Line):
             try:
                 if not server.model:
                     await self._greet(server)
-                async with aclosing(
-                    self.client.stream(f"{server.url}/{answer.path}", answer.body(server.model))
-                ) as deltas:
-                    async for delta in deltas:
-                        self._servers.works(server)
-                        heard = self.clock()
-                        self.take(request, delta)
-                        if answer.cut:
-                            _log.warning("model server %s went on past the end of an answer", server.label)
-                            break
+                await self._hear(request, server)
             except ServerBusy as error:
                 trouble, again_after_s = str(error), error.again_after_s
             except TimeoutError:
@@ -148,6 +149,51 @@ class RemoteLine(Line):
         self.counters.read += answer.tokens_read
         self.counters.reused += answer.tokens_reused
         request.show(answer.progress())
+
+    async def _hear(self, request: Request, server: Server) -> None:
+        """What this server says; in words of the tools, where it takes none."""
+        tools = request.answer.has_tools and self._sends_tools(server)
+        try:
+            await self._stream(request, server, tools=tools)
+        except (RequestRefused, ServerBusy) as error:
+            if not tools or error.status not in _NO_TOOLS or await self._takes_a_tool(server):
+                raise
+            _log.warning(
+                "model server %s takes no tools and is told of them in words: %s", server.label, error
+            )
+            await self._stream(request, server, tools=False)
+            self._servers.refused_tools(server)
+
+    async def _stream(self, request: Request, server: Server, *, tools: bool) -> None:
+        answer = request.answer
+        body = answer.body(server.model, tools=tools)
+        async with aclosing(self.client.stream(f"{server.url}/{answer.path}", body)) as deltas:
+            async for delta in deltas:
+                self._servers.works(server)
+                request.heard = self.clock()
+                self.take(request, delta)
+                if answer.cut:
+                    _log.warning("model server %s went on past the end of an answer", server.label)
+                    break
+
+    async def _takes_a_tool(self, server: Server) -> bool:
+        """Asked with one of our own, as it may be somebody's tools that were wrong. Raises one of FAILURES."""
+        body = chat_body(server.model, _PROBE, _ONE_TOKEN, tools=probe_fields())
+        try:
+            async with aclosing(self.client.stream(f"{server.url}/{ChatAnswer.path}", body)) as deltas:
+                async for _ in deltas:
+                    break
+        except (RequestRefused, ServerBusy) as error:
+            return error.status not in _NO_TOOLS
+        return True
+
+    @property
+    def takes_tools(self) -> bool:
+        """As far as is known."""
+        return any(self._sends_tools(server) for server in self._servers.all)
+
+    def _sends_tools(self, server: Server) -> bool:
+        return self.settings.tools == "auto" and self._servers.takes_tools(server)
 
     # ---- servers ---------------------------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ __all__ = ["Server", "Servers"]
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
+# Whoever starts it with other flags waits so long at most.
+_NO_TOOLS_S = 600.0
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +33,8 @@ class Server:
     """Seconds of the clock; nobody asks before."""
     probing: bool = False
     """One request alone tries whether it works again."""
+    no_tools_until: float = 0.0
+    """It has refused a tool, and is told of them in words."""
 
     @property
     def works(self) -> bool:
@@ -60,6 +64,13 @@ class Servers:
         server.probing = not server.works
         return server
 
+    def takes_tools(self, server: Server) -> bool:
+        """As far as is known."""
+        return self._clock() >= server.no_tools_until
+
+    def refused_tools(self, server: Server) -> None:
+        server.no_tools_until = self._clock() + _NO_TOOLS_S
+
     def pause_s(self) -> float:
         """Until the next one may be asked, as far as is known."""
         now = self._clock()
@@ -72,7 +83,7 @@ class Servers:
 
     def failed(self, server: Server, trouble: str, again_after_s: float | None = None) -> None:
         """`again_after_s`: when the server itself said so (Retry-After)."""
-        server.trouble, server.model = trouble, ""
+        server.trouble, server.model, server.no_tools_until = trouble, "", 0.0
         server.failures += 1
         pause = min(_FIRST_PAUSE_S * 2 ** min(server.failures - 1, 10), _LONGEST_PAUSE_S)
         server.closed_until = self._clock() + (pause if again_after_s is None else again_after_s)

@@ -26,6 +26,7 @@ from glmbot.engine.base import (
 )
 from glmbot.engine.call_forms import call_form, holdable
 from glmbot.engine.calls import calls_apart
+from glmbot.engine.detokenizer import Detokenizer
 from glmbot.engine.exchanges import dialogue_of
 from glmbot.engine.fit import Draft, fit, longest_text
 from glmbot.engine.texts import Able, BeginsTexts, Pieces
@@ -167,6 +168,15 @@ class TemplatedEngine:
             return self.tokens.chat_format.decode(cast(TokenPrompt, prepared).tokens)
         except (ValueError, LookupError, OverflowError, TypeError) as error:
             raise PromptInvalid("the prompt holds what is no token of the model") from error
+
+    def starts(self, tokens: Sequence[int]) -> Sequence[int]:
+        """See `glmbot.engine.texts.TextEngine`."""
+        read = Detokenizer(self.tokens.chat_format.decode)
+        found: list[int] = []
+        for token in tokens:
+            found.append(read.length)
+            read.push(token)
+        return found
 
     def piece(self, token: int) -> str:
         if self._pieces is None:

@@ -28,6 +28,10 @@ class TextEngine(Protocol):
         """The text of a token; "" for one that has none of its own: a control token, a part of a character."""
         ...
 
+    def starts(self, tokens: Sequence[int]) -> Sequence[int]:
+        """Where each of a prompt's tokens begins in its text."""
+        ...
+
 
 @runtime_checkable
 class Able(Protocol):

@@ -38,7 +38,7 @@ async def apart(
             )
 
 
-def _of_answer(progress: Progress, text: str, *, inside: bool) -> tuple[Score, ...]:
+def _of_answer(progress: Progress, text: str, *, inside: bool) -> Sequence[Score]:
     """The scores that may be told where thoughts may not: of what stands between two of these, rather too few than
     too many."""
     raw, scores = progress.text, progress.scores

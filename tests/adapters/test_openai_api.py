@@ -202,6 +202,45 @@ async def test_what_moderation_refuses_is_not_told_by_scores(
             await client.completions.create(model="m", prompt=tokens)
 
 
+async def test_nor_by_what_might_have_been_said(engine: LocalEngine, sqlite_store: Store) -> None:
+    wish: Any = {"logprobs": True, "top_logprobs": 20}
+    async with web(engine, sqlite_store) as site, client_of(site) as client:
+        whole = await client.chat.completions.create(**changed(CHAT, max_tokens=30), **wish)
+    said, word, place = "", "", -1
+    logprobs = whole.choices[0].logprobs
+    assert logprobs is not None
+    for number, each in enumerate(logprobs.content or []):
+        for other in each.top_logprobs:
+            found = re.search(r"[a-z]{3,}$", said + other.token)
+            if not word and found and found[0] not in (whole.choices[0].message.content or ""):
+                word, place = found[0], number
+        said += each.token
+    assert word
+    moderation = moderated([word])
+    async with web(engine, sqlite_store, moderation=moderation) as site, client_of(site) as client:
+        told = await client.chat.completions.create(**changed(CHAT, max_tokens=30), **wish)
+    assert told.choices[0].message.content == whole.choices[0].message.content
+    logprobs = told.choices[0].logprobs
+    assert logprobs is not None
+    content = logprobs.content or []
+    before = "".join(each.token for each in content[:place])
+    assert 0 < len(content[place].top_logprobs) < 20
+    assert not [other for other in content[place].top_logprobs if (before + other.token).endswith(word)]
+
+
+async def test_offsets_of_texts_do_not_drift_behind_parts_of_characters(client: AsyncOpenAI) -> None:
+    text = "🙂 a 你🙂 b"
+    ask: Any = {"model": "m", "max_tokens": 8, "logprobs": 0, "echo": True}
+    scored = await client.completions.create(**ask, prompt=text)
+    logprobs = scored.choices[0].logprobs
+    assert logprobs is not None
+    offsets, tokens = logprobs.text_offset or [], logprobs.tokens or []
+    assert offsets == sorted(offsets)
+    read = {token.strip(): scored.choices[0].text[at:] for at, token in zip(offsets, tokens, strict=True)}
+    assert read["a"].lstrip().startswith("a 你")
+    assert read["b"].lstrip().startswith("b")
+
+
 async def test_an_engine_that_can_not_score_says_so(sqlite_store: Store) -> None:
     async with web(ScriptedEngine(), sqlite_store) as site, client_of(site) as client:  # type: ignore[arg-type]
         for wish in ({"logprobs": True}, {"presence_penalty": 1}, {"logit_bias": {"5": 1}}):
@@ -242,7 +281,7 @@ async def test_responses_are_whole_or_streamed_in_typed_events(client: AsyncOpen
     again: Any = [*items, *(item.model_dump() for item in last.output), *items]
     assert (await client.responses.create(**ask, input=again)).output_text
     for wrong in ({"store": True}, {"previous_response_id": "resp_1"}, {"background": True},
-                  {"tools": [{"type": "web_search"}]}, {"truncation": "auto"}, {"include": ["x"]}):  # fmt: skip
+                  {"truncation": "auto"}, {"include": ["x"]}):  # fmt: skip
         with pytest.raises(openai.BadRequestError, match=rf"{next(iter(wrong))}: not supported"):
             await client.responses.create(**changed(ask, input="hello", **wrong))
 

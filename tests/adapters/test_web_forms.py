@@ -129,6 +129,26 @@ def test_the_fields_of_both_interfaces() -> None:
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"response_format": {"type": "text", "schema": {}}}, "response_format.schema"),
+        ({"response_format": {"type": "text", "json_schema": {"name": "n"}}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_object", "json_schema": {"name": "n"}}},
+            "response_format.json_schema",
+        ),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.name"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a b"}}},
+            "response_format.json_schema.name",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "strict": True}}},
+            "response_format.json_schema.schema",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "shape": {}}}},
+            "response_format.json_schema.shape",
+        ),
+        ({"response_format": {}}, "response_format.type"),
+        ({"response_format": "json_object"}, "response_format"),
         ({"structured_outputs": {}}, "structured_outputs"),
         ({"structured_outputs": {"regex": "a", "grammar": "start: A"}}, "structured_outputs"),
         ({"structured_outputs": {"structural_tag": "{}"}}, "structured_outputs.structural_tag"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,23 @@ from glmbot.app import dialogue_for, plugins_for, read_configuration
 from glmbot.completions import Completion
 from glmbot.config.configuration import Configuration, secrets_in
 from glmbot.config.reload import compared
+from glmbot.content import Text, ToolCall, ToolResult
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.doctor import _plugged
-from glmbot.engine.base import FinishReason, Precision, Sampling
+from glmbot.engine.base import Ability, Conversation, FinishReason, Precision, Sampling
 from glmbot.engine.named import Model
 from glmbot.engine.pool import Engines
 from glmbot.engines import engines_for
 from glmbot.errors import ConfigError, EngineError, ModelUnavailable
+from glmbot.forms import Form, FormKind
 from glmbot.host import ChatRequest, Host
 from glmbot.keys import UserKey
 from glmbot.messages import Reply, ReplyState
+from glmbot.models.calls.tagged import TaggedJson
 from glmbot.plugin_engine import start_plugin_engine
 from glmbot.preflight import complaints
 from glmbot.store.base import Store
+from glmbot.tools import Offer, ToolDescription
 from virtual_time import run_in_virtual_time
 
 HEAD = (
@@ -373,13 +378,57 @@ def test_plug_ins_register_once_for_a_start_and_once_for_a_reload(
     assert (kept.named_models, kept.plugins) == (first.named_models, first.plugins)
 
 
+OFFER = Offer([ToolDescription("add", "Adds.", {"properties": {"q": {"type": "string"}}})])
+
+
+class Calling(Echo):
+    """Calls what it is offered, by calls or in words, then says what came of it."""
+
+    async def generate(self, request: ChatRequest) -> AsyncGenerator[Any, None]:
+        self.requests.append(request)
+        if request.messages[-1][1].startswith("<tool_response>"):
+            yield "It is 2."
+        elif request.tools:
+            yield "So: "
+            for _ in range(2):
+                yield ToolCall("same", "add", '{"q": "1"}')
+            yield ToolCall("other", "unknown")
+        else:
+            yield TaggedJson().written("add", {"q": "1"})
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_it_calls_tools_by_calls_or_in_words(tmp_path: Path, takes: bool) -> None:
+    async def main() -> None:
+        configuration = read(tmp_path, "[models.a]\nengine = 'echo'\ncontext_length = 8000\n")
+        kind = plugins_for(configuration).engines["echo"]
+        made = Calling(Settings())
+        made.takes_tools = made.takes_forms = takes  # type: ignore[attr-defined]
+        section = configuration.named_models["a"]
+        engine = await start_plugin_engine("a", section, replace(kind, start=lambda _: made))  # pyright: ignore[reportArgumentType]
+        assert (Ability.TAUGHT_TOOLS in engine.abilities) is (Ability.FORMS in engine.abilities) is takes
+        asked = Conversation((Text("1+1?"),), offer=OFFER)
+        wish = Sampling(90, form=Form(FormKind.JSON) if takes else None)
+        last = [each async for each in engine.generate(engine.prepare(asked, 4000), wish, user="ann")][-1]
+        assert last.finish is FinishReason.TOOL_CALLS
+        assert [call.name for call in last.calls] == ["add"] * (1 + takes)
+        assert last.text == ('So: \n{"name": "unknown", "arguments": {}}' if takes else "")
+        said = (ToolCall("1", "add", '{"q": "1"}'), ToolResult("1", "2"))
+        prepared = engine.prepare(replace(asked, said=said), 4000)
+        assert [each async for each in engine.generate(prepared, wish, user="ann")][-1].text == "It is 2."
+        assert "<tools>" in made.requests[-1].messages[0][1]
+        assert made.requests[-1].form == wish.form
+        assert len(made.requests[-1].tools.get("messages", ())) == 3 * takes
+        await engine.close()
+
+    run_in_virtual_time(main())
+
+
 def test_sampling_reaches_it(tmp_path: Path) -> None:
     async def main() -> None:
         configuration = read(tmp_path, "[models.a]\nengine = 'echo'\n")
         kind = plugins_for(configuration).engines["echo"]
         engine = await start_plugin_engine("a", configuration.named_models["a"], kind)  # pyright: ignore[reportArgumentType]
-        from glmbot.engine.base import Conversation
-
         prepared = engine.prepare(Conversation.of_words("hi", begun="Well", system="be brief"), 500)
         sampling = Sampling(9, 0.5, 0.6, 7, 1.1, 8, ("stop",))
         snapshots = [each async for each in engine.generate(prepared, sampling, user="ann")]

@@ -76,7 +76,7 @@ async def test_likelihoods_are_those_of_transformers_alone_together_and_with_gue
         drawn = [score.token for score in progress.scores]
         said.append([*prompt, *drawn])
         expected = reference(tiny_model, said[-1])
-        for at, score in enumerate(progress.prompt_scores[1:] + progress.scores):
+        for at, score in enumerate((*progress.prompt_scores[1:], *progress.scores)):
             row = expected[at if progress.prompt_scores else at + len(prompt) - 1]
             assert score.logprob == pytest.approx(float(row[score.token]), abs=1e-3)
             tops = row.topk(len(score.top)).values.tolist()

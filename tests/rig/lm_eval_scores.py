@@ -11,14 +11,10 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -28,10 +24,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from glmbot.models.demo import NAME
 
+sys.path[:0] = [str(Path(__file__).parent.parent)]
+from rig.served import serving  # noqa: E402
+
 ROOT = Path(__file__).parent.parent.parent
 MODEL = ROOT / ".glmbot" / "models" / NAME
 WITHIN = 1e-3
-STARTS_S, SCORES_S = 180.0, 300.0
+SCORES_S = 300.0
 
 QUESTIONS: Sequence[tuple[str, Sequence[str], int]] = (
     ("The capital of France is", [" Paris.", " a river in Peru.", " 42."], 0),
@@ -63,7 +62,7 @@ metric_list:
 def main(program: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        with serving(home) as url:
+        with serving(home, '[model]\nprecision = "fp32"', "--model", str(MODEL)) as url:
             scored = evaluate(program, home, url)
     expected = [likelihood(context, ending) for context, ending, _ in scored]
     apart = [abs(told - mine) for (_, _, told), mine in zip(scored, expected, strict=True)]
@@ -73,37 +72,6 @@ def main(program: str) -> int:
     wanted = sum(len(choices) for _, choices, _ in QUESTIONS)
     print(f"{len(scored)} of {wanted} endings scored; the largest difference is {max(apart):.1e}")
     return 0 if len(scored) == wanted and max(apart) < WITHIN else 1
-
-
-@contextmanager
-def serving(home: Path) -> Generator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    (home / "config.toml").write_text(
-        f'[model]\nprecision = "fp32"\n[store]\npath = "{home}/s.sqlite3"\njournal_path = "{home}/j.sqlite3"\n[web]\n'
-    )
-    command = [sys.executable, "-m", "glmbot", "serve", "--config", str(home / "config.toml")]
-    process = subprocess.Popen([*command, "--port", str(port), "--model", str(MODEL)], cwd=home)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        ends = time.monotonic() + STARTS_S
-        while not answers(f"{url}/readyz"):
-            if process.poll() is not None or time.monotonic() > ends:
-                raise SystemExit("glmbot serve did not start")
-            time.sleep(0.5)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 def evaluate(program: str, home: Path, url: str) -> list[tuple[str, str, float]]:

@@ -4,8 +4,7 @@ The platform servers of our tests are driven by clients that are not ours: aiogr
 for Discord, lark-oapi for Feishu, dingtalk-stream for DingTalk, qq-botpy for QQ's official bots,
 wecom-aibot-python-sdk and wecom-aibot-sdk for WeCom, nonebot and koishi for OneBot, each of which must parse every reply without complaint. Between our Satori adapter and our OneBot server stands satori-python, which speaks both.
 Our bot talks in rooms of a real Synapse. Its webhook mode runs against telemelya, and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are
-answered from beside llama.cpp's server, and lm-eval scores texts by POST /v1/completions. Ends with "N passed, N
-failed".
+answered from beside llama.cpp's server, and lm-eval scores texts by POST /v1/completions. OpenAI's client and the agents of LangChain and pydantic-ai call tools through `glmbot serve`. Ends with "N passed, N failed".
 
 The other projects' packages are installed under .glmbot/rig, from PyPI and npm; node and npm must be there.
 """
@@ -35,8 +34,10 @@ from platforms.discord_server import TOKEN as DISCORD_TOKEN  # noqa: E402
 from platforms.onebot_server import SELF, OneBotServer  # noqa: E402
 from platforms.onebot_server import TOKEN as ONEBOT_TOKEN  # noqa: E402
 from platforms.telegram_server import TOKEN, TelegramServer  # noqa: E402
+from rig.environments import environment  # noqa: E402
 from rig.gguf_answers import TYPES  # noqa: E402
 from rig.matrix_bot import check_matrix  # noqa: E402
+from rig.programs import ENVIRONMENTS  # noqa: E402
 from rig.satori_bot import check_satori  # noqa: E402
 from rig.telemelya_bot import check_webhook  # noqa: E402
 
@@ -90,6 +91,7 @@ async def main() -> int:
     await synapse(score)
     await telemelya(score)
     await mcp_servers(score)
+    await programs(score)
     await gguf_answers(score)
     await lm_eval(score)
     if not os.environ.get("RIG_SHORT"):
@@ -382,8 +384,19 @@ async def telemelya(score: Score) -> None:
 
 async def mcp_servers(score: Score) -> None:
     """Tools, prompts and resources of others' servers in a conversation, and what happens when those are killed."""
-    command = [sys.executable, str(HERE / "mcp_servers.py"), str(RIG / "node_modules")]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    await told_by("MCP", [str(HERE / "mcp_servers.py"), str(RIG / "node_modules")], score)
+
+
+async def programs(score: Score) -> None:
+    """Each in an environment of its own: they want other releases of the same."""
+    for name, packages in ENVIRONMENTS.items():
+        score.note(name, "is installed", await environment(RIG / name, packages) is not None)
+    await told_by("programs", [str(HERE / "programs.py"), str(RIG)], score)
+
+
+async def told_by(who: str, command: list[str], score: Score) -> None:
+    """A script of ours says what it saw (`check`), and of whom where that is not `who`."""
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     ended = False
     try:
@@ -391,12 +404,12 @@ async def mcp_servers(score: Score) -> None:
             async for line in process.stdout:
                 said = json.loads(line)
                 if "check" in said:
-                    score.note("MCP", said["check"], said["ok"], said["why"])
+                    score.note(said.get("who", who), said["check"], said["ok"], said["why"])
                 ended = ended or "end" in said
     except TimeoutError:
         process.terminate()
     await process.wait()
-    score.note("MCP", "came to its end", ended and process.returncode == 0, f"status {process.returncode}")
+    score.note(who, "came to its end", ended and process.returncode == 0, f"status {process.returncode}")
 
 
 async def gguf_answers(score: Score) -> None:
@@ -409,18 +422,9 @@ async def gguf_answers(score: Score) -> None:
 
 async def lm_eval(score: Score) -> None:
     """In an environment of its own: it wants other releases than ours of what both use."""
-    folder = RIG / "lm-eval"
-    if not (folder / "bin" / "lm_eval").exists():
-        for command in (
-            [sys.executable, "-m", "venv", str(folder)],
-            [str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", *LM_EVAL],
-        ):
-            installed = await asyncio.create_subprocess_exec(*command, stderr=subprocess.DEVNULL)
-            if await installed.wait() != 0:
-                score.note("lm-eval", "is installed", False)
-                return
-    command = [sys.executable, str(HERE / "lm_eval_scores.py"), str(folder / "bin" / "lm_eval")]
-    process = await asyncio.create_subprocess_exec(*command)
+    score.note("lm-eval", "is installed", await environment(RIG / "lm-eval", LM_EVAL) is not None)
+    script, folder = str(HERE / "lm_eval_scores.py"), RIG / "lm-eval"
+    process = await asyncio.create_subprocess_exec(sys.executable, script, str(folder / "bin" / "lm_eval"))
     score.note("lm-eval", "is told the likelihoods that Transformers computes", await process.wait() == 0)
 
 
