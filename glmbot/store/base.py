@@ -327,8 +327,9 @@ class Removal(Protocol):
         `new`'s. `at`: Unix time.
 
         Settings, quotas, histories, what waits to be answered and dead letters. What `new` has already stays,
-        and its histories follow the old ones; nothing may have moved away from it, as platforms give a number once.
-        May be repeated, in whichever order the news came. What is being answered under the old key is answered there, and its turn follows within minutes, by `tidy`. Raises
+        and its histories follow the old ones; nothing may have moved away from there, as platforms give a number
+        once. May be repeated, in whichever order the news came. What is being answered under the old key is
+        answered there, and its turn follows within minutes, by `tidy`. Raises
         ValueError unless both are of one kind and platform.
         """
         ...
