@@ -43,5 +43,8 @@ def _one(key: str) -> dict[str, Any]:
     }
 
 
-def offer(choice: Choice) -> Offer:
-    return Offer(_tools(), choice, parallel=False)
+def offer(choice: Choice, edition: int = 0) -> Offer:
+    """edition: those of another one have other words, which no engine has read before."""
+    first, *others = _tools()
+    first = ToolDescription(first.name, f"{first.description} Edition {edition}.", first.parameters)
+    return Offer([first, *others], choice, parallel=False)

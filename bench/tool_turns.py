@@ -51,10 +51,11 @@ QUESTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A conversation: the words of the system, and what was said by turns, a question last."""
+    """A conversation: the words of the system, what was said by turns (a question last), the tools' edition."""
 
     system: str
     said: Sequence[str]
+    edition: int = 0
 
     def messages(self) -> list[dict[str, str]]:
         roles = ("user", "assistant")
@@ -66,7 +67,7 @@ class Asked:
             PastExchange((Text(asked),), (Text(answer),))
             for asked, answer in zip(self.said[:-1:2], self.said[1::2], strict=True)
         ]
-        return Conversation((Text(self.said[-1]),), past, self.system, offer=offer(choice))
+        return Conversation((Text(self.said[-1]),), past, self.system, offer=offer(choice, self.edition))
 
 
 class Ours:
@@ -138,7 +139,7 @@ class Theirs:
                     "parameters": dict(tool.parameters),
                 },
             }
-            for tool in offer(Choice.AUTO).tools
+            for tool in offer(Choice.AUTO, asked.edition).tools
         ]
         return {
             "messages": asked.messages(),
@@ -161,11 +162,11 @@ def judged(calls: Sequence[tuple[str, str]], finish: str) -> str:
 
 async def turns(engine: Ours | Theirs, number: int) -> dict[str, float]:
     """Seconds of one round; nothing of its words was there before."""
-    system = f"You are assistant number {number} of a small town. Answer in one sentence."
+    system = "You are the assistant of a small town. Answer in one sentence."
     first, second, other = QUESTIONS
-    alone, tokens = await engine.first_token(Asked(system, [first]), f"{number} a")
-    again, _ = await engine.first_token(Asked(system, [first, ANSWER, second]), f"{number} a")
-    others, _ = await engine.first_token(Asked(system, [other]), f"{number} b")
+    alone, tokens = await engine.first_token(Asked(system, [first], number), f"{number} a")
+    again, _ = await engine.first_token(Asked(system, [first, ANSWER, second], number), f"{number} a")
+    others, _ = await engine.first_token(Asked(system, [other], number), f"{number} b")
     return {
         "first_turn_s": alone,
         "second_turn_s": again,

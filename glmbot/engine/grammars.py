@@ -50,7 +50,13 @@ _DAY = (
 )
 _FOURTH = "(?:0[48]|[2468][048]|[13579][26])"
 _DATE = f"(?:{_YEAR}-{_DAY}|(?:[0-9]{{2}}{_FOURTH}|{_FOURTH}00)-02-29)"
-_PATTERNS: Mapping[str, str] = {"date": f"^{_DATE}$", "date-time": f"^{_DATE}"}
+# No more than nanoseconds: a model that has begun a fraction may write digits for ever.
+_TIME = r"[0-9:]{8}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9:]{5})?"
+_PATTERNS: Mapping[str, str] = {
+    "date": f"^{_DATE}$",
+    "date-time": f"^{_DATE}[Tt]{_TIME}$",
+    "time": f"^{_TIME}$",
+}
 # Whose values are no schemas.
 _VALUES = frozenset({"enum", "const", "default", "examples"})
 _OPTIONS: Mapping[str, object] = {"whitespace_pattern": _WHITE_SPACE, "lenient": False}

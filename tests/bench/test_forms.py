@@ -11,6 +11,7 @@ import pytest
 from conftest import REPOSITORY
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.templated import TemplatedEngine
+from glmbot.tools import Choice, Offer
 
 sys.path.insert(0, str(REPOSITORY / "bench"))
 
@@ -18,6 +19,7 @@ import form_tables
 import forms
 import tool_turns
 from marks import between
+from tool_offers import offer
 
 
 async def test_the_script_of_forms_says_what_share_of_the_speed_remains(
@@ -33,7 +35,7 @@ async def test_the_script_of_tools_times_turns_and_counts_calls(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tool_turns, "CONTEXT", 2000)
-    monkeypatch.setattr(tool_turns, "offer", lambda choice: forms_offer(choice, 1))
+    monkeypatch.setattr(tool_turns, "offer", one_tool)
     engine = TemplatedEngine(await LocalEngine.start(LocalEngineSettings(tiny_model)))
     found = await tool_turns.measure(tool_turns.Ours(engine), 1, 2)
     await engine.close()
@@ -42,9 +44,8 @@ async def test_the_script_of_tools_times_turns_and_counts_calls(
     assert found["first_turn_s"] > 0
 
 
-def forms_offer(choice: Any, most: int) -> Any:
-    whole = forms.offer(choice)
-    return type(whole)(whole.tools[:most], choice, parallel=False)
+def one_tool(choice: Choice, edition: int = 0) -> Offer:
+    return Offer(offer(choice, edition).tools[:1], choice, parallel=False)
 
 
 def test_a_call_is_valid_cut_or_wrong() -> None:

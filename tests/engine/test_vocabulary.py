@@ -130,10 +130,14 @@ def test_a_model_that_ends_no_answer_is_held_to_none(tiny_model: Path) -> None:
         ("date", "2023-12-31", True),
         ("date-time", "2024-02-29T23:59:00Z", True),
         ("date-time", "2023-02-29T23:59:00Z", False),
+        ("date-time", "2023-02-28T23:59:00.123456789+01:00", True),
+        ("date-time", "2023-02-28T23:59:00.1234567891Z", False),
+        ("time", "23:59:00.5Z", True),
+        ("time", "23:59:00.1234567891Z", False),
     ],
 )
 @pytest.mark.parametrize("inline", [False, True])
-def test_a_date_is_a_day_that_the_calendar_has(
+def test_a_date_is_a_day_that_the_calendar_has_and_a_time_has_an_end(
     tiny_model: Path, kind: str, said: str, right: bool, inline: bool
 ) -> None:
     """Wherever in a schema, and in that of a tool; what a property may be called is no schema."""
