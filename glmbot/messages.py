@@ -47,8 +47,9 @@ __all__ = [
 ]
 
 HIDDEN = "hidden"
-QUIET = frozenset({"stop", "tools"})
-"""Commands whose buttons need no message: what comes of them is seen in the answer that they stand under."""
+QUIET = frozenset({"stop", "tools", "poll"})
+"""Commands whose buttons need no message: what comes of them is seen in the answer that they stand under, or by
+who pressed alone."""
 
 # What every store can keep of a number.
 _LARGEST_NUMBER = 2**63 - 1
@@ -61,7 +62,7 @@ _MOST_NOTES, _LONGEST_NOTE = 32, 4096
 LONGEST_REF = 512
 # Of one act: Telegram forwards at most 100 messages at once.
 MOST_PIECES = 100
-_TOOL_BUTTON = re.compile(r"tool(?:yes|here|no|pick[a-z])[a-z]{8}")
+_ANYBODYS_BUTTON = re.compile(r"(?:tool(?:yes|here|no|pick[a-z])|poll[a-j])[a-z]{8}")
 _SEALED = re.compile(r"sealed:gAAAAA[0-9A-Za-z_-]+={0,2}")
 
 
@@ -267,9 +268,11 @@ class PressedButton:
 
 
 def asks_of_tools(message: Message) -> bool:
-    """Whether a button answers what is asked of a tool (`glmbot.dialogue.tool_asks`): not only who asked the
-    question may press it."""
-    return isinstance(message.intent, Press) and _TOOL_BUTTON.fullmatch(message.intent.command) is not None
+    """Whether a button answers what is asked of a tool (`glmbot.dialogue.tool_asks`), or votes: not only who asked
+    the question may press it."""
+    return (
+        isinstance(message.intent, Press) and _ANYBODYS_BUTTON.fullmatch(message.intent.command) is not None
+    )
 
 
 def _checked_id(name: str, given: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,6 +17,11 @@ from glmbot.store.base import Anchors, Messages, Settings
 __all__ = ["taken_in"]
 
 
+# A button carries letters alone.
+_OPTIONS = "abcdefghij"
+_VOTE = re.compile(r"poll([a-j])([a-z]{8})")
+
+
 class _Kept(Anchors, Messages, Settings, Protocol):
     """A chat's settings, and what its people said before."""
 
@@ -26,6 +32,8 @@ async def taken_in(store: _Kept, commands: Commands, message: Message) -> Messag
     if isinstance(message.intent, Press) and (button := pressed(message.intent.command)) is not None:
         ask, answer = button
         message = replace(message, text=f"/tools {answer} {ask}")
+    if isinstance(message.intent, Press) and (vote := _VOTE.fullmatch(message.intent.command)) is not None:
+        message = replace(message, text=f"/poll {_OPTIONS.index(vote[1]) + 1} {vote[2]}")
     if message.chat_kind is ChatKind.GROUP and message.addressed is not Addressed.DIRECTLY:
         mode = mode_of(await store.settings(message.chat))
         if not is_answered(message, mode, commands):

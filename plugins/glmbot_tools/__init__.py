@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 from glmbot.host import Host, Tool
 from glmbot_tools.settings import Settings
+from glmbot_tools.words import EN, ZH
 
 __all__ = ["register"]
 
@@ -15,6 +16,7 @@ _INSTALL = "pip install 'glmbot[tools]'"
 
 def register(host: Host) -> None:
     settings = host.settings(Settings)
+    host.words(en=EN, zh=ZH)
     offered: dict[str, tuple[str, Callable[[Settings], Iterable[Tool]]]] = {
         "current_time": ("", _clock),
         "calculate": ("", _calculator),
@@ -35,7 +37,7 @@ def register(host: Host) -> None:
             known.add(tool.name)
             if tool.name not in settings.leave_out:
                 host.tool(tool)
-    known |= _reminding(host, settings)
+    known |= _reminding(host, settings) | _polling(host, settings)
     if unknown := sorted(set(settings.leave_out) - known):
         raise ValueError(
             f"leave_out names {unknown[0][:40]!r}, and there are these: {', '.join(sorted(known))}"
@@ -88,18 +90,28 @@ def _reminding(host: Host, settings: Settings) -> set[str]:
         return names
     from glmbot_tools.reminder_tools import reminder_tools, reminders_command
     from glmbot_tools.reminders import Reminders
-    from glmbot_tools.words import EN, ZH
 
     reminders = Reminders(
         host.log, per_person=settings.reminders_per_person, per_chat=settings.reminders_per_chat
     )
-    host.words(en=EN, zh=ZH)
     for tool in reminder_tools(reminders):
         if tool.name not in settings.leave_out:
             host.tool(tool)
     host.command(reminders_command(reminders))
     host.background("reminders", reminders)
     return names
+
+
+def _polling(host: Host, settings: Settings) -> set[str]:
+    """Returns its name."""
+    from glmbot_tools.poll_tools import poll_command, poll_tool
+    from glmbot_tools.polls import Polls
+
+    if "start_poll" not in settings.leave_out:
+        polls = Polls(host.log)
+        host.tool(poll_tool(polls))
+        host.command(poll_command(polls))
+    return {"start_poll"}
 
 
 def _searching(settings: Settings) -> Iterable[Tool]:

@@ -25,6 +25,7 @@ ALL = {
     "web_read": Nature.READS,
     "web_search": Nature.READS,
     "remind_me": Nature.READS,
+    "start_poll": Nature.READS,
     "list_reminders": Nature.READS,
     "cancel_reminder": Nature.READS,
 }
@@ -55,7 +56,7 @@ def test_all_tools_are_registered(monkeypatch: pytest.MonkeyPatch) -> None:
         assert each.tool.title.keys() == {"en", "zh"}
         assert each.tool.parameters["additionalProperties"] is False
     assert plugin.notes == []
-    assert plugins.commands.keys() == {"reminders"}
+    assert plugins.commands.keys() == {"reminders", "poll"}
     assert plugins.backgrounds.keys() == {"reminders"}
 
 
