@@ -74,7 +74,8 @@ class _FunctionCallOutput(Body):
 def _kind(given: object) -> str:
     """What names no type is a message, as OpenAI's client sends it. No field has a space in its name."""
     fields = cast(dict[str, object], given) if isinstance(given, dict) else {}
-    return f"item {fields.get('type', 'message')}"[:_LONGEST_KIND]
+    kind = fields.get("type", "message")
+    return f"item {kind}" if isinstance(kind, str) and len(kind) <= _LONGEST_KIND else "an item"
 
 
 def _shape(given: object) -> str:

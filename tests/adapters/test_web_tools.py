@@ -171,6 +171,8 @@ CALLED = {"type": "function_call", "call_id": "1", "name": "weather", "arguments
         ({"input": [{**CALLED, "call_id": ""}]}, "input.0.call_id"),
         ({"input": [{"type": "web_search_call", "id": "1"}]}, "input.0"),
         ({"input": [{"type": "item_reference", "id": "1"}]}, "input.0"),
+        ({"input": [{"type": [1] * 999}]}, "input.0"),
+        ({"input": [5]}, "input.0"),
         ({"text": {"format": {"type": "json_schema", "schema": SCHEMA}}}, "text.format.name"),
         ({"text": {"format": {"type": "json_object", "schema": SCHEMA}}}, "text.format.schema"),
     ],
