@@ -12,10 +12,11 @@ import pytest
 from redis.asyncio import Redis
 
 from chaos.kills import Counts, judge_conversations, settled, write_config
+from chaos.people import SECRETS, TelegramPeople
 from conftest import until
 from glmbot.keys import ConversationKey
 from glmbot.store.redis import RedisStore
-from platforms.telegram_server import BOT, TOKEN, TelegramServer
+from platforms.telegram_server import BOT, TelegramServer
 from program import Program
 
 CONVERSATIONS, MESSAGES, PROCESSES = 25, 5, 3
@@ -34,18 +35,18 @@ async def test_messages_of_many_are_answered_once_and_in_order(
 ) -> None:
     prefix = f"three-{victim.replace(' ', '-')}"
     telegram = TelegramServer(seconds_per_message=0.001, burst=100)
-    await telegram.start()
+    people = TelegramPeople(telegram)
+    await people.start()
     logs = [tmp_path / str(number) / "log.txt" for number in range(PROCESSES)]
     processes: dict[int, Program] = {}
     for number, log in enumerate(logs):
         log.parent.mkdir()
         section = f"kind = 'redis'\nurl = '{redis_url}'\nprefix = '{prefix}'\njournal_path = '{log.parent}/journal'\n"
         # Each says in its answers' notices how long they may be, which tells them apart.
-        config = write_config(log.parent, tiny_model, telegram, section, tokens=5 + number)
+        config = write_config(log.parent, tiny_model, people, section, tokens=5 + number)
         with log.open("w") as output:
-            token = {"GLMBOT_TELEGRAM__TOKEN": TOKEN}
             process = Program(
-                "run", "--config", str(config), cwd=log.parent, environment=token, output=output
+                "run", "--config", str(config), cwd=log.parent, environment=SECRETS, output=output
             )
         killed_at_last.callback(process.close)
         processes[process.pid] = process
@@ -66,13 +67,13 @@ async def test_messages_of_many_are_answered_once_and_in_order(
     store = RedisStore(redis_url, prefix=prefix)
     await store.open()
     counts = Counts()
-    assert await settled(telegram, store, asked, within_s=600), [log.read_text()[-2000:] for log in logs]
-    wrong = await judge_conversations(telegram, store, asked, counts)
+    assert await settled(people, store, asked, within_s=600), [log.read_text()[-2000:] for log in logs]
+    wrong = await judge_conversations(people, store, asked, counts)
     await store.close()
     for process in processes.values():
         process.terminate()
         assert await asyncio.to_thread(process.wait) == 0
-    await telegram.stop()
+    await people.stop()
     assert wrong == []
     assert (counts.lost, counts.doubled, counts.misordered) == (0, 0, 0)
     shown = "".join(text for key in asked for text in telegram.texts(int(key.chat)))

@@ -14,17 +14,18 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from chaos.kills import GROUP, Counts, Zygote, judge, settled, talk, write_config
+from chaos.kills import Counts, Zygote, judge, say_all, settled, write_config
+from chaos.people import LINES, Line, OneBotPeople, People, SlackPeople, TelegramPeople, asked_in
 from conftest import until
-from glmbot.keys import ConversationKey
 from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
-from platforms.telegram_server import TelegramServer
+from glmbot.store.sqlite import SqliteStore
 from redis_server import Server, eventually
 
-__all__ = ["FAULTS", "redis_faults", "under_fault"]
+__all__ = ["FAULTS", "platform_faults", "redis_faults", "under_fault"]
 
 _HOLDS_S = 3.0
+_MEANWHILE = (Line(8, "meanwhile"), Line(7, "and then"), Line(9, "also here", in_group=True))
 
 
 class Proxy:
@@ -315,38 +316,33 @@ async def _alone() -> AsyncGenerator[tuple[Server, Proxy, Path]]:
 
 async def under_fault(
     zygote: Zygote, model: Path, name: str, section: str, store: Store, folder: Path,
-    work: Callable[[], Awaitable[None]], counts: Counts, evidence: str = "",
+    work: Callable[[], Awaitable[None]], counts: Counts, evidence: str = "", people: People | None = None,
 ) -> None:  # fmt: skip
     """People talk, `work` does its harm in the middle of an answer, people go on; then all is judged.
 
     `section` is the rest of the configuration from [store] on; `store` looks into the same store, past the fault.
-    `evidence` stands in the log when the fault was met.
+    `evidence` stands in the log when the fault was met. `people`: on Telegram, where none are given.
     """
-    telegram = TelegramServer(seconds_per_message=0.01, burst=8)
-    await telegram.start()
-    config = write_config(folder, model, telegram, section)
+    people = people or TelegramPeople()
+    await people.start()
+    config = write_config(folder, model, people, section)
     process = await zygote.begin(config, "slow", "-", 10)
-    asked = await talk(telegram)
-    await until(lambda: len(telegram.texts(7)) >= 2)
+    await say_all(people, LINES)
+    first = people.key(LINES[0]).chat
+    await until(lambda: len(people.texts(first)) >= 2)
     trouble = asyncio.ensure_future(work())
     await asyncio.sleep(0.3)
-    for key, text in (
-        (ConversationKey("telegram", "8"), "meanwhile"),
-        (ConversationKey("telegram", "7"), "and then"),
-    ):
-        asked[key].append(text)
-        await telegram.say(text, user=int(key.chat))
-    asked[ConversationKey("telegram", str(GROUP), "9")].append("also here")
-    await telegram.say("@glm_test_bot also here", user=9, chat=GROUP)
+    await say_all(people, _MEANWHILE)
+    asked = asked_in(people, [*LINES, *_MEANWHILE])
     wrong: list[str] = []
     try:
         await trouble
     except Exception as error:
         wrong.append(f"the fault itself failed: {type(error).__name__}: {error}")
     await eventually(store.open)
-    if not await settled(telegram, store, asked):
+    if not await settled(people, store, asked):
         wrong.append("not settled: " + (folder / "log.txt").read_text()[-3000:])
-    wrong += await judge(telegram, store, asked, counts)
+    wrong += await judge(people, store, asked, counts)
     if evidence not in (folder / "log.txt").read_text():
         wrong.append(f"the fault was not met: {evidence!r} is not in the log")
     await store.close()
@@ -357,4 +353,23 @@ async def under_fault(
             os.kill(process, signal.SIGKILL)
             await zygote.ended(20)
     counts.add(name, wrong)
-    await telegram.stop()
+    await people.stop()
+
+
+async def platform_faults(zygote: Zygote, model: Path, only: str = "") -> Counts:
+    """What can happen to the connection to a platform."""
+    counts = Counts()
+    for kind in (SlackPeople, OneBotPeople):
+        for trouble in kind().troubles:
+            name = f"{kind.platform}: {trouble}"
+            if only not in name:
+                continue
+            with tempfile.TemporaryDirectory() as scratch:
+                folder, people = Path(scratch), kind()
+                path = folder / "store.sqlite3"
+                work = people.troubles[trouble]
+                await under_fault(
+                    zygote, model, name, f"path = '{path}'\n", SqliteStore(path), folder, work, counts,
+                    people=people,
+                )  # fmt: skip
+    return counts

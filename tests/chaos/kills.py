@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -16,52 +15,44 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from adapters.waiting import letters
+from chaos.people import LINES, SECRETS, Line, People, TelegramPeople, asked_in
 from conftest import until
 from glmbot.errors import StoreUnavailable
 from glmbot.keys import ConversationKey
 from glmbot.store.base import Store
 from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
-from platforms.telegram_server import TOKEN, TelegramServer
 from redis_server import Server
 
 __all__ = [
-    "POINTS",
     "Counts",
+    "Point",
     "Zygote",
     "judge",
     "judge_conversations",
     "kill_matrix",
+    "points_of",
+    "say_all",
     "settled",
-    "talk",
     "write_config",
 ]
 
 HERE = Path(__file__).parent
-GROUP = -5
 STORE_POINTS = {
     "accept": (1, 2, 5), "claim": (1, 2), "mark": (1, 2, 3, 5, 8), "finish": (1, 2, 3), "delivered": (1, 2, 3),
     "lease": (1,), "settings": (1,), "answer": (1,), "epoch": (1,), "last_turns": (1,), "open_conversations": (1,),
 }  # fmt: skip
-TELEGRAM_POINTS = {
-    "getUpdates": (1, 2), "sendMessage": (1, 2, 3, 4), "editMessageText": (1, 2, 4, 7), "editMessageMedia": (1,),
-    "sendChatAction": (1,),
-}  # fmt: skip
-POINTS: list[tuple[str, str, int]] = [
-    *((when, what, nth) for what, each in {**STORE_POINTS, **TELEGRAM_POINTS}.items() for nth in each
-      for when in ("before", "after")),
-    *(("before", "step", nth) for nth in (1, 2, 10, 40)),
-    ("before", "generate", 1), ("before", "generate", 2), ("after", "generate", 1), ("after", "generate", 2),
-]  # fmt: skip
-_NOTICES = re.compile(r"The answer reached its limit of \d+ tokens\. /continue goes on\.")
+# Of a platform beside Telegram: what touches delivery.
+DELIVERY_POINTS = {"accept": (1,), "mark": (1, 3), "finish": (2,), "delivered": (1, 2)}
+Point = tuple[str, str, int]
 
 
 @dataclass
 class Counts:
-    """As a user sees them, over all points. `leftovers`: messages that say nothing but "…"."""
+    """As a user sees them, over all points. `leftovers`: messages that say nothing but "…"; `repeats`: what stands
+    there twice, or may, and says so."""
 
     passed: int = 0
     failed: int = 0
@@ -69,12 +60,28 @@ class Counts:
     doubled: int = 0
     misordered: int = 0
     leftovers: int = 0
+    repeats: int = 0
     complaints: list[str] = field(default_factory=list)
 
     def add(self, name: str, wrong: Sequence[str]) -> None:
         self.passed += not wrong
         self.failed += bool(wrong)
         self.complaints += [f"{name}: {each}" for each in wrong]
+
+
+def points_of(people: type[People], only: str = "") -> list[Point]:
+    """At which the bot is killed."""
+    of_store = STORE_POINTS if people is TelegramPeople else DELIVERY_POINTS
+    points: list[Point] = [
+        (when, what, nth)
+        for what, each in {**of_store, **people.points}.items()
+        for nth in each
+        for when in ("before", "after")
+    ]
+    if people is TelegramPeople:
+        points += [("before", "step", nth) for nth in (1, 2, 10, 40)]
+        points += [(when, "generate", nth) for when in ("before", "after") for nth in (1, 2)]
+    return [point for point in points if only in " ".join(map(str, (people.platform, *point)))]
 
 
 class Zygote:
@@ -89,7 +96,7 @@ class Zygote:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, str(HERE / "zygote.py"),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=tempfile.gettempdir(),
-            env={**os.environ, "PYTHONPATH": paths, "GLMBOT_TELEGRAM__TOKEN": TOKEN},
+            env={**os.environ, "PYTHONPATH": paths, **SECRETS},
         )  # fmt: skip
         assert await self._line() == "ready"
 
@@ -126,44 +133,24 @@ class Zygote:
         return (await self._process.stdout.readline()).decode().strip()
 
 
-def write_config(folder: Path, model: Path, telegram: TelegramServer, store: str, tokens: int = 150) -> Path:
+def write_config(folder: Path, model: Path, people: People, store: str, tokens: int = 150) -> Path:
     config = folder / "config.toml"
     config.write_text(
-        f"[telegram]\napi_base_url = '{telegram.url}'\nedit_interval_s = 0.03\ngroup_edit_interval_s = 0.03\n"
-        "poll_timeout_s = 2\n[access]\nopen_platforms = ['telegram']\n[sampling]\ntemperature = 0.0\n"
+        f"{people.section()}[access]\nopen_platforms = ['{people.platform}']\n[sampling]\ntemperature = 0.0\n"
         f"[model]\npath = '{model}'\nmax_answer_tokens = {tokens}\nprecision = 'fp32'\nthreads = 1\n"
         f"[dialogue]\npending_per_user = 100\n[store]\nclaim_s = 4\n{store}"
     )
     return config
 
 
-async def talk(telegram: TelegramServer) -> dict[ConversationKey, list[str]]:
-    """What people say: two conversations with questions in a row, a command, a file, a group."""
-    asked: dict[ConversationKey, list[str]] = {}
-
-    async def say(key: ConversationKey, text: str, **where: Any) -> None:
-        asked.setdefault(key, [])
-        if not text.startswith("/"):
-            asked[key].append(text.removeprefix("@glm_test_bot "))
-        await telegram.say(text, **where)
-
-    seven, eight = ConversationKey("telegram", "7"), ConversationKey("telegram", "8")
-    await say(seven, "the first question", user=7)
-    await say(seven, "the second question", user=7)
-    await say(eight, "/export", user=8)
-    await say(
-        ConversationKey("telegram", str(GROUP), "9"),
-        "@glm_test_bot a question in a group",
-        user=9,
-        chat=GROUP,
-    )
-    await say(eight, "a question of another person", user=8)
-    await say(seven, "/whoami", user=7)
-    return asked
+async def say_all(people: People, lines: Sequence[Line]) -> None:
+    """Two conversations with questions in a row, a command, a file, a group."""
+    for line in lines:
+        await people.say(line)
 
 
 async def settled(
-    telegram: TelegramServer, store: Store, asked: dict[ConversationKey, list[str]], within_s: float = 30
+    people: People, store: Store, asked: dict[ConversationKey, list[str]], within_s: float = 30
 ) -> bool:
     """All is answered, and nothing is open any more."""
     with suppress(TimeoutError):
@@ -171,7 +158,7 @@ async def settled(
             while True:
                 # Where servers change their roles, whoever looks into the store is cut off too.
                 with suppress(StoreUnavailable):
-                    open_still = telegram.unconfirmed or await store.unfinished("telegram")
+                    open_still = people.untaken or await store.unfinished(people.platform)
                     if not open_still and await answered(store, asked):
                         return True
                 await asyncio.sleep(0.05)
@@ -184,19 +171,31 @@ async def answered(store: Store, asked: dict[ConversationKey, list[str]]) -> boo
 
 
 async def judge(
-    telegram: TelegramServer, store: Store, asked: dict[ConversationKey, list[str]], counts: Counts
+    people: People, store: Store, asked: dict[ConversationKey, list[str]], counts: Counts
 ) -> list[str]:
-    """What is wrong with what stands in the chats, after `talk` and whatever else was `asked`."""
-    wrong = await judge_conversations(telegram, store, asked, counts)
-    if len(telegram.documents) != 1:
-        wrong.append(f"{len(telegram.documents)} files")
-        counts.doubled += len(telegram.documents) > 1
-        counts.lost += not telegram.documents
+    """What is wrong with what stands in the chats, after `LINES` and whatever else was `asked`."""
+    wrong = await judge_conversations(people, store, asked, counts)
+    commands = {people.key(line).chat: 0 for line in LINES}
+    for line in LINES:
+        commands[people.key(line).chat] += line.is_command
+    repeats = 0
+    for chat, expected in commands.items():
+        _, shown, told_twice = people.seen(chat)
+        repeats += told_twice
+        if len(shown) != expected:
+            counts.lost += len(shown) < expected
+            counts.doubled += len(shown) > expected
+            wrong.append(f"{chat}: {len(shown)} answers to a command: {shown}")
+    counts.repeats += repeats
+    if people.files != 1 and not (repeats and people.files):
+        wrong.append(f"{people.files} files")
+        counts.doubled += people.files > 1
+        counts.lost += not people.files
     return wrong
 
 
 async def judge_conversations(
-    telegram: TelegramServer, store: Store, asked: dict[ConversationKey, list[str]], counts: Counts
+    people: People, store: Store, asked: dict[ConversationKey, list[str]], counts: Counts
 ) -> list[str]:
     wrong: list[str] = []
     for key, questions in asked.items():
@@ -207,27 +206,19 @@ async def judge_conversations(
         if kept != questions:
             counts.misordered += sorted(kept) == sorted(questions)
             wrong.append(f"{key} has {kept}")
-        shown = [_NOTICES.sub("", text) for text in telegram.texts(int(key.chat))]
-        commands = [text for text in shown if "You are telegram" in text or "kept of you" in text]
-        words = letters("".join(text for text in shown if text not in commands))
+        shown, _, _ = people.seen(key.chat)
+        words = letters("".join(shown))
         said = letters("".join(turn.answer for turn in turns))
         if words != said:
             kind = "lost" if len(words) < len(said) else "doubled" if len(words) > len(said) else "misordered"
             setattr(counts, kind, getattr(counts, kind) + 1)
             wrong.append(f"{key} shows {shown}, and its history is {[turn.answer for turn in turns]}")
-        expected = {7: 1, 8: 1, GROUP: 0}.get(int(key.chat), 0)
-        if len(commands) != expected:
-            kind = "lost" if len(commands) < expected else "doubled"
-            setattr(counts, kind, getattr(counts, kind) + 1)
-            wrong.append(f"{key}: {len(commands)} answers to a command: {shown}")
-    counts.leftovers += sum(
-        message.get("text") == "…" for chat in telegram.messages.values() for message in chat.values()
-    )
-    return [*wrong, *telegram.violations]
+    counts.leftovers += people.empty
+    return [*wrong, *people.violations]
 
 
 async def kill_matrix(
-    zygote: Zygote, model: Path, kind: str, points: Sequence[tuple[str, str, int]]
+    zygote: Zygote, model: Path, kind: str, people: type[People], points: Sequence[Point]
 ) -> Counts:
     counts = Counts()
     with tempfile.TemporaryDirectory() as folder:
@@ -236,7 +227,7 @@ async def kill_matrix(
         for number, point in enumerate(points):
             life = Path(folder) / f"{kind}-{number}"
             life.mkdir()
-            await _one(zygote, model, kind, server.url, life, point, counts)
+            await _one(zygote, model, kind, server.url, life, people(), point, counts)
         await server.stop()
     return counts
 
@@ -247,36 +238,41 @@ async def _one(
     kind: str,
     url: str,
     folder: Path,
-    point: tuple[str, str, int],
+    people: People,
+    point: Point,
     counts: Counts,
 ) -> None:
-    name = f"{kind}: kill {point[0]} {point[1]} {point[2]}"
-    telegram = TelegramServer(seconds_per_message=0.01, burst=8)
-    await telegram.start()
+    name = f"{people.platform}, {kind}: kill {point[0]} {point[1]} {point[2]}"
+    await people.start()
     path = folder / "store.sqlite3"
     sections = {
         "sqlite": f"path = '{path}'\n",
         "redis": f"kind = 'redis'\nurl = '{url}'\nprefix = '{folder.name}'\njournal_path = '{folder}/journal.sqlite3'\n",
     }
-    config = write_config(folder, model, telegram, sections[kind])
+    config = write_config(folder, model, people, sections[kind])
     store: Store = SqliteStore(path) if kind == "sqlite" else RedisStore(url, prefix=folder.name)
-    asked = await talk(telegram)
+    asked, talking = asked_in(people, LINES), asyncio.ensure_future(say_all(people, LINES))
+    if people.tells_again:
+        await talking
     process = await zygote.begin(config, *point)
     code = await zygote.ended(25)
+    talking.cancel()
     if code != -signal.SIGKILL:
         counts.add(name, [f"never came there (exit code {code}): {_log_of(folder)}"])
         if code is None:
             os.kill(process, signal.SIGKILL)
             await zygote.ended(20)
     else:
-        began = _log_of(folder).count("is listening")
+        began = _starts(folder)
         process = await zygote.begin(config)
         await store.open()
-        calm = await settled(telegram, store, asked)
+        if not people.tells_again:
+            await say_all(people, await people.unknown(store, LINES))
+        calm = await settled(people, store, asked)
         wrong = [] if calm else [f"not settled: {_log_of(folder)}"]
-        wrong += await judge(telegram, store, asked, counts)
+        wrong += await judge(people, store, asked, counts)
         await store.close()
-        await until(lambda: _log_of(folder).count("is listening") > began)
+        await until(lambda: _starts(folder) > began)
         os.kill(process, signal.SIGTERM)
         if (code := await zygote.ended(20)) != 0:
             wrong.append(f"the second life ended with {code}: {_log_of(folder)}")
@@ -284,7 +280,14 @@ async def _one(
             os.kill(process, signal.SIGKILL)
             await zygote.ended(20)
         counts.add(name, wrong)
-    await telegram.stop()
+    await people.stop()
+
+
+def _starts(folder: Path) -> int:
+    """How often it has said that it listens."""
+    log = folder / "log.txt"
+    said = log.read_text() if log.exists() else ""
+    return said.count("is listening") + said.count("is connected")
 
 
 def _log_of(folder: Path) -> str:

@@ -14,10 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 
-from chaos.faults import redis_faults  # noqa: E402
+from chaos.faults import platform_faults, redis_faults  # noqa: E402
 from chaos.interrupted import interrupted_work  # noqa: E402
-from chaos.kills import POINTS, Counts, Zygote, kill_matrix  # noqa: E402
+from chaos.kills import Counts, Zygote, kill_matrix, points_of  # noqa: E402
 from chaos.model_servers import model_server_faults  # noqa: E402
+from chaos.people import OneBotPeople, SlackPeople, TelegramPeople  # noqa: E402
 from chaos.ray_replicas import ray_faults  # noqa: E402
 from chaos.redis_groups import redis_group_faults  # noqa: E402
 from chaos.tools import tool_kills  # noqa: E402
@@ -33,15 +34,17 @@ async def main() -> None:
         model = write_tiny_model(Path(folder) / "tiny")
         zygote = Zygote()
         await zygote.start()
-        points = [point for point in POINTS if only in " ".join(map(str, point))]
-        for kind in ("sqlite", "redis"):
-            began = time.monotonic()
-            counts = totals[f"kill -9, {kind}"] = await kill_matrix(zygote, model, kind, points)
-            print(f"kill -9 on {kind}: {len(points)} points in {time.monotonic() - began:.0f} s", flush=True)
-            complain(counts)
+        for people in (TelegramPeople, SlackPeople, OneBotPeople):
+            points = points_of(people, only)
+            for kind in ("sqlite", "redis"):
+                began, name = time.monotonic(), f"kill -9, {people.platform}, {kind}"
+                counts = totals[name] = await kill_matrix(zygote, model, kind, people, points)
+                print(f"{name}: {len(points)} points in {time.monotonic() - began:.0f} s", flush=True)
+                complain(counts)
         parts = {
             "kill -9 around calls of tools": partial(tool_kills, only),
             "kill -9 in a store's long work": partial(interrupted_work, only),
+            "faults of platforms": partial(platform_faults, zygote, model, only),
             "faults of Redis": partial(redis_faults, zygote, model, only),
             "failovers and moves of Redis": partial(redis_group_faults, zygote, model, only),
             "model servers that die": partial(model_server_faults, zygote, only),
@@ -66,7 +69,7 @@ def report(totals: dict[str, Counts]) -> None:
         print(
             f"{name}: {counts.passed} passed, {counts.failed} failed; answers lost {counts.lost},"
             f" doubled {counts.doubled}, misordered {counts.misordered}; messages left that say nothing"
-            f" {counts.leftovers}"
+            f" {counts.leftovers}; said that it may stand there twice {counts.repeats}"
         )
     passed, failed = (sum(getattr(each, name) for each in totals.values()) for name in ("passed", "failed"))
     print(f"{passed} passed, {failed} failed")

@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import telegram.request
+from slack_sdk.web.async_client import AsyncWebClient
 
+import glmbot_onebot.delivery
+import glmbot_slack.delivery
 import glmbot_telegram.delivery
 from glmbot.app import adapter_settings, run
 from glmbot.config.load import load_configuration
@@ -28,13 +31,14 @@ from glmbot.engine.runner import ModelRunner
 from glmbot.logs import set_up_logging
 from glmbot.store.journal import JournaledRedisStore
 from glmbot.store.sqlite import SqliteStore
+from glmbot_onebot.session import Session
 
 STORE = (
     "accept", "claim", "mark", "finish", "delivered", "lease", "settings", "answer", "epoch", "last_turns",
     "open_conversations",
 )  # fmt: skip
 # Short pieces, so that a short answer has several.
-glmbot_telegram.delivery._SPLIT_AT = 250
+glmbot_telegram.delivery._SPLIT_AT = glmbot_slack.delivery._SPLIT_AT = glmbot_onebot.delivery._SPLIT_AT = 250
 
 
 class Fuse:
@@ -51,19 +55,14 @@ class Fuse:
 def arm(fuse: Fuse) -> None:
     for store in (SqliteStore, JournaledRedisStore):
         for name in STORE:
-            setattr(store, name, watched(getattr(store, name), name, fuse))
-    request: Any = telegram.request.HTTPXRequest
-    do_request = request.do_request
-
-    @wraps(do_request)
-    async def asked(self: Any, url: str, *args: Any, **named: Any) -> Any:
-        what = url.rpartition("/")[2]
-        fuse.pass_by("before", what)
-        answer = await do_request(self, url, *args, **named)
-        fuse.pass_by("after", what)
-        return answer
-
-    request.do_request = asked
+            setattr(store, name, watched(getattr(store, name), always(name), fuse))
+    requests: tuple[tuple[Any, str], ...] = (
+        (telegram.request.HTTPXRequest, "do_request"),
+        (AsyncWebClient, "api_call"),
+        (Session, "ask"),
+    )
+    for client, method in requests:
+        setattr(client, method, watched(getattr(client, method), name_of_request, fuse))
     step = ModelRunner.step
 
     def stepped(self: ModelRunner, chunks: Any) -> Any:
@@ -86,11 +85,23 @@ def arm(fuse: Fuse) -> None:
     LocalEngine.generate = generated  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def watched(method: Callable[..., Any], name: str, fuse: Fuse) -> Callable[..., Any]:
+def always(name: str) -> Callable[..., str]:
+    return lambda *_, **__: name
+
+
+def name_of_request(what: str = "", *_: Any, url: str = "", **__: Any) -> str:
+    """The end of its address, or its method's name."""
+    return (url or what).rpartition("/")[2]
+
+
+def watched(method: Callable[..., Any], name_of: Callable[..., str], fuse: Fuse) -> Callable[..., Any]:
+    """name_of: what it is called here, by what it is given."""
+
     @wraps(method)
-    async def called(*args: Any, **named: Any) -> Any:
+    async def called(self: Any, *args: Any, **named: Any) -> Any:
+        name = name_of(*args, **named)
         fuse.pass_by("before", name)
-        result = await method(*args, **named)
+        result = await method(self, *args, **named)
         fuse.pass_by("after", name)
         return result
 
