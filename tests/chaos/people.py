@@ -23,6 +23,7 @@ __all__ = ["LINES", "SECRETS", "Line", "OneBotPeople", "People", "SlackPeople", 
 
 # Of all platforms, in the environment of the bot.
 SECRETS = {"GLMBOT_TELEGRAM__TOKEN": TOKEN}
+_EXPORT = "glmbot-export.json"
 _COMMANDS = ("You are {platform}:", "kept of you")
 _NOTICES = re.compile(r"The answer reached its limit of \d+ tokens\. /continue goes on\.")
 _REPEATED = i18n.text("en", "answer.maybe_repeated")
@@ -221,7 +222,8 @@ class SlackPeople(People):
         await self.server.say(line.text, user=line.user, channel=channel, mention=line.in_group)
 
     def texts(self, chat: str) -> Sequence[str]:
-        return self.server.texts(chat)
+        # Beside a file stands its name.
+        return [text for text in self.server.texts(chat) if text != _EXPORT]
 
     @property
     def files(self) -> int:
