@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
@@ -86,7 +86,6 @@ class MatrixAdapter:
         self._sent = Recent[str, None](_MOST_KNOWN)
         # By room and event: questions of late, of which an edit or a redaction says neither whose nor where.
         self._asked = Recent[tuple[str, str], ConversationKey](_MOST_KNOWN)
-        self._deleted = Recent[tuple[ConversationKey, str], None](_MOST_KNOWN)
         self._pressing = 0
         self._quiet = Quiet()
         self._buttons: Buttons
@@ -138,10 +137,11 @@ class MatrixAdapter:
         _log.info("Matrix: %s is listening", known.user_id)
 
     async def run(self) -> None:
+        serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)
         async with together() as group:
             self._serving = [
                 group.create_task(reconnecting(self._sync.listen, self._connect)),
-                group.create_task(self._serve()),
+                group.create_task(serving),
             ]
         # Stopped on purpose.
         await asyncio.Event().wait()
@@ -165,10 +165,6 @@ class MatrixAdapter:
     def _stop_receiving(self) -> None:
         for task in self._serving:
             task.cancel()
-
-    async def _serve(self) -> None:
-        await self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        raise AdapterError("Matrix: nothing is assigned to this process any more")
 
     async def _connect(self) -> None:
         """Raises AdapterError."""
@@ -306,23 +302,13 @@ class MatrixAdapter:
             conversation = await self._where(deleted.room, deleted.ref, deleted.at)
             if conversation is None:
                 return
-            # It may be assigned to this process only later.
-            self._deleted.put((conversation, deleted.ref), None)
             shown = await self._deliveries.withdraw(self._dialogue, conversation, deleted.ref)
         except StoreError as error:
             _log.error("Matrix: a redacted question could not be taken back: %s", error)
             return
         await self._remove(conversation, shown)
 
-    async def _leave_unanswered(self, message: Message, sent: Sequence[str]) -> None:
-        """It was redacted before its turn came to be answered."""
-        try:
-            await self._dialogue.delivered(message)
-        except StoreError as error:
-            _log.warning("Matrix: that a redacted question needs no answer could not be recorded: %s", error)
-        await self._remove(message.conversation, sent)
-
-    async def _remove(self, conversation: ConversationKey, events: Iterable[str]) -> None:
+    async def _remove(self, conversation: ConversationKey, events: Sequence[str]) -> None:
         pace = self._paces.of(conversation.chat, self._settings.edit_interval_s)
         for event in events:
             await pace.follow()
@@ -336,9 +322,6 @@ class MatrixAdapter:
     # ---- answering -------------------------------------------------------------------------------------------
 
     def _begin(self, message: Message, earlier: Earlier) -> None:
-        if (message.conversation, message.ref) in self._deleted:
-            self._aside.begin(self._leave_unanswered(message, earlier.sent))
-            return
         if self._client is None:
             raise AdapterError("Matrix: it is not started")
         outlet = MatrixOutlet(

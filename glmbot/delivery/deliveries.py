@@ -15,6 +15,7 @@ from glmbot.delivery.abilities import Ability
 from glmbot.delivery.once import Once
 from glmbot.delivery.outlet import Gone, Outlet, Refused, abilities_of
 from glmbot.delivery.pace import Pace
+from glmbot.delivery.recent import Recent
 from glmbot.delivery.stream import show
 from glmbot.errors import AdapterError, ClaimLost, StoreError
 from glmbot.keys import ConversationKey
@@ -61,7 +62,7 @@ class Deliveries:
         self._under_way: dict[_Question, _Written] = {}
         self._in_conversation: dict[ConversationKey, list[_Written]] = {}
         self._updates: set[str] = set()
-        self._taken_back: dict[tuple[ConversationKey | None, str], None] = {}
+        self._taken_back = Recent[tuple[ConversationKey | None, str], None](_TAKEN_BACK_KEPT)
 
     async def serve(
         self,
@@ -156,9 +157,7 @@ class Deliveries:
 
         Without a conversation: where the platform has no ref twice, and does not tell whose message that was.
         """
-        self._taken_back[conversation, ref] = None
-        if len(self._taken_back) > _TAKEN_BACK_KEPT:
-            del self._taken_back[next(iter(self._taken_back))]
+        self._taken_back.put((conversation, ref), None)
 
     async def drain(self, grace_s: float) -> None:
         """Let running answers end within `grace_s` seconds; the rest is left to the next start."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from adapters import dingtalk_bot, feishu_bot, onebot_bot, satori_bot, slack_bot
 from conftest import until
+from glmbot.keys import ConversationKey
 from glmbot.store.base import Store
 from glmbot_feishu.frames import DATA, Frame, written
 from platforms import feishu_server, slack_server
@@ -323,8 +324,8 @@ class OneBotWire(Wire):
     async def taken(self) -> None:
         number = str(next(_numbers))
         await self.server.happen("notice", notice_type="friend_recall", user_id=99, message_id=int(number))
-        adapter = self.adapter
-        await until(lambda: any(ref == number for _, ref in adapter._deliveries._taken_back))
+        recalled, adapter = (ConversationKey("onebot", "99"), number), self.adapter
+        await until(lambda: recalled in adapter._deliveries._taken_back)
         await until(lambda: not adapter._lanes._lanes)
 
 
