@@ -95,7 +95,7 @@ async def flooded(driver: Driver, patch: pytest.MonkeyPatch) -> None:
     async with driver.platform():
         module = sys.modules[type(driver.server).__module__]
         if hasattr(module, "time"):
-            patch.setattr(module, "time", SimpleNamespace(monotonic=loop.time, time=time.time))
+            patch.setattr(module, "time", SimpleNamespace(**{**vars(time), "monotonic": loop.time}))
         async with driver.bot(engine, store, **_NO_LIMITS, **driver.usual):
             flood, began, throttled = Flood(driver), loop.time(), "floods" not in driver.cannot
             if throttled:
@@ -114,8 +114,10 @@ async def flooded(driver: Driver, patch: pytest.MonkeyPatch) -> None:
     assert driver.impatience == []
 
 
-# A second bot of a platform writes as the first does.
-THOSE = [each for each in DRIVERS if "people" not in each.cannot and "." not in each.name]
+# A second bot of a platform writes as the first does. Matrix' library waits by clocks of its own.
+THOSE = [
+    each for each in DRIVERS if "people" not in each.cannot and "." not in each.name and each.name != "matrix"
+]
 
 
 @pytest.mark.parametrize("driver", [each() for each in THOSE], ids=[each.name for each in THOSE])
