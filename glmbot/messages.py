@@ -62,7 +62,7 @@ _MOST_NOTES, _LONGEST_NOTE = 32, 4096
 LONGEST_REF = 512
 # Of one act: Telegram forwards at most 100 messages at once.
 MOST_PIECES = 100
-_ANYBODYS_BUTTON = re.compile(r"(?:tool(?:yes|here|no|pick[a-z])|poll[a-j])[a-z]{8}")
+_ANYBODYS_BUTTON = re.compile(r"(?:tool(?:yes|here|no|(?:pick|type)[a-z])|poll[a-j])[a-z]{8}")
 _SEALED = re.compile(r"sealed:gAAAAA[0-9A-Za-z_-]+={0,2}")
 
 

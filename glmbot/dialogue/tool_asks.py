@@ -28,7 +28,8 @@ _LONGEST_ARGUMENTS = 20_000
 _LETTERS, _LENGTH = string.ascii_lowercase, 8
 # What a button may carry is letters alone, and few: https://core.telegram.org/bots/api#inlinekeyboardbutton
 _VERBS: Mapping[str, str] = {"toolyes": "yes", "toolhere": "here", "toolno": "no"}
-_PICK = "toolpick"
+# Of a question that may be answered in words, too.
+_PICK, _TYPE = "toolpick", "tooltype"
 
 
 class Outcome(StrEnum):
@@ -182,10 +183,12 @@ class Asks:
             return None
 
 
-def button_of(ask: Ask, answer: str) -> str:
-    """The command of a button, which `pressed` reads."""
+def button_of(ask: Ask, answer: str, typed: bool = False) -> str:
+    """The command of a button, which `pressed` reads. typed: what is asked may be answered in words, too."""
     verb = next((verb for verb, said in _VERBS.items() if said == answer), "")
-    return f"{verb}{ask.id}" if verb else f"{_PICK}{_LETTERS[int(answer) - 1]}{ask.id}"
+    if verb:
+        return f"{verb}{ask.id}"
+    return f"{_TYPE if typed else _PICK}{_LETTERS[int(answer) - 1]}{ask.id}"
 
 
 def pressed(command: str) -> tuple[str, str] | None:
@@ -195,7 +198,7 @@ def pressed(command: str) -> tuple[str, str] | None:
         return None
     if head in _VERBS:
         return ask_id, _VERBS[head]
-    if head[:-1] == _PICK and head[-1] in _LETTERS:
+    if head[:-1] in (_PICK, _TYPE) and head[-1] in _LETTERS:
         return ask_id, str(_LETTERS.index(head[-1]) + 1)
     return None
 

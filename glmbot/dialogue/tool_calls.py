@@ -221,7 +221,8 @@ class Calls:
     def _asking(self, before: Reply, ask: Ask, typed: bool = False) -> Reply:
         if ask.choices:
             actions = [
-                Action(button_of(ask, str(number)), words) for number, words in enumerate(ask.choices, 1)
+                Action(button_of(ask, str(number), typed), words)
+                for number, words in enumerate(ask.choices, 1)
             ]
         else:
             actions = [

@@ -333,6 +333,18 @@ async def test_what_a_tool_asks_for_is_typed_by_the_asker_alone(sqlite_store: St
     assert (await scene.ask(said("/tools say 43", chat="-1"))).notice == "That is not asked here (any more)."
 
 
+async def test_who_is_asked_to_type_may_press_instead(sqlite_store: Store) -> None:
+    async def asks(use: ToolUse) -> str:
+        return f"{await use.ask('How many?', ['none'], typed=True)}"
+
+    engine = CallingEngine(called(("count", {})), "ok")
+    scene = Scene(sqlite_store, engine, [tool("count", asks, timeout_s=5)])
+    message = said("go")
+    await scene.ask(message, presses(scene, message, "none"))
+    assert parts_of(engine.asked[1].said, ToolResult)[0].text == "none"
+    assert any(each.command.startswith("tooltype") for reply in scene.seen for each in reply.actions)
+
+
 class _Sampled(CallingEngine):
     async def generate(self, prepared: Any, sampling: Any, **more: Any) -> AsyncGenerator[Progress, None]:
         if prepared.conversation.offer.tools:

@@ -202,7 +202,7 @@ function send(text) {
 // What is asked of a tool while the answer waits: the command that each of its buttons stands for.
 function permits(turn) {
   return (turn.actions ?? []).flatMap((action, number) => {
-    const [, verb, choice, id] = /^tool(yes|here|no|pick([a-z]))([a-z]{8})$/.exec(action) ?? [];
+    const [, verb, choice, id] = /^tool(yes|here|no|(?:pick|type)([a-z]))([a-z]{8})$/.exec(action) ?? [];
     if (!verb) return [];
     const said = choice ? choice.charCodeAt(0) - 96 : verb;
     const made = element("button", "permits", turn.labels?.[number] ?? verb);
@@ -385,7 +385,7 @@ function drawer(open) {
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = question.value.trim();
-  const asked = running()?.actions?.some((action) => action.startsWith("toolpick"));
+  const asked = running()?.actions?.some((action) => action.startsWith("tooltype"));
   if (!text || (running() && !asked)) return;
   question.value = "";
   grow();
