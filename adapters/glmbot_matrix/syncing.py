@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
@@ -23,7 +24,7 @@ from glmbot_matrix.client import MatrixClient
 from glmbot_matrix.encryption import tell_keys
 from glmbot_matrix.refusals import TOKEN_ENDED, ask
 
-__all__ = ["FILTER", "Sync"]
+__all__ = ["Sync"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,18 @@ def _filter(limit: int) -> dict[str, Any]:
     }
 
 
-FILTER, _FIRST = _filter(_MOST_SAID), _filter(1)
+_FILTER = _filter(_MOST_SAID)
+
+
+def _first() -> dict[str, Any]:
+    """Never the same one: Synapse answers what it was asked before with what held then, for two minutes
+    (https://element-hq.github.io/synapse/latest/usage/configuration/config_documentation.html, caches:
+    sync_response_cache_duration)."""
+    asked = _filter(1)
+    asked["room"]["timeline"]["not_types"] = [f"glmbot.{secrets.token_hex(8)}"]
+    return asked
+
+
 _KEPT_EVERY_S = 60.0
 _PAUSE_S = 3.0
 
@@ -114,7 +126,7 @@ class Sync:
     async def _begin(self) -> None:
         name = self._name
         kept = await self._dialogue.kept(name)
-        everything = await self._sync("", _FIRST, 0)
+        everything = await self._sync("", _first(), 0)
         await self._take(everything, True)
         self._since = kept.strip() or everything.next_batch
         if not kept.strip():
@@ -122,7 +134,7 @@ class Sync:
         await tell_keys(self._client)
 
     async def _next(self) -> None:
-        told = await self._sync(self._since, FILTER, self._wait_ms)
+        told = await self._sync(self._since, _FILTER, self._wait_ms)
         mattered = await self._take(told, False)
         self._since = told.next_batch
         if mattered or time.monotonic() - self._kept_at > _KEPT_EVERY_S:
