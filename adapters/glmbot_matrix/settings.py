@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from glmbot.tokens import TokenSettings
+from glmbot.tokens import TokenSettings, not_shared
 
 __all__ = ["MatrixSettings"]
 
@@ -97,6 +97,11 @@ class MatrixSettings(TokenSettings):
         le=300,
         description="Seconds that a request waits where nothing is new.",
     )
+
+    def trouble_beside(self, other: BaseModel, name: str) -> str:
+        """See `glmbot.tokens`. An account has a token for each of its devices."""
+        same = isinstance(other, MatrixSettings) and self.account and self.account == other.account
+        return not_shared("account", name) if same else super().trouble_beside(other, name)
 
     def advice(self) -> Sequence[tuple[bool, str]]:
         """For `glmbot doctor`."""
