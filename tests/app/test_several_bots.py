@@ -37,6 +37,7 @@ from glmbot.store.base import Store
 
 TOKEN = "123456789:" + "A" * 35
 OTHER = "123456789:" + "B" * 35
+MATRIX = "[matrix.{}]\nhomeserver = 'https://b.org'\naccount = '@a:b.org'"
 
 
 def test_further_bots_have_sections_and_variables_of_their_own(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_two_with_one_token_are_refused_by_their_names(tmp_path: Path) -> None:
         ("[feishu.a]\napp_id = 'cli_12345678'", "[feishu.b]\napp_id = 'cli_12345678'", "app_id"),
         ("[dingtalk.a]\nclient_id = 'ding'", "[dingtalk.b]\nclient_id = 'ding'", "client_id"),
         ("[slack.a]\napp_token = 'xapp-1-x'", "[slack.b]\napp_token = 'xapp-1-x'", "app_token"),
-        ("[matrix.a]\naccount = '@a:b.org'", "[matrix.b]\naccount = '@a:b.org'", "account"),
+        (MATRIX.format("a"), MATRIX.format("b"), "account"),
         ("[discord.a]\ntoken = 'same'", "[telegram.a]\ntoken = 'same'", ""),
         ("[discord.a]\ntoken = 'same'", "[discord.b]\ntoken = 'same'", "token"),
     ],
