@@ -89,7 +89,7 @@ def _talked(
 
 
 class _Named:
-    """See `glmbot.ports.Dialogue`; what is not here names nobody and nowhere."""
+    """See `glmbot.ports.Dialogue`; what is not here says nothing of any platform, which a test holds to."""
 
     def __init__(self, platform: str, dialogue: Any) -> None:
         self._platform = platform

@@ -48,7 +48,7 @@ class MatrixClient(AsyncClient):
             encryption_enabled=encryption,
         )
         folder = str(settings.keys_folder) if encryption else ""
-        super().__init__(settings.homeserver, store_path=folder, config=config)
+        super().__init__(settings.required_homeserver(), store_path=folder, config=config)
         self.access_token = token
         self._through = settings.proxy_for(settings.homeserver)
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from glmbot.errors import PlatformRefused
 from glmbot.tokens import TokenSettings, not_shared
 
 __all__ = ["MatrixSettings"]
@@ -19,6 +20,8 @@ _USER = re.compile(r"@[^\s:\x00]{0,254}:[^\s\x00]{1,254}")
 
 
 def _address(given: str) -> str:
+    if not given:
+        return given
     parts = urlsplit(given)
     plain = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
     if not plain or parts.username or parts.password or len(given) > 1000:
@@ -56,6 +59,7 @@ class MatrixSettings(TokenSettings):
     }
 
     homeserver: Annotated[str, AfterValidator(_address)] = Field(
+        default="",
         description="Its address, such as https://matrix.example.org; it need not be what stands behind the colon"
         " of accounts.",
     )
@@ -97,6 +101,14 @@ class MatrixSettings(TokenSettings):
         le=300,
         description="Seconds that a request waits where nothing is new.",
     )
+
+    def required_homeserver(self) -> str:
+        """Raises PlatformRefused where it is not set."""
+        if not self.homeserver:
+            raise PlatformRefused(
+                "[matrix] homeserver is not set: write its address, such as https://matrix.example.org"
+            )
+        return self.homeserver
 
     def trouble_beside(self, other: BaseModel, name: str) -> str:
         """See `glmbot.tokens`. An account has a token for each of its devices."""

@@ -32,6 +32,7 @@ from glmbot.logs import set_up_logging
 from glmbot.messages import ChatKind, Message, Reply
 from glmbot.named_bot import routes_of, spoken_as, under_name, with_name
 from glmbot.platforms import check, check_accounts, check_routes
+from glmbot.ports import Dialogue
 from glmbot.preflight import complaints
 from glmbot.store.base import Store
 
@@ -257,6 +258,9 @@ class _Heard:
     async def moved(self, old: Any, new: Any) -> None:
         self.told.append((old, new))
 
+    async def keep(self, name: str, text: str) -> None:
+        self.told.append((name, text))
+
     def administrators(self, platform: str) -> Sequence[UserKey]:
         return [UserKey(platform, "1")]
 
@@ -269,14 +273,27 @@ async def test_an_adapter_knows_nothing_of_its_bots_name() -> None:
     await dialogue.accept(message)
     await dialogue.leads("poll toy 1")
     await dialogue.moved(ChatKey("toy", "5"), ChatKey("toy", "6"))
+    await dialogue.keep("toy read", "s5")
     assert heard.told == [
         (UserKey("toy.x", "7"), ConversationKey("toy.x", "5", "7"), False),
         "poll toy 1 as toy.x",
         (ChatKey("toy.x", "5"), ChatKey("toy.x", "6")),
+        ("toy read as toy.x", "s5"),
     ]
     assert dialogue.administrators("toy") == [UserKey("toy", "1")]
     with pytest.raises(ValueError, match=r"toy\.x speaks of the platform web"):
         await dialogue.moved(ChatKey("web", "5"), ChatKey("web", "6"))
+
+
+def test_whatever_an_adapter_may_say_of_people_and_places_gets_the_name() -> None:
+    """A port that is added tomorrow has to be looked at."""
+    of_all = {
+        "all_tool_calls", "commands", "complete", "health", "metrics", "models", "obstacles", "overview", "panel",
+        "panel_does", "text", "tool_calls",
+    }  # fmt: skip
+    ports = {name for name in dir(Dialogue) if not name.startswith("_")}
+    named = {name for name in vars(type(spoken_as("toy.x", object()))) if not name.startswith("_")}
+    assert ports - of_all == named
 
 
 async def test_log_lines_say_which_bot_they_are_of(
