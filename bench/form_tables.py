@@ -49,7 +49,9 @@ def _table(head: str) -> list[str]:
 
 
 def forms(report: Report, words: _Words) -> str:
-    lines = [_head(report, words), *_table(words["models"])]
+    lines = [_head(report, words)]
+    if report["models"]:
+        lines += _table(words["models"])
     for model in report["models"].values():
         for count, found in model["streams"].items():
             cells = [

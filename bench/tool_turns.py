@@ -3,10 +3,11 @@
     PYTHONPATH=tests python bench/tool_turns.py [--asked 100] [--rounds 5]
 
 Prints JSON, and keeps it in bench/results/tool_turns.json. Both have the same weights, the file in Q4_0 that
-llama.cpp's quantiser makes of the demo model, and each tells its model of the tools in its own way: glmbot by
-`TemplatedEngine`, llama.cpp by /v1/chat/completions. A turn is timed to its first token, alone: a person's first
-and second, and the first of somebody else who is offered the same tools. Calls have to be made (tool_choice
-"required"), are drawn at temperature 1, eight at a time, and are held against their schemas by jsonschema.
+llama.cpp's quantiser makes of the demo model, and the same prompts, in which glmbot tells the model of the tools.
+A turn is timed to its first token, alone: a person's first and second, and the first of somebody else who is
+offered the same tools. Calls have to be made, at temperature 1, eight at a time: glmbot holds them to its own
+grammar, llama.cpp to the one that it makes of a JSON schema with the same names and arguments. They are held
+against the tools' schemas by jsonschema.
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ from tool_offers import offer
 
 from form_schemas import is_valid
 from glmbot.content import Text
-from glmbot.engine.base import Conversation, PastExchange, Progress, Sampling
+from glmbot.engine.base import ChatFormat, Conversation, PastExchange, Progress, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.engine.templated import TemplatedEngine
+from glmbot.engine.templated import TemplatedEngine, prepare_tokens
 from glmbot.models.demo import NAME
-from glmbot.tools import Choice
+from glmbot.tools import Choice, ToolDescription
 
 RESULTS = Path(__file__).parent / "results" / "tool_turns.json"
 CONTEXT = 8192
+SYSTEM = "You are the assistant of a small town. Answer in one sentence."
 ANSWER = "It is sunny there, with a light wind from the west and no rain before the evening."
 LONGEST_CALL = 400
 QUESTIONS = (
@@ -51,23 +53,17 @@ QUESTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A conversation: the words of the system, what was said by turns (a question last), the tools' edition."""
+    """A conversation: what was said by turns (a question last), and the tools' edition."""
 
-    system: str
     said: Sequence[str]
     edition: int = 0
-
-    def messages(self) -> list[dict[str, str]]:
-        roles = ("user", "assistant")
-        turns = [{"role": roles[place % 2], "content": text} for place, text in enumerate(self.said)]
-        return [{"role": "system", "content": self.system}, *turns]
 
     def conversation(self, choice: Choice) -> Conversation:
         past = [
             PastExchange((Text(asked),), (Text(answer),))
             for asked, answer in zip(self.said[:-1:2], self.said[1::2], strict=True)
         ]
-        return Conversation((Text(self.said[-1]),), past, self.system, offer=offer(choice, self.edition))
+        return Conversation((Text(self.said[-1]),), past, SYSTEM, offer=offer(choice, self.edition))
 
 
 class Ours:
@@ -104,51 +100,49 @@ class Theirs:
 
     name = "llama.cpp Q4_0"
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, chat_format: ChatFormat) -> None:
         self._engine = engine
+        self._chat_format = chat_format
 
     async def first_token(self, asked: Asked, user: str) -> tuple[float, int]:
         del user
-        (answer,) = await self.ask([self._body(asked, "auto", max_tokens=1, temperature=0)])
-        return answer["seconds"], int(answer["body"]["usage"]["prompt_tokens"])
-
-    async def ask(self, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        asked = await asyncio.to_thread(self._engine.ask, prompts=[], chats=bodies)
-        return asked["requests"]
+        body = self._body(asked, Choice.AUTO, n_predict=1, temperature=0)
+        (answer,) = await self._ask([body])
+        return answer["seconds"], len(body["prompt"])
 
     async def calls(self, asked: Sequence[Asked]) -> list[str]:
-        drawing = {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0, "max_tokens": LONGEST_CALL}
-        bodies = [self._body(each, "required", seed=number, **drawing) for number, each in enumerate(asked)]
-        return [self._judged(answer) for answer in await self.ask(bodies)]
+        drawing = {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0, "n_predict": LONGEST_CALL}
+        schema = {"anyOf": [_call(tool) for tool in offer(Choice.REQUIRED).tools]}
+        bodies = [
+            self._body(each, Choice.REQUIRED, seed=number, json_schema=schema, **drawing)
+            for number, each in enumerate(asked)
+        ]
+        return [self._judged(answer) for answer in await self._ask(bodies)]
+
+    async def _ask(self, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        asked = await asyncio.to_thread(self._engine.ask, prompts=[], bodies=bodies)
+        return asked["requests"]
 
     def _judged(self, answer: Mapping[str, Any]) -> str:
         if answer["status"] != 200:
+            print(answer["body"], file=sys.stderr)
             return "failed"
-        (choice,) = answer["body"]["choices"]
-        calls = choice["message"].get("tool_calls") or []
-        made = [(call["function"]["name"], call["function"]["arguments"]) for call in calls]
-        return judged(made, choice["finish_reason"])
+        if answer["body"]["stop_type"] == "limit":
+            return "cut"
+        try:
+            said = json.loads(answer["body"]["content"])
+        except ValueError:
+            return "wrong"
+        return judged([(said["name"], json.dumps(said["arguments"]))], "")
 
-    def _body(self, asked: Asked, choice: str, **more: Any) -> dict[str, Any]:
-        tools = [
-            {
-                "type": "function",
-                "function": {
-                    "name": tool.name,
-                    "description": tool.description,
-                    "parameters": dict(tool.parameters),
-                },
-            }
-            for tool in offer(Choice.AUTO, asked.edition).tools
-        ]
-        return {
-            "messages": asked.messages(),
-            "tools": tools,
-            "tool_choice": choice,
-            "parallel_tool_calls": False,
-            "cache_prompt": True,
-            **more,
-        }
+    def _body(self, asked: Asked, choice: Choice, **more: Any) -> dict[str, Any]:
+        prompt = prepare_tokens(self._chat_format, asked.conversation(choice), CONTEXT - LONGEST_CALL).tokens
+        return {"prompt": list(prompt), "cache_prompt": True, **more}
+
+
+def _call(tool: ToolDescription) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": {"const": tool.name}, "arguments": dict(tool.parameters)}
+    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
 
 
 def judged(calls: Sequence[tuple[str, str]], finish: str) -> str:
@@ -162,11 +156,10 @@ def judged(calls: Sequence[tuple[str, str]], finish: str) -> str:
 
 async def turns(engine: Ours | Theirs, number: int) -> dict[str, float]:
     """Seconds of one round; nothing of its words was there before."""
-    system = "You are the assistant of a small town. Answer in one sentence."
     first, second, other = QUESTIONS
-    alone, tokens = await engine.first_token(Asked(system, [first], number), f"{number} a")
-    again, _ = await engine.first_token(Asked(system, [first, ANSWER, second], number), f"{number} a")
-    others, _ = await engine.first_token(Asked(system, [other], number), f"{number} b")
+    alone, tokens = await engine.first_token(Asked([first], number), f"{number} a")
+    again, _ = await engine.first_token(Asked([first, ANSWER, second], number), f"{number} a")
+    others, _ = await engine.first_token(Asked([other], number), f"{number} b")
     return {
         "first_turn_s": alone,
         "second_turn_s": again,
@@ -178,10 +171,7 @@ async def turns(engine: Ours | Theirs, number: int) -> dict[str, float]:
 def questions(asked: int) -> list[Asked]:
     names = [tool.name for tool in offer(Choice.AUTO).tools]
     return [
-        Asked(
-            "You are a helpful assistant.", [f"Please use {names[number % len(names)]} for number {number}."]
-        )
-        for number in range(asked)
+        Asked([f"Please use {names[number % len(names)]} for number {number}."]) for number in range(asked)
     ]
 
 
@@ -223,6 +213,7 @@ async def compare(file: Path, rounds: int, asked: int) -> dict[str, Any]:
     )
     ours = TemplatedEngine(await LocalEngine.start(settings))
     made[Ours.name] = await measure(Ours(ours), rounds, asked)
+    chat_format = ours.tokens.chat_format
     await ours.close()
     server = llama_server(file, SLOTS, Theirs.name, context=CONTEXT)
     if server is None:
@@ -232,7 +223,7 @@ async def compare(file: Path, rounds: int, asked: int) -> dict[str, Any]:
     try:
         made[Theirs.name] = {
             "version": server.ready["version"],
-            **await measure(Theirs(server), rounds, asked),
+            **await measure(Theirs(server, chat_format), rounds, asked),
         }
     finally:
         server.close()

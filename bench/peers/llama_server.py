@@ -1,6 +1,6 @@
 """llama.cpp's own server (xllamacpp), through its HTTP interface: llama_server.py GGUF SLOTS THREADS CONTEXT
 
-An order may have "chats" in place of prompts: bodies for /v1/chat/completions, of which each answer is given back.
+An order may have "bodies" in place of prompts, for /completion: the answer to each is given back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ def start(gguf: str, slots: int, threads: int, context: int) -> Any:
     parameters.model.path = gguf
     parameters.n_parallel = slots
     parameters.n_ctx = context * slots
-    parameters.use_jinja = True
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     parameters.n_gpu_layers = 0
     parameters.port = 0
@@ -32,13 +31,16 @@ def start(gguf: str, slots: int, threads: int, context: int) -> Any:
     return xllamacpp.Server(parameters)
 
 
-def chat(address: str, body: dict[str, Any]) -> Answer:
-    request = urllib.request.Request(
-        f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+def completion(address: str, body: dict[str, Any]) -> urllib.request.Request:
+    return urllib.request.Request(
+        f"{address}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
+
+
+def whole(address: str, body: dict[str, Any]) -> Answer:
     began = time.perf_counter()
     try:
-        with urllib.request.urlopen(request) as response:
+        with urllib.request.urlopen(completion(address, body)) as response:
             status, said = response.status, json.load(response)
     except urllib.error.HTTPError as error:
         status, said = error.code, error.read().decode(errors="replace")[:1000]
@@ -57,14 +59,11 @@ def run(address: str, order: dict[str, Any], slots: int) -> Answer:
             "cache_prompt": True,
             "return_tokens": True,
         }
-        request = urllib.request.Request(
-            f"{address}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
         times: list[float] = []
         text = ""
         drawn: list[int] = []
         began = time.perf_counter()
-        with urllib.request.urlopen(request) as response:
+        with urllib.request.urlopen(completion(address, body)) as response:
             for line in response:
                 if not line.startswith(b"data:"):
                     continue
@@ -79,9 +78,9 @@ def run(address: str, order: dict[str, Any], slots: int) -> Answer:
         return measured(began, times, text) | {"drawn": drawn}
 
     began = time.perf_counter()
-    if "chats" in order:
+    if "bodies" in order:
         with ThreadPoolExecutor(slots) as pool:
-            requests = list(pool.map(partial(chat, address), order["chats"]))
+            requests = list(pool.map(partial(whole, address), order["bodies"]))
         return {"seconds": time.perf_counter() - began, "requests": requests}
     with ThreadPoolExecutor(len(order["prompts"])) as pool:
         requests = list(pool.map(one, range(len(order["prompts"]))))
