@@ -153,7 +153,7 @@ class TelegramAdapter:
         async with together() as group:
             self._receiving = [
                 group.create_task(_endless("receiving", receive)),
-                group.create_task(_endless("answering", serve)),
+                group.create_task(serve),
             ]
         # Stopped on purpose.
         await asyncio.sleep(float("inf"))

@@ -147,5 +147,5 @@ async def test_what_ends_by_itself_is_begun_again_visibly() -> None:
     dialogue.assigned = ends
     dialogue.leads.return_value = False
     adapter = adapter_of(dialogue)
-    with pytest.raises(Exception, match="answering ended by itself"):
+    with pytest.raises(Exception, match="nothing is assigned"):
         await adapter.run()

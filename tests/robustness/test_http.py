@@ -31,6 +31,7 @@ from glmbot_web.normalize import (
     Login,
     OperatorCommand,
     PageMessage,
+    PanelWish,
 )
 from glmbot_web.responses_request import ResponsesRequest
 from glmbot_web.text_form import TextCompletionRequest
@@ -52,6 +53,10 @@ BODIES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "/api/messages": (PageMessage, {}),
     "/api/branch": (BranchChoice, {}),
     "/api/admin/command": (OperatorCommand, {}),
+    "/api/admin/panels/{name}": (
+        PanelWish,
+        {"do": "add", "name": "notes", "server": {"command": ["server"], "env": {"KEY": "1"}, "timeout_s": 3}},
+    ),
     "/v1/chat/completions": (
         ChatCompletionRequest,
         {
@@ -179,7 +184,9 @@ async def test_the_worst_bodies_harm_nobody_else(site: WebAdapter, path: str) ->
 
                 def send(case: Case = case) -> Any:
                     body = case.text.replace('"message-1"', f'"message-{next(numbers)}"').encode()
-                    return request(site.url, "POST", path.encode(), {"Cookie": jar}, body)
+                    return request(
+                        site.url, "POST", path.replace("{name}", "mcp").encode(), {"Cookie": jar}, body
+                    )
 
                 yield f"{path}: {case}", send
 
