@@ -94,6 +94,11 @@ class MatrixAdapter:
         self._me: Self
 
     @staticmethod
+    def check(settings: MatrixSettings, _: MatrixSettings | None) -> None:
+        """See `glmbot.ports.Adapter`. Raises PlatformRefused."""
+        settings.required_homeserver()
+
+    @staticmethod
     async def identify(settings: MatrixSettings) -> str:
         """See `glmbot.ports.Adapter`. Raises AdapterError."""
         client = MatrixClient(settings, settings.read_token(PLATFORM))

@@ -370,6 +370,8 @@ async def test_a_wrong_setting_says_which(server: MatrixServer, sqlite_store: St
     for wrong in ("matrix.org", "https://me:pass@a.org", "ftp://a.org"):
         with pytest.raises(ValueError, match="homeserver"):
             MatrixSettings(homeserver=wrong)
+    with pytest.raises(PlatformRefused, match=r"\[matrix\] homeserver is not set"):
+        MatrixAdapter.check(MatrixSettings(), None)
 
 
 async def test_doctor_explains_common_mistakes(server: MatrixServer, tmp_path: Path) -> None:
