@@ -94,6 +94,7 @@ class _Answer:
                 async with aclosing(self._calls.made(self._before())) as made:
                     async for reply in made:
                         yield reply
+                self._ticket.check()
                 if self._ticket.stop.is_set():
                     yield self._stopped()
                     return

@@ -11,9 +11,14 @@ from typing import Any
 
 import pytest
 
+from conftest import make_dialogue
+from dialogue.scripted_engine import ScriptedEngine
 from glmbot.dialogue.generation import _until_stopped
 from glmbot.engine.base import Progress
 from glmbot.errors import ClaimLost, QueueFull
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message
+from glmbot.store.base import Store
 
 
 @pytest.mark.parametrize("ends", ["stopped", "claim lost", "gone away"])
@@ -52,3 +57,22 @@ async def test_an_engine_that_fails_just_then_leaves_nobodys_exception(ends: str
     del step
     gc.collect()
     assert complaints == []
+
+
+async def test_a_claim_that_is_lost_right_before_its_turn_is_not_recorded_as_a_stop(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = ScriptedEngine()
+    dialogue = make_dialogue(engine, sqlite_store)
+    chat = ConversationKey("telegram", "7")
+    message = Message("1", chat, UserKey("telegram", "7"), "why?", ref="1")
+    await dialogue.accept(message)
+
+    async def lost(_: Message) -> None:
+        dialogue._lanes.lose(chat)
+
+    monkeypatch.setattr(dialogue._inbox, "count_try", lost)
+    with pytest.raises(ClaimLost):
+        async for _ in dialogue.respond(message):
+            pass
+    assert await sqlite_store.answer(message) is None
