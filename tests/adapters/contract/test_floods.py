@@ -114,10 +114,8 @@ async def flooded(driver: Driver, patch: pytest.MonkeyPatch) -> None:
     assert driver.impatience == []
 
 
-# A second bot of a platform writes as the first does. Matrix' library waits by clocks of its own.
-THOSE = [
-    each for each in DRIVERS if "people" not in each.cannot and "." not in each.name and each.name != "matrix"
-]
+# A second bot of a platform writes as the first does.
+THOSE = [each for each in DRIVERS if "people" not in each.cannot and "." not in each.name]
 
 
 @pytest.mark.parametrize("driver", [each() for each in THOSE], ids=[each.name for each in THOSE])
