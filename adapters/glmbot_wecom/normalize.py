@@ -20,7 +20,8 @@ PLATFORM = "wecom"
 REPLY = "reply"
 """Of a message's origin: what WeCom calls the request that it came with, and by which it is replied to."""
 
-PERSON = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+# "@all", which begins as no id does, would be everybody in the company.
+PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _CHAT = re.compile(r"[A-Za-z0-9_.@+=/-]{1,100}")
 _REF = re.compile(r"[A-Za-z0-9_.@+=/:-]{1,128}")
 _REQUEST = re.compile(r"[!-~]{1,256}")

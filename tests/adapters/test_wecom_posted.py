@@ -253,6 +253,12 @@ def test_events_and_other_applications_messages_are_left_alone() -> None:
     assert from_fields({**FIELDS, "AgentID": "5"}, AGENT_ID, "zh") is None
 
 
+@pytest.mark.parametrize("everybody", ["@all", "@ALL"])
+def test_nobody_is_everybody(everybody: str) -> None:
+    with pytest.raises(ValueError, match="id"):
+        from_fields({**FIELDS, "FromUserName": everybody}, AGENT_ID, "zh")
+
+
 @settings(max_examples=60)
 @given(
     st.dictionaries(
