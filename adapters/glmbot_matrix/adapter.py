@@ -227,7 +227,10 @@ class MatrixAdapter:
             case Message():
                 await self._ask(await self._with_quote(read))
             case Edited():
-                await self._ask(await self._in_its_place(read.message))
+                edited = await self._in_its_place(read.message)
+                if edited is None:
+                    return False
+                await self._ask(edited)
             case Reacted():
                 if self._pressing < _MOST_PRESSES:
                     self._pressing += 1
@@ -267,13 +270,15 @@ class MatrixAdapter:
         words = fields_of(found, "content").get("body")
         return replace(message, quoted=words) if isinstance(words, str) else message
 
-    async def _in_its_place(self, message: Message) -> Message:
-        """Raises StoreError."""
+    async def _in_its_place(self, message: Message) -> Message | None:
+        """None where it is another's question, which a homeserver tells all the same:
+        https://spec.matrix.org/v1.15/client-server-api/#validity-of-replacement-events. Raises StoreError."""
         where = await self._where(message.conversation.chat, message.ref, message.act.at)
-        mine = where is not None and where.user == message.conversation.user
-        if where is None or not mine:
+        if where is None:
             thread = message.ref if message.conversation.thread else ""
             where = replace(message.conversation, thread=thread)
+        elif where.user and where.user != message.user.id:
+            return None
         return replace(message, conversation=where)
 
     async def _where(self, room: str, ref: str, at: float) -> ConversationKey | None:

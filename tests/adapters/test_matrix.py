@@ -168,6 +168,25 @@ async def test_a_question_that_is_redacted_is_not_answered_and_its_answer_goes(
     assert await sqlite_store.turn_of(where, asked) is None
 
 
+async def test_nobody_changes_what_another_asked_or_keeps_it_from_being_taken_back(
+    server: MatrixServer, sqlite_store: Store
+) -> None:
+    together(server)
+    engine = echoing()
+    async with matrix_bot.bot(server, engine, sqlite_store):
+        asked = await server.say("mine", room=GROUP, mention=True)
+        await seen(server, GROUP, "answer to mine")
+        await nothing_left(sqlite_store, "matrix")
+        await server.edit(asked, "glmbot: not yours", user=8)
+        await server.say("after", room=GROUP, user=8, mention=True)
+        await seen(server, GROUP, "answer to after")
+        await nothing_left(sqlite_store, "matrix")
+        assert [last_question(prompt) for prompt in engine.prompts] == ["mine", "after"]
+        await server.delete(asked)
+        await until(lambda: len(server.shown(GROUP)) == 1)
+    assert "answer to after" in server.texts(GROUP)[0]
+
+
 # ---- where it comes ---------------------------------------------------------------------------------------------
 
 

@@ -117,7 +117,8 @@ class MatrixServer:
                                        "m.in_reply_to": {"event_id": thread}}  # fmt: skip
         return await self.tell(where, "m.room.message", content, user_id(user))
 
-    async def edit(self, event: str, text: str, **more: Any) -> str:
+    async def edit(self, event: str, text: str, *, user: int | None = None, **more: Any) -> str:
+        """By its author, or by whoever says that it is theirs to change."""
         room, before = self.find(event)
         new = {
             "msgtype": "m.text",
@@ -127,7 +128,9 @@ class MatrixServer:
         }
         content = {**new, "body": f"* {text}", "m.new_content": new,
                    "m.relates_to": {"rel_type": "m.replace", "event_id": event}}  # fmt: skip
-        return await self.tell(room, "m.room.message", content, before["sender"])
+        return await self.tell(
+            room, "m.room.message", content, before["sender"] if user is None else user_id(user)
+        )
 
     async def delete(self, event: str) -> None:
         room, before = self.find(event)
