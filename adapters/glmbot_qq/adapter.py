@@ -22,6 +22,7 @@ from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.fields import Fields
+from glmbot.http.quiet import Quiet
 from glmbot.http.replays import CLOCK_OFF_S, Replays
 from glmbot.http.routes import Route, RouteWish
 from glmbot.keys import ChatKey, ConversationKey
@@ -64,6 +65,7 @@ class QQAdapter:
         self._dialogue = dialogue = in_portions(without_thoughts(dialogue))
         self._deliveries = Deliveries(dialogue)
         self._aside = Background()
+        self._quiet = Quiet()
         self._paces = Paces(within=1 / settings.requests_per_second)
         self._replays = Replays(time.time, WINDOW_S)
         self._receiving: list[asyncio.Task[None]] = []
@@ -177,7 +179,8 @@ class QQAdapter:
             taken = from_event(payload, self._bot, self._settings.language)
         except Exception as error:  # whatever a malformed event trips over
             # Neither what was said nor by whom: an error's words may hold it.
-            _log.warning("QQ: an event that could not be read is left out (%s)", type(error).__name__)
+            if self._quiet.lets(type(error).__name__):
+                _log.warning("QQ: an event that could not be read is left out (%s)", type(error).__name__)
             return
         match taken:
             case None:

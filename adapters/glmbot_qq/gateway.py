@@ -19,6 +19,7 @@ from glmbot.background import reconnecting
 from glmbot.delivery.outlet import NotWritten
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.fields import Fields, as_fields, as_object, fields_of, parsed
+from glmbot.http.quiet import Quiet
 from glmbot_qq.client import Client
 from glmbot_qq.settings import Place
 
@@ -67,6 +68,7 @@ class Gateway:
         self._ready = False
         self._beat_s = _LONGEST_BEAT_S
         self._answered = True
+        self._quiet = Quiet()
 
     async def open(self) -> None:
         """Raises AdapterError."""
@@ -120,7 +122,8 @@ class Gateway:
         try:
             frame = as_object(parsed(message.data))
         except ValueError:
-            _log.warning("QQ: a frame that could not be read is left out")
+            if self._quiet.lets("frame"):
+                _log.warning("QQ: a frame that could not be read is left out")
             return True
         match frame.get("op"):
             case op if op == _HELLO:

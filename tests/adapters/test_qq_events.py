@@ -259,12 +259,24 @@ async def test_qqs_own_signed_example_is_taken_once_and_not_for_long() -> None:
         (DEMO_BODY, {"X_Signature_Ed25519": ""}),
         (DEMO_BODY, {"X_Bot_Appid": "4711"}),
         (b"{", {"X_Signature_Ed25519": ""}),
+        (TRIAL[:-1] + b" " * 5000 + b"}", {"X_Signature_Ed25519": ""}),
     ],
 )
 async def test_what_is_signed_wrongly_is_refused(body: bytes, changes: dict[str, str]) -> None:
     taking = _Taking(DEMO_SECRET, APP_ID)
     assert (await taking.post(body, **SIGNED | changes)).status == 401
     assert taking.taken == []
+
+
+async def test_who_is_refused_without_end_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    taking = _Taking(DEMO_SECRET, APP_ID)
+    with caplog.at_level("INFO"):
+        for _ in range(50):
+            await taking.post(DEMO_BODY, X_Bot_Appid="4711")
+            await taking.post(DEMO_BODY + b" ", **SIGNED)
+            await taking.post(DEMO_BODY, **SIGNED | {"X_Signature_Timestamp": "1"})
+            await taking.post(TRIAL)
+    assert len(caplog.records) == 4
 
 
 @pytest.mark.parametrize(
