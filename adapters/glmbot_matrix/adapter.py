@@ -277,7 +277,7 @@ class MatrixAdapter:
         if where is None:
             thread = message.ref if message.conversation.thread else ""
             where = replace(message.conversation, thread=thread)
-        elif where.user and where.user != message.user.id:
+        elif where.user not in (message.user.id, message.conversation.user):
             return None
         return replace(message, conversation=where)
 
