@@ -6,6 +6,7 @@ What is secret of them is kept as it is, as everything in the store is; [store] 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -36,6 +37,12 @@ _MOST = 16
 _RESTART = "restart "
 # These reach for files of the bot's own.
 _NOT_FROM_PAGE = ("token_file", "read", "write")
+# The loader and the C library do what these say, and bubblewrap is run with them before it has walled anything in.
+# They are what glibc takes from programs with more rights than who calls them: sysdeps/generic/unsecvars.h.
+_READ_BY_SANDBOX = re.compile(
+    "(LD_|MALLOC_).*|GCONV_PATH|GETCONF_DIR|GLIBC_TUNABLES|HOSTALIASES|LOCALDOMAIN|LOCPATH|NIS_PATH|NLSPATH"
+    "|RESOLV_HOST_CONF|RES_OPTIONS|TMPDIR|TZDIR"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +142,18 @@ def checked(settings: Settings, given: Mapping[str, Any]) -> ServerSettings:
     elif may is FromPage.ADDRESSES:
         raise ValueError("only addresses may be added here; see [plugins.mcp] from_page")
     elif may is FromPage.SANDBOXED:
-        return server.model_copy(update={"sandbox": Sandbox.REQUIRED})
+        return _walled_in(server)
     return server
+
+
+def _walled_in(server: ServerSettings) -> ServerSettings:
+    """Raises ValueError for what would lead out."""
+    for name in filter(_READ_BY_SANDBOX.fullmatch, server.env):
+        raise ValueError(f"{name} is read by the sandbox, too; let the command begin with env {name}=…")
+    if server.network and "network" in server.model_fields_set:
+        raise ValueError("a program that is added here has no network; see [plugins.mcp] from_page")
+    # What listens on this machine, or in its network, may trust whoever comes from here.
+    return server.model_copy(update={"sandbox": Sandbox.REQUIRED, "network": False})
 
 
 def _read(note: Note, settings: Settings) -> Kept:

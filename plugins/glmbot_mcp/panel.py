@@ -10,7 +10,7 @@ from glmbot.bot import Bot
 from glmbot_mcp.connection import Connection
 from glmbot_mcp.kept import Kept, added, removed, restarted, switched
 from glmbot_mcp.servers import Servers
-from glmbot_mcp.settings import FromPage, ServerSettings, Settings
+from glmbot_mcp.settings import FromPage, ServerSettings, Settings, looks_secret
 from glmbot_mcp.words import EN, ZH
 
 __all__ = ["ServersPanel"]
@@ -93,12 +93,13 @@ def _row(
 
 
 def _where(settings: ServerSettings) -> str:
-    """Arguments and what stands behind a path may be secret."""
+    """Arguments, what stands behind a path, and what looks like a key in it may be secret."""
     if settings.command:
         more = len(settings.command) - 1
         return settings.command[0] + (f" (+{more})" if more else "")
     parts = urlsplit(settings.url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}" + ("?…" if parts.query else "")
+    path = "/".join("…" if looks_secret(each) else each for each in parts.path.split("/"))
+    return f"{parts.scheme}://{parts.netloc}{path}" + ("?…" if parts.query else "")
 
 
 def _secret_names(settings: ServerSettings) -> list[str]:

@@ -50,7 +50,7 @@ class Servers:
         self._host = host
         self._connections = {name: self._connection(name, each) for name, each in settings.servers.items()}
         self._made: dict[str, tuple[Listing, Sequence[Tool]]] = {}
-        self._running: dict[str, tuple[int, asyncio.Task[None]]] = {}
+        self._running: dict[str, tuple[tuple[int, ServerSettings], asyncio.Task[None]]] = {}
         self._looks = asyncio.Event()
 
     @property
@@ -109,17 +109,17 @@ class Servers:
         for _, task in self._running.values():
             if task.done():
                 task.result()
-        await self._end(
-            [name for name, (version, _) in self._running.items() if wanted.get(name, (-1,))[0] != version]
-        )
-        for name, (version, settings) in wanted.items():
+        # One that was removed and added anew between two looks begins with the same number.
+        await self._end([name for name, (begun, _) in self._running.items() if wanted.get(name) != begun])
+        for name, each in wanted.items():
             if name in self._running:
                 continue
+            settings = each[1]
             if name not in self._connections:
                 self._host.hide(settings.hidden)
                 self._connections[name] = self._connection(name, settings)
             task = asyncio.create_task(self._connections[name].run())
-            self._running[name] = version, task
+            self._running[name] = each, task
 
     async def _end(self, names: Sequence[str]) -> None:
         tasks = {self._running.pop(name)[1] for name in names}

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from glmbot.host import Nature
 from glmbot.http.address_guard import AddressGuard
 
-__all__ = ["NAME", "FromPage", "Sandbox", "ServerSettings", "Settings", "WhoMay"]
+__all__ = ["NAME", "FromPage", "Sandbox", "ServerSettings", "Settings", "WhoMay", "looks_secret"]
 
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -22,6 +22,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
 # The transport's own, or the connection's.
 _OUR_HEADERS = ("content-type", "accept", "accept-encoding", "host", "content-length", "connection")
+
+_SHORTEST_KEY = 16
 
 Word = Annotated[str, Field(max_length=4096)]
 
@@ -46,7 +48,7 @@ class FromPage(StrEnum):
     ADDRESSES = "addresses"
     """Public ones, and those of `allowed_networks`."""
     SANDBOXED = "sandboxed"
-    """Also programs, in bubblewrap."""
+    """Also programs, in bubblewrap and without network."""
     PROGRAMS = "programs"
     """Also where that is not there: whoever has the page's token has this machine then."""
 
@@ -139,17 +141,26 @@ class ServerSettings(_Section):
 
     @property
     def hidden(self) -> Sequence[str]:
-        """What is to be said nowhere; also what stands behind the path of an address."""
+        """What is to be said nowhere; also what stands behind an address's path, or looks like a key in it."""
         found = [*self.env.values(), *self.headers.values(), *([self.token] if self.token else [])]
         query = urlsplit(self.url).query
         values = [value for _, value in parse_qsl(query)]
-        return [*(each.get_secret_value() for each in found), *([query, *values] if query else [])]
+        return [
+            *(each.get_secret_value() for each in found),
+            *([query, *values] if query else []),
+            *(each for each in urlsplit(self.url).path.split("/") if looks_secret(each)),
+        ]
 
     def secret(self) -> str:
         """The bearer token, "" for none. Raises OSError and UnicodeDecodeError for a file that can't be read."""
         if self.token is not None:
             return self.token.get_secret_value().strip()
         return self.token_file.read_text("utf-8").strip() if self.token_file is not None else ""
+
+
+def looks_secret(part: str) -> bool:
+    """Some services have people's keys in the path of their addresses."""
+    return len(part) >= _SHORTEST_KEY and any(char.isdigit() for char in part)
 
 
 class Settings(_Section):

@@ -24,8 +24,9 @@ from glmbot.plugins import load_plugins
 from glmbot.store.base import Store
 from glmbot.store.notes import book_in
 from glmbot_mcp.kept import checked
+from glmbot_mcp.panel import _where
 from glmbot_mcp.servers import Servers
-from glmbot_mcp.settings import FromPage, Sandbox, Settings
+from glmbot_mcp.settings import FromPage, Sandbox, ServerSettings, Settings
 from glmbot_mcp.streamable import _pinned
 from plugins.mcp_world import SERVER, Use
 from plugins.test_mcp_http import TOKEN, guarded, sdk_server, serving
@@ -109,6 +110,25 @@ async def test_a_server_is_added_switched_begun_anew_and_removed_while_the_bot_r
         assert SECRET not in caplog.text
 
 
+async def test_one_that_was_replaced_between_two_looks_is_not_the_one_before(tmp_path: Path) -> None:
+    async with in_a_new_store(tmp_path) as (_, store), process(store, tmp_path) as (dialogue, servers):
+        settings = {"command": COMMAND, "sandbox": "off"}
+        await dialogue.panel_does("mcp", {"do": "add", "name": "added", "server": settings}, "en")
+        await until(lambda: bool(servers.tools()))
+        first = await pid(servers)
+        # As another process does it: this one looks when both is done.
+        book = book_in(store, "mcp_servers")
+        note = await book.get("added")
+        assert note is not None
+        await book.remove(note)
+        other = {"on": True, "settings": {**settings, "env": {"KEY": SECRET}}}
+        await book.put(type(note)("added", json.dumps(other)))
+        servers.look()
+        await until(lambda: not servers.tools())
+        await until(lambda: bool(servers.tools()))
+        assert await pid(servers) != first
+
+
 async def test_a_server_at_an_address_is_added(tmp_path: Path) -> None:
     seen: list[str] = []
     async with (
@@ -117,6 +137,9 @@ async def test_a_server_at_an_address_is_added(tmp_path: Path) -> None:
         process(store, tmp_path, from_page="addresses") as (dialogue, servers),
     ):
         url = f"http://127.0.0.1:{port}/mcp?key={SECRET}"
+        in_path = ServerSettings(url="https://example.org/s/1f0b9c7e5d3a8642/mcp")
+        assert _where(in_path) == "https://example.org/s/…/mcp"
+        assert in_path.hidden == ["1f0b9c7e5d3a8642"]
         given = {"url": url, "token": TOKEN, "headers": {"X-Team": SECRET}, "nature": "pure"}
         await dialogue.panel_does("mcp", {"do": "add", "name": "far", "server": given}, "en")
         await until(lambda: any(tool.name == "far_count" for tool in servers.tools()))
@@ -157,6 +180,13 @@ async def test_those_of_the_configuration_are_shown_and_stay_as_they_are(tmp_pat
         ("programs", {"command": ["sh"], "env": {"BAD NAME": SECRET}}, "no name of a variable"),
         ("programs", {"command": ["sh"], "env": {"A": 5}, "secret": SECRET}, "secret|env"),
         ("programs", {}, "one of them"),
+        (
+            "sandboxed",
+            {"command": ["sh"], "env": {"LD_PRELOAD": SECRET}},
+            "LD_PRELOAD is read by the sandbox",
+        ),
+        ("sandboxed", {"command": ["sh"], "env": {"GLIBC_TUNABLES": SECRET}}, "GLIBC_TUNABLES is read"),
+        ("sandboxed", {"command": ["sh"], "network": True}, "network"),
     ],
 )
 def test_what_may_not_be_added_is_refused_and_says_no_secret(
@@ -169,8 +199,11 @@ def test_what_may_not_be_added_is_refused_and_says_no_secret(
 
 def test_programs_of_the_page_are_walled_in_unless_the_operator_said_otherwise() -> None:
     given = {"command": ["sh"], "sandbox": "off"}
-    assert checked(Settings(from_page=FromPage.SANDBOXED), given).sandbox is Sandbox.REQUIRED
-    assert checked(Settings(from_page=FromPage.PROGRAMS), given).sandbox is Sandbox.OFF
+    walled_in = checked(Settings(from_page=FromPage.SANDBOXED), given)
+    # What listens on this machine alone trusts whoever is on it.
+    assert (walled_in.sandbox, walled_in.network) == (Sandbox.REQUIRED, False)
+    free = checked(Settings(from_page=FromPage.PROGRAMS), given)
+    assert (free.sandbox, free.network) == (Sandbox.OFF, True)
 
 
 async def test_a_name_that_leads_elsewhere_the_second_time_gains_nothing() -> None:
