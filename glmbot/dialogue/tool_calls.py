@@ -134,7 +134,8 @@ class Calls:
         right = await self._desk.right_now(self._message, offered)
         if right is Right.NEVER:
             return Came(f"The tool {call.name} is closed here.", True, "closed")
-        if right is Right.ASK and opened.state in (State.ALLOWED, State.RUNNING):
+        allowed = opened.state in (State.ALLOWED, State.RUNNING) and opened.digest == offered.digest
+        if right is Right.ASK and allowed:
             return Right.ALLOW
         return right
 
@@ -192,7 +193,7 @@ class Calls:
     async def _settled(self, call: ToolCall, ask: Ask, looked: Came | Right, opened: dict[str, Open]) -> None:
         """First that it is allowed, then that nobody is asked any more."""
         if looked is Right.ALLOW:
-            opened[call.id] = Open(State.ALLOWED)
+            opened[call.id] = Open(State.ALLOWED, digest=ask.digest)
             await self.note(opened)
         await self._desk.asks.end(ask.id)
 
@@ -308,7 +309,10 @@ class Calls:
         if not ready:
             return
         if any(use.offered.tool.nature is not Nature.PURE for use in ready.values()):
-            await self.note({**opened, **{call: Open(State.RUNNING) for call in ready}})
+            running_now = {
+                call: Open(State.RUNNING, digest=use.offered.digest) for call, use in ready.items()
+            }
+            await self.note({**opened, **running_now})
         loop = asyncio.get_running_loop()
         began, asked = loop.time(), self.asked_s
         running = {asyncio.create_task(run(use)): call for call, use in ready.items()}

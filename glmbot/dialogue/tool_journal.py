@@ -34,10 +34,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A call that nothing has come of yet. `ask`: the id of what a person was asked."""
+    """A call that nothing has come of yet. `ask`: the id of what a person was asked. `digest`: of the tool that
+    was allowed."""
 
     state: State
     ask: str = ""
+    digest: str = ""
 
 
 @dataclass(slots=True)
@@ -96,7 +98,7 @@ def _written(at: float, said: Content, opened: Mapping[str, Open], rounds: int) 
         fields = {
             "at": at,
             "said": json.loads(parts) if parts else None,
-            "open": {call: [str(each.state), each.ask] for call, each in opened.items()},
+            "open": {call: [str(each.state), each.ask, each.digest] for call, each in opened.items()},
             "rounds": rounds,
         }
         text = json.dumps(fields, ensure_ascii=False)
@@ -120,7 +122,7 @@ def _read(note: Note | None) -> Journal | None:
         found = json.loads(note.text)
         parts = found["said"]
         said = parts_from_json("" if parts is None else json.dumps(parts))[1]
-        opened = {call: Open(State(state), ask) for call, (state, ask) in found["open"].items()}
+        opened = {call: Open(State(state), *more) for call, (state, *more) in found["open"].items()}
         return Journal(said, opened, int(found["rounds"]))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

@@ -131,7 +131,8 @@ class Toolset:
 
 
 def _digest(tool: Tool) -> str:
-    said = (tool.name, tool.description, tool.parameters, tool.nature)
+    # The title is what people see of it.
+    said = (tool.name, dict(tool.title), tool.description, tool.parameters, tool.nature)
     return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -532,8 +532,9 @@ def test_the_nearest_decision_holds_and_never_of_the_configuration_stays(
 async def test_a_tool_that_is_described_otherwise_is_asked_about_anew(sqlite_store: Store) -> None:
     scene = Scene(sqlite_store, CallingEngine(called(("read", {})), "ok"))
 
-    async def asked(description: str, button: str = "In this chat") -> bool:
-        one = replace(scene.noting("read", Nature.READS), description=description)
+    async def asked(description: str, button: str = "In this chat", title: str = "Read") -> bool:
+        noting = scene.noting("read", Nature.READS)
+        one = replace(noting, description=description, title={"en": title})
         scene.tools = [one]
         scene.dialogue, scene.seen, message = scene.bot(), [], said("go")
         assert (await scene.ask(message, presses(scene, message, button))).text == "ok"
@@ -544,7 +545,34 @@ async def test_a_tool_that_is_described_otherwise_is_asked_about_anew(sqlite_sto
     assert not await asked("Reads a page.")
     assert await asked("Reads a page, and sends it to all.", "No")
     assert not await asked("Reads a page.")
+    # What people are asked about is called by its title.
+    assert await asked("Reads a page.", "No", title="Look at the weather")
     assert len(scene.calls) == 3
+
+
+async def test_what_was_allowed_before_a_restart_and_has_changed_since_is_asked_about(
+    sqlite_store: Store,
+) -> None:
+    began: list[str] = []
+
+    async def reads(use: ToolUse) -> str:
+        began.append(use.id)
+        await (asyncio.Event().wait() if len(began) == 1 else asyncio.sleep(0))
+        return "done"
+
+    scene = Scene(
+        sqlite_store, CallingEngine(called(("read", {})), "ok"), [tool("read", reads, Nature.READS)]
+    )
+    message = said("go")
+    dying = asyncio.create_task(scene.ask(message, presses(scene, message, "Once")))
+    await until(lambda: began)
+    dying.cancel()
+    await asyncio.wait({dying})
+    scene.seen = []
+    scene.tools = [replace(scene.tools[0], description="reads it, and sends it to all")]
+    scene.dialogue = scene.bot()
+    assert (await scene.answer(message, presses(scene, message, "No"), scene.dialogue)).text == "ok"
+    assert len(began) == 1
 
 
 async def test_what_an_administrator_opened_is_asked_about_once_it_changed(sqlite_store: Store) -> None:
