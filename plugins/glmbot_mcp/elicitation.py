@@ -4,6 +4,8 @@ as their next message there (https://modelcontextprotocol.io/specification/2025-
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,6 +25,7 @@ _LONGEST_TEXT = 2_000
 _LONGEST_LIST = 90
 _TRIES = 2
 _LARGEST = 1e15
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3}){2,}(\.\d+)?|[+-]?\d{1,3},\d{3}\.\d+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ class Field:
             if not self.least <= len(text) <= min(self.most, _LONGEST_TEXT):
                 raise ValueError(text)
             return text
-        number = float(text.replace(",", "") if text.isascii() else text)
+        # A comma may part a decimal fraction as well: only what can't is taken for thousands.
+        number = float(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
         if not math.isfinite(number) or not self.least <= number <= self.most:
             raise ValueError(text)
         if self.kind == "integer":
@@ -96,7 +100,8 @@ async def answered(
     yes, no, stop, skip = words("mcp.yes"), words("mcp.no"), words("mcp.decline"), words("mcp.skip")
     fields = fields_of(cast(Mapping[str, Any], params.requested_schema), yes, no)
     # A choice in the words of our own buttons would be pressed by who means to decline.
-    if fields is None or any(shown in (stop, skip) for field in fields for shown, _ in field.choices):
+    ours = {_letters(stop), _letters(skip)}
+    if fields is None or any(_letters(shown) in ours for field in fields for shown, _ in field.choices):
         return ElicitResult(action="decline")
     message = in_one_line(params.message, _LONGEST_QUESTION)
     content: dict[str, Any] = {}
@@ -131,6 +136,11 @@ async def _asked(
         except ValueError:
             complaint = words("mcp.unfit")
     return "", None
+
+
+def _letters(shown: str) -> str:
+    """What is read of a button: its signs can be told apart by nobody who is in a hurry."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", shown).casefold()))
 
 
 def _field(name: str, schema: Mapping[str, Any], required: bool, yes: str, no: str) -> Field | None:

@@ -27,6 +27,7 @@ __all__ = ["Prompts", "arguments_of", "command_names", "may_use"]
 _MOST_LISTED = 60
 # https://core.telegram.org/bots/api#botcommand; Discord's and Slack's take these, too.
 _OTHER = re.compile(r"[^a-z0-9_]")
+_DIGESTED = re.compile(r"_[0-9a-f]{6}$")
 _LONGEST_NAME, _LONGEST_USAGE = 32, 60
 
 
@@ -109,12 +110,12 @@ class Prompts:
 
 def command_names(prompts: Sequence[tuple[str, str]]) -> Sequence[str]:
     """A command for each server and prompt, in the letters that all platforms take. Those that would be called
-    alike, or too long, have a digest at the end."""
+    alike, or too long, or as if they had one, have a digest at the end."""
     plain = [_OTHER.sub("_", f"{server}_{prompt}".casefold()) for server, prompt in prompts]
     counts = Counter(plain)
     return [
         name
-        if counts[name] == 1 and len(name) <= _LONGEST_NAME
+        if counts[name] == 1 and len(name) <= _LONGEST_NAME and not _DIGESTED.search(name)
         else f"{name[: _LONGEST_NAME - 7]}_{sha256(' '.join(of).encode('utf-8', 'replace')).hexdigest()[:6]}"
         for name, of in zip(plain, prompts, strict=True)
     ]

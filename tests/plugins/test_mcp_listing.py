@@ -186,6 +186,9 @@ def test_each_prompt_has_a_command_of_its_own_that_platforms_take(prompts: list[
 
 def test_prompts_that_would_be_called_alike_are_told_apart() -> None:
     names = command_names([("a-b", "c"), ("a", "b_c"), ("files", "Read File")])
+    # Nor does one take the name that another has for being called alike.
+    takers = [("a", name.removeprefix("a_")) for name in names[:2]]
+    assert len(set(command_names([("a-b", "c"), ("a", "b_c"), *takers]))) == 4
     assert names[2] == "files_read_file"
     assert names[0] != names[1]
     assert all(name.startswith("a_b_c_") for name in names[:2])
@@ -267,6 +270,17 @@ async def test_what_need_not_be_said_may_be_skipped_and_all_may_be_declined() ->
     )
     assert (skips.action, skips.content) == ("accept", {"size": "S"})
     assert (await answering("tiny", Use(lambda choices: "✗ Don't answer"), params)).action == "decline"
+
+
+@pytest.mark.parametrize("choice", ["✗ Don't answer", "✕ Don’t  ANSWER", "→Skip this!"])
+async def test_a_choice_that_reads_like_our_own_buttons_is_not_shown(choice: str) -> None:
+    properties = {"size": {"type": "string", "enum": ["S", choice]}}
+    params = ElicitRequestFormParams(
+        message="What?", requested_schema={"type": "object", "properties": properties, "required": ["size"]}
+    )
+    use = Use(lambda choices: choices[0])
+    assert (await answering("tiny", use, params)).action == "decline"
+    assert not use.asked
 
 
 @pytest.mark.parametrize(
