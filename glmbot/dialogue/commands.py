@@ -13,6 +13,8 @@ __all__ = ["Commands", "obstacle"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _MOST_OF_A_BOX = 200
+# As many as Telegram's and Discord's menus take; whoever knows a further one can say it all the same.
+_MOST_LISTED = 100
 
 
 class Commands:
@@ -45,12 +47,13 @@ class Commands:
         self, language: str, role: Role, chat_kind: ChatKind = ChatKind.PRIVATE
     ) -> Sequence[CommandInfo]:
         """What a person of this role can use there, for /help and the platforms' menus."""
-        return [
+        listed = [
             CommandInfo(name, _title(each, name, language), each.command.argument)
             for name, each in {**self._registered, **self._in_boxes()}.items()
             if (role is Role.ADMIN or each.command.role is Role.USER)
             and not (chat_kind is ChatKind.GROUP and each.command.private)
         ]
+        return listed[:_MOST_LISTED]
 
     def _in_boxes(self) -> Mapping[str, RegisteredCommand]:
         """Those of now, without any whose name is taken or none."""

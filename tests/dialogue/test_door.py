@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -16,14 +17,16 @@ from adapters.scripted import ScriptedEngine
 from conftest import make_dialogue
 from glmbot import plugins as door
 from glmbot.content import Text, ToolCall, ToolResult
+from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.manager import DialogueManager
 from glmbot.engine.base import Conversation, PastExchange
 from glmbot.engine.templated import TemplatedEngine
 from glmbot.host import Call, Command, Exchange, Follows, Host, Tool, ToolUse
 from glmbot.http.routes import Address, HttpAnswer, HttpCall, Route
 from glmbot.keys import ConversationKey, UserKey
-from glmbot.messages import Message, Reply, ReplyState
+from glmbot.messages import Message, Reply, ReplyState, Role
 from glmbot.plugins import Plugin, Plugins, load_plugins
+from glmbot.registered import RegisteredCommandbox
 from glmbot.store.base import Store
 from glmbot.store.sqlite import SqliteStore
 from virtual_time import run_in_virtual_time
@@ -574,3 +577,19 @@ async def test_what_a_step_says_came_of_a_question_is_told_with_the_next_one(
     assert list(told[-1].past) == [PastExchange((Text(text),), parts) for text, parts in expected.items()]
     assert [turn.answer for turn in told[-1].turns] == ["A sum."] * 4
     assert caplog.text.count("what came of the question is left out") == 2
+
+
+def test_more_commands_than_a_menu_takes_are_there_and_not_listed() -> None:
+    class Box:
+        def commands(self) -> Sequence[Command]:
+            return [Command(f"b{number}", asks="ask", title={"en": "b"}) for number in range(150)]
+
+    log = logging.getLogger("test")
+    registered = load_plugins().commands
+    words = next(iter(registered.values())).words
+    commands = Commands(registered, {"box": RegisteredCommandbox("test", log, words, Box())})
+    listed = [each.name for each in commands.listing("en", Role.ADMIN)]
+    # https://core.telegram.org/bots/api#setmycommands; a Discord bot with more does not come up.
+    assert len(listed) == 100
+    assert set(registered) <= set(listed)
+    assert "b149" in commands
