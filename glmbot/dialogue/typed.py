@@ -31,10 +31,11 @@ class Typed:
                 del self._waiting[who]
 
     def wants(self, message: Message) -> bool:
-        """Whether this is what somebody waits for, and no question. Words of others, or an edit, are not."""
+        """Whether this is what somebody waits for, and no question. Words of others, an edit and what has no
+        words are not."""
         words = self._waiting.get(_who(message))
         own = isinstance(message.intent, Ask) and not message.act.forwarded
-        return own and words is not None and not words.done()
+        return own and bool(message.text.strip()) and words is not None and not words.done()
 
     def take(self, message: Message, text: str) -> bool:
         """False where nobody waits for it (any more), or nothing is said."""
