@@ -153,7 +153,8 @@ class GrowingCalls:
         for piece in pieces:
             call = self._call_of(piece)
             if call is None:
-                # One too many, which nobody asked for.
+                # One too many, which nobody asked for, and which may have no end.
+                self.characters += len(piece.arguments)
                 continue
             before = len(call.name)
             call.id = call.id or piece.id

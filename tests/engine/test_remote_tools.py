@@ -168,6 +168,12 @@ async def test_arguments_without_end_end_the_answer_and_are_no_call() -> None:
         last = await read(engine)
         assert (last.finish, last.calls) == (FinishReason.LENGTH, ())
         assert len(last.text) <= 1024 + 32 * 64 + 4100
+    # Nor does a call too many keep it going.
+    flood = [piece("{}", "add", "a"), *([piece("x" * 4000, "add", "b")] * 50)]
+    async with tool_server(flood) as server, remote(server) as engine:
+        assert (await read(engine, replace(ASKED, offer=replace(OFFER, parallel=False)))).finish is (
+            FinishReason.LENGTH
+        )
     async with tool_server([piece("{}", "add", "a")], finish="length") as server, remote(server) as engine:
         assert (await read(engine)).finish is FinishReason.LENGTH
 
