@@ -6,6 +6,7 @@ import pytest
 
 from dialogue.tool_world import said
 from glmbot.dialogue.tool_asks import Asks, Outcome
+from glmbot.dialogue.typed import Typed
 from glmbot.messages import Role
 from glmbot.store.base import Store
 
@@ -16,3 +17,11 @@ async def test_what_is_no_choice_is_no_answer(sqlite_store: Store, answer: str) 
     ask = await asks.begin(said("Which?"), "send", "Which?", 60.0, choices=("a", "b"))
     assert (await asks.answer(said("x"), Role.USER, ask.id, answer))[0] is Outcome.GONE
     assert (await asks.answer(said("x"), Role.USER, ask.id, "2"))[0] is Outcome.DONE
+
+
+async def test_a_picture_without_words_is_a_question_while_words_are_waited_for() -> None:
+    typed = Typed()
+    with typed.expected(said("go")):
+        assert typed.wants(said("42"))
+        assert not typed.wants(said(" "))
+    assert not typed.wants(said("42"))
