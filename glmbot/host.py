@@ -222,7 +222,7 @@ class Background(Protocol):
 
 
 class Panel(Protocol):
-    """A plug-in's part of the operator's page, which only administrators who have logged in there can reach."""
+    """A plug-in's part of the operator's page, which only administrators can reach."""
 
     async def shown(self, bot: Bot) -> Mapping[str, Any]:
         """As JSON has it, and nothing secret. Called while somebody looks, every few seconds."""

@@ -63,6 +63,8 @@ _LOOKS_S = 60.0
 _BETWEEN_LOOKS_S = 1.0
 _ENDS_S = 10.0
 _MOST_ITEMS = 500
+# A variable may be 1, and that is nothing to hide.
+_SHORTEST_SECRET = 4
 _CHANGES = (ToolListChangedNotification, ResourceListChangedNotification, PromptListChangedNotification)
 
 _Page = TypeVar("_Page", bound=PaginatedResult)
@@ -161,7 +163,8 @@ class Connection:
                     raise Away(
                         "it ended in the middle of the call; whether that was done is not known"
                     ) from error
-                raise
+                # Servers repeat what they refuse: a token, say.
+                raise MCPError(error.code, self._without_secrets(error.message)) from None
             except (OSError, ValidationError, RuntimeError, ExceptionGroup) as error:
                 raise Away(self._without_secrets(reason_of(error))) from error
             finally:
@@ -293,7 +296,8 @@ class Connection:
 
     def _without_secrets(self, words: str) -> str:
         """It is shown to administrators, and who asked."""
-        for secret in sorted(filter(None, self.settings.hidden), key=len, reverse=True):
+        known = [each for each in self.settings.hidden if len(each) >= _SHORTEST_SECRET]
+        for secret in sorted(known, key=len, reverse=True):
             words = words.replace(secret, "[secret]")
         return words
 

@@ -9,10 +9,12 @@ import os
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mcp import Client, MCPError
 
 from glmbot.host import Nature, ToolFailed
 from glmbot_mcp.calls import tools_for
@@ -32,6 +34,16 @@ async def test_tools_are_called_and_their_failures_are_told(tmp_path: Path) -> N
         assert await call(server, "echo", Use(text="你好")) == "You said: 你好"
         with pytest.raises(ToolFailed, match=r"^No luck today\.$"):
             await call(server, "fail")
+
+
+async def test_a_secret_that_a_server_repeats_is_told_nobody(tmp_path: Path) -> None:
+    secret = "sk-0123456789abcdef"
+    connection = Connection("tiny", tiny(env={"KEY": secret}), tmp_path, LOG, partial(answering, "tiny"))
+    connection._client = cast(Client, object())
+    with pytest.raises(MCPError) as refused:
+        async with connection.asked(person="telegram:5"):
+            raise MCPError(1, f"no such key: {secret}")
+    assert refused.value.message == "no such key: [secret]"
 
 
 async def test_resources_are_read_by_their_addresses_and_by_no_others(tmp_path: Path) -> None:
