@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -118,7 +119,7 @@ async def _scored(
                     of_prompt = await sayable(read, finds)
                 reply = replace(reply, scores=spelling.of(progress.scores), prompt_scores=of_prompt)
             if reply.state.ended and request.offer.tools:
-                reply = _with_calls(reply, progress, request)
+                reply = await asyncio.to_thread(_with_calls, reply, progress, request)
             yield replace(reply, echo=echo)
 
 

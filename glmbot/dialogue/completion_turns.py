@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, cast
-
-from jsonschema import Draft202012Validator
-from jsonschema.validators import extend
-from referencing import Registry
+from typing import cast
 
 from glmbot.completions import Completion
 from glmbot.content import Part, Text, ToolCall, ToolResult, checked, of_words
+from glmbot.dialogue.schema_check import first_error
 from glmbot.engine.base import Conversation, PastExchange
 from glmbot.engine.thoughts import answer_of
 from glmbot.errors import CallMissing
 from glmbot.tools import Choice, Offer
 
 __all__ = ["check_calls", "conversation_of", "words_of_turns"]
-
-# Patterns come from anybody, and Python takes for ever over some of them.
-_CHECKED: Any = extend(Draft202012Validator, {"pattern": None, "patternProperties": None})
-
-# No address that stands in a schema is asked.
-_NOWHERE: Any = Registry()
 
 
 def conversation_of(request: Completion) -> Conversation:
@@ -74,7 +65,8 @@ def words_of_turns(request: Completion) -> str:
 
 
 def check_calls(calls: Sequence[ToolCall], offer: Offer) -> None:
-    """Of an answer that had to call, or called a tool that wants nothing but what fits. Raises CallMissing."""
+    """Of an answer that had to call, or called a tool that wants nothing but what fits. Takes seconds at most for
+    each, and belongs into a thread. Raises CallMissing."""
     required = offer.choice is Choice.REQUIRED
     if required and not calls:
         raise CallMissing("tool_choice: the model had to call a tool, and called none")
@@ -85,7 +77,7 @@ def check_calls(calls: Sequence[ToolCall], offer: Offer) -> None:
             continue
         arguments = cast(object, json.loads(call.arguments))
         try:
-            fits = bool(_CHECKED(dict(tool.parameters), registry=_NOWHERE).is_valid(arguments))
+            fits = first_error(tool.parameters, arguments) is None
         except Exception:
             # A schema that nobody can check says nothing against the call.
             fits = True

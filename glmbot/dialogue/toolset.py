@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from math import inf
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.validators import extend
-from referencing import Registry
-
+from glmbot.dialogue.schema_check import check_schema, first_error
 from glmbot.host import Tool
 from glmbot.plugins import Plugins
 from glmbot.registered import RegisteredTool
@@ -27,29 +21,6 @@ _log = logging.getLogger(__name__)
 
 _MOST = 1000
 _LONGEST_COMPLAINT = 300
-_LONGEST_CHECK_S = 2.0
-_CHECKED_UNTIL: ContextVar[float] = ContextVar("checked until", default=inf)
-
-
-def _in_time(keyword: Callable[..., Any]) -> Callable[..., Any]:
-    """A schema whose parts refer to each other can be looked at for ever. Raises TimeoutError."""
-
-    def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-        if time.monotonic() > _CHECKED_UNTIL.get():
-            raise TimeoutError
-        return keyword(validator, value, instance, schema)
-
-    return checked
-
-
-# Somebody else's pattern could take for ever, and what a schema refers to elsewhere is not got from there.
-_KEYWORDS: Mapping[str, Any] = {
-    **{name: _in_time(keyword) for name, keyword in Draft202012Validator.VALIDATORS.items()},
-    "pattern": None,
-    "patternProperties": None,
-}
-_CHECKED: Any = extend(Draft202012Validator, _KEYWORDS)
-_NOWHERE: Any = Registry()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +86,7 @@ class Toolset:
         try:
             description = ToolDescription(tool.name, tool.description, tool.parameters)
             if not tool.checked:
-                _CHECKED.check_schema(dict(tool.parameters))
+                check_schema(tool.parameters)
             digest = _digest(tool)
         except Exception as error:
             words = str(error).partition("\n")[0][:_LONGEST_COMPLAINT]
@@ -139,14 +110,10 @@ def _digest(tool: Tool) -> str:
 def unfit(tool: Tool, arguments: Mapping[str, Any]) -> str:
     """What is wrong with the arguments, in words for a model; "" where they hold to the schema. Takes seconds at
     most, and belongs into a thread."""
-    until = _CHECKED_UNTIL.set(time.monotonic() + _LONGEST_CHECK_S)
     try:
-        validator = _CHECKED(dict(tool.parameters), registry=_NOWHERE)
-        error = next(validator.iter_errors(dict(arguments)), None)
+        error = first_error(tool.parameters, dict(arguments))
     except Exception as failure:
         return f"the schema of {tool.name} can't be checked: {type(failure).__name__}"
-    finally:
-        _CHECKED_UNTIL.reset(until)
     if error is None:
         return ""
     where = ".".join(str(each) for each in error.absolute_path)
