@@ -37,7 +37,9 @@ def _tool(connection: Connection, tool: ServerTool) -> Tool:
     async def function(use: ToolUse) -> str:
         return await _call(connection, tool, use)
 
-    title = {"en": tool.title, "zh": tool.title} if tool.title else {}
+    # A server may call its tool like another one's: whoever is asked about it sees whose it is.
+    titled = f"{connection.name}: {tool.title}"
+    title = {"en": titled, "zh": titled} if tool.title else {}
     return Tool(
         tool.public,
         tool.description,

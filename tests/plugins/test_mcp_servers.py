@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -16,9 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp import Client, MCPError
 
+from glmbot.dialogue.tool_words import title_of
 from glmbot.host import Nature, ToolFailed
 from glmbot_mcp.calls import tools_for
 from glmbot_mcp.connection import Connection, State
+from glmbot_mcp.listing import Listing, ServerTool
 from glmbot_mcp.metered import Rate
 from glmbot_mcp.sandbox import bubblewrap_works, walled
 from glmbot_mcp.settings import ServerSettings
@@ -34,6 +37,13 @@ async def test_tools_are_called_and_their_failures_are_told(tmp_path: Path) -> N
         assert await call(server, "echo", Use(text="你好")) == "You said: 你好"
         with pytest.raises(ToolFailed, match=r"^No luck today\.$"):
             await call(server, "fail")
+
+
+def test_people_see_whose_a_tool_is_that_is_called_like_another(tmp_path: Path) -> None:
+    connection = Connection("tiny", tiny(), tmp_path, LOG, partial(answering, "tiny"))
+    shown = ServerTool("send", "tiny_send", "Calculator", "", {"type": "object"}, Nature.READS, "")
+    connection.listing = Listing(tools=(shown, replace(shown, public="tiny_other", title="")))
+    assert [title_of(tool, "zh") for tool in tools_for(connection)] == ["tiny: Calculator", "tiny_other"]
 
 
 async def test_a_secret_that_a_server_repeats_is_told_nobody(tmp_path: Path) -> None:
