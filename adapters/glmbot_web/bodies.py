@@ -19,6 +19,7 @@ __all__ = [
     "BadRequest",
     "Body",
     "DrawingBody",
+    "KnownBody",
     "LogitBias",
     "Stops",
     "StreamOptions",
@@ -55,6 +56,12 @@ class Body(BaseModel):
     """Texts are bounded by the body's size, all other things here; NaN and Infinity are no numbers."""
 
     model_config = ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class KnownBody(Body):
+    """What is not known is refused by its name."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 async def parsed(model: type[_M], body: bytes) -> _M:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from glmbot.forms import LONGEST_FORM, Form, FormKind
-from glmbot_web.bodies import BadRequest, Body, at_most, valid
+from glmbot_web.bodies import BadRequest, KnownBody, at_most, valid
 
 __all__ = ["ResponseFormat", "StructuredOutputs", "TextFormat", "form_of", "form_of_text"]
 
@@ -16,13 +16,7 @@ _MOST_CHOICES = 1024
 _Source = Annotated[str, Field(min_length=1, max_length=LONGEST_FORM)]
 
 
-class _Known(Body):
-    """What is not known is refused by its name."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class _JsonSchema(_Known):
+class _JsonSchema(KnownBody):
     """`strict` false asks for less than what is done: the schema is held to in any case."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
@@ -31,11 +25,11 @@ class _JsonSchema(_Known):
     strict: bool | None = None
 
 
-class _WithoutSchema(_Known):
+class _WithoutSchema(KnownBody):
     type: Literal["text", "json_object", "json_schema"]
 
 
-class _WithSchema(_Known):
+class _WithSchema(KnownBody):
     type: Literal["json_schema"]
     json_schema: _JsonSchema
 
@@ -57,7 +51,7 @@ TextFormat = Annotated[Annotated[_TextWithSchema, Tag("a schema")] | _Without, D
 """https://platform.openai.com/docs/api-reference/responses/create#responses_create-text"""
 
 
-class StructuredOutputs(_Known):
+class StructuredOutputs(KnownBody):
     """https://docs.vllm.ai/en/latest/features/structured_outputs.html, as far as it says what the answer is. A
     grammar is written in llguidance's Lark."""
 

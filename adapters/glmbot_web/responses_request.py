@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from glmbot.completions import Completion
 from glmbot.content import ToolCall
-from glmbot_web.bodies import LARGEST_COUNT, BadRequest, Body, at_most, only, valid
+from glmbot_web.bodies import LARGEST_COUNT, BadRequest, Body, KnownBody, at_most, only, valid
 from glmbot_web.forms import TextFormat, form_of_text
 from glmbot_web.program import Program
 from glmbot_web.tool_forms import OfferedFunctions, ResponseToolChoice, offer_of_functions, tool_call
@@ -94,26 +94,20 @@ _Items = Annotated[list[_Item], at_most(_MOST_ITEMS), Field(min_length=1)]
 _Input = Annotated[Annotated[str, Tag("a text")] | Annotated[_Items, Tag("a list")], Discriminator(_shape)]
 
 
-class _TextConfig(Body):
-    model_config = ConfigDict(extra="forbid")
-
+class _TextConfig(KnownBody):
     format: TextFormat | None = None
     verbosity: Annotated[None, only("medium")] = None
 
 
-class _ReasoningConfig(Body):
-    model_config = ConfigDict(extra="forbid")
-
+class _ReasoningConfig(KnownBody):
     effort: Annotated[None, only("none")] = None
     # Thoughts are told as they are.
     summary: Any = None
     generate_summary: Any = None
 
 
-class ResponsesRequest(Body):
+class ResponsesRequest(KnownBody):
     """What asks for something that is not done here is refused by its name, and so is what is not known."""
-
-    model_config = ConfigDict(extra="forbid")
 
     input: _Input
     model: str = Field(default="", max_length=512)

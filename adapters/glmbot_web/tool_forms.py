@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from glmbot.content import ToolCall
 from glmbot.tools import MOST_TOOLS, NO_TOOLS, Choice, Offer, ToolDescription
-from glmbot_web.bodies import BadRequest, Body, at_most, valid
+from glmbot_web.bodies import BadRequest, Body, KnownBody, at_most, valid
 
 __all__ = [
     "CalledTool",
@@ -31,17 +31,11 @@ __all__ = [
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
-class _Known(Body):
-    """What is not known is refused by its name."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class _OfFunctions(_Known):
+class _OfFunctions(KnownBody):
     type: Literal["function"]
 
 
-class _Function(_Known):
+class _Function(KnownBody):
     name: str = Field(max_length=64)
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -56,7 +50,7 @@ class OfferedFunction(_Function, _OfFunctions):
     """As responses have it. What it is comes first, also in complaints."""
 
 
-class _Named(_Known):
+class _Named(KnownBody):
     name: str = Field(max_length=64)
 
 
