@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import aiohttp
 from nio import SyncResponse
@@ -277,7 +277,7 @@ class MatrixAdapter:
         if where is None:
             thread = message.ref if message.conversation.thread else ""
             where = replace(message.conversation, thread=thread)
-        elif where.user not in (message.user.id, message.conversation.user):
+        elif where.user != message.user.id:
             return None
         return replace(message, conversation=where)
 
@@ -294,10 +294,10 @@ class MatrixAdapter:
             place = reacted.place
             under = await self._buttons.under(place.room, reacted.under)
             command = "" if under is None else under.command(reacted.key)
-            if under is None or not command or (not place.private and not under.asker):
+            if under is None or not command or not under.asker:
                 return
             message = _pressed(reacted, place, command, under.asker, under.thread)
-            if place.private or under.asker == reacted.user or asks_of_tools(message):
+            if under.asker == reacted.user or asks_of_tools(message):
                 await self._dialogue.accept(message)
         except StoreError as error:
             _log.error("Matrix: a pressed button could not be stored: %s", error)
@@ -350,10 +350,9 @@ class MatrixAdapter:
 
 def _pressed(reacted: Reacted, place: Place, command: str, asker: str, thread: str) -> Message:
     """Raises ValueError."""
-    where: Any = ConversationKey(PLATFORM, place.room, "" if place.private else asker, thread)
     return Message(
         update_id=reacted.update_id,
-        conversation=where,
+        conversation=ConversationKey(PLATFORM, place.room, asker, thread),
         user=UserKey(PLATFORM, reacted.user),
         text=f"/{command}",
         chat_kind=ChatKind.PRIVATE if place.private else ChatKind.GROUP,

@@ -248,7 +248,8 @@ def _conversation(place: Place, sender: str, ref: str, relation: Fields, me: Sel
         thread = event_id(relation.get("event_id"))
     else:
         thread = ref if me.threads and not place.private else ""
-    return ConversationKey(PLATFORM, place.room, "" if place.private else sender, thread)
+    # Also where they are alone with the bot: somebody else may be so in the same room later.
+    return ConversationKey(PLATFORM, place.room, sender, thread)
 
 
 def _replies_to(relation: Fields) -> str:

@@ -125,7 +125,7 @@ def test_a_thread_has_a_history_of_its_own_and_a_person_too() -> None:
     within = read(mentioning("why", **{"m.relates_to": thread}))
     assert within.conversation == ConversationKey("matrix", "!r:test", "@ann:test", "$root")
     assert within.replies_to == ""
-    assert read(said("why"), PRIVATE).conversation == ConversationKey("matrix", "!p:test")
+    assert read(said("why"), PRIVATE).conversation == ConversationKey("matrix", "!p:test", "@ann:test")
     opening = read(mentioning("why"), me=Self(BOT, threads=True))
     assert opening.conversation.thread == "$1"
     assert opening.chat_kind is ChatKind.GROUP
