@@ -19,6 +19,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from platforms.listener import Listener
+from platforms.refused import Refused
 from platforms.waits import Waits
 
 __all__ = ["CLIENT_ID", "GROUP", "SECRET", "DingTalkServer", "staff"]
@@ -31,12 +33,6 @@ _DANGER = re.compile(r"(?:dtmd|dingtalk):", re.IGNORECASE)
 
 def staff(number: int) -> str:
     return f"staff{number:05d}"
-
-
-class _Refused(Exception):
-    def __init__(self, code: str, status: int = 400) -> None:
-        super().__init__(code)
-        self.code, self.status = code, status
 
 
 @dataclass
@@ -59,7 +55,7 @@ class DingTalkServer:
         self._sockets: list[web.WebSocketResponse] = []
         self._requests: deque[float] = deque()
         self._held_until: dict[str, float] = {}
-        self._runner: web.AppRunner | None = None
+        self._listener = Listener()
         self._token = ""
         self._tickets: set[str] = set()
         self.echoes: list[Any] = []
@@ -74,16 +70,11 @@ class DingTalkServer:
         app.router.add_post("/v1.0/card/instances/deliver", self._guarded(self._deliver))
         app.router.add_put("/v1.0/card/instances", self._guarded(self._update))
         app.router.add_put("/v1.0/card/streaming", self._guarded(self._stream))
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"http://{await self._listener.open(app)}"
 
     async def stop(self) -> None:
         await self.disconnect()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listener.close()
 
     # ---- what people do ----------------------------------------------------------------------------------
 
@@ -198,13 +189,13 @@ class DingTalkServer:
             self.calls.append((request.method, request.path))
             try:
                 if request.headers.get("x-acs-dingtalk-access-token") != self._token:
-                    raise _Refused("InvalidAuthentication", 403)
+                    raise Refused("InvalidAuthentication", status=403)
                 if (refusal := self.refusals.get(request.path)) and refusal[1] > 0:
                     refusal[1] -= 1
-                    raise _Refused(refusal[0])
+                    raise Refused(refusal[0])
                 self._pace()
                 return web.json_response({"success": True, "result": handler(await request.json())})
-            except _Refused as refused:
+            except Refused as refused:
                 return web.json_response({"code": refused.code, "message": "refused"}, status=refused.status)
 
         return handle
@@ -215,13 +206,13 @@ class DingTalkServer:
             self._requests.popleft()
         if len(self._requests) >= self.requests_per_second:
             self.waits.tell("all", 0, now)
-            raise _Refused("Forbidden.AccessDenied.QpsLimitForApi", 403)
+            raise Refused("Forbidden.AccessDenied.QpsLimitForApi", status=403)
         self._requests.append(now)
 
     def _held(self, chat: str) -> None:
         if time.monotonic() < self._held_until.get(chat, 0.0):
             self.waits.tell(chat, 0, time.monotonic())
-            raise _Refused("Forbidden.AccessDenied.QpsLimitForAppkeyAndApi", 403)
+            raise Refused("Forbidden.AccessDenied.QpsLimitForAppkeyAndApi", status=403)
 
     def _create(self, body: dict[str, Any]) -> dict[str, Any]:
         chat = self._chat(body)
@@ -244,7 +235,7 @@ class DingTalkServer:
         """Where the card is to stand."""
         space, _, chat = body["openSpaceId"].removeprefix("dtv1.card//").partition(".")
         if (space, chat) != ("IM_GROUP", GROUP) and not (space == "IM_ROBOT" and chat.startswith("staff")):
-            raise _Refused("param.openSpaceIdError")
+            raise Refused("param.openSpaceIdError")
         self._held(chat)
         if space == "IM_GROUP":
             assert body["imGroupOpenDeliverModel"]["robotCode"] == CLIENT_ID
@@ -261,7 +252,7 @@ class DingTalkServer:
     def _stream(self, body: dict[str, Any]) -> bool:
         card = self._card(body)
         if card["data"]["flowStatus"] != "2":
-            raise _Refused("param.stream.notInputing")
+            raise Refused("param.stream.notInputing")
         assert body["isFull"]
         assert body["guid"]
         self._check({body["key"]: body["content"]})
@@ -271,13 +262,13 @@ class DingTalkServer:
     def _card(self, body: dict[str, Any]) -> dict[str, Any]:
         card = self.cards.get(body["outTrackId"])
         if card is None:
-            raise _Refused("param.cardNotExist")
+            raise Refused("param.cardNotExist")
         self._held(card["chat"])
         return card
 
     def _check(self, data: dict[str, Any]) -> None:
         if not all(isinstance(value, str) for value in data.values()):
-            raise _Refused("param.cardParamMapError")
+            raise Refused("param.cardParamMapError")
         for key in ("msgContent", "staticMsgContent"):
             if found := _TAG.search(data.get(key, "")) or _DANGER.search(data.get(key, "")):
                 self.violations.append(f"what the model wrote does something: {found[0]}")

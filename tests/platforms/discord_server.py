@@ -21,6 +21,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from platforms.listener import Listener
 from platforms.waits import Waits
 
 TOKEN = "MTAwMDAwMDAwMDAwMDAwMDAx.GtestA.test-test-test-test-test-test-test"
@@ -82,7 +83,7 @@ class DiscordServer:
         self._nonces: dict[str, dict[str, Any]] = {}
         self._held_until: dict[int, float] = {}
         self._interactions: dict[str, dict[str, Any]] = {}
-        self._runner: web.AppRunner | None = None
+        self._listener = Listener()
 
     async def start(self) -> None:
         app = web.Application()
@@ -109,16 +110,11 @@ class DiscordServer:
                 web.delete(f"{api}/webhooks/{{app}}/{{token}}/messages/{{message}}", self._delete_webhook),
             ]
         )
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        address = f"127.0.0.1:{self._runner.addresses[0][1]}"
+        address = await self._listener.open(app)
         self.url, self.gateway_url = f"http://{address}{api}", f"ws://{address}/gateway/"
 
     async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listener.close()
 
     # ---- what people do -------------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from glmbot_feishu.callback import signature_of
 from glmbot_feishu.frames import CONTROL, DATA, Frame, read_frame, written
+from platforms.listener import Listener
+from platforms.refused import Refused
 from platforms.waits import Waits
 
 __all__ = [
@@ -67,12 +69,6 @@ def encrypted(key: str, content: bytes) -> str:
     return base64.b64encode(vector + cipher.update(padded) + cipher.finalize()).decode()
 
 
-class _Refused(Exception):
-    def __init__(self, code: int, words: str = "refused", status: int = 400) -> None:
-        super().__init__(words)
-        self.code, self.words, self.status = code, words, status
-
-
 @dataclass
 class FeishuServer:
     """`messages_per_second` is the law's five in a chat, made more where a test is about something else."""
@@ -100,7 +96,7 @@ class FeishuServer:
         self._writes: dict[str, deque[float]] = defaultdict(deque)
         self._held_until: dict[str, float] = {}
         self._uuids: dict[str, str] = {}
-        self._runner: web.AppRunner | None = None
+        self._listener = Listener()
         self._token = ""
         self._sending = asyncio.Lock()
         self.posted: list[int] = []
@@ -129,16 +125,11 @@ class FeishuServer:
             ("PUT", "/cardkit/v1/cards/{card}/elements/{element}/content", self._stream),
         ):
             app.router.add_route(method, api + path, self._guarded(handler))
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"http://{await self._listener.open(app)}"
 
     async def stop(self) -> None:
         await self.disconnect()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listener.close()
 
     # ---- what people do ----------------------------------------------------------------------------------
 
@@ -325,11 +316,11 @@ class FeishuServer:
             self.calls.append((request.method, request.path))
             try:
                 if request.headers.get("Authorization") != f"Bearer {self._token}":
-                    raise _Refused(99991663, "token invalid")
+                    raise Refused(99991663, "token invalid")
                 for end, refusal in self.refusals.items():
                     if request.path.endswith(end) and refusal[1] > 0:
                         refusal[1] -= 1
-                        raise _Refused(refusal[0])
+                        raise Refused(refusal[0])
                 found = handler(
                     request, {} if request.content_type.startswith("multipart") else await _body(request)
                 )
@@ -338,7 +329,7 @@ class FeishuServer:
                 return web.json_response(
                     {"code": 0, "msg": "success", "data": found} if handler != self._info else found
                 )
-            except _Refused as refused:
+            except Refused as refused:
                 return web.json_response({"code": refused.code, "msg": refused.words}, status=refused.status)
 
         return handle
@@ -357,11 +348,11 @@ class FeishuServer:
     def _reply(self, request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
         question = request.match_info["message"]
         if question in self.recalled:
-            raise _Refused(230011, "The message is recalled.")
+            raise Refused(230011, "The message is recalled.")
         chat = next((each["chat_id"] for each in self.said.values() if each["message_id"] == question), "")
         chat = chat or next((chat for chat, of in self.messages.items() if question in of), "")
         if not chat:
-            raise _Refused(230001, "invalid message_id")
+            raise Refused(230001, "invalid message_id")
         return self._put(chat, body, question)
 
     def _put(self, chat: str, body: dict[str, Any], question: str) -> dict[str, Any]:
@@ -371,7 +362,7 @@ class FeishuServer:
         content = json.loads(body["content"])
         name = f"om_bot{next(self._numbers):06d}"
         if body["msg_type"] == "interactive" and content["data"]["card_id"] not in self.cards:
-            raise _Refused(230099, "no such card")
+            raise Refused(230099, "no such card")
         self.messages[chat][name] = {
             "kind": body["msg_type"], "content": content, "question": question,
             "in_thread": body.get("reply_in_thread", False),
@@ -387,7 +378,7 @@ class FeishuServer:
             writes.popleft()
         if now < self._held_until.get(chat, 0.0) or len(writes) >= self.messages_per_second:
             self.waits.tell(chat, 0, now)
-            raise _Refused(230020, "This operation triggers the frequency limit.")
+            raise Refused(230020, "This operation triggers the frequency limit.")
         writes.append(now)
 
     def _delete(self, request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
@@ -396,7 +387,7 @@ class FeishuServer:
             if name in of:
                 del of[name]
                 return {}
-        raise _Refused(230011, "The message is recalled.")
+        raise Refused(230011, "The message is recalled.")
 
     async def _upload(self, request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
         fields = await request.post()
@@ -415,7 +406,7 @@ class FeishuServer:
         for of in self.messages.values():
             if (message := of.get(body["message_id"])) is not None:
                 return {"card_id": message["content"]["data"]["card_id"]}
-        raise _Refused(200740, "The card entity does not exist")
+        raise Refused(200740, "The card entity does not exist")
 
     def _update_card(self, request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
         card = self._numbered(request, body)
@@ -425,14 +416,14 @@ class FeishuServer:
     def _stream(self, request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
         card = self._numbered(request, body)
         if not card["card"]["config"]["streaming_mode"]:
-            raise _Refused(300309, "Card streaming closed")
+            raise Refused(300309, "Card streaming closed")
         found = [
             each
             for each in card["card"]["body"]["elements"]
             if each.get("element_id") == request.match_info["element"]
         ]
         if not found or found[0]["tag"] != "markdown" or not body["content"]:
-            raise _Refused(300310, "Only update text")
+            raise Refused(300310, "Only update text")
         found[0]["content"] = body["content"]
         self._checked(json.dumps(card["card"], ensure_ascii=False))
         return {}
@@ -440,33 +431,33 @@ class FeishuServer:
     def _numbered(self, request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
         card = self.cards.get(request.match_info["card"])
         if card is None:
-            raise _Refused(200740, "The card entity does not exist")
+            raise Refused(200740, "The card entity does not exist")
         chat = next(
             (chat for chat, of in self.messages.items() for each in of.values()
              if each["kind"] == "interactive" and each["content"]["data"]["card_id"] == request.match_info["card"]), "",
         )  # fmt: skip
         if time.monotonic() < self._held_until.get(chat, 0.0):
             self.waits.tell(chat, 0, time.monotonic())
-            raise _Refused(99991400, "request trigger frequency limit", 429)
+            raise Refused(99991400, "request trigger frequency limit", 429)
         if not card["sequence"] < body["sequence"] <= 2**31 - 1:
-            raise _Refused(300317, "The sequence number did not increment")
+            raise Refused(300317, "The sequence number did not increment")
         card["sequence"] = body["sequence"]
         return card
 
     def _checked(self, data: str) -> dict[str, Any]:
         """https://open.feishu.cn/document/feishu-cards/card-json-v2-structure"""
         if len(data.encode()) > 30 * 1024:
-            raise _Refused(200860, "Card content exceeds limit.")
+            raise Refused(200860, "Card content exceeds limit.")
         card = json.loads(data)
         elements = card["body"]["elements"]
         if card["schema"] != "2.0" or not elements or not card["config"]["update_multi"]:
-            raise _Refused(200220, "Failed to generate card content")
+            raise Refused(200220, "Failed to generate card content")
         for each in elements:
             if each["tag"] not in ("markdown", "div", "column_set"):
-                raise _Refused(200220, f"unsupported tag {each['tag']}")
+                raise Refused(200220, f"unsupported tag {each['tag']}")
             if each["tag"] == "markdown":
                 if not each["content"]:
-                    raise _Refused(200220, "empty")
+                    raise Refused(200220, "empty")
                 if found := _TAG.search(each["content"]):
                     self.violations.append(f"a tag that the model wrote: {found[0]}")
         return card

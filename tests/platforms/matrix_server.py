@@ -18,6 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
+from platforms.listener import Listener
 from platforms.matrix_html import faults_of
 
 __all__ = ["BOT", "DEVICE", "GROUP", "TOKEN", "MatrixServer", "room_of", "user_id"]
@@ -78,20 +79,15 @@ class MatrixServer:
         self._transactions: dict[str, str] = {}
         self._writes: dict[str, deque[float]] = defaultdict(deque)
         self._held_until: dict[str, float] = {}
-        self._runner: web.AppRunner | None = None
+        self._listener = Listener()
 
     async def start(self) -> None:
         app = web.Application(client_max_size=2**26)
         app.router.add_route("*", "/_matrix/{path:.*}", self._call)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"http://{await self._listener.open(app)}"
 
     async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listener.close()
 
     # ---- what people do ----------------------------------------------------------------------------------
 

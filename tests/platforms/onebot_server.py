@@ -19,18 +19,14 @@ from typing import Any
 
 from aiohttp import ClientSession, WSMsgType, web
 
+from platforms.listener import Listener
+from platforms.refused import Refused
 from platforms.waits import Waits
 
 TOKEN = "onebot-access-token"
 SELF = 40404
 _LONGEST_TEXT = 5000
 _PATHS = ("/", "/api", "/event")
-
-
-class _Refused(Exception):
-    def __init__(self, retcode: int, words: str) -> None:
-        super().__init__(words)
-        self.retcode, self.words = retcode, words
 
 
 @dataclass
@@ -66,7 +62,7 @@ class OneBotServer:
         self._sockets: set[Any] = set()
         self._writes: dict[str, deque[float]] = defaultdict(deque)
         self._held: dict[str, float] = {}
-        self._runner: web.AppRunner | None = None
+        self._listener = Listener()
         self._tasks: set[asyncio.Task[None]] = set()
         self.came = asyncio.Event()
 
@@ -78,17 +74,13 @@ class OneBotServer:
         for path in _PATHS:
             app.router.add_get(path, self._accept)
         app.on_shutdown.append(lambda _: self.drop())
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"ws://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"ws://{await self._listener.open(app)}"
 
     async def stop(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listener.close()
 
     def connect_to(self, url: str, token: str = TOKEN, **headers: str) -> asyncio.Task[None]:
         """Reverse WebSocket: connect, once. The task ends with the connection, and raises what refused it."""
@@ -248,13 +240,13 @@ class OneBotServer:
             self.violations.append(f"{action} without an echo")
         try:
             if action in self.refusals:
-                raise _Refused(*self.refusals[action])
+                raise Refused(*self.refusals[action])
             do = getattr(self, f"_do_{action.removesuffix('_async')}", None)
             if do is None:
-                raise _Refused(1404, f"there is no {action}")
+                raise Refused(1404, f"there is no {action}")
             data = do(params)
-        except _Refused as refused:
-            await self._send(socket, _failed(refused.retcode, refused.words, echo))
+        except Refused as refused:
+            await self._send(socket, _failed(refused.code, refused.words, echo))
             return
         except (KeyError, TypeError, ValueError) as error:
             self.violations.append(f"{action} with {params!r:.200}: {error!r}")
@@ -307,12 +299,12 @@ class OneBotServer:
                     "message_id": number, "real_id": number, "sender": {"user_id": SELF, "nickname": "glm"},
                     "message": as_string(parts) if self.strings else parts,
                 }  # fmt: skip
-        raise _Refused(1200, "消息不存在")
+        raise Refused(1200, "消息不存在")
 
     def _do_get_forward_msg(self, params: dict[str, Any]) -> Any:
         number = str(params.get("id") or params.get("message_id"))
         if number not in self.forwards:
-            raise _Refused(1200, "转发消息不存在")
+            raise Refused(1200, "转发消息不存在")
         return {"messages": self.forwards[number]}
 
     def _do_send_private_msg(self, params: dict[str, Any]) -> Any:
@@ -333,7 +325,7 @@ class OneBotServer:
             if messages.pop(number, None) is not None:
                 self.recalled.append(number)
                 return None
-        raise _Refused(1200, "消息不存在")
+        raise Refused(1200, "消息不存在")
 
     def _do_set_input_status(self, params: dict[str, Any]) -> Any:
         self.typing.append(int(params["user_id"]))
@@ -358,13 +350,13 @@ class OneBotServer:
     def _check(self, chat: str, parts: list[dict[str, Any]]) -> None:
         known = {f"g{e['group_id']}" if "group_id" in e else str(e["user_id"]) for e in self.said.values()}
         if chat not in known:
-            raise _Refused(1200, f"{chat} never wrote")
+            raise Refused(1200, f"{chat} never wrote")
         length = 0
         for index, part in enumerate(parts):
             kind, data = part["type"], part["data"]
             if kind == "reply":
                 if index or (int(data["id"]) not in self.said and int(data["id"]) not in self.messages[chat]):
-                    raise _Refused(1200, "消息不存在")
+                    raise Refused(1200, "消息不存在")
             elif kind == "file":
                 if len(parts) != 1 or not data["file"].startswith("base64://") or not data["name"]:
                     raise ValueError("a file stands alone, with its name")
@@ -383,7 +375,7 @@ class OneBotServer:
         if self._held.get(chat, 0.0) > now or len(writes) >= self.burst:
             self.floods.append(chat)
             self.waits.tell(chat, 0, now)
-            raise _Refused(1200, 'EventChecker Failed: sendMsg EventRet: {"result": 299, "errMsg": ""}')
+            raise Refused(1200, 'EventChecker Failed: sendMsg EventRet: {"result": 299, "errMsg": ""}')
         writes.append(now)
 
 

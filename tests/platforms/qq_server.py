@@ -23,6 +23,9 @@ import aiohttp
 from aiohttp import WSMsgType, web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from platforms.listener import Listener
+from platforms.refused import Refused
+
 __all__ = ["APP_ID", "BOT", "CHANNEL", "GROUP", "SECRET", "QQServer", "member", "openid"]
 
 APP_ID, SECRET = "102000001", "DG5g3B4j9X2KOErG"
@@ -41,12 +44,6 @@ def openid(number: int) -> str:
 def member(number: int) -> str:
     """The same person in the group."""
     return f"A{number:031X}"
-
-
-class _Refused(Exception):
-    def __init__(self, code: int, status: int = 400) -> None:
-        super().__init__(code)
-        self.code, self.status = code, status
 
 
 @dataclass
@@ -91,7 +88,7 @@ class QQServer:
         self._writes: defaultdict[str, deque[float]] = defaultdict(deque)
         self._later_s = 0.0
         self._uploads: dict[str, dict[str, Any]] = {}
-        self._runner: web.AppRunner | None = None
+        self._listener = Listener()
 
     async def start(self) -> None:
         app = web.Application()
@@ -107,16 +104,11 @@ class QQServer:
         app.router.add_put("/upload/{name}/{part}", self._take_part)
         app.router.add_delete("/{scene:channels|dms}/{place}/messages/{name}", self._guarded(self._remove))
         app.router.add_put("/interactions/{name}", self._guarded(self._confirm))
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"http://{await self._listener.open(app)}"
 
     async def stop(self) -> None:
         await self.disconnect()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listener.close()
 
     # ---- what people do ----------------------------------------------------------------------------------
 
@@ -295,12 +287,13 @@ class QQServer:
             headers = {"X-Tps-trace-ID": "4a8a61565b909f199b1ec169fdd6f49e", "Date": date}
             try:
                 if request.headers.get("Authorization") != f"QQBot {self._token}":
-                    raise _Refused(11243, 401)
+                    raise Refused(11243, status=401)
                 if self.refusals:
-                    raise _Refused(*self.refusals.popleft())
+                    code, status = self.refusals.popleft()
+                    raise Refused(code, status=status)
                 body = await request.json() if request.can_read_body else {}
                 answer = handler(request, body)
-            except _Refused as refused:
+            except Refused as refused:
                 said = {"message": "refused", "code": refused.code, "err_code": refused.code}
                 return _json(said, status=refused.status, headers=headers)
             if request.method == "POST" and self.loses_answers:
@@ -365,16 +358,16 @@ class QQServer:
         scene, place = request.match_info["scene"], request.match_info["place"]
         self.bodies.append(body)
         if time.monotonic() < self._held_until.get(place, 0.0):
-            raise _Refused(22009, 429)
+            raise Refused(22009, status=429)
         self._pace(scene, place)
         text = "" if body.get("media") else self._content(scene, body)
         answered = body.get("msg_id") or body.get("event_id")
         if answered:
             self._reply(scene, place, answered, body)
         elif "active" not in self.granted:
-            raise _Refused(40034105)
+            raise Refused(40034105)
         if "addresses" not in self.granted and _ADDRESS.search(text):
-            raise _Refused(40054010 if scene in ("users", "groups") else 304003)
+            raise Refused(40054010 if scene in ("users", "groups") else 304003)
         if answered:
             self._replies[answered] += 1
             if body.get("msg_seq"):
@@ -404,18 +397,18 @@ class QQServer:
             writes.popleft()
         if len(writes) >= self.per_channel_and_second:
             self.floods += 1
-            raise _Refused(20028, 429)
+            raise Refused(20028, status=429)
         writes.append(now)
 
     def _content(self, scene: str, body: dict[str, Any]) -> str:
         # QQ's own package sends what is not there as null.
         if body.get("markdown"):
             if "markdown" not in self.granted:
-                raise _Refused(40034127 if scene in ("users", "groups") else 50056)
+                raise Refused(40034127 if scene in ("users", "groups") else 50056)
             if body.get("keyboard") and "buttons" not in self.granted:
-                raise _Refused(304037)
+                raise Refused(304037)
             if body.get("content"):
-                raise _Refused(50037)
+                raise Refused(50037)
             assert scene in ("channels", "dms") or body["msg_type"] == 2
             text = body["markdown"]["content"]
         else:
@@ -423,23 +416,23 @@ class QQServer:
             assert not body.get("keyboard")
             text = body.get("content") or ""
         if not text.strip():
-            raise _Refused(50006)
+            raise Refused(50006)
         if len(text) > _LONGEST:
             self.violations.append(f"a message of {len(text)} characters")
-            raise _Refused(40054007)
+            raise Refused(40054007)
         return text
 
     def _reply(self, scene: str, place: str, answered: str, body: dict[str, Any]) -> None:
         window, most = _WINDOWS[scene]
         if self._answerable.get(answered) != (scene, place):
-            raise _Refused(40034024 if scene in ("users", "groups") else 304026)
+            raise Refused(40034024 if scene in ("users", "groups") else 304026)
         if time.time() + self._later_s - self._born[answered] > window:
-            raise _Refused(40034005 if scene in ("users", "groups") else 304027)
+            raise Refused(40034005 if scene in ("users", "groups") else 304027)
         if scene in ("users", "groups"):
             if (answered, body.get("msg_seq", 1)) in self._taken:
-                raise _Refused(40054005)
+                raise Refused(40054005)
             if self._replies[answered] >= most:
-                raise _Refused(40034128)
+                raise Refused(40034128)
 
 
 def _json(said: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -19,6 +19,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from platforms.listener import Listener
 from platforms.waits import Waits
 
 TOKEN = "satori-token"
@@ -58,21 +59,17 @@ class SatoriServer:
         self._sockets: set[web.WebSocketResponse] = set()
         self._writes: dict[str, deque[float]] = defaultdict(deque)
         self._held: dict[str, float] = {}
-        self._runner: web.AppRunner | None = None
+        self._listener = Listener()
 
     async def start(self) -> None:
         app = web.Application()
         app.router.add_get("/satori/v1/events", self._listen)
         app.router.add_post("/satori/v1/{method}", self._handle)
         app.on_shutdown.append(lambda _: self.drop())
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/satori"
+        self.url = f"http://{await self._listener.open(app)}/satori"
 
     async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listener.close()
 
     async def drop(self) -> None:
         for socket in list(self._sockets):

@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, urlencode
 import aiohttp
 from aiohttp import WSMsgType, web
 
+from platforms.listener import Listener
 from platforms.waits import Waits
 
 __all__ = ["APP_TOKEN", "BOT", "GROUP", "SIGNING_SECRET", "TOKEN", "SlackServer", "channel_of", "user_id"]
@@ -77,7 +78,7 @@ class SlackServer:
         self._sockets: list[web.WebSocketResponse] = []
         self._writes: dict[str, deque[float]] = defaultdict(deque)
         self._held_until: dict[str, float] = {}
-        self._runner: web.AppRunner | None = None
+        self._listener = Listener()
         # Where events are posted, in place of sockets.
         self.posts_to = ""
         self.posted: list[int] = []
@@ -87,17 +88,12 @@ class SlackServer:
         app.router.add_post("/api/{method}", self._call)
         app.router.add_post("/upload/{file}", self._upload)
         app.router.add_get("/link", self._link)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"http://{await self._listener.open(app)}"
 
     async def stop(self) -> None:
         for socket in list(self._sockets):
             await socket.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listener.close()
 
     # ---- what people do ----------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from aiohttp import ClientSession, web
 
+from platforms.listener import Listener
 from platforms.waits import Waits
 
 TOKEN = "123456789:AAtestTESTtestTESTtestTESTtestTEST0"
@@ -105,22 +106,17 @@ class TelegramServer:
         self._held_until: dict[int, float] = {}
         self._polling = 0
         self._posting: asyncio.Task[None] | None = None
-        self._runner: web.AppRunner | None = None
+        self._listener = Listener()
 
     async def start(self) -> None:
         app = web.Application()
         app.router.add_route("*", "/bot{token}/{method}", self._handle)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"http://{await self._listener.open(app)}"
 
     async def stop(self) -> None:
         if self._posting is not None:
             self._posting.cancel()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listener.close()
 
     # ---- what people do ----------------------------------------------------------------------------------
 

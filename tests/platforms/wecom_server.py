@@ -24,6 +24,9 @@ import aiohttp
 from aiohttp import WSMsgType, web
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from platforms.listener import Listener
+from platforms.refused import Refused
+
 __all__ = [
     "AES_KEY",
     "AGENT_ID",
@@ -76,12 +79,6 @@ def opened(encrypted: str) -> str:
     return whole[20 : 20 + length].decode()
 
 
-class _Refused(Exception):
-    def __init__(self, code: int, words: str = "refused") -> None:
-        super().__init__(code)
-        self.code, self.words = code, words
-
-
 @dataclass
 class WeComServer:
     """`per_minute` is the law's thirty in a chat, made more where a test is about something else."""
@@ -113,7 +110,7 @@ class WeComServer:
         self._media: dict[str, str] = {}
         self._written: dict[str, deque[float]] = {}
         self._held_until: dict[str, float] = {}
-        self._runner: web.AppRunner | None = None
+        self._listener = Listener()
         self._client: aiohttp.ClientSession | None = None
         self._token = ""
         self._tasks: set[Any] = set()
@@ -125,19 +122,14 @@ class WeComServer:
         app.router.add_get("/cgi-bin/agent/get", self._guarded(self._agent))
         app.router.add_post("/cgi-bin/message/send", self._guarded(self._send))
         app.router.add_post("/cgi-bin/media/upload", self._guarded(self._take_media))
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"http://{await self._listener.open(app)}"
         self._client = aiohttp.ClientSession()
 
     async def stop(self) -> None:
         await self.disconnect()
         if self._client is not None:
             await self._client.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listener.close()
 
     @property
     def ws_url(self) -> str:
@@ -258,17 +250,17 @@ class WeComServer:
             answer: dict[str, Any] = {"headers": {"req_id": name}, "errcode": 0, "errmsg": "ok"}
             try:
                 if len(name.encode()) > 256:
-                    raise _Refused(40058)
+                    raise Refused(40058)
                 if command == "aibot_subscribe":
                     await self._subscribe(frame["body"], socket)
                     subscribed = True
                 elif not subscribed:
-                    raise _Refused(846609)
+                    raise Refused(846609)
                 else:
                     body = self._do(command, name, frame.get("body") or {})
                     if body is not None:
                         answer["body"] = body
-            except _Refused as refused:
+            except Refused as refused:
                 answer |= {"errcode": refused.code, "errmsg": f"{refused.words}, hint: [1], from ip: 1.2.3.4"}
             await socket.send_json(answer)
             if command == "aibot_subscribe" and subscribed:
@@ -281,9 +273,9 @@ class WeComServer:
 
     async def _subscribe(self, body: dict[str, Any], socket: web.WebSocketResponse) -> None:
         if body.get("bot_id") != BOT_ID:
-            raise _Refused(93019, "invalid bot_id")
+            raise Refused(93019, "invalid bot_id")
         if body.get("secret") != SECRET:
-            raise _Refused(853000, "signature is incorrect, please check if the bot secret is correct")
+            raise Refused(853000, "signature is incorrect, please check if the bot secret is correct")
         self._refuse("aibot_subscribe")
         before, self._socket = self._socket, socket
         if before is not None and not before.closed and before is not socket:
@@ -305,13 +297,13 @@ class WeComServer:
             case "aibot_respond_msg":
                 self._refuse(command)
                 if name not in self._questions or self._questions[name][1] < time.time() - _DAY_S:
-                    raise _Refused(846605, "invalid req_id")
+                    raise Refused(846605, "invalid req_id")
                 self._respond(self._questions[name][0], name, body)
             case "aibot_send_msg":
                 self._refuse(command)
                 chat = body["chatid"]
                 if body.get("chat_type", 0) not in (0, 2 if chat == GROUP else 1):
-                    raise _Refused(40058, "chat_type")
+                    raise Refused(40058, "chat_type")
                 self._pace(chat)
                 self._stand(chat, {"text": self._content(body), "kind": body["msgtype"]})
             case "aibot_respond_welcome_msg" | "aibot_respond_update_msg":
@@ -320,7 +312,7 @@ class WeComServer:
                 self._refuse(command)
                 return self._upload(command.rpartition("_")[2], body)
             case _:
-                raise _Refused(40058, "cmd")
+                raise Refused(40058, "cmd")
         return None
 
     def _respond(self, chat: str, name: str, body: dict[str, Any]) -> None:
@@ -333,7 +325,7 @@ class WeComServer:
         for message in self.messages.get(chat, []):
             if message.get("stream") == (name, stream["id"]):
                 if message["finish"] or time.time() - message["at"] > self.stream_s:
-                    raise _Refused(846608, "stream message update expired")
+                    raise Refused(846608, "stream message update expired")
                 message |= {"text": stream["content"], "finish": stream["finish"]}
                 message["updates"] += 1
                 return
@@ -352,7 +344,7 @@ class WeComServer:
     def _upload(self, step: str, body: dict[str, Any]) -> dict[str, Any]:
         if step == "init":
             if not 5 <= body["total_size"] <= 20 * 2**20 or len(body["filename"].encode()) > 256:
-                raise _Refused(40006)
+                raise Refused(40006)
             name = f"upload{next(self._numbers)}"
             self._uploads[name] = {**body, "parts": {}}
             return {"upload_id": name}
@@ -360,12 +352,12 @@ class WeComServer:
         if step == "chunk":
             part = base64.b64decode(body["base64_data"], validate=True)
             if len(part) > 512 * 2**10:
-                raise _Refused(40006)
+                raise Refused(40006)
             upload["parts"][body["chunk_index"]] = part
             return {}
         content = b"".join(upload["parts"][index] for index in range(upload["total_chunks"]))
         if len(content) != upload["total_size"] or hashlib.md5(content).hexdigest() != upload["md5"]:
-            raise _Refused(40006)
+            raise Refused(40006)
         return {"type": upload["type"], "media_id": self._keep(upload["filename"], content), "created_at": 1}
 
     # ---- an application's interfaces ----------------------------------------------------------------------------------
@@ -373,7 +365,7 @@ class WeComServer:
     async def _give_token(self, request: web.Request) -> web.Response:
         try:
             self._refuse("/cgi-bin/gettoken")
-        except _Refused as refused:
+        except Refused as refused:
             return web.json_response({"errcode": refused.code, "errmsg": "refused"})
         if request.query["corpid"] != CORP_ID:
             return web.json_response({"errcode": 40013, "errmsg": "invalid corpid"})
@@ -390,23 +382,23 @@ class WeComServer:
             self.calls.append(request.path)
             try:
                 if request.query.get("access_token") != self._token:
-                    raise _Refused(42001, "access_token expired")
+                    raise Refused(42001, "access_token expired")
                 self._refuse(request.path)
                 return web.json_response({"errcode": 0, "errmsg": "ok", **await handler(request)})
-            except _Refused as refused:
+            except Refused as refused:
                 return web.json_response({"errcode": refused.code, "errmsg": f"{refused.words}, hint: [1]"})
 
         return handle
 
     async def _agent(self, request: web.Request) -> dict[str, Any]:
         if request.query["agentid"] != str(AGENT_ID):
-            raise _Refused(301002, "not allow operate another agent with this accesstoken")
+            raise Refused(301002, "not allow operate another agent with this accesstoken")
         return {"agentid": AGENT_ID, "name": "小智"}
 
     async def _send(self, request: web.Request) -> dict[str, Any]:
         body = await request.json()
         if body["agentid"] != AGENT_ID:
-            raise _Refused(40056)
+            raise Refused(40056)
         chat, kind = body["touser"], body["msgtype"]
         if chat not in self.known:
             return {"invaliduser": chat, "msgid": "m"}
@@ -425,7 +417,7 @@ class WeComServer:
         file: Any = form["media"]
         content = file.file.read()
         if not 5 <= len(content) <= 20 * 2**20:
-            raise _Refused(40006)
+            raise Refused(40006)
         return {"type": "file", "media_id": self._keep(file.filename, content), "created_at": "1"}
 
     def _take_passive(self, said: str) -> None:
@@ -445,7 +437,7 @@ class WeComServer:
     def _refuse(self, name: str) -> None:
         if (refusal := self.refusals.get(name)) and refusal[1] > 0:
             refusal[1] -= 1
-            raise _Refused(refusal[0])
+            raise Refused(refusal[0])
 
     def _pace(self, chat: str) -> None:
         now = time.monotonic()
@@ -454,15 +446,15 @@ class WeComServer:
             written.popleft()
         if len(written) >= self.per_minute or now < self._held_until.get(chat, 0.0):
             self.floods += 1
-            raise _Refused(45033, "api concurrent out of limit")
+            raise Refused(45033, "api concurrent out of limit")
         written.append(now)
 
     def _check(self, text: str, most: int) -> None:
         if len(text.encode()) > most:
             self.violations.append(f"a text of {len(text.encode())} bytes")
-            raise _Refused(45002, "content size out of limit")
+            raise Refused(45002, "content size out of limit")
         if not text.strip():
-            raise _Refused(44004, "empty content")
+            raise Refused(44004, "empty content")
         if found := _TAG.search(text):
             self.violations.append(f"what the model wrote does something: {found[0]}")
 
@@ -477,5 +469,5 @@ class WeComServer:
 
     def _name_of(self, media: str) -> str:
         if media not in self._media:
-            raise _Refused(40007, "invalid media_id")
+            raise Refused(40007, "invalid media_id")
         return self._media[media]
