@@ -19,7 +19,7 @@ import nh3
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
-from glmbot.delivery.markdown import fence_heading, make_parser, may_link
+from glmbot.delivery.markdown import fence_heading, html_after_link, make_parser, may_link
 
 __all__ = ["NOTICE_ROOM", "SPLIT_AT", "body_of", "fits", "render"]
 
@@ -138,13 +138,7 @@ def _link_open(renderer: RendererHTML, tokens: Sequence[Token], index: int, opti
 
 
 def _link_close(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> str:
-    """Where a link may not lead is said."""
-    opened = next(at for at in range(index, -1, -1) if tokens[at].type == "link_open")
-    href = str(tokens[opened].attrGet("href") or "")
-    words = "".join(token.content for token in tokens[opened + 1 : index])
-    if may_link(href):
-        return "</a>"
-    return f" (<code>{escape(href)}</code>)" if href not in ("", words) else ""
+    return html_after_link(tokens, index)
 
 
 for _name, _rule in (

@@ -19,7 +19,14 @@ from latex2mathml.converter import convert_to_element
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
-from glmbot.delivery.markdown import ItemNumbers, closing, fence_heading, make_parser, may_link
+from glmbot.delivery.markdown import (
+    ItemNumbers,
+    closing,
+    fence_heading,
+    html_after_link,
+    make_parser,
+    may_link,
+)
 from glmbot.delivery.tables import columns
 
 __all__ = ["Growing", "to_blocks", "to_html"]
@@ -206,13 +213,7 @@ def _link_open(renderer: RendererHTML, tokens: Sequence[Token], index: int, opti
 
 
 def _link_close(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> str:
-    """Where a link may not lead is said."""
-    opened = next(at for at in range(index, -1, -1) if tokens[at].type == "link_open")
-    href = str(tokens[opened].attrGet("href") or "")
-    words = "".join(token.content for token in tokens[opened + 1 : index])
-    if may_link(href):
-        return "</a>"
-    return f" (<code>{escape(href)}</code>)" if href not in ("", words) else ""
+    return html_after_link(tokens, index)
 
 
 def _cell_open(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:

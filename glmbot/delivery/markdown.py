@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from html import escape
 from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
@@ -20,7 +21,7 @@ from glmbot.delivery.emphasis import InlineParser
 from glmbot.delivery.mathematics import read_mathematics
 from glmbot.delivery.tables import keep_all_cells
 
-__all__ = ["ItemNumbers", "closing", "fence_heading", "make_parser", "may_link"]
+__all__ = ["ItemNumbers", "closing", "fence_heading", "html_after_link", "make_parser", "may_link"]
 
 _BlockRule = Callable[[StateBlock, int, int, bool], bool]
 # Browsers and platforms cut or refuse longer ones.
@@ -113,6 +114,16 @@ def may_link(address: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and known_port and _HOST.fullmatch(parts.netloc) is not None
+
+
+def html_after_link(tokens: Sequence[Token], index: int) -> str:
+    """In HTML what closes the link whose link_close stands at `index`; where a link may not lead is said."""
+    opened = next(at for at in range(index, -1, -1) if tokens[at].type == "link_open")
+    href = str(tokens[opened].attrGet("href") or "")
+    words = "".join(token.content for token in tokens[opened + 1 : index])
+    if may_link(href):
+        return "</a>"
+    return f" (<code>{escape(href)}</code>)" if href not in ("", words) else ""
 
 
 def closing(tokens: Sequence[Token], start: int) -> int:
