@@ -9,13 +9,12 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any, cast
 
 import aiohttp
 
-from glmbot.background import reconnecting
 from glmbot.errors import AdapterError, StoreError
+from glmbot.http.connection import LastingConnection
 from glmbot.http.fields import as_object, parsed
 from glmbot_dingtalk.client import Client
 
@@ -31,11 +30,11 @@ Take = Callable[[str, Mapping[str, Any], str], Awaitable[None]]
 """Stores what came, by its topic and the id of its frame. Raises StoreError."""
 
 
-class Stream:
+class Stream(LastingConnection):
     def __init__(self, client: Client, take: Take) -> None:
+        super().__init__()
         self._client = client
         self._take = take
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
 
     async def open(self) -> None:
         """Raises AdapterError."""
@@ -51,21 +50,6 @@ class Stream:
                 )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise AdapterError(f"DingTalk: no connection of Stream mode ({type(error).__name__})") from error
-
-    async def run(self) -> None:
-        """Listen for ever, and connect again when the connection ends. Raises PlatformRefused."""
-        await reconnecting(self._attend, self.open)
-
-    async def close(self) -> None:
-        if self._socket is not None:
-            with suppress(aiohttp.ClientError, OSError):
-                await self._socket.close()
-
-    async def _attend(self) -> bool:
-        if self._socket is None or self._socket.closed:
-            return False
-        await self._listen(self._socket)
-        return True
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for message in socket:

@@ -18,8 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
-from glmbot.background import reconnecting
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.http.connection import LastingConnection
 from glmbot_feishu.client import Client
 from glmbot_feishu.frames import CONTROL, DATA, Frame, read_frame, written
 
@@ -38,12 +38,12 @@ Take = Callable[[bytes], Awaitable[Mapping[str, Any] | None]]
 """Stores an event; what it returns is what the person who caused it sees at once. Raises StoreError."""
 
 
-class Connection:
+class Connection(LastingConnection):
     def __init__(self, client: Client, take: Take) -> None:
+        super().__init__()
         self._client = client
         self._take = take
         self._parts = Parts()
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._service = 0
         self._ping_s = _USUAL_PING_S
 
@@ -74,26 +74,14 @@ class Connection:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise AdapterError(f"Feishu: no long connection ({type(error).__name__})") from error
 
-    async def run(self) -> None:
-        """Listen for ever, and connect again when the connection ends. Raises PlatformRefused."""
-        await reconnecting(self._attend, self.open)
-
-    async def close(self) -> None:
-        if self._socket is not None:
-            with suppress(aiohttp.ClientError, OSError):
-                await self._socket.close()
-
-    async def _attend(self) -> bool:
-        if self._socket is None or self._socket.closed:
-            return False
-        pinging = asyncio.create_task(self._keep_alive(self._socket))
+    async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        pinging = asyncio.create_task(self._keep_alive(socket))
         try:
-            await self._listen(self._socket)
+            await self._receive(socket)
         finally:
             pinging.cancel()
-        return True
 
-    async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for message in socket:
             if message.type is not aiohttp.WSMsgType.BINARY:
                 continue

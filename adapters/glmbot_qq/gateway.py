@@ -15,9 +15,9 @@ from typing import Any
 
 import aiohttp
 
-from glmbot.background import reconnecting
 from glmbot.delivery.outlet import NotWritten
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.http.connection import LastingConnection
 from glmbot.http.fields import Fields, as_fields, as_object, fields_of, parsed
 from glmbot.http.quiet import Quiet
 from glmbot_qq.client import Client
@@ -56,13 +56,13 @@ def intents_of(places: list[Place], *, buttons: bool) -> int:
     return sum(_INTENTS[place] for place in set(places)) | (_INTERACTION if buttons else 0)
 
 
-class Gateway:
+class Gateway(LastingConnection):
     def __init__(self, client: Client, places: list[Place], take: Take, *, buttons: bool) -> None:
+        super().__init__()
         self._client = client
         self._places = places
         self._intents = intents_of(places, buttons=buttons)
         self._take = take
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._session = ""
         self._last: int | None = None
         self._ready = False
@@ -90,19 +90,7 @@ class Gateway:
             await self.close()
             raise
 
-    async def run(self) -> None:
-        """Listen for ever, and connect again when the connection ends. Raises PlatformRefused."""
-        await reconnecting(self._attend, self.open)
-
-    async def close(self) -> None:
-        if self._socket is not None:
-            with suppress(aiohttp.ClientError, OSError):
-                await self._socket.close()
-
-    async def _attend(self) -> bool:
-        socket = self._socket
-        if socket is None or socket.closed:
-            return False
+    async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         beating = asyncio.create_task(self._beat(socket))
         try:
             while await self._next(socket):
@@ -112,7 +100,6 @@ class Gateway:
         finally:
             beating.cancel()
         self._judge(socket.close_code)
-        return True
 
     async def _next(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
         """Take one frame. False when the connection has ended, or is to."""
