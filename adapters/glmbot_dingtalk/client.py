@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 
-from glmbot.delivery.json_api import AccessToken, JsonApi
+from glmbot.delivery.json_api import AccessToken, JsonApi, usable_for
 from glmbot.delivery.outlet import NotWritten, Unreachable
 from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.fields import Fields
@@ -20,10 +20,6 @@ __all__ = ["CARDS_TOPIC", "MESSAGES_TOPIC", "Client", "Fields"]
 
 MESSAGES_TOPIC, CARDS_TOPIC = "/v1.0/im/bot/messages/get", "/v1.0/card/instances/callback"
 _NO_PERMISSION = "accesstokenpermissiondenied"
-_TIMEOUT_S = 30.0
-_LARGEST_ANSWER = 2**20
-_EARLIER_S = 300.0
-_USUAL_LIFE_S = 7200
 
 
 class Client:
@@ -36,9 +32,7 @@ class Client:
         self.robot = settings.client_id
         self._secret = settings.read_token("dingtalk")
         base = settings.api_base_url
-        self.api = JsonApi(
-            "DingTalk", base, proxy=settings.proxy_for(base), timeout_s=_TIMEOUT_S, most_bytes=_LARGEST_ANSWER
-        )
+        self.api = JsonApi("DingTalk", base, proxy=settings.proxy_for(base))
         self._token = AccessToken(self._ask_for_token)
 
     async def close(self) -> None:
@@ -105,15 +99,10 @@ class Client:
         status, found, _ = await self.api.request("POST", "/v1.0/oauth2/accessToken", json=body)
         token, code = found.get("accessToken"), _code(found)
         if code.lower() in WRONG_APP:
-            error = self._wrong_app(code)
-            if not self._token.known:
-                raise error
-            raise Unreachable(str(error))
+            raise self._token.refused(self._wrong_app(code))
         if not isinstance(token, str) or not token:
             raise refused(max(status, 400), code, _words(found))
-        lasts = found.get("expireIn")
-        life = min(lasts, 24 * 3600) if type(lasts) is int and lasts > 0 else _USUAL_LIFE_S
-        return token, max(life - _EARLIER_S, min(life, 60))
+        return token, usable_for(found.get("expireIn"))
 
     def _wrong_app(self, code: str) -> PlatformRefused:
         return PlatformRefused(

@@ -101,10 +101,7 @@ class Client:
         status, found, _ = await self.api.request("POST", path, json=body)
         token, code = found.get("tenant_access_token"), found.get("code")
         if code in WRONG_APP:
-            error = self._wrong_app(code)
-            if not self._token.known:
-                raise error
-            raise Unreachable(str(error))
+            raise self._token.refused(self._wrong_app(code))
         if code != 0 or not isinstance(token, str):
             raise refused(status, code if type(code) is int else 0, _words(found), 0.0)
         lasts = _seconds(found.get("expire"))

@@ -122,13 +122,11 @@ class Client:
         status, found, said = await self._tokens.request("POST", "/app/getAppAccessToken", json=body)
         token, codes = found.get("access_token"), codes_of(found)
         if WRONG_APP.intersection(codes):
-            error = PlatformRefused(
+            wrong = PlatformRefused(
                 "[qq] app_id and token: QQ does not know this AppID with this AppSecret"
                 f" ({codes[0]}); copy both from https://q.qq.com"
             )
-            if not self._token.known:
-                raise error
-            raise Unreachable(str(error))
+            raise self._token.refused(wrong)
         if not isinstance(token, str) or not token:
             raise refused(max(status, 400), found, said.get("X-Tps-trace-ID", ""))
         life = _seconds(found.get("expires_in"))

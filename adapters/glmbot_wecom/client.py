@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from glmbot.delivery.json_api import AccessToken, JsonApi
+from glmbot.delivery.json_api import AccessToken, JsonApi, usable_for
 from glmbot.delivery.outlet import NotWritten, Unreachable
 from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.fields import Fields
@@ -20,11 +20,6 @@ from glmbot_wecom.settings import WeComSettings
 
 __all__ = ["Client", "code_in", "words_in"]
 
-_TIMEOUT_S = 30.0
-_LARGEST_ANSWER = 2**20
-_EARLIER_S = 300.0
-_USUAL_LIFE_S = 7200
-
 
 class Client:
     def __init__(self, settings: WeComSettings) -> None:
@@ -32,9 +27,7 @@ class Client:
         self.corp, self.agent = settings.corp_id, settings.agent_id
         self._secret = settings.read_token("wecom")
         base = settings.api_base_url
-        self.api = JsonApi(
-            "WeCom", base, proxy=settings.proxy_for(base), timeout_s=_TIMEOUT_S, most_bytes=_LARGEST_ANSWER
-        )
+        self.api = JsonApi("WeCom", base, proxy=settings.proxy_for(base))
         self._token = AccessToken(self._ask_for_token)
 
     async def close(self) -> None:
@@ -79,18 +72,14 @@ class Client:
         status, found, _ = await self.api.request("GET", "/cgi-bin/gettoken", params=params)
         token, code = found.get("access_token"), code_in(found)
         if code in WRONG_SECRET:
-            error = PlatformRefused(
+            wrong = PlatformRefused(
                 f"[wecom] corp_id and token: WeCom does not know this company with this application's Secret"
                 f" ({code}); copy both from https://work.weixin.qq.com/wework_admin"
             )
-            if not self._token.known:
-                raise error
-            raise Unreachable(str(error))
+            raise self._token.refused(wrong)
         if code or not isinstance(token, str) or not token:
             raise refused(code, explained(code) or words_in(found), status=status)
-        lasts = found.get("expires_in")
-        life = min(lasts, 24 * 3600) if type(lasts) is int and lasts > 0 else _USUAL_LIFE_S
-        return token, max(life - _EARLIER_S, min(life, 60))
+        return token, usable_for(found.get("expires_in"))
 
 
 def code_in(found: Fields) -> int:

@@ -9,9 +9,13 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from glmbot.delivery.outlet import Unreachable
+from glmbot.errors import PlatformRefused
 from glmbot.http.fields import Fields, as_fields, parsed
 
-__all__ = ["AccessToken", "Answered", "JsonApi"]
+__all__ = ["AccessToken", "Answered", "JsonApi", "usable_for"]
+
+_EARLIER_S = 300.0
+_USUAL_LIFE_S, _LONGEST_LIFE_S = 7200, 24 * 3600
 
 
 class Answered(NamedTuple):
@@ -26,7 +30,7 @@ class JsonApi:
     """Close its `session` in the end."""
 
     def __init__(
-        self, title: str, base: str, *, proxy: str | None, timeout_s: float, most_bytes: int
+        self, title: str, base: str, *, proxy: str | None, timeout_s: float = 30.0, most_bytes: int = 2**20
     ) -> None:
         """title: how errors name the platform. most_bytes: of an answer; the rest of a longer one is left."""
         self.base = base.rstrip("/")
@@ -70,11 +74,6 @@ class AccessToken:
         self._token = ""
         self._ends = 0.0
 
-    @property
-    def known(self) -> bool:
-        """Whether there has been one."""
-        return bool(self._token)
-
     async def current(self) -> str:
         """Raises what `ask` raises; so does `renew`."""
         async with self._asking:
@@ -86,6 +85,10 @@ class AccessToken:
         async with self._asking:
             await self._renewed()
 
+    def refused(self, secret: PlatformRefused) -> PlatformRefused | Unreachable:
+        """What to raise where the secret is refused: what was good before may be good again."""
+        return Unreachable(str(secret)) if self._token else secret
+
     def forget(self) -> None:
         """It is refused: the next one who needs it asks anew."""
         self._ends = 0.0
@@ -93,3 +96,9 @@ class AccessToken:
     async def _renewed(self) -> None:
         self._token, lasts_s = await self._ask()
         self._ends = asyncio.get_running_loop().time() + lasts_s
+
+
+def usable_for(lasts: object) -> float:
+    """For how many seconds a token is to be used that lasts so many, as its platform says."""
+    life = min(lasts, _LONGEST_LIFE_S) if type(lasts) is int and lasts > 0 else _USUAL_LIFE_S
+    return max(life - _EARLIER_S, min(life, 60))
