@@ -14,6 +14,7 @@ from aiohttp import web
 
 from glmbot.engine.base import TokenEngine
 from glmbot.engine.completions_api import CompletionRefused, completion_events, detokenized, model_list
+from platforms.listener import Listener
 
 KEY = "sk-0123456789abcdef-of-a-model-server"
 
@@ -36,7 +37,7 @@ class OpenAIServer:
         self.thinks: list[dict[str, Any]] = []
         """Deltas in front of what a chat says."""
         self._key = key
-        self._runner: web.AppRunner
+        self._listener = Listener()
         self._port = 0
 
     @property
@@ -49,14 +50,11 @@ class OpenAIServer:
         app.router.add_post("/v1/completions", self._completions)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/detokenize", self._detokenize)
-        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
-        await site.start()
-        self._port = site._server.sockets[0].getsockname()[1]  # pyright: ignore
+        address = await self._listener.open(app, port=self._port, cancels=True)
+        self._port = int(address.rpartition(":")[2])
 
     async def stop(self) -> None:
-        await self._runner.cleanup()
+        await self._listener.close()
 
     def _die(self, request: web.Request) -> None:
         self.dies_after = None

@@ -9,6 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
+from platforms.listener import Listener
+
 __all__ = ["ToolServer", "piece", "tool_server", "words"]
 
 Delta = dict[str, Any]
@@ -86,12 +88,9 @@ async def tool_server(
     app = web.Application()
     app.router.add_get("/v1/models", server.models)
     app.router.add_post("/v1/chat/completions", server.chat)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    server.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/v1"  # pyright: ignore
+    listener = Listener()
+    server.url = f"http://{await listener.open(app)}/v1"
     try:
         yield server
     finally:
-        await runner.cleanup()
+        await listener.close()

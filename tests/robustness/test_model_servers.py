@@ -17,6 +17,7 @@ from glmbot.engine.base import Conversation, Engine, Sampling
 from glmbot.engine.remote import RemoteEngineSettings, start_remote
 from glmbot.engine.templated import answering_conversations
 from glmbot.errors import GlmbotError
+from platforms.listener import Listener
 from platforms.openai_server import OpenAIServer
 from robustness.scripted import SAID, ScriptedEngine
 from robustness.values import TEXTS, cases, sampled, some
@@ -41,20 +42,17 @@ class HostileServer:
         self.models: bytes = json.dumps(MODELS).encode()
         self.status, self.headers = 200, dict[str, str]()
         self.answer: bytes | Callable[[web.StreamResponse], Awaitable[None]] = b""
-        self._runner: web.AppRunner
+        self._listener = Listener()
         self.url = ""
 
     async def start(self) -> None:
         app = web.Application()
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+        self.url = f"http://{await self._listener.open(app, cancels=True)}/v1"
 
     async def stop(self) -> None:
-        await self._runner.cleanup()
+        await self._listener.close()
 
     async def _models(self, _: web.Request) -> web.Response:
         return web.Response(body=self.models, content_type="application/json")
