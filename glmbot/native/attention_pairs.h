@@ -1,7 +1,7 @@
-// Attention over keys and values of bfloat16 where an instruction multiplies pairs of them. For the scores a register
-// holds a pair of columns of 16 keys, so that nothing is summed up over a register; for the results it holds 16 columns
-// of a pair of values, and weights are rounded to bfloat16, too. What is read serves several rows. Each row has its own
-// sums in the order of columns and keys, whatever rows are beside it.
+// Attention over keys and values of bfloat16 where an instruction multiplies pairs of them: a register holds a pair of
+// columns of 16 keys, so that nothing is summed up over a register, and a query counts as two numbers of bfloat16, so
+// that its products are as good as float32's. What is read serves several rows. Each row has its own sums in the order
+// of columns and keys, whatever rows are beside it.
 
 #pragma once
 
@@ -19,7 +19,6 @@ constexpr int kRowsTogether = 6;  // times kKeyRegisters, or kParts, sums in reg
 // Scores of a row with a block of keys, and then their weights.
 struct Block {
   alignas(64) float of_key[kKeys];
-  alignas(64) uint16_t narrow[kKeys];
   int some;  // keys that the row sees
 };
 
@@ -62,9 +61,14 @@ inline __m512bh pair_everywhere(const uint16_t* pair) {
   return (__m512bh)_mm512_set1_epi32(both);
 }
 
+// A query as two numbers of bfloat16, and so with 16 bits of its 24.
+struct Query {
+  uint16_t high[kWidestHead], rest[kWidestHead];
+};
+
 // The products of R queries with a block of keys.
 template <int R>
-inline void block_scores(int rows, const uint16_t (*queries)[kWidestHead], const __m512i (*turned)[kKeyRegisters],
+inline void block_scores(int rows, const Query* queries, const __m512i (*turned)[kKeyRegisters],
                          int head_dim, Block* out) {
   if constexpr (R > 1)
     if (rows < R) return block_scores<R - 1>(rows, queries, turned, head_dim, out);
@@ -73,38 +77,32 @@ inline void block_scores(int rows, const uint16_t (*queries)[kWidestHead], const
     for (int k = 0; k < kKeyRegisters; k++) sums[r][k] = _mm512_setzero_ps();
   for (int pair = 0; pair < head_dim / 2; pair++)
     for (int r = 0; r < R; r++) {
-      const __m512bh query = pair_everywhere(queries[r] + 2 * pair);
-      for (int k = 0; k < kKeyRegisters; k++)
+      const __m512bh query = pair_everywhere(queries[r].high + 2 * pair);
+      const __m512bh rest = pair_everywhere(queries[r].rest + 2 * pair);
+      for (int k = 0; k < kKeyRegisters; k++) {
         sums[r][k] = _mm512_dpbf16_ps(sums[r][k], (__m512bh)turned[pair][k], query);
+        sums[r][k] = _mm512_dpbf16_ps(sums[r][k], (__m512bh)turned[pair][k], rest);
+      }
     }
   for (int r = 0; r < R; r++)
     for (int k = 0; k < kKeyRegisters; k++) store(out[r].of_key + k * kLanes, (f16)sums[r][k]);
 }
 
-inline __m512i columns_of(const uint16_t* values) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)values)); }
-
-// To the sums of R rows P parts of the values from `first` to `last`, by weight. first: even.
+// To the sums of R rows P parts of the values from `first` to `last`, by weight.
 template <int R, int P>
 inline void add_parts(const uint16_t* values, int head_dim, int first, int last, const Block* blocks,
                       float (*sums)[kWidestHead], int part) {
-  __m512 acc[R][P];
-  for (int r = 0; r < R; r++)
-    for (int p = 0; p < P; p++) acc[r][p] = (__m512)load(sums[r] + part + p * kLanes);
-  for (int j = first; j < last; j += 2) {
-    const uint16_t* value = values + (int64_t)j * head_dim + part;
-    __m512bh pair[P];
-    for (int p = 0; p < P; p++) {
-      // What comes after the last value is nobody's here: its weight is 0, and it may be anything.
-      const __m512i second = j + 1 < last ? columns_of(value + head_dim + p * kLanes) : _mm512_setzero_si512();
-      pair[p] = (__m512bh)_mm512_or_si512(columns_of(value + p * kLanes), _mm512_slli_epi32(second, 16));
-    }
+  f16 acc[R][P];
+  for (int r = 0; r < R; r++) for (int p = 0; p < P; p++) acc[r][p] = load(sums[r] + part + p * kLanes);
+  for (int j = first; j < last; j++) {
+    f16 value[P];
+    for (int p = 0; p < P; p++) value[p] = from_bfloat16(values + (int64_t)j * head_dim + part + p * kLanes);
     for (int r = 0; r < R; r++) {
-      const __m512bh weights = pair_everywhere(blocks[r].narrow + j);
-      for (int p = 0; p < P; p++) acc[r][p] = _mm512_dpbf16_ps(acc[r][p], pair[p], weights);
+      const f16 weight = splat(blocks[r].of_key[j]);
+      for (int p = 0; p < P; p++) acc[r][p] = fma16(value[p], weight, acc[r][p]);
     }
   }
-  for (int r = 0; r < R; r++)
-    for (int p = 0; p < P; p++) store(sums[r] + part + p * kLanes, (f16)acc[r][p]);
+  for (int r = 0; r < R; r++) for (int p = 0; p < P; p++) store(sums[r] + part + p * kLanes, acc[r][p]);
 }
 
 template <int R>
@@ -121,8 +119,6 @@ inline void add_values(int rows, const uint16_t* values, int head_dim, int first
 // The weights of a row's block, once its scores are there; what was summed up before is made less where it must be.
 inline void weigh(Block& block, Softmax& softmax, float* sums, int head_dim, float scaling, float cap) {
   const float less = softmax.weigh<kKeyRegisters>(block.of_key, block.some, scaling, cap);
-  for (int k = 0; k < kKeys; k += kLanes)
-    _mm256_storeu_si256((__m256i*)(block.narrow + k), (__m256i)_mm512_cvtneps_pbh((__m512)load(block.of_key + k)));
   if (less != 1.0f)
     for (int column = 0; column < head_dim; column += kLanes) store(sums + column, load(sums + column) * less);
 }
@@ -132,12 +128,15 @@ void attend_pairs(const Row* rows, int n, const uint16_t* keys, const uint16_t* 
                   float scaling, float cap) {
   __m512i turned[kWidestHead / 2][kKeyRegisters];
   alignas(64) float sums[kMostRows][kWidestHead];
-  uint16_t queries[kMostRows][kWidestHead];
+  Query queries[kMostRows];
   Block blocks[kRowsTogether];
   Softmax softmax[kMostRows];
   int longest = 0;
   for (int r = 0; r < n; r++) {
-    for (int i = 0; i < head_dim; i++) queries[r][i] = to_bfloat16(rows[r].query[i]);
+    for (int i = 0; i < head_dim; i++) {
+      queries[r].high[i] = to_bfloat16(rows[r].query[i]);
+      queries[r].rest[i] = to_bfloat16(rows[r].query[i] - from_bfloat16(queries[r].high[i]));
+    }
     for (int i = 0; i < head_dim; i += kLanes) store(sums[r] + i, zeros());
     longest = rows[r].count > longest ? rows[r].count : longest;
   }
@@ -154,11 +153,11 @@ void attend_pairs(const Row* rows, int n, const uint16_t* keys, const uint16_t* 
     for (int r = 0; r < n; r += kRowsTogether) {
       const int together = n - r < kRowsTogether ? n - r : kRowsTogether;
       block_scores<kRowsTogether>(together, queries + r, turned, head_dim, blocks);
-      int all = kKeys;  // pairs of keys that each of the rows sees
+      int all = kKeys;  // keys that each of the rows sees
       for (int i = 0; i < together; i++) {
         const int left = rows[r + i].count - key;
         blocks[i].some = left < 0 ? 0 : left < kKeys ? left : kKeys;
-        all = blocks[i].some < all ? blocks[i].some & ~1 : all;
+        all = blocks[i].some < all ? blocks[i].some : all;
         if (blocks[i].some) weigh(blocks[i], softmax[r + i], sums[r + i], head_dim, scaling, cap);
       }
       add_values<kRowsTogether>(together, seen, head_dim, 0, all, blocks, sums + r);
