@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "attend.h"
+#include "attention.h"
 #include "elementwise.h"
 #include "quantise.h"
 #include "row_products.h"

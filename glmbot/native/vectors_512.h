@@ -60,11 +60,6 @@ inline f16 sums_of_16(const f16* v) {
 
 // The sum of a register, in an order of its own that never changes.
 inline float sum(f16 v) { return _mm512_reduce_add_ps((__m512)v); }
-// `other` in the lanes from `some` on.
-inline f16 lanes_until(int some, f16 v, float other) {
-  const __mmask16 kept = some >= 16 ? 0xffff : some <= 0 ? 0 : (1u << some) - 1;
-  return (f16)_mm512_mask_mov_ps(_mm512_set1_ps(other), kept, (__m512)v);
-}
 // The greatest number, where none is NaN.
 inline float greatest(f16 v) { return _mm512_reduce_max_ps((__m512)v); }
 
