@@ -27,6 +27,7 @@ _EXPORT = "glmbot-export.json"
 _COMMANDS = ("You are {platform}:", "kept of you")
 _NOTICES = re.compile(r"The answer reached its limit of \d+ tokens\. /continue goes on\.")
 _REPEATED = i18n.text("en", "answer.maybe_repeated")
+_ANEW = i18n.text("en", "answer.begun_anew")
 _LOOKS_EVERY_S = 0.02
 
 
@@ -110,17 +111,23 @@ class People(ABC):
 
     def seen(self, chat: str) -> tuple[list[str], list[str], int]:
         """The words of answers, and those of commands; and how often something was said to be there perhaps twice.
-        Of what is there twice, one is left out where that is said."""
+        Of what is there twice, one is left out where that is said, and what no longer counts where the bot said so."""
         answers: list[str] = []
         commands: list[str] = []
-        repeats, before = 0, ""
+        repeats, before, anew = 0, "", False
         marks = [mark.format(platform=self.platform) for mark in _COMMANDS]
         for text in self.texts(chat):
-            words = _NOTICES.sub("", text.replace(_REPEATED, ""))
+            anew = anew or _ANEW in text
+            words = _NOTICES.sub("", text.replace(_REPEATED, "").replace(_ANEW, ""))
             told = not self.takes_once and _REPEATED in text
             repeats += told
             if words.strip() and not (told and words.strip() == before):
-                (commands if any(mark in words for mark in marks) else answers).append(words)
+                kept = commands if any(mark in words for mark in marks) else answers
+                if anew and kept:
+                    kept.pop()
+                    repeats += 1
+                anew = False
+                kept.append(words)
             before = words.strip()
         return answers, commands, repeats
 
