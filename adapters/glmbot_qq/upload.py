@@ -55,7 +55,7 @@ async def uploaded(client: Client, place: str, file: Attachment) -> str:
             "upload_id": upload,
             "part_index": part.index,
             "block_size": str(len(part.content)),
-            "md5": _md5(part.content),
+            "md5": await asyncio.to_thread(_md5, part.content),
         }
         await client.call("POST", f"{place}/upload_part_finish", finished)
     whole = {"file_type": _FILE, "srv_send_msg": False, "file_name": name, "upload_id": upload}
