@@ -18,6 +18,7 @@ from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused
+from glmbot.http.quiet import Quiet
 from glmbot.messages import Message, PressedButton, Reply
 from glmbot.ports import Deliver
 from glmbot_dingtalk.client import CARDS_TOPIC, MESSAGES_TOPIC, Client
@@ -41,6 +42,7 @@ class DingTalkAdapter:
         self._settings = settings
         self._dialogue = dialogue = without_thoughts(dialogue)
         self._deliveries = Deliveries(dialogue)
+        self._quiet = Quiet()
         self._paces = Paces(within=1 / settings.requests_per_second)
         self._receiving: list[asyncio.Task[None]] = []
         self._client: Client | None = None
@@ -119,7 +121,8 @@ class DingTalkAdapter:
             taken = _read(topic, data, message_id)
         except Exception as error:  # whatever a malformed message trips over
             # Neither what was said nor by whom: an error's words may hold it.
-            _log.warning("DingTalk: what could not be read is left out (%s)", type(error).__name__)
+            if self._quiet.lets(type(error).__name__):
+                _log.warning("DingTalk: what could not be read is left out (%s)", type(error).__name__)
             return
         match taken:
             case Message():

@@ -16,6 +16,7 @@ import aiohttp
 from glmbot.errors import AdapterError, StoreError
 from glmbot.http.connection import LastingConnection
 from glmbot.http.fields import as_object, parsed
+from glmbot.http.quiet import Quiet
 from glmbot_dingtalk.client import Client
 
 __all__ = ["Stream"]
@@ -33,6 +34,7 @@ Take = Callable[[str, Mapping[str, Any], str], Awaitable[None]]
 class Stream(LastingConnection):
     def __init__(self, client: Client, take: Take) -> None:
         super().__init__()
+        self._quiet = Quiet()
         self._client = client
         self._take = take
 
@@ -66,9 +68,10 @@ class Stream(LastingConnection):
             except (aiohttp.ClientError, OSError):
                 return
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                _log.warning(
-                    "DingTalk: a frame that could not be read is left out (%s)", type(error).__name__
-                )
+                if self._quiet.lets(type(error).__name__):
+                    _log.warning(
+                        "DingTalk: a frame that could not be read is left out (%s)", type(error).__name__
+                    )
 
     async def _answer(
         self, frame: Mapping[str, Any], headers: Mapping[str, Any], topic: str

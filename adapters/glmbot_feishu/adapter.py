@@ -22,6 +22,7 @@ from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import PlatformRefused, StoreError
 from glmbot.http.fields import as_object, parsed
+from glmbot.http.quiet import Quiet
 from glmbot.http.replays import Replays
 from glmbot.http.routes import Route, RouteWish
 from glmbot.keys import ChatKey, ConversationKey
@@ -55,6 +56,7 @@ class FeishuAdapter:
         self._settings = settings
         self._dialogue = dialogue = without_thoughts(dialogue)
         self._deliveries = Deliveries(dialogue)
+        self._quiet = Quiet()
         self._aside = Background()
         self._paces = Paces(within=1 / settings.requests_per_second)
         self._replays = Replays(time.time, WINDOW_S)
@@ -148,7 +150,8 @@ class FeishuAdapter:
             taken = from_event(as_object(parsed(content)), self._bot)
         except Exception as error:  # whatever a malformed event trips over
             # Neither what was said nor by whom: an error's words may hold it.
-            _log.warning("Feishu: an event that could not be read is left out (%s)", type(error).__name__)
+            if self._quiet.lets(type(error).__name__):
+                _log.warning("Feishu: an event that could not be read is left out (%s)", type(error).__name__)
             return None
         match taken:
             case None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from glmbot.http.fields import as_object, parsed
+from glmbot.http.quiet import Quiet
 from glmbot.http.replays import Replays
 from glmbot.http.routes import HttpAnswer, HttpCall, Route
 
@@ -52,13 +53,18 @@ def decrypted(key: str, encrypted: str) -> bytes:
 
 def callback_route(path: str, key: str, replays: Replays, take: Take, ready: Callable[[], bool]) -> Route:
     """ready: whether events can be taken yet."""
+    quiet = Quiet()
+
+    def complain(words: str) -> None:
+        if quiet.lets(words):
+            _log.warning("Feishu: %s", words)
 
     def admits(headers: Mapping[str, str]) -> bool:
         """Only the request that tries the address has no signature; it must be encrypted all the same."""
         if _SIGNATURE not in headers:
             return True
         if not replays.fresh(headers.get(_TIMESTAMP, "")):
-            _log.warning("Feishu: a request of another time is refused; is this machine's clock right?")
+            complain("a request of another time is refused; is this machine's clock right?")
             return False
         return True
 
@@ -68,9 +74,7 @@ def callback_route(path: str, key: str, replays: Replays, take: Take, ready: Cal
         expected = signature_of(key, stamp, nonce, call.body)
         signed = hmac.compare_digest(signature, expected.encode())
         if signature and not signed:
-            _log.warning(
-                "Feishu: a request with a wrong signature is refused; is encrypt_key that of this app?"
-            )
+            complain("a request with a wrong signature is refused; is encrypt_key that of this app?")
             return HttpAnswer(401, "a wrong signature")
         if signed and replays.seen(expected):
             return HttpAnswer(403, "this was taken before")

@@ -20,6 +20,7 @@ import aiohttp
 
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.connection import LastingConnection
+from glmbot.http.quiet import Quiet
 from glmbot_feishu.client import Client
 from glmbot_feishu.frames import CONTROL, DATA, Frame, read_frame, written
 
@@ -41,6 +42,7 @@ Take = Callable[[bytes], Awaitable[Mapping[str, Any] | None]]
 class Connection(LastingConnection):
     def __init__(self, client: Client, take: Take) -> None:
         super().__init__()
+        self._quiet = Quiet()
         self._client = client
         self._take = take
         self._parts = Parts()
@@ -92,7 +94,10 @@ class Connection(LastingConnection):
             except (aiohttp.ClientError, OSError):
                 return
             except (ValueError, TypeError, RecursionError) as error:
-                _log.warning("Feishu: a frame that could not be read is left out (%s)", type(error).__name__)
+                if self._quiet.lets(type(error).__name__):
+                    _log.warning(
+                        "Feishu: a frame that could not be read is left out (%s)", type(error).__name__
+                    )
 
     async def _handle(self, frame: Frame) -> Frame | None:
         if frame.method == CONTROL:

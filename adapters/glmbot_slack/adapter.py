@@ -23,6 +23,7 @@ from glmbot.delivery.outlet import NotWritten
 from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.http.quiet import Quiet
 from glmbot.http.replays import Replays
 from glmbot.http.routes import Route, RouteWish
 from glmbot.keys import ConversationKey
@@ -62,6 +63,7 @@ class SlackAdapter:
         self._settings = settings
         self._dialogue = dialogue = without_thoughts(dialogue)
         self._deliveries = Deliveries(dialogue)
+        self._quiet = Quiet()
         self._aside = Background()
         self._paces = Paces(within=60 / settings.requests_per_minute)
         self._replays = Replays(time.time, WINDOW_S)
@@ -166,7 +168,8 @@ class SlackAdapter:
             taken = self._read(kind, payload, me)
         except Exception as error:  # whatever a malformed request trips over
             # Neither what was said nor by whom: an error's words may hold it.
-            _log.warning("Slack: what could not be read is left out (%s)", type(error).__name__)
+            if self._quiet.lets(type(error).__name__):
+                _log.warning("Slack: what could not be read is left out (%s)", type(error).__name__)
             return True
         match taken:
             case None:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from glmbot.http.fields import as_object, parsed
+from glmbot.http.quiet import Quiet
 from glmbot.http.replays import Replays
 from glmbot.http.routes import HttpAnswer, HttpCall, Route
 
@@ -36,13 +37,19 @@ def signature_of(secret: str, timestamp: str, body: bytes) -> str:
 
 
 def callback_route(path: str, secret: str, replays: Replays, take: Take) -> Route:
+    quiet = Quiet()
+
+    def complain(words: str) -> None:
+        if quiet.lets(words):
+            _log.warning("Slack: %s", words)
+
     def admits(headers: Mapping[str, str]) -> bool:
         """Whose clock is off hears nothing, and so is told in the log."""
         timestamp = headers.get(_TIMESTAMP, "")
         if _SIGNATURE not in headers or not timestamp:
             return False
         if not replays.fresh(timestamp):
-            _log.warning("Slack: a request of another time is refused; is this machine's clock right?")
+            complain("a request of another time is refused; is this machine's clock right?")
             return False
         return True
 
@@ -50,9 +57,7 @@ def callback_route(path: str, secret: str, replays: Replays, take: Take) -> Rout
         given = call.headers.get(_SIGNATURE, "").encode("utf-8", "surrogateescape")
         signature = signature_of(secret, call.headers.get(_TIMESTAMP, ""), call.body)
         if not hmac.compare_digest(given, signature.encode()):
-            _log.warning(
-                "Slack: a request with a wrong signature is refused; is signing_secret that of this app?"
-            )
+            complain("a request with a wrong signature is refused; is signing_secret that of this app?")
             return HttpAnswer(401, "a wrong signature")
         if replays.seen(signature):
             return HttpAnswer(403, "this was taken before")
