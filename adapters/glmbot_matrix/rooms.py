@@ -41,7 +41,9 @@ _MOST_HOPS = 8
 _MOST_WAITING = 200
 _MOST_STRANGERS, _HOUR_S = 20, 3600.0
 _TRIES = 3
-_LONGEST_PAUSE_S = 60.0
+# Of one's tries together, and how many are asked for at once: a slow homeserver holds up nobody else.
+_MOST_S = 60.0
+_AT_ONCE = 8
 _MOST_TOLD = 2000
 _TOLD = "matrix told"
 # Of the bot's own, in both languages: in a room nobody's is known.
@@ -92,7 +94,9 @@ class Rooms:
         self._told: set[str] = set()
         self._work = Background()
         self._waiting: set[str] = set()
-        self._turn = asyncio.Lock()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        # For what is read and written in one.
+        self._writing = asyncio.Lock()
         self._quiet = Quiet()
 
     def now(self, room: str) -> str:
@@ -190,9 +194,10 @@ class Rooms:
         if place_of(self._client, old).private:
             people = [user for user in self._client.rooms[old].users if user != self._client.user_id]
             chats += [(ChatKey(PLATFORM, old, user), ChatKey(PLATFORM, new, user)) for user in people[:2]]
-        for before, after in chats:
-            await self._dialogue.moved(before, after)
-        self._moved.put(old, new)
+        async with self._writing:
+            for before, after in chats:
+                await self._dialogue.moved(before, after)
+            self._moved.put(old, new)
         self._expected.take(new)
         _log.info("Matrix: room %s was upgraded to %s, with all that belongs to it", old, new)
 
@@ -222,8 +227,7 @@ class Rooms:
 
     async def _tell(self, room: str) -> None:
         digest = sha256(room.encode()).hexdigest()[:16]
-        told = _list(await self._dialogue.kept(_TOLD))
-        if digest not in told:
+        if digest not in _list(await self._dialogue.kept(_TOLD)):
             words = _UNREADABLE[self._client.olm is not None]
             content = {"msgtype": "m.notice", "body": words, "m.mentions": {}}
             key = transaction("unreadable", room)
@@ -236,15 +240,17 @@ class Rooms:
             )
             if not sent:
                 return
-            await self._dialogue.keep(_TOLD, json.dumps([*told[-_MOST_TOLD:], digest]))
+            async with self._writing:
+                told = _list(await self._dialogue.kept(_TOLD))
+                await self._dialogue.keep(_TOLD, json.dumps([*told[-_MOST_TOLD:], digest]))
         if len(self._told) >= _MOST_TOLD:
             self._told.clear()
         self._told.add(room)
 
-    # ---- one after the other -------------------------------------------------------------------------------
+    # ---- beside what is said -------------------------------------------------------------------------------
 
     def _begin(self, name: str, work: Any) -> None:
-        """What concerns a single room is done beside what is said everywhere, one at a time."""
+        """What concerns a single room is done beside what is said everywhere, a few at a time."""
         if name in self._waiting or len(self._waiting) >= _MOST_WAITING:
             work.close()
             return
@@ -253,7 +259,7 @@ class Rooms:
 
     async def _one(self, name: str, work: Any) -> None:
         try:
-            async with self._turn:
+            async with self._turns:
                 await work
         except (StoreError, ValueError, NotWritten) as error:
             if self._quiet.lets("work"):
@@ -263,12 +269,19 @@ class Rooms:
             self._waiting.discard(name)
 
     async def _patiently(self, request: Any) -> bool:
-        """Whether it was done. What is refused for good is left."""
+        """Whether it was done. What is refused for good, or takes too long, is left."""
+        try:
+            async with asyncio.timeout(_MOST_S):
+                return await self._tried(request)
+        except TimeoutError:
+            return False
+
+    async def _tried(self, request: Any) -> bool:
         for tried in range(1, _TRIES + 1):
             try:
                 await request()
             except Flooded as flood:
-                await asyncio.sleep(min(flood.retry_after, _LONGEST_PAUSE_S))
+                await asyncio.sleep(flood.retry_after)
             except Unreachable:
                 await asyncio.sleep(tried)
             except NotWritten as error:
