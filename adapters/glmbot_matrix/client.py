@@ -22,7 +22,7 @@ from glmbot.http.fields import Fields, as_fields, fields_of, parsed
 from glmbot_matrix.refusals import TOKEN_ENDED, ask, code_of
 from glmbot_matrix.settings import MatrixSettings
 
-__all__ = ["MatrixClient", "ended", "in_path", "log_in", "refusal", "sieved", "source_of"]
+__all__ = ["MatrixClient", "TooLong", "ended", "in_path", "log_in", "refusal", "sieved", "source_of"]
 
 # The library tells of each event, with its words where it can't read it.
 for _name in ("nio", "peewee"):
@@ -35,6 +35,10 @@ _MOST_BYTES = 64 * 2**20
 _CHUNK = 2**16
 # What is larger is parsed elsewhere than where everybody's answers wait.
 _LARGE = 2**17
+
+
+class TooLong(NotWritten):
+    """What was said at once is more than is read of any answer."""
 
 
 class MatrixClient(AsyncClient):
@@ -77,15 +81,8 @@ class MatrixClient(AsyncClient):
 
     async def parse_body(self, transport_response: aiohttp.ClientResponse) -> dict[Any, Any]:
         """{} for what is no JSON object, such as a proxy's page, and for what is longer than any answer."""
-        raw = bytearray()
-        async for chunk in transport_response.content.iter_chunked(_CHUNK):
-            raw += chunk
-            if len(raw) > _MOST_BYTES:
-                transport_response.close()
-                return {}
-        with suppress(ValueError):
-            read = await asyncio.to_thread(parsed, bytes(raw)) if len(raw) > _LARGE else parsed(bytes(raw))
-            return dict(as_fields(read))
+        with suppress(TooLong):
+            return await _fields(transport_response)
         return {}
 
     async def create_matrix_response(
@@ -95,10 +92,10 @@ class MatrixClient(AsyncClient):
         data: tuple[Any, ...] | None = None,
         save_to: Any = None,
     ) -> Response:
-        """One event that the library can't read keeps nobody else's from being read."""
+        """One event that the library can't read keeps nobody else's from being read. Raises TooLong."""
         if response_class is not SyncResponse:
             return await super().create_matrix_response(response_class, transport_response, data, save_to)
-        fields = await self.parse_body(transport_response)
+        fields = await _fields(transport_response)
         large = (transport_response.content_length or _LARGE) >= _LARGE
         response: Response = await asyncio.to_thread(_read_sync, fields) if large else _read_sync(fields)
         response.transport_response = transport_response  # pyright: ignore[reportAttributeAccessIssue]
@@ -138,6 +135,20 @@ def source_of(event: Any) -> Fields:
 
 def in_path(given: str) -> str:
     return quote(given, safe="")
+
+
+async def _fields(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+    """{} for what is no JSON object. Raises TooLong."""
+    raw = bytearray()
+    async for chunk in answer.content.iter_chunked(_CHUNK):
+        raw += chunk
+        if len(raw) > _MOST_BYTES:
+            answer.close()
+            raise TooLong(f"Matrix: an answer of more than {_MOST_BYTES} bytes")
+    with suppress(ValueError):
+        read = await asyncio.to_thread(parsed, bytes(raw)) if len(raw) > _LARGE else parsed(bytes(raw))
+        return dict(as_fields(read))
+    return {}
 
 
 def _read_sync(fields: dict[str, Any]) -> Any:

@@ -19,8 +19,9 @@ from nio import SyncResponse
 
 from glmbot.delivery.outlet import Flooded, NotWritten, Refused
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.http.quiet import Quiet
 from glmbot.ports import Keeps, Lead
-from glmbot_matrix.client import MatrixClient
+from glmbot_matrix.client import MatrixClient, TooLong
 from glmbot_matrix.encryption import tell_keys
 from glmbot_matrix.refusals import TOKEN_ENDED, ask
 
@@ -32,11 +33,11 @@ _STATE = ["m.room.member", "m.room.create", "m.room.encryption", "m.room.join_ru
 _SAID = ["m.room.message", "m.room.encrypted", "m.reaction", "m.room.redaction"]
 _NOTHING = {"not_types": ["*"]}
 # https://spec.matrix.org/v1.15/client-server-api/#filtering; of what was said while nobody listened, the last
-# of each room.
-_MOST_SAID = 50
+# of each room; fewer where that is more than is read at once.
+_MOST_SAID = (50, 5, 1)
 
 
-def _filter(limit: int) -> dict[str, Any]:
+def _filter(limit: int, *said: str) -> dict[str, Any]:
     return {
         "presence": _NOTHING,
         "account_data": _NOTHING,
@@ -45,16 +46,14 @@ def _filter(limit: int) -> dict[str, Any]:
             "ephemeral": _NOTHING,
             "account_data": _NOTHING,
             "state": {"types": _STATE, "lazy_load_members": True},
-            "timeline": {"types": [*_STATE, *_SAID], "limit": limit, "lazy_load_members": True},
+            "timeline": {"types": [*_STATE, *said], "limit": limit, "lazy_load_members": True},
         },
     }
 
 
-_FILTER = _filter(_MOST_SAID)
-
-
 def _first() -> dict[str, Any]:
-    """Never the same one: Synapse answers what it was asked before with what held then, for two minutes
+    """Nothing of what was said, which may be much. Never the same one: Synapse answers what it was asked before
+    with what held then, for two minutes
     (https://element-hq.github.io/synapse/latest/usage/configuration/config_documentation.html, caches:
     sync_response_cache_duration)."""
     asked = _filter(1)
@@ -86,6 +85,7 @@ class Sync:
         self._wait_ms = poll_timeout_s * 1000
         self._since = ""
         self._kept_at = 0.0
+        self._quiet = Quiet()
 
     async def begin(self) -> bool:
         """False where another process listens. Raises NotWritten, StoreError."""
@@ -134,12 +134,35 @@ class Sync:
         await tell_keys(self._client)
 
     async def _next(self) -> None:
-        told = await self._sync(self._since, _FILTER, self._wait_ms)
+        told = await self._told()
+        if told is None:
+            # From now on, and with who is where learned anew: that was missed as well.
+            self._since = ""
+            await self._forget()
+            return
         mattered = await self._take(told, False)
         self._since = told.next_batch
         if mattered or time.monotonic() - self._kept_at > _KEPT_EVERY_S:
             await self._keep()
         await tell_keys(self._client)
+
+    async def _told(self) -> SyncResponse | None:
+        """What came since. None where also the least of it is more than is read: asked for again, it stays so."""
+        for most in _MOST_SAID:
+            try:
+                told = await self._sync(self._since, _filter(most, *_SAID), self._wait_ms)
+            except TooLong:
+                continue
+            if most < _MOST_SAID[0] and self._quiet.lets("fewer"):
+                _log.warning(
+                    "Matrix: too much was said at once; the last %d of each room are read, no more", most
+                )
+            return told
+        if self._quiet.lets("left out"):
+            _log.warning(
+                "Matrix: what was said since the last answer is too much to be read, and is left out"
+            )
+        return None
 
     async def _sync(self, since: str, sync_filter: dict[str, Any], wait_ms: int) -> SyncResponse:
         # What comes a second time is read a second time.

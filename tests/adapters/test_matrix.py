@@ -344,7 +344,7 @@ async def test_what_is_malformed_hurts_nobody_else(server: MatrixServer, sqlite_
         await server.tell(
             PRIVATE, "m.room.message", {"msgtype": "m.text", "body": "x"}, "@" + "a" * 200 + ":test"
         )
-        event = await server.tell(PRIVATE, "m.room.power_levels", {"users": 5}, user_id(7), state_key="")
+        event = await server.tell(PRIVATE, "m.room.join_rules", {"join_rule": 5}, user_id(7), state_key="")
         server.find(event)[1]["origin_server_ts"] = "soon"
         for kind in ("m.reaction", "m.room.redaction", "m.room.tombstone", "m.room.member"):
             await server.tell(
@@ -366,6 +366,24 @@ async def test_a_room_of_which_nobody_says_how_many_are_there_is_no_private_one(
         await seen(server, PRIVATE, "answer to for you")
         await nothing_left(sqlite_store, "matrix")
     assert len(engine.prompts) == 1
+
+
+async def test_too_much_at_once_makes_nobody_deaf(
+    server: MatrixServer, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.enter(PRIVATE, 7)
+    async with matrix_bot.bot(server, echoing(), sqlite_store):
+        monkeypatch.setattr("glmbot_matrix.client._MOST_BYTES", 20_000)
+        for _ in range(20):
+            server._add(PRIVATE, "m.room.message", {"msgtype": "m.notice", "body": "x" * 2000}, user_id(8))
+        await server.say("the last of many")
+        await seen(server, PRIVATE, "answer to the last of many")
+        # Too long by itself.
+        since = server.calls.count(("GET", "client/v3/sync"))
+        await server.say("y" * 30_000)
+        await until(lambda: server.calls.count(("GET", "client/v3/sync")) > since + 4)
+        await server.say("and now")
+        await seen(server, PRIVATE, "answer to and now")
 
 
 # ---- setting it up ----------------------------------------------------------------------------------------------

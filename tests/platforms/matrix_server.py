@@ -394,7 +394,7 @@ class MatrixServer:
         if since and not since.startswith("s"):
             raise _Refused(400, "M_INVALID_PARAM")
         seen = int(since[1:]) if since else 0
-        limit = json.loads(request.query["filter"])["room"]["timeline"]["limit"]
+        asked = json.loads(request.query["filter"])["room"]["timeline"]
         if since:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(int(request.query.get("timeout", 0)) / 1000), self._new:
@@ -402,7 +402,7 @@ class MatrixServer:
         joined = {
             name: told
             for name, room in self.rooms.items()
-            if room.members.get(BOT) == "join" and (told := self._told(room, seen, limit))
+            if room.members.get(BOT) == "join" and (told := self._told(room, seen, asked))
         }
         invited = {
             name: {"invite_state": {"events": [_stripped(each) for each in room.state.values()]}}
@@ -418,13 +418,14 @@ class MatrixServer:
     def _last(self) -> int:
         return max((room.events[-1]["at"] for room in self.rooms.values() if room.events), default=0)
 
-    def _told(self, room: Room, seen: int, limit: int) -> dict[str, Any]:
+    def _told(self, room: Room, seen: int, asked: dict[str, Any]) -> dict[str, Any]:
         new = [each for each in room.events if each["at"] > seen]
         came = room.state.get(("m.room.member", BOT), {}).get("at", 0) > seen
         if came:
             new = list(room.events)
         if not new:
             return {}
+        new, limit = [each for each in new if each["type"] in asked["types"]], asked["limit"]
         members = list(room.members.values())
         summary = {
             "m.joined_member_count": members.count("join"),
