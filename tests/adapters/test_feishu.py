@@ -396,7 +396,7 @@ async def test_posted_events_are_taken_once_and_only_with_their_signature(
             for _ in range(3):
                 assert await server.post(late, at=time.time() - 301) == 401
                 assert await server.post(late, key="another") == 401
-        assert len(caplog.records) == 2
+        assert sum("is refused; is" in each.getMessage() for each in caplog.records) == 2
         # Without a signature everything is refused alike, whether it can be decrypted or not.
         assert await server.post(late, signed=False) == 401
         assert await server.post_body(b'{"encrypt": "AAAA"}', signed=False) == 401
