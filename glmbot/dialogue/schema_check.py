@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 from referencing import Registry
 
-__all__ = ["check_schema", "first_error"]
+__all__ = ["first_error"]
 
 _LONGEST_CHECK_S = 2.0
 _CHECKED_UNTIL: ContextVar[float] = ContextVar("checked until", default=inf)
@@ -37,11 +37,6 @@ _KEYWORDS: Mapping[str, Any] = {
 }
 _CHECKED: Any = extend(Draft202012Validator, _KEYWORDS)
 _NOWHERE: Any = Registry()
-
-
-def check_schema(schema: Mapping[str, Any]) -> None:
-    """Raises whatever is wrong with it."""
-    _CHECKED.check_schema(dict(schema))
 
 
 def first_error(schema: Mapping[str, Any], arguments: object) -> ValidationError | None:

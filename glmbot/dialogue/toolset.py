@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from glmbot.dialogue.schema_check import check_schema, first_error
+from jsonschema import Draft202012Validator
+
+from glmbot.dialogue.schema_check import first_error
 from glmbot.host import Tool
 from glmbot.plugins import Plugins
 from glmbot.registered import RegisteredTool
@@ -86,7 +88,7 @@ class Toolset:
         try:
             description = ToolDescription(tool.name, tool.description, tool.parameters)
             if not tool.checked:
-                check_schema(tool.parameters)
+                Draft202012Validator.check_schema(dict(tool.parameters))
             digest = _digest(tool)
         except Exception as error:
             words = str(error).partition("\n")[0][:_LONGEST_COMPLAINT]

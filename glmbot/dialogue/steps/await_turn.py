@@ -26,9 +26,9 @@ async def await_turn(
     with span("wait", parent=exchange.span):
         await ticket.wait()
     await inbox.count_try(message)
-    # A claim that was lost meanwhile is nobody's stop, and would be recorded as the answer.
-    ticket.check()
     if ticket.stop.is_set():
+        # A claim that was lost meanwhile is nobody's stop, and would be recorded as the answer.
+        ticket.check()
         reply = stopped(language)
         await store.finish(message, kept(reply))
         yield reply
