@@ -17,7 +17,7 @@ async def environment(folder: Path, packages: Sequence[str]) -> Path | None:
     if (told := folder / "installed").exists() and told.read_text() == done:
         return folder
     for command in (
-        [sys.executable, "-m", "venv", str(folder)],
+        [sys.executable, "-m", "venv", "--clear", str(folder)],
         [str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", *packages],
     ):
         installed = await asyncio.create_subprocess_exec(*command, stderr=subprocess.DEVNULL)
