@@ -157,9 +157,17 @@ async def test_closing_a_stream_frees_its_cache_at_the_next_step(engine: LocalEn
 
 
 async def test_the_queue_tells_places_and_refuses_at_once_when_full(
-    engine_settings: LocalEngineSettings,
+    engine_settings: LocalEngineSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = await LocalEngine.start(replace(engine_settings, max_batch=1, queue_limit=2))
+    all_asked, step = threading.Event(), engine.thread.runner.step
+
+    def slowly(chunks: list[Chunk]) -> torch.Tensor:
+        all_asked.wait(0.05)
+        return step(chunks)
+
+    # On a busy machine the first would be answered before the last one has asked.
+    monkeypatch.setattr(engine.thread.runner, "step", slowly)
     places: dict[int, list[int]] = {1: [], 2: []}
 
     async def wait_in_line(number: int) -> None:
@@ -177,6 +185,7 @@ async def test_the_queue_tells_places_and_refuses_at_once_when_full(
         await until(lambda number=number: engine.stats().waiting == number)
     with pytest.raises(QueueFull) as full:
         await ask(engine, "hello", user="late")
+    all_asked.set()
     assert full.value.waiting == 2
     assert full.value.expected_wait_s is None, "nobody's answer has ended yet"
     await asyncio.gather(long, *waiting)
