@@ -7,10 +7,9 @@ https://open.dingtalk.com/document/orgapp/event-callback-card
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, cast
 
-from glmbot.http.fields import Fields, as_fields, fields_of, matching, parsed, text_of
+from glmbot.http.fields import Fields, as_fields, fields_of, matching, objects_in, parsed, text_of
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Act, Addressed, ChatKind, Message, Press, PressedButton
 from glmbot.openings import has_prefix, slash_command
@@ -108,9 +107,7 @@ def _words(data: Fields) -> tuple[str, str]:
     if kind == "text":
         return text_of(fields_of(data, "text"), "content").strip(), ""
     if kind == "richText":
-        parts = content.get("richText")
-        each = cast(list[Any], parts) if isinstance(parts, list) else []
-        runs = [cast(Fields, run) for run in each if isinstance(run, Mapping)]
+        runs = objects_in(content.get("richText"))
         pictures = any(run.get("type") == "picture" for run in runs)
         return "".join(text_of(run, "text") for run in runs).strip(), "photo" if pictures else ""
     if kind == "audio" and (recognised := text_of(content, "recognition").strip()):

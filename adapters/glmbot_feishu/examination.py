@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from glmbot.delivery.outlet import NotWritten
 from glmbot.errors import AdapterError
-from glmbot.http.fields import Fields
+from glmbot.http.fields import objects_in
 from glmbot.http.replays import CLOCK_OFF_S, clock_ahead
 from glmbot_feishu.client import Client
 from glmbot_feishu.settings import FeishuSettings
@@ -58,8 +58,9 @@ async def _granted(client: Client) -> set[str]:
         scopes: Any = (await client.call("GET", "/open-apis/application/v6/scopes")).get("scopes")
     except NotWritten:
         return set()
-    listed = cast(list[Fields], [each for each in scopes if isinstance(each, Mapping)] if scopes else [])
-    return {str(each.get("scope_name")) for each in listed if each.get("grant_status") == _GRANTED}
+    return {
+        str(each.get("scope_name")) for each in objects_in(scopes) if each.get("grant_status") == _GRANTED
+    }
 
 
 def _missing(granted: set[str]) -> list[tuple[bool, str]]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from glmbot.http.fields import Fields, as_fields, fields_of, matching, parsed, text_of
+from glmbot.http.fields import Fields, as_fields, fields_of, matching, objects_in, parsed, text_of
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Act, Addressed, Ask, ChatKind, Message, Press, PressedButton
 from glmbot.openings import has_prefix, slash_command, without
@@ -154,7 +154,7 @@ def _mentions(message: Fields, bot: str) -> tuple[dict[str, str], frozenset[str]
     """What stands for people in the text, by its key; and which of them is the bot."""
     names: dict[str, str] = {}
     own: set[str] = set()
-    for each in _list(message.get("mentions")):
+    for each in objects_in(message.get("mentions")):
         key, name = text_of(each, "key"), text_of(each, "name")
         if not key:
             continue
@@ -213,16 +213,8 @@ def _post(content: Fields) -> tuple[str, str]:
 # ---- fields -----------------------------------------------------------------------------------------------------
 
 
-def _list(given: object) -> Sequence[Fields]:
-    return (
-        [cast(Fields, each) for each in cast(list[Any], given) if isinstance(each, Mapping)]
-        if isinstance(given, list)
-        else []
-    )
-
-
 def _lists(given: object) -> Sequence[Sequence[Fields]]:
-    return [_list(each) for each in cast(list[Any], given)] if isinstance(given, list) else []
+    return [objects_in(each) for each in cast(list[Any], given)] if isinstance(given, list) else []
 
 
 def _id(kind: str, given: object) -> str:

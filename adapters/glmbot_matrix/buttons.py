@@ -20,7 +20,7 @@ from glmbot.background import Background
 from glmbot.delivery.outlet import Flooded, NotWritten, Unreachable
 from glmbot.delivery.paces import Paces
 from glmbot.delivery.recent import Recent
-from glmbot.http.fields import Fields, as_fields, fields_of
+from glmbot.http.fields import Fields, fields_of, objects_in
 from glmbot.messages import Action
 from glmbot_matrix.client import MatrixClient, in_path
 from glmbot_matrix.normalize import BUTTONS
@@ -168,8 +168,7 @@ class Buttons:
         except (OSError, TimeoutError, aiohttp.ClientError, ValueError) as error:
             raise Unreachable(f"Matrix: {type(error).__name__}") from error
         shown: dict[str, str] = {}
-        for each in cast(list[object], found)[:_MOST_REACTIONS] if isinstance(found, list) else []:
-            reaction = as_fields(each)
+        for reaction in objects_in(found, _MOST_REACTIONS):
             key = fields_of(fields_of(reaction, "content"), "m.relates_to").get("key")
             if reaction.get("sender") == self._client.user_id and isinstance(key, str):
                 shown[key] = str(reaction.get("event_id"))

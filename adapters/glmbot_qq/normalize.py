@@ -8,13 +8,12 @@ a person of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, cast
 
-from glmbot.http.fields import Fields, as_fields, fields_of, matching, text_of
+from glmbot.http.fields import Fields, fields_of, matching, objects_in, text_of
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Act, Addressed, ChatKind, Message, Press, PressedButton
 from glmbot.openings import has_prefix, slash_command
@@ -240,9 +239,7 @@ def _name(person: Fields) -> str:
 
 
 def _objects(data: Fields, name: str) -> Sequence[Fields]:
-    given = data.get(name)
-    each = cast(list[Any], given)[:_MOST] if isinstance(given, list) else []
-    return [as_fields(one) for one in each if isinstance(one, Mapping)]
+    return objects_in(data.get(name), _MOST)
 
 
 def _time(given: object) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from glmbot.http.fields import Fields, fields_of, matching, text_of
+from glmbot.http.fields import Fields, fields_of, matching, objects_in, text_of
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Act, Addressed, Ask, ChatKind, Edit, Message, Press, PressedButton
 from glmbot.openings import has_prefix, slash_command, without
@@ -240,10 +240,8 @@ def _media(said: Fields) -> str:
 
 def _shared(said: Fields) -> tuple[str, str]:
     """The words of a message that was shared into the chat, and whose they are."""
-    attachments = said.get("attachments")
-    for each in cast(list[Any], attachments) if isinstance(attachments, list) else []:
-        if isinstance(each, Mapping) and (each.get("is_share") or each.get("is_msg_unfurl")):
-            shared = cast(Fields, each)
+    for shared in objects_in(said.get("attachments")):
+        if shared.get("is_share") or shared.get("is_msg_unfurl"):
             return plain_text(text_of(shared, "text")), text_of(shared, "author_name")
     return "", ""
 

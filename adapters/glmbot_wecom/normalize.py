@@ -6,10 +6,8 @@ https://developer.work.weixin.qq.com/document/path/101463, https://developer.wor
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, cast
 
-from glmbot.http.fields import Fields, as_fields, fields_of, matching, text_of
+from glmbot.http.fields import Fields, fields_of, matching, objects_in, text_of
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Act, Addressed, ChatKind, Message
 from glmbot.openings import has_prefix, slash_command
@@ -85,13 +83,9 @@ def _words(body: Fields) -> tuple[str, str]:
         # WeCom has written down what was said.
         return recognised, ""
     if kind == "mixed":
-        parts = _list(content.get("msg_item"))
+        parts = objects_in(content.get("msg_item"))
         words = "\n".join(
             text_of(fields_of(part, "text"), "content") for part in parts if part.get("msgtype") == "text"
         )
         return words, "photo" if any(part.get("msgtype") == "image" for part in parts) else ""
     return "", _MEDIA.get(kind, "document")
-
-
-def _list(given: object) -> Sequence[Fields]:
-    return [as_fields(each) for each in cast(list[Any], given)] if isinstance(given, list) else []

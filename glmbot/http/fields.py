@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-__all__ = ["Fields", "as_fields", "as_object", "fields_of", "matching", "parsed", "text_of"]
+__all__ = ["Fields", "as_fields", "as_object", "fields_of", "matching", "objects_in", "parsed", "text_of"]
 
 Fields = Mapping[str, Any]
 
@@ -35,6 +35,12 @@ def as_fields(given: object) -> Fields:
 def fields_of(fields: Fields, name: str) -> Fields:
     """None where it is missing, or no object."""
     return as_fields(fields.get(name))
+
+
+def objects_in(given: object, most: int | None = None) -> Sequence[Fields]:
+    """Those among the first `most` members of a list; none where it is no list."""
+    each = cast(list[object], given)[:most] if isinstance(given, list) else []
+    return [cast(Fields, one) for one in each if isinstance(one, Mapping)]
 
 
 def text_of(fields: Fields, name: str) -> str:
