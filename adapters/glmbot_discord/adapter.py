@@ -171,24 +171,20 @@ class DiscordAdapter:
         ref = str(message_id)
         # It may be a question that is assigned to this process only later, or while the store is asked.
         self._deliveries.take_back(ref)
-        try:
-            conversation = (
-                self._questions.take(message_id)
-                or await self._asked_in(channel_id, message_id)
-                or self._questions.take(message_id)
-            )
-            if conversation is None:
-                return
-            shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
-        except (StoreError, ValueError) as error:
-            _log.error("Discord: a deleted question could not be taken back: %s", error)
-            return
-        await self._remove(conversation, shown)
+        where = self._where(channel_id, message_id)
+        await self._deliveries.take_away(self._dialogue, ref, where, self._remove)
 
     async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         places = dict.fromkeys((conversation.thread or conversation.chat, conversation.chat))
         channels = [self._client.get_partial_messageable(number_in(place)) for place in places]
         await remove_answer(channels, sorted(message_ids))
+
+    async def _where(self, channel_id: int, message_id: int) -> ConversationKey | None:
+        return (
+            self._questions.take(message_id)
+            or await self._asked_in(channel_id, message_id)
+            or self._questions.take(message_id)
+        )
 
     async def _asked_in(self, channel_id: int, message_id: int) -> ConversationKey | None:
         """What an earlier run, or another process, has answered. Discord does not say whose message is gone."""

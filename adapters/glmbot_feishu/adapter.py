@@ -20,7 +20,7 @@ from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
 from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
-from glmbot.errors import PlatformRefused, StoreError
+from glmbot.errors import PlatformRefused
 from glmbot.http.fields import as_object, parsed
 from glmbot.http.quiet import Quiet
 from glmbot.http.replays import Replays
@@ -159,7 +159,7 @@ class FeishuAdapter:
             case Message():
                 await self._dialogue.accept(taken)
             case Deleted():
-                self._aside.begin(self._withdraw(taken))
+                self._take_away(taken)
             case PressedButton() if taken.by_asker:
                 await self._dialogue.accept(taken.message)
             case PressedButton():
@@ -167,19 +167,11 @@ class FeishuAdapter:
                 return {"toast": {"type": "info", "content": words}}
         return None
 
-    async def _withdraw(self, deleted: Deleted) -> None:
-        """Who recalls a question wants its answer gone too."""
+    def _take_away(self, deleted: Deleted) -> None:
         chat, ref = ChatKey(PLATFORM, deleted.chat), deleted.ref
         self._deliveries.take_back(ref)
-        try:
-            conversation = await self._dialogue.asked_in(chat, ref, deleted.at - _ASKED_WITHIN_S)
-            if conversation is None:
-                return
-            shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
-        except StoreError as error:
-            _log.error("Feishu: a recalled question could not be taken back: %s", error)
-            return
-        await self._remove(conversation, shown)
+        where = self._dialogue.asked_in(chat, ref, deleted.at - _ASKED_WITHIN_S)
+        self._aside.begin(self._deliveries.take_away(self._dialogue, ref, where, self._remove))
 
     async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         client = self._client

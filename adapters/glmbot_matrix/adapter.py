@@ -236,7 +236,8 @@ class MatrixAdapter:
                     self._pressing += 1
                     self._aside.begin(self._press(read))
             case Deleted():
-                self._aside.begin(self._withdraw(read))
+                where = self._where(read.room, read.ref, read.at)
+                self._aside.begin(self._deliveries.take_away(self._dialogue, read.ref, where, self._remove))
             case Upgraded():
                 self._rooms.upgraded(read.old, read.new, text_of(event, "sender"))
             case Unreadable():
@@ -305,18 +306,6 @@ class MatrixAdapter:
             pass
         finally:
             self._pressing -= 1
-
-    async def _withdraw(self, deleted: Deleted) -> None:
-        """Who redacts a question wants its answer gone too."""
-        try:
-            conversation = await self._where(deleted.room, deleted.ref, deleted.at)
-            if conversation is None:
-                return
-            shown = await self._deliveries.withdraw(self._dialogue, conversation, deleted.ref)
-        except StoreError as error:
-            _log.error("Matrix: a redacted question could not be taken back: %s", error)
-            return
-        await self._remove(conversation, shown)
 
     async def _remove(self, conversation: ConversationKey, events: Sequence[str]) -> None:
         pace = self._paces.of(conversation.chat, self._settings.edit_interval_s)

@@ -235,7 +235,8 @@ class OneBotAdapter:
         try:
             if isinstance(read, Recalled):
                 # It waits for what is being written, and what is said meanwhile (a stop) does not.
-                self._leaving.begin(self._withdraw(read))
+                where, ref = read.conversation, read.ref
+                self._leaving.begin(self._deliveries.take_away(self._dialogue, ref, where, self._remove))
                 return
             quoted, forwarded = await self._beside(read)
             settings = self._settings
@@ -275,16 +276,6 @@ class OneBotAdapter:
             with suppress(NotWritten, Failed, ValueError):
                 words = self._dialogue.text(message.language, "answer.store_failed")
                 await send_text(self._line, message, words)
-
-    async def _withdraw(self, recalled: Recalled) -> None:
-        """Who recalls a question wants its answer gone too."""
-        conversation, ref = recalled.conversation, recalled.ref
-        try:
-            shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
-        except (StoreError, ValueError) as error:
-            _log.error("OneBot: a recalled question could not be taken back: %s", error)
-            return
-        await self._remove(conversation, shown)
 
     async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         await remove_answer(self._line, message_ids)

@@ -20,7 +20,7 @@ from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
 from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
-from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.fields import Fields
 from glmbot.http.quiet import Quiet
 from glmbot.http.replays import CLOCK_OFF_S, Replays
@@ -188,7 +188,7 @@ class QQAdapter:
             case Message():
                 await self._dialogue.accept(taken)
             case Deleted():
-                self._aside.begin(self._withdraw(taken))
+                self._take_away(taken)
             case PressedButton() if taken.by_asker:
                 await self._dialogue.accept(taken.message)
                 self._aside.begin(self._confirm(taken.message, _OBEYED))
@@ -204,19 +204,11 @@ class QQAdapter:
         except (NotWritten, AdapterError) as error:
             _log.info("QQ: a pressed button could not be confirmed: %s", error)
 
-    async def _withdraw(self, deleted: Deleted) -> None:
-        """Who takes a question back wants its answer gone too."""
+    def _take_away(self, deleted: Deleted) -> None:
         chat, ref = ChatKey(PLATFORM, deleted.chat), deleted.ref
         self._deliveries.take_back(ref)
-        try:
-            conversation = await self._dialogue.asked_in(chat, ref, time.time() - _ASKED_WITHIN_S)
-            if conversation is None:
-                return
-            shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
-        except StoreError as error:
-            _log.error("QQ: a deleted question could not be taken back: %s", error)
-            return
-        await self._remove(conversation, shown)
+        where = self._dialogue.asked_in(chat, ref, time.time() - _ASKED_WITHIN_S)
+        self._aside.begin(self._deliveries.take_away(self._dialogue, ref, where, self._remove))
 
     async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         for message_id in message_ids:

@@ -148,7 +148,8 @@ class SatoriAdapter:
             if isinstance(read, Message) and self._is_wanted(read.origin[BELOW]):
                 await self._dialogue.accept(read)
             elif isinstance(read, Deleted):
-                self._leaving.begin(self._withdraw(read))
+                where = self._asked_in(read)
+                self._leaving.begin(self._deliveries.take_away(self._dialogue, read.ref, where, self._remove))
         except StoreError as error:
             raise AdapterError(
                 f"Satori: what was said could not be stored, and will come again: {error}"
@@ -159,20 +160,10 @@ class SatoriAdapter:
     def _is_wanted(self, platform: str) -> bool:
         return not self._settings.platforms or platform in self._settings.platforms
 
-    async def _withdraw(self, deleted: Deleted) -> None:
-        """Who deletes a question wants its answer gone too."""
-        ref = deleted.ref
-        try:
-            conversation = deleted.conversation or await self._dialogue.asked_in(
-                deleted.chat, ref, max(0.0, deleted.at - _CLOCKS_DIFFER_S)
-            )
-            if conversation is None:
-                return
-            shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
-        except (StoreError, ValueError) as error:
-            _log.error("Satori: a deleted question could not be taken back: %s", error)
-            return
-        await self._remove(conversation, shown)
+    async def _asked_in(self, deleted: Deleted) -> ConversationKey | None:
+        """Raises StoreError."""
+        since = max(0.0, deleted.at - _CLOCKS_DIFFER_S)
+        return deleted.conversation or await self._dialogue.asked_in(deleted.chat, deleted.ref, since)
 
     async def _remove(self, conversation: ConversationKey, ids: Sequence[str]) -> None:
         below, _, channel = conversation.chat.partition("/")

@@ -22,7 +22,7 @@ from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
 from glmbot.delivery.paces import Paces
 from glmbot.delivery.thoughts import without_thoughts
-from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.quiet import Quiet
 from glmbot.http.replays import Replays
 from glmbot.http.routes import Route, RouteWish
@@ -177,7 +177,8 @@ class SlackAdapter:
             case Message():
                 await self._dialogue.accept(taken)
             case Deleted():
-                self._aside.begin(self._withdraw(taken))
+                where, ref = taken.conversation, taken.ref
+                self._aside.begin(self._deliveries.take_away(self._dialogue, ref, where, self._remove))
             case PressedButton() if taken.by_asker:
                 await self._dialogue.accept(taken.message)
             case PressedButton():
@@ -197,16 +198,6 @@ class SlackAdapter:
                 return from_press(payload)
             case _:
                 return None
-
-    async def _withdraw(self, deleted: Deleted) -> None:
-        """Who deletes a question wants its answer gone too."""
-        conversation, ref = deleted.conversation, deleted.ref
-        try:
-            shown = await self._deliveries.withdraw(self._dialogue, conversation, ref)
-        except StoreError as error:
-            _log.error("Slack: a deleted question could not be taken back: %s", error)
-            return
-        await self._remove(conversation, shown)
 
     async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         pace = self._paces.of(conversation.chat, self._settings.edit_interval_s)

@@ -152,6 +152,27 @@ class Deliveries:
             shown |= {*under_way, *await chats.withdraw(conversation, ref)}
         return sorted(shown)
 
+    async def take_away(
+        self,
+        chats: Chats,
+        ref: str,
+        where: ConversationKey | Awaitable[ConversationKey | None],
+        remove: Callable[[ConversationKey, Sequence[str]], Awaitable[None]],
+    ) -> None:
+        """Who deletes a question wants its answer gone too. What keeps that from being done is logged.
+
+        where: in which conversation it was asked, None for what is no question that is known. `remove`: see
+        `serve`."""
+        try:
+            conversation = where if isinstance(where, ConversationKey) else await where
+            if conversation is None:
+                return
+            shown = await self.withdraw(chats, conversation, ref)
+        except (StoreError, ValueError) as error:
+            _log.error("a deleted question could not be taken back: %s", error)
+            return
+        await remove(conversation, shown)
+
     def take_back(self, ref: str, conversation: ConversationKey | None = None) -> None:
         """Its author deleted it, and it may be assigned to this process only later: then it is not answered.
 

@@ -16,6 +16,7 @@ from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import Outlet, Piece
 from glmbot.delivery.pace import Pace
 from glmbot.engine.local import LocalEngine
+from glmbot.errors import StoreError
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Attachment, Message, Reply, ReplyState
 from glmbot.store.base import Store
@@ -95,6 +96,32 @@ async def test_what_was_taken_back_before_its_turn_is_not_answered_and_what_stan
     assert removed == [("8", ["a", "b"])]
     for task in (serving, running):
         task.cancel()
+    await dialogue.close()
+
+
+async def test_what_keeps_an_answer_from_being_taken_away_is_logged_and_no_message_goes(
+    sqlite_store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    dialogue = make_dialogue(cast(Any, ScriptedEngine()), sqlite_store)
+    deliveries = Deliveries(dialogue)
+    removed: list[Sequence[str]] = []
+
+    async def remove(_: ConversationKey, ids: Sequence[str]) -> None:
+        removed.append(ids)
+
+    async def unknown() -> ConversationKey | None:
+        return None
+
+    async def unreachable() -> ConversationKey | None:
+        raise StoreError("the server is away")
+
+    await deliveries.take_away(dialogue, "1", unknown(), remove)
+    assert not caplog.records
+    await deliveries.take_away(dialogue, "1", unreachable(), remove)
+    assert "a deleted question could not be taken back: the server is away" in caplog.text
+    assert not removed
+    await deliveries.take_away(dialogue, "1", message(1, 7).conversation, remove)
+    assert removed == [[]], "an answer of which nothing stands"
     await dialogue.close()
 
 
