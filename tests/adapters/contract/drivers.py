@@ -67,6 +67,7 @@ __all__ = ["DRIVERS", "Driver"]
 
 USER, GROUP = 7, -5
 SECOND_TELEGRAM, SECOND_QQ = "telegram.second", "onebot.second"
+SECOND_DISCORD, SECOND_SLACK = "discord.second", "slack.second"
 _RHYTHM = re.compile(r"\w*interval_s|requests_per_\w+|flood_pause_s")
 OPEN = Access(
     open_platforms={
@@ -83,6 +84,8 @@ OPEN = Access(
         "toy",
         SECOND_TELEGRAM,
         SECOND_QQ,
+        SECOND_DISCORD,
+        SECOND_SLACK,
     }
 )
 
@@ -300,6 +303,15 @@ class DiscordDriver(Driver):
         return [name for name, _ in self.server.files]
 
 
+class SecondDiscordDriver(DiscordDriver):
+    """One with a name of its own."""
+
+    name = SECOND_DISCORD
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return super().bot(engine, store, **{"access": OPEN, "speaks_as": self.name, **changes})
+
+
 class SlackDriver(Driver):
     name = "slack"
     profile = SlackAdapter.profile
@@ -352,6 +364,15 @@ class SlackDriver(Driver):
 
     def files(self) -> Sequence[str]:
         return self.server.files
+
+
+class SecondSlackDriver(SlackDriver):
+    """One with a name of its own."""
+
+    name = SECOND_SLACK
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return super().bot(engine, store, **{"access": OPEN, "speaks_as": self.name, **changes})
 
 
 class MatrixDriver(Driver):
@@ -942,5 +963,5 @@ class WholeToyDriver(ToyDriver):
 DRIVERS: Sequence[type[Driver]] = (
     TelegramDriver, DiscordDriver, OneBotDriver, SatoriDriver, SlackDriver, FeishuDriver, DingTalkDriver, MatrixDriver,
     QQDriver, WeComDriver, WeComAppDriver, PageDriver, ConsoleDriver, ToyDriver, WholeToyDriver,
-    SecondTelegramDriver, SecondOneBotDriver,
+    SecondTelegramDriver, SecondOneBotDriver, SecondDiscordDriver, SecondSlackDriver,
 )  # fmt: skip
