@@ -121,7 +121,10 @@ class People(ABC):
             words = _NOTICES.sub("", text.replace(_REPEATED, "").replace(_ANEW, ""))
             told = not self.takes_once and _REPEATED in text
             repeats += told
-            if words.strip() and not (told and words.strip() == before):
+            # What a command says of now may be another number the second time.
+            if told and any(mark in words and mark in before for mark in marks):
+                commands[-1] = words
+            elif words.strip() and not (told and words.strip() == before):
                 kept = commands if any(mark in words for mark in marks) else answers
                 if anew and kept:
                     kept.pop()
