@@ -322,6 +322,8 @@ def test_what_the_contract_leaves_out_is_told(driver: Driver) -> None:
         "onebot": ["buttons", "edits"],
         "telegram.second": ["deletions"],
         "onebot.second": ["buttons", "edits"],
+        "discord.second": [],
+        "slack.second": [],
         "satori": ["buttons"],
         "slack": [],
         "feishu": ["edits"],
