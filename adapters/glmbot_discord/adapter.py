@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import aiohttp
@@ -171,8 +172,8 @@ class DiscordAdapter:
         ref = str(message_id)
         # It may be a question that is assigned to this process only later, or while the store is asked.
         self._deliveries.take_back(ref)
-        where = self._where(channel_id, message_id)
-        await self._deliveries.take_away(self._dialogue, ref, where, self._remove)
+        where = partial(self._where, channel_id, message_id)
+        await self._deliveries.take_away(PLATFORM, self._dialogue, ref, where, self._remove)
 
     async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         places = dict.fromkeys((conversation.thread or conversation.chat, conversation.chat))

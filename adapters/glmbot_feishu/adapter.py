@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
@@ -170,8 +171,8 @@ class FeishuAdapter:
     def _take_away(self, deleted: Deleted) -> None:
         chat, ref = ChatKey(PLATFORM, deleted.chat), deleted.ref
         self._deliveries.take_back(ref)
-        where = self._dialogue.asked_in(chat, ref, deleted.at - _ASKED_WITHIN_S)
-        self._aside.begin(self._deliveries.take_away(self._dialogue, ref, where, self._remove))
+        where = partial(self._dialogue.asked_in, chat, ref, deleted.at - _ASKED_WITHIN_S)
+        self._aside.begin(self._deliveries.take_away(PLATFORM, self._dialogue, ref, where, self._remove))
 
     async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         client = self._client

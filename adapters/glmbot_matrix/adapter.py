@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Protocol
 
 import aiohttp
@@ -236,8 +237,10 @@ class MatrixAdapter:
                     self._pressing += 1
                     self._aside.begin(self._press(read))
             case Deleted():
-                where = self._where(read.room, read.ref, read.at)
-                self._aside.begin(self._deliveries.take_away(self._dialogue, read.ref, where, self._remove))
+                where, ref = partial(self._where, read.room, read.ref, read.at), read.ref
+                self._aside.begin(
+                    self._deliveries.take_away(PLATFORM, self._dialogue, ref, where, self._remove)
+                )
             case Upgraded():
                 self._rooms.upgraded(read.old, read.new, text_of(event, "sender"))
             case Unreadable():

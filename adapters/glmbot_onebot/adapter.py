@@ -236,7 +236,9 @@ class OneBotAdapter:
             if isinstance(read, Recalled):
                 # It waits for what is being written, and what is said meanwhile (a stop) does not.
                 where, ref = read.conversation, read.ref
-                self._leaving.begin(self._deliveries.take_away(self._dialogue, ref, where, self._remove))
+                self._leaving.begin(
+                    self._deliveries.take_away(PLATFORM, self._dialogue, ref, where, self._remove)
+                )
                 return
             quoted, forwarded = await self._beside(read)
             settings = self._settings

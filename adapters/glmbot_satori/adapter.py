@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
@@ -148,8 +149,10 @@ class SatoriAdapter:
             if isinstance(read, Message) and self._is_wanted(read.origin[BELOW]):
                 await self._dialogue.accept(read)
             elif isinstance(read, Deleted):
-                where = self._asked_in(read)
-                self._leaving.begin(self._deliveries.take_away(self._dialogue, read.ref, where, self._remove))
+                where, ref = partial(self._asked_in, read), read.ref
+                self._leaving.begin(
+                    self._deliveries.take_away(PLATFORM, self._dialogue, ref, where, self._remove)
+                )
         except StoreError as error:
             raise AdapterError(
                 f"Satori: what was said could not be stored, and will come again: {error}"

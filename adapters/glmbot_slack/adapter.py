@@ -178,7 +178,9 @@ class SlackAdapter:
                 await self._dialogue.accept(taken)
             case Deleted():
                 where, ref = taken.conversation, taken.ref
-                self._aside.begin(self._deliveries.take_away(self._dialogue, ref, where, self._remove))
+                self._aside.begin(
+                    self._deliveries.take_away(PLATFORM, self._dialogue, ref, where, self._remove)
+                )
             case PressedButton() if taken.by_asker:
                 await self._dialogue.accept(taken.message)
             case PressedButton():

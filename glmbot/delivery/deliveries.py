@@ -154,22 +154,23 @@ class Deliveries:
 
     async def take_away(
         self,
+        platform: str,
         chats: Chats,
         ref: str,
-        where: ConversationKey | Awaitable[ConversationKey | None],
+        where: ConversationKey | Callable[[], Awaitable[ConversationKey | None]],
         remove: Callable[[ConversationKey, Sequence[str]], Awaitable[None]],
     ) -> None:
         """Who deletes a question wants its answer gone too. What keeps that from being done is logged.
 
-        where: in which conversation it was asked, None for what is no question that is known. `remove`: see
-        `serve`."""
+        where: in which conversation it was asked, or what finds it: None for what is no question that is known.
+        `remove`: see `serve`."""
         try:
-            conversation = where if isinstance(where, ConversationKey) else await where
+            conversation = where if isinstance(where, ConversationKey) else await where()
             if conversation is None:
                 return
             shown = await self.withdraw(chats, conversation, ref)
         except (StoreError, ValueError) as error:
-            _log.error("a deleted question could not be taken back: %s", error)
+            _log.error("%s: a deleted question could not be taken back: %s", platform, error)
             return
         await remove(conversation, shown)
 

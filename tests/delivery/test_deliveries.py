@@ -115,12 +115,12 @@ async def test_what_keeps_an_answer_from_being_taken_away_is_logged_and_no_messa
     async def unreachable() -> ConversationKey | None:
         raise StoreError("the server is away")
 
-    await deliveries.take_away(dialogue, "1", unknown(), remove)
+    await deliveries.take_away("telegram", dialogue, "1", unknown, remove)
     assert not caplog.records
-    await deliveries.take_away(dialogue, "1", unreachable(), remove)
-    assert "a deleted question could not be taken back: the server is away" in caplog.text
+    await deliveries.take_away("telegram", dialogue, "1", unreachable, remove)
+    assert "telegram: a deleted question could not be taken back: the server is away" in caplog.text
     assert not removed
-    await deliveries.take_away(dialogue, "1", message(1, 7).conversation, remove)
+    await deliveries.take_away("telegram", dialogue, "1", message(1, 7).conversation, remove)
     assert removed == [[]], "an answer of which nothing stands"
     await dialogue.close()
 
