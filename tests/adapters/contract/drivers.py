@@ -179,6 +179,13 @@ class Driver(ABC):
         raise NotImplementedError
 
 
+class _Named(Driver):
+    """A bot with a name of its own, beside another of its platform."""
+
+    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
+        return super().bot(engine, store, **{"access": OPEN, "speaks_as": self.name, **changes})
+
+
 class TelegramDriver(Driver):
     name = "telegram"
     profile = TelegramAdapter.profile
@@ -231,13 +238,8 @@ class TelegramDriver(Driver):
         return [name for _, name, _ in self.server.documents]
 
 
-class SecondTelegramDriver(TelegramDriver):
-    """A bot with a name of its own, beside another of its platform."""
-
+class SecondTelegramDriver(_Named, TelegramDriver):
     name = SECOND_TELEGRAM
-
-    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
-        return super().bot(engine, store, **{"access": OPEN, "speaks_as": self.name, **changes})
 
 
 class DiscordDriver(Driver):
@@ -303,13 +305,8 @@ class DiscordDriver(Driver):
         return [name for name, _ in self.server.files]
 
 
-class SecondDiscordDriver(DiscordDriver):
-    """One with a name of its own."""
-
+class SecondDiscordDriver(_Named, DiscordDriver):
     name = SECOND_DISCORD
-
-    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
-        return super().bot(engine, store, **{"access": OPEN, "speaks_as": self.name, **changes})
 
 
 class SlackDriver(Driver):
@@ -366,13 +363,8 @@ class SlackDriver(Driver):
         return self.server.files
 
 
-class SecondSlackDriver(SlackDriver):
-    """One with a name of its own."""
-
+class SecondSlackDriver(_Named, SlackDriver):
     name = SECOND_SLACK
-
-    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
-        return super().bot(engine, store, **{"access": OPEN, "speaks_as": self.name, **changes})
 
 
 class MatrixDriver(Driver):
@@ -480,13 +472,8 @@ class OneBotDriver(Driver):
         return [name for name, _ in self.server.files]
 
 
-class SecondOneBotDriver(OneBotDriver):
-    """Likewise, where nothing can be edited."""
-
+class SecondOneBotDriver(_Named, OneBotDriver):
     name = SECOND_QQ
-
-    def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
-        return super().bot(engine, store, **{"access": OPEN, "speaks_as": self.name, **changes})
 
 
 class FeishuDriver(Driver):
