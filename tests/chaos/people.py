@@ -121,10 +121,9 @@ class People(ABC):
             words = _NOTICES.sub("", text.replace(_REPEATED, "").replace(_ANEW, ""))
             told = not self.takes_once and _REPEATED in text
             repeats += told
-            # What a command says of now may be another number the second time.
-            if told and any(mark in words and mark in before for mark in marks):
-                commands[-1] = words
-            elif words.strip() and not (told and words.strip() == before):
+            # What a command counts may be more the second time.
+            same = words.strip() == before or any(mark in words and mark in before for mark in marks)
+            if words.strip() and not (told and same):
                 kept = commands if any(mark in words for mark in marks) else answers
                 if anew and kept:
                     kept.pop()
