@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from glmbot.background import Background, together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
-from glmbot.delivery.outlet import NotWritten
 from glmbot.delivery.paces import Paces
+from glmbot.delivery.removal import remove_each
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import PlatformRefused
 from glmbot.http.fields import as_object, parsed
@@ -176,12 +176,12 @@ class FeishuAdapter:
 
     async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         client = self._client
-        for message_id in message_ids:
-            try:
-                if client is not None:
-                    await client.call("DELETE", f"/open-apis/im/v1/messages/{message_id}")
-            except NotWritten as error:
-                _log.info("Feishu: an answer that is not wanted any more stays: %s", error)
+        if client is not None:
+            pace = self._paces.of(conversation.chat, self._settings.edit_interval_s)
+            path = "/open-apis/im/v1/messages"
+            await remove_each(
+                "Feishu", pace, message_ids, lambda message_id: client.call("DELETE", f"{path}/{message_id}")
+            )
 
     # ---- answering -------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
 from glmbot.delivery.paces import Paces
 from glmbot.delivery.recent import Recent
+from glmbot.delivery.removal import remove_each
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused, StoreError
 from glmbot.http.fields import Fields, fields_of, text_of
@@ -311,15 +312,10 @@ class MatrixAdapter:
             self._pressing -= 1
 
     async def _remove(self, conversation: ConversationKey, events: Sequence[str]) -> None:
-        pace = self._paces.of(conversation.chat, self._settings.edit_interval_s)
-        for event in events:
-            await pace.follow()
-            if self._client is None:
-                return
-            try:
-                await redact(self._client, conversation.chat, event)
-            except NotWritten as error:
-                _log.info("Matrix: an answer that is not wanted any more stays: %s", error)
+        client = self._client
+        if client is not None:
+            pace = self._paces.of(conversation.chat, self._settings.edit_interval_s)
+            await remove_each("Matrix", pace, events, lambda event: redact(client, conversation.chat, event))
 
     # ---- answering -------------------------------------------------------------------------------------------
 

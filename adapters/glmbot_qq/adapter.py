@@ -20,6 +20,7 @@ from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
 from glmbot.delivery.paces import Paces
+from glmbot.delivery.removal import remove_each
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.fields import Fields
@@ -212,13 +213,13 @@ class QQAdapter:
         self._aside.begin(self._deliveries.take_away(PLATFORM, self._dialogue, ref, where, self._remove))
 
     async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
-        for message_id in message_ids:
-            try:
-                if self._client is not None:
-                    path = f"{path_of(conversation.chat)}/messages/{quoted(message_id)}"
-                    await self._client.call("DELETE", path)
-            except (NotWritten, AdapterError) as error:
-                _log.info("QQ: an answer that is not wanted any more stays: %s", error)
+        client = self._client
+        if client is not None:
+            pace = self._paces.of(conversation.chat, self._settings.interval_s)
+            path = f"{path_of(conversation.chat)}/messages"
+            await remove_each(
+                "QQ", pace, message_ids, lambda each: client.call("DELETE", f"{path}/{quoted(each)}")
+            )
 
     # ---- answering -------------------------------------------------------------------------------------------
 

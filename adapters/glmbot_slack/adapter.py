@@ -21,6 +21,7 @@ from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
 from glmbot.delivery.paces import Paces
+from glmbot.delivery.removal import remove_each
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.quiet import Quiet
@@ -42,6 +43,7 @@ from glmbot_slack.normalize import (
 )
 from glmbot_slack.refusals import ask
 from glmbot_slack.settings import SlackSettings
+from glmbot_slack.streams import Streams, delete
 
 __all__ = ["SlackAdapter", "SlackSettings"]
 
@@ -66,6 +68,7 @@ class SlackAdapter:
         self._quiet = Quiet()
         self._aside = Background()
         self._paces = Paces(within=60 / settings.requests_per_minute)
+        self._streams = Streams(settings.streaming)
         self._replays = Replays(time.time, WINDOW_S)
         self._serving: asyncio.Task[None] | None = None
         self._me: Self | None = None
@@ -118,6 +121,7 @@ class SlackAdapter:
         self._client = web_client(settings, self._session)
         known = await log_in(self._client, settings)
         self._me = Self(str(known.get("user_id") or ""), str(known.get("bot_id") or ""), settings.threads)
+        self._streams.team = str(known.get("team_id") or "")
         self._commands = frozenset(info.name for info in self._dialogue.commands("en", Role.ADMIN))
         if settings.connects:
             self._socket = Socket(self._client, settings.read_app_token(), self._take)
@@ -203,12 +207,7 @@ class SlackAdapter:
 
     async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         pace = self._paces.of(conversation.chat, self._settings.edit_interval_s)
-        for ts in message_ids:
-            await pace.follow()
-            try:
-                await ask(self._client.chat_delete(channel=conversation.chat, ts=ts))
-            except NotWritten as error:
-                _log.info("Slack: an answer that is not wanted any more stays: %s", error)
+        await remove_each("Slack", pace, message_ids, lambda ts: delete(self._client, conversation.chat, ts))
 
     async def _refuse_press(self, message: Message) -> None:
         """For the eyes of who pressed alone."""
@@ -225,7 +224,7 @@ class SlackAdapter:
 
     def _begin(self, message: Message, earlier: Earlier) -> None:
         pace = self._paces.of(message.conversation.chat, self._settings.edit_interval_s)
-        self._deliveries.begin(message, SlackOutlet(self._client, message), pace, earlier)
+        self._deliveries.begin(message, SlackOutlet(self._client, message, self._streams), pace, earlier)
 
     async def _stopped(self, message: Message, reply: Reply | None) -> None:
         """The answer that was stopped says so itself."""

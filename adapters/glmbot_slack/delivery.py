@@ -1,8 +1,8 @@
 """One answer's messages in Slack.
 
 What Slack allows: https://docs.slack.dev/apis/web-api/rate-limits (chat.update is of tier 3, so 50 a minute in a
-workspace; chat.postMessage about one a second in a channel); https://docs.slack.dev/reference/block-kit/blocks (50
-blocks a message).
+workspace; chat.appendStream of tier 4, so 100; chat.postMessage about one a second in a channel);
+https://docs.slack.dev/reference/block-kit/blocks (50 blocks a message).
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 from slack_sdk.web.async_client import AsyncWebClient
 
 from glmbot.delivery.abilities import Ability, Profile
-from glmbot.delivery.outlet import Closed, Gone, Outlet, Piece, Reduced, Refused
+from glmbot.delivery.outlet import Closed, Flooded, Gone, Outlet, Piece, Reduced, Refused, Unreachable
 from glmbot.delivery.pieces import cut_reply
 from glmbot.messages import Attachment, Message, Reply
 from glmbot_slack.normalize import button_value
-from glmbot_slack.refusals import BlocksRefused, ThreadMissing, ask
+from glmbot_slack.refusals import BlocksRefused, StreamOpen, ThreadMissing, ask
 from glmbot_slack.render import LONGEST_TEXT, NOTICE_ROOM, escaped, fits, measure, render
+from glmbot_slack.streams import NOTHING_YET, Chunk, Growing, Stream, Streams, delete, end_stream, growth
 
 __all__ = ["PROFILE", "SlackOutlet"]
 
@@ -42,8 +43,14 @@ PROFILE = Profile(
 class SlackOutlet(Outlet):
     """See `glmbot.delivery.outlet.Outlet`."""
 
-    def __init__(self, client: AsyncWebClient, message: Message) -> None:
+    def __init__(self, client: AsyncWebClient, message: Message, streams: Streams) -> None:
         self._client = client
+        self._streams = streams
+        self._recipient = streams.recipient(message)
+        # Until one is refused; then this answer grows by edits.
+        self._grows = streams.fit(message)
+        # The open ones, by their message; not what an earlier process left, nor any that is in doubt.
+        self._open: dict[str, Stream] = {}
         self._channel = message.conversation.chat
         self._thread = message.conversation.thread
         self._asker = message.conversation.user or message.user.id
@@ -57,13 +64,19 @@ class SlackOutlet(Outlet):
         return PROFILE.abilities
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
-        return cut_reply(reply, _SPLIT_AT, notice_room=NOTICE_ROOM, measure=measure, accepts=fits)
+        pieces = cut_reply(reply, _SPLIT_AT, notice_room=NOTICE_ROOM, measure=measure, accepts=fits)
+        if reply.state.ended or not self._grows:
+            return pieces
+        *before, last = pieces
+        return [*before, Growing(last.text, last.notice, last.actions)]
 
     async def send(self, item: Piece | Attachment, place: str) -> str:
         if isinstance(item, Attachment):
             raise TypeError("a file comes into a message that was sent before")
         where: dict[str, Any] = {"thread_ts": self._thread} if self._in_thread else {}
         try:
+            if isinstance(item, Growing) and self._in_thread and self._grows and self._streams.begin():
+                return await self._start(item)
             sent = await self._write(
                 item,
                 lambda content: self._client.chat_postMessage(
@@ -78,19 +91,86 @@ class SlackOutlet(Outlet):
         return str(sent["ts"])
 
     async def edit(self, message_id: str, item: Piece | Attachment) -> None:
-        if isinstance(item, Attachment):
-            await self._attach(message_id, item)
+        if isinstance(item, Growing) and await self._append(message_id, item):
             return
-        await self._write(
-            item, lambda content: self._client.chat_update(channel=self._channel, ts=message_id, **content)
-        )
+        if self._open.pop(message_id, None) is not None:
+            await end_stream(self._client, self._channel, message_id)
+        try:
+            await self._put(message_id, item)
+        except StreamOpen as error:
+            # An earlier process began it, or nobody knows whether the last words were taken.
+            await end_stream(self._client, self._channel, message_id)
+            raise Reduced(str(error)) from error
 
     async def remove(self, message_id: str) -> None:
+        self._open.pop(message_id, None)
         try:
-            await ask(self._client.chat_delete(channel=self._channel, ts=message_id))
+            await delete(self._client, self._channel, message_id)
         except (Closed, Gone) as error:
             # Who may not delete may well write.
             raise Refused(str(error)) from error
+
+    async def _start(self, piece: Growing) -> str:
+        """A stream, which holds the piece's own line and buttons at most. Raises Reduced where there is none."""
+        stream, chunks = self._growth(self._streams.opened(), piece) or (self._streams.opened(), ())
+        try:
+            begun = await ask(
+                self._client.chat_startStream(
+                    channel=self._channel,
+                    thread_ts=self._thread,
+                    chunks=[*(chunks or NOTHING_YET)],
+                    **self._recipient,
+                )
+            )
+        except ThreadMissing:
+            raise
+        except Flooded as flood:
+            self._grows = False
+            self._streams.rest(flood.retry_after)
+            raise Reduced(str(flood)) from flood
+        except BlocksRefused as error:
+            self._grows, self._streams.buttons = bool(stream.actions), False
+            raise Reduced(str(error)) from error
+        except Refused as error:
+            self._grows = False
+            self._streams.rest()
+            raise Reduced(f"{error}, so the answer grows by edits") from error
+        except Unreachable:
+            self._grows = False
+            raise
+        ts = str(begun["ts"])
+        self._open[ts] = stream
+        return ts
+
+    async def _append(self, ts: str, piece: Growing) -> bool:
+        """Whether `piece` stands there now; else it is to be written as a whole, which ends the stream."""
+        stream = self._open.get(ts)
+        grown = None if stream is None or self._streams.is_old(stream) else self._growth(stream, piece)
+        if stream is None or grown is None:
+            return False
+        after, chunks = grown
+        if chunks:
+            # Until Slack has said that it took them: what is appended twice would stand there twice.
+            del self._open[ts]
+            try:
+                await ask(self._client.chat_appendStream(channel=self._channel, ts=ts, chunks=[*chunks]))
+            except Flooded:
+                self._open[ts] = stream
+                raise
+            except BlocksRefused as error:
+                if after.actions == stream.actions:
+                    return False
+                self._streams.buttons = False
+                self._open[ts] = stream
+                raise Reduced(str(error)) from error
+            except Refused as error:
+                _log.info("%s: the answer goes on by edits", error)
+                return False
+        self._open[ts] = after
+        return True
+
+    def _growth(self, stream: Stream, piece: Growing) -> tuple[Stream, Sequence[Chunk]] | None:
+        return growth(stream, piece, self._buttons(piece) if self._streams.buttons else ())
 
     async def _attach(self, message_id: str, file: Attachment) -> None:
         """First the file, which nobody sees yet; then the message shows it, however often that is asked."""
@@ -101,11 +181,12 @@ class SlackOutlet(Outlet):
             await ask(self._upload(str(place["upload_url"]), file))
             files = [{"id": place["file_id"], "title": file.name}]
             await ask(self._client.files_completeUploadExternal(files=files))
-            name = escaped(file.name)
-            request = self._client.chat_update(
-                channel=self._channel, ts=message_id, text=name, blocks=[], file_ids=[str(place["file_id"])]
+            name, shown = escaped(file.name), [str(place["file_id"])]
+            await ask(
+                self._client.chat_update(
+                    channel=self._channel, ts=message_id, text=name, blocks=[], file_ids=shown
+                )
             )
-            await ask(request)
         except (Closed, Gone) as error:
             # Files have rights of their own.
             raise Refused(str(error)) from error
@@ -118,6 +199,14 @@ class SlackOutlet(Outlet):
         async with session.post(url, data=file.content, proxy=self._client.proxy or None) as answer:
             if answer.status != 200:
                 raise OSError(f"an upload was answered {answer.status}")
+
+    async def _put(self, ts: str, item: Piece | Attachment) -> None:
+        if isinstance(item, Attachment):
+            await self._attach(ts, item)
+            return
+        await self._write(
+            item, lambda content: self._client.chat_update(channel=self._channel, ts=ts, **content)
+        )
 
     async def _write(self, piece: Piece, request: Any) -> Mapping[str, Any]:
         bare = piece in self._plain

@@ -18,6 +18,7 @@ from glmbot.openings import has_prefix, slash_command, without
 __all__ = [
     "PLATFORM",
     "RESPONSE",
+    "TEAM",
     "Deleted",
     "Self",
     "button_value",
@@ -30,6 +31,8 @@ __all__ = [
 PLATFORM = "slack"
 # A note of where a slash command may be answered where the bot is no member.
 RESPONSE = "response"
+# A note of the workspace of who asks, which in a shared channel may be another than the bot's.
+TEAM = "team"
 
 # Subtypes of messages that a person wrote; all others tell of joins, topics, bots.
 _SAID = frozenset({"", "file_share", "thread_broadcast", "me_message"})
@@ -126,6 +129,7 @@ def from_press(payload: Fields) -> PressedButton | None:
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
         user_name=text_of(person, "name") or text_of(person, "username"),
         intent=Press(under),
+        origin=_from_team(person.get("team_id")),
     )
     return PressedButton(data["asker"], message)
 
@@ -195,6 +199,7 @@ def _said(said: Fields, channel: str, me: Self, *, edited: str) -> Message | Non
         addressed=addressed,
         media=media,
         act=Act(at=int(ts.partition(".")[0])),
+        origin=_from_team(said.get("user_team") or said.get("team")),
     )
 
 
@@ -252,6 +257,10 @@ def _shared(said: Fields) -> tuple[str, str]:
 def _is_private(channel: str) -> bool:
     """https://docs.slack.dev/apis/web-api/using-the-conversations-api: ids of direct messages begin with D."""
     return channel.startswith("D")
+
+
+def _from_team(team: object) -> Mapping[str, str]:
+    return {TEAM: team} if isinstance(team, str) and _ID.fullmatch(team) else {}
 
 
 def _id(given: object) -> str:

@@ -16,7 +16,17 @@ from slack_sdk.errors import SlackClientError
 
 from glmbot.delivery.outlet import Closed, Flooded, Gone, Missing, NotWritten, Refused, Unreachable
 
-__all__ = ["MEANINGS", "BlocksRefused", "Meaning", "ThreadMissing", "ask", "error_of", "needed_scope"]
+__all__ = [
+    "MEANINGS",
+    "BlocksRefused",
+    "Meaning",
+    "StreamOpen",
+    "StreamOver",
+    "ThreadMissing",
+    "ask",
+    "error_of",
+    "needed_scope",
+]
 
 _T = TypeVar("_T")
 
@@ -30,6 +40,10 @@ class Meaning(Enum):
     """The message to edit or to delete is not there, or can't be edited any more."""
     THREAD = auto()
     """The thread is not there."""
+    STREAM_OPEN = auto()
+    """More may still be appended to the message, so it takes nothing else."""
+    STREAM_OVER = auto()
+    """Nothing can be appended to the message any more."""
     BLOCKS = auto()
     """The layout is refused, not the words."""
     PASSES = auto()
@@ -60,6 +74,13 @@ MEANINGS = {
     "edit_window_closed": Meaning.MISSING,
     "thread_not_found": Meaning.THREAD,
     "cannot_reply_to_message": Meaning.THREAD,
+    # Undocumented, as told in https://github.com/slackapi/python-slack-sdk/issues/1859; the second is what
+    # chat.delete says, also of what may never be deleted.
+    "streaming_state_conflict": Meaning.STREAM_OPEN,
+    "cant_delete_message": Meaning.STREAM_OPEN,
+    "message_not_in_streaming_state": Meaning.STREAM_OVER,
+    "stopped_by_user": Meaning.STREAM_OVER,
+    "invalid_chunks": Meaning.BLOCKS,
     "invalid_blocks": Meaning.BLOCKS,
     "invalid_blocks_format": Meaning.BLOCKS,
     "block_mismatch": Meaning.BLOCKS,
@@ -93,11 +114,21 @@ class ThreadMissing(Refused):
     """The thread that it should stand in is not there."""
 
 
+class StreamOpen(Refused):
+    """The message is a stream that has not ended."""
+
+
+class StreamOver(Refused):
+    """The message is no stream, or none any more."""
+
+
 _RAISED: dict[Meaning, type[NotWritten]] = {
     Meaning.GONE: Gone,
     Meaning.CLOSED: Closed,
     Meaning.MISSING: Missing,
     Meaning.THREAD: ThreadMissing,
+    Meaning.STREAM_OPEN: StreamOpen,
+    Meaning.STREAM_OVER: StreamOver,
     Meaning.BLOCKS: BlocksRefused,
     Meaning.PASSES: Unreachable,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field, SecretStr
 
@@ -34,6 +34,8 @@ class SlackSettings(TokenSettings):
             "edit_interval_s": "回答生成时，两次编辑之间隔多久。",
             "requests_per_minute": "所有聊天合计每分钟最多写多少次；Slack 给 chat.update 的额度是 50。",
             "threads": "在频道里提问时，是否在问题下面的消息列里回答，每个消息列有自己的历史。",
+            "streaming": "回答在哪里用 Slack 的流式消息逐步显示，而不是反复编辑：threads 是所有消息列"
+            "（在频道里只有提问者看得到逐步显示，其他人等它结束才看到），private 是私信的消息列，off 是都不用。",
             "api_base_url": "不用 Slack 自己的 Web API 地址时写在这里，供代理或测试用。",
         }
     }
@@ -69,6 +71,11 @@ class SlackSettings(TokenSettings):
     )
     threads: bool = Field(
         default=True, description="Answer a question in a channel in a thread under it, a history of its own."
+    )
+    streaming: Literal["threads", "private", "off"] = Field(
+        default="threads",
+        description="Where an answer grows as Slack's stream instead of by edits: in all threads (in a channel for"
+        " its asker alone; the others see it once it has ended), in those of direct messages, or nowhere.",
     )
     api_base_url: str = Field(
         default="https://slack.com/api/", description="Another address of the Web API, for a proxy or a test."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from glmbot.delivery.abilities import Ability
 from glmbot.delivery.outlet import Closed, Missing, Piece, Refused
@@ -17,6 +17,13 @@ __all__ = ["Board", "Shown"]
 _log = logging.getLogger(__name__)
 
 _PLACEHOLDER = Piece("", "…")
+
+
+def _nothing_yet(item: Piece | Attachment) -> Piece:
+    """Of the item's own kind, by which its platform may know how it will go on."""
+    if isinstance(item, Attachment):
+        return _PLACEHOLDER
+    return replace(item, text="", notice=_PLACEHOLDER.notice, actions=(), thought="")
 
 
 @dataclass(slots=True)
@@ -65,7 +72,7 @@ class Board(Requests):
         """A process that dies between a message and its record leaves at worst a "…" behind, never words that the
         next process says again."""
         index = len(self.shown)
-        first = item if says_nothing or self.can(Ability.ONCE) else _PLACEHOLDER
+        first = item if says_nothing or self.can(Ability.ONCE) else _nothing_yet(item)
         try:
             self.shown.append(Shown(await self.ask(self.outlet.send(first, self.place(index))), first))
         except Refused as error:

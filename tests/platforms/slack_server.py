@@ -2,7 +2,8 @@
 
 Checked against https://docs.slack.dev: 40,000 characters of text in chat.postMessage and 4,000 in chat.update, 50
 blocks, labels of 75 characters, refusals as `"ok": false` with 200, 429 with Retry-After for what comes too fast,
-events that are sent again until they are acknowledged, mentions that come as app_mention and as message.
+events that are sent again until they are acknowledged, mentions that come as app_mention and as message. Streams:
+see the constants.
 """
 
 from __future__ import annotations
@@ -33,6 +34,15 @@ SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 BOT, BOT_ID, GROUP = "UBOT000001", "BBOT000001", "C0000005"
 _TOLD_KEPT = 1000
 _SCOPES = "chat:write,app_mentions:read,im:history,files:write,commands"
+# https://docs.slack.dev/reference/methods/chat.appendStream: characters of markdown_text.
+_LONGEST_APPEND = 12_000
+# https://docs.slack.dev/reference/methods/chat.startStream#chunks: characters of a task's title.
+_LONGEST_TITLE = 256
+# In no reference; https://github.com/slackapi/node-slack-sdk/issues/2702, python-slack-sdk/issues/1859.
+_STREAM_S = 300.0
+# https://docs.slack.dev/apis/web-api/rate-limits: how much rarer or more often than about one a second.
+_RARER = {"chat.startStream": 3.0, "chat.stopStream": 3.0, "chat.appendStream": 0.6}
+_WRITES = frozenset({"chat.postMessage", "chat.update", "chat.delete", *_RARER})
 _MENTION = re.compile(r"<[@!#][^>]*>")
 
 
@@ -57,6 +67,7 @@ class SlackServer:
 
     seconds_per_message: float = 1.0
     burst: int = 4
+    stream_s: float = _STREAM_S
     messages: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
     said: dict[int, dict[str, Any]] = field(default_factory=dict)
     ephemeral: list[tuple[str, str, str]] = field(default_factory=list)
@@ -66,6 +77,8 @@ class SlackServer:
     waits: Waits = field(default_factory=Waits)
     # The name of the error, of a method, and how many times more.
     refusals: dict[str, list[Any]] = field(default_factory=dict)
+    # A method, and how many of its answers get lost, once it was done.
+    lost: dict[str, int] = field(default_factory=dict)
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict)
     scopes: str = _SCOPES
     url: str = ""
@@ -310,13 +323,22 @@ class SlackServer:
             handler = getattr(self, "_" + re.sub(r"\W", "_", method), None)
             if handler is None:
                 raise _Refused("unknown_method")
-            return web.json_response({"ok": True, **handler(fields)}, headers=headers)
+            done = handler(fields)
+            if self.lost.get(method, 0) > 0:
+                self.lost[method] -= 1
+                return web.Response(status=502, text="<html>bad gateway</html>", content_type="text/html")
+            return web.json_response({"ok": True, **done}, headers=headers)
         except _Refused as refused:
-            return web.json_response({"ok": False, "error": refused.name, **refused.more}, headers=headers)
+            soon = {"Retry-After": "1"} if refused.name == "ratelimited" else {}
+            return web.json_response(
+                {"ok": False, "error": refused.name, **refused.more},
+                status=429 if soon else 200,
+                headers=headers | soon,
+            )
 
     def _too_fast(self, method: str, fields: dict[str, Any]) -> float:
         """Seconds to wait. Writes to a channel, and those of each method together."""
-        if method not in ("chat.postMessage", "chat.update", "chat.delete"):
+        if method not in _WRITES:
             return 0.0
         now = time.monotonic()
         if (held := self._held_until.get(fields.get("channel", ""), 0.0) - now) > 0:
@@ -324,7 +346,7 @@ class SlackServer:
         if method == "chat.delete":
             return 0.0
         key = f"{method} {fields['channel']}" if method == "chat.postMessage" else method
-        writes, window = self._writes[key], self.seconds_per_message * self.burst
+        writes, window = self._writes[key], self.seconds_per_message * self.burst * _RARER.get(method, 1.0)
         while writes and writes[0] <= now - window:
             writes.popleft()
         if len(writes) >= self.burst:
@@ -350,6 +372,8 @@ class SlackServer:
 
     def _chat_update(self, fields: dict[str, Any]) -> dict[str, Any]:
         message = self._message(fields)
+        if self.is_open(message):
+            raise _Refused("streaming_state_conflict")
         self._check(fields, longest=4000)
         message |= {"text": fields.get("text", ""), "blocks": _blocks(fields)}
         for each in filter(None, str(fields.get("file_ids") or "").split(",")):
@@ -359,9 +383,69 @@ class SlackServer:
         return {"channel": fields["channel"], "ts": fields["ts"], "text": message["text"]}
 
     def _chat_delete(self, fields: dict[str, Any]) -> dict[str, Any]:
-        self._message(fields)
+        if self.is_open(self._message(fields)):
+            raise _Refused("cant_delete_message")
         del self.messages[fields["channel"]][fields["ts"]]
         return {"channel": fields["channel"], "ts": fields["ts"]}
+
+    def _chat_startStream(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """https://docs.slack.dev/reference/methods/chat.startStream"""
+        channel, thread = fields["channel"], fields.get("thread_ts")
+        if not thread:
+            raise _Refused("invalid_arguments")
+        if not channel.startswith("D"):
+            for needed in ("recipient_user_id", "recipient_team_id"):
+                if not fields.get(needed):
+                    raise _Refused(f"missing_{needed}")
+        message: dict[str, Any] = {
+            "text": "", "blocks": [], "thread_ts": thread, "files": [], "tasks": {},
+            "open_until": time.monotonic() + self.stream_s,
+        }  # fmt: skip
+        self._grow(message, fields)
+        ts = self._ts()
+        self.messages[channel][ts] = message
+        return {"channel": channel, "ts": ts}
+
+    def _chat_appendStream(self, fields: dict[str, Any]) -> dict[str, Any]:
+        message = self._message(fields)
+        if not self.is_open(message):
+            raise _Refused("message_not_in_streaming_state")
+        self._grow(message, fields)
+        return {"channel": fields["channel"], "ts": fields["ts"]}
+
+    def _chat_stopStream(self, fields: dict[str, Any]) -> dict[str, Any]:
+        message = self._message(fields)
+        if not self.is_open(message):
+            raise _Refused("message_not_in_streaming_state")
+        message["open_until"] = 0.0
+        return {"channel": fields["channel"], "ts": fields["ts"]}
+
+    def is_open(self, message: dict[str, Any]) -> bool:
+        return time.monotonic() < message.get("open_until", 0.0)
+
+    def _grow(self, message: dict[str, Any], fields: dict[str, Any]) -> None:
+        chunks = fields.get("chunks") or []
+        if not chunks:
+            raise _Refused("no_text")
+        for chunk in chunks:
+            match chunk["type"]:
+                case "markdown_text":
+                    if len(chunk["text"]) > _LONGEST_APPEND:
+                        raise _Refused("msg_too_long")
+                    message["text"] += chunk["text"]
+                case "task_update":
+                    if not 0 < len(chunk["title"]) <= _LONGEST_TITLE:
+                        raise _Refused("invalid_chunks")
+                    message["tasks"][chunk["id"]] = chunk
+                case "blocks":
+                    if not all(_is_block(block) for block in chunk["blocks"]):
+                        raise _Refused("invalid_blocks")
+                    message["blocks"] += chunk["blocks"]
+                case _:
+                    raise _Refused("invalid_chunks")
+        words = "".join([message["text"], *(task["title"] for task in message["tasks"].values())])
+        if found := _MENTION.search(words):
+            self.violations.append(f"it calls somebody: {found[0]}")
 
     def _chat_postEphemeral(self, fields: dict[str, Any]) -> dict[str, Any]:
         self.ephemeral.append((fields["channel"], fields["user"], fields["text"]))
@@ -459,5 +543,5 @@ def _shown(message: dict[str, Any]) -> str:
             lines += [each["text"] for each in elements]
     if lines:
         return "\n".join(lines)
-    text = str(message["text"])
+    text = str(message["text"]).removeprefix("\u200b")
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")

@@ -1,0 +1,149 @@
+"""Slack's streams: a message in a thread to which words are appended, and which at its end is written as a whole.
+
+https://docs.slack.dev/reference/methods/chat.startStream, chat.appendStream, chat.stopStream: in a channel it is
+asked for whom the words grow (all others see them once they have ended); starts and ends are of tier 2, so 20 a
+minute. What is in no reference: a stream is closed some five minutes after its start, whatever is appended
+(https://github.com/slackapi/node-slack-sdk/issues/2702); while it is open chat.update and chat.delete are refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from glmbot.delivery.outlet import Piece, Refused, Unreachable
+from glmbot.messages import Action, ChatKind, Message
+from glmbot_slack.normalize import TEAM
+from glmbot_slack.refusals import StreamOpen, StreamOver, ask
+from glmbot_slack.render import escaped
+
+__all__ = [
+    "LONGEST_APPEND",
+    "NOTHING_YET",
+    "Chunk",
+    "Growing",
+    "Stream",
+    "Streams",
+    "delete",
+    "end_stream",
+    "growth",
+]
+
+LONGEST_APPEND = 12_000
+"""https://docs.slack.dev/reference/methods/chat.appendStream, of markdown_text."""
+_LONGEST_TITLE = 256
+_STARTS_A_MINUTE = 20
+# An end that Slack makes leaves a mark of failure on the message, so it is ended before.
+_LONGEST_S = 240.0
+# Where the workspace has no streams it is not asked at each answer.
+_REST_S = 600.0
+
+Chunk = dict[str, Any]
+NOTHING_YET: Sequence[Chunk] = ({"type": "markdown_text", "text": "\u200b"},)
+"""A stream takes chunks to its end only if it began with one, and this one shows nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growing(Piece):
+    """More words come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What was appended to one that is open."""
+
+    begun: float
+    said: str = ""
+    notice: str = ""
+    actions: tuple[Action, ...] = ()
+
+
+class Streams:
+    """Where and when an app's answers may be streams. where: as [slack] streaming; team: the bot's own."""
+
+    def __init__(self, where: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._where = where
+        self._clock = clock
+        self._begun: deque[float] = deque(maxlen=_STARTS_A_MINUTE)
+        self._rest_until = 0.0
+        self.team = ""
+        # Until Slack refuses them in a stream.
+        self.buttons = True
+
+    def fit(self, message: Message) -> bool:
+        """Whether the answer may be one at all."""
+        private = message.chat_kind is ChatKind.PRIVATE
+        wanted = self._where == "threads" or (self._where == "private" and private)
+        return wanted and bool(message.conversation.thread) and bool(self.team or message.origin.get(TEAM))
+
+    def begin(self) -> bool:
+        """Take one of this minute's starts; False where none is left, or Slack refused them lately."""
+        now = self._clock()
+        full = len(self._begun) == _STARTS_A_MINUTE and self._begun[0] > now - 60
+        if full or now < self._rest_until:
+            return False
+        self._begun.append(now)
+        return True
+
+    def rest(self, seconds: float = _REST_S) -> None:
+        self._rest_until = max(self._rest_until, self._clock() + seconds)
+
+    def opened(self) -> Stream:
+        return Stream(self._clock())
+
+    def is_old(self, stream: Stream) -> bool:
+        return self._clock() - stream.begun > _LONGEST_S
+
+    def recipient(self, message: Message) -> Mapping[str, str]:
+        """For whom it grows: who asked, and their workspace, which may be another than the bot's."""
+        team = message.origin.get(TEAM) or self.team
+        return {"recipient_user_id": message.user.id, "recipient_team_id": team}
+
+
+def growth(stream: Stream, piece: Piece, buttons: Sequence[Chunk]) -> tuple[Stream, Sequence[Chunk]] | None:
+    """What is to be appended for `piece`, and the stream after that. None where that can't be done by appending.
+
+    Words come as Markdown with &, < and > escaped, so that they call nobody. The bot's own line is a task that is
+    under way; buttons stand above the words. Pure.
+    """
+    said, notice = escaped(piece.text), "" if piece.notice == "…" else escaped(piece.notice)
+    more = said.removeprefix(stream.said)
+    replaced = not said.startswith(stream.said) or (stream.actions and piece.actions != stream.actions)
+    if replaced or len(more) > LONGEST_APPEND or len(notice) > _LONGEST_TITLE:
+        return None
+    chunks: list[Chunk] = []
+    if buttons and not stream.actions:
+        chunks.append({"type": "blocks", "blocks": [{"type": "actions", "elements": [*buttons]}]})
+    if notice != stream.notice:
+        status = "in_progress" if notice else "complete"
+        chunks.append(
+            {"type": "task_update", "id": "notice", "title": notice or stream.notice, "status": status}
+        )
+    if more:
+        chunks.append({"type": "markdown_text", "text": more})
+    actions = piece.actions if buttons else stream.actions
+    return replace(stream, said=said, notice=notice, actions=actions), chunks
+
+
+async def end_stream(client: AsyncWebClient, channel: str, ts: str) -> None:
+    """Raises the exceptions of `glmbot.delivery.outlet`; what may not be ended ends by itself in minutes."""
+    try:
+        with suppress(StreamOver):
+            await ask(client.chat_stopStream(channel=channel, ts=ts))
+    except Refused as error:
+        raise Unreachable(f"{error}, for a stream that is to end") from error
+
+
+async def delete(client: AsyncWebClient, channel: str, ts: str) -> None:
+    """Also what is still a stream. Raises the exceptions of `glmbot.delivery.outlet`."""
+    try:
+        await ask(client.chat_delete(channel=channel, ts=ts))
+    except StreamOpen:
+        await end_stream(client, channel, ts)
+        await ask(client.chat_delete(channel=channel, ts=ts))
