@@ -70,7 +70,7 @@ Phases phases_of(const Op* ops, int count, const Step& step, int threads) {
       const int most = kMostRows / heads_together(op), each = at_least_one(tokens / (8 * threads));
       made.list.push_back({Phase::kHeads, i, i + 1, tokens, tokens, each < most ? each : most, nullptr});
     } else {
-      if (op.kind == kGather) {  // it reads rows of others
+      if (op.kind == kGather && (i == 0 || ops[i - 1].kind != kGather)) {  // it reads rows of others
         tokens = step.drawing;
         made.list.push_back({Phase::kRows, i, i, tokens, tokens, at_least_one(tokens / (4 * threads)), nullptr});
       }

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from glmbot.native.operations import Kind, Operation, drawn_early
 from glmbot.native.weights import BLOCK, Weight, WeightKind
 
 __all__ = ["Buffer", "Exchange", "Program", "ProgramBuilder", "Rows", "Runs", "StoredLayer"]
@@ -19,18 +20,7 @@ Runs = tuple[tuple[int, int], ...]
 Exchange = Callable[[Tensor, Tensor, Runs], None]
 """Given what this process has, float32 [tokens, its columns], fills [tokens, all columns] with what all have."""
 
-_NORM, _LINEAR, _ROTATE, _ATTEND, _ACTIVATE, _SCALE, _GATHER = range(7)
 _LANES = 16
-
-
-class _Op(ctypes.Structure):
-    _fields_ = (
-        ("kind", ctypes.c_int32), ("src", ctypes.c_int32), ("dst", ctypes.c_int32), ("src_at", ctypes.c_int32),
-        ("dst_at", ctypes.c_int32), ("width", ctypes.c_int32), ("a", ctypes.c_int32), ("b", ctypes.c_int32),
-        ("c", ctypes.c_int32), ("d", ctypes.c_int32), ("e", ctypes.c_int32), ("f", ctypes.c_int32),
-        ("g", ctypes.c_int32), ("x", ctypes.c_float), ("y", ctypes.c_float), ("p", ctypes.c_void_p),
-        ("q", ctypes.c_void_p),
-    )  # fmt: skip
 
 
 class _StepArguments(ctypes.Structure):
@@ -79,7 +69,7 @@ class ProgramBuilder:
     """Operations in order. Raises ValueError for sizes that the kernels have no way to compute."""
 
     def __init__(self, hidden: int) -> None:
-        self._ops: list[_Op] = []
+        self._ops: list[Operation] = []
         self._kept: list[object] = []
         self._widths: list[int] = []
         self._exchanges: list[_Exchanged] = []
@@ -106,7 +96,7 @@ class ProgramBuilder:
         width = weight.shape[0]
         self._whole(width)
         self._add(
-            _NORM, src=src.index, dst=dst.index, src_at=at, dst_at=at, width=width, a=int(centred), b=pieces,
+            Kind.NORM, src=src.index, dst=dst.index, src_at=at, dst_at=at, width=width, a=int(centred), b=pieces,
             x=eps, p=self._floats(weight), q=None if bias is None else self._floats(bias),
         )  # fmt: skip
 
@@ -121,7 +111,7 @@ class ProgramBuilder:
         weights = (Weight * len(layers))(*(layer.describe() for layer in layers))
         self._kept.append(weights)
         self._add(
-            _LINEAR, src=src.index, dst=dst.index, dst_at=at, width=width, a=len(layers), b=int(adds),
+            Kind.LINEAR, src=src.index, dst=dst.index, dst_at=at, width=width, a=len(layers), b=int(adds),
             p=ctypes.addressof(weights),
         )  # fmt: skip
 
@@ -138,7 +128,7 @@ class ProgramBuilder:
     ) -> None:
         """Turn the first 2 · angles columns of each head, by one of the step's tables."""
         self._add(
-            _ROTATE, src=buffer.index, dst=buffer.index, src_at=at, a=heads, b=stride, c=angles,
+            Kind.ROTATE, src=buffer.index, dst=buffer.index, src_at=at, a=heads, b=stride, c=angles,
             d=int(neighbours), e=table,
         )  # fmt: skip
 
@@ -163,45 +153,45 @@ class ProgramBuilder:
         if head_dim > 256:
             raise ValueError(f"heads of {head_dim} are too wide")
         self._add(
-            _ATTEND, src=src.index, dst=dst.index, src_at=columns[0], width=columns[1], p=columns[2], a=heads,
+            Kind.ATTEND, src=src.index, dst=dst.index, src_at=columns[0], width=columns[1], p=columns[2], a=heads,
             b=kv_heads, c=head_dim, d=strides[0], e=strides[1], f=layer, g=window or 0, x=scaling, y=cap,
         )  # fmt: skip
 
     def silu_product(self, src: Buffer, dst: Buffer, width: int) -> None:
         """silu(first `width` columns) · the next `width` columns."""
         self._whole(width)
-        self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=0, b=width)
+        self._add(Kind.ACTIVATE, src=src.index, dst=dst.index, width=width, a=0, b=width)
 
     def gelu(self, src: Buffer, dst: Buffer, width: int, *, exactly: bool = False) -> None:
         """The tanh form, or the erf form."""
         self._whole(width)
-        self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=4 if exactly else 1)
+        self._add(Kind.ACTIVATE, src=src.index, dst=dst.index, width=width, a=4 if exactly else 1)
 
     def gelu_product(self, src: Buffer, dst: Buffer, width: int) -> None:
         """First `width` columns · gelu(the next `width` columns), the erf form."""
         self._whole(width)
-        self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=2, b=width)
+        self._add(Kind.ACTIVATE, src=src.index, dst=dst.index, width=width, a=2, b=width)
 
     def gelu_gate(self, src: Buffer, dst: Buffer, width: int, *, exactly: bool = False) -> None:
         """gelu(first `width` columns) · the next `width` columns, in the tanh form or the erf form."""
         self._whole(width)
         if exactly:
-            self._add(_ACTIVATE, src=src.index, dst=dst.index, src_at=width, width=width, a=2, b=0)
+            self._add(Kind.ACTIVATE, src=src.index, dst=dst.index, src_at=width, width=width, a=2, b=0)
         else:
-            self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=3, b=width)
+            self._add(Kind.ACTIVATE, src=src.index, dst=dst.index, width=width, a=3, b=width)
 
     def squared_relu(self, src: Buffer, dst: Buffer, width: int) -> None:
         self._whole(width)
-        self._add(_ACTIVATE, src=src.index, dst=dst.index, width=width, a=5)
+        self._add(Kind.ACTIVATE, src=src.index, dst=dst.index, width=width, a=5)
 
     def cap(self, buffer: Buffer, most: float) -> None:
         """most · tanh(it / most)"""
         self._whole(buffer.width)
-        self._add(_ACTIVATE, src=buffer.index, dst=buffer.index, width=buffer.width, a=6, x=most)
+        self._add(Kind.ACTIVATE, src=buffer.index, dst=buffer.index, width=buffer.width, a=6, x=most)
 
     def scale(self, src: Buffer, dst: Buffer, factor: float, *, keeps: float = 0.0) -> None:
         """dst = factor · src + keeps · dst"""
-        self._add(_SCALE, src=src.index, dst=dst.index, width=src.width, x=factor, y=keeps)
+        self._add(Kind.SCALE, src=src.index, dst=dst.index, width=src.width, x=factor, y=keeps)
 
     def exchange(self, src: Buffer, dst: Buffer, runs: Runs) -> None:
         """dst = the first columns of src of each process, beside each other as the runs say."""
@@ -209,13 +199,17 @@ class ProgramBuilder:
 
     def gather(self, src: Buffer, dst: Buffer) -> None:
         """From here on there are only the rows that draw."""
-        self._add(_GATHER, src=src.index, dst=dst.index, width=src.width)
+        self._add(Kind.GATHER, src=src.index, dst=dst.index, width=src.width)
 
     def build(self, library: Any, logits: Buffer) -> Program:
-        return Program(library, self._ops, self._widths, self.widest, logits, self._kept, self._exchanges)
+        ops, widths = self._ops, self._widths
+        # Exchanges are between numbered operations, and of all rows.
+        if not self._exchanges:
+            ops, widths = drawn_early(ops, widths)
+        return Program(library, ops, widths, self.widest, logits, self._kept, self._exchanges)
 
     def _add(self, kind: int, **fields: Any) -> None:
-        self._ops.append(_Op(kind=kind, **fields))
+        self._ops.append(Operation(kind=kind, **fields))
 
     def _floats(self, tensor: Tensor) -> int:
         kept = tensor.detach().float().contiguous().clone()
@@ -244,7 +238,7 @@ class Program:
     def __init__(
         self,
         library: Any,
-        ops: Sequence[_Op],
+        ops: Sequence[Operation],
         widths: Sequence[int],
         widest: int,
         logits: Buffer,
@@ -252,7 +246,7 @@ class Program:
         exchanges: Sequence[_Exchanged],
     ) -> None:
         self._library = library
-        self._ops = (_Op * len(ops))(*ops)
+        self._ops = (Operation * len(ops))(*ops)
         self._exchanges = exchanges
         self._widths = (ctypes.c_int32 * len(widths))(*widths)
         self._widest = widest
@@ -302,7 +296,7 @@ class Program:
 
     def _compute(self, begin: int, end: int, threads: int) -> None:
         if begin < end:
-            first = ctypes.byref(self._ops, begin * ctypes.sizeof(_Op))
+            first = ctypes.byref(self._ops, begin * ctypes.sizeof(Operation))
             self._library.glmbot_step(first, end - begin, ctypes.byref(self._arguments), threads)
 
     def _make_room(self, tokens: int, drawing: int) -> None:
