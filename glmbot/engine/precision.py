@@ -360,7 +360,9 @@ def _whole(shape: torch.Size, cut: Cut | None) -> torch.Size:
 def _groups(groups: Groups, cut: Cut | None) -> Groups:
     if cut is None:
         return groups
-    return Groups(cut.of(groups.codes), cut.of(groups.scale), cut.of(groups.minimum), groups.bits)
+    return replace(
+        groups, codes=cut.of(groups.codes), scale=cut.of(groups.scale), minimum=cut.of(groups.minimum)
+    )
 
 
 def _rows(tensor: Tensor, cut: Cut | None) -> Tensor:

@@ -7,7 +7,7 @@
 
 namespace {
 
-constexpr int kMostRows = 16;
+constexpr int kMostRows = 24;
 constexpr int kWidestHead = 256;
 // Parts of 16 columns of which a row's sums stay in registers.
 #if defined(__AVX2__) || defined(__aarch64__)
@@ -61,30 +61,48 @@ inline void add_dots(const float* query, const float* keys, int some, int head_d
 }
 
 // A query's products with up to 16 keys.
-inline f16 scores_of(const float* query, const uint16_t* narrow, const float* keys, const uint16_t* narrow_keys, int some,
-                     int head_dim) {
+inline f16 scores_of(const float* query, const float* keys, int some, int head_dim) {
   f16 dots[kLanes];
   for (int j = some; j < kLanes; j++) dots[j] = zeros();
-#if defined(GLMBOT_AVX512) && defined(__AVX512BF16__)
-  if (narrow_keys && head_dim % 32 == 0) {
-    for (int j = 0; j < some; j++) {
-      __m512 dot = _mm512_setzero_ps();
-      for (int i = 0; i < head_dim; i += 32)
-        dot = _mm512_dpbf16_ps(dot, (__m512bh)_mm512_loadu_si512(narrow_keys + j * head_dim + i),
-                               (__m512bh)_mm512_loadu_si512(narrow + i));
-      dots[j] = (f16)dot;
-    }
-    return sums_of_16(dots);
-  }
-#else
-  (void)narrow, (void)narrow_keys;
-#endif
   int at = 0;
   for (; at + kParts * kLanes <= head_dim; at += kParts * kLanes)
     add_dots<kParts>(query + at, keys + at, some, head_dim, at == 0, dots);
   for (; at < head_dim; at += kLanes) add_dots<1>(query + at, keys + at, some, head_dim, at == 0, dots);
   return sums_of_16(dots);
 }
+
+// A row's softmax, as it goes from block to block (Milakov and Gimelshein 2018, arXiv:1805.02867).
+struct Softmax {
+  float largest = -INFINITY, total = 0;
+
+  // Makes weights of the scores of K times 16 keys, of which the row sees `some`. Returns by what the sums of earlier
+  // blocks are to be multiplied. cap: what no score comes up to (Gemma 2, arXiv:2408.00118), or 0.
+  template <int K>
+  float weigh(float* scores, int some, float scaling, float cap) {
+    f16 highest = splat(-INFINITY);
+    for (int k = 0; k < K; k++) {
+      f16 score = load(scores + k * kLanes) * scaling;
+      if (cap != 0.0f) score = cap * tanh16(score * (1.0f / cap));
+      store(scores + k * kLanes, score);
+      highest = larger(highest, lanes_until(some - k * kLanes, score, -INFINITY));
+    }
+    const float most = greatest(highest);
+    float less = 1.0f;
+    if (most > largest) {
+      less = first_lane(exponential(splat(largest - most)));
+      total *= less;
+      largest = most;
+    }
+    f16 added = zeros();
+    for (int k = 0; k < K; k++) {
+      const f16 weight = lanes_until(some - k * kLanes, exponential(load(scores + k * kLanes) - largest), 0.0f);
+      store(scores + k * kLanes, weight);
+      added = added + weight;
+    }
+    total += sum(added);
+    return less;
+  }
+};
 
 // out = less * out + the sum of P parts of the values by weight.
 template <int P>
@@ -98,21 +116,14 @@ inline void add_values(const float* values, const float* weights, int some, int 
   for (int p = 0; p < P; p++) store(out + p * kLanes, acc[p]);
 }
 
-// Keys in blocks of 16, softmax as it goes (Milakov and Gimelshein 2018, arXiv:1805.02867). `first`: of the keys and
-// values, in tokens. cap: what no score comes up to (Gemma 2, arXiv:2408.00118), or 0.
+// Keys in blocks of 16. `first`: of the keys and values, in tokens.
 void attend_rows(const Row* rows, int n, const void* keys, const void* values, int64_t first, int head_dim, bool wide,
                  float scaling, float cap) {
   alignas(64) float key_room[kLanes * kWidestHead], value_room[kLanes * kWidestHead], acc[kMostRows][kWidestHead];
-  uint16_t narrow[kMostRows][kWidestHead];
-  float largest[kMostRows], total[kMostRows];
+  Softmax softmax[kMostRows];
   int longest = 0;
   for (int r = 0; r < n; r++) {
-    largest[r] = -INFINITY;
-    total[r] = 0;
     for (int i = 0; i < head_dim; i += kLanes) store(acc[r] + i, zeros());
-#if defined(GLMBOT_AVX512) && defined(__AVX512BF16__)
-    for (int i = 0; i < head_dim; i++) narrow[r][i] = to_bfloat16(rows[r].query[i]);
-#endif
     longest = rows[r].count > longest ? rows[r].count : longest;
   }
   for (int key = 0; key < longest; key += kLanes) {
@@ -120,25 +131,12 @@ void attend_rows(const Row* rows, int n, const void* keys, const void* values, i
     const int64_t at = (first + key) * head_dim;
     const float* block = widened(keys, at, there, head_dim, wide, key_room);
     const float* seen = widened(values, at, there, head_dim, wide, value_room);
-    const uint16_t* narrow_block = wide ? nullptr : (const uint16_t*)keys + at;
     for (int r = 0; r < n; r++) {
       const int some = rows[r].count - key < there ? rows[r].count - key : there;
       if (some <= 0) continue;
-      f16 scores = scores_of(rows[r].query, narrow[r], block, narrow_block, some, head_dim) * scaling;
-      if (cap != 0.0f) scores = cap * tanh16(scores * (1.0f / cap));
       float weights[kLanes];
-      store(weights, scores);
-      for (int j = some; j < kLanes; j++) weights[j] = -INFINITY;
-      const float highest = greatest(load(weights));
-      float less = 1.0f;
-      if (highest > largest[r]) {
-        less = first_lane(exponential(splat(largest[r] - highest)));
-        total[r] *= less;
-        largest[r] = highest;
-      }
-      store(weights, exponential(scores - largest[r]));
-      for (int j = some; j < kLanes; j++) weights[j] = 0;
-      total[r] += sum(load(weights));
+      store(weights, scores_of(rows[r].query, block, some, head_dim));
+      const float less = softmax[r].weigh<1>(weights, some, scaling, cap);
       int part = 0;
       for (; part + kParts * kLanes <= head_dim; part += kParts * kLanes)
         add_values<kParts>(seen + part, weights, some, head_dim, less, acc[r] + part);
@@ -146,40 +144,7 @@ void attend_rows(const Row* rows, int n, const void* keys, const void* values, i
     }
   }
   for (int r = 0; r < n; r++)
-    for (int i = 0; i < head_dim; i += kLanes) store(rows[r].out + i, load(acc[r] + i) / total[r]);
-}
-
-// Query heads that are computed together: they share a key head.
-inline int heads_together(const Op& op) {
-  const int per_key = op.a / op.b;
-  return per_key % 4 == 0 ? 4 : per_key % 3 == 0 ? 3 : per_key % 2 == 0 ? 2 : 1;
-}
-
-// Of the tokens [begin, end), `heads_together` query heads from first_head on.
-// a: query heads, b: key heads, c: head_dim, d: columns from query head to query head, e: likewise of keys and values,
-// f: layer, g: sliding window or 0. src_at: first query column, dst_at: first column of the result.
-// x: scaling, y: cap. width: first key column; p holds the first value column.
-void attend_tokens(const Op& op, const Step& step, int begin, int end, int first_head) {
-  const int heads = heads_together(op);
-  const int64_t key_head = first_head / (op.a / op.b);
-  Row rows[kMostRows];
-  for (int token = begin; token < end;) {
-    const int64_t seen = step.count[token];
-    const int64_t skipped = op.g && seen > op.g ? seen - op.g : 0;
-    int n = 0;
-    // Tokens of one sequence see the same first key, as long as no window moves it.
-    const int leader = token;
-    do {
-      const float* row = step.buffers[op.src] + token * (int64_t)step.widths[op.src] + op.src_at;
-      float* out = step.buffers[op.dst] + token * (int64_t)step.widths[op.dst] + op.dst_at;
-      for (int h = first_head; h < first_head + heads; h++)
-        rows[n++] = {row + (int64_t)h * op.d, out + (int64_t)h * op.c, (int)(step.count[token] - skipped)};
-      token++;
-    } while (token < end && n + heads <= kMostRows && step.base[token] == step.base[leader] && !skipped &&
-             !(op.g && step.count[token] > op.g));
-    attend_rows(rows, n, step.keys[op.f], step.values[op.f], key_head * step.capacity + step.base[leader] + skipped,
-                op.c, step.cache_float32, op.x, op.y);
-  }
+    for (int i = 0; i < head_dim; i += kLanes) store(rows[r].out + i, load(acc[r] + i) / softmax[r].total);
 }
 
 }  // namespace

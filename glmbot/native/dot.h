@@ -27,12 +27,12 @@ inline __m512i dot(__m512i sums, __m512i weights, __m512i codes) {
 #endif
 }
 
-// Sums over the 32 columns of a block, or over half of them, for each of its 16 rows with each of M tokens.
+// Adds to sums those over the 32 columns of a block, or over half of them, for each of its 16 rows with each of M tokens.
 template <int kBits, int M, int kParts = 8>
 inline void block_sums(const uint8_t* data, const int8_t* codes, int64_t width, i16* sums) {
   const __m512i nibble = _mm512_set1_epi8(15);
   __m512i all[M], both = nibble;
-  for (int m = 0; m < M; m++) all[m] = _mm512_setzero_si512();
+  for (int m = 0; m < M; m++) all[m] = (__m512i)sums[m];
   for (int part = 0; part < kParts; part++) {
     if (kBits == 8) both = _mm512_loadu_si512(data + 64 * part);
     else if (part % 2 == 0) both = _mm512_loadu_si512(data + 32 * part);

@@ -24,7 +24,7 @@ _NONE = torch.zeros(0, dtype=torch.int32)
 
 class NativeLinear(nn.Module):
     """Stands where an nn.Linear stood. Products are summed in float32; with integer weights the activations are
-    quantised too, in blocks of 32.
+    quantised too, `activation_run` columns by one scale: 32 or 256.
 
     Buffers: weight, as packed by `glmbot.native.weights`; weight_scale and weight_minimum float16, likewise; bias
     float32 [out] or None.
@@ -40,14 +40,16 @@ class NativeLinear(nn.Module):
         scale: Tensor | None = None,
         minimum: Tensor | None = None,
         bias: Tensor | None = None,
+        activation_run: int = BLOCK,
     ) -> None:
         """weight, scale, minimum: packed. Raises ValueError for sizes that the kernels can't compute."""
         super().__init__()
-        if not self.fits(kind, in_features):
+        if not self.fits(kind, in_features) or in_features % activation_run:
             raise ValueError(f"{in_features} columns can't be packed as {kind.name}")
         self.kind = kind
         self.out_features = out_features
         self.in_features = in_features
+        self.activation_run = activation_run
         self.register_buffer("weight", weight)
         self.register_buffer("weight_scale", scale)
         self.register_buffer("weight_minimum", minimum)

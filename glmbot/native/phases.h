@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "attention.h"
+#include "attend.h"
 #include "elementwise.h"
 #include "quantise.h"
 #include "row_products.h"
@@ -31,6 +31,8 @@ struct Phases {
 };
 
 inline bool by_row(int kind) { return kind == kRowsBfloat16 || kind == kRowsFloat32; }
+// What the codes of weights count from where no minimum says it.
+inline int low_of(const Weight& w) { return w.minimum || w.groups > 1 ? 0 : w.kind == kInt8 ? -128 : -8; }
 inline bool of_integers(int kind) { return kind == kInt8 || kind == kInt4; }
 inline int64_t blocks(const Weight& w) { return (w.rows + kLanes - 1) / kLanes; }
 inline int at_least_one(int64_t n) { return n < 1 ? 1 : (int)n; }
@@ -85,8 +87,8 @@ void prepare_row(const Op& op, const Step& step, int64_t token) {
   const float* x = step.buffers[op.src] + op.src_at + token * step.widths[op.src];
   const int64_t blocks = op.width / kBlock;
   if (of_integers(((const Weight*)op.p)->kind)) {
-    quantise(x, op.width, step.codes + token * op.width, step.code_scale + token * blocks,
-             step.code_sum + token * blocks);
+    quantise(x, op.width, op.c ? op.c : kBlock, low_of(*(const Weight*)op.p), step.codes + token * op.width,
+             step.code_scale + token * blocks, step.code_sum + token * blocks);
   } else {
     narrow* rounded = (narrow*)step.code_scale + token * op.width;
     for (int column = 0; column < op.width; column++) rounded[column] = to_narrow(x[column]);
@@ -107,7 +109,8 @@ void row(const Op& op, const Step& step, int64_t token) {
   }
 }
 
-// p: Weight[a], their results beside each other from dst_at on; b: added to what is there.
+// p: Weight[a], their results beside each other from dst_at on; b: added to what is there; c: columns that share a scale
+// of the quantised activations, 32 or 256.
 void products(const Op& op, const Step& step, int tokens, int64_t begin, int64_t end) {
   const Weight* weights = (const Weight*)op.p;
   int64_t done = 0, column = op.dst_at;
@@ -116,7 +119,7 @@ void products(const Op& op, const Step& step, int tokens, int64_t begin, int64_t
     const int64_t first = begin > done ? begin - done : 0;
     const int64_t last = end - done < blocks(w) ? end - done : blocks(w);
     const Product product = {&w, step.buffers[op.src] + op.src_at, step.widths[op.src], step.codes, step.code_scale,
-                             step.code_sum, step.code_scale, op.width,
+                             step.code_sum, (const int32_t*)step.code_sum, step.code_scale, op.width,
                              step.buffers[op.dst] + column, step.widths[op.dst]};
     if (first < last) {
       if (by_row(w.kind)) rows_of(product, first, last, tokens, op.b);

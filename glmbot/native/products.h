@@ -24,7 +24,8 @@ constexpr int kAhead = 4096;  // bytes of weights that are asked for before they
 struct Product {
   const Weight* w;
   const float* x; int64_t x_stride;
-  const int8_t* codes; const float* scale; const float* code_sum; const void* narrow;
+  // code_low: instead of code_sum, where nothing says where a group's codes begin.
+  const int8_t* codes; const float* scale; const float* code_sum; const int32_t* code_low; const void* narrow;
   int width;
   float* out; int64_t out_stride;
 };
@@ -38,10 +39,10 @@ void integer_tile(const Product& p, int64_t row_block, int token, float* out) {
   const int8_t* codes = p.codes + (int64_t)token * p.width;
   const float* scale = p.scale + (int64_t)token * blocks;
   const float* code_sum = p.code_sum + (int64_t)token * blocks;
+  const int32_t* start = p.code_low + (int64_t)token * blocks;
   const uint8_t* data = (const uint8_t*)w.data + row_block * w.columns * kLanes * kBits / 8;
   const int64_t groups = row_block * w.groups;
   const int per_group = kGrouped ? blocks / w.groups : blocks;
-  const float middle = kBits == 8 ? -128.0f : -8.0f;
   // The float sums of each token, and the factor and the low end of the group.
   alignas(64) float kept[M + 2][kLanes];
   float (&factor)[kLanes] = kept[M], (&low)[kLanes] = kept[M + 1];
@@ -57,21 +58,25 @@ void integer_tile(const Product& p, int64_t row_block, int token, float* out) {
     const uint8_t* here = data + (int64_t)block * kBlock * kLanes * kBits / 8;
     for (int line = 0; line < kBits; line++) __builtin_prefetch(here + kAhead + 64 * line);
     i16 sums[M];
-#if !defined(GLMBOT_AVX512)
+#if defined(GLMBOT_AVX512)
+    for (int m = 0; m < M; m++) sums[m] = every_lane(kGrouped ? 0 : start[m * blocks + block]);
+#else
     // In memory, or the compiler would keep them in registers that the bytes' sums need.
     asm volatile("" : : "r"(kept) : "memory");
 #endif
     block_sums<kBits, M>(here, codes + block * kBlock, p.width, sums);
     for (int m = 0; m < M; m++) {
       const int at = m * blocks + block;
-      const f16 whole = from_int(sums[m]), before = load(kept[m]);
+      f16 whole = from_int(sums[m]);
+      const f16 before = load(kept[m]);
       f16 after;
       if (kGrouped) {
         after = fma16(load(low), splat(code_sum[at]), fma16(whole, load(factor) * scale[at], before));
-      } else if (kSigned) {
-        after = fma16(whole, splat(scale[at]), before);
       } else {
-        after = before + fma16(whole, splat(scale[at]), splat(middle * code_sum[at]));
+#if !defined(GLMBOT_AVX512)
+        if (!kSigned) whole = whole + splat((float)start[at]);
+#endif
+        after = fma16(whole, splat(scale[at]), before);
       }
       store(kept[m], after);
     }
@@ -96,7 +101,7 @@ void halves_tile(const Product& p, int64_t row_block, int token, float* out) {
     const int8_t* mine = codes + half * (kBlock / 2);
     for (int line = 0; line < 4; line++) __builtin_prefetch(here + kAhead + 64 * line);
     const f16 factor = from_float16(scales + (int64_t)half * kLanes);
-    i16 sums[M];
+    i16 sums[M] = {};
     asm volatile("" : : "r"(kept) : "memory");
     block_sums<8, M, 4>(here, mine, p.width, sums);
     for (int m = 0; m < M; m++) {

@@ -53,6 +53,7 @@ class StoredLayer(Protocol):
 
     in_features: int
     kind: WeightKind
+    activation_run: int
 
     def describe(self) -> Weight: ...
 
@@ -112,7 +113,7 @@ class ProgramBuilder:
         self._kept.append(weights)
         self._add(
             Kind.LINEAR, src=src.index, dst=dst.index, dst_at=at, width=width, a=len(layers), b=int(adds),
-            p=ctypes.addressof(weights),
+            c=min(layer.activation_run for layer in layers), p=ctypes.addressof(weights),
         )  # fmt: skip
 
     def rotate(

@@ -6,25 +6,52 @@
 
 namespace {
 
-constexpr int kBlock = 32;  // columns that share one scale of the quantised activations
+constexpr int kBlock = 32;  // columns that share one scale of the quantised activations, and one sum of the codes
 
-void quantise(const float* x, int columns, int8_t* codes, float* scale, float* code_sum) {
-  for (int block = 0; block < columns / kBlock; block++) {
-    const float* in = x + block * kBlock;
-    f16 low = load(in), high = load(in + 16);
-    const float largest = greatest(larger(absolute(low), absolute(high)));
-    float factor = largest / 127.0f;
-    // NaN must not be lost on the way: it spoils the scale.
-    const float check = sum(low + high);
-    if (!(check - check == 0.0f)) factor = check - check;
-    const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
-    // The addition rounds to the nearest whole number.
-    const i16 first = to_int(low * inverse + 12582912.0f - 12582912.0f);
-    const i16 second = to_int(high * inverse + 12582912.0f - 12582912.0f);
-    store_bytes(codes + block * kBlock, first);
-    store_bytes(codes + block * kBlock + kLanes, second);
-    scale[block] = factor;
-    code_sum[block] = factor * (float)sum(first + second);
+// Of 16 blocks what is largest in each; of those of a run of blocks, what is largest in all.
+inline void extents_of(const float* x, int blocks, int run, float* extents) {
+  f16 parts[kLanes];
+  for (int b = 0; b < kLanes; b++) {
+    const float* in = x + b * kBlock;
+    parts[b] = b < blocks ? larger(absolute(load(in)), absolute(load(in + kLanes))) : zeros();
+  }
+  // Nothing is divided by zero, nor by what makes infinity of it.
+  store(extents, larger(greatest_of_16(parts), splat(1e-36f)));
+  for (int b = 0; run > 1 && b < blocks; b += run) {
+    float most = extents[b];
+    for (int i = b + 1; i < b + run; i++) most = extents[i] > most ? extents[i] : most;
+    for (int i = b; i < b + run; i++) extents[i] = most;
+  }
+}
+
+// run: columns whose scale is the same, 32 or 256; with 256 the last run is whole, too. low: what weights' codes count
+// from, whose products with the sums of the codes are wanted as int32; 0: their sums times the scale, as float32.
+void quantise(const float* x, int columns, int run, int low, int8_t* codes, float* scale, float* code_sum) {
+  const int all = columns / kBlock;
+  for (int block = 0; block < all; block += kLanes, x += kLanes * kBlock, codes += kLanes * kBlock) {
+    const int blocks = all - block < kLanes ? all - block : kLanes;
+    float extents[kLanes], inverse[kLanes], factors[kLanes], times_scale[kLanes];
+    int32_t times_low[kLanes];
+    extents_of(x, blocks, run / kBlock, extents);
+    store(inverse, splat(127.0f) / load(extents));
+    f16 parts[kLanes];
+    for (int b = 0; b < kLanes; b++) {
+      parts[b] = zeros();
+      if (b >= blocks) continue;
+      // The addition rounds to the nearest whole number.
+      const f16 first = load(x + b * kBlock) * inverse[b] + 12582912.0f - 12582912.0f;
+      const f16 second = load(x + b * kBlock + kLanes) * inverse[b] + 12582912.0f - 12582912.0f;
+      store_bytes(codes + b * kBlock, to_int(first));
+      store_bytes(codes + b * kBlock + kLanes, to_int(second));
+      parts[b] = first + second;
+    }
+    // Whole numbers, so that their order is nothing; NaN and infinity become NaN, and spoil the scale.
+    const f16 sums = sums_of_16(parts), factor = load(extents) / 127.0f + (sums - sums);
+    store(factors, factor);
+    store(times_scale, factor * sums);
+    store_whole(times_low, to_int(sums * (float)low));
+    memcpy(scale + block, factors, sizeof(float) * blocks);
+    memcpy(code_sum + block, low ? (void*)times_low : (void*)times_scale, sizeof(float) * blocks);
   }
 }
 

@@ -52,6 +52,20 @@ inline f16 operator/(f16 x, float y) { return x / splat(y); }
 inline f16 operator/(float x, f16 y) { return splat(x) / y; }
 inline f16& operator+=(f16& x, f16 y) { return x = x + y; }
 inline f16& operator*=(f16& x, float y) { return x = x * y; }
+// `other` in the lanes from `some` on.
+inline f16 lanes_until(int some, f16 v, float other) {
+  if (some >= kLanes) return v;
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int lane = some < 0 ? 0 : some; lane < kLanes; lane++) lanes[lane] = other;
+  return load(lanes);
+}
+// The greatest number of each of 16 registers, where none is NaN.
+inline f16 greatest_of_16(const f16* v) {
+  float each[kLanes];
+  for (int i = 0; i < kLanes; i++) each[i] = greatest(v[i]);
+  return load(each);
+}
 #endif
 
 inline float from_bfloat16(uint16_t bits) {

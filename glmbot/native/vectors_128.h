@@ -138,10 +138,11 @@ inline i16 to_int(f16 v) { return {to_int4(v.a), to_int4(v.b), to_int4(v.c), to_
 inline i16 operator+(i16 x, i16 y) {
   return {add_int4(x.a, y.a), add_int4(x.b, y.b), add_int4(x.c, y.c), add_int4(x.d, y.d)};
 }
-inline int sum(i16 v) {
-  int32_t part[4];
-  store_int4(part, add_int4(add_int4(v.a, v.b), add_int4(v.c, v.d)));
-  return part[0] + part[1] + part[2] + part[3];
+inline void store_whole(int32_t* p, i16 v) {
+  store_int4(p, v.a);
+  store_int4(p + 4, v.b);
+  store_int4(p + 8, v.c);
+  store_int4(p + 12, v.d);
 }
 inline f4 power_of_two4(f4 n) { return as_float4(shifted4(add_int4(to_int4(n), all_int4(127)), 23)); }
 // 2^n of whole numbers.

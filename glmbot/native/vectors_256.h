@@ -36,12 +36,9 @@ inline f16 from_int(i16 v) { return {_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps
 // Whole numbers only.
 inline i16 to_int(f16 v) { return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)}; }
 inline i16 operator+(i16 x, i16 y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
-inline int sum(i16 v) {
-  int32_t part[8];
-  _mm256_storeu_si256((__m256i*)part, _mm256_add_epi32(v.a, v.b));
-  int total = 0;
-  for (int lane = 0; lane < 8; lane++) total += part[lane];
-  return total;
+inline void store_whole(int32_t* p, i16 v) {
+  _mm256_storeu_si256((__m256i*)p, v.a);
+  _mm256_storeu_si256((__m256i*)(p + 8), v.b);
 }
 // 2^n of whole numbers.
 inline f16 power_of_two(f16 n) {

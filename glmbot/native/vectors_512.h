@@ -20,11 +20,12 @@ inline f16 load(const float* p) { return *(const f16*)p; }
 inline void store(float* p, f16 v) { *(f16*)p = v; }
 inline f16 smaller(f16 a, f16 b) { return a < b ? a : b; }
 inline f16 larger(f16 a, f16 b) { return a > b ? a : b; }
-inline f16 absolute(f16 x) { return x < 0.0f ? -x : x; }
+inline f16 absolute(f16 x) { return (f16)((u16)x & 0x7fffffffu); }
 inline f16 from_int(i16 v) { return __builtin_convertvector(v, f16); }
 // Whole numbers only.
 inline i16 to_int(f16 v) { return __builtin_convertvector(v, i16); }
-inline int sum(i16 v) { return _mm512_reduce_add_epi32((__m512i)v); }
+inline i16 every_lane(int32_t x) { return i16{} + x; }
+inline void store_whole(int32_t* p, i16 v) { *(i16*)p = v; }
 // 2^n of whole numbers.
 inline f16 power_of_two(f16 n) { return (f16)((to_int(n) + 127) << 23); }
 // From -128 to 127.
@@ -58,8 +59,23 @@ inline f16 sums_of_16(const f16* v) {
   return FOLD(c[0], c[1], LOW1, HIGH1);
 }
 
+// The greatest number of each of 16 registers, where none is NaN.
+#define GREATER(a, b, low, high) larger(__builtin_shufflevector(a, b, low), __builtin_shufflevector(a, b, high))
+inline f16 greatest_of_16(const f16* v) {
+  f16 a[8], b[4], c[2];
+  for (int i = 0; i < 8; i++) a[i] = GREATER(v[2 * i], v[2 * i + 1], LOW8, HIGH8);
+  for (int i = 0; i < 4; i++) b[i] = GREATER(a[2 * i], a[2 * i + 1], LOW4, HIGH4);
+  for (int i = 0; i < 2; i++) c[i] = GREATER(b[2 * i], b[2 * i + 1], LOW2, HIGH2);
+  return GREATER(c[0], c[1], LOW1, HIGH1);
+}
+
 // The sum of a register, in an order of its own that never changes.
 inline float sum(f16 v) { return _mm512_reduce_add_ps((__m512)v); }
+// `other` in the lanes from `some` on.
+inline f16 lanes_until(int some, f16 v, float other) {
+  const __mmask16 kept = some >= 16 ? 0xffff : some <= 0 ? 0 : (1u << some) - 1;
+  return (f16)_mm512_mask_mov_ps(_mm512_set1_ps(other), kept, (__m512)v);
+}
 // The greatest number, where none is NaN.
 inline float greatest(f16 v) { return _mm512_reduce_max_ps((__m512)v); }
 

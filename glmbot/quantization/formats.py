@@ -12,7 +12,7 @@ bits and with zero in their middle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -43,6 +43,8 @@ class Groups:
     minimum: Tensor
     """float16 [rows, groups]."""
     bits: int
+    activation_run: int = GROUP
+    """Columns of activations that share a scale where a product rounds these to whole numbers, too."""
 
     def fits(self) -> bool:
         """Whether kernels read it: groups of whole multiples of 32 columns, or `halves`."""
@@ -59,11 +61,13 @@ class Groups:
         return bool((torch.isfinite(self.scale) & torch.isfinite(self.minimum)).all())
 
     def to(self, device: torch.device) -> Groups:
-        return Groups(self.codes.to(device), self.scale.to(device), self.minimum.to(device), self.bits)
+        return replace(
+            self, codes=self.codes.to(device), scale=self.scale.to(device), minimum=self.minimum.to(device)
+        )
 
     def rows(self, order: Tensor) -> Groups:
         """The rows in another order. order: int64 [rows]."""
-        return Groups(self.codes[order], self.scale[order], self.minimum[order], self.bits)
+        return replace(self, codes=self.codes[order], scale=self.scale[order], minimum=self.minimum[order])
 
 
 def quantize_rows(weight: Tensor, bits: int, runs: int = 1) -> tuple[Tensor, Tensor]:

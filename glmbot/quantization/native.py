@@ -65,6 +65,7 @@ def native_groups(groups: Groups, bias: Tensor | None) -> NativeLinear | None:
         scale=pack_scales(groups.scale),
         minimum=None if groups.halves() else pack_scales(groups.minimum),
         bias=bias,
+        activation_run=groups.activation_run,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -116,6 +117,23 @@ def test_sums_of_integers_are_exact(kind: str, tokens: int, blocks: int, seed: i
     size = torch.nn.functional.linear(x.double().abs(), wide.double().abs())
     # Scales are rounded to float16 alike on both sides; what is left are float32 sums of blocks.
     assert bool(((made(x).double() - expected).abs() <= 2e-6 * size).all())
+
+
+@pytest.mark.parametrize("run", [32, 256])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_activations_are_rounded_by_a_scale_for_as_many_columns_as_the_format_says(
+    bits: int, run: int
+) -> None:
+    generator = torch.Generator().manual_seed(run)
+    groups = quantize_groups(torch.randn(20, 768, generator=generator), bits)
+    made = native_groups(replace(groups, activation_run=run), None)
+    assert made is not None
+    x = torch.randn(5, 768, generator=generator) * torch.rand(768, generator=generator) ** 4
+    runs = x.unflatten(1, (-1, run))
+    largest = runs.abs().amax(-1, keepdim=True)
+    rounded = ((runs * (127 / largest)).round() * largest / 127).flatten(1)
+    expected = torch.nn.functional.linear(rounded, dequantize_groups(groups))
+    torch.testing.assert_close(made(x), expected, atol=2e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

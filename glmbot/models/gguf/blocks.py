@@ -63,12 +63,15 @@ def groups_of(file: GgufFile, place: TensorPlace) -> Groups | None:
         return None
     rows, columns = place.shape
     raw = file.mapped[place.start : place.start + place.bytes]
-    codes, scale, minimum = unpack(raw.reshape(-1, GGML_QUANT_SIZES[place.kind][1]))
+    block_columns, block_bytes = GGML_QUANT_SIZES[place.kind]
+    codes, scale, minimum = unpack(raw.reshape(-1, block_bytes))
     return Groups(
         torch.from_numpy(codes.reshape(rows, columns)),
         torch.from_numpy(scale.reshape(rows, -1)),
         torch.from_numpy(minimum.reshape(rows, -1)),
         bits=4 if bits_of(place.kind) == 4 else 8,
+        # llama.cpp multiplies with activations that lie in blocks as long (Q8_0, Q8_1, Q8_K).
+        activation_run=block_columns,
     )
 
 
