@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from chatglm_folder import write_chatglm_folder
 from conftest import until
 from glmbot.engine import part as part_module
-from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
+from glmbot.engine.base import FinishReason, Precision, PrecisionChange, Progress, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.scheduler import Chunk
 from glmbot.engine.scheduler import Sequence as EngineSequence
@@ -49,6 +50,15 @@ async def test_eight_people_at_once_share_one_batch_and_get_the_answers_they_get
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = [await ask(engine, question) for question in QUESTIONS]
+    hold_until_asked(engine, len(QUESTIONS), monkeypatch)
+    together = await asyncio.gather(*(ask(engine, question, user=question) for question in QUESTIONS))
+    assert [answer.text for answer in together] == [answer.text for answer in alone]
+    assert engine.stats().largest_batch == 8
+    assert len({answer.text for answer in alone}) > 4
+
+
+def hold_until_asked(engine: LocalEngine, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the first would be answered before the last one has asked."""
     all_asked, asked = threading.Event(), 0
     step, submit = engine.thread.runner.step, engine.thread.submit
 
@@ -60,16 +70,11 @@ async def test_eight_people_at_once_share_one_batch_and_get_the_answers_they_get
         nonlocal asked
         submit(sequence, begun)
         asked += 1
-        if asked == len(QUESTIONS):
+        if asked == count:
             all_asked.set()
 
-    # On a busy machine the first would be answered before the last one has asked.
     monkeypatch.setattr(engine.thread.runner, "step", held)
     monkeypatch.setattr(engine.thread, "submit", submitted)
-    together = await asyncio.gather(*(ask(engine, question, user=question) for question in QUESTIONS))
-    assert [answer.text for answer in together] == [answer.text for answer in alone]
-    assert engine.stats().largest_batch == 8
-    assert len({answer.text for answer in alone}) > 4
 
 
 async def test_answers_equal_transformers_own_generation(engine: LocalEngine, tiny_model: Path) -> None:
@@ -221,14 +226,39 @@ async def test_a_deadline_ends_an_answer_with_what_there_is(engine: LocalEngine,
     assert 0 < last.completion_tokens < 1900
 
 
-async def test_switching_precision_lets_running_streams_go_on(engine: LocalEngine) -> None:
+async def test_switching_precision_lets_running_streams_go_on(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_until_asked(engine, 4, monkeypatch)
+    step, set_precision = engine.thread.runner.step, engine.thread.set_precision
+    all_decode, switch_asked = asyncio.Event(), threading.Event()
+    running: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def held(chunks: list[Chunk]) -> torch.Tensor:
+        if len(chunks) == 4 and all(chunk.sequence.drawn for chunk in chunks):
+            loop.call_soon_threadsafe(all_decode.set)
+            # The switch comes after this step, whatever the machine does beside it.
+            assert switch_asked.wait(90)
+        return step(chunks)
+
+    def switched(precision: Precision, report: Callable[[float], None]) -> PrecisionChange:
+        running.append(len(engine.thread.scheduler.running))
+        return set_precision(precision, report)
+
+    monkeypatch.setattr(engine.thread.runner, "step", held)
+    monkeypatch.setattr(engine.thread, "set_precision", switched)
     streams = [asyncio.create_task(ask(engine, f"q{n}", max_tokens=400, user=str(n))) for n in range(4)]
-    await until(lambda: engine.stats().running == 4)
+    await all_decode.wait()
     shares: list[float] = []
     for precision in (Precision.INT8, Precision.BF16, Precision.FP32, Precision.INT8):
-        change = await engine.set_precision(precision, shares.append)
+        switch = asyncio.create_task(engine.set_precision(precision, shares.append))
+        await asyncio.sleep(0)
+        switch_asked.set()
+        change = await switch
         assert change.after is precision is engine.precision
     answers = await asyncio.gather(*streams)
+    assert running[0] == 4
     assert all(answer.completion_tokens == 400 for answer in answers)
     assert shares[-1] == 1.0
     assert change.weight_bytes_after < 0.6 * (await engine.set_precision(Precision.FP32)).weight_bytes_after
