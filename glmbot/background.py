@@ -11,7 +11,7 @@ from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.logs import outward
 from glmbot.messages import Obstacle
 
-__all__ = ["Background", "Troubles", "keep_going", "reconnecting", "together"]
+__all__ = ["Background", "Running", "Troubles", "keep_going", "reconnecting", "together"]
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +100,23 @@ async def together() -> AsyncGenerator[asyncio.TaskGroup]:
             yield group
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from failed
+
+
+class Running:
+    """What a platform's adapter does from `run` to `stop`: to hear what comes, and to answer what is assigned."""
+
+    def __init__(self) -> None:
+        self._tasks: Sequence[asyncio.Task[None]] = ()
+
+    async def run(self, *works: Coroutine[None, None, None]) -> None:
+        """Each needs the others; what ended on purpose stays ended until this is cancelled. Raises what fails."""
+        async with together() as group:
+            self._tasks = [group.create_task(work) for work in works]
+        await asyncio.Event().wait()
+
+    def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
 
 class Background:

@@ -5,14 +5,13 @@ https://open.dingtalk.com/document/orgapp/stream
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from glmbot.background import together
+from glmbot.background import Running
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.paces import Paces
@@ -44,7 +43,7 @@ class DingTalkAdapter:
         self._deliveries = Deliveries(dialogue)
         self._quiet = Quiet()
         self._paces = Paces(within=1 / settings.requests_per_second)
-        self._receiving: list[asyncio.Task[None]] = []
+        self._running = Running()
         self._client: Client | None = None
         self._stream: Stream | None = None
 
@@ -95,10 +94,7 @@ class DingTalkAdapter:
         if self._stream is None:
             raise AdapterError("DingTalk: not started")
         serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        async with together() as group:
-            self._receiving = [group.create_task(serving), group.create_task(self._stream.run())]
-        # Stopped on purpose.
-        await asyncio.Event().wait()
+        await self._running.run(serving, self._stream.run())
 
     def interrupt(self) -> bool:
         return False
@@ -110,8 +106,7 @@ class DingTalkAdapter:
             await self._client.close()
 
     async def _stop_receiving(self) -> None:
-        for task in self._receiving:
-            task.cancel()
+        self._running.end()
         if self._stream is not None:
             await self._stream.close()
 

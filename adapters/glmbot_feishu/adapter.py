@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
-from glmbot.background import Background, together
+from glmbot.background import Background, Running
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.paces import Paces
@@ -62,7 +62,7 @@ class FeishuAdapter:
         self._paces = Paces(within=1 / settings.requests_per_second)
         self._replays = Replays(time.time, WINDOW_S)
         self._sequences = Sequences()
-        self._receiving: list[asyncio.Task[None]] = []
+        self._running = Running()
         self._client: Client | None = None
         self._connection: Connection | None = None
         self._bot = ""
@@ -120,12 +120,8 @@ class FeishuAdapter:
 
     async def run(self) -> None:
         serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)
-        async with together() as group:
-            self._receiving = [group.create_task(serving)]
-            if self._connection is not None:
-                self._receiving.append(group.create_task(self._connection.run()))
-        # Stopped on purpose.
-        await asyncio.Event().wait()
+        hearing = () if self._connection is None else (self._connection.run(),)
+        await self._running.run(serving, *hearing)
 
     def interrupt(self) -> bool:
         return False
@@ -138,8 +134,7 @@ class FeishuAdapter:
 
     async def _stop_receiving(self) -> None:
         self._bot = ""
-        for task in self._receiving:
-            task.cancel()
+        self._running.end()
         if self._connection is not None:
             await self._connection.close()
 

@@ -18,7 +18,7 @@ import aiohttp
 from nio import SyncResponse
 from pydantic import BaseModel
 
-from glmbot.background import Background, reconnecting, together
+from glmbot.background import Background, Running, reconnecting
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
@@ -84,7 +84,7 @@ class MatrixAdapter:
         self._paces = Paces(within=60 / settings.requests_per_minute)
         self._folder: KeysFolder | None = None
         self._client: MatrixClient | None = None
-        self._serving: list[asyncio.Task[None]] = []
+        self._running = Running()
         self._sent = Recent[str, None](_MOST_KNOWN)
         # By room and event: questions of late, of which an edit or a redaction says neither whose nor where.
         self._asked = Recent[tuple[str, str], ConversationKey](_MOST_KNOWN)
@@ -145,19 +145,13 @@ class MatrixAdapter:
 
     async def run(self) -> None:
         serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)
-        async with together() as group:
-            self._serving = [
-                group.create_task(reconnecting(self._sync.listen, self._connect)),
-                group.create_task(serving),
-            ]
-        # Stopped on purpose.
-        await asyncio.Event().wait()
+        await self._running.run(reconnecting(self._sync.listen, self._connect), serving)
 
     def interrupt(self) -> bool:
         return False
 
     async def stop(self) -> None:
-        self._stop_receiving()
+        self._running.end()
         await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._aside.drain(_DRAIN_S))
         client, self._client = self._client, None
         if client is not None:
@@ -168,10 +162,6 @@ class MatrixAdapter:
                 client.store.database.close()
         if self._folder is not None:
             self._folder.close()
-
-    def _stop_receiving(self) -> None:
-        for task in self._serving:
-            task.cancel()
 
     async def _connect(self) -> None:
         """Raises AdapterError."""

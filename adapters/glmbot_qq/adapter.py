@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 
 from pydantic import BaseModel
 
-from glmbot.background import Background, together
+from glmbot.background import Background, Running
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
@@ -70,7 +70,7 @@ class QQAdapter:
         self._quiet = Quiet()
         self._paces = Paces(within=1 / settings.requests_per_second)
         self._replays = Replays(time.time, WINDOW_S)
-        self._receiving: list[asyncio.Task[None]] = []
+        self._running = Running()
         self._client: Client | None = None
         self._gateway: Gateway | None = None
         self._bot = ""
@@ -150,12 +150,8 @@ class QQAdapter:
 
     async def run(self) -> None:
         serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)
-        async with together() as group:
-            self._receiving = [group.create_task(serving)]
-            if self._gateway is not None:
-                self._receiving.append(group.create_task(self._gateway.run()))
-        # Stopped on purpose.
-        await asyncio.Event().wait()
+        hearing = () if self._gateway is None else (self._gateway.run(),)
+        await self._running.run(serving, *hearing)
 
     def interrupt(self) -> bool:
         return False
@@ -168,8 +164,7 @@ class QQAdapter:
 
     async def _stop_receiving(self) -> None:
         self._listening = False
-        for task in self._receiving:
-            task.cancel()
+        self._running.end()
         if self._gateway is not None:
             await self._gateway.close()
 

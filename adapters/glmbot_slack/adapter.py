@@ -11,12 +11,13 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar, Protocol, cast
 
 import aiohttp
 from pydantic import BaseModel
 
-from glmbot.background import Background, together
+from glmbot.background import Background, Running, reconnecting
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
@@ -70,7 +71,7 @@ class SlackAdapter:
         self._paces = Paces(within=60 / settings.requests_per_minute)
         self._streams = Streams(settings.streaming)
         self._replays = Replays(time.time, WINDOW_S)
-        self._serving: asyncio.Task[None] | None = None
+        self._running = Running()
         self._me: Self | None = None
         self._session: aiohttp.ClientSession | None = None
         self._socket: Socket | None = None
@@ -129,20 +130,18 @@ class SlackAdapter:
         _log.info("Slack: @%s is listening in %s", known.get("user"), known.get("team"))
 
     async def run(self) -> None:
-        async with together() as group:
-            serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)
-            self._serving = group.create_task(serving)
-            group.create_task(self._watch())
-        # Stopped on purpose.
-        await asyncio.Event().wait()
+        works = [self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)]
+        if self._socket is not None:
+            connect = partial(self._socket.connect, self._settings)
+            works += [reconnecting(self._socket.lasts, connect), self._watch(self._socket)]
+        await self._running.run(*works)
 
     def interrupt(self) -> bool:
         return False
 
     async def stop(self) -> None:
         me, self._me = self._me, None
-        if self._serving is not None:
-            self._serving.cancel()
+        self._running.end()
         if self._socket is not None:
             await self._socket.close()
         await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._aside.drain(_DRAIN_S))
@@ -151,13 +150,12 @@ class SlackAdapter:
         if me is not None:
             _log.info("Slack: no longer listening")
 
-    async def _watch(self) -> None:
-        """The library opens its connection again by itself, mostly. Raises AdapterError."""
+    async def _watch(self, socket: Socket) -> None:
+        """Raises AdapterError, so that a long absence is known to be one."""
         away = 0.0
         while self._me is not None:
             await asyncio.sleep(_LOOK_EVERY_S)
-            well = self._socket is None or await self._socket.is_connected()
-            away = 0.0 if well else away + _LOOK_EVERY_S
+            away = 0.0 if await socket.is_connected() else away + _LOOK_EVERY_S
             if away > _LONGEST_AWAY_S:
                 raise AdapterError("Slack: the connection of Socket Mode is gone")
 

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import aiohttp
@@ -29,6 +30,8 @@ _library = logging.getLogger("slack_sdk")
 _ADDRESS = re.compile(r"\bwss?://\S+")
 
 _TIMEOUT_S = 30
+_LOOK_EVERY_S = 1.0
+_BRIEF_S = 10.0
 # https://docs.slack.dev/reference/scopes; what each is needed for.
 _SCOPES = {
     "chat:write": "to answer",
@@ -40,10 +43,19 @@ _SCOPES = {
 _WRONG_TOKEN = frozenset({"invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"})
 
 
+# What the library could not connect for, in place of its line, which comes before it tries again for ever.
+_failed: ContextVar[asyncio.Future[str] | None] = ContextVar("failed", default=None)
+
+
 def _in_a_word(record: logging.LogRecord) -> bool:
     """The library tells each try to connect with a traceback, and the address with its ticket."""
+    failed, error = _failed.get(), record.exc_info[1] if record.exc_info else None
     record.msg, record.args, record.exc_info = _ADDRESS.sub("wss://…", record.getMessage()), None, None
-    return True
+    if failed is None or not record.msg.startswith("Failed to connect"):
+        return True
+    if not failed.done():
+        failed.set_result(type(error).__name__)
+    return False
 
 
 _library.setLevel(logging.WARNING)
@@ -123,9 +135,16 @@ async def examine(settings: SlackSettings) -> list[tuple[bool, str]]:
         return found
 
 
+class _OneConnection(SocketModeClient):
+    """Ends where the library would open another connection by itself: at once, as often as each is closed."""
+
+    async def connect_to_new_endpoint(self, force: bool = False) -> None:
+        await self.disconnect()
+
+
 class Socket:
-    """A connection of Socket Mode: https://docs.slack.dev/apis/events-api/using-socket-mode. What is not
-    acknowledged is sent again, so a request is acknowledged once it is stored."""
+    """Connections of Socket Mode, one after the other: https://docs.slack.dev/apis/events-api/using-socket-mode.
+    What is not acknowledged is sent again, so a request is acknowledged once it is stored."""
 
     def __init__(
         self,
@@ -136,22 +155,43 @@ class Socket:
         self._take = take
         # The library begins a task for each request; this keeps their order.
         self._turn = asyncio.Lock()
-        self._client = SocketModeClient(app_token, logger=_library, web_client=client)
+        self._client = _OneConnection(app_token, logger=_library, web_client=client)
         self._client.proxy = client.proxy
         self._client.socket_mode_request_listeners.append(self._listen)
 
     async def connect(self, settings: SlackSettings) -> None:
-        """Raises AdapterError. The library itself would try for ever."""
+        """Raises AdapterError. The library itself would try for ever, with an address that may have ended."""
         try:
             opened = await self._client.web_client.apps_connections_open(app_token=self._client.app_token)
-            self._client.wss_uri = str(opened["url"])
+            url = opened.get("url")
         except (SlackClientError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise refusal(settings, "app_token", error) from error
+        if not isinstance(url, str) or not _ADDRESS.fullmatch(url):
+            raise AdapterError(f"Slack at {settings.api_base_url} gives no address for Socket Mode")
+        self._client.wss_uri = url
+        # Else the silence before this connection is taken for its own.
+        self._client.last_ping_pong_time = None
+        failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        token = _failed.set(failed)
+        connecting = asyncio.create_task(self._client.connect())
+        _failed.reset(token)
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                await self._client.connect()
-        except TimeoutError as error:
-            raise AdapterError("Slack: no connection of Socket Mode could be opened") from error
+            await asyncio.wait({connecting, failed}, timeout=_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done():
+                why = failed.result() if failed.done() else "TimeoutError"
+                raise AdapterError(f"Slack: no connection of Socket Mode could be opened ({why})")
+        finally:
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+
+    async def lasts(self) -> bool:
+        """Until the connection has ended; whether it was one at all."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        # The library tells of an end only where it was told of it.
+        while await self.is_connected():  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return loop.time() - began > _BRIEF_S
 
     async def is_connected(self) -> bool:
         return bool(await self._client.is_connected())

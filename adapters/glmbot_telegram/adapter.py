@@ -28,7 +28,7 @@ from telegram import (
 from telegram.constants import ChatMemberStatus
 from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 
-from glmbot.background import Background, together
+from glmbot.background import Background, Running
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.pace import Pace
@@ -86,7 +86,7 @@ class TelegramAdapter:
         self._most_paces = _FEW_PACES
         # Groups that became supergroups of late.
         self._moved: dict[str, str] = {}
-        self._receiving: list[asyncio.Task[None]] = []
+        self._running = Running()
         given = settings.webhook_secret
         self._secret = given.get_secret_value() if given else secrets.token_hex(32)
         self._connected = False
@@ -150,19 +150,13 @@ class TelegramAdapter:
     async def run(self) -> None:
         receive = asyncio.sleep(float("inf")) if self._settings.webhook_url else self._poll_updates()
         serve = self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-        async with together() as group:
-            self._receiving = [
-                group.create_task(_endless("receiving", receive)),
-                group.create_task(serve),
-            ]
-        # Stopped on purpose.
-        await asyncio.sleep(float("inf"))
+        await self._running.run(_endless("receiving", receive), serve)
 
     def interrupt(self) -> bool:
         return False
 
     async def stop(self) -> None:
-        self._stop_receiving()
+        self._running.end()
         await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._presses.drain(_DRAIN_S))
         with suppress(TelegramError):
             await self._bot.shutdown()
@@ -174,10 +168,6 @@ class TelegramAdapter:
         if self._connected:
             await self._take(fields)
         return self._connected
-
-    def _stop_receiving(self) -> None:
-        for task in self._receiving:
-            task.cancel()
 
     async def _poll_updates(self) -> None:
         offset: int | None = None

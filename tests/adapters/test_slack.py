@@ -297,6 +297,38 @@ async def test_a_wrong_token_says_which_and_where(server: SlackServer, sqlite_st
     await adapter.stop()
 
 
+@pytest.mark.parametrize("fault", ["refuses", "silent"])
+async def test_a_connection_that_can_t_be_opened_is_told_in_one_line_without_a_traceback(
+    server: SlackServer,
+    sqlite_store: Store,
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("glmbot_slack.client._TIMEOUT_S", 0.3)
+    server.link_fault = fault
+    adapter = SlackAdapter(slack_bot.settings_for(server), make_dialogue(echoing(), sqlite_store))
+    with pytest.raises(AdapterError, match=r"no connection of Socket Mode could be opened \(\w+Error\)$"):
+        await adapter.start()
+    await adapter.stop()
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+    assert server.links == 1
+
+
+async def test_a_connection_that_is_closed_again_and_again_is_opened_in_peace(
+    server: SlackServer, sqlite_store: Store
+) -> None:
+    async with slack_bot.bot(server, echoing(), sqlite_store):
+        server.link_fault = "closes"
+        await server.disconnect()
+        await until(lambda: server.links == 2, 5.0)
+        server.link_fault = ""
+        await server.say("one")
+        await until(lambda: server.texts(PRIVATE) == ["answer to one"], 10.0)
+        await nothing_left(sqlite_store, "slack")
+    assert server.links == 3
+
+
 async def test_doctor_says_which_scope_is_missing(server: SlackServer) -> None:
     assert all(well for well, _ in await SlackAdapter.examine(slack_bot.settings_for(server)))
     server.scopes = "app_mentions:read,im:history,commands"

@@ -158,7 +158,7 @@ async def test_a_restart_in_mid_answer_finishes_in_the_same_message(
     await until(lambda: len(next(iter(telegram.edits.values()), [])) >= 3)
     # The process dies: nothing is drained, nothing is said.
     running.cancel()
-    adapter._stop_receiving()
+    adapter._running.end()
     await adapter._deliveries.drain(0)
     assert await turns_of(sqlite_store) == []
     first_message = min(telegram.messages[USER])

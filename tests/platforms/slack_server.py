@@ -8,6 +8,7 @@ see the constants.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -79,6 +80,9 @@ class SlackServer:
     refusals: dict[str, list[Any]] = field(default_factory=dict)
     # A method, and how many of its answers get lost, once it was done.
     lost: dict[str, int] = field(default_factory=dict)
+    # What Socket Mode does instead of listening: "refuses", "silent" or "closes".
+    link_fault: str = ""
+    links: int = 0
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict)
     scopes: str = _SCOPES
     url: str = ""
@@ -276,8 +280,19 @@ class SlackServer:
             return answer.status
 
     async def _link(self, request: web.Request) -> web.WebSocketResponse:
+        self.links += 1
         socket = web.WebSocketResponse()
-        await socket.prepare(request)
+        match self.link_fault:
+            case "refuses":
+                raise web.HTTPServiceUnavailable
+            case "silent":
+                await asyncio.Event().wait()
+            case "closes":
+                await socket.prepare(request)
+                await socket.close()
+                return socket
+            case _:
+                await socket.prepare(request)
         await socket.send_json({"type": "hello", "num_connections": 1, "connection_info": {"app_id": "A1"}})
         self._sockets.append(socket)
         for envelope in list(self._pending.values()):

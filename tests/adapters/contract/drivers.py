@@ -211,7 +211,7 @@ class TelegramDriver(Driver):
         return self.server.texts(user)
 
     async def die(self, bot: TelegramAdapter) -> None:
-        bot._stop_receiving()  # pyright: ignore[reportPrivateUsage]
+        bot._running.end()  # pyright: ignore[reportPrivateUsage]
         await bot._deliveries.drain(0)  # pyright: ignore[reportPrivateUsage]
 
     def hold(self, seconds: float) -> None:
@@ -389,7 +389,7 @@ class MatrixDriver(Driver):
         return self.server.texts(room_of(user))
 
     async def die(self, bot: MatrixAdapter) -> None:
-        bot._stop_receiving()  # pyright: ignore[reportPrivateUsage]
+        bot._running.end()  # pyright: ignore[reportPrivateUsage]
         await bot._deliveries.drain(0)  # pyright: ignore[reportPrivateUsage]
 
     def hold(self, seconds: float) -> None:
