@@ -432,6 +432,9 @@ class SlackServer:
         message = self._message(fields)
         if not self.is_open(message):
             raise _Refused("message_not_in_streaming_state")
+        if fields.get("chunks") or fields.get("markdown_text"):
+            self._grow(message, fields)
+        message["blocks"] += _blocks(fields)
         message["open_until"] = 0.0
         return {"channel": fields["channel"], "ts": fields["ts"]}
 
@@ -439,7 +442,9 @@ class SlackServer:
         return time.monotonic() < message.get("open_until", 0.0)
 
     def _grow(self, message: dict[str, Any], fields: dict[str, Any]) -> None:
-        chunks = fields.get("chunks") or []
+        chunks = [*(fields.get("chunks") or [])]
+        if words := fields.get("markdown_text"):
+            chunks.append({"type": "markdown_text", "text": words})
         if not chunks:
             raise _Refused("no_text")
         for chunk in chunks:

@@ -1,7 +1,7 @@
 """Hold our work against what others wrote: `make rig`.
 
 The platform servers of our tests are driven by clients that are not ours: aiogram and grammY for Telegram, discord.js
-for Discord, lark-oapi for Feishu, dingtalk-stream for DingTalk, qq-botpy for QQ's official bots,
+for Discord, lark-oapi for Feishu, dingtalk-stream for DingTalk, slack-bolt for Slack, qq-botpy for QQ's official bots,
 wecom-aibot-python-sdk and wecom-aibot-sdk for WeCom, nonebot and koishi for OneBot, each of which must parse every reply without complaint. Between our Satori adapter and our OneBot server stands satori-python, which speaks both.
 Our bot talks in rooms of a real Synapse. Its webhook mode runs against telemelya, and the chat page runs in Chromium. Servers of tools (MCP) are used in a conversation on Telegram. GGUF files are
 answered from beside llama.cpp's server, and lm-eval scores texts by POST /v1/completions. OpenAI's client and the agents of LangChain and pydantic-ai call tools through `glmbot serve`. Ends with "N passed, N failed".
@@ -28,7 +28,7 @@ RIG = ROOT / ".glmbot" / "rig"
 HERE = Path(__file__).parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "adapters")]
 
-from platforms import dingtalk_server, feishu_server, qq_server, wecom_server  # noqa: E402
+from platforms import dingtalk_server, feishu_server, qq_server, slack_server, wecom_server  # noqa: E402
 from platforms.discord_server import CHANNEL_ID, DiscordServer  # noqa: E402
 from platforms.discord_server import TOKEN as DISCORD_TOKEN  # noqa: E402
 from platforms.onebot_server import SELF, OneBotServer  # noqa: E402
@@ -42,6 +42,7 @@ from rig.satori_bot import check_satori  # noqa: E402
 from rig.telemelya_bot import check_webhook  # noqa: E402
 
 PYPI = ("aiogram==3.31.0", "telemelya==0.2.2", "lark-oapi==1.7.5", "dingtalk-stream==0.24.3", "setuptools<81")
+SLACK = ("slack-bolt==1.30.0", "slack-sdk==3.48.0", "aiohttp==3.14.5")
 LM_EVAL = ("lm-eval[api]==0.4.13", "transformers==5.24.0")
 # In an environment of their own, since each wants other releases of the same.
 QQ = (
@@ -83,6 +84,7 @@ async def main() -> int:
     await discord_client("discord.js", ["node", str(HERE / "discordjs_client.mjs")], score)
     await lark_oapi(score)
     await dingtalk_stream(score)
+    await slack_bolt(score)
     await qq_botpy(score)
     await wecom_aibot(score)
     await onebot_client("nonebot", [str(RIG / "qq/bin/python"), str(HERE / "onebot_nonebot.py")], score)
@@ -107,6 +109,7 @@ def install() -> None:
         ("venv", PYPI),
         ("qq", QQ),
         ("botpy", BOTPY),
+        ("slack", SLACK),
         ("wecom", WECOM),
         ("synapse", SYNAPSE),
     ):
@@ -207,6 +210,56 @@ async def dingtalk_stream(score: Score) -> None:
     await converse("dingtalk-stream", command, {"RIG_URL": server.url, **known}, nothing, score)
     grown = server.texts(dingtalk_server.staff(7))
     score.note("dingtalk-stream", "its card has streamed to its end", grown == ["one two three"], str(grown))
+    await server.stop()
+
+
+async def slack_bolt(score: Score) -> None:
+    server = slack_server.SlackServer(seconds_per_message=0.01, burst=50)
+    await server.start()
+
+    async def act(wish: dict[str, Any]) -> None:
+        match wish["want"]:
+            case "say":
+                await server.say(wish["text"])
+            case "mention":
+                await server.say(wish["text"], channel=slack_server.GROUP, mention=True)
+            case "command":
+                await server.command(wish["text"])
+            case "press":
+                await server.press(wish["channel"], wish["ts"], "retry")
+            case "post":
+                server.posts_to = wish["url"]
+                status = await server.post(
+                    "url_verification", {"type": "url_verification", "challenge": "c1"}
+                )
+                confirmed = status == 200 and "c1" in server.said_back
+                score.note("slack-bolt", "confirms its address", confirmed, server.said_back)
+                wrong = await server.post("events_api", {"type": "event_callback"}, secret="another")
+                score.note("slack-bolt", "refuses a signature of somebody else's", wrong == 401, str(wrong))
+                await server.say(wish["text"])
+            case "done":
+                score.note(
+                    "slack-bolt", "confirms what was posted", server.posted == [200], str(server.posted)
+                )
+            case other:
+                raise ValueError(other)
+
+    command = [str(RIG / "slack/bin/python"), str(HERE / "slack_client.py")]
+    known = {
+        "RIG_URL": server.url,
+        "RIG_TOKEN": slack_server.TOKEN,
+        "RIG_APP_TOKEN": slack_server.APP_TOKEN,
+        "RIG_SECRET": slack_server.SIGNING_SECRET,
+    }
+    await converse("slack-bolt", command, known, act, score)
+    streamed = server.texts(slack_server.channel_of(7))
+    score.note("slack-bolt", "its stream stands there", "**one** two three" in streamed, str(streamed))
+    in_channel = server.texts(slack_server.GROUP)
+    score.note("slack-bolt", "so does the one in a channel", in_channel == ["for you"], str(in_channel))
+    score.note("slack-bolt", "acknowledged what came", server.unacknowledged == 0, str(server.unacknowledged))
+    score.note(
+        "slack-bolt", "broke none of the server's laws", server.violations == [], str(server.violations)
+    )
     await server.stop()
 
 
