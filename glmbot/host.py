@@ -244,11 +244,13 @@ class Exchange(Protocol):
     `reply`: the end of an answer that is not recorded yet, for steps between "answer" and "record". `said`: all
     that came of the question, in order, where that is more than the reply's words (a tool's calls and results). It
     is recorded with them, and engines that read such parts are told it with the next questions. `asked_by`: the
-    name of the command by which the model is asked, "" for none.
+    name of the command by which the model is asked, "" for none. `asked`: the question with what it quotes, behind
+    "quota".
     """
 
     message: Message
     language: str
+    asked: str
     reply: Reply | None
     said: Content
     asked_by: str

@@ -100,7 +100,10 @@ class OperatorApi:
     async def _panel(self, request: web.Request) -> web.Response:
         """What a plug-in shows here; null where there is none of this name."""
         self._only_administrators(request)
-        return web.json_response({"panel": await self._dialogue.panel(request.match_info["name"])})
+        try:
+            return web.json_response({"panel": await self._dialogue.panel(request.match_info["name"])})
+        except ValueError as error:
+            return openai_error(503, str(error)[:_LONGEST_COMPLAINT])
 
     async def _panel_does(self, request: web.Request) -> web.Response:
         self._only_administrators(request)

@@ -59,9 +59,12 @@ class Kept:
 
 async def kept_servers(bot: Bot, settings: Settings) -> Sequence[Kept]:
     """Raises StoreError."""
+    return [_read(note, settings) for note in (await _notes(bot))[:_MOST]]
+
+
+async def _notes(bot: Bot) -> Sequence[Note]:
     notes = await bot.book(_BOOK).page(limit=4 * _MOST)
-    found = [_read(note, settings) for note in notes if NAME.fullmatch(note.name)]
-    return found[:_MOST]
+    return [note for note in notes if NAME.fullmatch(note.name)]
 
 
 async def restarts(bot: Bot) -> Mapping[str, int]:
@@ -82,14 +85,20 @@ async def added(bot: Bot, settings: Settings, name: str, given: Mapping[str, Any
         await guard_of(settings).addresses(url.raw_host or "", url.port or 0)
     if name in settings.servers:
         raise ValueError(f"the configuration has a server {name}")
-    if len(await kept_servers(bot, settings)) >= _MOST:
-        raise ValueError(f"there are {_MOST} servers already")
+    full = f"there are {_MOST} servers already"
+    if len(await _notes(bot)) >= _MOST:
+        raise ValueError(full)
+    book = bot.book(_BOOK)
     try:
-        note = await bot.book(_BOOK).put(Note(name, json.dumps({"on": True, "settings": dict(given)})))
+        note = await book.put(Note(name, json.dumps({"on": True, "settings": dict(given)})))
     except BookFull as error:
         raise ValueError("there is no room for it") from error
     if note is None:
         raise ValueError(f"there is a server {name}")
+    if len(await _notes(bot)) > _MOST:
+        # Somebody else was adding one, too.
+        await book.remove(note)
+        raise ValueError(full)
     return server
 
 

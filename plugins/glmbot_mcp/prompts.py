@@ -15,7 +15,7 @@ from typing import Any
 from mcp import MCPError
 
 from glmbot.host import Call, Command, Exchange, Follows
-from glmbot.messages import Message, Reply, ReplyState, Role
+from glmbot.messages import Reply, ReplyState, Role
 from glmbot_mcp.connection import Away, Connection, State
 from glmbot_mcp.listing import Listing, ServerPrompt, in_one_line
 from glmbot_mcp.results import prompted
@@ -29,6 +29,9 @@ _MOST_LISTED = 60
 _OTHER = re.compile(r"[^a-z0-9_]")
 _DIGESTED = re.compile(r"_[0-9a-f]{6}$")
 _LONGEST_NAME, _LONGEST_USAGE = 32, 60
+
+_Wrong = tuple[str, dict[str, Any]]
+"""What is wrong, as a line's name and values."""
 
 
 class Prompts:
@@ -48,18 +51,33 @@ class Prompts:
         self._look()
         return self._named.get(command)
 
-    async def asking(self, exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
-        """A step: the prompt takes the place of what was said. It is asked like any other question, and like those
-        it is counted, moderated and kept."""
+    async def checking(self, exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+        """A step before what counts questions: that one reads the command where nothing is said behind it."""
         if exchange.asked_by and (found := self.named(exchange.asked_by)) is not None:
+            connection, prompt = found
             role = getattr(getattr(exchange, "standing", None), "role", None)
-            given = await _prompted(*found, exchange.message, role)
-            if isinstance(given, tuple):
-                key, values = given
-                lines = ZH if exchange.language == "zh" else EN
-                yield Reply("", ReplyState.FAILED, lines[key].format(**values))
+            given = exchange.message.text.strip()
+            arguments = _checked(connection, prompt, given, role)
+            if isinstance(arguments, tuple):
+                yield _refusal(arguments, exchange)
                 return
-            exchange.message = replace(exchange.message, text=given)
+            exchange.message = replace(exchange.message, text=f"/{exchange.asked_by} {given}".strip())
+        async with aclosing(following(exchange)) as replies:
+            async for reply in replies:
+                yield reply
+
+    async def asking(self, exchange: Exchange, following: Follows) -> AsyncGenerator[Reply, None]:
+        """A step behind what counts questions, so that a server is asked no more often than the model is. The
+        prompt takes the place of what was said: it is moderated and kept like any other question."""
+        if exchange.asked_by and (found := self.named(exchange.asked_by)) is not None:
+            said = exchange.message.text
+            given = said.removeprefix(f"/{exchange.asked_by}").strip()
+            text = await _prompted(*found, arguments_of(found[1], given), str(exchange.message.user))
+            if isinstance(text, tuple):
+                yield _refusal(text, exchange)
+                return
+            exchange.message = replace(exchange.message, text=text)
+            exchange.asked = exchange.asked.removesuffix(said) + text
         async with aclosing(following(exchange)) as replies:
             async for reply in replies:
                 yield reply
@@ -126,9 +144,9 @@ def may_use(connection: Connection, role: Role | None) -> bool:
     return role is not None and (who is WhoMay.EVERYONE or (who is WhoMay.ADMINS and role is Role.ADMIN))
 
 
-def arguments_of(prompt: ServerPrompt, given: str) -> dict[str, str] | tuple[str, dict[str, Any]]:
+def arguments_of(prompt: ServerPrompt, given: str) -> dict[str, str] | _Wrong:
     """`name=value` each, with quotes around spaces; where the prompt takes but one, all that is said is its. Else
-    what is wrong, as a line's name and values."""
+    what is wrong."""
     names = [name for name, _ in prompt.arguments]
     arguments: dict[str, str] = {}
     if len(names) == 1 and not given.startswith(f"{names[0]}="):
@@ -147,19 +165,30 @@ def arguments_of(prompt: ServerPrompt, given: str) -> dict[str, str] | tuple[str
     return ("mcp.missing", {"names": ", ".join(missing)}) if missing else arguments
 
 
-async def _prompted(
-    connection: Connection, prompt: ServerPrompt, message: Message, role: Role | None
-) -> str | tuple[str, dict[str, Any]]:
-    """The prompt's text, or what is wrong."""
+def _checked(
+    connection: Connection, prompt: ServerPrompt, given: str, role: Role | None
+) -> dict[str, str] | _Wrong:
     if not may_use(connection, role):
         return "mcp.no_prompt", {"prompt": prompt.name}
-    arguments = arguments_of(prompt, message.text.strip())
+    return arguments_of(prompt, given)
+
+
+def _refusal(wrong: _Wrong, exchange: Exchange) -> Reply:
+    key, values = wrong
+    lines = ZH if exchange.language == "zh" else EN
+    return Reply("", ReplyState.FAILED, lines[key].format(**values))
+
+
+async def _prompted(
+    connection: Connection, prompt: ServerPrompt, arguments: dict[str, str] | _Wrong, person: str
+) -> str | _Wrong:
+    """The prompt's text, or what is wrong."""
     if isinstance(arguments, tuple):
         return arguments
     try:
         async with (
             asyncio.timeout(connection.settings.timeout_s),
-            connection.asked(person=str(message.user)) as client,
+            connection.asked(person=person) as client,
         ):
             text = prompted(await client.get_prompt(prompt.name, arguments))
     except (Away, MCPError, TimeoutError) as error:

@@ -37,7 +37,8 @@ def register_servers(host: Host, settings: Settings) -> Servers:
     prompts = Prompts(lambda: servers.connections)
     host.command(Command("mcp", prompts.listing, rank=300))
     host.commandbox("mcp_prompts", prompts)
-    host.step("mcp_prompt", prompts.asking, before="quota")
+    host.step("mcp_command", prompts.checking, before="quota")
+    host.step("mcp_prompt", prompts.asking, after="quota")
     host.advice(lambda: advice(settings.servers))
     return servers
 

@@ -92,6 +92,20 @@ async def test_what_tools_did_and_tool_servers_are_the_operators_alone(method: s
             assert dialogue.wishes == [{"do": "add"}]
 
 
+async def test_a_panel_that_can_not_be_shown_says_why() -> None:
+    class Broken(ScriptedDialogue):
+        async def panel(self, name: str) -> Mapping[str, Any] | None:
+            raise ValueError(f"the plug-in {name} took too long")
+
+    async with (
+        scripted_site(Broken(), admin=True) as site,
+        browser() as session,
+        session.get(f"{site.url}/api/admin/panels/mcp") as answer,
+    ):
+        assert answer.status == 503
+        assert (await answer.json())["error"]["message"] == "the plug-in mcp took too long"
+
+
 async def test_the_log_of_tools_is_exported_as_lines_of_json() -> None:
     call = LoggedCall(1e9, "telegram:5", "telegram:5", "send", "abc", "done")
     async with scripted_site(ScriptedDialogue(called=[call]), admin=True) as site, browser() as session:

@@ -110,6 +110,23 @@ async def test_a_server_is_added_switched_begun_anew_and_removed_while_the_bot_r
         assert SECRET not in caplog.text
 
 
+async def test_two_who_add_at_once_leave_no_more_than_there_may_be(tmp_path: Path) -> None:
+    wish = {"command": COMMAND, "sandbox": "off"}
+    async with in_a_new_store(tmp_path) as (_, store):
+        dialogue = with_plugins(
+            store, load_plugins({"mcp": {"folder": str(tmp_path), "from_page": "programs"}})
+        )
+        adding = [
+            dialogue.panel_does("mcp", {"do": "add", "name": f"added-{number:02}", "server": wish}, "en")
+            for number in range(20)
+        ]
+        done = await asyncio.gather(*adding, return_exceptions=True)
+        refused = [each for each in done if isinstance(each, ValueError)]
+        kept = [note.name for note in await book_in(store, "mcp_servers").page()]
+        assert len(kept) == 20 - len(refused) <= 16
+        assert all("there are 16 servers already" in str(each) for each in refused)
+
+
 async def test_one_that_was_replaced_between_two_looks_is_not_the_one_before(tmp_path: Path) -> None:
     async with in_a_new_store(tmp_path) as (_, store), process(store, tmp_path) as (dialogue, servers):
         settings = {"command": COMMAND, "sandbox": "off"}

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, cast
@@ -22,9 +23,10 @@ from glmbot import plugins as door
 from glmbot.bot import Bot
 from glmbot.content import ToolResult, parts_of
 from glmbot.dialogue.manager import DialogueManager
-from glmbot.messages import Role
+from glmbot.messages import ReplyState, Role
 from glmbot.plugins import Plugins, load_plugins
 from glmbot_mcp.calls import tools_for
+from glmbot_mcp.connection import Connection
 from glmbot_mcp.servers import Servers
 from plugins.mcp_world import SERVER, becomes, running, tiny
 
@@ -110,6 +112,27 @@ async def test_a_prompt_is_a_command_that_asks(tmp_path: Path) -> None:
         listed = {each.name: each.description for each in dialogue.commands("en")}
         assert (listed["tiny_greet"], listed["tiny_pair"]) == ("A greeting", "ask with pair of tiny")
         assert "/tiny_greet" in (await last(dialogue, "/help")).notice
+
+
+async def test_who_may_ask_no_more_reaches_no_server_with_a_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: list[str] = []
+    real = Connection.asked
+
+    def counted(self: Connection, *given: Any, **named: Any) -> Any:
+        reached.append(self.name)
+        return real(self, *given, **named)
+
+    monkeypatch.setattr(Connection, "asked", counted)
+    async with talking(tmp_path, prompts="everyone") as (dialogue, _):
+        settings = replace(dialogue._in_force.settings, user_per_hour=1)
+        dialogue.reconfigure(dialogue._people.access, settings, dialogue._in_force.moderation)
+        assert "needs: who" in (await last(dialogue, "/tiny_greet")).notice
+        assert reached == []
+        assert (await last(dialogue, "/tiny_greet you")).text == "You said: Greet you"
+        assert (await last(dialogue, "/tiny_greet you")).state is ReplyState.FAILED
+        assert reached == ["tiny"]
 
 
 async def test_prompts_are_the_administrators_until_they_are_opened(tmp_path: Path) -> None:
