@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from glmbot.models.base import ChatTurn, Vocabulary
+from glmbot.models.base import ChatTurn
 from glmbot.models.chatglm.tokenizer import ChatGLMTokenizer
 from glmbot.models.chatglm.year import filled, open_end
+from glmbot.models.tokenizer_format import TokenizerFormat
 
 __all__ = ["GENERATION_DEFAULTS", "ChatGLMChatFormat"]
 
@@ -20,11 +21,8 @@ _AFTER = {half: re.compile(f"(?<={_CHINESE}){re.escape(half)}") for half in _FUL
 _BEFORE = {half: re.compile(f"{re.escape(half)}(?={_CHINESE})") for half in _FULL_WIDTH}
 
 
-class ChatGLMChatFormat:
+class ChatGLMChatFormat(TokenizerFormat[ChatGLMTokenizer]):
     """See `glmbot.models.base.ChatFormat`."""
-
-    def __init__(self, tokenizer: ChatGLMTokenizer) -> None:
-        self._tokenizer = tokenizer
 
     def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
         """The format knows no system role, so a system prompt stands in front of all."""
@@ -33,18 +31,6 @@ class ChatGLMChatFormat:
             prompt += f"[Round {number}]\n问：{turn.question}\n答：{turn.answer}\n"
         prompt += f"[Round {len(turns)}]\n问：{question}\n答：" if turns else question
         return self._tokenizer.build_inputs_with_special_tokens(self._tokenizer.encode_text(prompt))
-
-    def encode_text(self, text: str) -> list[int]:
-        return self._tokenizer.encode_text(text)
-
-    def encode_begun(self, answer: str) -> list[int]:
-        return self.encode_text(answer)
-
-    def vocabulary(self) -> Vocabulary:
-        return self._tokenizer.vocabulary()
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        return self._tokenizer.decode_text(tokens)
 
     def finish_text(self, text: str) -> str:
         text = filled(text.strip())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from glmbot.models.base import ChatMessage, ChatTurn, Speaker, Vocabulary
+from glmbot.models.base import ChatMessage, ChatTurn, Speaker
 from glmbot.models.calls.lines import NameAndCode
 from glmbot.models.calls.syntax import CallSyntax
 from glmbot.models.chatglm.year import filled, open_end
 from glmbot.models.chatglm2.tokenizer import ChatGLM2Tokenizer
+from glmbot.models.tokenizer_format import TokenizerFormat
 from glmbot.tools import ToolDescription
 
 __all__ = ["GENERATION_DEFAULTS", "ChatGLM2ChatFormat", "ChatGLM3ChatFormat"]
@@ -20,22 +21,7 @@ _CALLS = NameAndCode()
 _TOLD = "Answer the following questions as best as you can. You have access to the following tools:"
 
 
-class _Format:
-    def __init__(self, tokenizer: ChatGLM2Tokenizer) -> None:
-        self._tokenizer = tokenizer
-
-    def encode_text(self, text: str) -> list[int]:
-        return self._tokenizer.encode_text(text)
-
-    def encode_begun(self, answer: str) -> list[int]:
-        return self.encode_text(answer)
-
-    def vocabulary(self) -> Vocabulary:
-        return self._tokenizer.vocabulary()
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        return self._tokenizer.decode_text(tokens)
-
+class _Format(TokenizerFormat[ChatGLM2Tokenizer]):
     def finish_text(self, text: str) -> str:
         return filled(text.strip())
 

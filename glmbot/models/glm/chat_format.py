@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from glmbot.models.base import ChatTurn, Vocabulary
+from glmbot.models.base import ChatTurn
 from glmbot.models.blank import around_blank
 from glmbot.models.glm.tokenizer import GLMTokenizer
+from glmbot.models.tokenizer_format import TokenizerFormat
 
 __all__ = ["GENERATION_DEFAULTS", "GLMChatFormat"]
 
@@ -20,13 +21,10 @@ GENERATION_DEFAULTS = {"do_sample": True, "top_p": 0.7, "temperature": 0.9}
 _WORDS = {False: ("Question: ", " Answer: ", " "), True: ("问题：", "回答：", "")}
 
 
-class GLMChatFormat:
+class GLMChatFormat(TokenizerFormat[GLMTokenizer]):
     """See `glmbot.models.base.ChatFormat`."""
 
     stop_pieces = ("<|endofpiece|>", "<|endoftext|>")
-
-    def __init__(self, tokenizer: GLMTokenizer) -> None:
-        self._tokenizer = tokenizer
 
     def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
         """`[CLS] … [gMASK] <|endoftext|> <|startofpiece|>`, or with `[MASK]` where the question has its first
@@ -45,21 +43,3 @@ class GLMChatFormat:
             # The smaller models know one kind of blank only.
             text = [*encode(prompt), control.get("[gMASK]", control["[MASK]"])]
         return [control["[CLS]"], *text, control["<|endoftext|>"], control["<|startofpiece|>"]]
-
-    def encode_text(self, text: str) -> list[int]:
-        return self._tokenizer.encode_text(text)
-
-    def encode_begun(self, answer: str) -> list[int]:
-        return self.encode_text(answer)
-
-    def vocabulary(self) -> Vocabulary:
-        return self._tokenizer.vocabulary()
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        return self._tokenizer.decode_text(tokens)
-
-    def finish_text(self, text: str) -> str:
-        return text.strip()
-
-    def settled(self, text: str) -> int:
-        return len(text)

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from glmbot.models.base import ChatTurn, Vocabulary
+from glmbot.models.base import ChatTurn
 from glmbot.models.blank import around_blank
 from glmbot.models.glm130b.tokenizer import GLM130BTokenizer
+from glmbot.models.tokenizer_format import TokenizerFormat
 
 __all__ = ["GENERATION_DEFAULTS", "GLM130BChatFormat"]
 
 GENERATION_DEFAULTS = {"do_sample": True, "top_p": 0.7, "top_k": 0, "temperature": 1.0}
 
 
-class GLM130BChatFormat:
+class GLM130BChatFormat(TokenizerFormat[GLM130BTokenizer]):
     """See `glmbot.models.base.ChatFormat`."""
 
     def __init__(self, tokenizer: GLM130BTokenizer, end: int) -> None:
         """end: the id of `</s>`, which stands behind a text whose blank is inside."""
-        self._tokenizer = tokenizer
+        super().__init__(tokenizer)
         self._end = end
 
     def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
@@ -39,21 +40,3 @@ class GLM130BChatFormat:
         for turn in turns:
             lines += [turn.question, turn.answer]
         return [*encode("\n".join([*lines, question])), control["[gMASK]"], control["sop"]]
-
-    def encode_text(self, text: str) -> list[int]:
-        return self._tokenizer.encode_text(text)
-
-    def encode_begun(self, answer: str) -> list[int]:
-        return self.encode_text(answer)
-
-    def vocabulary(self) -> Vocabulary:
-        return self._tokenizer.vocabulary()
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        return self._tokenizer.decode_text(tokens)
-
-    def finish_text(self, text: str) -> str:
-        return text.strip()
-
-    def settled(self, text: str) -> int:
-        return len(text)
