@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ import aiohttp
 import discord
 import yarl
 from discord import app_commands
-from discord.gateway import DiscordWebSocket
+from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import Route
 
 from glmbot.errors import AdapterError, PlatformRefused
@@ -156,13 +157,26 @@ class Client(discord.Client):
         for name, parse in parsers.items():
             parsers[name] = forgiving(name, parse)
 
+    async def connect(self, *, reconnect: bool = True) -> None:
+        try:
+            await super().connect(reconnect=reconnect)
+        finally:
+            self._stop_heartbeats()
+
     async def close(self) -> None:
         await super().close()
+        self._stop_heartbeats()
         # discord.py leaves those behind that say "ready" once no more servers come.
         state: Any = self._connection
         for task in (state._ready_task, *getattr(state, "_ready_tasks", {}).values()):
             if task is not None:
                 task.cancel()
+
+    def _stop_heartbeats(self) -> None:
+        """discord.py forgets the thread of a connection that was still being made."""
+        for thread in threading.enumerate():
+            if isinstance(thread, KeepAliveHandler) and thread.ws._connection is self._connection:
+                thread.stop()
 
     async def setup_hook(self) -> None:
         if not self._publish:

@@ -15,6 +15,7 @@ from glmbot.errors import PlatformRefused
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
+from held import held
 from platforms.discord_server import CHANNEL_ID, DiscordServer
 
 
@@ -145,15 +146,16 @@ async def test_precision_is_switched_by_an_administrator_while_another_stream_go
     async with bot(
         discord, engine, sqlite_store, access=access, sampling=Sampling(max_tokens=1500, temperature=0)
     ):
-        await discord.say(f"{MENTION} go on")
-        await until(lambda: engine.stats().running == 1)
-        refused = await discord.use("precision", user=USER, value="int8")
-        await until(lambda: "for administrators" in "".join(discord.replies_to(refused)))
-        assert engine.precision is Precision.FP32
-        done = await discord.use("precision", user=1, value="int8")
-        await until(lambda: "fp32 → int8" in "".join(discord.replies_to(done)))
-        assert engine.precision is Precision.INT8
-        assert engine.stats().running == 1, "the other stream is still going"
+        with held(engine):
+            await discord.say(f"{MENTION} go on")
+            await until(lambda: engine.stats().running == 1)
+            refused = await discord.use("precision", user=USER, value="int8")
+            await until(lambda: "for administrators" in "".join(discord.replies_to(refused)))
+            assert engine.precision is Precision.FP32
+            done = await discord.use("precision", user=1, value="int8")
+            await until(lambda: "fp32 → int8" in "".join(discord.replies_to(done)))
+            assert engine.precision is Precision.INT8
+            assert engine.stats().running == 1, "the other stream is still going"
         await answered(sqlite_store, 1)
     (turn,) = await sqlite_store.last_turns(IN_CHANNEL, 10)
     assert letters(turn.answer) in letters("".join(discord.texts()))

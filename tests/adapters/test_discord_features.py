@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from typing import Any
 
 import pytest
+from discord.gateway import KeepAliveHandler
 
 from adapters.discord_bot import IN_CHANNEL, MENTION, USER, answered, bot
 from adapters.scripted import ScriptedEngine
@@ -329,7 +331,8 @@ async def test_shards_share_the_servers_and_answer_once(
 async def test_a_client_that_is_closed_says_no_more_that_it_is_ready(
     discord: DiscordServer, sqlite_store: Store, shards: int
 ) -> None:
-    """It waits for its servers a while before it does; on a closed one that would pass for a new connection."""
+    """It waits for its servers a while before it does; on a closed one that would pass for a new connection. Nor does
+    a connection that was still being made send heartbeats for ever."""
 
     def waiting() -> list[str]:
         names = [repr(task.get_coro()) for task in asyncio.all_tasks()]
@@ -340,6 +343,8 @@ async def test_a_client_that_is_closed_says_no_more_that_it_is_ready(
         await until(waiting)
     await asyncio.sleep(0)
     assert waiting() == []
+    threads = [each for each in threading.enumerate() if isinstance(each, KeepAliveHandler)]
+    assert all(each._stop_ev.is_set() for each in threads)
 
 
 async def test_two_processes_hear_everything_and_answer_once(

@@ -85,11 +85,13 @@ async def test_what_is_forwarded_is_the_question_and_markup_stays_text(
 
 
 async def test_where_nothing_can_be_edited_answers_come_in_paragraphs(sqlite_store: Store) -> None:
-    satori = SatoriServer(features=("message.create",), burst=3, seconds_per_message=0.1)
+    satori = SatoriServer(features=("message.create",))
     await satori.start()
     text = "\n\n".join(f"Paragraph {number}." for number in range(8))
     async with bot(satori, ScriptedEngine(text, steps=30, step_s=0.01), sqlite_store):
         await satori.say("go on")
+        await answered(satori, PRIVATE, "Paragraph 2.")
+        satori.too_many = 2
         await answered(satori, PRIVATE, "Paragraph 7.")
         await nothing_left(sqlite_store, "satori")
     await satori.stop()

@@ -131,12 +131,14 @@ async def test_a_bot_without_menus_answers_all_the_same(
         await answered(telegram, sqlite_store, 1)
 
 
-async def test_real_flood_limits_are_survived(engine: LocalEngine, sqlite_store: Store) -> None:
+async def test_real_flood_limits_are_survived(
+    engine: LocalEngine, sqlite_store: Store, unhurried: None
+) -> None:
     """A bot configured far too fast for Telegram's law of one message a second still ends right."""
     telegram = TelegramServer(seconds_per_message=0.5)
     await telegram.start()
     try:
-        async with bot(telegram, engine, sqlite_store, sampling=Sampling(max_tokens=500, temperature=0)):
+        async with bot(telegram, engine, sqlite_store, sampling=Sampling(max_tokens=300, temperature=0)):
             await telegram.say("hello")
             await answered(telegram, sqlite_store, 1)
         (turn,) = await turns_of(sqlite_store)
@@ -273,7 +275,7 @@ async def test_who_blocked_the_bot_is_left_in_peace(
 
 
 async def test_stop_ends_a_running_answer_at_once(
-    telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
+    telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store, unhurried: None
 ) -> None:
     async with bot(telegram, engine, sqlite_store, sampling=Sampling(max_tokens=1900, temperature=0)):
         await telegram.say("go on")

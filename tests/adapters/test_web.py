@@ -38,6 +38,7 @@ from glmbot_web.adapter import WebAdapter, WebSettings
 from glmbot_web.guard import person_of
 from glmbot_web.normalize import PLATFORM
 from glmbot_web.render import to_html
+from held import held
 
 
 @asynccontextmanager
@@ -222,10 +223,11 @@ async def test_stop_from_the_page_ends_the_answer(engine: LocalEngine, sqlite_st
         browser() as session,
     ):
         await session.get(site.url)
-        running = asyncio.create_task(ask_page(session, site.url, "go on", id="running-1"))
-        await until(lambda: engine.stats().tokens_generated > 5)
-        await ask_page(session, site.url, "/stop", id="stopping-1")
-        assert (await running)["state"] == "stopped"
+        with held(engine, after=6):
+            running = asyncio.create_task(ask_page(session, site.url, "go on", id="running-1"))
+            await until(lambda: engine.stats().tokens_generated > 5)
+            await ask_page(session, site.url, "/stop", id="stopping-1")
+            assert (await running)["state"] == "stopped"
         await until(lambda: engine.stats().running == 0)
 
 
@@ -236,9 +238,10 @@ async def test_an_unfinished_answer_is_there_after_a_restart(
         async with web(engine, sqlite_store, sampling=Sampling(max_tokens=1900, temperature=0)) as site:
             await session.get(site.url)
             body = {"id": "restart-1", "conversation": 1, "text": "go on"}
-            stream = (await (await session.post(f"{site.url}/api/messages", json=body)).json())["stream"]
-            await until(lambda: engine.stats().tokens_generated > 5)
-            await site._streams.drain(0)
+            with held(engine, after=6):
+                stream = (await (await session.post(f"{site.url}/api/messages", json=body)).json())["stream"]
+                await until(lambda: engine.stats().tokens_generated > 5)
+                await site._streams.drain(0)
         port = int(site.url.rpartition(":")[2])
         async with web(engine, sqlite_store, settings=WebSettings(port=port)) as site:
             events = [event async for event in read_events(session, f"{site.url}/api/streams/{stream}")]
@@ -267,16 +270,20 @@ async def test_a_question_that_could_not_be_stored_is_not_shown_as_being_answere
 
 
 async def test_an_answer_whose_claim_was_lost_is_begun_again_in_the_same_stream(
-    engine: LocalEngine, redis_url: str, unhurried: None
+    engine: LocalEngine, redis_url: str
 ) -> None:
     store = RedisStore(redis_url, prefix=f"test-{time.time_ns()}")
     async with web(engine, store, claim_s=2) as site, browser() as session:
         await session.get(site.url)
         body = {"id": "claim-lost", "conversation": 1, "text": "go on"}
-        stream = (await (await session.post(f"{site.url}/api/messages", json=body)).json())["stream"]
-        await until(lambda: engine.stats().running == 1)
-        (conversation,) = await store.open_conversations("web")
-        await store._redis.set(store._keys.of(conversation, "claim"), "elsewhere/1/x", px=500)
+        with held(engine):
+            stream = (await (await session.post(f"{site.url}/api/messages", json=body)).json())["stream"]
+            await until(lambda: engine.stats().running == 1)
+            (conversation,) = await store.open_conversations("web")
+            claim = store._keys.of(conversation, "claim")
+            await store._redis.set(claim, "elsewhere/1/x")
+            await until(lambda: engine.stats().requests_cancelled == 1)
+            await store._redis.delete(claim)
         await until_async(lambda: store.last_turns(conversation, 5), lambda turns: len(turns) == 1)
         events = [event async for event in read_events(session, f"{site.url}/api/streams/{stream}")]
         (turn,) = await store.last_turns(conversation, 5)
@@ -378,15 +385,16 @@ async def test_a_client_that_goes_away_in_mid_stream_frees_the_engine(
 ) -> None:
     body = {"messages": [{"role": "user", "content": "go on"}], "max_tokens": 1900, "temperature": 0}
     for stream in (True, False):
-        async with aiohttp.ClientSession() as session:
-            before = engine.stats().tokens_generated
-            request = asyncio.create_task(
-                session.post(f"{site.url}/v1/chat/completions", json={**body, "stream": stream})
-            )
-            await until(lambda before=before: engine.stats().tokens_generated > before + 5)
-            request.cancel()
-            await asyncio.gather(request, return_exceptions=True)
-        await until(lambda: engine.stats().running == 0)
+        with held(engine, after=6):
+            async with aiohttp.ClientSession() as session:
+                before = engine.stats().tokens_generated
+                request = asyncio.create_task(
+                    session.post(f"{site.url}/v1/chat/completions", json={**body, "stream": stream})
+                )
+                await until(lambda before=before: engine.stats().tokens_generated > before + 5)
+                request.cancel()
+                await asyncio.gather(request, return_exceptions=True)
+            await until(lambda: engine.stats().running == 0)
         assert engine.stats().cache_tokens_used == 0
     async with aiohttp.ClientSession() as session:
         assert (await session.get(f"{site.url}/healthz")).status == 200
@@ -478,7 +486,7 @@ async def test_a_client_that_never_reads_loses_its_connection_and_its_generation
     monkeypatch.setattr(aiohttp.web.StreamResponse, "write", _stuck)
     async with browser() as session:
         body = {"messages": [{"role": "user", "content": "hello"}], "stream": True, "max_tokens": 1500}
-        with pytest.raises(aiohttp.ClientError):
+        with held(engine, after=6), pytest.raises(aiohttp.ClientError):
             async with session.post(f"{site.url}/v1/chat/completions", json=body) as answer:
                 await answer.read()
     await until(lambda: engine.stats().running == 0)

@@ -22,6 +22,7 @@ from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import Addressed, ChatKind, Edit, Message, Press, Reply, ReplyState
 from glmbot.store.base import Store
+from held import held
 
 ADMIN, ANN, EVE = UserKey("telegram", "1"), UserKey("telegram", "2"), UserKey("telegram", "3")
 ACCESS = Access(admins={ADMIN}, users={ANN})
@@ -199,21 +200,25 @@ async def test_a_withdrawn_question_is_gone_from_the_history(dialogue: DialogueM
     assert list(await dialogue.withdraw(HOME, "a2")) == [], "an answer is no question"
 
 
-async def test_a_button_passes_the_questions_that_wait(
-    engine: LocalEngine, store: Store, unhurried: None
-) -> None:
+async def test_a_button_passes_the_questions_that_wait(engine: LocalEngine, store: Store) -> None:
     dialogue = make_dialogue(engine, store, access=ACCESS)
     await answer(dialogue, message("first"), "a1")
     finished: list[str] = []
 
     async def ask(asked: Message) -> None:
-        await answer(dialogue, asked)
+        async with aclosing(dialogue.respond(asked)) as replies:
+            async for _ in replies:
+                pass
         finished.append(asked.text)
 
-    waiting = [asyncio.create_task(ask(message(text))) for text in ("running", "waiting")]
-    await until(lambda: engine.stats().running == 1)
-    pressed = asyncio.create_task(ask(message("/retry", ref="", intent=Press("a1"))))
-    await asyncio.gather(*waiting, pressed)
+    all_asked = [message("running"), message("waiting"), message("/retry", ref="", intent=Press("a1"))]
+    with held(engine):
+        tasks: list[asyncio.Task[None]] = []
+        for asked in all_asked:
+            assert await dialogue.accept(asked)
+            tasks.append(asyncio.create_task(ask(asked)))
+            await until(lambda: engine.stats().running == 1)
+    await asyncio.gather(*tasks)
     assert finished == ["running", "/retry", "waiting"]
 
 
@@ -370,19 +375,18 @@ async def test_reloading_says_what_came_of_it(engine: LocalEngine, store: Store)
     assert "no configuration file" in (await answer(none, message("/reload", ADMIN))).notice
 
 
-async def test_the_overview_shows_streams_and_people(
-    engine: LocalEngine, store: Store, unhurried: None
-) -> None:
+async def test_the_overview_shows_streams_and_people(engine: LocalEngine, store: Store) -> None:
     dialogue = make_dialogue(engine, store, access=ACCESS)
-    running = asyncio.create_task(answer(dialogue, message("hello")))
-    await until(lambda: engine.stats().running == 1)
-    dialogue.monitor.sample()
-    seen = await dialogue.overview()
+    with held(engine):
+        running = asyncio.create_task(answer(dialogue, message("hello")))
+        await until(lambda: engine.stats().running == 1)
+        dialogue.monitor.sample()
+        seen = await dialogue.overview()
+        await dialogue.monitor.look()
     assert [(stream.user, stream.conversation) for stream in seen.streams] == [("telegram:2", str(HOME))]
     assert {user.user: user.access for user in seen.users} == {"telegram:1": "admin", "telegram:2": "user"}
     assert seen.samples[-1].memory > 10**7
     assert seen.running == 1
-    await dialogue.monitor.look()
     assert dialogue.monitor.stats(1).open == 1
     await running
     assert (await dialogue.overview()).streams == []

@@ -25,6 +25,7 @@ from glmbot.keys import ConversationKey, UserKey
 from glmbot.messages import ChatKind, Message, Reply, ReplyState, Role
 from glmbot.openings import slash_command
 from glmbot.store.base import Store
+from held import held
 
 ADMIN, ANN, STRANGER = UserKey("telegram", "1"), UserKey("telegram", "2"), UserKey("telegram", "3")
 ACCESS = Access(admins={ADMIN}, users={ANN})
@@ -124,12 +125,13 @@ async def test_precision_switches_while_another_stream_goes_on(
     dialogue: DialogueManager, engine: LocalEngine, store: Store
 ) -> None:
     busy = make_dialogue(engine, store, access=ACCESS, sampling=Sampling(max_tokens=800, temperature=0))
-    running = asyncio.create_task(last(busy, "go on"))
-    await until(lambda: engine.stats().running == 1)
-    replies = await say(dialogue, "/precision int8", ADMIN)
-    assert "fp32 → int8" in replies[-1].notice
-    assert engine.precision is Precision.INT8
-    assert engine.stats().running == 1
+    with held(engine):
+        running = asyncio.create_task(last(busy, "go on"))
+        await until(lambda: engine.stats().running == 1)
+        replies = await say(dialogue, "/precision int8", ADMIN)
+        assert "fp32 → int8" in replies[-1].notice
+        assert engine.precision is Precision.INT8
+        assert engine.stats().running == 1
     done = await running
     assert done.state is ReplyState.FINAL
     assert done.usage is not None
@@ -140,14 +142,15 @@ async def test_precision_switches_while_another_stream_goes_on(
 
 async def test_stop_does_not_wait_and_keeps_what_was_said(engine: LocalEngine, store: Store) -> None:
     dialogue = make_dialogue(engine, store, access=ACCESS, sampling=Sampling(max_tokens=1900, temperature=0))
-    running = asyncio.create_task(say(dialogue, "go on"))
-    waiting = asyncio.create_task(say(dialogue, "and this?"))
-    await until(lambda: engine.stats().tokens_generated > 5)
-    assert (await last(dialogue, "/stop")).notice == "Stopped."
-    stopped = (await running)[-1]
-    assert stopped.state is ReplyState.STOPPED
-    assert stopped.text
-    assert (await waiting)[-1].state is ReplyState.STOPPED
+    with held(engine, after=6):
+        running = asyncio.create_task(say(dialogue, "go on"))
+        waiting = asyncio.create_task(say(dialogue, "and this?"))
+        await until(lambda: engine.stats().tokens_generated > 5)
+        assert (await last(dialogue, "/stop")).notice == "Stopped."
+        stopped = (await running)[-1]
+        assert stopped.state is ReplyState.STOPPED
+        assert stopped.text
+        assert (await waiting)[-1].state is ReplyState.STOPPED
     await until(lambda: engine.stats().cache_tokens_used == 0)
     turns = await store.last_turns(ConversationKey("telegram", "2"), 5)
     assert [(turn.question, turn.answer) for turn in turns] == [("go on", stopped.text)]
@@ -172,10 +175,11 @@ async def test_retry_replaces_the_last_answer_with_another(
 
 async def test_reset_while_an_answer_runs_leaves_an_empty_history(engine: LocalEngine, store: Store) -> None:
     dialogue = make_dialogue(engine, store, access=ACCESS, sampling=Sampling(max_tokens=1900, temperature=0))
-    running = asyncio.create_task(say(dialogue, "go on"))
-    await until(lambda: engine.stats().tokens_generated > 5)
-    await last(dialogue, "/new")
-    await running
+    with held(engine, after=6):
+        running = asyncio.create_task(say(dialogue, "go on"))
+        await until(lambda: engine.stats().tokens_generated > 5)
+        await last(dialogue, "/new")
+        await running
     assert await store.last_turns(ConversationKey("telegram", "2"), 5) == []
 
 
@@ -263,9 +267,10 @@ async def test_a_full_queue_answers_at_once_with_what_is_known_of_the_wait(
         engine, store, access=Access(open_platforms={"telegram"}), sampling=Sampling(max_tokens=1500)
     )
     users = [UserKey("telegram", str(number)) for number in range(10, 13)]
-    tasks = [asyncio.create_task(say(dialogue, "hello", user)) for user in users[:2]]
-    await until(lambda: engine.stats().running == 1 and engine.stats().waiting == 1)
-    reply = await last(dialogue, "hello", users[2])
+    with held(engine):
+        tasks = [asyncio.create_task(say(dialogue, "hello", user)) for user in users[:2]]
+        await until(lambda: engine.stats().running == 1 and engine.stats().waiting == 1)
+        reply = await last(dialogue, "hello", users[2])
     assert reply.state is ReplyState.FAILED
     # No answer has ended yet, so nobody knows how long one takes.
     assert "try again in a few minutes" in reply.notice

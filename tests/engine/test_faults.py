@@ -21,6 +21,7 @@ from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.part import ModelPart
 from glmbot.errors import EngineError, EngineStopped, PrecisionError, PromptInvalid
 from glmbot.native.library import kernels
+from held import held
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,16 +61,17 @@ async def test_a_roll_back_that_fails_is_told_to_everybody(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, second: BaseException
 ) -> None:
     engine = await started(tiny_model)
-    running = asyncio.create_task(ask(engine, max_tokens=1900))
-    await until(lambda: engine.stats().running == 1)
     errors = iter([RuntimeError("can't convert"), second])
 
     def failing(*_: object, **__: object) -> None:
         raise next(errors)
 
     monkeypatch.setattr(part_module, "fill", failing)
-    with pytest.raises(PrecisionError, match=r"can't convert.*fp32 failed too"):
-        await engine.set_precision(Precision.INT8)
+    with held(engine):
+        running = asyncio.create_task(ask(engine, max_tokens=1900))
+        await until(lambda: engine.stats().running == 1)
+        with pytest.raises(PrecisionError, match=r"can't convert.*fp32 failed too"):
+            await engine.set_precision(Precision.INT8)
     with pytest.raises(EngineStopped, match="failed too"):
         await running
     assert not engine.stats().alive
@@ -132,23 +134,24 @@ async def test_a_switch_does_not_keep_the_process_from_its_end(
 
 async def test_a_thread_that_ends_fails_streams_waiting_requests_and_promises(tiny_model: Path) -> None:
     engine = await started(tiny_model)
-    running = [asyncio.create_task(ask(engine, str(n), max_tokens=400)) for n in range(20)]
-    await until(lambda: engine.stats().waiting > 0)
-    held = threading.Event()
+
+    all_asked = threading.Event()
 
     def hold() -> None:
-        held.wait(30)
-
-    engine.thread.do(hold)
+        all_asked.wait(30)
 
     def broken() -> None:
         raise Panic("out of range")
 
-    engine.thread.do(broken)
-    switch = asyncio.create_task(engine.set_precision(Precision.INT8))
-    forget = asyncio.create_task(engine.forget("3"))
-    await asyncio.sleep(0)
-    held.set()
+    with held(engine):
+        running = [asyncio.create_task(ask(engine, str(n), max_tokens=400)) for n in range(20)]
+        await until(lambda: engine.stats().waiting > 0)
+        engine.thread.do(hold)
+        engine.thread.do(broken)
+        switch = asyncio.create_task(engine.set_precision(Precision.INT8))
+        forget = asyncio.create_task(engine.forget("3"))
+        await asyncio.sleep(0)
+        all_asked.set()
     tasks: list[asyncio.Task[Any]] = [*running, switch, forget]
     ends = await asyncio.gather(*tasks, return_exceptions=True)
     *told, forgotten = ends

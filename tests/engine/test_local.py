@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +16,11 @@ from transformers import AutoModelForCausalLM
 from chatglm_folder import write_chatglm_folder
 from conftest import until
 from glmbot.engine import part as part_module
-from glmbot.engine.base import FinishReason, Precision, PrecisionChange, Progress, Sampling
+from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
-from glmbot.engine.scheduler import Chunk
-from glmbot.engine.scheduler import Sequence as EngineSequence
 from glmbot.errors import EngineStopped, NumericalFault, PrecisionError, PromptTooLong, QueueFull
 from glmbot.native.program import Program
+from held import held
 
 QUESTIONS = [
     "What is the capital of France?",
@@ -47,34 +44,16 @@ async def ask(engine: LocalEngine, question: str, *, user: str = "u", **sampling
 
 
 async def test_eight_people_at_once_share_one_batch_and_get_the_answers_they_get_alone(
-    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine,
 ) -> None:
     alone = [await ask(engine, question) for question in QUESTIONS]
-    hold_until_asked(engine, len(QUESTIONS), monkeypatch)
-    together = await asyncio.gather(*(ask(engine, question, user=question) for question in QUESTIONS))
+    with held(engine):
+        asked = [asyncio.create_task(ask(engine, question, user=question)) for question in QUESTIONS]
+        await until(lambda: engine.stats().running == len(QUESTIONS))
+    together = await asyncio.gather(*asked)
     assert [answer.text for answer in together] == [answer.text for answer in alone]
     assert engine.stats().largest_batch == 8
     assert len({answer.text for answer in alone}) > 4
-
-
-def hold_until_asked(engine: LocalEngine, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine the first would be answered before the last one has asked."""
-    all_asked, asked = threading.Event(), 0
-    step, submit = engine.thread.runner.step, engine.thread.submit
-
-    def held(chunks: list[Chunk]) -> torch.Tensor:
-        assert all_asked.wait(90)
-        return step(chunks)
-
-    def submitted(sequence: EngineSequence, begun: int) -> None:
-        nonlocal asked
-        submit(sequence, begun)
-        asked += 1
-        if asked == count:
-            all_asked.set()
-
-    monkeypatch.setattr(engine.thread.runner, "step", held)
-    monkeypatch.setattr(engine.thread, "submit", submitted)
 
 
 async def test_answers_equal_transformers_own_generation(engine: LocalEngine, tiny_model: Path) -> None:
@@ -162,17 +141,9 @@ async def test_closing_a_stream_frees_its_cache_at_the_next_step(engine: LocalEn
 
 
 async def test_the_queue_tells_places_and_refuses_at_once_when_full(
-    engine_settings: LocalEngineSettings, monkeypatch: pytest.MonkeyPatch
+    engine_settings: LocalEngineSettings,
 ) -> None:
     engine = await LocalEngine.start(replace(engine_settings, max_batch=1, queue_limit=2))
-    all_asked, step = threading.Event(), engine.thread.runner.step
-
-    def slowly(chunks: list[Chunk]) -> torch.Tensor:
-        all_asked.wait(0.05)
-        return step(chunks)
-
-    # On a busy machine the first would be answered before the last one has asked.
-    monkeypatch.setattr(engine.thread.runner, "step", slowly)
     places: dict[int, list[int]] = {1: [], 2: []}
 
     async def wait_in_line(number: int) -> None:
@@ -182,15 +153,15 @@ async def test_the_queue_tells_places_and_refuses_at_once_when_full(
             if progress.place is not None:
                 places[number].append(progress.place)
 
-    long = asyncio.create_task(ask(engine, "hello", max_tokens=300, user="first"))
-    await until(lambda: engine.stats().running == 1)
-    waiting = []
-    for number in (1, 2):
-        waiting.append(asyncio.create_task(wait_in_line(number)))
-        await until(lambda number=number: engine.stats().waiting == number)
-    with pytest.raises(QueueFull) as full:
-        await ask(engine, "hello", user="late")
-    all_asked.set()
+    with held(engine):
+        long = asyncio.create_task(ask(engine, "hello", max_tokens=60, user="first"))
+        await until(lambda: engine.stats().running == 1)
+        waiting = []
+        for number in (1, 2):
+            waiting.append(asyncio.create_task(wait_in_line(number)))
+            await until(lambda number=number: engine.stats().waiting == number)
+        with pytest.raises(QueueFull) as full:
+            await ask(engine, "hello", user="late")
     assert full.value.waiting == 2
     assert full.value.expected_wait_s is None, "nobody's answer has ended yet"
     await asyncio.gather(long, *waiting)
@@ -226,39 +197,17 @@ async def test_a_deadline_ends_an_answer_with_what_there_is(engine: LocalEngine,
     assert 0 < last.completion_tokens < 1900
 
 
-async def test_switching_precision_lets_running_streams_go_on(
-    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hold_until_asked(engine, 4, monkeypatch)
-    step, set_precision = engine.thread.runner.step, engine.thread.set_precision
-    all_decode, switch_asked = asyncio.Event(), threading.Event()
-    running: list[int] = []
-    loop = asyncio.get_running_loop()
-
-    def held(chunks: list[Chunk]) -> torch.Tensor:
-        if len(chunks) == 4 and all(chunk.sequence.drawn for chunk in chunks):
-            loop.call_soon_threadsafe(all_decode.set)
-            # The switch comes after this step, whatever the machine does beside it.
-            assert switch_asked.wait(90)
-        return step(chunks)
-
-    def switched(precision: Precision, report: Callable[[float], None]) -> PrecisionChange:
-        running.append(len(engine.thread.scheduler.running))
-        return set_precision(precision, report)
-
-    monkeypatch.setattr(engine.thread.runner, "step", held)
-    monkeypatch.setattr(engine.thread, "set_precision", switched)
-    streams = [asyncio.create_task(ask(engine, f"q{n}", max_tokens=400, user=str(n))) for n in range(4)]
-    await all_decode.wait()
+async def test_switching_precision_lets_running_streams_go_on(engine: LocalEngine) -> None:
     shares: list[float] = []
-    for precision in (Precision.INT8, Precision.BF16, Precision.FP32, Precision.INT8):
-        switch = asyncio.create_task(engine.set_precision(precision, shares.append))
-        await asyncio.sleep(0)
-        switch_asked.set()
-        change = await switch
+    with held(engine):
+        streams = [asyncio.create_task(ask(engine, f"q{n}", max_tokens=400, user=str(n))) for n in range(4)]
+        await until(lambda: engine.stats().running == 4)
+        await engine.set_precision(Precision.INT8, shares.append)
+        assert engine.stats().running == 4
+    for precision in (Precision.BF16, Precision.FP32, Precision.INT8):
+        change = await engine.set_precision(precision, shares.append)
         assert change.after is precision is engine.precision
     answers = await asyncio.gather(*streams)
-    assert running[0] == 4
     assert all(answer.completion_tokens == 400 for answer in answers)
     assert shares[-1] == 1.0
     assert change.weight_bytes_after < 0.6 * (await engine.set_precision(Precision.FP32)).weight_bytes_after
@@ -275,8 +224,6 @@ async def test_a_failed_switch_is_rolled_back_and_streams_go_on(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (await ask(engine, "hello")).text
-    stream = asyncio.create_task(ask(engine, "hello", max_tokens=300))
-    await until(lambda: engine.stats().running == 1)
     real = part_module.fill
     calls: list[Precision] = []
 
@@ -289,8 +236,11 @@ async def test_a_failed_switch_is_rolled_back_and_streams_go_on(
         real(*args, **kwargs)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(part_module, "fill", failing)
-    with pytest.raises(PrecisionError, match="no memory left"):
-        await engine.set_precision(Precision.INT8)
+    with held(engine):
+        stream = asyncio.create_task(ask(engine, "hello", max_tokens=300))
+        await until(lambda: engine.stats().running == 1)
+        with pytest.raises(PrecisionError, match="no memory left"):
+            await engine.set_precision(Precision.INT8)
     assert calls == [Precision.INT8, Precision.FP32]
     assert engine.precision is Precision.FP32
     assert (await stream).text.startswith(before[:20])
@@ -325,9 +275,10 @@ async def test_nan_is_a_fault_of_one_conversation_and_is_not_hidden(
 
 async def test_closing_the_engine_ends_running_streams_clearly(engine_settings: LocalEngineSettings) -> None:
     engine = await LocalEngine.start(engine_settings)
-    stream = asyncio.create_task(ask(engine, "hello", max_tokens=1900))
-    await until(lambda: engine.stats().running == 1)
-    await engine.close()
+    with held(engine):
+        stream = asyncio.create_task(ask(engine, "hello", max_tokens=1900))
+        await until(lambda: engine.stats().running == 1)
+        await engine.close()
     with pytest.raises(EngineStopped):
         await stream
     with pytest.raises(EngineStopped):

@@ -42,6 +42,7 @@ from glmbot.errors import (
 )
 from glmbot.forms import Form, FormKind
 from glmbot.store.base import Store
+from held import held
 from platforms.openai_server import KEY, OpenAIServer
 from tiny_model import write_tiny_model
 
@@ -214,7 +215,7 @@ async def test_the_key_is_sent_and_never_shown(engine: LocalEngine, caplog: pyte
     assert wrong not in f"{raised.value}{caplog.text}"
 
 
-async def test_requests_wait_in_a_line_that_is_fair(server: OpenAIServer, unhurried: None) -> None:
+async def test_requests_wait_in_a_line_that_is_fair(server: OpenAIServer, engine: LocalEngine) -> None:
     async with remote(server, parallel=1, queue_limit=3) as far:
         order: list[str] = []
 
@@ -222,39 +223,40 @@ async def test_requests_wait_in_a_line_that_is_fair(server: OpenAIServer, unhurr
             await read(far, question(far, user), user=user)
             order.append(user)
 
-        first = [asyncio.create_task(ask("ann")) for _ in range(3)]
-        await until(lambda: far.stats().waiting == 2)
-        bob = asyncio.create_task(ask("bob"))
-        await until(lambda: far.stats().waiting == 3)
-        waiting = far.generate(question(far), GREEDY, user="cid")
-        with pytest.raises(QueueFull):
-            await anext(waiting)
-        assert far.stats().waiting_users == (("ann", 2), ("bob", 1))
+        with held(engine):
+            first = [asyncio.create_task(ask("ann")) for _ in range(3)]
+            await until(lambda: far.stats().waiting == 2)
+            bob = asyncio.create_task(ask("bob"))
+            await until(lambda: far.stats().waiting == 3)
+            waiting = far.generate(question(far), GREEDY, user="cid")
+            with pytest.raises(QueueFull):
+                await anext(waiting)
+            assert far.stats().waiting_users == (("ann", 2), ("bob", 1))
         await asyncio.gather(*first, bob)
         assert order == ["ann", "bob", "ann", "ann"]
         assert far.stats().requests_refused == 1
 
 
-async def test_places_in_line_are_told(server: OpenAIServer, unhurried: None) -> None:
+async def test_places_in_line_are_told(server: OpenAIServer, engine: LocalEngine) -> None:
     async with remote(server, parallel=1) as far:
-        running = asyncio.create_task(read(far, question(far)))
-        await until(lambda: far.stats().running == 1)
-        waiting = far.generate(question(far), GREEDY, user="bob")
-        assert (await anext(waiting)).place == 1
-        await waiting.aclose()
-        assert far.stats().waiting == 0
+        with held(engine):
+            running = asyncio.create_task(read(far, question(far)))
+            await until(lambda: far.stats().running == 1)
+            waiting = far.generate(question(far), GREEDY, user="bob")
+            assert (await anext(waiting)).place == 1
+            await waiting.aclose()
+            assert far.stats().waiting == 0
         await running
 
 
-async def test_who_gives_up_frees_the_server(
-    server: OpenAIServer, engine: LocalEngine, unhurried: None
-) -> None:
+async def test_who_gives_up_frees_the_server(server: OpenAIServer, engine: LocalEngine) -> None:
     async with remote(server) as far:
         answer = far.generate(question(far), replace(GREEDY, max_tokens=1000), user="ann")
-        await anext(answer)
-        await until(lambda: engine.stats().running == 1)
-        await answer.aclose()
-        await until(lambda: engine.stats().running == 0)
+        with held(engine, after=20):
+            await anext(answer)
+            await until(lambda: engine.stats().running == 1)
+            await answer.aclose()
+            await until(lambda: engine.stats().running == 0)
         assert (far.stats().running, far.stats().requests_cancelled) == (0, 1)
 
 
@@ -265,11 +267,12 @@ async def test_a_deadline_ends_the_answer_with_what_there_is(server: OpenAIServe
         assert last.text
 
 
-async def test_closing_ends_what_runs(server: OpenAIServer, unhurried: None) -> None:
+async def test_closing_ends_what_runs(server: OpenAIServer, engine: LocalEngine) -> None:
     async with remote(server) as far:
-        answer = asyncio.create_task(read(far, question(far), replace(GREEDY, max_tokens=1000)))
-        await until(lambda: far.stats().running == 1)
-        await far.close()
+        with held(engine):
+            answer = asyncio.create_task(read(far, question(far), replace(GREEDY, max_tokens=1000)))
+            await until(lambda: far.stats().running == 1)
+            await far.close()
         with pytest.raises(EngineStopped):
             await answer
 

@@ -36,6 +36,8 @@ class SatoriServer:
     features: tuple[str, ...] = ALL
     seconds_per_message: float = 0.01
     burst: int = 100
+    too_many: int = 0
+    """So many of the next writes are refused, however slowly they come."""
     any_channel: bool = False
     """Whether the bot may write where nobody spoke."""
     old: bool = False
@@ -263,6 +265,9 @@ class SatoriServer:
             writes.popleft()
         if (held := self._held.get(channel, 0.0) - now) > 0:
             return held
+        if self.too_many:
+            self.too_many -= 1
+            return self.seconds_per_message
         if len(writes) >= self.burst:
             return writes[0] + span - now
         writes.append(now)
