@@ -22,6 +22,7 @@ from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
 from glmbot.delivery.paces import Paces
+from glmbot.delivery.recent import Recent
 from glmbot.delivery.removal import remove_each
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, PlatformRefused
@@ -34,9 +35,11 @@ from glmbot.ports import Chats, Deliver, Menus
 from glmbot_slack.callback import WINDOW_S, callback_route
 from glmbot_slack.client import Socket, examine, log_in, session_for, web_client
 from glmbot_slack.delivery import PROFILE, SlackOutlet
+from glmbot_slack.home import home_of
 from glmbot_slack.normalize import (
     PLATFORM,
     Deleted,
+    HomeOpened,
     Self,
     from_command,
     from_event,
@@ -52,6 +55,7 @@ _log = logging.getLogger(__name__)
 
 _DRAIN_S = 8.0
 _LOOK_EVERY_S = 5.0
+_HOMES_KEPT = 10_000
 _LONGEST_AWAY_S = 60.0
 
 
@@ -69,6 +73,7 @@ class SlackAdapter:
         self._quiet = Quiet()
         self._aside = Background()
         self._paces = Paces(within=60 / settings.requests_per_minute)
+        self._homes = Recent[str, bool](_HOMES_KEPT)
         self._streams = Streams(settings.streaming)
         self._replays = Replays(time.time, WINDOW_S)
         self._running = Running()
@@ -183,6 +188,12 @@ class SlackAdapter:
                 self._aside.begin(
                     self._deliveries.take_away(PLATFORM, self._dialogue, ref, where, self._remove)
                 )
+            case HomeOpened() if self._homes.get(taken.user) is None:
+                # It stays as it is published.
+                self._homes.put(taken.user, True)
+                self._aside.begin(self._show_home(taken.user))
+            case HomeOpened():
+                pass
             case PressedButton() if taken.by_asker:
                 await self._dialogue.accept(taken.message)
             case PressedButton():
@@ -191,7 +202,7 @@ class SlackAdapter:
 
     def _read(
         self, kind: str, payload: Mapping[str, Any], me: Self
-    ) -> Message | Deleted | PressedButton | None:
+    ) -> Message | Deleted | HomeOpened | PressedButton | None:
         match kind:
             case "events_api":
                 event = payload.get("event")
@@ -206,6 +217,14 @@ class SlackAdapter:
     async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
         pace = self._paces.of(conversation.chat, self._settings.edit_interval_s)
         await remove_each("Slack", pace, message_ids, lambda ts: delete(self._client, conversation.chat, ts))
+
+    async def _show_home(self, user: str) -> None:
+        view = home_of(self._dialogue.text("", "help.title"), self._dialogue.commands("", Role.USER))
+        try:
+            await ask(self._client.views_publish(user_id=user, view=dict(view)))
+        except NotWritten as error:
+            self._homes.take(user)
+            _log.info("Slack: the tab Home could not be shown: %s", error)
 
     async def _refuse_press(self, message: Message) -> None:
         """For the eyes of who pressed alone."""

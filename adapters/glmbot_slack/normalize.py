@@ -1,4 +1,4 @@
-"""What Slack tells as a Message, a pressed button or a deletion, or None where nobody speaks to us. Pure.
+"""What Slack tells as a Message, a pressed button, a deletion, an opened tab; None for all else. Pure.
 
 https://docs.slack.dev/reference/events/message, https://docs.slack.dev/messaging/formatting-message-text
 """
@@ -20,6 +20,7 @@ __all__ = [
     "RESPONSE",
     "TEAM",
     "Deleted",
+    "HomeOpened",
     "Self",
     "button_value",
     "from_command",
@@ -59,15 +60,22 @@ class Deleted:
     ref: str
 
 
+@dataclass(frozen=True, slots=True)
+class HomeOpened:
+    user: str
+
+
 def button_value(command: str, asker: str, thread: str) -> str:
     """At most 2000 characters: https://docs.slack.dev/reference/block-kit/block-elements/button-element"""
     return f"{command}:{asker}:{thread}"
 
 
-def from_event(event: Fields, me: Self) -> Message | Deleted | None:
+def from_event(event: Fields, me: Self) -> Message | Deleted | HomeOpened | None:
     """The event within an event_callback. A message is known by its channel and time, so that app_mention and
     message, and an event that comes again, are one. Raises ValueError for what Slack never sends."""
     kind, subtype = text_of(event, "type"), text_of(event, "subtype")
+    if kind == "app_home_opened" and text_of(event, "tab") == "home":
+        return HomeOpened(_id(event.get("user")))
     if kind not in ("message", "app_mention"):
         return None
     channel = _id(event.get("channel"))

@@ -281,6 +281,22 @@ async def test_a_button_of_somebody_elses_is_refused_for_their_eyes_alone(
     assert len(engine.prompts) == 1
 
 
+async def test_the_tab_home_says_what_the_bot_can_do_and_is_shown_once(
+    server: SlackServer, sqlite_store: Store
+) -> None:
+    async with slack_bot.bot(server, echoing(), sqlite_store):
+        server.refusals["views.publish"] = ["internal_error", 1]
+        while user_id(7) not in server.homes:
+            await server.open_home()
+            await until(lambda: server.unacknowledged == 0)
+        await server.open_home()
+        await server.open_home(8)
+        await until(lambda: user_id(8) in server.homes)
+    (shown,) = server.homes[user_id(7)]
+    assert shown[0] == "What I can do:"
+    assert any(line.startswith("/new") for line in shown)
+
+
 async def test_a_wrong_token_says_which_and_where(server: SlackServer, sqlite_store: Store) -> None:
     for key in ("token", "app_token"):
         wrong = {key: SecretStr("xapp-1-wrong-wrong")}

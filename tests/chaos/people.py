@@ -29,6 +29,8 @@ _NOTICES = re.compile(r"The answer reached its limit of \d+ tokens\. /continue g
 _REPEATED = i18n.text("en", "answer.maybe_repeated")
 _ANEW = i18n.text("en", "answer.begun_anew")
 _LOOKS_EVERY_S = 0.02
+# A message of Slack's, under which people write.
+_THREAD = "1700000000.000100"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +209,16 @@ class TelegramPeople(People):
 
 
 class SlackPeople(People):
-    """A platform that edits."""
+    """A platform that edits, and in threads streams: directly people write in one, in the channel in none."""
 
     platform = "slack"
-    points: ClassVar[Mapping[str, Sequence[int]]] = {"chat.postMessage": (1, 3), "chat.update": (1, 4, 7)}
+    points: ClassVar[Mapping[str, Sequence[int]]] = {
+        "chat.postMessage": (1, 3),
+        "chat.update": (1, 4, 7),
+        "chat.startStream": (1, 2),
+        "chat.appendStream": (1, 2, 4),
+        "chat.stopStream": (1, 2),
+    }
 
     def __init__(self) -> None:
         self.server = SlackServer(seconds_per_message=0.01, burst=8)
@@ -224,11 +232,13 @@ class SlackPeople(People):
     def key(self, line: Line) -> ConversationKey:
         if line.in_group:
             return ConversationKey("slack", slack_server.GROUP, user_id(line.user))
-        return ConversationKey("slack", channel_of(line.user))
+        return ConversationKey("slack", channel_of(line.user), "", _THREAD)
 
     async def say(self, line: Line) -> None:
-        channel = slack_server.GROUP if line.in_group else ""
-        await self.server.say(line.text, user=line.user, channel=channel, mention=line.in_group)
+        if line.in_group:
+            await self.server.say(line.text, user=line.user, channel=slack_server.GROUP, mention=True)
+        else:
+            await self.server.say(line.text, user=line.user, channel=channel_of(line.user), thread=_THREAD)
 
     def texts(self, chat: str) -> Sequence[str]:
         # Beside a file stands its name.
@@ -245,7 +255,7 @@ class SlackPeople(People):
     @property
     def empty(self) -> int:
         return sum(
-            message["text"] == "…" and not message["blocks"]
+            message["text"] in ("…", "\u200b") and not message["blocks"]
             for of in self.server.messages.values()
             for message in of.values()
         )

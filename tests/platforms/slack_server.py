@@ -71,6 +71,7 @@ class SlackServer:
     stream_s: float = _STREAM_S
     messages: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
     said: dict[int, dict[str, Any]] = field(default_factory=dict)
+    homes: dict[str, list[list[str]]] = field(default_factory=dict)
     ephemeral: list[tuple[str, str, str]] = field(default_factory=list)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -144,6 +145,10 @@ class SlackServer:
                 {**{k: v for k, v in event.items() if k != "channel_type"}, "type": "app_mention"}
             )
         return number
+
+    async def open_home(self, user: int = 7) -> None:
+        await self.tell({"type": "app_home_opened", "user": user_id(user), "channel": channel_of(user), "tab": "home",
+                         "event_ts": self._ts()})  # fmt: skip
 
     async def edit(self, number: int, text: str) -> None:
         before = self.said[number]
@@ -470,6 +475,17 @@ class SlackServer:
     def _chat_postEphemeral(self, fields: dict[str, Any]) -> dict[str, Any]:
         self.ephemeral.append((fields["channel"], fields["user"], fields["text"]))
         return {"message_ts": self._ts()}
+
+    def _views_publish(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """https://docs.slack.dev/reference/methods/views.publish"""
+        view = fields["view"]
+        view = json.loads(view) if isinstance(view, str) else view
+        texts = [(block["type"], block["text"]) for block in view["blocks"]]
+        longest = {"header": 150, "section": 3000}
+        if len(texts) > 100 or any(not 0 < len(text["text"]) <= longest[kind] for kind, text in texts):
+            raise _Refused("invalid_arguments")
+        self.homes.setdefault(fields["user_id"], []).append([text["text"] for _, text in texts])
+        return {"view": view}
 
     def _files_getUploadURLExternal(self, fields: dict[str, Any]) -> dict[str, Any]:
         name = f"F{next(self._numbers):07d}"
