@@ -190,6 +190,43 @@ def test_whatever_an_adapter_says_of_itself_is_asked(tmp_path: Path, monkeypatch
     assert any(step.startswith("Play --config ") for step in answers.next_steps)
 
 
+ANSWERS: Mapping[str, Mapping[str, str]] = {
+    "telegram": {"token": TOKEN},
+    "discord": {"token": "A" * 24 + ".GaBcDe." + "b" * 30},
+    "onebot": {"url": "ws://127.0.0.1:3001", "token": "secret-token"},
+    "qq": {"app_id": "102000001", "token": "DG5g3B4j9X2KOErG"},
+    "satori": {"url": "http://127.0.0.1:5500", "token": "secret-token"},
+    "slack": {"token": "xoxb-1111111111-testtesttest", "app_token": "xapp-1-A1-1111-testtesttest"},
+    "matrix": {
+        "homeserver": "https://matrix.example.org",
+        "account": "@glm:example.org",
+        "token": "syt_secret",
+    },
+    "feishu": {"app_id": "cli_a1b2c3d4e5", "token": "s" * 32},
+    "dingtalk": {"client_id": "dingabcdefgh", "token": "s" * 32},
+    "wecom": {"bot_id": "aibabcdefgh", "token": "s" * 32},
+}
+
+
+@pytest.mark.parametrize("platform", [name for name, each in introductions().items() if each.questions])
+def test_what_is_answered_of_each_platform_is_a_configuration_with_which_it_starts(
+    platform: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(World, "bot", lambda *_: "@glm_of_ada_bot")
+    person, questions = Person(platforms=platform), introductions()[platform].questions
+    for question in questions:
+        person._answers[question.words["en"]] = [ANSWERS[platform][question.key]]  # pyright: ignore[reportPrivateUsage]
+    answers = answered(person, tmp_path / "config.toml")
+    # Nothing secret stands in the file.
+    secrets = {ANSWERS[platform][question.key] for question in questions if question.secret}
+    assert set(answers.secrets.values()) == secrets
+    assert not any(secret in answers.toml for secret in secrets)
+    read = load_configuration(tmp_path / "config.toml", adapter_settings(), {})
+    if (check := getattr(adapters()[platform], "check", None)) is not None:
+        check(read.adapters[platform], None)
+    assert any("--config" in step for step in answers.next_steps)
+
+
 def test_two_bots_with_one_token_are_not_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
     async def identify(settings: object) -> str:
         return "@ann_bot"

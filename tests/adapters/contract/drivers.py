@@ -311,6 +311,7 @@ class SecondDiscordDriver(_Named, DiscordDriver):
 
 class SlackDriver(Driver):
     name = "slack"
+    thread = ""
     profile = SlackAdapter.profile
     settings = SlackAdapter.Settings
     quick: ClassVar[Mapping[str, Any]] = {"seconds_per_message": 0.01}
@@ -326,8 +327,8 @@ class SlackDriver(Driver):
     def bot(self, engine: Any, store: Store, **changes: Any) -> Any:
         return slack_bot.bot(self.server, engine, store, **changes)
 
-    async def say(self, text: str, user: int = USER) -> int:
-        return await self.server.say(text, user=user)
+    async def say(self, text: str, user: int = USER, **more: Any) -> int:
+        return await self.server.say(text, user=user, channel=channel_of(user), thread=self.thread, **more)
 
     def seen(self, user: int = USER) -> Sequence[str]:
         return self.server.texts(channel_of(user))
@@ -347,7 +348,7 @@ class SlackDriver(Driver):
 
     async def say_with_picture(self, text: str) -> None:
         picture = {"id": "F1", "name": "a.png", "mimetype": "image/png", "url_private": "http://x/a.png"}
-        await self.server.say(text, subtype="file_share", files=[picture])
+        await self.say(text, subtype="file_share", files=[picture])
 
     async def edit(self, message: int, text: str) -> None:
         await self.server.edit(message, text)
@@ -364,7 +365,10 @@ class SlackDriver(Driver):
 
 
 class SecondSlackDriver(_Named, SlackDriver):
+    """In threads, where answers are streams."""
+
     name = SECOND_SLACK
+    thread = "1700000000.000100"
 
 
 class MatrixDriver(Driver):
