@@ -18,7 +18,7 @@ from glmbot.delivery.outlet import Closed, Flooded, Gone, Outlet, Piece, Reduced
 from glmbot.delivery.pieces import cut_reply
 from glmbot.messages import Attachment, Message, Reply
 from glmbot_slack.normalize import button_value
-from glmbot_slack.refusals import BlocksRefused, StreamOpen, ThreadMissing, ask
+from glmbot_slack.refusals import BlocksRefused, Lacking, StreamOpen, ThreadMissing, ask
 from glmbot_slack.render import LONGEST_TEXT, NOTICE_ROOM, escaped, fits, measure, render
 from glmbot_slack.streams import NOTHING_YET, Chunk, Growing, Stream, Streams, delete, end_stream, growth
 
@@ -133,7 +133,8 @@ class SlackOutlet(Outlet):
             raise Reduced(str(error)) from error
         except Refused as error:
             self._grows = False
-            self._streams.rest()
+            if isinstance(error, Lacking):
+                self._streams.rest()
             raise Reduced(f"{error}, so the answer grows by edits") from error
         except Unreachable:
             self._grows = False

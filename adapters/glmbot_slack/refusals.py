@@ -19,6 +19,7 @@ from glmbot.delivery.outlet import Closed, Flooded, Gone, Missing, NotWritten, R
 __all__ = [
     "MEANINGS",
     "BlocksRefused",
+    "Lacking",
     "Meaning",
     "StreamOpen",
     "StreamOver",
@@ -40,6 +41,8 @@ class Meaning(Enum):
     """The message to edit or to delete is not there, or can't be edited any more."""
     THREAD = auto()
     """The thread is not there."""
+    LACKING = auto()
+    """The workspace, or the app in it, has no such thing at all."""
     STREAM_OPEN = auto()
     """More may still be appended to the message, so it takes nothing else."""
     STREAM_OVER = auto()
@@ -74,6 +77,14 @@ MEANINGS = {
     "edit_window_closed": Meaning.MISSING,
     "thread_not_found": Meaning.THREAD,
     "cannot_reply_to_message": Meaning.THREAD,
+    "unknown_method": Meaning.LACKING,
+    "method_deprecated": Meaning.LACKING,
+    "deprecated_endpoint": Meaning.LACKING,
+    "feature_not_enabled": Meaning.LACKING,
+    "missing_scope": Meaning.LACKING,
+    "no_permission": Meaning.LACKING,
+    "not_allowed_token_type": Meaning.LACKING,
+    "access_denied": Meaning.LACKING,
     # Undocumented, as told in https://github.com/slackapi/python-slack-sdk/issues/1859; the second is what
     # chat.delete says, also of what may never be deleted.
     "streaming_state_conflict": Meaning.STREAM_OPEN,
@@ -114,6 +125,10 @@ class ThreadMissing(Refused):
     """The thread that it should stand in is not there."""
 
 
+class Lacking(Refused):
+    """It is refused everywhere in the workspace."""
+
+
 class StreamOpen(Refused):
     """The message is a stream that has not ended."""
 
@@ -127,6 +142,7 @@ _RAISED: dict[Meaning, type[NotWritten]] = {
     Meaning.CLOSED: Closed,
     Meaning.MISSING: Missing,
     Meaning.THREAD: ThreadMissing,
+    Meaning.LACKING: Lacking,
     Meaning.STREAM_OPEN: StreamOpen,
     Meaning.STREAM_OVER: StreamOver,
     Meaning.BLOCKS: BlocksRefused,

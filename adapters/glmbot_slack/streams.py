@@ -33,6 +33,7 @@ __all__ = [
     "delete",
     "end_stream",
     "growth",
+    "harmless",
 ]
 
 LONGEST_APPEND = 12_000
@@ -106,13 +107,19 @@ class Streams:
         return {"recipient_user_id": message.user.id, "recipient_team_id": team}
 
 
+def harmless(text: str) -> str:
+    """The model's Markdown, in which nobody is called, and no address is a link while it is a stream: that has no
+    unfurl_links, so Slack might open an address before anybody saw it. What nobody sees stands behind each colon.
+    As a text grows, so does this."""
+    return escaped(text).replace(":", ":\u2060")
+
+
 def growth(stream: Stream, piece: Piece, buttons: Sequence[Chunk]) -> tuple[Stream, Sequence[Chunk]] | None:
     """What is to be appended for `piece`, and the stream after that. None where that can't be done by appending.
 
-    Words come as Markdown with &, < and > escaped, so that they call nobody. The bot's own line is a task that is
-    under way; buttons stand above the words. Pure.
+    The bot's own line is a task that is under way; buttons stand above the words. Pure.
     """
-    said, notice = escaped(piece.text), "" if piece.notice == "…" else escaped(piece.notice)
+    said, notice = harmless(piece.text), "" if piece.notice == "…" else harmless(piece.notice)
     more = said.removeprefix(stream.said)
     replaced = not said.startswith(stream.said) or (stream.actions and piece.actions != stream.actions)
     if replaced or len(more) > LONGEST_APPEND or len(notice) > _LONGEST_TITLE:

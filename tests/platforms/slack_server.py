@@ -44,6 +44,8 @@ _STREAM_S = 300.0
 # https://docs.slack.dev/apis/web-api/rate-limits: how much rarer or more often than about one a second.
 _RARER = {"chat.startStream": 3.0, "chat.stopStream": 3.0, "chat.appendStream": 0.6}
 _WRITES = frozenset({"chat.postMessage", "chat.update", "chat.delete", *_RARER})
+# What a stream has no unfurl_links=false for.
+_ADDRESS = re.compile(r"\bhttps?://\S")
 _MENTION = re.compile(r"<[@!#][^>]*>")
 
 
@@ -471,6 +473,8 @@ class SlackServer:
         words = "".join([message["text"], *(task["title"] for task in message["tasks"].values())])
         if found := _MENTION.search(words):
             self.violations.append(f"it calls somebody: {found[0]}")
+        if found := _ADDRESS.search(words):
+            self.violations.append(f"Slack may unfold it: {found[0]}")
 
     def _chat_postEphemeral(self, fields: dict[str, Any]) -> dict[str, Any]:
         self.ephemeral.append((fields["channel"], fields["user"], fields["text"]))
@@ -579,5 +583,5 @@ def _shown(message: dict[str, Any]) -> str:
             lines += [each["text"] for each in elements]
     if lines:
         return "\n".join(lines)
-    text = str(message["text"]).removeprefix("\u200b")
+    text = str(message["text"]).removeprefix("\u200b").replace("\u2060", "")
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
