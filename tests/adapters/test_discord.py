@@ -110,10 +110,11 @@ async def test_a_restart_in_mid_answer_finishes_in_the_same_message(
 ) -> None:
     sampling = Sampling(max_tokens=1200, temperature=0)
     async with bot(discord, engine, sqlite_store, sampling=sampling) as first:
-        await discord.say(f"{MENTION} hello")
-        await until(lambda: len(next(iter(discord.versions.values()), [])) >= 2)
-        # The process dies: nothing is drained, nothing is said.
-        await first._deliveries.drain(0)
+        with held(engine, after=40):
+            await discord.say(f"{MENTION} hello")
+            await until(lambda: len(next(iter(discord.versions.values()), [])) >= 2)
+            # The process dies: nothing is drained, nothing is said.
+            await first._deliveries.drain(0)
     assert await sqlite_store.last_turns(IN_CHANNEL, 10) == []
     first_message = min(discord.messages[CHANNEL_ID])
     async with bot(discord, engine, sqlite_store, sampling=sampling):

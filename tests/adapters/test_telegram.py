@@ -21,6 +21,7 @@ from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot.store.sqlite import SqliteStore
 from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
+from held import held
 from platforms.telegram_server import Refusal, TelegramServer
 
 
@@ -156,12 +157,13 @@ async def test_a_restart_in_mid_answer_finishes_in_the_same_message(
     adapter = TelegramAdapter(settings_for(telegram), make_dialogue(engine, sqlite_store, sampling=sampling))
     await adapter.start()
     running = asyncio.create_task(adapter.run())
-    await telegram.say("hello")
-    await until(lambda: len(next(iter(telegram.edits.values()), [])) >= 3)
-    # The process dies: nothing is drained, nothing is said.
-    running.cancel()
-    adapter._running.end()
-    await adapter._deliveries.drain(0)
+    with held(engine, after=40):
+        await telegram.say("hello")
+        await until(lambda: len(next(iter(telegram.edits.values()), [])) >= 2)
+        # The process dies: nothing is drained, nothing is said.
+        running.cancel()
+        adapter._running.end()
+        await adapter._deliveries.drain(0)
     assert await turns_of(sqlite_store) == []
     first_message = min(telegram.messages[USER])
     async with bot(telegram, engine, sqlite_store, sampling=sampling):
@@ -275,13 +277,14 @@ async def test_who_blocked_the_bot_is_left_in_peace(
 
 
 async def test_stop_ends_a_running_answer_at_once(
-    telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store, unhurried: None
+    telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:
     async with bot(telegram, engine, sqlite_store, sampling=Sampling(max_tokens=1900, temperature=0)):
-        await telegram.say("go on")
-        await until(lambda: len(next(iter(telegram.edits.values()), [])) >= 2)
-        await telegram.say("/stop")
-        await answered(telegram, sqlite_store, 1)
+        with held(engine, after=40):
+            await telegram.say("go on")
+            await until(lambda: len(next(iter(telegram.edits.values()), [])) >= 2)
+            await telegram.say("/stop")
+            await answered(telegram, sqlite_store, 1)
         await until(lambda: engine.stats().running == 0)
         assert engine.stats().cache_tokens_used == 0
     assert any("Stopped." in text for text in telegram.texts(USER))

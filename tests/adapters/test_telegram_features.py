@@ -25,6 +25,7 @@ from glmbot.keys import ConversationKey, UserKey
 from glmbot.store.base import Store
 from glmbot_telegram.adapter import TelegramAdapter, TelegramSettings
 from glmbot_web.adapter import WebAdapter, WebSettings
+from held import held
 from platforms.telegram_server import TelegramServer
 
 GROUP = -100
@@ -84,15 +85,15 @@ async def test_the_retry_button_answers_again_in_the_same_message(
         await until_async(lambda: turns_of(sqlite_store), lambda turns: len(turns) == 1)
 
 
-@pytest.mark.usefixtures("unhurried")
 async def test_an_answer_goes_on_where_its_group_went_when_that_became_a_supergroup(
     telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:
     supergroup = -1001
     async with bot(telegram, engine, sqlite_store, sampling=Sampling(max_tokens=300, temperature=0)):
-        await telegram.say("@glm_test_bot go on", chat=GROUP)
-        await until(lambda: len("".join(telegram.texts(GROUP))) > 50)
-        telegram.migrated[GROUP] = supergroup
+        with held(engine, after=100):
+            await telegram.say("@glm_test_bot go on", chat=GROUP)
+            await until(lambda: len("".join(telegram.texts(GROUP))) > 50)
+            telegram.migrated[GROUP] = supergroup
         key = ConversationKey("telegram", str(GROUP), str(USER))
         await until_async(lambda: sqlite_store.unfinished("telegram"), lambda open_still: not open_still)
         (turn,) = await sqlite_store.last_turns(key, 5)
@@ -163,15 +164,16 @@ async def test_an_edited_question_is_answered_again_in_place_and_in_the_history(
         assert engine.stats().requests_finished == finished + 1
 
 
-@pytest.mark.usefixtures("unhurried")
 async def test_a_question_edited_in_mid_answer_stops_the_old_answer(
     telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:
     async with bot(telegram, engine, sqlite_store, sampling=Sampling(max_tokens=200, temperature=0)):
-        asked = await telegram.say("what is blue?")
-        message = await last_button(telegram, "stop")
-        await until(lambda: len(telegram.edits[USER, message]) >= 2)
-        await telegram.edit(asked, "what is red?")
+        with held(engine, after=20):
+            asked = await telegram.say("what is blue?")
+            message = await last_button(telegram, "stop")
+            await until(lambda: len(telegram.edits[USER, message]) >= 2)
+            await telegram.edit(asked, "what is red?")
+            await until(lambda: engine.stats().requests_cancelled == 1)
         await until_async(
             lambda: turns_of(sqlite_store), lambda turns: [t.question for t in turns] == ["what is red?"]
         )
@@ -323,7 +325,8 @@ async def test_a_notice_reaches_every_chat_once_also_after_a_restart(
 async def test_drafts_show_the_growing_answer_and_one_message_is_left(
     telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:
-    async with bot(telegram, engine, sqlite_store, settings={"drafts": True}):
+    sampling = replace(GREEDY, max_tokens=100)
+    async with bot(telegram, engine, sqlite_store, sampling=sampling, settings={"drafts": True}):
         await telegram.say("hello")
         await answered(telegram, sqlite_store, 1)
         assert len({text for _, _, text in telegram.drafts}) >= 3
@@ -480,10 +483,11 @@ async def test_who_blocks_the_bot_in_mid_answer_is_left_in_peace(
     telegram: TelegramServer, engine: LocalEngine, sqlite_store: Store
 ) -> None:
     async with bot(telegram, engine, sqlite_store, sampling=LONG):
-        await telegram.say("go on")
-        await last_button(telegram, "stop")
-        await telegram.shut_out()
-        await until(lambda: engine.stats().running == 0)
+        with held(engine, after=20):
+            await telegram.say("go on")
+            await last_button(telegram, "stop")
+            await telegram.shut_out()
+            await until(lambda: engine.stats().running == 0)
         await until_async(lambda: sqlite_store.unfinished("telegram"), lambda left: not left)
         writes = len(telegram.calls)
         await asyncio.sleep(0.2)
