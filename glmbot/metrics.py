@@ -6,7 +6,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -25,10 +25,11 @@ __all__ = ["DialogueStats", "exposition"]
 
 @dataclass(frozen=True, slots=True)
 class DialogueStats:
-    """`held`: conversations that this process answers. The rest is of the store, some seconds ago: whether it
-    answers, conversations with a message to be answered by any process, dead letters, steps in the journal."""
+    """`held`: conversations that this process answers, by the name of each bot. The rest is of the store, some
+    seconds ago: whether it answers, conversations with a message to be answered by any process, dead letters,
+    steps in the journal."""
 
-    held: int = 0
+    held: Mapping[str, int] = field(default_factory=dict[str, int])
     store_up: bool = True
     open: int = 0
     dead: int = 0
@@ -37,7 +38,7 @@ class DialogueStats:
 
 _Read = Callable[[EngineStats], float]
 _OF_THE_DIALOGUE: Mapping[str, tuple[str, Callable[[DialogueStats], float]]] = {
-    "conversations_held": ("conversations that this process answers", lambda stats: stats.held),
+    "conversations_held": ("conversations that this process answers", lambda stats: sum(stats.held.values())),
     "conversations_open": ("conversations with a message to be answered", lambda stats: stats.open),
     "dead_letters": ("messages that were set aside", lambda stats: stats.dead),
     "journal_steps": ("steps that wait for the store", lambda stats: stats.journaled),
@@ -96,6 +97,11 @@ class _DialogueCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         for name, (words, value) in _OF_THE_DIALOGUE.items():
             yield GaugeMetricFamily(f"glmbot_{name}", words, value=value(self._stats))
+        words = "conversations that this process answers, of each bot"
+        held = GaugeMetricFamily("glmbot_bot_conversations_held", words, labels=["bot"])
+        for bot, count in self._stats.held.items():
+            held.add_metric([bot], count)
+        yield held
 
 
 class _EngineCollector(Collector):

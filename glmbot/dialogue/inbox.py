@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
@@ -87,8 +87,10 @@ class Inbox:
         self._closing = False
 
     @property
-    def held(self) -> int:
-        return len(self._held)
+    def held(self) -> Counter[str]:
+        """By platform."""
+        none = dict.fromkeys(sorted(self._platforms), 0)
+        return Counter(none | Counter(each.platform for each in self._held))
 
     async def run(self) -> None:
         """Keep claims and leases, and hear what other processes say, until cancelled."""

@@ -79,8 +79,8 @@ class Monitor:
         except StoreError:
             self._store_up = False
 
-    def stats(self, held: int) -> DialogueStats:
-        """For /metrics. `held`: conversations that this process answers."""
+    def stats(self, held: Mapping[str, int]) -> DialogueStats:
+        """For /metrics. `held`: see `DialogueStats`."""
         backlog = self._backlog
         return DialogueStats(held, self._store_up, backlog.open, backlog.dead, self._store.journaled)
 

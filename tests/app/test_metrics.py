@@ -37,7 +37,10 @@ STATS = EngineStats(
 
 def read(stats: EngineStats) -> dict[str, float]:
     text = exposition(
-        {"m": stats}, DialogueStats(held=2, store_up=False, open=5, dead=3, journaled=4)
+        {"m": stats},
+        DialogueStats(
+            held={"telegram": 2, "telegram.second": 0}, store_up=False, open=5, dead=3, journaled=4
+        ),
     ).decode("utf-8")
     values: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
@@ -52,6 +55,8 @@ def test_every_figure_is_there_under_its_name() -> None:
     values = read(STATS)
     assert values["glmbot_engine_running"] == 3
     assert values["glmbot_conversations_held"] == 2
+    assert values["glmbot_bot_conversations_held{'bot': 'telegram'}"] == 2
+    assert values["glmbot_bot_conversations_held{'bot': 'telegram.second'}"] == 0
     assert values["glmbot_conversations_open"] == 5
     assert values["glmbot_dead_letters"] == 3
     assert values["glmbot_journal_steps"] == 4

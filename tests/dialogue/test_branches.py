@@ -387,6 +387,6 @@ async def test_the_overview_shows_streams_and_people(engine: LocalEngine, store:
     assert {user.user: user.access for user in seen.users} == {"telegram:1": "admin", "telegram:2": "user"}
     assert seen.samples[-1].memory > 10**7
     assert seen.running == 1
-    assert dialogue.monitor.stats(1).open == 1
+    assert dialogue.monitor.stats({}).open == 1
     await running
     assert (await dialogue.overview()).streams == []

@@ -48,7 +48,7 @@ async def test_what_is_accepted_is_assigned_once_and_in_order(store: Store) -> N
     for number in (1, 2, 3):
         await inbox.delivered(asked(number), [])
     assert await store.unfinished("telegram") == []
-    assert inbox.held == 0
+    assert inbox.held.total() == 0
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), StoreError("damaged")])
@@ -70,7 +70,7 @@ async def test_what_was_delivered_while_the_store_was_away_is_not_open_for_ever(
     monkeypatch.setattr(store, "delivered", delivered)
     await inbox.delivered(asked(1), ["a1"])
     await inbox.delivered(asked(2), ["a2"])
-    await until(lambda: inbox.held == 0)
+    await until(lambda: inbox.held.total() == 0)
     assert await store.unfinished("telegram") == []
     await inbox.close()
 
@@ -224,7 +224,7 @@ async def test_after_a_loss_nothing_is_given_out_before_everything_given_has_end
         await other.release(CHAT)
         # The first one is still being written, so the second must not overtake it.
         await inbox._look(CHAT)
-        assert inbox.held == 0
+        assert inbox.held.total() == 0
         await inbox.again(asked(1))
         async with asyncio.timeout(90):
             order += [(await anext(assigned)).message.update_id for _ in range(2)]
@@ -275,7 +275,7 @@ async def test_what_is_lost_while_it_is_looked_at_is_not_given_out_by_that_look(
 
         monkeypatch.setattr(store, "claim", claim)
         await inbox._look(CHAT)
-        assert inbox.held == 0
+        assert inbox.held.total() == 0
         with pytest.raises(ClaimLost):
             inbox.check(asked(1))
         monkeypatch.setattr(store, "claim", real)
