@@ -40,10 +40,7 @@ class Client:
 
     async def log_in(self) -> None:
         """Raises AdapterError."""
-        try:
-            await self._token.renew()
-        except NotWritten as error:
-            raise AdapterError(f"{error} ({self.api.base}); a proxy goes into [dingtalk] proxy") from error
+        await self._token.first(self.api, "dingtalk")
 
     async def open_stream(self) -> tuple[str, str]:
         """Where the connection is, and the ticket for it. Raises AdapterError."""

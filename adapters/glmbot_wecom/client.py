@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 
 from glmbot.delivery.json_api import AccessToken, JsonApi, usable_for
-from glmbot.delivery.outlet import NotWritten, Unreachable
-from glmbot.errors import AdapterError, PlatformRefused
+from glmbot.delivery.outlet import Unreachable
+from glmbot.errors import PlatformRefused
 from glmbot.http.fields import Fields
 from glmbot_wecom.refusals import TOKEN_ENDED, WRONG_SECRET, explained, refused
 from glmbot_wecom.settings import WeComSettings
@@ -35,10 +35,7 @@ class Client:
 
     async def log_in(self) -> None:
         """Raises AdapterError."""
-        try:
-            await self._token.renew()
-        except NotWritten as error:
-            raise AdapterError(f"{error} ({self.api.base}); a proxy goes into [wecom] proxy") from error
+        await self._token.first(self.api, "wecom")
 
     async def about(self) -> Fields:
         """The application's name and its visible range. Raises what `glmbot.delivery.outlet` names."""

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from glmbot.delivery.outlet import Unreachable
-from glmbot.errors import PlatformRefused
+from glmbot.delivery.outlet import NotWritten, Unreachable
+from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.fields import Fields, as_fields, parsed
 
 __all__ = ["AccessToken", "Answered", "JsonApi", "usable_for"]
@@ -84,6 +84,13 @@ class AccessToken:
     async def renew(self) -> None:
         async with self._asking:
             await self._renewed()
+
+    async def first(self, api: JsonApi, section: str) -> None:
+        """At the start, where the operator may have to do something. Raises AdapterError."""
+        try:
+            await self.renew()
+        except NotWritten as error:
+            raise AdapterError(f"{error} ({api.base}); a proxy goes into [{section}] proxy") from error
 
     def refused(self, secret: PlatformRefused) -> PlatformRefused | Unreachable:
         """What to raise where the secret is refused: what was good before may be good again."""
