@@ -18,7 +18,9 @@ from glmbot.background import Background, together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten
+from glmbot.delivery.pace import Pace
 from glmbot.delivery.paces import Paces
+from glmbot.delivery.removal import remove_each
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, StoreError
 from glmbot.http.quiet import Quiet
@@ -28,7 +30,7 @@ from glmbot.listening import listening_error
 from glmbot.messages import Message, Reply
 from glmbot.ports import Chats, Deliver
 from glmbot_onebot.connecting import connected, reverse_route
-from glmbot_onebot.delivery import PROFILE, OneBotOutlet, remove_answer, send_text
+from glmbot_onebot.delivery import PROFILE, OneBotOutlet, recall, send_text
 from glmbot_onebot.lanes import Lanes
 from glmbot_onebot.line import Line
 from glmbot_onebot.normalize import (
@@ -280,7 +282,8 @@ class OneBotAdapter:
                 await send_text(self._line, message, words)
 
     async def _remove(self, conversation: ConversationKey, message_ids: Sequence[str]) -> None:
-        await remove_answer(self._line, message_ids)
+        pace = self._pace_of(conversation.chat)
+        await remove_each("OneBot", pace, message_ids, lambda each: recall(self._line, each))
 
     # ---- answering ---------------------------------------------------------------------------------------------
 
@@ -290,12 +293,16 @@ class OneBotAdapter:
         await self._deliveries.serve(PLATFORM, self._begin, self._stopped, self._remove)
 
     def _begin(self, message: Message, earlier: Earlier) -> None:
-        chat, settings = message.conversation.chat, self._settings
+        settings = self._settings
         outlet = OneBotOutlet(self._line, message, flood_pause_s=settings.flood_pause_s)
-        pace = self._paces.of(
+        pace = self._pace_of(message.conversation.chat)
+        self._deliveries.begin(message, outlet, pace, earlier, whole=settings.whole)
+
+    def _pace_of(self, chat: str) -> Pace:
+        settings = self._settings
+        return self._paces.of(
             chat, settings.group_interval_s if chat.startswith("g") else settings.interval_s
         )
-        self._deliveries.begin(message, outlet, pace, earlier, whole=settings.whole)
 
     async def _stopped(self, message: Message, reply: Reply | None) -> None:
         """There are no buttons."""

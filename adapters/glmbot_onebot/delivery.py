@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 import re
 from collections.abc import Sequence
 from typing import Any, cast
@@ -28,9 +27,7 @@ from glmbot_onebot.line import Line
 from glmbot_onebot.normalize import TEMPORARY, group_of
 from glmbot_onebot.session import Failed
 
-__all__ = ["LONGEST_TEXT", "PROFILE", "OneBotOutlet", "remove_answer", "send_text"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["LONGEST_TEXT", "PROFILE", "OneBotOutlet", "recall", "send_text"]
 
 # "Allow up to 50 images or 5000 chars": verifyLength in
 # https://github.com/mamoe/mirai/blob/dev/mirai-core/src/commonMain/kotlin/message/protocol/outgoing/OutgoingMessagePipelineContext.kt
@@ -91,10 +88,7 @@ class OneBotOutlet(Outlet):
         return _id_of(sent)
 
     async def remove(self, message_id: str) -> None:
-        try:
-            await self._line.ask("delete_msg", message_id=number_in(message_id, signed=True))
-        except Failed as error:
-            raise Refused(str(error)) from error
+        await recall(self._line, message_id)
 
     async def typing(self) -> None:
         try:
@@ -121,13 +115,12 @@ async def send_text(line: Line, message: Message, words: str) -> None:
     await line.ask(_action(to), **to, message=[{"type": "text", "data": {"text": words}}])
 
 
-async def remove_answer(line: Line, message_ids: Sequence[str]) -> None:
+async def recall(line: Line, message_id: str) -> None:
     """QQ lets a message be recalled for two minutes; after that, by a group's administrators alone."""
-    for message_id in message_ids:
-        try:
-            await line.ask("delete_msg", message_id=number_in(message_id, signed=True))
-        except (Failed, NotWritten, ValueError) as error:
-            _log.info("OneBot: a message of an answer could not be recalled: %s", error)
+    try:
+        await line.ask("delete_msg", message_id=number_in(message_id, signed=True))
+    except (Failed, ValueError) as error:
+        raise Refused(str(error)) from error
 
 
 def _target(message: Message) -> dict[str, int]:

@@ -19,6 +19,7 @@ from glmbot.background import Background, together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.paces import Paces
+from glmbot.delivery.removal import remove_each
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, StoreError
 from glmbot.http.quiet import Quiet
@@ -27,7 +28,7 @@ from glmbot.keys import ConversationKey
 from glmbot.messages import Message, Reply
 from glmbot.ports import Chats, Deliver
 from glmbot_satori.client import Client, Events
-from glmbot_satori.delivery import PROFILE, SatoriOutlet, remove_answer
+from glmbot_satori.delivery import PROFILE, SatoriOutlet
 from glmbot_satori.normalize import BELOW, CHANNEL, PLATFORM, SELF, Deleted, Login, read_event
 from glmbot_satori.settings import SatoriSettings
 
@@ -171,8 +172,11 @@ class SatoriAdapter:
     async def _remove(self, conversation: ConversationKey, ids: Sequence[str]) -> None:
         below, _, channel = conversation.chat.partition("/")
         login = next((each for each in self._events.logins.values() if each.platform == below), None)
-        if login is not None and self._client is not None:
-            await remove_answer(self._client, (below, login.self_id, channel), ids)
+        client = self._client
+        if login is not None and client is not None:
+            remove = partial(client.call, below, login.self_id, "message.delete", channel_id=channel)
+            pace = self._paces.of(conversation.chat, self._settings.edit_interval_s)
+            await remove_each("Satori", pace, ids, lambda each: remove(message_id=each))
 
     # ---- answering ---------------------------------------------------------------------------------------------
 

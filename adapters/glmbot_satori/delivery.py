@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
 from glmbot.delivery.abilities import Ability, Profile
-from glmbot.delivery.outlet import Closed, Missing, NotWritten, Outlet, Piece, Reduced, Refused
+from glmbot.delivery.outlet import Closed, Missing, Outlet, Piece, Reduced, Refused
 from glmbot.delivery.pieces import cut_reply
 from glmbot.delivery.plain import plain_text
 from glmbot.messages import Attachment, ChatKind, Message, Reply
@@ -17,9 +16,7 @@ from glmbot_satori.client import Client
 from glmbot_satori.elements import escaped
 from glmbot_satori.normalize import BELOW, CHANNEL, SELF, Login
 
-__all__ = ["PROFILE", "SatoriOutlet", "remove_answer"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["PROFILE", "SatoriOutlet"]
 
 _NOTICE_ROOM = 400
 _LARGEST_FILE = 8 << 20
@@ -91,16 +88,6 @@ class SatoriOutlet(Outlet):
         return await self._client.call(
             self._platform, self._self_id, method, channel_id=self._channel, **params
         )
-
-
-async def remove_answer(client: Client, message: tuple[str, str, str], ids: Sequence[str]) -> None:
-    """message: the platform below, the bot's id there, the channel's."""
-    platform, self_id, channel = message
-    for message_id in ids:
-        try:
-            await client.call(platform, self_id, "message.delete", channel_id=channel, message_id=message_id)
-        except NotWritten as error:
-            _log.info("Satori: a message of an answer could not be deleted: %s", error)
 
 
 async def _content(item: Piece | Attachment) -> str:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from glmbot.background import Background, together
+from glmbot.background import Background, Running, together
 from glmbot.delivery.abilities import Profile
 from glmbot.delivery.deliveries import Deliveries, Earlier
 from glmbot.delivery.outlet import NotWritten, Piece
@@ -57,8 +57,7 @@ class WeComAdapter:
         self._passives = Passives(settings.passive_s)
         self._quiet = Quiet()
         self._aside = Background()
-        self._serving: asyncio.Task[None] | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._serving, self._listening = Running(), Running()
         self._connection: Connection | None = None
         self._client: Client | None = None
         self._ready = False
@@ -142,11 +141,9 @@ class WeComAdapter:
     async def run(self) -> None:
         async with together() as group:
             serving = self._deliveries.serve(PLATFORM, self._begin, self._stopped)
-            self._serving = group.create_task(serving)
+            group.create_task(self._serving.run(serving))
             if self._connection is not None:
-                self._listening = group.create_task(self._connection.run())
-        # Stopped on purpose.
-        await asyncio.Event().wait()
+                group.create_task(self._listening.run(self._connection.run()))
 
     def interrupt(self) -> bool:
         return False
@@ -154,16 +151,14 @@ class WeComAdapter:
     async def stop(self) -> None:
         """What is being said ends over the connection through which it is confirmed."""
         self._ready = False
-        if self._serving is not None:
-            self._serving.cancel()
+        self._serving.end()
         await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._aside.drain(_DRAIN_S))
         await self._close()
 
     async def _close(self) -> None:
         self._passives.close()
-        for task in (self._serving, self._listening):
-            if task is not None:
-                task.cancel()
+        self._serving.end()
+        self._listening.end()
         if self._connection is not None:
             await self._connection.close()
         if self._client is not None:
