@@ -89,7 +89,7 @@ inline f16 load_either(const void* p, int64_t at, bool wide) {
 // e^x: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes' coefficients; error about 1e-7 relative).
 inline f16 exponential(f16 x) {
   x = smaller(larger(x, splat(-87.0f)), splat(88.0f));
-  f16 shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to the nearest whole number
+  f16 shifted = fma16(x, splat(1.44269504088896341f), splat(12582912.0f));  // rounds to the nearest whole number
   f16 n = shifted - 12582912.0f;
   f16 r = fma16(n, splat(2.12194440e-4f), fma16(n, splat(-0.693359375f), x));
   f16 p = splat(1.9875691500e-4f);
@@ -99,7 +99,7 @@ inline f16 exponential(f16 x) {
   p = fma16(p, r, splat(1.6666665459e-1f));
   p = fma16(p, r, splat(5.0000001201e-1f));
   p = fma16(p * r, r, r + 1.0f);
-  return p * power_of_two(n);
+  return times_power_of_two(p, n);
 }
 
 }  // namespace

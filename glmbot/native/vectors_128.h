@@ -145,9 +145,9 @@ inline void store_whole(int32_t* p, i16 v) {
   store_int4(p + 12, v.d);
 }
 inline f4 power_of_two4(f4 n) { return as_float4(shifted4(add_int4(to_int4(n), all_int4(127)), 23)); }
-// 2^n of whole numbers.
-inline f16 power_of_two(f16 n) {
-  return {power_of_two4(n.a), power_of_two4(n.b), power_of_two4(n.c), power_of_two4(n.d)};
+// v times 2^n, of whole numbers n.
+inline f16 times_power_of_two(f16 v, f16 n) {
+  return v * f16{power_of_two4(n.a), power_of_two4(n.b), power_of_two4(n.c), power_of_two4(n.d)};
 }
 // From -128 to 127.
 inline void store_bytes(int8_t* p, i16 v) {

@@ -40,12 +40,13 @@ inline void store_whole(int32_t* p, i16 v) {
   _mm256_storeu_si256((__m256i*)p, v.a);
   _mm256_storeu_si256((__m256i*)(p + 8), v.b);
 }
-// 2^n of whole numbers.
-inline f16 power_of_two(f16 n) {
+// v times 2^n, of whole numbers n.
+inline f16 times_power_of_two(f16 v, f16 n) {
   const i16 whole = to_int(n);
   const __m256i bias = _mm256_set1_epi32(127);
-  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(whole.a, bias), 23)),
-          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(whole.b, bias), 23))};
+  const f16 power = {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(whole.a, bias), 23)),
+                     _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(whole.b, bias), 23))};
+  return v * power;
 }
 // From -128 to 127.
 inline void store_bytes(int8_t* p, i16 v) {

@@ -18,16 +18,17 @@ inline f16 splat(float x) { return f16{} + x; }
 inline f16 zeros() { return f16{}; }
 inline f16 load(const float* p) { return *(const f16*)p; }
 inline void store(float* p, f16 v) { *(f16*)p = v; }
-inline f16 smaller(f16 a, f16 b) { return a < b ? a : b; }
-inline f16 larger(f16 a, f16 b) { return a > b ? a : b; }
+// As `a < b ? a : b`: of a NaN in a the other one is taken.
+inline f16 smaller(f16 a, f16 b) { return (f16)_mm512_min_ps((__m512)a, (__m512)b); }
+inline f16 larger(f16 a, f16 b) { return (f16)_mm512_max_ps((__m512)a, (__m512)b); }
 inline f16 absolute(f16 x) { return (f16)((u16)x & 0x7fffffffu); }
 inline f16 from_int(i16 v) { return __builtin_convertvector(v, f16); }
 // Whole numbers only.
 inline i16 to_int(f16 v) { return __builtin_convertvector(v, i16); }
 inline i16 every_lane(int32_t x) { return i16{} + x; }
 inline void store_whole(int32_t* p, i16 v) { *(i16*)p = v; }
-// 2^n of whole numbers.
-inline f16 power_of_two(f16 n) { return (f16)((to_int(n) + 127) << 23); }
+// v times 2^n, of whole numbers n.
+inline f16 times_power_of_two(f16 v, f16 n) { return (f16)_mm512_scalef_ps((__m512)v, (__m512)n); }
 // From -128 to 127.
 inline void store_bytes(int8_t* p, i16 v) { *(b16*)p = __builtin_convertvector(v, b16); }
 inline f16 from_bfloat16(const uint16_t* p) {
