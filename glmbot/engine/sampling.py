@@ -163,8 +163,11 @@ def _changed(
         return logits
     device = logits.device
     row = torch.arange(len(changes), device=device).repeat_interleave(torch.tensor(counts, device=device))
-    column = torch.tensor(list(chain.from_iterable(tokens for tokens, _ in changes)), device=device)
-    numbers = torch.tensor(list(chain.from_iterable(each for _, each in changes)), device=device)
+    # Straight from what holds them: a list takes longer to make than all that comes after it.
+    tokens = np.fromiter(chain.from_iterable(tokens for tokens, _ in changes), np.int64, sum(counts))
+    column = torch.from_numpy(tokens).to(device)
+    each = np.fromiter(chain.from_iterable(each for _, each in changes), np.float32, sum(counts))
+    numbers = torch.from_numpy(each).to(device)
     return logits.index_put((row, column), change(logits[row, column], numbers))
 
 

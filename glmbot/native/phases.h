@@ -31,8 +31,10 @@ struct Phases {
 };
 
 inline bool by_row(int kind) { return kind == kRowsBfloat16 || kind == kRowsFloat32; }
-// What the codes of weights count from where no minimum says it.
-inline int low_of(const Weight& w) { return w.minimum || w.groups > 1 ? 0 : w.kind == kInt8 ? -128 : -8; }
+inline Sums sums_for(const Weight& w) {
+  if (w.minimum) return kScaled;
+  return w.groups > 1 ? kOfHalves : w.kind == kInt8 ? kFromMiddle8 : kFromMiddle4;
+}
 inline bool of_integers(int kind) { return kind == kInt8 || kind == kInt4; }
 inline int64_t blocks(const Weight& w) { return (w.rows + kLanes - 1) / kLanes; }
 inline int at_least_one(int64_t n) { return n < 1 ? 1 : (int)n; }
@@ -87,7 +89,7 @@ void prepare_row(const Op& op, const Step& step, int64_t token) {
   const float* x = step.buffers[op.src] + op.src_at + token * step.widths[op.src];
   const int64_t blocks = op.width / kBlock;
   if (of_integers(((const Weight*)op.p)->kind)) {
-    quantise(x, op.width, op.c ? op.c : kBlock, low_of(*(const Weight*)op.p), step.codes + token * op.width,
+    quantise(x, op.width, op.c ? op.c : kBlock, sums_for(*(const Weight*)op.p), step.codes + token * op.width,
              step.code_scale + token * blocks, step.code_sum + token * blocks);
   } else {
     narrow* rounded = (narrow*)step.code_scale + token * op.width;

@@ -101,17 +101,19 @@ void halves_tile(const Product& p, int64_t row_block, int token, float* out) {
     const int8_t* mine = codes + half * (kBlock / 2);
     for (int line = 0; line < 4; line++) __builtin_prefetch(here + kAhead + 64 * line);
     const f16 factor = from_float16(scales + (int64_t)half * kLanes);
-    i16 sums[M] = {};
+    // Sums of codes of halves, by 16 bits each.
+    const int16_t* half_sums = (const int16_t*)(p.code_low + (int64_t)token * blocks) + half;
+    i16 sums[M];
+#if defined(GLMBOT_AVX512)
+    for (int m = 0; m < M; m++) sums[m] = every_lane(-128 * half_sums[2 * m * blocks]);
+#endif
     asm volatile("" : : "r"(kept) : "memory");
     block_sums<8, M, 4>(here, mine, p.width, sums);
     for (int m = 0; m < M; m++) {
       f16 whole = from_int(sums[m]);
-      if (!kSignedBytes) {
-        int total = 0;
-        for (int i = 0; i < kBlock / 2; i++) total += mine[m * p.width + i];
-        // Whole numbers below 2^24, which float32 holds.
-        whole = whole - splat(128.0f * (float)total);
-      }
+#if !defined(GLMBOT_AVX512)
+      if (!kSignedBytes) whole = whole - splat(128.0f * (float)half_sums[2 * m * blocks]);
+#endif
       store(kept[m], fma16(whole, factor * scale[m * blocks + half / 2], load(kept[m])));
     }
   }

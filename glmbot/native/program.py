@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol
 
 import torch
@@ -109,12 +110,16 @@ class ProgramBuilder:
         if any(layer.in_features != width or layer.kind != layers[0].kind for layer in layers):
             raise ValueError("layers of one product differ in input or format")
         self.widest = max(self.widest, width)
-        weights = (Weight * len(layers))(*(layer.describe() for layer in layers))
-        self._kept.append(weights)
-        self._add(
-            Kind.LINEAR, src=src.index, dst=dst.index, dst_at=at, width=width, a=len(layers), b=int(adds),
-            c=min(layer.activation_run for layer in layers), p=ctypes.addressof(weights),
-        )  # fmt: skip
+        # Of layers that want their activations rounded in other ways each has an operation of its own.
+        for _, alike in groupby(((layer, layer.describe()) for layer in layers), _rounding):
+            described = list(alike)
+            weights = (Weight * len(described))(*(weight for _, weight in described))
+            self._kept.append(weights)
+            self._add(
+                Kind.LINEAR, src=src.index, dst=dst.index, dst_at=at, width=width, a=len(described), b=int(adds),
+                c=described[0][0].activation_run, p=ctypes.addressof(weights),
+            )  # fmt: skip
+            at += sum(weight.rows for _, weight in described)
 
     def rotate(
         self,
@@ -221,6 +226,12 @@ class ProgramBuilder:
     def _whole(width: int) -> None:
         if width % _LANES:
             raise ValueError(f"a width of {width} is not a multiple of {_LANES}")
+
+
+def _rounding(layer: tuple[StoredLayer, Weight]) -> tuple[int, bool, bool]:
+    """What the kernels make of activations depends on this."""
+    stored, weight = layer
+    return stored.activation_run, bool(weight.minimum), weight.groups > 1
 
 
 @dataclass(frozen=True, slots=True)

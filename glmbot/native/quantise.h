@@ -24,19 +24,22 @@ inline void extents_of(const float* x, int blocks, int run, float* extents) {
   }
 }
 
-// run: columns whose scale is the same, 32 or 256; with 256 the last run is whole, too. low: what weights' codes count
-// from, whose products with the sums of the codes are wanted as int32; 0: their sums times the scale, as float32.
-void quantise(const float* x, int columns, int run, int low, int8_t* codes, float* scale, float* code_sum) {
+// What a product wants to know of the codes of each block: their sum times the scale, as float32; their sum times what
+// int8 weights count from, or int4 ones, as int32; or the sums of its two halves, as int16.
+enum Sums { kScaled, kFromMiddle8, kFromMiddle4, kOfHalves };
+
+// run: columns whose scale is the same, 32 or 256; with 256 the last run is whole, too.
+void quantise(const float* x, int columns, int run, Sums wanted, int8_t* codes, float* scale, void* code_sum) {
   const int all = columns / kBlock;
   for (int block = 0; block < all; block += kLanes, x += kLanes * kBlock, codes += kLanes * kBlock) {
     const int blocks = all - block < kLanes ? all - block : kLanes;
     float extents[kLanes], inverse[kLanes], factors[kLanes], times_scale[kLanes];
-    int32_t times_low[kLanes];
+    int32_t whole[kLanes];
     extents_of(x, blocks, run / kBlock, extents);
     store(inverse, splat(127.0f) / load(extents));
-    f16 parts[kLanes];
+    f16 parts[kLanes], seconds[kLanes];
     for (int b = 0; b < kLanes; b++) {
-      parts[b] = zeros();
+      parts[b] = seconds[b] = zeros();
       if (b >= blocks) continue;
       // The addition rounds to the nearest whole number.
       const f16 first = load(x + b * kBlock) * inverse[b] + 12582912.0f - 12582912.0f;
@@ -44,14 +47,25 @@ void quantise(const float* x, int columns, int run, int low, int8_t* codes, floa
       store_bytes(codes + b * kBlock, to_int(first));
       store_bytes(codes + b * kBlock + kLanes, to_int(second));
       parts[b] = first + second;
+      seconds[b] = second;
     }
     // Whole numbers, so that their order is nothing; NaN and infinity become NaN, and spoil the scale.
     const f16 sums = sums_of_16(parts), factor = load(extents) / 127.0f + (sums - sums);
     store(factors, factor);
     store(times_scale, factor * sums);
-    store_whole(times_low, to_int(sums * (float)low));
+    if (wanted == kOfHalves) {
+      // The first half is the low one: -2032 to 2032 of either.
+      const f16 second = sums_of_16(seconds);
+      store_whole(whole, to_int(sums - second));
+      for (int b = 0; b < kLanes; b++) whole[b] &= 0xffff;
+      int32_t above[kLanes];
+      store_whole(above, to_int(second));
+      for (int b = 0; b < kLanes; b++) whole[b] |= (int32_t)((uint32_t)above[b] << 16);
+    } else {
+      store_whole(whole, to_int(sums * (wanted == kFromMiddle8 ? -128.0f : -8.0f)));
+    }
     memcpy(scale + block, factors, sizeof(float) * blocks);
-    memcpy(code_sum + block, low ? (void*)times_low : (void*)times_scale, sizeof(float) * blocks);
+    memcpy((float*)code_sum + block, wanted == kScaled ? (void*)times_scale : (void*)whole, sizeof(float) * blocks);
   }
 }
 

@@ -119,6 +119,26 @@ def test_sums_of_integers_are_exact(kind: str, tokens: int, blocks: int, seed: i
     assert bool(((made(x).double() - expected).abs() <= 2e-6 * size).all())
 
 
+def test_layers_of_one_product_may_round_activations_each_in_its_way() -> None:
+    generator = torch.Generator().manual_seed(1)
+    weights = [torch.randn(rows, 256, generator=generator) for rows in (32, 16, 20, 16)]
+    long = native_groups(replace(quantize_groups(weights[1], 8), activation_run=256), None)
+    assert long is not None
+    layers = [layer("int8 in groups", weights[0], None)[0], long]
+    layers += [
+        layer(kind, weight, None)[0]
+        for kind, weight in zip(("int8", "int8 in halves"), weights[2:], strict=True)
+    ]
+    builder = ProgramBuilder(256)
+    out = builder.buffer(96)
+    builder.linear(builder.hidden, out, layers, at=4)
+    x = torch.randn(3, 256, generator=generator)
+    drawn = torch.zeros(3, dtype=torch.int32)
+    none = drawn[:0]
+    made = builder.build(native_linear.kernels(), out).run(Rows(x, none, none, none, drawn, None), (), (), 2)
+    assert torch.equal(made[:, 4:88], torch.cat([each(x) for each in layers], dim=1))
+
+
 @pytest.mark.parametrize("run", [32, 256])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_activations_are_rounded_by_a_scale_for_as_many_columns_as_the_format_says(
