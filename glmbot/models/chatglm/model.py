@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache
 
-from glmbot.models.causal_lm import GlmCausalLM, attend
+from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.chatglm.configuration import ChatGLMConfig
+from glmbot.models.deep_norm import DeepNormBlock, Rotation
 from glmbot.models.positions import BlockPositions
 from glmbot.models.prefix import PrefixedTransformer, PrefixEncoder
 
@@ -22,12 +23,10 @@ __all__ = ["ALPHA", "ChatGLMForCausalLM"]
 ALPHA = 56**0.5
 _ROTARY_BASE = 10000.0
 
-_Rotation = tuple[Tensor, Tensor]
-
 
 class ChatGLMForCausalLM(GlmCausalLM):
     config_class = ChatGLMConfig  # pyright: ignore[reportIncompatibleVariableOverride]
-    _no_split_modules: ClassVar[list[str]] = ["ChatGLMBlock"]  # pyright: ignore[reportIncompatibleVariableOverride]
+    _no_split_modules: ClassVar[list[str]] = ["DeepNormBlock"]  # pyright: ignore[reportIncompatibleVariableOverride]
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"rotary_emb\.inv_freq"]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, config: ChatGLMConfig) -> None:
@@ -47,7 +46,10 @@ class ChatGLMTransformer(PrefixedTransformer):
     def __init__(self, config: ChatGLMConfig) -> None:
         super().__init__()
         self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(ChatGLMBlock(config, index) for index in range(config.num_layers))
+        self.layers = nn.ModuleList(
+            DeepNormBlock(config, index, rotate=_rotate, mlp=ChatGLMMLP(config), alpha=ALPHA)
+            for index in range(config.num_layers)
+        )
         self.final_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layernorm_epsilon)
         self.layer_count = config.num_layers
         self.prefix_length = config.pre_seq_len or 0
@@ -79,7 +81,7 @@ class ChatGLMTransformer(PrefixedTransformer):
             hidden = layer(hidden, rotation=rotation, mask=mask, cache=cache, **kwargs)
         return self.final_layernorm(hidden)
 
-    def _rotation(self, position_ids: Tensor, dtype: torch.dtype) -> _Rotation:
+    def _rotation(self, position_ids: Tensor, dtype: torch.dtype) -> Rotation:
         """position_ids: [batch, 2, tokens]. Returns cosines and sines [batch, 1, tokens, 2, head_dim / 4]."""
         angles = position_ids.transpose(1, 2)[:, None, :, :, None] * self.get_buffer("inv_freq")
         return angles.cos().to(dtype), angles.sin().to(dtype)
@@ -92,48 +94,6 @@ def _frequencies(config: ChatGLMConfig) -> Tensor:
     return (_ROTARY_BASE**-exponents).half().float()
 
 
-class ChatGLMBlock(nn.Module):
-    def __init__(self, config: ChatGLMConfig, index: int) -> None:
-        super().__init__()
-        self.input_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layernorm_epsilon)
-        self.attention = ChatGLMAttention(config, index)
-        self.post_attention_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layernorm_epsilon)
-        self.mlp = ChatGLMMLP(config)
-
-    def forward(self, hidden: Tensor, **kwargs: Any) -> Tensor:
-        normed = self.input_layernorm(hidden)
-        # The residual is the normalised input, scaled (DeepNorm's alpha, Wang et al. 2022, arXiv:2203.00555).
-        hidden = normed * ALPHA + self.attention(normed, **kwargs)
-        normed = self.post_attention_layernorm(hidden)
-        return normed * ALPHA + self.mlp(normed)
-
-
-class ChatGLMAttention(nn.Module):
-    def __init__(self, config: ChatGLMConfig, index: int) -> None:
-        super().__init__()
-        self.config = config
-        self.layer_idx = index
-        self.is_causal = False
-        self.head_dim = config.head_dim
-        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def forward(
-        self,
-        hidden: Tensor,
-        *,
-        rotation: _Rotation,
-        mask: Tensor | None,
-        cache: Cache | None,
-        **kwargs: Any,
-    ) -> Tensor:
-        # Query, key and value are beside each other inside each head; a process may have some of the heads.
-        mixed = self.query_key_value(hidden).unflatten(-1, (-1, 3 * self.head_dim)).transpose(1, 2)
-        query, key, value = mixed.split(self.head_dim, dim=-1)
-        query, key = _rotate(query, rotation), _rotate(key, rotation)
-        return self.dense(attend(self, query, key, value, mask, cache, **kwargs))
-
-
 class ChatGLMMLP(nn.Module):
     def __init__(self, config: ChatGLMConfig) -> None:
         super().__init__()
@@ -144,7 +104,7 @@ class ChatGLMMLP(nn.Module):
         return self.dense_4h_to_h(nn.functional.gelu(self.dense_h_to_4h(hidden), approximate="tanh"))
 
 
-def _rotate(x: Tensor, rotation: _Rotation) -> Tensor:
+def _rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """x: [batch, heads, tokens, head_dim]: two halves, for the two rows of positions, and in each half its
     first half against its second."""
     cos, sin = rotation

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache
 
-from glmbot.models.causal_lm import GlmCausalLM, attend
+from glmbot.models.causal_lm import GlmCausalLM
+from glmbot.models.deep_norm import DeepNormBlock, Rotation
 from glmbot.models.glm130b.configuration import GLM130BConfig
 from glmbot.models.positions import MaskPositions
 from glmbot.models.prefix import PrefixedTransformer
@@ -19,8 +20,6 @@ from glmbot.models.prefix import PrefixedTransformer
 __all__ = ["GLM130BForCausalLM", "alpha"]
 
 _ROTARY_BASE = 10000.0
-
-_Rotation = tuple[Tensor, Tensor]
 
 
 def alpha(layers: int) -> float:
@@ -30,7 +29,7 @@ def alpha(layers: int) -> float:
 
 class GLM130BForCausalLM(GlmCausalLM):
     config_class = GLM130BConfig  # pyright: ignore[reportIncompatibleVariableOverride]
-    _no_split_modules: ClassVar[list[str]] = ["GLM130BBlock"]  # pyright: ignore[reportIncompatibleVariableOverride]
+    _no_split_modules: ClassVar[list[str]] = ["DeepNormBlock"]  # pyright: ignore[reportIncompatibleVariableOverride]
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"rotary_emb\.inv_freq"]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, config: GLM130BConfig) -> None:
@@ -52,7 +51,11 @@ class GLM130BTransformer(PrefixedTransformer):
     def __init__(self, config: GLM130BConfig) -> None:
         super().__init__()
         self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(GLM130BBlock(config, index) for index in range(config.num_layers))
+        depth = config.num_layers
+        self.layers = nn.ModuleList(
+            DeepNormBlock(config, index, rotate=_rotate, mlp=GLM130BMLP(config), alpha=alpha(depth))
+            for index in range(depth)
+        )
         self.final_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layernorm_epsilon)
         self.layer_count = config.num_layers
         self.prefix_length = 0
@@ -78,7 +81,7 @@ class GLM130BTransformer(PrefixedTransformer):
             hidden = layer(hidden, rotation=rotation, mask=mask, cache=cache, **kwargs)
         return self.final_layernorm(hidden)
 
-    def rotation(self, position_ids: Tensor) -> _Rotation:
+    def rotation(self, position_ids: Tensor) -> Rotation:
         """position_ids: int64 […]. Returns cosines and sines float32 […, head_dim / 2].
 
         The published run rounds the angle itself to float16, which turns distant tokens by up to a radian: it is
@@ -98,50 +101,6 @@ def _frequencies(config: GLM130BConfig) -> Tensor:
     return (_ROTARY_BASE**-exponents).half().float()
 
 
-class GLM130BBlock(nn.Module):
-    def __init__(self, config: GLM130BConfig, index: int) -> None:
-        super().__init__()
-        self.input_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layernorm_epsilon)
-        self.attention = GLM130BAttention(config, index)
-        self.post_attention_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layernorm_epsilon)
-        self.mlp = GLM130BMLP(config)
-        self._alpha = alpha(config.num_layers)
-
-    def forward(self, hidden: Tensor, **kwargs: Any) -> Tensor:
-        # The residual is the normalised input: the next block's first norm closes this block (post-LN).
-        normed = self.input_layernorm(hidden)
-        hidden = normed * self._alpha + self.attention(normed, **kwargs)
-        normed = self.post_attention_layernorm(hidden)
-        return normed * self._alpha + self.mlp(normed)
-
-
-class GLM130BAttention(nn.Module):
-    def __init__(self, config: GLM130BConfig, index: int) -> None:
-        super().__init__()
-        self.config = config
-        self.layer_idx = index
-        self.is_causal = False
-        self.head_dim = config.head_dim
-        width = config.num_attention_heads * config.head_dim
-        self.query_key_value = nn.Linear(config.hidden_size, 3 * width)
-        self.dense = nn.Linear(width, config.hidden_size)
-
-    def forward(
-        self,
-        hidden: Tensor,
-        *,
-        rotation: _Rotation,
-        mask: Tensor | None,
-        cache: Cache | None,
-        **kwargs: Any,
-    ) -> Tensor:
-        # Query, key and value are beside each other inside each head.
-        mixed = self.query_key_value(hidden).unflatten(-1, (-1, 3 * self.head_dim)).transpose(1, 2)
-        query, key, value = mixed.split(self.head_dim, dim=-1)
-        query, key = _rotate(query, rotation), _rotate(key, rotation)
-        return self.dense(attend(self, query, key, value, mask, cache, **kwargs))
-
-
 class GLM130BMLP(nn.Module):
     """GeGLU (Shazeer 2020, arXiv:2002.05202): the second half is the gated one."""
 
@@ -155,7 +114,7 @@ class GLM130BMLP(nn.Module):
         return self.dense_4h_to_h(plain * nn.functional.gelu(gated))
 
 
-def _rotate(x: Tensor, rotation: _Rotation) -> Tensor:
+def _rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """x: [batch, heads, tokens, head_dim], its first half against its second."""
     cos, sin = rotation
     low, high = x.chunk(2, dim=-1)
