@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from adapters import dingtalk_bot, feishu_bot, onebot_bot, telegram_bot
+from adapters import dingtalk_bot, feishu_bot, onebot_bot, slack_bot, telegram_bot
 from adapters.waiting import lawful
 from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.replays import clock_ahead
@@ -19,11 +19,13 @@ from glmbot_dingtalk.adapter import DingTalkAdapter
 from glmbot_discord.adapter import DiscordAdapter, DiscordSettings
 from glmbot_feishu.adapter import FeishuAdapter
 from glmbot_onebot.adapter import OneBotAdapter
+from glmbot_slack.adapter import SlackAdapter
 from glmbot_telegram.adapter import TelegramAdapter
 from platforms.dingtalk_server import DingTalkServer
 from platforms.discord_server import TOKEN, DiscordServer
 from platforms.feishu_server import FeishuServer
 from platforms.onebot_server import OneBotServer
+from platforms.slack_server import SlackServer
 from platforms.telegram_server import BOT, TelegramServer
 
 _INTENT = 1 << 18
@@ -113,6 +115,19 @@ async def test_dingtalk_the_permission_to_write_cards() -> None:
         (words,) = wrong(await DingTalkAdapter.examine(settings))
         assert "Card.Streaming.Write is missing" in words
         assert server.cards == {}, "nothing is written to find out"
+
+
+async def test_slack_a_token_of_another_kind_and_a_clock_that_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with lawful(SlackServer()) as server:
+        settings = slack_bot.settings_for(server)
+        server.refusals["apps.connections.open"] = ["not_allowed_token_type", 1]
+        (words,) = wrong(await SlackAdapter.examine(settings))
+        assert "[slack] app_token" in words
+        monkeypatch.setattr("glmbot_slack.client.time", SimpleNamespace(time=lambda: 1e9))
+        assert wrong(await SlackAdapter.examine(settings)) == [], "nothing is signed in Socket Mode"
+        posted = slack_bot.settings_for(server, app_token=None, signing_secret=SecretStr("a-secret"))
+        assert "clock is" in wrong(await SlackAdapter.examine(posted))[0]
+        assert "/slack/events of [web]" in posted.advice()[0][1]
 
 
 async def test_onebot_an_account_that_is_logged_out() -> None:
