@@ -22,7 +22,7 @@ from glmbot.models.long_rope import LongRope, LongRopePositions
 from glmbot.models.lowering import LoweredModel, lower
 from glmbot.models.prefix import PrefixEncoder
 from glmbot.models.registry import LoadedModel
-from glmbot.native.program import Rows
+from glmbot.native.program import Program, Rows
 
 __all__ = ["ModelPart"]
 
@@ -35,7 +35,7 @@ class ModelPart:
         self.placement = placement
         self.trusted = True
         """Whether a native program may compute."""
-        self.lowered: LoweredModel | None = None
+        self.lowered: LoweredModel[Program] | None = None
         self.prefix: Tensor | None = None
         self._group: TensorGroup | None = None
         self._threads = torch.get_num_threads()
@@ -138,7 +138,7 @@ class ModelPart:
         if self._group is not None and self.placement.shard is not None:
             self._hooks = join_parts(self.model.module, self.placement.shard, self._group)
 
-    def _lower(self) -> LoweredModel | None:
+    def _lower(self) -> LoweredModel[Program] | None:
         whole = self.placement.activations is None and not self.placement.parts
         able = self.trusted and whole and self.placement.device.type == "cpu"
         return lower(self.model.module, self.placement.shard) if able else None
@@ -153,7 +153,7 @@ class ModelPart:
         prefix, shard = encoder.keys_and_values(), self.placement.shard
         return prefix if shard is None else prefix[:, slice(*shard.kv_run)]
 
-    def _by_program(self, lowered: LoweredModel, step: Step) -> Tensor:
+    def _by_program(self, lowered: LoweredModel[Program], step: Step) -> Tensor:
         positions = torch.tensor(step.positions)
         with self._told(step):
             rotation = None if lowered.rotation is None else lowered.rotation(positions)

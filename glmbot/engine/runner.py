@@ -27,6 +27,7 @@ from glmbot.errors import EngineError, EngineStopped, PrecisionError
 from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.lowering import LoweredModel
 from glmbot.models.registry import LoadedModel
+from glmbot.native.program import Program
 
 __all__ = ["LEAST_CACHE_TOKENS", "MOST_CACHE_TOKENS", "ModelLost", "ModelRunner"]
 
@@ -110,7 +111,7 @@ class ModelRunner:
         self._probe_logits, self._probe_speed = self._probe()
 
     @property
-    def lowered(self) -> LoweredModel | None:
+    def lowered(self) -> LoweredModel[Program] | None:
         """The native program by which this process computes steps; None where torch does."""
         return self.part.lowered
 

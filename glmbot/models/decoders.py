@@ -1,4 +1,4 @@
-"""Transformers' decoders as native programs: one way for all whose blocks differ in their norms, their gate, how
+"""Transformers' decoders as programs: one way for all whose blocks differ in their norms, their gate, how
 their heads turn and what is added to what.
 
 What a block has is read off its modules; what no module shows stands in the tables here.
@@ -9,16 +9,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from glmbot.models.lowered import LoweredModel, NotNativeError, Rotation, Share, add_head, add_norm, native
+from glmbot.models.lowered import LoweredModel, Rotation, Share, add_head, add_norm
 from glmbot.models.partition import LLAMA_LIKE, Partition
-from glmbot.native.program import Buffer, ProgramBuilder
+from glmbot.models.targets import Builder, NotNativeError, Target
+from glmbot.native.program import Buffer
 
 __all__ = ["DECODERS", "lower_decoder"]
+
+P = TypeVar("P")
 
 DECODERS = frozenset({
     *LLAMA_LIKE, "arcee", "cohere", "cohere2", "cwm", "ernie4_5", "exaone4", "gemma", "gemma2", "gemma3_text",
@@ -49,18 +52,18 @@ class _Norms:
     together: bool
 
 
-def lower_decoder(owner: Any, library: Any, shard: Partition | None) -> LoweredModel:
-    """Raises NotNativeError and ValueError for what the kernels have no way to compute."""
+def lower_decoder(owner: Any, target: Target[P], shard: Partition | None) -> LoweredModel[P]:
+    """Raises NotNativeError and ValueError for what the target has no way to compute."""
     config, body = owner.config, owner.model
     _refuse(config, body)
     turns = _Turns(config, body)
-    builder = ProgramBuilder(config.hidden_size)
-    share = Share(builder, shard, config, config.intermediate_size)
-    block = _Block(builder, share, config, turns, int(body.layers[0].self_attn.head_dim))
+    builder = target.builder(config.hidden_size)
+    share = Share(builder, target, shard, config, config.intermediate_size)
+    block = _Block(builder, target, share, config, turns, int(body.layers[0].self_attn.head_dim))
     for number, layer in enumerate(body.layers):
         block.add(number, layer)
     final = body.norm if hasattr(body, "norm") else body.final_layernorm
-    logits = add_head(builder, _lifted(config, final), owner.lm_head)
+    logits = add_head(builder, target, _lifted(config, final), owner.lm_head)
     _finish(builder, config, owner, logits)
     factor = float(getattr(config, "embedding_multiplier", 1.0))
 
@@ -68,7 +71,7 @@ def lower_decoder(owner: Any, library: Any, shard: Partition | None) -> LoweredM
         made = body.embed_tokens(ids)
         return made if factor == 1.0 else made * factor
 
-    return LoweredModel(builder.build(library, logits), embed, turns.rotation)
+    return LoweredModel(target.build(builder, logits), embed, turns.rotation)
 
 
 def _refuse(config: Any, body: Any) -> None:
@@ -85,7 +88,7 @@ def _refuse(config: Any, body: Any) -> None:
         raise NotNativeError
 
 
-def _finish(builder: ProgramBuilder, config: Any, owner: Any, logits: Buffer) -> None:
+def _finish(builder: Builder, config: Any, owner: Any, logits: Buffer) -> None:
     factor = float(getattr(owner, "logit_scale", 1.0))
     if (scaling := getattr(config, "logits_scaling", None)) is not None:
         factor = 1.0 / float(scaling)
@@ -105,7 +108,9 @@ class _Turns:
         by_kind = "layer_type" in inspect.signature(self._rotary.forward).parameters
         self._kinds: Sequence[str | None] = sorted(set(self._layers)) if by_kind else [None]
         self.neighbours = config.model_type in _NEIGHBOURS
-        widths = {table.shape[-1] for table in self._tables(torch.zeros(1, 1, dtype=torch.long))[0]}
+        device = next((table.device for table in self._rotary.buffers()), None)
+        first = torch.zeros(1, 1, dtype=torch.long, device=device)
+        widths = {table.shape[-1] for table in self._tables(first)[0]}
         if len(widths) != 1:
             raise NotNativeError
         self.angles = int(widths.pop())
@@ -121,7 +126,8 @@ class _Turns:
     def _tables(self, positions: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         made: list[Rotation] = []
         for kind in self._kinds:
-            cosines, sines = self._rotary(torch.zeros(1), positions, *([] if kind is None else [kind]))
+            like = torch.zeros(1, device=positions.device)
+            cosines, sines = self._rotary(like, positions, *([] if kind is None else [kind]))
             made.append((self._once(cosines), self._once(sines)))
         return [each[0] for each in made], [each[1] for each in made]
 
@@ -131,8 +137,9 @@ class _Turns:
 
 class _Block:
     def __init__(
-        self, builder: ProgramBuilder, share: Share, config: Any, turns: _Turns, head_dim: int
+        self, builder: Builder, target: Target[Any], share: Share, config: Any, turns: _Turns, head_dim: int
     ) -> None:
+        self._target = target
         self._builder, self._share, self._config, self._turns = builder, share, config, turns
         self._head_dim = head_dim
         self._width, self._kv_width = share.heads * head_dim, share.kv_heads * head_dim
@@ -166,7 +173,7 @@ class _Block:
         heads, kv_heads, width = self._share.heads, self._share.kv_heads, self._width
         fused = getattr(attention, "qkv_proj", None)
         layers = (attention.q_proj, attention.k_proj, attention.v_proj) if fused is None else (fused,)
-        builder.linear(normed, mixed, native(*layers))
+        builder.linear(normed, mixed, self._target.stored(*layers))
         self._norm_heads(getattr(attention, "q_norm", None), getattr(attention, "k_norm", None))
         if _is_turned(self._config, attention):
             builder.rotate(
@@ -197,7 +204,7 @@ class _Block:
         act = getattr(self._config, "hidden_activation", None) or self._config.hidden_act
         if hasattr(mlp, "gate_up_proj") or hasattr(mlp, "gate_proj"):
             layers = (mlp.gate_up_proj,) if hasattr(mlp, "gate_up_proj") else (mlp.gate_proj, mlp.up_proj)
-            builder.linear(normed, inner, native(*layers))
+            builder.linear(normed, inner, self._target.stored(*layers))
             if act == "silu":
                 builder.silu_product(inner, self._product, width)
             elif act == "gelu" or act in _TANH:
@@ -208,7 +215,7 @@ class _Block:
         first, last = next(
             (getattr(mlp, up), getattr(mlp, down)) for up, down in _UNGATED if hasattr(mlp, up)
         )
-        builder.linear(normed, self._product, native(first))
+        builder.linear(normed, self._product, self._target.stored(first))
         if act == "relu2":
             builder.squared_relu(self._product, self._product, width)
         elif act == "gelu" or act in _TANH:

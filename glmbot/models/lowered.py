@@ -1,66 +1,43 @@
-"""What every native program of a model is made of, whatever its architecture."""
+"""What every program of a model is made of, whatever its architecture and whoever runs it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Generic, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from glmbot.models.partition import Partition
-from glmbot.native.linear import NativeLinear
-from glmbot.native.program import Buffer, Program, ProgramBuilder
-from glmbot.native.weights import WeightKind
+from glmbot.models.targets import Builder, Target
+from glmbot.native.program import Buffer
 
-__all__ = ["LoweredModel", "NotNativeError", "Rotation", "Share", "add_head", "add_norm", "native"]
+__all__ = ["LoweredModel", "Rotation", "Share", "add_head", "add_norm"]
 
 Rotation = tuple[Tensor, Tensor]
-_ROW_KINDS = {torch.bfloat16: WeightKind.ROWS_BFLOAT16, torch.float32: WeightKind.ROWS_FLOAT32}
+P_co = TypeVar("P_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class LoweredModel:
-    program: Program
+class LoweredModel(Generic[P_co]):
+    program: P_co
     embed: Callable[[Tensor, Tensor], Tensor]
     """Token ids int64 [tokens] and positions int64 [rows, tokens] to hidden states [tokens, hidden]."""
     rotation: Callable[[Tensor], Rotation] | None
     """Positions to cosines and sines float32 [tables, tokens, angles]."""
 
 
-class NotNativeError(Exception):
-    """A layer is in a form that the kernels don't read."""
-
-
-def native(*layers: nn.Module) -> list[NativeLinear]:
-    if not all(isinstance(layer, NativeLinear) for layer in layers):
-        raise NotNativeError
-    return cast(list[NativeLinear], list(layers))
-
-
-def add_norm(
-    builder: ProgramBuilder, src: Buffer, dst: Buffer, norm: Any, *, at: int = 0, pieces: int = 1
-) -> None:
+def add_norm(builder: Builder, src: Buffer, dst: Buffer, norm: Any, *, at: int = 0, pieces: int = 1) -> None:
     centred = isinstance(norm, nn.LayerNorm) or getattr(norm, "centred", False)
     eps = norm.eps if isinstance(norm, nn.LayerNorm | nn.RMSNorm) else norm.variance_epsilon
     bias = getattr(norm, "bias", None)
     builder.norm(src, dst, norm.weight, eps or 0.0, bias=bias, centred=centred, at=at, pieces=pieces)
 
 
-def add_head(builder: ProgramBuilder, norm: Any, head: nn.Module) -> Buffer:
-    """Norm and output head, for the rows that draw alone. A float head stays row by row, as it often is the table
-    of embeddings too."""
+def add_head(builder: Builder, target: Target[Any], norm: Any, head: nn.Module) -> Buffer:
+    """Norm and output head, for the rows that draw alone."""
     last = builder.buffer(builder.hidden.width)
-    if isinstance(head, NativeLinear):
-        layer = head
-    else:
-        weight: Tensor = cast(Any, head).weight
-        if weight.dtype not in _ROW_KINDS:
-            raise NotNativeError
-        rows, columns = weight.shape
-        bias: Tensor | None = getattr(head, "bias", None)
-        layer = NativeLinear(_ROW_KINDS[weight.dtype], rows, columns, weight.data, bias=bias)
+    layer = target.head(head)
     logits = builder.buffer(layer.out_features)
     builder.gather(builder.hidden, last)
     add_norm(builder, last, last, norm)
@@ -72,8 +49,10 @@ class Share:
     """What this process computes of each block: all, unless several share the model. What a matrix needs whole is
     gathered before it, and what it made is gathered behind it."""
 
-    def __init__(self, builder: ProgramBuilder, shard: Partition | None, config: Any, inner: int) -> None:
-        self._builder = builder
+    def __init__(
+        self, builder: Builder, target: Target[Any], shard: Partition | None, config: Any, inner: int
+    ) -> None:
+        self._builder, self._target = builder, target
         self._shard = shard
         self.heads, self.inner = config.num_attention_heads, inner
         self.kv_heads = getattr(config, "num_key_value_heads", None) or self.heads
@@ -103,9 +82,9 @@ class Share:
     def _close(self, src: Buffer, dst: Buffer, layer: nn.Module, *, adds: bool) -> None:
         builder = self._builder
         if self._shard is None:
-            builder.linear(src, dst, native(layer), adds=adds)
+            builder.linear(src, dst, self._target.stored(layer), adds=adds)
             return
-        builder.linear(src, self._made, native(layer))
+        builder.linear(src, self._made, self._target.stored(layer))
         builder.exchange(self._made, self._whole if adds else dst, self._shard.hidden)
         if adds:
             builder.scale(self._whole, dst, 1.0, keeps=1.0)

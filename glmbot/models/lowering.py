@@ -1,13 +1,13 @@
-"""From a model's modules to a program of native operations: which architectures can be lowered, and how.
+"""From a model's modules to a program of operations: which architectures can be lowered, and how.
 
-A module is lowered only when its linear layers are native ones (on the CPU, where the kernels are). What is built
-here is held against the module itself by the engine's probe before it serves anybody.
+A module is lowered only when the target reads its linear layers: native ones on the CPU, floats and packed weights
+on a card. What is built here is held against the module itself by the engine's probe before it serves anybody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -16,32 +16,38 @@ from glmbot.models.chatglm2.model import ChatGLM2ForCausalLM
 from glmbot.models.decoders import DECODERS, lower_decoder
 from glmbot.models.glm.model import GLMForBlankInfilling
 from glmbot.models.glm130b.model import GLM130BForCausalLM, alpha
-from glmbot.models.lowered import LoweredModel, NotNativeError, Rotation, Share, add_head, add_norm, native
+from glmbot.models.lowered import LoweredModel, Rotation, Share, add_head, add_norm
 from glmbot.models.partition import Partition
+from glmbot.models.targets import Native, NotNativeError, Target
 from glmbot.native.library import kernels
-from glmbot.native.program import ProgramBuilder
+from glmbot.native.program import Program
 
-__all__ = ["LoweredModel", "lower"]
+__all__ = ["LoweredModel", "lower", "lower_for"]
+
+P = TypeVar("P")
 
 
-def lower(module: nn.Module, shard: Partition | None = None) -> LoweredModel | None:
-    """None when this architecture, or the form in which its weights are, has no native program. shard: what this
-    process has of a model that several share."""
+def lower(module: nn.Module, shard: Partition | None = None) -> LoweredModel[Program] | None:
+    """For the CPU; see `lower_for`. None also when its kernels are not here."""
     library = kernels()
-    if library is None:
-        return None
+    return None if library is None else lower_for(Native(library), module, shard)
+
+
+def lower_for(target: Target[P], module: nn.Module, shard: Partition | None = None) -> LoweredModel[P] | None:
+    """None when this architecture, or the form in which its weights are, has no program there. shard: what this
+    process has of a model that several share."""
     owner: Any = module
     try:
         if isinstance(module, ChatGLMForCausalLM):
-            return _chatglm(owner, library, shard)
+            return _chatglm(owner, target, shard)
         if isinstance(module, ChatGLM2ForCausalLM):
-            return _chatglm2(owner, library, shard)
+            return _chatglm2(owner, target, shard)
         if isinstance(module, GLM130BForCausalLM):
-            return _glm130b(owner, library, shard)
+            return _glm130b(owner, target, shard)
         if isinstance(module, GLMForBlankInfilling):
-            return _blank_infilling(owner, library, shard)
+            return _blank_infilling(owner, target, shard)
         if getattr(owner.config, "model_type", "") in DECODERS:
-            return lower_decoder(owner, library, shard)
+            return lower_decoder(owner, target, shard)
     except (ValueError, NotNativeError):
         return None
     return None
@@ -55,18 +61,18 @@ def _rotation_of(body: Any) -> Callable[[Tensor], Rotation]:
     return rotation
 
 
-def _chatglm(owner: ChatGLMForCausalLM, library: Any, shard: Partition | None) -> LoweredModel:
+def _chatglm(owner: ChatGLMForCausalLM, target: Target[P], shard: Partition | None) -> LoweredModel[P]:
     config: Any = owner.config
     body: Any = owner.transformer
     head_dim = config.head_dim
-    builder = ProgramBuilder(config.hidden_size)
-    share = Share(builder, shard, config, config.inner_hidden_size)
+    builder = target.builder(config.hidden_size)
+    share = Share(builder, target, shard, config, config.inner_hidden_size)
     heads, hidden = share.heads, builder.hidden
     normed, mixed = builder.buffer(hidden.width), builder.buffer(3 * heads * head_dim)
     attended, inner = builder.buffer(heads * head_dim), builder.buffer(share.inner)
     for number, layer in enumerate(body.layers):
         add_norm(builder, hidden, normed, layer.input_layernorm)
-        builder.linear(normed, mixed, native(layer.attention.query_key_value))
+        builder.linear(normed, mixed, target.stored(layer.attention.query_key_value))
         # Query, key and value are beside each other inside each head; each has two halves, for the two positions.
         for part in (0, head_dim):
             for table in (0, 1):
@@ -81,31 +87,31 @@ def _chatglm(owner: ChatGLMForCausalLM, library: Any, shard: Partition | None) -
         builder.scale(normed, hidden, ALPHA)
         share.close_attention(attended, hidden, layer.attention.dense)
         add_norm(builder, hidden, normed, layer.post_attention_layernorm)
-        builder.linear(normed, inner, native(layer.mlp.dense_h_to_4h))
+        builder.linear(normed, inner, target.stored(layer.mlp.dense_h_to_4h))
         builder.gelu(inner, inner, share.inner)
         builder.scale(normed, hidden, ALPHA)
         share.close_inner(inner, hidden, layer.mlp.dense_4h_to_h)
-    logits = add_head(builder, body.final_layernorm, owner.lm_head)
+    logits = add_head(builder, target, body.final_layernorm, owner.lm_head)
 
     def embed(ids: Tensor, _positions: Tensor) -> Tensor:
         return body.word_embeddings(ids)
 
-    return LoweredModel(builder.build(library, logits), embed, _rotation_of(body))
+    return LoweredModel(target.build(builder, logits), embed, _rotation_of(body))
 
 
-def _glm130b(owner: GLM130BForCausalLM, library: Any, shard: Partition | None) -> LoweredModel:
+def _glm130b(owner: GLM130BForCausalLM, target: Target[P], shard: Partition | None) -> LoweredModel[P]:
     config: Any = owner.config
     body: Any = owner.transformer
     head_dim, residual = config.head_dim, alpha(config.num_layers)
-    builder = ProgramBuilder(config.hidden_size)
-    share = Share(builder, shard, config, config.inner_hidden_size)
+    builder = target.builder(config.hidden_size)
+    share = Share(builder, target, shard, config, config.inner_hidden_size)
     heads, hidden = share.heads, builder.hidden
     normed, mixed = builder.buffer(hidden.width), builder.buffer(3 * heads * head_dim)
     attended = builder.buffer(heads * head_dim)
     inner, product = builder.buffer(2 * share.inner), builder.buffer(share.inner)
     for number, layer in enumerate(body.layers):
         add_norm(builder, hidden, normed, layer.input_layernorm)
-        builder.linear(normed, mixed, native(layer.attention.query_key_value))
+        builder.linear(normed, mixed, target.stored(layer.attention.query_key_value))
         # Query, key and value are beside each other inside each head.
         for part in (0, head_dim):
             builder.rotate(
@@ -118,11 +124,11 @@ def _glm130b(owner: GLM130BForCausalLM, library: Any, shard: Partition | None) -
         builder.scale(normed, hidden, residual)
         share.close_attention(attended, hidden, layer.attention.dense)
         add_norm(builder, hidden, normed, layer.post_attention_layernorm)
-        builder.linear(normed, inner, native(layer.mlp.dense_h_to_4h))
+        builder.linear(normed, inner, target.stored(layer.mlp.dense_h_to_4h))
         builder.gelu_product(inner, product, share.inner)
         builder.scale(normed, hidden, residual)
         share.close_inner(product, hidden, layer.mlp.dense_4h_to_h)
-    logits = add_head(builder, body.final_layernorm, body.word_embeddings)
+    logits = add_head(builder, target, body.final_layernorm, body.word_embeddings)
 
     def embed(ids: Tensor, _positions: Tensor) -> Tensor:
         return body.word_embeddings(ids)
@@ -131,17 +137,17 @@ def _glm130b(owner: GLM130BForCausalLM, library: Any, shard: Partition | None) -
         cosines, sines = body.rotation(positions)
         return cosines.contiguous(), sines.contiguous()
 
-    return LoweredModel(builder.build(library, logits), embed, rotation)
+    return LoweredModel(target.build(builder, logits), embed, rotation)
 
 
-def _chatglm2(owner: ChatGLM2ForCausalLM, library: Any, shard: Partition | None) -> LoweredModel:
+def _chatglm2(owner: ChatGLM2ForCausalLM, target: Target[P], shard: Partition | None) -> LoweredModel[P]:
     config: Any = owner.config
     body: Any = owner.transformer
     if config.apply_residual_connection_post_layernorm or not config.post_layer_norm:
         raise NotNativeError
     head_dim = config.kv_channels
-    builder = ProgramBuilder(config.hidden_size)
-    share = Share(builder, shard, config, config.ffn_hidden_size)
+    builder = target.builder(config.hidden_size)
+    share = Share(builder, target, shard, config, config.ffn_hidden_size)
     heads, kv_heads = share.heads, share.kv_heads
     width, kv_width = heads * head_dim, kv_heads * head_dim
     together = config.multi_query_attention
@@ -153,7 +159,7 @@ def _chatglm2(owner: ChatGLM2ForCausalLM, library: Any, shard: Partition | None)
     inner, product = builder.buffer(2 * share.inner), builder.buffer(share.inner)
     for number, layer in enumerate(body.encoder.layers):
         add_norm(builder, hidden, normed, layer.input_layernorm)
-        builder.linear(normed, mixed, native(layer.self_attention.query_key_value))
+        builder.linear(normed, mixed, target.stored(layer.self_attention.query_key_value))
         for first, count in ((columns[0], heads), (columns[1], kv_heads)):
             builder.rotate(mixed, first, heads=count, stride=stride, angles=head_dim // 4, neighbours=True)
         builder.attend(
@@ -162,40 +168,42 @@ def _chatglm2(owner: ChatGLM2ForCausalLM, library: Any, shard: Partition | None)
         )  # fmt: skip
         share.close_attention(attended, hidden, layer.self_attention.dense)
         add_norm(builder, hidden, normed, layer.post_attention_layernorm)
-        builder.linear(normed, inner, native(layer.mlp.dense_h_to_4h))
+        builder.linear(normed, inner, target.stored(layer.mlp.dense_h_to_4h))
         builder.silu_product(inner, product, share.inner)
         share.close_inner(product, hidden, layer.mlp.dense_4h_to_h)
-    logits = add_head(builder, body.encoder.final_layernorm, body.output_layer)
+    logits = add_head(builder, target, body.encoder.final_layernorm, body.output_layer)
 
     def embed(ids: Tensor, _positions: Tensor) -> Tensor:
         return body.embedding(ids)
 
-    return LoweredModel(builder.build(library, logits), embed, _rotation_of(body))
+    return LoweredModel(target.build(builder, logits), embed, _rotation_of(body))
 
 
-def _blank_infilling(owner: GLMForBlankInfilling, library: Any, shard: Partition | None) -> LoweredModel:
+def _blank_infilling(
+    owner: GLMForBlankInfilling, target: Target[P], shard: Partition | None
+) -> LoweredModel[P]:
     config: Any = owner.config
     body: Any = owner.transformer
     head_dim = config.head_dim
-    builder = ProgramBuilder(config.hidden_size)
-    share = Share(builder, shard, config, 4 * config.hidden_size)
+    builder = target.builder(config.hidden_size)
+    share = Share(builder, target, shard, config, 4 * config.hidden_size)
     heads, hidden = share.heads, builder.hidden
     width = heads * head_dim
     normed, mixed, attended = builder.buffer(hidden.width), builder.buffer(3 * width), builder.buffer(width)
     inner = builder.buffer(share.inner)
     for number, layer in enumerate(body.layers):
         add_norm(builder, hidden, normed, layer.input_layernorm)
-        builder.linear(normed, mixed, native(layer.attention.query_key_value))
+        builder.linear(normed, mixed, target.stored(layer.attention.query_key_value))
         builder.attend(
             mixed, attended, layer=number, heads=heads, kv_heads=heads, head_dim=head_dim,
             columns=(0, width, 2 * width), strides=(head_dim, head_dim), scaling=head_dim**-0.5,
         )  # fmt: skip
         share.close_attention(attended, hidden, layer.attention.dense)
         add_norm(builder, hidden, normed, layer.post_attention_layernorm)
-        builder.linear(normed, inner, native(layer.mlp.dense_h_to_4h))
+        builder.linear(normed, inner, target.stored(layer.mlp.dense_h_to_4h))
         builder.gelu(inner, inner, share.inner)
         share.close_inner(inner, hidden, layer.mlp.dense_4h_to_h)
-    logits = add_head(builder, body.final_layernorm, owner.word_embeddings)
+    logits = add_head(builder, target, body.final_layernorm, owner.word_embeddings)
 
     def embed(ids: Tensor, positions: Tensor) -> Tensor:
         return (
@@ -204,4 +212,4 @@ def _blank_infilling(owner: GLMForBlankInfilling, library: Any, shard: Partition
             + body.block_position_embeddings(positions[1])
         )
 
-    return LoweredModel(builder.build(library, logits), embed, None)
+    return LoweredModel(target.build(builder, logits), embed, None)
