@@ -1,0 +1,115 @@
+// What the kernels ask of the machine. No header of CUDA's is needed, so that NVRTC finds all of it by itself; tests
+// define GLMBOT_HOST and give these functions for the CPU.
+
+#ifndef GLMBOT_HOST
+#define INFINITY __int_as_float(0x7f800000)
+
+typedef unsigned short Bits;
+
+static __device__ __forceinline__ float from_half(Bits bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
+
+// Of the activations, which are float16 or, with GLMBOT_BFLOAT16, bfloat16.
+static __device__ __forceinline__ float widen(Bits bits) {
+#ifdef GLMBOT_BFLOAT16
+  return __int_as_float((int)bits << 16);
+#else
+  return from_half(bits);
+#endif
+}
+
+static __device__ __forceinline__ Bits narrow(float value) {
+  Bits bits;
+#ifdef GLMBOT_BFLOAT16
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+#else
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+#endif
+  return bits;
+}
+
+// Bytes of two words, by the four low nibbles of `which`.
+static __device__ __forceinline__ unsigned bytes_of(unsigned low, unsigned high, unsigned which) {
+  return __byte_perm(low, high, which);
+}
+
+// a - b and a * b + c of two float16 at once, rounded once.
+static __device__ __forceinline__ unsigned subtract_halves(unsigned a, unsigned b) {
+  unsigned out;
+  asm("sub.f16x2 %0, %1, %2;" : "=r"(out) : "r"(a), "r"(b));
+  return out;
+}
+static __device__ __forceinline__ unsigned fuse_halves(unsigned a, unsigned b, unsigned c) {
+  unsigned out;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(out) : "r"(a), "r"(b), "r"(c));
+  return out;
+}
+
+static __device__ __forceinline__ float from_lane(float value, int distance) {
+  return __shfl_xor_sync(0xffffffffu, value, distance);
+}
+
+// sums[16 x 8] += a[16 x 16] * b[16 x 8] on the tensor cores; PTX ISA, "mma.m16n8k16". Turing has half of it.
+static __device__ __forceinline__ void multiply(float* sums, const unsigned* a, unsigned b0, unsigned b1) {
+#if defined(GLMBOT_BFLOAT16)
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#elif __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b0));
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[2]), "r"(a[3]), "r"(b1));
+#endif
+}
+#endif  // GLMBOT_HOST
+
+// An element of a row of activations. A row of float32 is a float's.
+struct Act {
+  Bits bits;
+};
+
+struct Four {
+  unsigned x[4];
+};
+
+static __device__ __forceinline__ float load(const float* at) { return *at; }
+static __device__ __forceinline__ float load(const Act* at) { return widen(at->bits); }
+static __device__ __forceinline__ void store(float* at, float value) { *at = value; }
+static __device__ __forceinline__ void store(Act* at, float value) { at->bits = narrow(value); }
+static __device__ __forceinline__ unsigned pair(Bits low, Bits high) { return low | (unsigned)high << 16; }
+
+static __device__ __forceinline__ float sum_of_warp(float value) {
+  for (int distance = 16; distance; distance >>= 1) value += from_lane(value, distance);
+  return value;
+}
+
+static __device__ __forceinline__ float greatest_of_warp(float value) {
+  for (int distance = 16; distance; distance >>= 1) value = fmaxf(value, from_lane(value, distance));
+  return value;
+}
+
+// Of a block of 256 threads.
+static __device__ float sum_of_block(float value) {
+  __shared__ float parts[8];
+  value = sum_of_warp(value);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
+  __syncthreads();
+  float total = 0;
+  for (int i = 0; i < 8; i++) total += parts[i];
+  return total;
+}
