@@ -12,11 +12,11 @@ from torch import Tensor
 
 from glmbot.engine.base import Sampling
 
-__all__ = ["Draw", "Mask", "sample"]
+__all__ = ["WIDTHS", "Draw", "Mask", "nucleus", "sample"]
 
-# Sorting a whole vocabulary costs more than the model's own step; most nuclei lie within the first of these many
-# tokens, and nearly all within the second.
-_WIDTHS = (256, 4096)
+WIDTHS = (256, 4096)
+"""Sorting a whole vocabulary costs more than the model's own step; most nuclei lie within the first of these many
+tokens, and nearly all within the second."""
 # Below this a draw is the likeliest token anyway, and the quotient could leave float32.
 _GREEDY_BELOW = 1e-5
 _Change = tuple[Collection[int], Iterable[float]]
@@ -186,8 +186,8 @@ def _draw(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     mass = None if max(wanted) < vocabulary else scaled.logsumexp(-1)
     chosen = torch.empty(len(draws), dtype=torch.int64, device=device)
     rows = torch.arange(len(draws), device=device)
-    for width in (*_WIDTHS, vocabulary):
-        ids, enough = _nucleus(
+    for width in (*WIDTHS, vocabulary):
+        ids, enough = nucleus(
             scaled[rows],
             min(width, vocabulary),
             top_p[rows],
@@ -203,7 +203,7 @@ def _draw(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     return chosen
 
 
-def _nucleus(
+def nucleus(
     scaled: Tensor,
     width: int,
     top_p: Tensor,
@@ -211,10 +211,14 @@ def _nucleus(
     min_p: Tensor,
     uniform: Tensor,
     mass: Tensor | None,
+    *,
+    open_ended: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Draw among the `width` likeliest tokens. Returns ids, and of each row whether its nucleus is no wider.
 
     min_p: its logarithm. mass: the logarithm of all tokens' weights together; needed by the rows without top-k.
+    open_ended: of a row whose nucleus is the whole vocabulary, a draw that falls among these counts too; with this
+    nothing is read by the host.
     """
     values, ids = torch.topk(scaled, width, dim=-1)
     rank = torch.arange(width, device=scaled.device)
@@ -238,6 +242,10 @@ def _nucleus(
     kept = (cumulative - probabilities < top_p[:, None]) & possible | (rank == 0)
     cumulative = (probabilities * kept).cumsum(-1)
     target = uniform[:, None] * cumulative[:, -1:]
+    if open_ended:
+        falls_here = (uniform < cumulative[:, -1]) & (top_p >= 1.0) & ~limited & (min_p == float("-inf"))
+        target = torch.where(falls_here[:, None], uniform[:, None], target)
+        enough |= falls_here
     drawn = torch.searchsorted(cumulative, target, right=True)
     last_kept = kept.sum(-1, keepdim=True) - 1
     return ids.gather(-1, torch.minimum(drawn, last_kept)).squeeze(-1), enough
