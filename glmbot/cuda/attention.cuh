@@ -194,3 +194,6 @@ extern "C" __global__ void join_splits(const float* partial, Act* dst, int dst_s
     store(dst + (long long)blockIdx.y * dst_stride + blockIdx.x * head_dim + column, sum / total);
   }
 }
+
+// By this name the compiler is asked for the whole file.
+extern "C" __global__ void glmbot_attention() {}

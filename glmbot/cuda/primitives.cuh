@@ -113,3 +113,14 @@ static __device__ float sum_of_block(float value) {
   for (int i = 0; i < 8; i++) total += parts[i];
   return total;
 }
+
+// kinds: 0 SiLU, 1 GELU by tanh, 2 GELU by erf, 3 the square of what is above 0, 4 the cap.
+static __device__ float activated(float x, int kind, float most) {
+  switch (kind) {
+    case 0: return x / (1.0f + expf(-x));
+    case 1: return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+    case 2: return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));
+    case 3: return x > 0 ? x * x : 0.0f;
+    default: return most * tanhf(x / most);
+  }
+}

@@ -82,9 +82,18 @@ static __device__ __forceinline__ void read_pairs(const Weights& weights, int ro
   pairs_of<kind>(codes, scale, minimum, out);
 }
 
+// What becomes of a sum: its activation where that is one (see `activate`), plus `factor` times what `other` has there,
+// plus what is there already.
+struct Ending {
+  const float* bias;
+  const Act* other;
+  int other_stride, biased, adds, activation;
+  float factor;
+};
+
 template <int kind, int tiles, class Out>
-static __device__ void product(const Act* src, Out* dst, Weights weights, const float* bias, int tokens, int src_stride,
-                               int dst_stride, int biased, int adds) {
+static __device__ void product(const Act* src, Out* dst, Weights weights, Ending ending, int tokens, int src_stride,
+                               int dst_stride) {
   constexpr int columns = Form<kind>::columns, pairs = columns / 2;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, line = lane / 4, quarter = lane % 4;
   const int first = blockIdx.x * 16;
@@ -125,9 +134,12 @@ static __device__ void product(const Act* src, Out* dst, Weights weights, const 
     float total = 0;
     for (int part = 0; part < 8; part++) total += parts[part][row][token];
     if (Form<kind>::scaled_after) total *= from_half(weights.scale[first + row]);
-    if (biased) total += bias[first + row];
+    if (ending.biased) total += ending.bias[first + row];
+    if (ending.activation >= 0) total = activated(total, ending.activation, 0);
+    if (ending.factor != 0)
+      total += ending.factor * load(ending.other + (long long)token * ending.other_stride + first + row);
     Out* to = dst + (long long)token * dst_stride + first + row;
-    store(to, adds ? total + load(to) : total);
+    store(to, ending.adds ? total + load(to) : total);
   }
 }
 
@@ -154,9 +166,11 @@ static __device__ void widen_rows(Weights weights, Act* out) {
 #define PRODUCT(name, kind, tiles, OUT, out)                                                                          \
   extern "C" __global__ void __launch_bounds__(256) product_##name##_##tiles##out(                                    \
       const Act* src, OUT* dst, const unsigned char* codes, const Bits* scale, const Bits* minimum, const float* bias, \
-      int tokens, int rows, int columns, int groups, int src_stride, int dst_stride, int biased, int adds) {          \
-    product<kind, tiles>(src, dst, Weights{codes, scale, minimum, rows, columns, groups}, bias, tokens, src_stride,   \
-                         dst_stride, biased, adds);                                                                   \
+      const Act* other, int tokens, int rows, int columns, int groups, int src_stride, int dst_stride,                \
+      int other_stride, int biased, int adds, int activation, double factor) {                                        \
+    product<kind, tiles>(src, dst, Weights{codes, scale, minimum, rows, columns, groups},                             \
+                         Ending{bias, other, other_stride, biased, adds, activation, (float)factor}, tokens,          \
+                         src_stride, dst_stride);                                                                     \
   }
 #define PRODUCTS(name, kind)                                                                                          \
   PRODUCT(name, kind, 1, Act, a)                                                                                      \
@@ -175,3 +189,6 @@ PRODUCTS(runs8, kRuns8)
 PRODUCTS(runs4, kRuns4)
 PRODUCTS(groups8, kGroups8)
 PRODUCTS(groups4, kGroups4)
+
+// By this name the compiler is asked for the whole file.
+extern "C" __global__ void glmbot_products() {}

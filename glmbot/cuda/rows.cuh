@@ -21,16 +21,6 @@ static __device__ void norm(const In* src, Out* dst, const float* weight, const 
     store(dst + i, (load(src + i) - mean) * factor * weight[i] + (biased ? bias[i] : 0.0f));
 }
 
-static __device__ float activated(float x, int kind, float most) {
-  switch (kind) {
-    case 0: return x / (1.0f + expf(-x));
-    case 1: return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
-    case 2: return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));
-    case 3: return x > 0 ? x * x : 0.0f;
-    default: return most * tanhf(x / most);
-  }
-}
-
 // dst = activation(what is at gate_at) * what is at other_at, or alone where that is below 0. kinds: 0 SiLU, 1 GELU by
 // tanh, 2 GELU by erf, 3 the square of what is above 0, 4 the cap.
 template <class In, class Out>
@@ -125,3 +115,6 @@ extern "C" __global__ void turn_and_keep(Act* rows, int stride, const int* turns
     values[at] = row[value_at + head * kv_stride + column];
   }
 }
+
+// By this name the compiler is asked for the whole file.
+extern "C" __global__ void glmbot_rows() {}
