@@ -74,5 +74,7 @@ def _module(name: str, dtype: torch.dtype, device: int) -> Any:
             return rtc._cuda_load_module(code)  # pyright: ignore[reportPrivateUsage]
     except Exception as error:
         # Private functions of torch's: whatever another release says of them, the card serves without our kernels.
-        reason = next((line.strip() for line in str(error).splitlines() if "error" in line.lower()), str(error))
+        reason = next(
+            (line.strip() for line in str(error).splitlines() if "error" in line.lower()), str(error)
+        )
         raise KernelsError(f"{name}.cuh: {type(error).__name__}: {reason[:300]}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from glmbot.cuda.kernels import CardKernels, KernelsError
+from glmbot.cuda.program import CardProgram
+from glmbot.cuda.target import Card
 from glmbot.engine.attention import StepLayout
 from glmbot.engine.base import Precision
 from glmbot.engine.heap import weights_apart
@@ -19,12 +23,16 @@ from glmbot.engine.precision import fill
 from glmbot.engine.step import Step
 from glmbot.engine.tensor_group import TensorGroup, join_parts
 from glmbot.models.long_rope import LongRope, LongRopePositions
-from glmbot.models.lowering import LoweredModel, lower
+from glmbot.models.lowering import LoweredModel, lower, lower_for
 from glmbot.models.prefix import PrefixEncoder
 from glmbot.models.registry import LoadedModel
 from glmbot.native.program import Program, Rows
 
-__all__ = ["ModelPart"]
+__all__ = ["AnyProgram", "ModelPart"]
+
+_log = logging.getLogger(__name__)
+
+AnyProgram = Program | CardProgram
 
 
 class ModelPart:
@@ -34,8 +42,8 @@ class ModelPart:
         self.model = model
         self.placement = placement
         self.trusted = True
-        """Whether a native program may compute."""
-        self.lowered: LoweredModel[Program] | None = None
+        """Whether a program may compute."""
+        self.lowered: LoweredModel[AnyProgram] | None = None
         self.prefix: Tensor | None = None
         self._group: TensorGroup | None = None
         self._threads = torch.get_num_threads()
@@ -69,7 +77,7 @@ class ModelPart:
             if isinstance(self.model.positions, LongRopePositions):
                 self._long_rope = LongRope(module, self.model.positions.boundary)
         self._join()
-        self.lowered = self._lower()
+        self.lowered = self._lower(precision)
         self.prefix = self._read_prefix()
 
     def meet(self, group: TensorGroup) -> None:
@@ -121,8 +129,8 @@ class ModelPart:
         if self.lowered is None or plainly:
             made = self._by_torch(step)
         else:
-            # The program has threads of its own. Torch's would spin on their cores after each small operation
-            # between two steps; torch keeps the number for this thread alone.
+            # The CPU's program has threads of its own. Torch's would spin on their cores after each small
+            # operation between two steps; torch keeps the number for this thread alone.
             torch.set_num_threads(1)
             made = self._by_program(self.lowered, step)
         shard = self.placement.shard
@@ -138,10 +146,22 @@ class ModelPart:
         if self._group is not None and self.placement.shard is not None:
             self._hooks = join_parts(self.model.module, self.placement.shard, self._group)
 
-    def _lower(self) -> LoweredModel[Program] | None:
-        whole = self.placement.activations is None and not self.placement.parts
-        able = self.trusted and whole and self.placement.device.type == "cpu"
-        return lower(self.model.module, self.placement.shard) if able else None
+    def _lower(self, precision: Precision) -> LoweredModel[AnyProgram] | None:
+        placement = self.placement
+        if not self.trusted or placement.activations is not None:
+            return None
+        if placement.device.type == "cpu" and not placement.parts:
+            return lower(self.model.module, placement.shard)
+        whole = placement.shard is None and set(placement.devices) == {placement.device}
+        if placement.device.type != "cuda" or not whole:
+            return None
+        dtype = placement.dtype(precision)
+        try:
+            kernels = CardKernels(placement.device, dtype)
+        except KernelsError as error:
+            _log.warning("the card's kernels are not used: %s", error)
+            return None
+        return lower_for(Card(placement.device, dtype, kernels), self.model.module)
 
     @torch.inference_mode()
     def _read_prefix(self) -> Tensor | None:
@@ -153,20 +173,22 @@ class ModelPart:
         prefix, shard = encoder.keys_and_values(), self.placement.shard
         return prefix if shard is None else prefix[:, slice(*shard.kv_run)]
 
-    def _by_program(self, lowered: LoweredModel[Program], step: Step) -> Tensor:
-        positions = torch.tensor(step.positions)
+    def _by_program(self, lowered: LoweredModel[AnyProgram], step: Step) -> Tensor:
+        device = self.placement.device
+        positions = torch.tensor(step.positions, device=device)
         with self._told(step):
             rotation = None if lowered.rotation is None else lowered.rotation(positions)
-        rows = Rows(
-            hidden=lowered.embed(torch.tensor(step.tokens), positions),
-            places=torch.tensor(step.places, dtype=torch.int32),
-            bases=torch.tensor(step.bases(), dtype=torch.int32),
-            counts=torch.tensor(step.counts(), dtype=torch.int32),
-            drawn=torch.tensor(step.drawing, dtype=torch.int32),
-            rotation=rotation,
+        places, bases, counts, drawn = (
+            torch.tensor(numbers, dtype=torch.int32, device=device)
+            for numbers in (step.places, step.bases(), step.counts(), step.drawing)
         )
+        hidden = lowered.embed(torch.tensor(step.tokens, device=device), positions)
+        rows = Rows(hidden, places, bases, counts, drawn, rotation)
+        program, arena = lowered.program, self.arena
+        if isinstance(program, CardProgram):
+            return program.run(rows, arena.keys, arena.values)
         exchange = None if self._group is None else self._group.gather
-        return lowered.program.run(rows, self.arena.keys, self.arena.values, self._threads, exchange)
+        return program.run(rows, arena.keys, arena.values, self._threads, exchange)
 
     def _by_torch(self, step: Step) -> Tensor:
         torch.set_num_threads(self._threads)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glmbot.engine.base import Precision, PrecisionChange, Sampling
 from glmbot.engine.kv_cache import RangeAllocator
-from glmbot.engine.part import ModelPart
+from glmbot.engine.part import AnyProgram, ModelPart
 from glmbot.engine.placement import Placement, free_memory
 from glmbot.engine.precision import available_precisions
 from glmbot.engine.scheduler import Chunk, Sequence
@@ -27,7 +27,6 @@ from glmbot.errors import EngineError, EngineStopped, PrecisionError
 from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.lowering import LoweredModel
 from glmbot.models.registry import LoadedModel
-from glmbot.native.program import Program
 
 __all__ = ["LEAST_CACHE_TOKENS", "MOST_CACHE_TOKENS", "ModelLost", "ModelRunner"]
 
@@ -111,13 +110,13 @@ class ModelRunner:
         self._probe_logits, self._probe_speed = self._probe()
 
     @property
-    def lowered(self) -> LoweredModel[Program] | None:
-        """The native program by which this process computes steps; None where torch does."""
+    def lowered(self) -> LoweredModel[AnyProgram] | None:
+        """The program by which this process computes steps; None where torch does."""
         return self.part.lowered
 
     @property
     def native(self) -> bool:
-        """Whether steps are computed by a native program."""
+        """Whether steps are computed by a program rather than by torch's modules."""
         return self.lowered is not None
 
     @property

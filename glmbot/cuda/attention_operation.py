@@ -1,0 +1,184 @@
+"""Rotary positions, and attention of a whole step over the arena."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from glmbot.cuda.kernels import Kernels
+from glmbot.cuda.program import Part, State
+from glmbot.native.program import Buffer
+
+__all__ = ["Attend", "Turn", "Turns", "splits_of", "tile_of"]
+
+_THREADS = 128
+_TURNING = 256
+# Of blocks that are under way at once on one multiprocessor, about.
+_BLOCKS_EACH = 6
+_MOST_SPLITS = 32
+# A step of more rows has neighbours that see the same sequence; one of fewer, each row its own.
+_ALONE = 32
+_ROWS = (1, 4, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The first 2 · angles columns of each head, by one of the step's tables."""
+
+    at: int
+    heads: int
+    stride: int
+    angles: int
+    neighbours: bool
+    table: int
+
+    def numbers(self) -> list[int]:
+        return [self.at, self.heads, self.stride, self.angles, int(self.neighbours), self.table]
+
+    def turn(self, row: Tensor, cosines: Tensor, sines: Tensor) -> None:
+        """row: [tokens, width], in place. cosines, sines: float32 [tables, tokens, angles]."""
+        tokens = row.shape[0]
+        heads = row.as_strided(
+            (tokens, self.heads, 2 * self.angles),
+            (row.stride(0), self.stride, 1),
+            row.storage_offset() + self.at,
+        )
+        apart = (slice(0, None, 2), slice(1, None, 2))
+        halves = (slice(0, self.angles), slice(self.angles, None))
+        low, high = (heads[..., part].float() for part in (apart if self.neighbours else halves))
+        cosine = cosines[self.table, :, None, : self.angles]
+        sine = sines[self.table, :, None, : self.angles]
+        made = (low * cosine - high * sine, high * cosine + low * sine)
+        for part, each in zip(apart if self.neighbours else halves, made, strict=True):
+            heads[..., part] = each.to(row.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Rotations that nothing but attention may follow at once."""
+
+    part: ClassVar[Part] = Part.ROWS
+    buffer: Buffer
+    turns: tuple[Turn, ...]
+    numbers: Tensor
+    """int32 [turns, 6], on the card."""
+
+    def launch(self, state: State, kernels: Kernels) -> None:
+        row = state[self.buffer]
+        cosines, sines = _tables(state)
+        kernels.launch(
+            "turn", (state.count, 1, 1), _TURNING, row, row.stride(0), self.numbers, len(self.turns), cosines,
+            sines, cosines.shape[-1],
+        )  # fmt: skip
+
+    def compute(self, state: State) -> None:
+        for turn in self.turns:
+            turn.turn(state[self.buffer], *_tables(state))
+
+
+@dataclass(frozen=True, slots=True)
+class Attend:
+    """Turns queries and keys, puts keys and values into the arena, and mixes what each token sees there."""
+
+    part: ClassVar[Part] = Part.ATTENTION
+    src: Buffer
+    dst: Buffer
+    turns: tuple[Turn, ...]
+    numbers: Tensor
+    """int32 [turns, 6], on the card."""
+    layer: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    columns: tuple[int, int, int]
+    strides: tuple[int, int]
+    scaling: float
+    window: int
+    cap: float
+    multiprocessors: int
+
+    def launch(self, state: State, kernels: Kernels) -> None:
+        src, dst, rows = state[self.src], state[self.dst], state.rows
+        keys, values = state.keys[self.layer], state.values[self.layer]
+        query_at, key_at, value_at = self.columns
+        capacity = keys.shape[1]
+        cosines, sines = _tables(state) if self.turns else (self.numbers, self.numbers)
+        kernels.launch(
+            "turn_and_keep", (state.count, 1, 1), _TURNING, src, src.stride(0), self.numbers, len(self.turns),
+            cosines, sines, cosines.shape[-1], rows.places, keys, values, capacity, self.kv_heads, self.head_dim,
+            key_at, value_at, self.strides[1],
+        )  # fmt: skip
+        most, parts, tile = tile_of(self.heads // self.kv_heads, state.count)
+        tiles = -(-state.count // tile)
+        splits = splits_of(self.multiprocessors, self.kv_heads * parts * tiles)
+        partial = state.scratch.take(torch.float32, state.count * self.heads * splits * (self.head_dim + 2))
+        kernels.launch(
+            f"attend_{most}", (splits, self.kv_heads * parts, tiles), _THREADS, src, dst, partial, rows.bases,
+            rows.counts, keys, values, src.stride(0), dst.stride(0), query_at, self.strides[0], state.count, tile,
+            capacity, self.heads, self.kv_heads, self.head_dim, self.window, self.scaling, self.cap,
+        )  # fmt: skip
+        if splits > 1:
+            kernels.launch(
+                "join_splits", (self.heads, state.count, 1), _THREADS, partial, dst, dst.stride(0), splits,
+                self.head_dim,
+            )  # fmt: skip
+
+    def compute(self, state: State) -> None:
+        src, rows = state[self.src], state.rows
+        for turn in self.turns:
+            turn.turn(src, *_tables(state))
+        keys, values = state.keys[self.layer], state.values[self.layer]
+        tokens, places = state.count, rows.places.long()
+        query, key, value = (
+            src.as_strided(
+                (heads, tokens, self.head_dim), (stride, src.stride(0), 1), src.storage_offset() + at
+            )
+            for heads, stride, at in (
+                (self.heads, self.strides[0], self.columns[0]),
+                (self.kv_heads, self.strides[1], self.columns[1]),
+                (self.kv_heads, self.strides[1], self.columns[2]),
+            )
+        )
+        keys.index_copy_(1, places, key.to(keys.dtype))
+        values.index_copy_(1, places, value.to(values.dtype))
+        each = torch.arange(keys.shape[1], device=keys.device)[None, :]
+        first, counts = rows.bases[:, None].long(), rows.counts[:, None].long()
+        seen = (each >= first) & (each < first + counts)
+        if self.window:
+            seen &= each >= first + counts - self.window
+        group = self.heads // self.kv_heads
+        # The arena holds anything where nobody wrote yet, NaN too.
+        anybody = seen.any(0)[None, :, None]
+        known, worth = (torch.where(anybody, it.float(), 0.0) for it in (keys, values))
+        scores = query.float() @ known.repeat_interleave(group, 0).transpose(1, 2) * self.scaling
+        if self.cap:
+            scores = torch.tanh(scores / self.cap) * self.cap
+        weights = torch.softmax(scores.masked_fill(~seen, float("-inf")), -1)
+        mixed = weights @ worth.repeat_interleave(group, 0)
+        state[self.dst].copy_(mixed.transpose(0, 1).flatten(1))
+
+
+def tile_of(per_key: int, tokens: int) -> tuple[int, int, int]:
+    """Rows of a block, blocks that share the heads of one key, neighbouring tokens of a block. per_key: heads that
+    read one key."""
+    most = _ROWS[-1]
+    if tokens <= _ALONE:
+        most = next((rows for rows in _ROWS if rows >= per_key), most)
+    parts = -(-per_key // most)
+    share = -(-per_key // parts)
+    return most, parts, 1 if tokens <= _ALONE else max(1, most // share)
+
+
+def splits_of(multiprocessors: int, blocks: int) -> int:
+    """Into how many pieces a sequence's keys are cut, so that all multiprocessors have work."""
+    return max(1, min(_MOST_SPLITS, multiprocessors * _BLOCKS_EACH // blocks))
+
+
+def _tables(state: State) -> tuple[Tensor, Tensor]:
+    rotation = state.rows.rotation
+    if rotation is None:
+        raise RuntimeError("the step has no tables of rotary positions")
+    return rotation

@@ -1,0 +1,140 @@
+"""A transformer's step as a list of operations on a card.
+
+Each operation has two forms: a launch of ours, and plain torch, which also computes it where there is no card.
+Nothing of a step is read by the host, and what a step of few rows reads and writes never moves, so that such a
+step can be captured as a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from glmbot.cuda.kernels import Kernels
+from glmbot.native.program import Buffer, Rows
+
+__all__ = ["FEW", "CardProgram", "Operation", "Part", "State"]
+
+FEW = 64
+"""Rows of a step whose memory never moves."""
+
+
+class Part(StrEnum):
+    """What our kernels compute, each to be given up by itself."""
+
+    PRODUCTS = "products"
+    ATTENTION = "attention"
+    ROWS = "rows"
+
+
+class Operation(Protocol):
+    part: ClassVar[Part]
+
+    def launch(self, state: State, kernels: Kernels) -> None: ...
+
+    def compute(self, state: State) -> None:
+        """In plain torch."""
+        ...
+
+
+class State:
+    """What the operations of one step work on."""
+
+    def __init__(self, buffers: Sequence[Tensor], rows: Rows, scratch: Scratch) -> None:
+        self._buffers = buffers
+        self.rows = rows
+        self.scratch = scratch
+        self.count = rows.hidden.shape[0]
+        """Rows that are computed now: all, or those that draw."""
+        self.keys: Sequence[Tensor] = ()
+        self.values: Sequence[Tensor] = ()
+
+    def __getitem__(self, buffer: Buffer) -> Tensor:
+        """[rows, width]"""
+        return self._buffers[buffer.index][: self.count]
+
+    def whole(self, buffer: Buffer) -> Tensor:
+        """All rows that there is room for."""
+        return self._buffers[buffer.index]
+
+
+class Scratch:
+    """Memory that operations need for themselves alone, one after another. It grows while a program is built."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._sizes: dict[torch.dtype, int] = {}
+        self._made: dict[torch.dtype, Tensor] = {}
+
+    def reserve(self, dtype: torch.dtype, elements: int) -> None:
+        self._sizes[dtype] = max(self._sizes.get(dtype, 0), elements)
+
+    def take(self, dtype: torch.dtype, elements: int) -> Tensor:
+        """Contiguous, of that many elements, which hold anything."""
+        made = self._made.get(dtype)
+        if made is None or made.numel() < elements:
+            self.reserve(dtype, elements)
+            made = self._made[dtype] = torch.empty(self._sizes[dtype], dtype=dtype, device=self._device)
+        return made[:elements]
+
+
+class CardProgram:
+    """Made by a CardBuilder. It points into the weights of its layers, which must outlive it."""
+
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        widths: Sequence[tuple[int, torch.dtype]],
+        logits: Buffer,
+        device: torch.device,
+        kernels: Kernels | None,
+        scratch: Scratch,
+    ) -> None:
+        """widths: of each buffer, and the dtype of its elements. kernels: none computes all in plain torch."""
+        self.parts: set[Part] = set() if kernels is None else set(Part)
+        """What the kernels compute; the rest is computed by torch."""
+        self._operations = operations
+        self._widths = widths
+        self._logits = logits
+        self._device = device
+        self._kernels = kernels
+        self._scratch = scratch
+        self._few = self._room(FEW, FEW)
+        self._many: list[Tensor] = []
+
+    def run(self, rows: Rows, keys: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
+        """keys, values: of each layer [kv_heads, capacity, head_dim], where the new ones are written. Returns
+        logits float32 [drawing, vocabulary]; they are overwritten by the next run."""
+        count, drawing = rows.hidden.shape[0], rows.drawn.shape[0]
+        buffers = self._few if count <= FEW else self._large(count, drawing)
+        state = State(buffers, rows, self._scratch)
+        state.keys, state.values = keys, values
+        buffers[0][:count].copy_(rows.hidden)
+        for operation in self._operations:
+            if self._kernels is not None and operation.part in self.parts:
+                operation.launch(state, self._kernels)
+            else:
+                operation.compute(state)
+        return buffers[self._logits.index][:drawing]
+
+    def _large(self, count: int, drawing: int) -> list[Tensor]:
+        if (
+            not self._many
+            or self._many[0].shape[0] < count
+            or self._many[self._logits.index].shape[0] < drawing
+        ):
+            self._many = []
+            self._many = self._room(count, max(drawing, 1))
+        return self._many
+
+    def _room(self, count: int, drawing: int) -> list[Tensor]:
+        return [
+            torch.zeros(
+                drawing if index == self._logits.index else count, width, dtype=dtype, device=self._device
+            )
+            for index, (width, dtype) in enumerate(self._widths)
+        ]
