@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,16 +13,19 @@ from glmbot.cuda.kernels import Kernels
 from glmbot.cuda.program import Part, State
 from glmbot.native.program import Buffer
 
-__all__ = ["Attend", "Turn", "Turns", "splits_of", "tile_of"]
+__all__ = ["MOST_TURNS", "Attend", "Turn", "Turns", "splits_of", "tile_of"]
 
 _THREADS = 128
-_TURNING = 256
+_TURNING = 64
 # Of blocks that are under way at once on one multiprocessor, about.
 _BLOCKS_EACH = 6
 _MOST_SPLITS = 32
 # A step of more rows has neighbours that see the same sequence; one of fewer, each row its own.
 _ALONE = 32
 _ROWS = (1, 4, 16)
+_TURN_NUMBERS = 6
+MOST_TURNS = 4
+"""Rotations of one buffer, one after another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,8 @@ class Turn:
     neighbours: bool
     table: int
 
-    def numbers(self) -> list[int]:
-        return [self.at, self.heads, self.stride, self.angles, int(self.neighbours), self.table]
+    def numbers(self) -> tuple[int, ...]:
+        return self.at, self.heads, self.stride, self.angles, int(self.neighbours), self.table
 
     def turn(self, row: Tensor, cosines: Tensor, sines: Tensor) -> None:
         """row: [tokens, width], in place. cosines, sines: float32 [tables, tokens, angles]."""
@@ -63,15 +67,14 @@ class Turns:
     part: ClassVar[Part] = Part.ROWS
     buffer: Buffer
     turns: tuple[Turn, ...]
-    numbers: Tensor
-    """int32 [turns, 6], on the card."""
+    head_dim: int
 
     def launch(self, state: State, kernels: Kernels) -> None:
         row = state[self.buffer]
         cosines, sines = _tables(state)
         kernels.launch(
-            "turn", (state.count, 1, 1), _TURNING, row, row.stride(0), self.numbers, len(self.turns), cosines,
-            sines, cosines.shape[-1],
+            "turn", (state.count, self.buffer.width // self.head_dim, 1), _TURNING, row, row.stride(0), self.buffer.width, self.head_dim,
+            len(self.turns), cosines, sines, cosines.shape[-1], *_numbers(self.turns),
         )  # fmt: skip
 
     def compute(self, state: State) -> None:
@@ -87,8 +90,6 @@ class Attend:
     src: Buffer
     dst: Buffer
     turns: tuple[Turn, ...]
-    numbers: Tensor
-    """int32 [turns, 6], on the card."""
     layer: int
     heads: int
     kv_heads: int
@@ -98,33 +99,28 @@ class Attend:
     scaling: float
     window: int
     cap: float
-    multiprocessors: int
 
     def launch(self, state: State, kernels: Kernels) -> None:
         src, dst, rows = state[self.src], state[self.dst], state.rows
         keys, values = state.keys[self.layer], state.values[self.layer]
         query_at, key_at, value_at = self.columns
         capacity = keys.shape[1]
-        cosines, sines = _tables(state) if self.turns else (self.numbers, self.numbers)
+        cosines, sines = _tables(state) if self.turns else (rows.places, rows.places)
         kernels.launch(
-            "turn_and_keep", (state.count, 1, 1), _TURNING, src, src.stride(0), self.numbers, len(self.turns),
-            cosines, sines, cosines.shape[-1], rows.places, keys, values, capacity, self.kv_heads, self.head_dim,
-            key_at, value_at, self.strides[1],
+            "turn_and_keep", (state.count, self.src.width // self.head_dim, 1), _TURNING, src, src.stride(0), self.src.width,
+            len(self.turns), cosines, sines, cosines.shape[-1], rows.places, keys, values, capacity, self.kv_heads,
+            self.head_dim, key_at, value_at, self.strides[1], *_numbers(self.turns),
         )  # fmt: skip
         most, parts, tile = tile_of(self.heads // self.kv_heads, state.count)
         tiles = -(-state.count // tile)
-        splits = splits_of(self.multiprocessors, self.kv_heads * parts * tiles)
+        splits = splits_of(state.multiprocessors, self.kv_heads * parts * tiles)
         partial = state.scratch.take(torch.float32, state.count * self.heads * splits * (self.head_dim + 2))
         kernels.launch(
-            f"attend_{most}", (splits, self.kv_heads * parts, tiles), _THREADS, src, dst, partial, rows.bases,
-            rows.counts, keys, values, src.stride(0), dst.stride(0), query_at, self.strides[0], state.count, tile,
-            capacity, self.heads, self.kv_heads, self.head_dim, self.window, self.scaling, self.cap,
+            f"attend_{most}", (splits, self.kv_heads * parts, tiles), _THREADS, src, dst, partial,
+            state.scratch.zeros(self.kv_heads * parts * tiles), rows.bases, rows.counts, keys, values,
+            src.stride(0), dst.stride(0), query_at, self.strides[0], state.count, tile, capacity, self.heads,
+            self.kv_heads, self.head_dim, self.window, self.scaling, self.cap,
         )  # fmt: skip
-        if splits > 1:
-            kernels.launch(
-                "join_splits", (self.heads, state.count, 1), _THREADS, partial, dst, dst.stride(0), splits,
-                self.head_dim,
-            )  # fmt: skip
 
     def compute(self, state: State) -> None:
         src, rows = state[self.src], state.rows
@@ -182,3 +178,9 @@ def _tables(state: State) -> tuple[Tensor, Tensor]:
     if rotation is None:
         raise RuntimeError("the step has no tables of rotary positions")
     return rotation
+
+
+def _numbers(turns: Sequence[Turn]) -> list[int]:
+    """As the kernels take them: so many as a step may have."""
+    made = [number for turn in turns for number in turn.numbers()]
+    return [*made, *[1] * (MOST_TURNS * _TURN_NUMBERS - len(made))]

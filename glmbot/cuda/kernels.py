@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Protocol
@@ -9,12 +10,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["SOURCES", "CardKernels", "Kernels", "KernelsError", "source"]
-
-SOURCES = ("rows", "products", "attention")
-"""Each is compiled by itself, behind what all of them ask of the machine."""
+__all__ = ["CardKernels", "Kernels", "KernelsError", "Source", "source_of", "text_of"]
 
 Grid = tuple[int, int, int]
+Source = tuple[str, str]
+"""A file, and what is defined while it is compiled: the form of weights that its products read, or nothing."""
+
+_HOPPER = (9, 0)
+# CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION of cuda.h
+_BEGINS_EARLY = 6
 
 
 class KernelsError(Exception):
@@ -27,54 +31,117 @@ class Kernels(Protocol):
         ...
 
 
-def source(name: str, dtype: torch.dtype) -> str:
-    """One of SOURCES as a whole. dtype: of the activations, float16 or bfloat16."""
+def source_of(kernel: str) -> Source:
+    """Where a kernel is found."""
+    first, *rest = kernel.split("_")
+    if first in ("product", "widen"):
+        return "products", f"GLMBOT_{rest[0].upper()}"
+    return ("attention" if first == "attend" else "rows"), ""
+
+
+def text_of(source: Source, dtype: torch.dtype) -> str:
+    """All that is compiled. dtype: of the activations, float16 or bfloat16."""
+    name, defined = source
     folder = files(__package__ or "")
-    head = "#define GLMBOT_BFLOAT16\n" if dtype == torch.bfloat16 else ""
-    texts = [folder.joinpath(f"{part}.cuh").read_text(encoding="utf-8") for part in ("primitives", name)]
-    return head + "\n".join(texts)
+    lines = ["#define GLMBOT_BFLOAT16"] if dtype == torch.bfloat16 else []
+    lines += [f"#define {defined}"] if defined else []
+    return "\n".join(
+        [
+            *lines,
+            *(folder.joinpath(f"{part}.cuh").read_text(encoding="utf-8") for part in ("primitives", name)),
+        ]
+    )
 
 
 class CardKernels:
-    """On the stream that is current when they are launched."""
+    """On the stream that is current when they are launched. A file is compiled when it is first needed."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Raises KernelsError."""
-        self._device = device
-        self._functions: dict[str, Any] = {}
-        self._modules = [_module(name, dtype, device.index or 0) for name in SOURCES]
+        self._device, self._dtype = device, dtype
+        self._launchers: dict[str, _Launcher] = {}
 
     def launch(self, name: str, grid: Grid, threads: int, *arguments: Tensor | int | float) -> None:
-        function = self._functions.get(name)
-        if function is None:
-            function = self._functions[name] = self._find(name)
-        function(grid, (threads, 1, 1), list(arguments))
+        """Raises KernelsError."""
+        launcher = self._launchers.get(name)
+        if launcher is None:
+            launcher = self._launchers[name] = _launcher(name, self._dtype, self._device.index or 0)
+        launcher(grid, threads, arguments)
 
-    def _find(self, name: str) -> Any:
-        for module in self._modules:
-            try:
-                return getattr(module, name)
-            except (AttributeError, RuntimeError):
-                continue
+
+class _Attribute(ctypes.Structure):
+    """CUlaunchAttribute"""
+
+    _fields_ = (("id", ctypes.c_int), ("padding", ctypes.c_char * 4), ("value", ctypes.c_int * 16))
+
+
+class _Configuration(ctypes.Structure):
+    """CUlaunchConfig"""
+
+    _fields_ = (
+        ("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3), ("shared_bytes", ctypes.c_uint),
+        ("stream", ctypes.c_void_p), ("attributes", ctypes.POINTER(_Attribute)), ("count", ctypes.c_uint),
+    )  # fmt: skip
+
+
+class _Launcher:
+    """One kernel."""
+
+    def __init__(self, library: Any, function: Any, *, early: bool) -> None:
+        """early: whether it may be begun while the kernel before it ends."""
+        self._library, self._function = library, function
+        attributes = (_Attribute * 1)(_Attribute(id=_BEGINS_EARLY, value=(1,)))
+        self._configuration = _Configuration(attributes=attributes, count=int(early))
+
+    def __call__(self, grid: Grid, threads: int, arguments: tuple[Tensor | int | float, ...]) -> None:
+        held = [_held(each) for each in arguments]
+        pointers = (ctypes.c_void_p * len(held))(*(ctypes.addressof(each) for each in held))
+        configuration = self._configuration
+        configuration.grid, configuration.block = grid, (threads, 1, 1)
+        configuration.stream = torch.cuda.current_stream().cuda_stream
+        result = self._library.cuLaunchKernelEx(ctypes.byref(configuration), self._function, pointers, None)
+        if result:
+            raise RuntimeError(f"a kernel was not launched: CUDA's error {result}")
+
+
+def _held(argument: Tensor | float) -> ctypes.c_void_p | ctypes.c_int | ctypes.c_double:
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    return ctypes.c_int(argument) if isinstance(argument, int) else ctypes.c_double(argument)
+
+
+@lru_cache(maxsize=512)
+def _launcher(name: str, dtype: torch.dtype, device: int) -> _Launcher:
+    library, module = _module(source_of(name), dtype, device)
+    function = ctypes.c_void_p()
+    if library.cuModuleGetFunction(ctypes.byref(function), module, name.encode()):
         raise KernelsError(f"there is no kernel {name}")
+    early = torch.cuda.get_device_capability(device) >= _HOPPER
+    return _Launcher(library, function, early=early)
 
 
-@lru_cache(maxsize=32)
-def _module(name: str, dtype: torch.dtype, device: int) -> Any:
-    """torch compiles by NVRTC, which comes with its CUDA build:
+@lru_cache(maxsize=64)
+def _module(source: Source, dtype: torch.dtype, device: int) -> tuple[Any, Any]:
+    """The driver's library, and the module there. torch compiles by NVRTC, which comes with its CUDA build:
     https://docs.pytorch.org/docs/stable/generated/torch.cuda.compile_kernel.html"""
+    name, _ = source
     try:
-        from torch.cuda import _utils as rtc
+        from torch.cuda import _utils as compiling  # pyright: ignore[reportPrivateUsage]
 
         with torch.cuda.device(device):
             major, minor = torch.cuda.get_device_capability(device)
-            code, _ = rtc._nvrtc_compile(  # pyright: ignore[reportPrivateUsage]
-                source(name, dtype), f"glmbot_{name}", f"{major}{minor}", nvcc_options=["-std=c++17"]
+            code, _mangled = compiling._nvrtc_compile(  # pyright: ignore[reportPrivateUsage]
+                text_of(source, dtype), f"glmbot_{name}", f"{major}{minor}", nvcc_options=["-std=c++17"]
             )
-            return rtc._cuda_load_module(code)  # pyright: ignore[reportPrivateUsage]
+            # The driver's calls want a context, which torch's first call to the card gives a thread.
+            torch.cuda.synchronize(device)
+            library = compiling._get_gpu_runtime_library()  # pyright: ignore[reportPrivateUsage]
+            module = ctypes.c_void_p()
+            result = library.cuModuleLoadData(ctypes.byref(module), code)
+            if result:
+                raise RuntimeError(f"error {result} of CUDA's while it was loaded")
+            return library, module
     except Exception as error:
         # Private functions of torch's: whatever another release says of them, the card serves without our kernels.
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if "error" in line.lower()), str(error)
-        )
+        lines = str(error).splitlines() or [""]
+        reason = next((line.strip() for line in lines if "error" in line.lower()), lines[0])
         raise KernelsError(f"{name}.cuh: {type(error).__name__}: {reason[:300]}") from error

@@ -75,6 +75,19 @@ static __device__ __forceinline__ void multiply(float* sums, const unsigned* a, 
       : "r"(a[2]), "r"(a[3]), "r"(b1));
 #endif
 }
+
+// A kernel may be begun while the one before it still runs ("programmatic dependent launch" of the CUDA programming
+// guide): before it reads or writes what that one has to do with, it waits for its end.
+static __device__ __forceinline__ void wait_for_others() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+static __device__ __forceinline__ void let_others_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
 #endif  // GLMBOT_HOST
 
 // An element of a row of activations. A row of float32 is a float's.
@@ -82,9 +95,32 @@ struct Act {
   Bits bits;
 };
 
-struct Four {
+struct alignas(16) Four {
   unsigned x[4];
 };
+
+#ifdef GLMBOT_HOST
+static Four read_once(const void* at) { return *(const Four*)at; }
+static float read_fresh(const float* at) { return *at; }
+static void publish() {}
+static int count_up(int* at) { return (*at)++; }
+static void wait_for_others() {}
+static void let_others_begin() {}
+#else
+// What another block has written in this launch, before it said so by `publish` and `count_up`.
+static __device__ __forceinline__ float read_fresh(const float* at) { return __ldcg(at); }
+static __device__ __forceinline__ void publish() { __threadfence(); }
+static __device__ __forceinline__ int count_up(int* at) { return atomicAdd(at, 1); }
+
+// What nobody reads a second time leaves the nearer cache to what is.
+static __device__ __forceinline__ Four read_once(const void* at) {
+  Four made;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(made.x[0]), "=r"(made.x[1]), "=r"(made.x[2]), "=r"(made.x[3])
+               : "l"(at));
+  return made;
+}
+#endif
 
 static __device__ __forceinline__ float load(const float* at) { return *at; }
 static __device__ __forceinline__ float load(const Act* at) { return widen(at->bits); }
@@ -123,4 +159,20 @@ static __device__ float activated(float x, int kind, float most) {
     case 3: return x > 0 ? x * x : 0.0f;
     default: return most * tanhf(x / most);
   }
+}
+
+// What becomes of a sum with its bias: its activation where that is one (see `activate`), plus `factor` times what `other` has there,
+// plus what is there already.
+struct Ending {
+  const float* bias;
+  const Act* other;
+  int other_stride, biased, adds, activation;
+  float factor;
+};
+
+template <class Out>
+static __device__ __forceinline__ void finish(const Ending& ending, float total, Out* to, int token, int out) {
+  if (ending.activation >= 0) total = activated(total, ending.activation, 0);
+  if (ending.factor != 0) total += ending.factor * load(ending.other + (long long)token * ending.other_stride + out);
+  store(to, ending.adds ? total + load(to) : total);
 }

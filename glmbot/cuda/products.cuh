@@ -4,9 +4,9 @@
 // the 16 rows of a tensor core's product, tokens its 8 columns. Which input column stands where in such a product is
 // free, as long as weights and activations agree: each lane takes neighbouring columns, and so reads 16 bytes at a time.
 
-// How weights are kept: as published, with a scale for each row, or with one for each run of columns; or as codes above
-// 0 with a scale and a minimum for each group of columns.
-enum Kind { kRows8, kRows4, kRuns8, kRuns4, kGroups8, kGroups4 };
+// How weights are kept: as floats like the activations; as published, with a scale for each row, or with one for each
+// run of columns; or as codes above 0 with a scale and a minimum for each group of columns.
+enum Kind { kFloat, kRows8, kRows4, kRuns8, kRuns4, kGroups8, kGroups4 };
 
 struct Weights {
   const unsigned char* codes;
@@ -20,7 +20,7 @@ struct Form {
   static constexpr bool four = kind == kRows4 || kind == kRuns4 || kind == kGroups4;
   static constexpr bool published = kind != kGroups8 && kind != kGroups4;
   static constexpr bool scaled_after = kind == kRows8 || kind == kRows4;
-  static constexpr int columns = four ? 32 : 16;  // of one lane at a time
+  static constexpr int columns = kind == kFloat ? 8 : four ? 32 : 16;  // of one lane at a time
   static constexpr int zero = !published ? 0 : four ? 8 : 128;
 };
 
@@ -50,145 +50,257 @@ static __device__ __forceinline__ void two_pairs(unsigned codes, Bits scale, Bit
 #endif
 }
 
-// What one lane reads of a row at once: 16 bytes, which become `columns` / 2 pairs.
-template <int kind>
-static __device__ __forceinline__ void pairs_of(Four codes, Bits scale, Bits minimum, unsigned* out) {
-#pragma unroll
-  for (int word = 0; word < 4; word++) {
-    unsigned it = codes.x[word];
-    if (Form<kind>::four) {
-      if (Form<kind>::published) it ^= 0x88888888u;
-      const unsigned low = it & 0x0f0f0f0fu, high = it >> 4 & 0x0f0f0f0fu;
-      const unsigned even = Form<kind>::published ? high : low, odd = Form<kind>::published ? low : high;
-      two_pairs<kind>(bytes_of(even, odd, 0x5140u), scale, minimum, out + 4 * word);
-      two_pairs<kind>(bytes_of(even, odd, 0x7362u), scale, minimum, out + 4 * word + 2);
-    } else {
-      two_pairs<kind>(Form<kind>::published ? it ^ 0x80808080u : it, scale, minimum, out + 2 * word);
-    }
-  }
-}
-
-// The pairs of one row from a column on.
-template <int kind>
-static __device__ __forceinline__ void read_pairs(const Weights& weights, int row, int column, unsigned* out) {
-  const long long at = (long long)row * weights.columns + column;
-  const Four codes = *(const Four*)(weights.codes + (Form<kind>::four ? at / 2 : at));
-  Bits scale = 0, minimum = 0;
-  if (!Form<kind>::scaled_after) {
-    const long long group = (long long)row * weights.groups + column / (weights.columns / weights.groups);
-    scale = weights.scale[group];
-    if (!Form<kind>::published) minimum = weights.minimum[group];
-  }
-  pairs_of<kind>(codes, scale, minimum, out);
-}
-
-// What becomes of a sum: its activation where that is one (see `activate`), plus `factor` times what `other` has there,
-// plus what is there already.
-struct Ending {
-  const float* bias;
-  const Act* other;
-  int other_stride, biased, adds, activation;
-  float factor;
+// What one lane reads of a row at once.
+struct Piece {
+  Four codes;
+  Bits scale, minimum;
 };
 
-template <int kind, int tiles, class Out>
-static __device__ void product(const Act* src, Out* dst, Weights weights, Ending ending, int tokens, int src_stride,
-                               int dst_stride) {
-  constexpr int columns = Form<kind>::columns, pairs = columns / 2;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, line = lane / 4, quarter = lane % 4;
-  const int first = blockIdx.x * 16;
-  float sums[tiles][4];
-  for (int tile = 0; tile < tiles; tile++)
-    for (int i = 0; i < 4; i++) sums[tile][i] = 0;
-  for (int at = warp * 4 * columns; at < weights.columns; at += 8 * 4 * columns) {
-    const int column = at + quarter * columns;
-    const bool there = column < weights.columns;
-    unsigned upper[pairs], lower[pairs];
-    for (int i = 0; i < pairs; i++) upper[i] = lower[i] = 0;
-    if (there && first + line < weights.rows) read_pairs<kind>(weights, first + line, column, upper);
-    if (there && first + line + 8 < weights.rows) read_pairs<kind>(weights, first + line + 8, column, lower);
+// Nothing where the row or the column is past the end: what is read then weighs nothing.
+template <int kind>
+static __device__ __forceinline__ Piece read_piece(const Weights& weights, int row, int column) {
+  Piece piece = {{{0, 0, 0, 0}}, 0, 0};
+  if (row >= weights.rows || column >= weights.columns) return piece;
+  const long long at = (long long)row * weights.columns + column;
+  piece.codes = read_once(weights.codes + (kind == kFloat ? 2 * at : Form<kind>::four ? at / 2 : at));
+  if constexpr (kind != kFloat && !Form<kind>::scaled_after) {
+    const long long group = (long long)row * weights.groups + column / (weights.columns / weights.groups);
+    piece.scale = weights.scale[group];
+    if (!Form<kind>::published) piece.minimum = weights.minimum[group];
+  }
+  return piece;
+}
+
+// Pairs (0, 1), (2, 3), (4, 5), (6, 7) of eight columns as pairs (0, 4), (1, 5), (2, 6), (3, 7), and back.
+static __device__ __forceinline__ void cross(unsigned* x) {
+  const unsigned even = bytes_of(x[0], x[2], 0x5410u), odd = bytes_of(x[0], x[2], 0x7632u);
+  x[2] = bytes_of(x[1], x[3], 0x5410u), x[3] = bytes_of(x[1], x[3], 0x7632u);
+  x[0] = even, x[1] = odd;
+}
+static __device__ __forceinline__ void uncross(unsigned* x) {
+  const unsigned low = bytes_of(x[0], x[1], 0x5410u), high = bytes_of(x[0], x[1], 0x7632u);
+  x[1] = bytes_of(x[2], x[3], 0x5410u), x[3] = bytes_of(x[2], x[3], 0x7632u);
+  x[0] = low, x[2] = high;
+}
+
+// Eight codes of 4 bits as crossed pairs, which takes the fewest instructions: each half of the word has one of a pair.
+template <int kind>
+static __device__ __forceinline__ void crossed_pairs(unsigned codes, Bits scale, Bits minimum, unsigned* out) {
+  // As published, the even column is in the high nibble, and 8 is added by turning the sign.
+  constexpr int even = Form<kind>::published ? 1 : 0;
+#ifdef GLMBOT_BFLOAT16
+  for (int i = 0; i < 4; i++) {
+    const unsigned nibbles = codes >> (i / 2 * 8 + (i % 2 == even ? 4 : 0));
+    float low = (float)(nibbles & 15), high = (float)(nibbles >> 16 & 15);
+    if (Form<kind>::published) low = (float)((nibbles & 15) ^ 8) - 8, high = (float)((nibbles >> 16 & 15) ^ 8) - 8;
+    if (!Form<kind>::scaled_after) {
+      const float factor = from_half(scale), added = Form<kind>::published ? 0.0f : from_half(minimum);
+      low = low * factor + added, high = high * factor + added;
+    }
+    out[i] = pair(narrow(low), narrow(high));
+  }
+#else
+  constexpr unsigned flip = Form<kind>::published ? 0x64086408u : 0x64006400u;
+  constexpr unsigned flip_high = Form<kind>::published ? 0x64806480u : 0x64006400u;
+  const unsigned last = codes >> 8;
+  // 1024 and 64, or 1032 and 72; a sixteenth is 0x2c00.
+  constexpr unsigned middle = Form<kind>::published ? 0x64086408u : 0x64006400u;
+  constexpr unsigned sixteenth = 0x2c002c00u, middle_high = Form<kind>::published ? 0xd480d480u : 0xd400d400u;
+  unsigned low[2] = {(codes & 0x000f000fu) ^ flip, (last & 0x000f000fu) ^ flip};
+  unsigned high[2] = {(codes & 0x00f000f0u) ^ flip_high, (last & 0x00f000f0u) ^ flip_high};
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    out[2 * i + even] = subtract_halves(low[i], middle);
+    out[2 * i + 1 - even] = fuse_halves(high[i], sixteenth, middle_high);
+  }
+  if (!Form<kind>::scaled_after) {
+    const unsigned factor = pair(scale, scale), added = Form<kind>::published ? 0u : pair(minimum, minimum);
+#pragma unroll
+    for (int i = 0; i < 4; i++) out[i] = fuse_halves(out[i], factor, added);
+  }
+#endif
+}
+
+// Eight neighbouring weights of a piece as four pairs of activations, which are crossed where they have 4 bits.
+template <int kind>
+static __device__ __forceinline__ void pairs_of(const Piece& piece, int part, unsigned* out) {
+  if constexpr (kind == kFloat) {
+    for (int i = 0; i < 4; i++) out[i] = piece.codes.x[i];
+  } else if constexpr (Form<kind>::four) {
+    crossed_pairs<kind>(piece.codes.x[part], piece.scale, piece.minimum, out);
+  } else {
+    const unsigned flip = Form<kind>::published ? 0x80808080u : 0;
+    two_pairs<kind>(piece.codes.x[2 * part] ^ flip, piece.scale, piece.minimum, out);
+    two_pairs<kind>(piece.codes.x[2 * part + 1] ^ flip, piece.scale, piece.minimum, out + 2);
+  }
+}
+
+// What a lane holds at once of `sets` times 16 rows: its piece of the rows `line` and `line` + 8 of each.
+template <int kind, int sets>
+static __device__ __forceinline__ void read_pieces(const Weights& weights, int row, int column, Piece (*out)[2]) {
+#pragma unroll
+  for (int set = 0; set < sets; set++) {
+    out[set][0] = read_piece<kind>(weights, row + 16 * set, column);
+    out[set][1] = read_piece<kind>(weights, row + 16 * set + 8, column);
+  }
+}
+
+template <int kind, int sets, int tiles>
+static __device__ __forceinline__ void add_pieces(const Act* src, int src_stride, int tokens, int columns, int column,
+                                                  int line, Piece (*pieces)[2], float (*sums)[tiles][4]) {
+#pragma unroll
+  for (int part = 0; part < Form<kind>::columns / 8; part++) {
+    unsigned upper[sets][4], lower[sets][4];
+#pragma unroll
+    for (int set = 0; set < sets; set++) {
+      pairs_of<kind>(pieces[set][0], part, upper[set]);
+      pairs_of<kind>(pieces[set][1], part, lower[set]);
+    }
 #pragma unroll
     for (int tile = 0; tile < tiles; tile++) {
       const int token = tile * 8 + line;
-      const bool seen = there && token < tokens;
-      const Four* row = (const Four*)(src + (long long)token * src_stride + column);
+      Four acts = {{0, 0, 0, 0}};
+      if (token < tokens && column < columns)
+        acts = *(const Four*)(src + (long long)token * src_stride + column + 8 * part);
+      if (Form<kind>::four) cross(acts.x);
 #pragma unroll
-      for (int part = 0; part < pairs / 4; part++) {
-        Four acts = {{0, 0, 0, 0}};
-        if (seen) acts = row[part];
-        const int i = 4 * part;
-        const unsigned one[4] = {upper[i], lower[i], upper[i + 1], lower[i + 1]};
-        const unsigned two[4] = {upper[i + 2], lower[i + 2], upper[i + 3], lower[i + 3]};
-        multiply(sums[tile], one, acts.x[0], acts.x[1]);
-        multiply(sums[tile], two, acts.x[2], acts.x[3]);
+      for (int set = 0; set < sets; set++) {
+        const unsigned one[4] = {upper[set][0], lower[set][0], upper[set][1], lower[set][1]};
+        const unsigned two[4] = {upper[set][2], lower[set][2], upper[set][3], lower[set][3]};
+        multiply(sums[set][tile], one, acts.x[0], acts.x[1]);
+        multiply(sums[set][tile], two, acts.x[2], acts.x[3]);
       }
     }
   }
+}
+
+template <int kind, int tiles, int sets, class Out>
+static __device__ void product(const Act* src, Out* dst, Weights weights, Ending ending, int tokens, int src_stride,
+                               int dst_stride) {
+  // As many bytes are under way as memory needs to be kept busy, whatever a block has of sets.
+  constexpr int ahead = sets == 1 ? 4 : 2, whole = Form<kind>::columns * 4 * 8;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, line = lane / 4, quarter = lane % 4;
+  const int first = blockIdx.x * 16 * sets, begin = (warp * 4 + quarter) * Form<kind>::columns;
+  // Weights are nobody's result: they are on their way while the kernel before ends.
+  Piece pieces[ahead][sets][2];
+#pragma unroll
+  for (int i = 0; i < ahead; i++) read_pieces<kind, sets>(weights, first + line, begin + i * whole, pieces[i]);
+  float scales[sets], biases[sets];
+#pragma unroll
+  for (int set = 0; set < sets; set++) {
+    const int out = first + 16 * set + threadIdx.x % 16;
+    scales[set] = Form<kind>::scaled_after && out < weights.rows ? from_half(weights.scale[out]) : 1.0f;
+    biases[set] = ending.biased && out < weights.rows ? ending.bias[out] : 0.0f;
+  }
+#ifdef GLMBOT_EARLY
+  let_others_begin();
+#endif
+  wait_for_others();
+  float sums[sets][tiles][4];
+#pragma unroll
+  for (int i = 0; i < sets * tiles * 4; i++) (&sums[0][0][0])[i] = 0;
+  for (int at = begin; at - begin < weights.columns; at += ahead * whole) {
+#pragma unroll
+    for (int i = 0; i < ahead; i++) {
+      const int column = at + i * whole;
+      add_pieces<kind, sets, tiles>(src, src_stride, tokens, weights.columns, column, line, pieces[i], sums);
+      read_pieces<kind, sets>(weights, first + line, column + ahead * whole, pieces[i]);
+    }
+  }
+#ifndef GLMBOT_EARLY
+  // Not before: blocks that wait would take the place of blocks that work.
+  let_others_begin();
+#endif
   __shared__ float parts[8][16][tiles * 8];
-  for (int tile = 0; tile < tiles; tile++)
-    for (int i = 0; i < 4; i++) parts[warp][line + i / 2 * 8][tile * 8 + 2 * quarter + i % 2] = sums[tile][i];
-  __syncthreads();
-  for (int i = threadIdx.x; i < 16 * tiles * 8; i += 256) {
-    const int token = i / 16, row = i % 16;
-    if (token >= tokens || first + row >= weights.rows) continue;
-    float total = 0;
-    for (int part = 0; part < 8; part++) total += parts[part][row][token];
-    if (Form<kind>::scaled_after) total *= from_half(weights.scale[first + row]);
-    if (ending.biased) total += ending.bias[first + row];
-    if (ending.activation >= 0) total = activated(total, ending.activation, 0);
-    if (ending.factor != 0)
-      total += ending.factor * load(ending.other + (long long)token * ending.other_stride + first + row);
-    Out* to = dst + (long long)token * dst_stride + first + row;
-    store(to, ending.adds ? total + load(to) : total);
+#pragma unroll
+  for (int set = 0; set < sets; set++) {
+    if (set) __syncthreads();
+    for (int tile = 0; tile < tiles; tile++)
+      for (int i = 0; i < 4; i++)
+        parts[warp][line + i / 2 * 8][tile * 8 + 2 * quarter + i % 2] = sums[set][tile][i];
+    __syncthreads();
+    const int row = threadIdx.x % 16, out = first + 16 * set + row;
+    for (int token = threadIdx.x / 16; token < tiles * 8; token += 16) {
+      if (token >= tokens || out >= weights.rows) continue;
+      float total = 0;
+      for (int part = 0; part < 8; part++) total += parts[part][row][token];
+      finish(ending, total * scales[set] + biases[set], dst + (long long)token * dst_stride + out, token, out);
+    }
   }
 }
 
-// out: [rows, columns], the weights as they are multiplied on any device.
+// out: [rows, columns], the weights as they are multiplied on any device. A lane widens eight neighbours at a time, and
+// a block four times as many as it has lanes.
 template <int kind>
 static __device__ void widen_rows(Weights weights, Act* out) {
-  constexpr int columns = Form<kind>::columns;
-  const int row = blockIdx.x;
-  for (int column = threadIdx.x * columns; column < weights.columns; column += 256 * columns) {
-    unsigned pairs[columns / 2];
-    read_pairs<kind>(weights, row, column, pairs);
-    unsigned* to = (unsigned*)(out + (long long)row * weights.columns + column);
-    for (int i = 0; i < columns / 2; i++) {
-      unsigned made = pairs[i];
-      if (Form<kind>::scaled_after) {
-        const float factor = from_half(weights.scale[row]);
-        made = pair(narrow(widen((Bits)made) * factor), narrow(widen((Bits)(made >> 16)) * factor));
-      }
-      to[i] = made;
+  constexpr int columns = Form<kind>::columns, parts = columns / 8;
+  const unsigned eights = weights.columns / 8, all = weights.rows * eights;
+  let_others_begin();
+  wait_for_others();
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const unsigned at = (blockIdx.x * 4 + i) * 256 + threadIdx.x;
+    if (at >= all) return;
+    const int row = at / eights, eight = at % eights, part = eight % parts;
+    Piece piece = read_piece<kind>(weights, row, eight / parts * columns);
+    if (Form<kind>::four) {
+      for (int word = 1; word < 4; word++)
+        if (part == word) piece.codes.x[0] = piece.codes.x[word];
+    } else if (parts == 2 && part) {
+      piece.codes.x[0] = piece.codes.x[2], piece.codes.x[1] = piece.codes.x[3];
     }
+    Four made;
+    pairs_of<kind>(piece, 0, made.x);
+    if (Form<kind>::four) uncross(made.x);
+    if (Form<kind>::scaled_after) {
+      const float factor = from_half(weights.scale[row]);
+      for (int j = 0; j < 4; j++)
+        made.x[j] = pair(narrow(widen((Bits)made.x[j]) * factor), narrow(widen((Bits)(made.x[j] >> 16)) * factor));
+    }
+    *(Four*)(out + 8ull * at) = made;
   }
 }
 
-#define PRODUCT(name, kind, tiles, OUT, out)                                                                          \
-  extern "C" __global__ void __launch_bounds__(256) product_##name##_##tiles##out(                                    \
+#define PRODUCT(name, kind, tiles, sets, OUT, out)                                                                    \
+  extern "C" __global__ void __launch_bounds__(256) product_##name##_##tiles##x##sets##out(                           \
       const Act* src, OUT* dst, const unsigned char* codes, const Bits* scale, const Bits* minimum, const float* bias, \
       const Act* other, int tokens, int rows, int columns, int groups, int src_stride, int dst_stride,                \
       int other_stride, int biased, int adds, int activation, double factor) {                                        \
-    product<kind, tiles>(src, dst, Weights{codes, scale, minimum, rows, columns, groups},                             \
-                         Ending{bias, other, other_stride, biased, adds, activation, (float)factor}, tokens,          \
-                         src_stride, dst_stride);                                                                     \
+    product<kind, tiles, sets>(src, dst, Weights{codes, scale, minimum, rows, columns, groups},                       \
+                               Ending{bias, other, other_stride, biased, adds, activation, (float)factor}, tokens,    \
+                               src_stride, dst_stride);                                                               \
   }
+#define BOTH(name, kind, tiles, sets)       \
+  PRODUCT(name, kind, tiles, sets, Act, a)  \
+  PRODUCT(name, kind, tiles, sets, float, f)
 #define PRODUCTS(name, kind)                                                                                          \
-  PRODUCT(name, kind, 1, Act, a)                                                                                      \
-  PRODUCT(name, kind, 1, float, f)                                                                                    \
-  PRODUCT(name, kind, 4, Act, a)                                                                                      \
-  PRODUCT(name, kind, 4, float, f)                                                                                    \
-  PRODUCT(name, kind, 8, Act, a)                                                                                      \
-  PRODUCT(name, kind, 8, float, f)                                                                                    \
+  BOTH(name, kind, 1, 1)                                                                                              \
+  BOTH(name, kind, 4, 1)                                                                                              \
+  BOTH(name, kind, 4, 2)                                                                                              \
+  BOTH(name, kind, 4, 3)                                                                                              \
+  BOTH(name, kind, 8, 1)                                                                                              \
+  BOTH(name, kind, 8, 2)                                                                                              \
   extern "C" __global__ void widen_##name(const unsigned char* codes, const Bits* scale, const Bits* minimum,         \
                                           Act* out, int rows, int columns, int groups) {                              \
     widen_rows<kind>(Weights{codes, scale, minimum, rows, columns, groups}, out);                                     \
   }
+
+// A model has one or two of these forms, and no other is compiled.
+#if defined(GLMBOT_FLOAT)
+PRODUCTS(float, kFloat)
+#elif defined(GLMBOT_ROWS8)
 PRODUCTS(rows8, kRows8)
+#elif defined(GLMBOT_ROWS4)
 PRODUCTS(rows4, kRows4)
+#elif defined(GLMBOT_RUNS8)
 PRODUCTS(runs8, kRuns8)
+#elif defined(GLMBOT_RUNS4)
 PRODUCTS(runs4, kRuns4)
+#elif defined(GLMBOT_GROUPS8)
 PRODUCTS(groups8, kGroups8)
+#elif defined(GLMBOT_GROUPS4)
 PRODUCTS(groups4, kGroups4)
+#endif
 
 // By this name the compiler is asked for the whole file.
 extern "C" __global__ void glmbot_products() {}

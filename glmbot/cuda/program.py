@@ -21,6 +21,7 @@ __all__ = ["FEW", "CardProgram", "Operation", "Part", "State"]
 
 FEW = 64
 """Rows of a step whose memory never moves."""
+_COUNTERS = 1 << 14
 
 
 class Part(StrEnum):
@@ -50,6 +51,7 @@ class State:
         self.scratch = scratch
         self.count = rows.hidden.shape[0]
         """Rows that are computed now: all, or those that draw."""
+        self.multiprocessors = scratch.multiprocessors
         self.keys: Sequence[Tensor] = ()
         self.values: Sequence[Tensor] = ()
 
@@ -67,8 +69,11 @@ class Scratch:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        properties = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
+        self.multiprocessors = 1 if properties is None else properties.multi_processor_count
         self._sizes: dict[torch.dtype, int] = {}
         self._made: dict[torch.dtype, Tensor] = {}
+        self._zeros: Tensor | None = None
 
     def reserve(self, dtype: torch.dtype, elements: int) -> None:
         self._sizes[dtype] = max(self._sizes.get(dtype, 0), elements)
@@ -80,6 +85,12 @@ class Scratch:
             self.reserve(dtype, elements)
             made = self._made[dtype] = torch.empty(self._sizes[dtype], dtype=dtype, device=self._device)
         return made[:elements]
+
+    def zeros(self, elements: int) -> Tensor:
+        """int32; whoever counts in it leaves it as it was."""
+        if self._zeros is None or self._zeros.numel() < elements:
+            self._zeros = torch.zeros(max(elements, _COUNTERS), dtype=torch.int32, device=self._device)
+        return self._zeros
 
 
 class CardProgram:

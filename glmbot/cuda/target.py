@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glmbot.cuda.attention_operation import Attend, Turn, Turns
+from glmbot.cuda.attention_operation import MOST_TURNS, Attend, Turn, Turns
 from glmbot.cuda.kernels import Kernels
 from glmbot.cuda.layers import CardLayer, UnreadableLayerError, card_layer
 from glmbot.cuda.product_operation import Product
@@ -21,7 +21,6 @@ __all__ = ["Card", "CardBuilder"]
 
 _WIDEST_HEAD = 256
 _LANES = 8
-_TURN_NUMBERS = 6
 
 
 class CardBuilder:
@@ -34,8 +33,6 @@ class CardBuilder:
         self.operations: list[Operation] = []
         self.widths: list[tuple[int, torch.dtype]] = []
         self._turns: list[tuple[Buffer, Turn]] = []
-        properties = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
-        self._multiprocessors = 1 if properties is None else properties.multi_processor_count
         self.hidden = self._new(hidden, torch.float32)
 
     def buffer(self, width: int) -> Buffer:
@@ -99,6 +96,8 @@ class CardBuilder:
         neighbours: bool,
         table: int = 0,
     ) -> None:
+        if len(self._turns) == MOST_TURNS:
+            raise ValueError(f"more than {MOST_TURNS} rotations one after another")
         self._turns.append((buffer, Turn(at, heads, stride, angles, neighbours, table)))
 
     def attend(
@@ -127,7 +126,6 @@ class CardBuilder:
                 src,
                 dst,
                 turns,
-                self._numbers(turns),
                 layer,
                 heads,
                 kv_heads,
@@ -137,7 +135,6 @@ class CardBuilder:
                 scaling,
                 window or 0,
                 cap,
-                self._multiprocessors,
             )
         )
 
@@ -185,12 +182,8 @@ class CardBuilder:
             if len(turns) != len(self._turns):
                 raise ValueError("rotations of several buffers at once")
             self._turns = []
-            self.operations.append(Turns(buffer, turns, self._numbers(turns)))
+            self.operations.append(Turns(buffer, turns, turns[0].stride))
         self.operations.append(operation)
-
-    def _numbers(self, turns: Sequence[Turn]) -> Tensor:
-        numbers = [turn.numbers() for turn in turns] or [[0] * _TURN_NUMBERS]
-        return torch.tensor(numbers, dtype=torch.int32, device=self.device)
 
     def _floats(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to(self.device, torch.float32).contiguous()
