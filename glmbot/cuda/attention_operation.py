@@ -73,8 +73,9 @@ class Turns:
         row = state[self.buffer]
         cosines, sines = _tables(state)
         kernels.launch(
-            "turn", (state.count, self.buffer.width // self.head_dim, 1), _TURNING, row, row.stride(0), self.buffer.width, self.head_dim,
-            len(self.turns), cosines, sines, cosines.shape[-1], *_numbers(self.turns),
+            "turn", (state.count, self.buffer.width // self.head_dim, 1), _TURNING, row, row.stride(0),
+            self.buffer.width, self.head_dim, len(self.turns), cosines, sines, cosines.shape[-1],
+            *_numbers(self.turns),
         )  # fmt: skip
 
     def compute(self, state: State) -> None:
@@ -107,9 +108,9 @@ class Attend:
         capacity = keys.shape[1]
         cosines, sines = _tables(state) if self.turns else (rows.places, rows.places)
         kernels.launch(
-            "turn_and_keep", (state.count, self.src.width // self.head_dim, 1), _TURNING, src, src.stride(0), self.src.width,
-            len(self.turns), cosines, sines, cosines.shape[-1], rows.places, keys, values, capacity, self.kv_heads,
-            self.head_dim, key_at, value_at, self.strides[1], *_numbers(self.turns),
+            "turn_and_keep", (state.count, self.src.width // self.head_dim, 1), _TURNING, src, src.stride(0),
+            self.src.width, len(self.turns), cosines, sines, cosines.shape[-1], rows.places, keys, values,
+            capacity, self.kv_heads, self.head_dim, key_at, value_at, self.strides[1], *_numbers(self.turns),
         )  # fmt: skip
         most, parts, tile = tile_of(self.heads // self.kv_heads, state.count)
         tiles = -(-state.count // tile)

@@ -174,6 +174,17 @@ static __device__ __forceinline__ void add_pieces(const Act* src, int src_stride
   }
 }
 
+// Has what a warp reads of a few rows brought near, all of it at once: each `whole` columns, 4 lanes' worth from `begin`.
+static __device__ __forceinline__ void touch_rows(const Act* src, int src_stride, int tokens, int columns, int begin,
+                                                  int whole, int lane) {
+  constexpr int line = 64;  // activations of a line of the cache
+  const int lines = whole / 8 / line > 0 ? whole / 8 / line : 1, steps = (columns + whole - 1) / whole;
+  for (int i = lane; i < tokens * steps * lines; i += 32) {
+    const int column = begin + i / lines % steps * whole + i % lines * line;
+    if (column < columns) touch(src + (long long)(i / lines / steps) * src_stride + column);
+  }
+}
+
 template <int kind, int tiles, int sets, class Out>
 static __device__ void product(const Act* src, Out* dst, Weights weights, Ending ending, int tokens, int src_stride,
                                int dst_stride) {
@@ -192,10 +203,8 @@ static __device__ void product(const Act* src, Out* dst, Weights weights, Ending
     scales[set] = Form<kind>::scaled_after && out < weights.rows ? from_half(weights.scale[out]) : 1.0f;
     biases[set] = ending.biased && out < weights.rows ? ending.bias[out] : 0.0f;
   }
-#ifdef GLMBOT_EARLY
-  let_others_begin();
-#endif
   wait_for_others();
+  if (tiles == 1) touch_rows(src, src_stride, tokens, weights.columns, warp * 4 * Form<kind>::columns, whole, lane);
   float sums[sets][tiles][4];
 #pragma unroll
   for (int i = 0; i < sets * tiles * 4; i++) (&sums[0][0][0])[i] = 0;
@@ -207,10 +216,8 @@ static __device__ void product(const Act* src, Out* dst, Weights weights, Ending
       read_pieces<kind, sets>(weights, first + line, column + ahead * whole, pieces[i]);
     }
   }
-#ifndef GLMBOT_EARLY
   // Not before: blocks that wait would take the place of blocks that work.
   let_others_begin();
-#endif
   __shared__ float parts[8][16][tiles * 8];
 #pragma unroll
   for (int set = 0; set < sets; set++) {
