@@ -99,20 +99,26 @@ struct alignas(16) Four {
   unsigned x[4];
 };
 
+// (x & mask) ^ flip in one instruction, which the compiler takes two for.
+template <unsigned mask, unsigned flip>
+static __device__ __forceinline__ unsigned cut_and_flip(unsigned x) {
+#ifdef GLMBOT_HOST
+  return (x & mask) ^ flip;
+#else
+  unsigned made;
+  asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(made) : "r"(x), "n"(mask), "n"(flip));
+  return made;
+#endif
+}
+
 #ifdef GLMBOT_HOST
 static Four read_once(const void* at) { return *(const Four*)at; }
-static void touch(const void*) {}
 static float read_fresh(const float* at) { return *at; }
 static void publish() {}
 static int count_up(int* at) { return (*at)++; }
 static void wait_for_others() {}
 static void let_others_begin() {}
 #else
-// Has a line of the cache brought near, and waits for nothing.
-static __device__ __forceinline__ void touch(const void* at) {
-  unsigned unused;
-  asm volatile("ld.global.ca.u32 %0, [%1];" : "=r"(unused) : "l"(at));
-}
 // What another block has written in this launch, before it said so by `publish` and `count_up`.
 static __device__ __forceinline__ float read_fresh(const float* at) { return __ldcg(at); }
 static __device__ __forceinline__ void publish() { __threadfence(); }

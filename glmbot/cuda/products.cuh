@@ -56,20 +56,36 @@ struct Piece {
   Bits scale, minimum;
 };
 
-// Nothing where the row or the column is past the end: what is read then weighs nothing.
+// One row of the weights. Past the last there is the last again, whose results are nobody's.
 template <int kind>
-static __device__ __forceinline__ Piece read_piece(const Weights& weights, int row, int column) {
-  Piece piece = {{{0, 0, 0, 0}}, 0, 0};
-  if (row >= weights.rows || column >= weights.columns) return piece;
-  const long long at = (long long)row * weights.columns + column;
-  piece.codes = read_once(weights.codes + (kind == kFloat ? 2 * at : Form<kind>::four ? at / 2 : at));
-  if constexpr (kind != kFloat && !Form<kind>::scaled_after) {
-    const long long group = (long long)row * weights.groups + column / (weights.columns / weights.groups);
-    piece.scale = weights.scale[group];
-    if (!Form<kind>::published) piece.minimum = weights.minimum[group];
+struct Line {
+  const unsigned char* codes;
+  const Bits* scale;
+  const Bits* minimum;
+  int columns, pieces;  // of a group, how many pieces
+
+  __device__ __forceinline__ Line(const Weights& weights, int row) {
+    row = row < weights.rows ? row : weights.rows - 1;
+    const long long at = (long long)row * weights.columns;
+    codes = weights.codes + (kind == kFloat ? 2 * at : Form<kind>::four ? at / 2 : at);
+    scale = weights.scale + (long long)row * weights.groups;
+    minimum = weights.minimum + (long long)row * weights.groups;
+    columns = weights.columns, pieces = weights.columns / weights.groups / Form<kind>::columns;
   }
-  return piece;
-}
+
+  // Past the last column there is what weighs nothing.
+  __device__ __forceinline__ Piece read(int column) const {
+    Piece piece = {{{0, 0, 0, 0}}, 0, 0};
+    if (column >= columns) return piece;
+    piece.codes = read_once(codes + (kind == kFloat ? 2 * column : Form<kind>::four ? column / 2 : column));
+    if constexpr (kind != kFloat && !Form<kind>::scaled_after) {
+      const unsigned number = (unsigned)column / Form<kind>::columns, group = pieces == 1 ? number : number / pieces;
+      piece.scale = scale[group];
+      if (!Form<kind>::published) piece.minimum = minimum[group];
+    }
+    return piece;
+  }
+};
 
 // Pairs (0, 1), (2, 3), (4, 5), (6, 7) of eight columns as pairs (0, 4), (1, 5), (2, 6), (3, 7), and back.
 static __device__ __forceinline__ void cross(unsigned* x) {
@@ -106,8 +122,8 @@ static __device__ __forceinline__ void crossed_pairs(unsigned codes, Bits scale,
   // 1024 and 64, or 1032 and 72; a sixteenth is 0x2c00.
   constexpr unsigned middle = Form<kind>::published ? 0x64086408u : 0x64006400u;
   constexpr unsigned sixteenth = 0x2c002c00u, middle_high = Form<kind>::published ? 0xd480d480u : 0xd400d400u;
-  unsigned low[2] = {(codes & 0x000f000fu) ^ flip, (last & 0x000f000fu) ^ flip};
-  unsigned high[2] = {(codes & 0x00f000f0u) ^ flip_high, (last & 0x00f000f0u) ^ flip_high};
+  unsigned low[2] = {cut_and_flip<0x000f000fu, flip>(codes), cut_and_flip<0x000f000fu, flip>(last)};
+  unsigned high[2] = {cut_and_flip<0x00f000f0u, flip_high>(codes), cut_and_flip<0x00f000f0u, flip_high>(last)};
 #pragma unroll
   for (int i = 0; i < 2; i++) {
     out[2 * i + even] = subtract_halves(low[i], middle);
@@ -135,19 +151,11 @@ static __device__ __forceinline__ void pairs_of(const Piece& piece, int part, un
   }
 }
 
-// What a lane holds at once of `sets` times 16 rows: its piece of the rows `line` and `line` + 8 of each.
-template <int kind, int sets>
-static __device__ __forceinline__ void read_pieces(const Weights& weights, int row, int column, Piece (*out)[2]) {
-#pragma unroll
-  for (int set = 0; set < sets; set++) {
-    out[set][0] = read_piece<kind>(weights, row + 16 * set, column);
-    out[set][1] = read_piece<kind>(weights, row + 16 * set + 8, column);
-  }
-}
-
+// Adds the products of a lane's pieces of `sets` times 16 rows, of the rows `line` and `line` + 8 of each, with what
+// `acts`, which point at its first column, have of each token. mine: whether the first of them is one.
 template <int kind, int sets, int tiles>
-static __device__ __forceinline__ void add_pieces(const Act* src, int src_stride, int tokens, int columns, int column,
-                                                  int line, Piece (*pieces)[2], float (*sums)[tiles][4]) {
+static __device__ __forceinline__ void add_pieces(const Act* const* acts, bool mine, int column,
+                                                  const Piece (*pieces)[2], float (*sums)[tiles][4]) {
 #pragma unroll
   for (int part = 0; part < Form<kind>::columns / 8; part++) {
     unsigned upper[sets][4], lower[sets][4];
@@ -158,30 +166,18 @@ static __device__ __forceinline__ void add_pieces(const Act* src, int src_stride
     }
 #pragma unroll
     for (int tile = 0; tile < tiles; tile++) {
-      const int token = tile * 8 + line;
-      Four acts = {{0, 0, 0, 0}};
-      if (token < tokens && column < columns)
-        acts = *(const Four*)(src + (long long)token * src_stride + column + 8 * part);
-      if (Form<kind>::four) cross(acts.x);
+      Four four = {{0, 0, 0, 0}};
+      // With few tokens most lanes have none, and do not load the cache with what nobody wants.
+      if (tiles > 1 || mine) four = *(const Four*)(acts[tile] + column + 8 * part);
+      if (Form<kind>::four) cross(four.x);
 #pragma unroll
       for (int set = 0; set < sets; set++) {
         const unsigned one[4] = {upper[set][0], lower[set][0], upper[set][1], lower[set][1]};
         const unsigned two[4] = {upper[set][2], lower[set][2], upper[set][3], lower[set][3]};
-        multiply(sums[set][tile], one, acts.x[0], acts.x[1]);
-        multiply(sums[set][tile], two, acts.x[2], acts.x[3]);
+        multiply(sums[set][tile], one, four.x[0], four.x[1]);
+        multiply(sums[set][tile], two, four.x[2], four.x[3]);
       }
     }
-  }
-}
-
-// Has what a warp reads of a few rows brought near, all of it at once: each `whole` columns, 4 lanes' worth from `begin`.
-static __device__ __forceinline__ void touch_rows(const Act* src, int src_stride, int tokens, int columns, int begin,
-                                                  int whole, int lane) {
-  constexpr int line = 64;  // activations of a line of the cache
-  const int lines = whole / 8 / line > 0 ? whole / 8 / line : 1, steps = (columns + whole - 1) / whole;
-  for (int i = lane; i < tokens * steps * lines; i += 32) {
-    const int column = begin + i / lines % steps * whole + i % lines * line;
-    if (column < columns) touch(src + (long long)(i / lines / steps) * src_stride + column);
   }
 }
 
@@ -195,7 +191,10 @@ static __device__ void product(const Act* src, Out* dst, Weights weights, Ending
   // Weights are nobody's result: they are on their way while the kernel before ends.
   Piece pieces[ahead][sets][2];
 #pragma unroll
-  for (int i = 0; i < ahead; i++) read_pieces<kind, sets>(weights, first + line, begin + i * whole, pieces[i]);
+  for (int i = 0; i < ahead; i++)
+#pragma unroll
+    for (int each = 0; each < 2 * sets; each++)
+      pieces[i][each / 2][each % 2] = Line<kind>(weights, first + 8 * each + line).read(begin + i * whole);
   float scales[sets], biases[sets];
 #pragma unroll
   for (int set = 0; set < sets; set++) {
@@ -203,17 +202,27 @@ static __device__ void product(const Act* src, Out* dst, Weights weights, Ending
     scales[set] = Form<kind>::scaled_after && out < weights.rows ? from_half(weights.scale[out]) : 1.0f;
     biases[set] = ending.biased && out < weights.rows ? ending.bias[out] : 0.0f;
   }
+  // Past the last token there is the last again, whose results are nobody's.
+  const Act* acts[tiles];
+#pragma unroll
+  for (int tile = 0; tile < tiles; tile++) {
+    const int token = tile * 8 + line;
+    acts[tile] = src + (long long)(token < tokens ? token : tokens - 1) * src_stride;
+  }
   wait_for_others();
-  if (tiles == 1) touch_rows(src, src_stride, tokens, weights.columns, warp * 4 * Form<kind>::columns, whole, lane);
   float sums[sets][tiles][4];
 #pragma unroll
   for (int i = 0; i < sets * tiles * 4; i++) (&sums[0][0][0])[i] = 0;
-  for (int at = begin; at - begin < weights.columns; at += ahead * whole) {
+  for (int at = 0; at < weights.columns; at += ahead * whole) {
+    const bool more = at + ahead * whole < weights.columns;
 #pragma unroll
     for (int i = 0; i < ahead; i++) {
-      const int column = at + i * whole;
-      add_pieces<kind, sets, tiles>(src, src_stride, tokens, weights.columns, column, line, pieces[i], sums);
-      read_pieces<kind, sets>(weights, first + line, column + ahead * whole, pieces[i]);
+      const int column = begin + at + i * whole;
+      add_pieces<kind, sets, tiles>(acts, line < tokens, column < weights.columns ? column : 0, pieces[i], sums);
+      if (!more) continue;
+#pragma unroll
+      for (int each = 0; each < 2 * sets; each++)
+        pieces[i][each / 2][each % 2] = Line<kind>(weights, first + 8 * each + line).read(column + ahead * whole);
     }
   }
   // Not before: blocks that wait would take the place of blocks that work.
@@ -227,8 +236,8 @@ static __device__ void product(const Act* src, Out* dst, Weights weights, Ending
         parts[warp][line + i / 2 * 8][tile * 8 + 2 * quarter + i % 2] = sums[set][tile][i];
     __syncthreads();
     const int row = threadIdx.x % 16, out = first + 16 * set + row;
-    for (int token = threadIdx.x / 16; token < tiles * 8; token += 16) {
-      if (token >= tokens || out >= weights.rows) continue;
+    for (int token = threadIdx.x / 16; token < tokens; token += 16) {
+      if (out >= weights.rows) break;
       float total = 0;
       for (int part = 0; part < 8; part++) total += parts[part][row][token];
       finish(ending, total * scales[set] + biases[set], dst + (long long)token * dst_stride + out, token, out);
@@ -249,7 +258,7 @@ static __device__ void widen_rows(Weights weights, Act* out) {
     const unsigned at = (blockIdx.x * 4 + i) * 256 + threadIdx.x;
     if (at >= all) return;
     const int row = at / eights, eight = at % eights, part = eight % parts;
-    Piece piece = read_piece<kind>(weights, row, eight / parts * columns);
+    Piece piece = Line<kind>(weights, row).read(eight / parts * columns);
     if (Form<kind>::four) {
       for (int word = 1; word < 4; word++)
         if (part == word) piece.codes.x[0] = piece.codes.x[word];
