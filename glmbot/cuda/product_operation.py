@@ -50,7 +50,7 @@ class Product:
         """For what more rows are multiplied with."""
         for layer in self.layers:
             if layer.scale is not None:
-                scratch.reserve(layer.scale.dtype, layer.out_features * layer.in_features)
+                scratch.reserve(scratch.dtype, layer.out_features * layer.in_features)
 
     def launch(self, state: State, kernels: Kernels) -> None:
         if not state.count:
@@ -88,7 +88,7 @@ class Product:
     def _widened(state: State, kernels: Kernels, layer: CardLayer) -> Tensor:
         if layer.scale is None:
             return layer.codes
-        made = state.scratch.take(layer.scale.dtype, layer.out_features * layer.in_features)
+        made = state.scratch.take(state.scratch.dtype, layer.out_features * layer.in_features)
         kernels.launch(
             f"widen_{layer.form}", (-(-layer.out_features * layer.in_features // _WIDENED), 1, 1), _THREADS,
             layer.codes, layer.scale, layer.scale if layer.minimum is None else layer.minimum, made,

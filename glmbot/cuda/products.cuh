@@ -106,7 +106,7 @@ static __device__ __forceinline__ void crossed_pairs(unsigned codes, Bits scale,
   constexpr int even = Form<kind>::published ? 1 : 0;
 #ifdef GLMBOT_BFLOAT16
   for (int i = 0; i < 4; i++) {
-    const unsigned nibbles = codes >> (i / 2 * 8 + (i % 2 == even ? 4 : 0));
+    const unsigned nibbles = codes >> (i / 2 * 8 + (i % 2 == even ? 0 : 4));
     float low = (float)(nibbles & 15), high = (float)(nibbles >> 16 & 15);
     if (Form<kind>::published) low = (float)((nibbles & 15) ^ 8) - 8, high = (float)((nibbles >> 16 & 15) ^ 8) - 8;
     if (!Form<kind>::scaled_after) {

@@ -67,8 +67,9 @@ class State:
 class Scratch:
     """Memory that operations need for themselves alone, one after another. It grows while a program is built."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        """dtype: of activations."""
+        self._device, self.dtype = device, dtype
         properties = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
         self.multiprocessors = 1 if properties is None else properties.multi_processor_count
         self._sizes: dict[torch.dtype, int] = {}

@@ -213,7 +213,7 @@ class Card:
         return self.stored(module)[0]
 
     def build(self, builder: Any, logits: Buffer) -> CardProgram:
-        scratch = Scratch(self._device)
+        scratch = Scratch(self._device, self._dtype)
         for operation in builder.operations:
             if isinstance(operation, Product):
                 operation.reserve(scratch)
