@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from glmbot.cuda.kernels import Kernels
-from glmbot.cuda.program import Part, State
+from glmbot.cuda.kernels import Grid, Kernels
+from glmbot.cuda.program import Part, Scratch, State
 from glmbot.native.program import Buffer
 
 __all__ = ["MOST_TURNS", "Attend", "Turn", "Turns", "splits_of", "tile_of"]
@@ -78,9 +78,22 @@ class Turns:
             *_numbers(self.turns),
         )  # fmt: skip
 
+    def reserve(self, scratch: Scratch, rows: int) -> None:
+        """Nothing."""
+
     def compute(self, state: State) -> None:
         for turn in self.turns:
             turn.turn(state[self.buffer], *_tables(state))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Of a launch: rows of a block, neighbouring tokens of a block, and the blocks: splits of the keys, heads or
+    parts of them, tiles of tokens."""
+
+    most: int
+    tile: int
+    grid: Grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +125,31 @@ class Attend:
             self.src.width, len(self.turns), cosines, sines, cosines.shape[-1], rows.places, keys, values,
             capacity, self.kv_heads, self.head_dim, key_at, value_at, self.strides[1], *_numbers(self.turns),
         )  # fmt: skip
-        most, parts, tile = tile_of(self.heads // self.kv_heads, state.count)
-        tiles = -(-state.count // tile)
-        splits = splits_of(state.multiprocessors, self.kv_heads * parts * tiles)
-        partial = state.scratch.take(torch.float32, state.count * self.heads * splits * (self.head_dim + 2))
+        shape = self._shape(state.count, state.multiprocessors)
         kernels.launch(
-            f"attend_{most}", (splits, self.kv_heads * parts, tiles), _THREADS, src, dst, partial,
-            state.scratch.zeros(self.kv_heads * parts * tiles), rows.bases, rows.counts, keys, values,
-            src.stride(0), dst.stride(0), query_at, self.strides[0], state.count, tile, capacity, self.heads,
+            f"attend_{shape.most}", shape.grid, _THREADS, src, dst,
+            state.scratch.take(torch.float32, self._partial(state.count, shape)),
+            state.scratch.take(torch.int32, shape.grid[1] * shape.grid[2]), rows.bases, rows.counts, keys, values,
+            src.stride(0), dst.stride(0), query_at, self.strides[0], state.count, shape.tile, capacity, self.heads,
             self.kv_heads, self.head_dim, self.window, self.scaling, self.cap,
         )  # fmt: skip
+
+    def reserve(self, scratch: Scratch, rows: int) -> None:
+        for count in range(1, rows + 1):
+            shape = self._shape(count, scratch.multiprocessors)
+            scratch.reserve(torch.float32, self._partial(count, shape))
+            scratch.reserve(torch.int32, shape.grid[1] * shape.grid[2])
+
+    def _shape(self, count: int, multiprocessors: int) -> _Shape:
+        most, parts, tile = tile_of(self.heads // self.kv_heads, count)
+        tiles = -(-count // tile)
+        splits = splits_of(multiprocessors, self.kv_heads * parts * tiles)
+        return _Shape(most, tile, (splits, self.kv_heads * parts, tiles))
+
+    def _partial(self, count: int, shape: _Shape) -> int:
+        """float32 elements of what each split found; one alone keeps it for itself."""
+        splits = shape.grid[0]
+        return count * self.heads * splits * (self.head_dim + 2) if splits > 1 else 0
 
     def compute(self, state: State) -> None:
         src, rows = state[self.src], state.rows

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["CardKernels", "Kernels", "KernelsError", "Source", "source_of", "text_of"]
+__all__ = ["CardKernels", "Grid", "Kernels", "KernelsError", "Source", "source_of", "text_of"]
 
 Grid = tuple[int, int, int]
 Source = tuple[str, str]

@@ -69,7 +69,8 @@ def card_layer(module: nn.Module) -> CardLayer:
             weight: Tensor = part.weight.detach()
             if not weight.is_floating_point():
                 raise UnreadableLayerError(f"weights of {weight.dtype}")
-            made = CardLayer("float", *weight.shape, weight, None, None, _bias(module), 1)
+            rows, columns = weight.shape
+            made = CardLayer("float", rows, columns, weight, None, None, _bias(module), 1)
         case _:
             raise UnreadableLayerError(type(module).__name__)
     wide = made.in_features // made.groups

@@ -46,11 +46,11 @@ class Product:
         """In place of adding to what is there: `factor` times what `other` has."""
         return replace(self, adds=False, other=other, factor=factor)
 
-    def reserve(self, scratch: Scratch) -> None:
-        """For what more rows are multiplied with."""
-        for layer in self.layers:
-            if layer.scale is not None:
-                scratch.reserve(scratch.dtype, layer.out_features * layer.in_features)
+    def reserve(self, scratch: Scratch, rows: int) -> None:
+        if rows > FEW:
+            for layer in self.layers:
+                if layer.scale is not None:
+                    scratch.reserve(scratch.dtype, layer.out_features * layer.in_features)
 
     def launch(self, state: State, kernels: Kernels) -> None:
         if not state.count:

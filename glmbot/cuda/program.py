@@ -21,7 +21,6 @@ __all__ = ["FEW", "CardProgram", "Operation", "Part", "State"]
 
 FEW = 64
 """Rows of a step whose memory never moves."""
-_COUNTERS = 1 << 14
 
 
 class Part(StrEnum):
@@ -34,6 +33,10 @@ class Part(StrEnum):
 
 class Operation(Protocol):
     part: ClassVar[Part]
+
+    def reserve(self, scratch: Scratch, rows: int) -> None:
+        """What a step of at most so many rows takes."""
+        ...
 
     def launch(self, state: State, kernels: Kernels) -> None: ...
 
@@ -65,7 +68,7 @@ class State:
 
 
 class Scratch:
-    """Memory that operations need for themselves alone, one after another. It grows while a program is built."""
+    """Memory that operations need for themselves alone, one after another."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         """dtype: of activations."""
@@ -74,24 +77,26 @@ class Scratch:
         self.multiprocessors = 1 if properties is None else properties.multi_processor_count
         self._sizes: dict[torch.dtype, int] = {}
         self._made: dict[torch.dtype, Tensor] = {}
-        self._zeros: Tensor | None = None
+        self._fixed = False
 
     def reserve(self, dtype: torch.dtype, elements: int) -> None:
         self._sizes[dtype] = max(self._sizes.get(dtype, 0), elements)
 
+    def fix(self) -> None:
+        """Make what is reserved: from here on it neither grows nor moves."""
+        for dtype, size in self._sizes.items():
+            self.take(dtype, size)
+        self._fixed = True
+
     def take(self, dtype: torch.dtype, elements: int) -> Tensor:
-        """Contiguous, of that many elements, which hold anything."""
+        """Contiguous, of that many elements. Integers are 0; who counts in them leaves them so."""
         made = self._made.get(dtype)
         if made is None or made.numel() < elements:
+            if self._fixed:
+                raise RuntimeError(f"{elements} elements of {dtype} were not reserved")
             self.reserve(dtype, elements)
-            made = self._made[dtype] = torch.empty(self._sizes[dtype], dtype=dtype, device=self._device)
+            made = self._made[dtype] = torch.zeros(self._sizes[dtype], dtype=dtype, device=self._device)
         return made[:elements]
-
-    def zeros(self, elements: int) -> Tensor:
-        """int32; whoever counts in it leaves it as it was."""
-        if self._zeros is None or self._zeros.numel() < elements:
-            self._zeros = torch.zeros(max(elements, _COUNTERS), dtype=torch.int32, device=self._device)
-        return self._zeros
 
 
 class CardProgram:
@@ -103,10 +108,11 @@ class CardProgram:
         widths: Sequence[tuple[int, torch.dtype]],
         logits: Buffer,
         device: torch.device,
+        dtype: torch.dtype,
         kernels: Kernels | None,
-        scratch: Scratch,
     ) -> None:
-        """widths: of each buffer, and the dtype of its elements. kernels: none computes all in plain torch."""
+        """widths: of each buffer, and the dtype of its elements. dtype: of activations. kernels: none computes all
+        in plain torch."""
         self.parts: set[Part] = set() if kernels is None else set(Part)
         """What the kernels compute; the rest is computed by torch."""
         self._operations = operations
@@ -114,16 +120,19 @@ class CardProgram:
         self._logits = logits
         self._device = device
         self._kernels = kernels
-        self._scratch = scratch
-        self._few = self._room(FEW, FEW)
-        self._many: list[Tensor] = []
+        self._few, self._few_scratch = self._room(FEW, FEW), Scratch(device, dtype)
+        self._many, self._many_scratch = list[Tensor](), Scratch(device, dtype)
+        for operation in operations:
+            operation.reserve(self._few_scratch, FEW)
+        self._few_scratch.fix()
 
     def run(self, rows: Rows, keys: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
         """keys, values: of each layer [kv_heads, capacity, head_dim], where the new ones are written. Returns
         logits float32 [drawing, vocabulary]; they are overwritten by the next run."""
         count, drawing = rows.hidden.shape[0], rows.drawn.shape[0]
-        buffers = self._few if count <= FEW else self._large(count, drawing)
-        state = State(buffers, rows, self._scratch)
+        few = count <= FEW
+        buffers = self._few if few else self._large(count, drawing)
+        state = State(buffers, rows, self._few_scratch if few else self._many_scratch)
         state.keys, state.values = keys, values
         buffers[0][:count].copy_(rows.hidden)
         for operation in self._operations:

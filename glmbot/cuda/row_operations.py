@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glmbot.cuda.kernels import Kernels
-from glmbot.cuda.program import Part, State
+from glmbot.cuda.program import Part, Scratch, State
 from glmbot.native.program import Buffer
 
 __all__ = ["Activate", "Activation", "Gather", "Norm", "Scale", "activated"]
@@ -64,6 +64,9 @@ class Norm:
             int(self.bias is not None), int(self.centred), self.eps,
         )  # fmt: skip
 
+    def reserve(self, scratch: Scratch, rows: int) -> None:
+        """Nothing."""
+
     def compute(self, state: State) -> None:
         columns = slice(self.at, self.at + self.weight.shape[0] * self.pieces)
         x = state[self.src][:, columns].float().unflatten(1, (self.pieces, -1))
@@ -96,6 +99,9 @@ class Activate:
             src.stride(0), dst.stride(0), self.gate_at, self.other_at, self.width, self.activation, self.most,
         )  # fmt: skip
 
+    def reserve(self, scratch: Scratch, rows: int) -> None:
+        """Nothing."""
+
     def compute(self, state: State) -> None:
         src = state[self.src].float()
         made = activated(src[:, self.gate_at : self.gate_at + self.width], self.activation, self.most)
@@ -121,6 +127,9 @@ class Scale:
             src.stride(0), dst.stride(0), self.src.width, self.factor, self.keeps,
         )  # fmt: skip
 
+    def reserve(self, scratch: Scratch, rows: int) -> None:
+        """Nothing."""
+
     def compute(self, state: State) -> None:
         dst = state[self.dst]
         made = state[self.src].float() * self.factor
@@ -144,6 +153,9 @@ class Gather:
                 f"gather_{_forms(src, dst)}", (_blocks(self.src.width), state.count, 1), _THREADS, src, dst,
                 drawn, src.stride(0), dst.stride(0), self.src.width,
             )  # fmt: skip
+
+    def reserve(self, scratch: Scratch, rows: int) -> None:
+        """Nothing."""
 
     def compute(self, state: State) -> None:
         drawn = state.rows.drawn

@@ -12,7 +12,7 @@ from glmbot.cuda.attention_operation import MOST_TURNS, Attend, Turn, Turns
 from glmbot.cuda.kernels import Kernels
 from glmbot.cuda.layers import CardLayer, UnreadableLayerError, card_layer
 from glmbot.cuda.product_operation import Product
-from glmbot.cuda.program import CardProgram, Operation, Scratch
+from glmbot.cuda.program import CardProgram, Operation
 from glmbot.cuda.row_operations import Activate, Activation, Gather, Norm, Scale
 from glmbot.models.targets import NotNativeError
 from glmbot.native.program import Buffer, Runs
@@ -213,10 +213,6 @@ class Card:
         return self.stored(module)[0]
 
     def build(self, builder: Any, logits: Buffer) -> CardProgram:
-        scratch = Scratch(self._device, self._dtype)
-        for operation in builder.operations:
-            if isinstance(operation, Product):
-                operation.reserve(scratch)
         widths = list(builder.widths)
         widths[logits.index] = (logits.width, torch.float32)
-        return CardProgram(builder.operations, widths, logits, self._device, self._kernels, scratch)
+        return CardProgram(builder.operations, widths, logits, self._device, self._dtype, self._kernels)

@@ -57,7 +57,12 @@ def state_of(
 
 def close(made: Tensor, exact: Tensor, tolerance: Tensor | float = 0.0) -> None:
     """Equal but for the rounding of the result, and for what its summands may be wrong by. exact: float64."""
-    wrong = (made.double() - exact).abs()
+    largest = torch.finfo(made.dtype).max
+    beyond = exact.abs() > largest
+    assert bool((made[beyond].double().abs() >= largest).all()), (
+        "what is too large for the dtype is not infinite"
+    )
+    wrong = torch.where(beyond, 0.0, made.double() - exact).abs()
     allowed = tolerance + EPS[made.dtype] * (exact.abs() + tolerance) + 2.0**-24
     assert bool((wrong <= allowed).all()), (
         f"wrong by {float((wrong - allowed).nan_to_num(torch.inf).max())} more than allowed"
