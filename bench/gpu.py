@@ -192,13 +192,14 @@ def _speed(plan: Plan, machine: dict[str, Any]) -> dict[str, Any]:
 
 
 def _memory(plan: Plan, precision: Precision) -> dict[str, Any]:
-    """Of loading and one conversation, with as much cache as one of the model's whole length needs."""
+    """Of loading and one conversation on a card that has just room for it, with as much cache as one of the
+    model's whole length needs."""
     card = plan.device.type == "cuda"
     _free()
     if card:
         torch.cuda.reset_peak_memory_stats(plan.device)
     began = time.perf_counter()
-    runner = runner_of(plan.size, plan.device, precision, _USUAL_CACHE)
+    runner = runner_of(plan.size, plan.device, precision, _USUAL_CACHE, sparing=True)
     loaded = time.perf_counter() - began
     with held(runner, 1, plan.loads[0][1]) as one:
         for _ in range(4):
@@ -232,8 +233,11 @@ def _speed_at(plan: Plan, precision: Precision, machine: dict[str, Any]) -> dict
 
 def _by(runner: ModelRunner) -> str:
     lowered = runner.lowered
-    parts = sorted(getattr(lowered.program, "parts", ())) if lowered is not None else ()
-    return "torch's modules" if lowered is None else f"program, kernels for {', '.join(parts) or 'nothing'}"
+    given_up = "" if runner.part.fast is None else f"; given up: {runner.part.fast.given_up}"
+    if lowered is None:
+        return f"torch's modules{given_up}"
+    parts = sorted(getattr(lowered.program, "parts", ()))
+    return f"program, kernels for {', '.join(parts) or 'nothing'}{given_up}"
 
 
 def _decoding(

@@ -14,7 +14,7 @@ from torch import Tensor
 from glmbot.cuda.target import Card
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import Precision
-from glmbot.engine.placement import Placement, host_parts
+from glmbot.engine.placement import Placement, host_parts, place
 from glmbot.engine.runner import ModelRunner
 from glmbot.models.base import ChatTurn, Speechless
 from glmbot.models.chatglm.configuration import ChatGLMConfig
@@ -131,13 +131,18 @@ def random_model(size: Size, device: torch.device, attention: str = ATTENTION_NA
     )
 
 
-def runner_of(size: Size, device: torch.device, precision: Precision, cache_tokens: int) -> ModelRunner:
-    """As the engine makes it. A CPU that stands in for a card has the layers that a card has."""
+def runner_of(
+    size: Size, device: torch.device, precision: Precision, cache_tokens: int, *, sparing: bool = False
+) -> ModelRunner:
+    """As the engine makes it. sparing: as on a card that has just room for it. A CPU that stands in for a card has
+    the layers that a card has."""
     model = random_model(size, device)
     if device.type == "cpu":
         placement = Placement(device, activations=torch.float32)
-    else:
+    elif sparing:
         placement = Placement(device, parts=host_parts(model.module, model.shape, device))
+    else:
+        placement = place(model.module, model.shape, [device], precision, cache_tokens)
     runner = ModelRunner(model, placement=placement, precision=precision, cache_tokens=cache_tokens)
     program_on_cpu(runner)
     return runner

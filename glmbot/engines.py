@@ -116,6 +116,7 @@ def engine_settings(section: ModelSection | NamedLocalModel) -> LocalEngineSetti
         max_batch=section.max_batch,
         queue_limit=section.queue_limit,
         prefill_tokens=section.prefill_tokens,
+        gpu_plain=section.gpu_plain,
         tensor_parallel=section.tensor_parallel,
         threads=section.threads,
         prefix_folder=section.prefix_path,

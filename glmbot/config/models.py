@@ -96,6 +96,11 @@ class _LocalModel(Section):
     threads: int = Field(
         default=0, ge=0, le=1024, description="CPU threads; 0: one for each core it may use."
     )
+    gpu_plain: bool = Field(
+        default=False,
+        description="true: on a GPU torch computes alone, without kernels and graphs of glmbot's own. Slower; for"
+        " a card on which they misbehave.",
+    )
     tensor_parallel: int = Field(
         default=1,
         ge=1,

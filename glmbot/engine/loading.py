@@ -57,7 +57,7 @@ def load_runner(
             workers = Workers(source, devices, on_lost=on_lost)
         else:
             cached = settings.cache_tokens or LEAST_CACHE_TOKENS
-            placement = place(model.module, model.shape, devices, precision, cached)
+            placement = place(model.module, model.shape, devices, precision, cached, plain=settings.gpu_plain)
         return ModelRunner(
             model,
             placement=placement,

@@ -34,5 +34,7 @@ class LocalEngineSettings:
     """See `glmbot.models.chatglm.family.settle_generation`."""
     thinks: bool = True
     """False: a model that can do without is asked not to think before it answers."""
+    gpu_plain: bool = False
+    """Whether a card computes by torch's modules alone."""
     tensor_parallel: int = 1
     """How many processes share the model."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
@@ -11,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from glmbot.cuda.kernels import CardKernels, KernelsError
+from glmbot.cuda.kernels import CardKernels
 from glmbot.cuda.program import CardProgram
 from glmbot.cuda.target import Card
 from glmbot.engine.attention import StepLayout
 from glmbot.engine.base import Precision
+from glmbot.engine.card.trust import FastParts
 from glmbot.engine.heap import weights_apart
 from glmbot.engine.kv_cache import Arena, Range
 from glmbot.engine.placement import Placement, align, free_memory
@@ -30,8 +30,6 @@ from glmbot.native.program import Program, Rows
 
 __all__ = ["AnyProgram", "ModelPart"]
 
-_log = logging.getLogger(__name__)
-
 AnyProgram = Program | CardProgram
 
 
@@ -44,6 +42,9 @@ class ModelPart:
         self.trusted = True
         """Whether a program may compute."""
         self.lowered: LoweredModel[AnyProgram] | None = None
+        self.fast: FastParts | None = None
+        """Of a card's program at this precision."""
+        self._fast_at: dict[Precision, FastParts] = {}
         self.prefix: Tensor | None = None
         self._group: TensorGroup | None = None
         self._threads = torch.get_num_threads()
@@ -147,21 +148,22 @@ class ModelPart:
             self._hooks = join_parts(self.model.module, self.placement.shard, self._group)
 
     def _lower(self, precision: Precision) -> LoweredModel[AnyProgram] | None:
-        placement = self.placement
+        placement, self.fast = self.placement, None
         if not self.trusted or placement.activations is not None:
             return None
         if placement.device.type == "cpu" and not placement.parts:
             return lower(self.model.module, placement.shard)
         whole = placement.shard is None and set(placement.devices) == {placement.device}
-        if placement.device.type != "cuda" or not whole:
+        if placement.device.type != "cuda" or not whole or placement.plain:
             return None
         dtype = placement.dtype(precision)
-        try:
-            kernels = CardKernels(placement.device, dtype)
-        except KernelsError as error:
-            _log.warning("the card's kernels are not used: %s", error)
-            return None
-        return lower_for(Card(placement.device, dtype, kernels), self.model.module)
+        made = lower_for(
+            Card(placement.device, dtype, CardKernels(placement.device, dtype)), self.model.module
+        )
+        if made is not None:
+            self.fast = self._fast_at.setdefault(precision, FastParts(self.model.name))
+            made.program.parts = {part for part in made.program.parts if self.fast.serves(part)}
+        return made
 
     @torch.inference_mode()
     def _read_prefix(self) -> Tensor | None:

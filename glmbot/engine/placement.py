@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psutil
@@ -28,6 +28,7 @@ __all__ = [
     "shared_devices",
     "shared_placement",
     "spread",
+    "table_fits",
 ]
 
 
@@ -43,6 +44,8 @@ class Placement:
     """Module name -> device: layers on other GPUs, embeddings in the host's memory."""
     shard: Partition | None = None
     """Which rows of each tensor this process holds, where several share the model."""
+    plain: bool = False
+    """Whether a card computes by torch's modules alone."""
 
     def dtype(self, precision: Precision) -> torch.dtype:
         """The dtype of hidden states and KV cache. torch's CPU operators for packed weights are fast with
@@ -95,11 +98,16 @@ def place(
     devices: Sequence[torch.device],
     precision: Precision,
     cache_tokens: int,
+    *,
+    plain: bool = False,
 ) -> Placement:
-    """On the first device alone when weights and KV cache fit there, or the layers spread over all devices."""
+    """On the first device alone when weights and KV cache fit there, or the layers spread over all devices. plain:
+    see `Placement`."""
     first = devices[0]
     parts = host_parts(module, shape, first)
-    alone = Placement(first, parts=parts)
+    alone = Placement(first, parts=parts, plain=plain)
+    if parts and not plain and _has_room_for_tables(module, shape, alone, cache_tokens):
+        return replace(alone, parts={})
     if len(devices) == 1:
         return alone
     rest = expected_weight_bytes(
@@ -122,6 +130,7 @@ def place(
             for name, index in zip(shape.layer_names, chosen, strict=True)
             if devices[index] != first
         },
+        plain=plain,
     )
 
 
@@ -157,6 +166,35 @@ def host_parts(module: nn.Module, shape: ModelShape, device: torch.device) -> di
         for name, part in parts
         if isinstance(part, nn.Embedding) and part.num_embeddings == shape.vocabulary
     }
+
+
+def table_fits(table: int, needs: Iterable[int], room: int) -> bool:
+    """Whether a table of embeddings goes to the card: it must take away no precision that the card has room for.
+    needs: bytes at each precision without it."""
+    reached = [need for need in needs if need <= room]
+    return bool(reached) and max(reached) + table <= room
+
+
+def _has_room_for_tables(
+    module: nn.Module, shape: ModelShape, placement: Placement, cache_tokens: int
+) -> bool:
+    def bytes_of(precision: Precision, *, tables: bool) -> int:
+        return expected_weight_bytes(module, precision, lambda name: (name in placement.parts) is tables)
+
+    def cache(precision: Precision) -> int:
+        each = Arena.bytes_per_token(
+            layers=shape.layers,
+            kv_heads=shape.kv_heads,
+            head_dim=shape.head_dim,
+            dtype=placement.dtype(precision),
+        )
+        return cache_tokens * each
+
+    at = (Precision.FP16, Precision.INT8, Precision.INT4)
+    needs = [bytes_of(each, tables=False) + cache(each) for each in at]
+    # A cache that sizes itself takes half of what is left.
+    table = bytes_of(Precision.FP16, tables=True) + cache(Precision.FP16)
+    return table_fits(table, needs, free_memory(placement.device))
 
 
 def spread(layers: int, layer_bytes: int, first_bytes: int, room: Sequence[int]) -> list[int]:

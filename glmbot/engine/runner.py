@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glmbot.cuda.program import CardProgram
 from glmbot.engine.base import Precision, PrecisionChange, Sampling
+from glmbot.engine.card.trust import PROGRAM_LIKENESS, probe_steps, probed_tokens, settle
 from glmbot.engine.kv_cache import RangeAllocator
 from glmbot.engine.part import AnyProgram, ModelPart
 from glmbot.engine.placement import Placement, free_memory
@@ -42,8 +44,6 @@ MOST_CACHE_TOKENS = 16384
 # (likeness 0 within a few hundredths). Four bits turn a small model's answer far.
 _PROBE_LIKENESS = 0.8
 _PROBE_LIKENESS_INT4 = 0.3
-# The program adds up in float32 where torch's modules round to bfloat16 in between.
-_PROGRAM_LIKENESS = 0.98
 
 
 class ModelLost(PrecisionError):
@@ -101,7 +101,10 @@ class ModelRunner:
         self.prefix_length = 0 if prefix is None else int(prefix.shape[2])
         self._probe_prompt = model.chat_format.encode_chat("", (), _PROBE_TEXT)
         # The probe has room of its own behind the sequences' ranges, so that it never waits or disturbs.
-        self._capacity = cache_tokens + self.prefix_length + len(self._probe_prompt) + _PROBE_NEW
+        room = len(self._probe_prompt) + _PROBE_NEW
+        if self.part.fast is not None:
+            room = max(room, probed_tokens(model.positions, self._probe_prompt))
+        self._capacity = cache_tokens + self.prefix_length + room
         self.part.make_arena(self._capacity, precision)
         self._meet(precision)
         self.weight_bytes = weight_bytes(model.module) + self._others_bytes
@@ -382,6 +385,7 @@ class ModelRunner:
             step.add(tokens, prompt, start=start, end=len(tokens), place=base, drawing=1)
             return self._forward(step)[0]
 
+        self._settle(base)
         first = compute(0).clone()
         if not self._agrees(first, tokens, base):
             # From here on torch computes alone, and what it says is what later switches are held against.
@@ -396,6 +400,19 @@ class ModelRunner:
             logits = compute(len(tokens) - 1)
         return first.cpu(), _PROBE_NEW / (time.perf_counter() - began)
 
+    def _settle(self, place: int) -> None:
+        """Leave to a card's kernels what agrees with the model's own modules."""
+        lowered, fast = self.lowered, self.part.fast
+        if lowered is None or fast is None or not isinstance(lowered.program, CardProgram):
+            return
+        steps = probe_steps(self.model.positions, self._probe_prompt, self.prefix_length, place)
+
+        def compute(plainly: bool) -> Tensor:
+            return torch.stack([self._forward(step, plainly=plainly)[0].clone() for step in steps])
+
+        if not settle(fast, lowered.program, compute):
+            self._together("distrust")
+
     def _agrees(self, logits: Tensor, tokens: list[int], place: int) -> bool:
         """Whether the program says what the model's own modules say."""
         if self.lowered is None:
@@ -406,7 +423,7 @@ class ModelRunner:
         if not bool(torch.isfinite(reference).all()):
             raise PrecisionError("the probe computed NaN or infinity")
         likeness = float(torch.cosine_similarity(logits, reference, dim=0))
-        if likeness >= _PROGRAM_LIKENESS:
+        if likeness >= PROGRAM_LIKENESS:
             return True
         _log.warning(
             "%s: the native program computes something else (likeness %.4f), so torch computes alone",

@@ -15,7 +15,7 @@ from chatglm_folder import Generation, write_chatglm_folder
 from glmbot.engine import placement as placements
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import Precision
-from glmbot.engine.placement import host_parts, parse_devices, place, spread
+from glmbot.engine.placement import host_parts, parse_devices, place, spread, table_fits
 from glmbot.engine.sizes import expected_weight_bytes
 from glmbot.errors import ConfigError
 from glmbot.models.registry import LoadedModel, load
@@ -88,6 +88,37 @@ def test_a_model_that_fits_one_card_stays_there(model: LoadedModel, monkeypatch:
     monkeypatch.setattr(placements, "free_memory", lambda _: GB)
     placed = place(model.module, model.shape, [FIRST, SECOND], Precision.FP16, 2048)
     assert placed.devices == (FIRST,)
+
+
+@given(
+    table=st.integers(0, 80 * GB),
+    needs=st.lists(st.integers(0, 80 * GB), max_size=3),
+    room=st.integers(0, 80 * GB),
+)
+def test_a_table_on_the_card_takes_no_precision_away(table: int, needs: list[int], room: int) -> None:
+    if table_fits(table, needs, room):
+        assert any(need <= room for need in needs)
+        assert [need <= room for need in needs] == [need + table <= room for need in needs]
+
+
+@pytest.mark.parametrize(
+    ("card_gb", "there"),
+    [(5.6, False), (7.6, True), (7.8, False), (11.5, True), (14.0, False), (15.5, True), (23.5, True)],
+)
+def test_where_the_embeddings_of_chatglm_6b_are(card_gb: float, there: bool) -> None:
+    """fp16, int8 and int4 with a cache of 2048 tokens, and as much again for one that sizes itself."""
+    needs = [int((each + 0.94) * GB) for each in (12.34, 6.71, 3.89)]
+    assert table_fits(int((1.07 + 0.94) * GB), needs, int(card_gb * GB)) is there
+
+
+def test_embeddings_go_to_a_card_with_room(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placements, "free_memory", lambda _: GB)
+    assert place(model.module, model.shape, [FIRST], Precision.FP16, 10).parts == {}
+    plain = place(model.module, model.shape, [FIRST], Precision.FP16, 10, plain=True)
+    assert plain.plain
+    assert list(plain.parts.values()) == [CPU]
+    monkeypatch.setattr(placements, "free_memory", lambda _: 1000)
+    assert list(place(model.module, model.shape, [FIRST], Precision.FP16, 10).parts.values()) == [CPU]
 
 
 def test_one_that_does_not_is_spread(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
