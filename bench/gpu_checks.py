@@ -92,17 +92,17 @@ class _Bench:
         caches = [self.random(kv_heads, step.span, head_dim) for _ in range(2)]
         found, exact = ([each.clone() for each in before], [each.float() for each in before])
         kept, kept_exactly = ([each.clone() for each in caches], [each.float() for each in caches])
-        state = self._state(found, kept, step)
+        state = self._state(found, kept, step, self.dtype)
         if self.kernels is None:
             operation.compute(state)
         else:
             operation.launch(state, self.kernels)
-        operation.compute(self._state(exact, kept_exactly, step))
+        operation.compute(self._state(exact, kept_exactly, step, torch.float32))
         pairs = [*zip(found, exact, strict=True), *zip(kept, kept_exactly, strict=True)]
         return max(float((mine.float() - true).norm() / true.norm().clamp(min=1e-6)) for mine, true in pairs)
 
-    def _state(self, buffers: list[Tensor], caches: list[Tensor], step: _Step) -> State:
-        state = State(buffers, step.rows, Scratch(self.device))
+    def _state(self, buffers: list[Tensor], caches: list[Tensor], step: _Step, dtype: torch.dtype) -> State:
+        state = State(buffers, step.rows, Scratch(self.device, dtype))
         state.keys, state.values = caches[:1], caches[1:]
         return state
 
