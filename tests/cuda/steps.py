@@ -8,9 +8,19 @@ import torch
 from torch import Tensor
 
 from glmbot.cuda.program import Scratch, State
+from glmbot.cuda.row_operations import Activation
 from glmbot.native.program import Buffer, Rows
 
-__all__ = ["EPS", "bordered", "borders_hold", "buffer_of", "close", "state_of"]
+__all__ = [
+    "EPS",
+    "activated_exactly",
+    "bordered",
+    "borders_hold",
+    "buffer_of",
+    "close",
+    "integers",
+    "state_of",
+]
 
 EPS = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8, torch.float32: 2.0**-23}
 """Half of the step from 1 to the next number, and for bfloat16 the whole of it."""
@@ -67,3 +77,22 @@ def close(made: Tensor, exact: Tensor, tolerance: Tensor | float = 0.0) -> None:
     assert bool((wrong <= allowed).all()), (
         f"wrong by {float((wrong - allowed).nan_to_num(torch.inf).max())} more than allowed"
     )
+
+
+def activated_exactly(x: Tensor, kind: int) -> Tensor:
+    """x: float64."""
+    match kind:
+        case Activation.SILU:
+            return torch.nn.functional.silu(x)
+        case Activation.GELU_TANH:
+            return torch.nn.functional.gelu(x, approximate="tanh")
+        case Activation.GELU:
+            return torch.nn.functional.gelu(x)
+        case Activation.SQUARED_RELU:
+            return torch.relu(x).square()
+        case _:
+            return x
+
+
+def integers(numbers: list[int]) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.int32)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cuda.host_kernels import HostKernels
-from cuda.steps import EPS, bordered, borders_hold, buffer_of, close, state_of
+from cuda.steps import EPS, activated_exactly, bordered, borders_hold, buffer_of, close, state_of
 from glmbot.cuda.layers import CardLayer, card_layer
 from glmbot.cuda.product_operation import Product
 from glmbot.cuda.row_operations import Activation
@@ -67,20 +67,6 @@ def exact_weights(layer: CardLayer) -> Tensor:
     return made.flatten(1)
 
 
-def activate(x: Tensor, kind: int) -> Tensor:
-    match kind:
-        case Activation.SILU:
-            return torch.nn.functional.silu(x)
-        case Activation.GELU_TANH:
-            return torch.nn.functional.gelu(x, approximate="tanh")
-        case Activation.GELU:
-            return torch.nn.functional.gelu(x)
-        case Activation.SQUARED_RELU:
-            return torch.relu(x).square()
-        case _:
-            return x
-
-
 @pytest.mark.parametrize(("form", "dtype"), BUILDS, ids=str)
 @settings(max_examples=10)
 @given(
@@ -129,7 +115,7 @@ def test_a_product_is_exact_but_for_rounding(
     sizes = src.double().abs() @ weights.abs().T
     wrong = (2.0**-20 + (0.0 if form == "float" else EPS[dtype])) * sizes + many
     steep = 2 * (sums.abs() + wrong) if activation == Activation.SQUARED_RELU else _STEEPEST
-    exact = activate(sums, activation)
+    exact = activated_exactly(sums, activation)
     if other:
         exact = exact + 0.5 * beside[:, at:].double()
     elif adds:
