@@ -183,7 +183,7 @@ def models(
     from rich.table import Table
 
     _import("glmbot.memory")
-    from glmbot.memory import machine_memory, memory_of_cards, model_memory, suggestions
+    from glmbot.memory import card_outlooks, machine_memory, memory_of_cards, model_memory, suggestions
 
     place, free = machine_memory()
     table = Table(
@@ -200,6 +200,8 @@ def models(
         table.add_row(row.name, row.made_by, *cells)
     Console().print(table)
     typer.echo("✗ does not fit here. `glmbot pull OWNER/NAME` gets a model where there is a network.")
+    for line in card_outlooks(rows):
+        typer.echo(for_terminal(line))
     if model is None:
         for each in memory_of_cards(context):
             typer.echo(

@@ -9,11 +9,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from pydantic import BaseModel
 
 from glmbot.app import adapters, open_store, plugins_for, visited_platforms
 from glmbot.config.configuration import Configuration
 from glmbot.config.models import ModelSection, NamedLocalModel, NamedPluginModel, NamedRemoteModel
+from glmbot.cuda.program import Part
+from glmbot.engine.card.outlook import card_bandwidth, outlook, told
+from glmbot.engine.card.tried import GRAPHS, tried
+from glmbot.engine.card.trust import PROGRAM
+from glmbot.engine.local_settings import LocalEngineSettings
 from glmbot.engine.placement import free_memory
 from glmbot.engine.remote import RemoteEngineSettings, start_remote
 from glmbot.engine.runner import LEAST_CACHE_TOKENS
@@ -27,6 +33,7 @@ from glmbot.engines import (
 from glmbot.errors import AdapterError, GlmbotError, StoreError
 from glmbot.keys import UserKey, kind_of
 from glmbot.logs import outward
+from glmbot.memory import memory_parts
 from glmbot.named_bot import with_name
 from glmbot.native.library import VARIABLE, loaded
 from glmbot.plugin_engine import start_plugin_engine
@@ -135,6 +142,7 @@ def _model_and_memory(section: ModelSection | NamedLocalModel, budget: int) -> l
         return [Finding("model", False, str(error))]
     model = opened.model
     findings = [Finding("model", True, f"{model.name}, {model.shape.layers} layers"), _on_its_devices(opened)]
+    findings += _on_a_card(opened)
     return [*findings, _within(budget, opened)] if budget else findings
 
 
@@ -147,6 +155,36 @@ def _on_its_devices(opened: OpenedModel) -> Finding:
     )
     fits = need < free
     return Finding("memory", fits, words if fits else f"{words}; lower [model] precision or cache_tokens")
+
+
+def _on_a_card(opened: OpenedModel) -> list[Finding]:
+    """What the card has room for, and what computes there."""
+    device, settings = opened.devices[0], opened.settings
+    if device.type != "cuda":
+        return []
+    weights, per_token = memory_parts(opened.model.module, opened.model.shape, device)
+    found = told(outlook(weights, per_token, free_memory(device), card_bandwidth(device)))
+    name = torch.cuda.get_device_name(device)
+    return [Finding("card", True, f"{name}: {found}"), _fast_parts(settings, device)]
+
+
+def _fast_parts(settings: LocalEngineSettings, device: torch.device) -> Finding:
+    if settings.gpu_plain:
+        return Finding("fast parts", True, "turned off by [model] gpu_plain, so torch computes alone")
+    if settings.tensor_parallel > 1:
+        return Finding("fast parts", True, "none for a model that several cards share: torch computes alone")
+    try:
+        given_up = tried(device).given_up
+    except (
+        Exception
+    ) as error:  # whatever a driver says, that a card can't be used is no reason to say no more
+        return Finding(
+            "fast parts", False, f"they can't be tried: {type(error).__name__}: {outward(str(error))}"
+        )
+    serving = [part for part in (*Part, GRAPHS) if part not in given_up and PROGRAM not in given_up]
+    words = f"{', '.join(serving) or 'none'}, held against torch on a small model"
+    missing = "".join(f"; without {part}: {why}" for part, why in given_up.items())
+    return Finding("fast parts", not given_up, f"{words}{missing}")
 
 
 def _within(budget: int, opened: OpenedModel) -> Finding:

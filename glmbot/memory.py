@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from glmbot.engine.base import Precision
+from glmbot.engine.card.outlook import card_bandwidth, outlook, told
 from glmbot.engine.kv_cache import Arena
 from glmbot.engine.placement import Placement, free_memory, host_parts, parse_devices
 from glmbot.engine.precision import available_precisions
@@ -22,9 +23,11 @@ from glmbot.models.registry import ModelShape, load
 __all__ = [
     "ModelMemory",
     "SharedMemory",
+    "card_outlooks",
     "machine_memory",
     "memory_needed",
     "memory_of_cards",
+    "memory_parts",
     "model_memory",
     "suggestions",
 ]
@@ -37,6 +40,9 @@ class ModelMemory:
     needs: Mapping[str, int]
     """Precision -> bytes of weights and KV cache."""
     speaks: str = ""
+    weights: Mapping[str, int] = field(default_factory=dict[str, int])
+    per_token: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Bytes of the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,32 +131,57 @@ def model_memory(context: int, folder: Path | None = None) -> Sequence[ModelMemo
     """
     if folder is not None:
         model = load(folder, "sdpa")
-        return [ModelMemory(model.name, "-", _needs(model.module, model.shape, context))]
+        return [_memory_of(model.name, "-", model.module, model.shape, context)]
     return [
-        ModelMemory(each.repository, each.made_by, _needs(*each.open(), context), each.speaks)
-        for each in CATALOGUE
+        _memory_of(each.repository, each.made_by, *each.open(), context, each.speaks) for each in CATALOGUE
     ]
+
+
+def card_outlooks(rows: Sequence[ModelMemory]) -> list[str]:
+    """What the card at hand has room for, and how fast its memory would let it answer. Without a card: nothing."""
+    device = parse_devices("auto")[0]
+    if device.type != "cuda":
+        return []
+    bandwidth, free = card_bandwidth(device), free_memory(device)
+    name = torch.cuda.get_device_name(device)
+    read = "" if bandwidth is None else f", which reads {bandwidth / 1e9:.0f} GB/s of its memory"
+    found = [(row.name, outlook(row.weights, row.per_token, free, bandwidth)) for row in rows]
+    lines = [f"  {model}: {told(at)}" for model, at in found if any(one.conversations for one in at)]
+    return [f"On {name}{read}:", *lines] if lines else []
 
 
 def memory_needed(module: nn.Module, shape: ModelShape, device: torch.device, context: int) -> dict[str, int]:
     """Precision -> bytes of weights and of a KV cache of `context` tokens, on devices of the kind of `device`."""
+    weights, per_token = memory_parts(module, shape, device)
+    return {precision: size + context * per_token[precision] for precision, size in weights.items()}
+
+
+def memory_parts(
+    module: nn.Module, shape: ModelShape, device: torch.device
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Precision -> bytes of weights, and of a token in the KV cache."""
     placement = Placement(device, parts=host_parts(module, shape, device))
-    cache = {
-        precision: context
-        * Arena.bytes_per_token(
+    known = available_precisions(device)
+    per_token = {
+        precision.value: Arena.bytes_per_token(
             layers=shape.layers,
             kv_heads=shape.kv_heads,
             head_dim=shape.head_dim,
             dtype=placement.dtype(precision),
         )
-        for precision in available_precisions(device)
+        for precision in known
     }
-    return {
-        precision.value: cached
-        + expected_weight_bytes(module, precision, lambda name: name not in placement.parts)
-        for precision, cached in cache.items()
+    weights = {
+        precision.value: expected_weight_bytes(module, precision, lambda name: name not in placement.parts)
+        for precision in known
     }
+    return weights, per_token
 
 
-def _needs(module: nn.Module, shape: ModelShape, context: int) -> Mapping[str, int]:
-    return memory_needed(module, shape, parse_devices("auto")[0], context)
+def _memory_of(
+    name: str, made_by: str, module: nn.Module, shape: ModelShape, context: int, speaks: str = ""
+) -> ModelMemory:
+    device = parse_devices("auto")[0]
+    weights, per_token = memory_parts(module, shape, device)
+    needs = {precision: size + context * per_token[precision] for precision, size in weights.items()}
+    return ModelMemory(name, made_by, needs, speaks, weights, per_token)

@@ -33,11 +33,19 @@ def told(trial: Trial, language: str) -> Sequence[str]:
     def say(key: str, **values: object) -> str:
         return i18n.text(language, f"check.{key}", **values)
 
-    way = "program" if trial.kernels else "torch" if trial.device == "cpu" else "gpu"
+    on_cpu = trial.device == "cpu"
+    way = "program" if trial.kernels else "torch" if on_cpu else "card" if trial.fast else "gpu"
     sizes = ", ".join(f"{precision} {size / _MB:.0f} MB" for precision, size in trial.weights.items())
     lines = [
         say("model" if trial.ours else "model_compared", name=trial.name, classes=trial.classes),
-        say(way, kernels=trial.kernels, device=trial.device, precision=trial.precision),
+        say(
+            way,
+            kernels=trial.kernels,
+            device=trial.device,
+            precision=trial.precision,
+            parts=", ".join(trial.fast),
+        ),
+        *(say("given_up", part=part, reason=reason) for part, reason in trial.given_up.items()),
         say("speed", read=trial.read, written=trial.written),
         say("weights", sizes=sizes, kib=trial.cache_bytes_per_token / 1024),
         say("context", positions=trial.context),

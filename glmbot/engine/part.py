@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from glmbot.cuda.kernels import CardKernels
-from glmbot.cuda.program import CardProgram
+from glmbot.cuda.program import CardProgram, Part
 from glmbot.cuda.target import Card
 from glmbot.engine.attention import StepLayout
 from glmbot.engine.base import Precision
@@ -63,6 +63,14 @@ class ModelPart:
     def kv_heads(self) -> int:
         shard = self.placement.shard
         return self.model.shape.kv_heads if shard is None else shard.kv_heads
+
+    @property
+    def fast_parts(self) -> tuple[str, ...]:
+        """Those of a card that serve."""
+        program = None if self.lowered is None else self.lowered.program
+        if not isinstance(program, CardProgram):
+            return ()
+        return tuple(part.value for part in Part if part in program.parts)
 
     def fill(self, precision: Precision, on_progress: Callable[[float], None] | None = None) -> None:
         """Raises ModelFileError and PrecisionError."""

@@ -39,7 +39,11 @@ class Trial:
     """Whether the classes are glmbot's own, which its tests hold against published vectors. Others were compared
     with their own forward pass while they were loaded."""
     kernels: str
-    """What the native program runs on; empty where torch computes."""
+    """What the native program runs on; empty where torch or a card computes."""
+    fast: tuple[str, ...]
+    """A card's fast parts that serve this model."""
+    given_up: Mapping[str, str]
+    """Those that don't, and why."""
     device: str
     precision: Precision
     weights: Mapping[Precision, int]
@@ -75,13 +79,15 @@ def try_model(folder: Path, *, precision: Precision | None = None) -> Trial:
         runner = ModelRunner(model, placement=placement, precision=wanted, cache_tokens=LEAST_CACHE_TOKENS)
     read, written = _speeds(runner)
     template, system_role, prompt = _talk(model)
-    kernels = loaded() if runner.native else None
+    kernels = loaded() if runner.native and runner.device.type == "cpu" else None
     shape = runner.model.shape
     return Trial(
         name=model.name,
         classes=type(model.module).__name__,
         ours=isinstance(model.module, GlmCausalLM),
         kernels="" if kernels is None else kernels.architecture,
+        fast=runner.part.fast_parts,
+        given_up={} if runner.part.fast is None else runner.part.fast.given_up,
         device=str(devices[0]),
         precision=wanted,
         weights=weights,
