@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from glmbot.quantization.cpm import CpmLinear
 from glmbot.quantization.formats import Groups, dequantize, dequantize_groups, unpack_nibbles
 from glmbot.quantization.linear import GroupedLinear, WidenedLinear
 
@@ -58,7 +59,7 @@ def card_layer(module: nn.Module) -> CardLayer:
                 f"groups{module.bits}", module.out_features, module.in_features, module.get_buffer("weight"),
                 scale, module.get_buffer("weight_minimum"), _bias(module), scale.shape[1],
             )  # fmt: skip
-        case WidenedLinear():
+        case WidenedLinear() | CpmLinear():
             scale = module.get_buffer("weight_scale")
             runs = scale.shape[1] if scale.dim() > 1 else 1
             made = CardLayer(

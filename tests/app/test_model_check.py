@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chatglm_folder import write_chatglm_folder
 from glmbot.engine.trial import try_model
-from glmbot.model_check import check_model
+from glmbot.model_check import check_model, told
 from program import glmbot
 from tiny_architectures import write_architecture
 
@@ -37,6 +38,15 @@ def test_speeds_and_sizes_are_measured(tiny_model: Path) -> None:
         "layers, keys and values, heads, their size, bytes"
     )
     assert sorted(trial.weights) == ["bf16", "fp32", "int4", "int8"]
+    on_card = replace(
+        trial, kernels="", device="cuda:0", fast=("products", "rows"), given_up={"attention": "why"}
+    )
+    for language, words in (("en", "kernels for products, rows"), ("zh", "自己的内核：products, rows")):
+        lines = told(on_card, language)
+        assert words in lines[1]
+        assert "attention" in lines[2]
+        assert "why" in lines[2]
+    assert "Computed by torch on cuda:0" in told(replace(on_card, fast=()), "en")[1]
 
 
 def test_a_model_with_classes_of_our_own_is_described(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""Whether a card's fast parts work here, found out without a model's files: a small one of random numbers is computed
-by them and by torch."""
+"""Whether a card's fast parts work here, found out without a model's files: a small one of random numbers is
+computed by them and by torch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from glmbot.quantization.linear import GroupedLinear, WidenedLinear
 __all__ = ["GRAPHS", "tried"]
 
 GRAPHS = "graphs"
-_HEADS, _HEAD_DIM, _WORDS = 8, 64, 512
+_HEADS, _HEAD_DIM, _WORDS = 2, 64, 128
 _HIDDEN = _HEADS * _HEAD_DIM
 _STEPS = (70, 40, 12, 1)
 
 
 def tried(device: torch.device, kernels: Kernels | None = None) -> FastParts:
     """Takes as long as compiling them. kernels: those of the card unless others are named."""
-    dtype = torch.float32 if device.type == "cpu" else torch.float16
+    dtype = torch.float16
     fast = FastParts(str(device))
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
