@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from glmbot.cuda.kernels import Grid, Kernels
-from glmbot.cuda.program import Part, Scratch, State
+from glmbot.cuda.program import Part, Scratch, State, Stretch
 from glmbot.native.program import Buffer
 
-__all__ = ["MOST_TURNS", "Attend", "Turn", "Turns", "splits_of", "tile_of"]
+__all__ = ["MOST_TURNS", "Attend", "Turn", "Turns", "apart", "splits_of", "tile_of"]
 
 _THREADS = 128
 _TURNING = 64
@@ -23,6 +23,8 @@ _MOST_SPLITS = 32
 # A step of more rows has neighbours that see the same sequence; one of fewer, each row its own.
 _ALONE = 32
 _ROWS = (1, 4, 16)
+# Rows of one sequence for which a launch of their own pays.
+_LONG = 32
 _TURN_NUMBERS = 6
 MOST_TURNS = 4
 """Rotations of one buffer, one after another."""
@@ -115,24 +117,60 @@ class Attend:
     cap: float
 
     def launch(self, state: State, kernels: Kernels) -> None:
-        src, dst, rows = state[self.src], state[self.dst], state.rows
+        src, rows = state[self.src], state.rows
         keys, values = state.keys[self.layer], state.values[self.layer]
-        query_at, key_at, value_at = self.columns
-        capacity = keys.shape[1]
         cosines, sines = _tables(state) if self.turns else (rows.places, rows.places)
         kernels.launch(
             "turn_and_keep", (state.count, self.src.width // self.head_dim, 1), _TURNING, src, src.stride(0),
             self.src.width, len(self.turns), cosines, sines, cosines.shape[-1], rows.places, keys, values,
-            capacity, self.kv_heads, self.head_dim, key_at, value_at, self.strides[1], *_numbers(self.turns),
+            keys.shape[1], self.kv_heads, self.head_dim, *self.columns[1:], self.strides[1],
+            *_numbers(self.turns),
         )  # fmt: skip
-        shape = self._shape(state.count, state.multiprocessors)
+        for first, end, stretch in apart(state.stretches) if state.stretches else [(0, state.count, None)]:
+            if stretch is None or self.cap or (self.window and stretch.cached + stretch.length > self.window):
+                self._mix(state, kernels, first, end)
+            else:
+                self._mix_long(state, stretch)
+
+    def _mix(self, state: State, kernels: Kernels, first: int, end: int) -> None:
+        """For rows that see whatever they see."""
+        src, dst, rows = state[self.src][first:end], state[self.dst][first:end], state.rows
+        keys, values = state.keys[self.layer], state.values[self.layer]
+        shape = self._shape(end - first, state.multiprocessors)
         kernels.launch(
             f"attend_{shape.most}", shape.grid, _THREADS, src, dst,
-            state.scratch.take(torch.float32, self._partial(state.count, shape)),
-            state.scratch.take(torch.int32, shape.grid[1] * shape.grid[2]), rows.bases, rows.counts, keys, values,
-            src.stride(0), dst.stride(0), query_at, self.strides[0], state.count, shape.tile, capacity, self.heads,
-            self.kv_heads, self.head_dim, self.window, self.scaling, self.cap,
+            state.scratch.take(torch.float32, self._partial(end - first, shape)),
+            state.scratch.take(torch.int32, shape.grid[1] * shape.grid[2]), rows.bases[first:end],
+            rows.counts[first:end], keys, values, src.stride(0), dst.stride(0), self.columns[0], self.strides[0],
+            end - first, shape.tile, keys.shape[1], self.heads, self.kv_heads, self.head_dim, self.window,
+            self.scaling, self.cap,
         )  # fmt: skip
+
+    def _mix_long(self, state: State, stretch: Stretch) -> None:
+        """By torch's own attention, which reads a long prompt with the tensor cores."""
+        rows = slice(stretch.first, stretch.first + stretch.length)
+        total = stretch.cached + stretch.length
+        seen = slice(stretch.start, stretch.start + total)
+        src = state[self.src][rows]
+        query = src.as_strided(
+            (self.heads, stretch.length, self.head_dim),
+            (self.strides[0], src.stride(0), 1),
+            src.storage_offset() + self.columns[0],
+        )
+        mask: Tensor | None = None
+        if stretch.causal and stretch.cached:
+            row = torch.arange(stretch.cached, total, device=src.device)
+            mask = torch.arange(total, device=src.device)[None, :] <= row[:, None]
+        mixed = torch.nn.functional.scaled_dot_product_attention(
+            query[None],
+            state.keys[self.layer][None, :, seen],
+            state.values[self.layer][None, :, seen],
+            attn_mask=mask,
+            is_causal=stretch.causal and mask is None,
+            scale=self.scaling,
+            enable_gqa=self.heads != self.kv_heads,
+        )
+        state[self.dst][rows].unflatten(1, (self.heads, -1)).copy_(mixed[0].transpose(0, 1))
 
     def reserve(self, scratch: Scratch, rows: int) -> None:
         for count in range(1, rows + 1):
@@ -184,6 +222,20 @@ class Attend:
         weights = torch.softmax(scores.masked_fill(~seen, float("-inf")), -1)
         mixed = weights @ worth.repeat_interleave(group, 0)
         state[self.dst].copy_(mixed.transpose(0, 1).flatten(1))
+
+
+def apart(stretches: Sequence[Stretch]) -> list[tuple[int, int, Stretch | None]]:
+    """Rows from, to, and the stretch that they are where it is a long one; short neighbours stay together."""
+    made: list[tuple[int, int, Stretch | None]] = []
+    for stretch in stretches:
+        end = stretch.first + stretch.length
+        if stretch.length >= _LONG:
+            made.append((stretch.first, end, stretch))
+        elif made and made[-1][2] is None:
+            made[-1] = (made[-1][0], end, None)
+        else:
+            made.append((stretch.first, end, None))
+    return made
 
 
 def tile_of(per_key: int, tokens: int) -> tuple[int, int, int]:

@@ -18,6 +18,8 @@ __all__ = ["Product", "sets_of"]
 
 _THREADS = 256
 _ROWS_OF_SET = 16
+# Sums that a block ends.
+_ENDED = 8 * _THREADS
 # Weights that a block widens.
 _WIDENED = 8 * 4 * _THREADS
 # Rows of a step that a kernel takes, eight at a time, and the sets of the weights' rows that its blocks may have.
@@ -103,7 +105,7 @@ class Product:
         other = made if self.other is None else state[self.other][:, at:]
         kernels.launch(
             f"end_{'f' if dst.dtype == torch.float32 else 'a'}",
-            (-(-layer.out_features // _THREADS), state.count, 1), _THREADS, made, dst,
+            (-(-layer.out_features // _ENDED), state.count, 1), _THREADS, made, dst,
             made if layer.bias is None else layer.bias, other, made.stride(0), dst.stride(0), other.stride(0),
             layer.out_features, int(layer.bias is not None), int(self.adds), self.activation, self.factor,
         )  # fmt: skip

@@ -17,7 +17,7 @@ from torch import Tensor
 from glmbot.cuda.kernels import Kernels
 from glmbot.native.program import Buffer, Rows
 
-__all__ = ["FEW", "CardProgram", "Operation", "Part", "State"]
+__all__ = ["FEW", "CardProgram", "Operation", "Part", "State", "Stretch"]
 
 FEW = 64
 """Rows of a step whose memory never moves."""
@@ -45,12 +45,34 @@ class Operation(Protocol):
         ...
 
 
+class Stretch(Protocol):
+    """Neighbouring rows of one sequence; see `glmbot.engine.attention.Segment`."""
+
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def cached(self) -> int: ...
+
+    @property
+    def causal(self) -> bool: ...
+
+
 class State:
     """What the operations of one step work on."""
 
-    def __init__(self, buffers: Sequence[Tensor], rows: Rows, scratch: Scratch) -> None:
+    def __init__(
+        self, buffers: Sequence[Tensor], rows: Rows, scratch: Scratch, stretches: Sequence[Stretch] = ()
+    ) -> None:
         self._buffers = buffers
         self.rows = rows
+        self.stretches = stretches
         self.scratch = scratch
         self.count = rows.hidden.shape[0]
         """Rows that are computed now: all, or those that draw."""
@@ -126,13 +148,25 @@ class CardProgram:
             operation.reserve(self._few_scratch, FEW)
         self._few_scratch.fix()
 
-    def run(self, rows: Rows, keys: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
-        """keys, values: of each layer [kv_heads, capacity, head_dim], where the new ones are written. Returns
-        logits float32 [drawing, vocabulary]; they are overwritten by the next run."""
+    def run(
+        self,
+        rows: Rows,
+        keys: Sequence[Tensor],
+        values: Sequence[Tensor],
+        stretches: Sequence[Stretch] = (),
+    ) -> Tensor:
+        """keys, values: of each layer [kv_heads, capacity, head_dim], where the new ones are written. stretches:
+        all rows, where the host knows whose they are: prompts are then read faster. Returns logits float32
+        [drawing, vocabulary]; they are overwritten by the next run."""
         count, drawing = rows.hidden.shape[0], rows.drawn.shape[0]
         few = count <= FEW
         buffers = self._few if few else self._large(count, drawing)
-        state = State(buffers, rows, self._few_scratch if few else self._many_scratch)
+        state = State(
+            buffers,
+            rows,
+            self._few_scratch if few else self._many_scratch,
+            () if few else stretches,
+        )
         state.keys, state.values = keys, values
         buffers[0][:count].copy_(rows.hidden)
         for operation in self._operations:

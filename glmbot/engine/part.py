@@ -196,7 +196,7 @@ class ModelPart:
         rows = Rows(hidden, places, bases, counts, drawn, rotation)
         program, arena = lowered.program, self.arena
         if isinstance(program, CardProgram):
-            return program.run(rows, arena.keys, arena.values)
+            return program.run(rows, arena.keys, arena.values, step.segments)
         exchange = None if self._group is None else self._group.gather
         return program.run(rows, arena.keys, arena.values, self._threads, exchange)
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from cuda.host_kernels import HostKernels
 from cuda.steps import bordered, borders_hold, buffer_of, close, integers, state_of
-from glmbot.cuda.attention_operation import Attend, Turn, Turns, tile_of
+from glmbot.cuda.attention_operation import Attend, Turn, Turns, apart, tile_of
+from glmbot.engine.attention import Segment
 from glmbot.native.program import Buffer, Rows
 
 DTYPES = [torch.float16, torch.bfloat16]
@@ -160,6 +161,54 @@ def test_each_token_mixes_what_it_sees(
     assert borders_hold(dst)
     assert borders_hold(src)
     assert not state.scratch.take(torch.int32, 1).any(), "what was counted in is left as it was"
+
+
+@pytest.mark.parametrize("window", [0, 30])
+def test_a_long_prompt_is_mixed_by_torch_as_it_is_by_the_kernel(window: int) -> None:
+    """A prompt that goes on, a context that sees itself in both directions, and people who decode between them."""
+    heads, kv_heads, head_dim, capacity = 4, 2, 16, 200
+    generator = torch.Generator().manual_seed(5)
+    stretches = [
+        Segment(0, 1, 150, 7),
+        Segment(1, 40, 0, 20),
+        Segment(41, 2, 160, 3),
+        Segment(43, 1, 170, 9),
+        Segment(44, 35, 80, 0, causal=False),
+    ]
+    step = Step([], [], [], capacity)
+    for each in stretches:
+        end = each.cached + each.length
+        step.bases += [each.start] * each.length
+        step.counts += range(each.cached + 1, end + 1) if each.causal else [end] * each.length
+        step.places += range(each.start + each.cached, each.start + end)
+    width = (heads + 2 * kv_heads) * head_dim
+    src = torch.randn(len(step.bases), width, generator=generator).to(torch.float16)
+    keys, values = (torch.randn(kv_heads, capacity, head_dim, generator=generator).half() for _ in range(2))
+    nothing = integers([])
+    rows = Rows(
+        torch.zeros(len(src), 1),
+        integers(step.places),
+        integers(step.bases),
+        integers(step.counts),
+        nothing,
+        None,
+    )
+    found: list[Tensor] = []
+    for known in ((), stretches):
+        dst = torch.full((len(src), heads * head_dim), NAN, dtype=torch.float16)
+        state = state_of([src, dst], rows=rows)
+        state.stretches, state.keys, state.values = known, [keys.clone()], [values.clone()]
+        Attend(
+            buffer_of(0, src), buffer_of(1, dst), (), 0, heads, kv_heads, head_dim,
+            (0, heads * head_dim, (heads + kv_heads) * head_dim), (head_dim, head_dim), 0.25, window, 0.0,
+        ).launch(state, HostKernels(torch.float16))  # fmt: skip
+        found.append(dst)
+    torch.testing.assert_close(found[1], found[0], atol=2e-3, rtol=2e-3)
+
+
+def test_long_stretches_stand_alone_and_short_neighbours_together() -> None:
+    stretches = [Segment(0, 1, 0, 0), Segment(1, 2, 9, 0), Segment(3, 32, 20, 0), Segment(35, 1, 90, 0)]
+    assert apart(stretches) == [(0, 3, None), (3, 35, stretches[2]), (35, 36, None)]
 
 
 def test_a_token_alone_and_neighbours_together_are_both_tried() -> None:
