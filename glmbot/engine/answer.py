@@ -88,6 +88,14 @@ class Answer:
             draws.append(Draw(sampling, seen or (), self._uniforms[ahead], said or {}, masks[ahead]))
         return draws
 
+    def draw_after_next(self) -> Draw:
+        """How to draw the token behind the next one while that is not known: only a repetition penalty may fall
+        on it, by whoever knows it then."""
+        sampling = self.sequence.sampling
+        while len(self._uniforms) < 2:
+            self._uniforms.append(self._dice.random())
+        return Draw(sampling, self.sequence.seen, self._uniforms[1])
+
     def read(self, scores: Sequence[Score]) -> None:
         """Take those of the next tokens of the prompt."""
         self._prompt_scores += tuple(scores)

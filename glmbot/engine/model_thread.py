@@ -11,19 +11,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import torch
-
 from glmbot.engine.answer import Answer
 from glmbot.engine.base import EngineStats, FinishReason, Precision, PrecisionChange, Progress, Score
+from glmbot.engine.computing import Computing
 from glmbot.engine.counters import Counters
 from glmbot.engine.loading import load_runner
 from glmbot.engine.local_settings import LocalEngineSettings
 from glmbot.engine.masks import FormCompiler, compiler_of
-from glmbot.engine.masks_ahead import Masks, MasksAhead
 from glmbot.engine.runner import ModelLost, ModelRunner
 from glmbot.engine.scheduler import Chunk, Scheduler
 from glmbot.engine.scheduler import Sequence as EngineSequence
-from glmbot.engine.scores import Drawn, draw, most_rows, score_prompts
+from glmbot.engine.scores import Drawn, most_rows
 from glmbot.engine.workers import WorkersLost
 from glmbot.errors import EngineError, EngineStopped, NumericalFault
 from glmbot.models.registry import LoadedModel
@@ -32,8 +30,6 @@ __all__ = ["ModelThread", "Update", "words_of"]
 
 _log = logging.getLogger(__name__)
 
-# More people than this fill the processor without guesses.
-_MOST_GUESSING = 2
 # A step of so many prompt tokens lasts about a tenth of a second on a CPU: those who decode hardly notice.
 _PREFILL_TOKENS = {True: 128, False: 512}
 _LONGEST_REASON = 300
@@ -67,7 +63,6 @@ class ModelThread:
         self.on_load: Callable[[float], None] | None = None
         self._listener = listener
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._masks = MasksAhead()
         self._answers: dict[int, Answer] = {}
         self._places: dict[int, int] = {}
         self._stopping = False
@@ -176,13 +171,14 @@ class ModelThread:
         self._at_work_since = None
         self.counters.working(False)
         self.runner.close()
-        self._masks.close()
+        self._computing.close()
         self._listener.ended(reason)
 
     def _load(self) -> None:
         settings = self.settings
         self.runner = load_runner(settings, lambda: self.do(self._mend), self._loaded)
         self.model = self.runner.model
+        self._computing = Computing(self.runner, self._answers)
         self._say_what_is_served()
         self.forms = compiler_of(self.model, thinks=settings.thinks)
         self.scheduler = Scheduler(
@@ -225,7 +221,7 @@ class ModelThread:
         self._publish_places()
         chunks = [chunk for chunk in chunks if chunk.sequence.id in self._answers]
         if chunks:
-            self._step(self._with_guesses(chunks))
+            self._step(self._computing.with_guesses(chunks))
 
     def _take_commands(self) -> None:
         """Run every command that is there; with nothing to compute, wait for one."""
@@ -312,10 +308,8 @@ class ModelThread:
 
     def _step(self, chunks: list[Chunk]) -> None:
         drawing = [chunk for chunk in chunks if chunk.draws]
-        masks = self._masks.begin(drawing)
         try:
-            scores, logits = score_prompts(chunks, self.runner.step(chunks))
-            drawn = self._draw(logits, drawing, masks())
+            scores, drawn = self._computing.compute(chunks, undisturbed=self._undisturbed(chunks))
         except BaseException as error:
             self._step_failed(chunks, error)
             return
@@ -336,6 +330,10 @@ class ModelThread:
         if updates:
             self._listener.updated(updates)
         self.counters.step(len(chunks), self.counters.generated - before)
+
+    def _undisturbed(self, chunks: list[Chunk]) -> bool:
+        scheduler = self.scheduler
+        return not scheduler.waiting and len(chunks) == len(scheduler.running) and self._commands.empty()
 
     def _step_failed(self, chunks: list[Chunk], error: BaseException) -> None:
         """Who makes a step fail is found by computing each alone: a step that failed has changed nothing."""
@@ -369,28 +367,6 @@ class ModelThread:
         if self._stopping:
             raise EngineStopped("the engine is shutting down")
         self._at_work_since = time.monotonic()
-
-    def _with_guesses(self, chunks: list[Chunk]) -> list[Chunk]:
-        """A few people alone leave the processor time to compute what may follow."""
-        if len(chunks) > _MOST_GUESSING or not self.runner.native:
-            return chunks
-        if any(chunk.length > 1 or chunk.scores or not chunk.draws for chunk in chunks):
-            return chunks
-        return [
-            Chunk(chunk.sequence, chunk.length, self._answers[chunk.sequence.id].guess()) for chunk in chunks
-        ]
-
-    def _draw(self, logits: torch.Tensor, drawing: Sequence[Chunk], masks: Masks) -> list[list[Drawn]]:
-        """Of each chunk the token after its own, and after each of its guesses."""
-        if not drawing:
-            return []
-        draws = [
-            each
-            for chunk, allowed in zip(drawing, masks, strict=True)
-            for each in self._answers[chunk.sequence.id].draws(chunk.guessed, allowed)
-        ]
-        tokens = iter(draw(logits, draws))
-        return [[next(tokens) for _ in range(len(chunk.guessed) + 1)] for chunk in drawing]
 
     def _take(self, chunk: Chunk, drawn: Sequence[Drawn]) -> Update:
         """Keep what was drawn as far as the guesses before it were right."""

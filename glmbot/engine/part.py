@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -15,13 +16,18 @@ from glmbot.cuda.program import CardProgram, Part
 from glmbot.cuda.target import Card
 from glmbot.engine.attention import StepLayout
 from glmbot.engine.base import Precision
-from glmbot.engine.card.trust import FastParts
+from glmbot.engine.card.buckets import SPARE
+from glmbot.engine.card.decoding import CardDecoding
+from glmbot.engine.card.recording import Graphs, Recorder
+from glmbot.engine.card.steps import CardSteps
+from glmbot.engine.card.trust import GRAPHS, PROGRAM_LIKENESS, FastParts, settle
 from glmbot.engine.heap import weights_apart
 from glmbot.engine.kv_cache import Arena, Range
 from glmbot.engine.placement import Placement, align, free_memory
 from glmbot.engine.precision import fill
 from glmbot.engine.step import Step
 from glmbot.engine.tensor_group import TensorGroup, join_parts
+from glmbot.errors import EngineStopped
 from glmbot.models.long_rope import LongRope, LongRopePositions
 from glmbot.models.lowering import LoweredModel, lower, lower_for
 from glmbot.models.prefix import PrefixEncoder
@@ -29,6 +35,8 @@ from glmbot.models.registry import LoadedModel
 from glmbot.native.program import Program, Rows
 
 __all__ = ["AnyProgram", "ModelPart"]
+
+_log = logging.getLogger(__name__)
 
 AnyProgram = Program | CardProgram
 
@@ -42,6 +50,8 @@ class ModelPart:
         self.trusted = True
         """Whether a program may compute."""
         self.lowered: LoweredModel[AnyProgram] | None = None
+        self.decoding: CardDecoding | None = None
+        """Where decoding steps are recorded and drawn; None where they are computed like any other."""
         self.fast: FastParts | None = None
         """Of a card's program at this precision."""
         self._fast_at: dict[Precision, FastParts] = {}
@@ -50,6 +60,7 @@ class ModelPart:
         self._threads = torch.get_num_threads()
         self._long_rope: LongRope | None = None
         self._arena: Arena | None = None
+        self._spare = 0
         self._aligned = False
         self._hooks: list[RemovableHandle] = []
 
@@ -76,7 +87,7 @@ class ModelPart:
         """Raises ModelFileError and PrecisionError."""
         module = self.model.module
         # A program points into the weights; it must not outlive them.
-        self.lowered = None
+        self.decoding = self.lowered = None
         torch.set_num_threads(self._threads)
         with weights_apart():
             fill(module, self.model.checkpoint, precision, self.placement, on_progress)
@@ -96,20 +107,81 @@ class ModelPart:
 
     def distrust(self) -> None:
         """From here on torch computes alone."""
-        self.lowered, self.trusted = None, False
+        self.decoding, self.lowered, self.trusted = None, None, False
 
     def make_arena(self, capacity: int, precision: Precision) -> None:
         shape = self.model.shape
+        self.decoding = None
+        # Behind all that anybody has: what the padding of recorded steps writes to.
+        self._spare = capacity
         self._arena = Arena(
             kv_heads=self.kv_heads,
             head_dim=shape.head_dim,
-            capacity=capacity,
+            capacity=capacity + SPARE,
             dtype=self.placement.dtype(precision),
             devices=[self.placement.device_of(name) for name in shape.layer_names],
         )
 
     def convert(self, precision: Precision, live: tuple[Range, ...]) -> None:
+        self.decoding = None
         self.arena.convert(self.placement.dtype(precision), live)
+
+    def settle(self, probe: Sequence[Step], on_progress: Callable[[], None] = lambda: None) -> None:
+        """Leave to a card what agrees with the model's own modules. probe: the last is of one row."""
+        lowered, fast = self.lowered, self.fast
+        if lowered is None or fast is None or not isinstance(lowered.program, CardProgram):
+            return
+        # It was recorded with what served then.
+        self.decoding = None
+
+        def compute(plainly: bool) -> Tensor:
+            return torch.stack([self.compute(step, plainly=plainly)[0].clone() for step in probe])
+
+        if not settle(fast, lowered.program, compute):
+            self.distrust()
+            return
+        expected = compute(False)[-1]
+        self.record(on_progress)
+        if self.decoding is not None:
+            likeness = float(torch.cosine_similarity(compute(False)[-1], expected, dim=-1))
+            if not likeness >= PROGRAM_LIKENESS:
+                self.decoding = None
+                fast.give_up(GRAPHS, f"they say something else (likeness {likeness:.4f})")
+
+    def record(self, on_progress: Callable[[], None] = lambda: None) -> None:
+        """Have decoding steps recorded where the card and the model allow it."""
+        fast, device = self.fast, self.placement.device
+        # With LongRope the host chooses each position's frequencies.
+        if fast is None or not fast.serves(GRAPHS) or self._long_rope is not None or device.type != "cuda":
+            return
+        try:
+            self.record_with(Graphs(device), on_progress)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            _log.warning("memory is short, so decoding steps are not recorded: %s", error)
+        except EngineStopped:
+            raise
+        except Exception as error:
+            # Whatever a driver or a release of torch says of it, steps are computed without.
+            fast.give_up(GRAPHS, f"{type(error).__name__}: {error}".splitlines()[0][:300])
+
+    @torch.inference_mode()
+    def record_with(self, recorder: Recorder, on_progress: Callable[[], None] = lambda: None) -> None:
+        """Raises whatever is raised while it is recorded."""
+        lowered, model, placement = self.lowered, self.model, self.placement
+        if lowered is None or not isinstance(lowered.program, CardProgram):
+            raise RuntimeError("there is no program for a card to be recorded")
+        steps = CardSteps(
+            LoweredModel(lowered.program, lowered.embed, lowered.rotation),
+            self.arena,
+            recorder,
+            position_rows=model.positions.rows,
+            vocabulary=model.shape.vocabulary,
+            device=placement.device,
+            spare=self._spare,
+            embeds_on_host=any(device.type == "cpu" for device in placement.parts.values()),
+        )
+        steps.prepare(on_progress)
+        self.decoding = CardDecoding(steps, recorder, self._spare)
 
     def write_prefix(self, start: int) -> None:
         if self.prefix is not None:
@@ -141,7 +213,8 @@ class ModelPart:
             # The CPU's program has threads of its own. Torch's would spin on their cores after each small
             # operation between two steps; torch keeps the number for this thread alone.
             torch.set_num_threads(1)
-            made = self._by_program(self.lowered, step)
+            recorded = None if self.decoding is None else self.decoding.logits(step)
+            made = self._by_program(self.lowered, step) if recorded is None else recorded
         shard = self.placement.shard
         if shard is None or self._group is None or not len(made):
             return made

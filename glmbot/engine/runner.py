@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glmbot.cuda.program import CardProgram
 from glmbot.engine.base import Precision, PrecisionChange, Sampling
-from glmbot.engine.card.trust import PROGRAM_LIKENESS, probe_steps, probed_tokens, settle
+from glmbot.engine.card.decoding import Begun, CardDecoding
+from glmbot.engine.card.trust import PROGRAM_LIKENESS, probe_steps, probed_tokens
 from glmbot.engine.kv_cache import RangeAllocator
 from glmbot.engine.part import AnyProgram, ModelPart
 from glmbot.engine.placement import Placement, free_memory
 from glmbot.engine.precision import available_precisions
+from glmbot.engine.sampling import Draw
 from glmbot.engine.scheduler import Chunk, Sequence
 from glmbot.engine.sizes import expected_weight_bytes, weight_bytes
-from glmbot.engine.step import Step
+from glmbot.engine.step import Step, step_of
 from glmbot.engine.tensor_group import TensorGroup
 from glmbot.engine.verification import Part, cached_heads, verify
 from glmbot.engine.workers import Workers, WorkersLost
@@ -34,8 +35,6 @@ __all__ = ["LEAST_CACHE_TOKENS", "MOST_CACHE_TOKENS", "ModelLost", "ModelRunner"
 
 _log = logging.getLogger(__name__)
 
-# For who computes single steps, without a scheduler.
-_Step = Step
 _PROBE_TEXT = "The quick brown fox. 你好，世界。"
 _PROBE_NEW = 8
 LEAST_CACHE_TOKENS = 2048
@@ -110,7 +109,7 @@ class ModelRunner:
         self.weight_bytes = weight_bytes(model.module) + self._others_bytes
         if others:
             self._verify()
-        self._probe_logits, self._probe_speed = self._probe()
+        self._probe_logits, self._probe_speed = self._probe(on_progress)
 
     @property
     def lowered(self) -> LoweredModel[AnyProgram] | None:
@@ -121,6 +120,11 @@ class ModelRunner:
     def native(self) -> bool:
         """Whether steps are computed by a program rather than by torch's modules."""
         return self.lowered is not None
+
+    @property
+    def decoding(self) -> CardDecoding | None:
+        """Where a card decodes and draws by itself."""
+        return self.part.decoding
 
     @property
     def cache_bytes(self) -> int:
@@ -140,23 +144,29 @@ class ModelRunner:
     def step(self, chunks: list[Chunk]) -> Tensor:
         """Compute the chunks. Returns float logits [rows, vocabulary]: those of each chunk's `rows`, in turn; they
         are good until the next step."""
-        step = Step(self.model.positions, self.prefix_length)
+        return self._forward(self._laid_out(chunks))
+
+    @torch.inference_mode()
+    def begin_drawing(
+        self,
+        chunks: PlainSequence[Chunk],
+        draws: PlainSequence[Draw],
+        after: Begun | None = None,
+        sources: PlainSequence[int] = (),
+    ) -> Begun | None:
+        """Compute chunks that decode, and draw after each of their rows, on the card. Of a step `after` that is
+        under way they are what follows: see `CardDecoding.begin`. None where that can't be done."""
+        if self.decoding is None:
+            return None
+        owners = [chunk.sequence for chunk in chunks for _ in range(chunk.rows)]
+        step = self._laid_out(chunks, ahead=after is not None)
+        return self.decoding.begin(step, owners, draws, after, sources)
+
+    def _laid_out(self, chunks: PlainSequence[Chunk], *, ahead: bool = False) -> Step:
         for chunk in chunks:
-            sequence = chunk.sequence
-            if sequence.place is None:
-                raise RuntimeError(f"sequence {sequence.id} was scheduled without a cache range")
-            if not sequence.started:
-                self.begin(sequence)
-            step.add(
-                [*sequence.tokens, *chunk.guessed] if chunk.guessed else sequence.tokens,
-                sequence.prompt_length,
-                start=sequence.computed,
-                end=sequence.computed + chunk.length + len(chunk.guessed),
-                place=sequence.place.start,
-                regime=sequence.regime,
-                drawing=chunk.rows,
-            )
-        return self._forward(step)
+            if not chunk.sequence.started:
+                self.begin(chunk.sequence)
+        return step_of(chunks, self.model.positions, self.prefix_length, ahead=ahead)
 
     @torch.inference_mode()
     def sequence(
@@ -211,7 +221,7 @@ class ModelRunner:
         self._check_room(precision)
         try:
             self._fill(precision, on_progress)
-            logits, speed = self._probe()
+            logits, speed = self._probe(on_progress)
             likeness = float(torch.cosine_similarity(logits, self._probe_logits, dim=0))
             coarse = Precision.INT4 in (self._loaded_precision, precision)
             if not likeness >= (_PROBE_LIKENESS_INT4 if coarse else _PROBE_LIKENESS):
@@ -223,6 +233,7 @@ class ModelRunner:
             _log.warning("switch to %s failed, rolling back to %s: %s", precision, before, error)
             try:
                 self._fill(before, None if on_progress is None else lambda _: on_progress(1.0))
+                self.part.record(_ticking(on_progress))
             except (EngineStopped, WorkersLost):
                 raise
             except BaseException as second:
@@ -372,7 +383,7 @@ class ModelRunner:
         )
 
     @torch.inference_mode()
-    def _probe(self) -> tuple[Tensor, float]:
+    def _probe(self, on_progress: Callable[[float], None] | None = None) -> tuple[Tensor, float]:
         """Greedy tokens after a fixed prompt. Returns its first logits and the decode speed in tokens/s."""
         base = self.allocator.capacity
         if self.prefix_length:
@@ -385,7 +396,8 @@ class ModelRunner:
             step.add(tokens, prompt, start=start, end=len(tokens), place=base, drawing=1)
             return self._forward(step)[0]
 
-        self._settle(base)
+        steps = probe_steps(self.model.positions, self._probe_prompt, self.prefix_length, base)
+        self.part.settle(steps, _ticking(on_progress))
         first = compute(0).clone()
         if not self._agrees(first, tokens, base):
             # From here on torch computes alone, and what it says is what later switches are held against.
@@ -399,19 +411,6 @@ class ModelRunner:
             tokens.append(int(logits.argmax()))
             logits = compute(len(tokens) - 1)
         return first.cpu(), _PROBE_NEW / (time.perf_counter() - began)
-
-    def _settle(self, place: int) -> None:
-        """Leave to a card's kernels what agrees with the model's own modules."""
-        lowered, fast = self.lowered, self.part.fast
-        if lowered is None or fast is None or not isinstance(lowered.program, CardProgram):
-            return
-        steps = probe_steps(self.model.positions, self._probe_prompt, self.prefix_length, place)
-
-        def compute(plainly: bool) -> Tensor:
-            return torch.stack([self._forward(step, plainly=plainly)[0].clone() for step in steps])
-
-        if not settle(fast, lowered.program, compute):
-            self._together("distrust")
 
     def _agrees(self, logits: Tensor, tokens: list[int], place: int) -> bool:
         """Whether the program says what the model's own modules say."""

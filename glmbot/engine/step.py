@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from glmbot.engine.attention import Segment
+from glmbot.engine.scheduler import Chunk
 from glmbot.models.positions import PositionScheme
 
-__all__ = ["Step"]
+__all__ = ["Step", "step_of"]
 
 
 class Step:
@@ -65,3 +68,23 @@ class Step:
         if start < end:
             first = self.segments[-1].first + self.segments[-1].length if self.segments else 0
             self.segments.append(Segment(first, end - start, place, self._prefix + start, causal))
+
+
+def step_of(chunks: Sequence[Chunk], scheme: PositionScheme, prefix: int, *, ahead: bool = False) -> Step:
+    """ahead: in place of each chunk the token behind it, which is not known yet."""
+    step = Step(scheme, prefix)
+    for chunk in chunks:
+        sequence = chunk.sequence
+        if sequence.place is None:
+            raise RuntimeError(f"sequence {sequence.id} was scheduled without a cache range")
+        start, guessed = sequence.computed + int(ahead), (0,) if ahead else chunk.guessed
+        step.add(
+            [*sequence.tokens, *guessed] if guessed else sequence.tokens,
+            sequence.prompt_length,
+            start=start,
+            end=start + chunk.length + len(chunk.guessed),
+            place=sequence.place.start,
+            regime=sequence.regime,
+            drawing=chunk.rows,
+        )
+    return step

@@ -51,7 +51,11 @@ class CardDrawing:
     """`draw` reads and writes only memory that it has from the beginning; what is as large as a vocabulary is
     never allocated anew."""
 
-    def __init__(self, fields: Fields, vocabulary: int, device: torch.device) -> None:
+    def __init__(
+        self, fields: Fields, vocabulary: int, device: torch.device, *, pinned: bool = False
+    ) -> None:
+        """pinned: as `Fields` has it."""
+        self._pinned = pinned
         self._fields = fields
         self._vocabulary = vocabulary
         self.spare_slot = SPARE
@@ -70,7 +74,7 @@ class CardDrawing:
             self.seen[slot].zero_()
         if tokens:
             device = self.seen.device
-            ids = torch.tensor(tokens, pin_memory=device.type != "cpu").to(device, non_blocking=True)
+            ids = torch.tensor(tokens, pin_memory=self._pinned).to(device, non_blocking=True)
             self.seen[slot].index_fill_(0, ids, True)
 
     def draw(self, kind: Kind, logits: Tensor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -40,13 +41,15 @@ def greedy(draw: Draw) -> bool:
 class Fields:
     """One table int32 [fields, rows] on the card; floats are there by their bits."""
 
-    def __init__(self, position_rows: int, device: torch.device, vocabulary: int) -> None:
+    def __init__(
+        self, position_rows: int, device: torch.device, vocabulary: int, *, pinned: bool = False
+    ) -> None:
+        """pinned: a copy from pinned memory is faster on this device, and waited for by nobody."""
         self._vocabulary = vocabulary
         positions = tuple(f"position{row}" for row in range(position_rows))
         self._names = {name: at for at, name in enumerate((*_INTEGERS, *_FLOATS, *positions))}
         shape = (len(self._names), SPARE)
         self._table = torch.zeros(shape, dtype=torch.int32, device=device)
-        pinned = device.type != "cpu"
         self._stages = [torch.zeros(shape, dtype=torch.int32, pin_memory=pinned) for _ in range(_STAGES)]
         self._turn = 0
         first = self._names["position0"]
@@ -105,5 +108,6 @@ class Fields:
         return list(struct.unpack(f"{SPARE}i", struct.pack(f"{SPARE}f", *filled)))
 
 
+@lru_cache(maxsize=64)
 def _logarithm(number: float) -> float:
     return float(torch.tensor(number, dtype=torch.float32).log())

@@ -19,6 +19,7 @@ from glmbot.errors import PrecisionError
 from glmbot.models.positions import PositionScheme
 
 __all__ = [
+    "GRAPHS",
     "PROGRAM",
     "PROGRAM_LIKENESS",
     "FastParts",
@@ -32,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 PROGRAM = "program"
 """What all other parts are of: without it torch's modules compute."""
+GRAPHS = "graphs"
+"""Decoding steps that are recorded, and draw by themselves."""
 PROGRAM_LIKENESS = 0.98
 """A program adds up in float32 where torch's modules round in between."""
 # Rows of a probe's steps: products of up to 64, of 32 and of 8 rows are kernels of their own.
