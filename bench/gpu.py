@@ -237,7 +237,8 @@ def _by(runner: ModelRunner) -> str:
     if lowered is None:
         return f"torch's modules{given_up}"
     parts = sorted(getattr(lowered.program, "parts", ()))
-    return f"program, kernels for {', '.join(parts) or 'nothing'}{given_up}"
+    recorded = "" if runner.decoding is None else ", steps recorded and drawn on the card"
+    return f"program, kernels for {', '.join(parts) or 'nothing'}{recorded}{given_up}"
 
 
 def _decoding(

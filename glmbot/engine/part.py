@@ -86,6 +86,8 @@ class ModelPart:
     def fill(self, precision: Precision, on_progress: Callable[[float], None] | None = None) -> None:
         """Raises ModelFileError and PrecisionError."""
         module = self.model.module
+        if self.decoding is not None:
+            self.decoding.finish()
         # A program points into the weights; it must not outlive them.
         self.decoding = self.lowered = None
         torch.set_num_threads(self._threads)

@@ -45,6 +45,10 @@ class CardDecoding:
         self._turn = 0
         self._last: Begun | None = None
 
+    def finish(self) -> None:
+        """Wait for what is under way."""
+        self._recorder.passed()()
+
     def logits(self, step: Step) -> Tensor | None:
         """Of a step whose tokens the host draws; None for one that is no decoding step. They are good until the
         next step."""
