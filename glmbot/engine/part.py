@@ -239,6 +239,9 @@ class ModelPart:
         whole = placement.shard is None and set(placement.devices) == {placement.device}
         if placement.device.type != "cuda" or not whole or placement.plain:
             return None
+        # AMD's cards go by the same name, and have other instructions.
+        if torch.version.hip is not None:
+            return None
         dtype = placement.dtype(precision)
         made = lower_for(
             Card(placement.device, dtype, CardKernels(placement.device, dtype)), self.model.module

@@ -245,7 +245,6 @@ class _ReturnHook(AlignDevicesHook):
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a new allocation may take."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+    """Bytes that a new allocation may take. Devices that don't say it share the machine's memory."""
+    told = getattr(getattr(torch, device.type, None), "mem_get_info", None)
+    return psutil.virtual_memory().available if told is None else int(told(device)[0])

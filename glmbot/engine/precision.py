@@ -40,9 +40,17 @@ __all__ = [
 def available_precisions(device: torch.device) -> tuple[Precision, ...]:
     if device.type == "cpu":
         return (Precision.FP32, Precision.BF16, Precision.INT8, Precision.INT4)
-    if torch.cuda.is_bf16_supported(including_emulation=False):
+    if _knows_bfloat16(device):
         return (Precision.FP16, Precision.BF16, Precision.INT8, Precision.INT4)
     return (Precision.FP16, Precision.INT8, Precision.INT4)
+
+
+def _knows_bfloat16(device: torch.device) -> bool:
+    """What torch's module for such devices says: torch.xpu, or torch.npu of torch_npu."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    told = getattr(getattr(torch, device.type, None), "is_bf16_supported", None)
+    return told is not None and bool(told())
 
 
 def default_precision(device: torch.device) -> Precision:

@@ -16,6 +16,7 @@ from glmbot.engine import placement as placements
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import Precision
 from glmbot.engine.placement import host_parts, parse_devices, place, spread, table_fits
+from glmbot.engine.precision import available_precisions
 from glmbot.engine.sizes import expected_weight_bytes
 from glmbot.errors import ConfigError
 from glmbot.models.registry import LoadedModel, load
@@ -146,3 +147,19 @@ def test_a_step_crosses_the_cards_and_comes_home(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-3:] == [f"{name} is home again" for name in MODELS]
+
+
+def test_what_other_backends_say_of_themselves_is_asked_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intel's and Huawei's cards have a module of torch's each, and no CUDA."""
+    card = torch.device("xpu", 0)
+    monkeypatch.setattr(torch.xpu, "mem_get_info", lambda _: (5 * GB, 8 * GB))
+    monkeypatch.setattr(torch.xpu, "is_bf16_supported", lambda: False)
+    assert placements.free_memory(card) == 5 * GB
+    assert Precision.BF16 not in available_precisions(card)
+    monkeypatch.setattr(torch.xpu, "is_bf16_supported", lambda: True)
+    assert Precision.BF16 in available_precisions(card)
+
+
+def test_a_backend_that_says_nothing_shares_the_machines_memory() -> None:
+    assert 0 < placements.free_memory(torch.device("meta")) < 2**60
+    assert Precision.BF16 not in available_precisions(torch.device("meta"))
