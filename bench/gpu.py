@@ -39,7 +39,6 @@ from gpu_speed import (
     held,
     plainly,
     prompt_speed,
-    step,
     step_bytes,
     wait,
 )
@@ -203,7 +202,7 @@ def _memory(plan: Plan, precision: Precision) -> dict[str, Any]:
     loaded = time.perf_counter() - began
     with held(runner, 1, plan.loads[0][1]) as one:
         for _ in range(4):
-            step(runner, one)
+            one.step()
     made: dict[str, Any] = {"load_s": round(loaded, 2), "weights_gb": round(runner.weight_bytes / 1e9, 2)}
     made["cache_gb"] = round(runner.cache_bytes / 1e9, 2)
     if card:
@@ -236,17 +235,15 @@ def _by(runner: ModelRunner) -> str:
     given_up = "" if runner.part.fast is None else f"; given up: {runner.part.fast.given_up}"
     if lowered is None:
         return f"torch's modules{given_up}"
-    parts = sorted(getattr(lowered.program, "parts", ()))
-    recorded = "" if runner.decoding is None else ", steps recorded and drawn on the card"
-    return f"program, kernels for {', '.join(parts) or 'nothing'}{recorded}{given_up}"
+    return f"program, with {', '.join(runner.part.fast_parts) or 'torch alone'}{given_up}"
 
 
 def _decoding(
     plan: Plan, runner: ModelRunner, people: int, tokens: int, machine: dict[str, Any]
 ) -> dict[str, Any]:
-    with held(runner, people, tokens) as sequences:
-        whole = decode(runner, sequences, plan.seconds_each)
-        size = step_bytes(runner, people, sequences[0].computed)
+    with held(runner, people, tokens) as talk:
+        whole = decode(talk, plan.seconds_each)
+        size = step_bytes(runner, people, talk.sequences[0].computed)
         made: dict[str, Any] = {
             "step_ms": round(whole, 3),
             "tokens_per_s": round(1000 * people / whole, 1),
@@ -254,7 +251,7 @@ def _decoding(
             "of_copy": share(size, whole, machine["copy_gb_s"]),
             "of_sheet": share(size, whole, machine.get("sheet_gb_s")),
         }
-        captured = attempt(plan, "  its graph", lambda: graph_ms(runner, sequences))
+        captured = attempt(plan, "  its graph", lambda: graph_ms(runner, talk.sequences))
         if isinstance(captured, float):
             made |= {
                 "graph_ms": round(captured, 3),
@@ -264,7 +261,7 @@ def _decoding(
         elif captured is not None:
             made["graph"] = captured
         with plainly(runner):
-            slow = attempt(plan, "  plainly", lambda: decode(runner, sequences, plan.seconds_each))
+            slow = attempt(plan, "  plainly", lambda: decode(talk, plan.seconds_each))
     if isinstance(slow, float):
         made |= {"plain_step_ms": round(slow, 3), "times_as_fast": round(slow / whole, 2)}
     plan.say(f"  {made['step_ms']} ms a step, {made['of_copy']} of the copy's speed")
@@ -289,11 +286,11 @@ def _switches(plan: Plan, _machine: dict[str, Any]) -> dict[str, Any]:
     runner = runner_of(plan.size, plan.device, plan.precisions[0], _USUAL_CACHE)
     made: list[dict[str, Any]] = []
     people, tokens = plan.loads[1]
-    with held(runner, people, tokens) as sequences:
+    with held(runner, people, tokens) as talk:
         for precision in islice(cycle((*plan.precisions[1:], plan.precisions[0])), _SWITCHES):
             if plan.left < 30:
                 break
-            step(runner, sequences)
+            talk.step(undisturbed=False)
             wait(plan.device)
             if card:
                 torch.cuda.empty_cache()
@@ -306,7 +303,7 @@ def _switches(plan: Plan, _machine: dict[str, Any]) -> dict[str, Any]:
                 one["peak_reserved_gb"] = round(torch.cuda.max_memory_reserved(plan.device) / 1e9, 2)
             one["by"] = _by(runner)
             for _ in range(2):
-                step(runner, sequences)
+                talk.step(undisturbed=False)
             made.append(one)
             plan.say(f"  to {precision} in {one['seconds']} s")
     return {"switched": len(made), "wanted": _SWITCHES, "each": made}

@@ -105,6 +105,15 @@ class _Numbers(Speechless):
     def encode_chat(self, system: str, turns: Sequence[ChatTurn], question: str) -> list[int]:
         return random_prompt(self._config, max(4, len(question)), seed=1)
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        return "".join(chr(0x4E00 + token % 20000) for token in tokens)
+
+    def finish_text(self, text: str) -> str:
+        return text
+
+    def settled(self, text: str) -> int:
+        return len(text)
+
 
 def random_prompt(config: Any, tokens: int, seed: int) -> list[int]:
     dice = torch.Generator().manual_seed(seed)

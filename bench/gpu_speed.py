@@ -12,11 +12,11 @@ import torch
 from gpu_model import random_prompt
 
 from glmbot.cuda.program import CardProgram
+from glmbot.engine.answer import Answer
 from glmbot.engine.base import Sampling
-from glmbot.engine.card.decoding import Begun
+from glmbot.engine.computing import Computing
 from glmbot.engine.kv_cache import Arena
 from glmbot.engine.runner import ModelRunner
-from glmbot.engine.sampling import Draw, sample
 from glmbot.engine.scheduler import Chunk, Sequence
 from glmbot.engine.sizes import weight_bytes
 from glmbot.native.program import Rows
@@ -65,15 +65,41 @@ def step_bytes(runner: ModelRunner, people: int, tokens: int) -> int:
 def plainly(runner: ModelRunner) -> Generator[None]:
     """By torch's modules, as before there was a program for cards."""
     part = runner.part
-    (lowered, part.lowered), (decoding, part.decoding) = (part.lowered, None), (part.decoding, None)
+    before = part.lowered, part.decoding
+    part.lowered = part.decoding = None
     try:
         yield
     finally:
-        part.lowered, part.decoding = lowered, decoding
+        part.lowered, part.decoding = before
+
+
+class Talk:
+    """Conversations that go on, a token of each at a time, as the model thread has it."""
+
+    def __init__(self, runner: ModelRunner, sequences: list[Sequence]) -> None:
+        self.sequences = sequences
+        model = runner.model
+        self._answers = {each.id: Answer(each, 0, model.chat_format, ()) for each in sequences}
+        self._computing = Computing(runner, self._answers)
+
+    def step(self, *, undisturbed: bool = True) -> None:
+        """undisturbed: the next step may be begun before this one is read."""
+        chunks = [Chunk(each, 1) for each in self.sequences]
+        _, drawn = self._computing.compute(chunks, undisturbed=undisturbed)
+        for sequence, ((token, _),) in zip(self.sequences, drawn, strict=True):
+            if token < 0:
+                raise ArithmeticError("logits hold NaN or infinity")
+            sequence.computed += 1
+            answer = self._answers[sequence.id]
+            answer.append(token)
+            answer.growing()
+
+    def close(self) -> None:
+        self._computing.close()
 
 
 @contextmanager
-def held(runner: ModelRunner, people: int, tokens: int) -> Generator[list[Sequence]]:
+def held(runner: ModelRunner, people: int, tokens: int) -> Generator[Talk]:
     """Conversations of so many tokens whose cache holds anything finite."""
     arena = runner.part.arena
     for tensor in (*arena.keys, *arena.values):
@@ -83,9 +109,11 @@ def held(runner: ModelRunner, people: int, tokens: int) -> Generator[list[Sequen
     for sequence in made:
         sequence.started, sequence.computed = True, tokens
         sequence.tokens.append(5)
+    talk = Talk(runner, made)
     try:
-        yield made
+        yield talk
     finally:
+        talk.close()
         for sequence in made:
             give_back(runner, sequence)
 
@@ -105,36 +133,17 @@ def give_back(runner: ModelRunner, sequence: Sequence) -> None:
 
 
 @torch.inference_mode()
-def step(runner: ModelRunner, sequences: list[Sequence], ahead: Begun | None = None) -> Begun | None:
-    """One token of each, drawn as the engine draws. ahead: this step, where it is under way already. Returns the
-    next, which is begun before this one is read where the card draws."""
-    chunks = [Chunk(each, 1) for each in sequences]
-    draws = [Draw(each.sampling, each.seen, 0.5) for each in sequences]
-    begun, following = ahead or runner.begin_drawing(chunks, draws), None
-    if begun is None:
-        tokens: list[int] = sample(runner.step(chunks), draws).tolist()
-    else:
-        following = runner.begin_drawing(chunks, draws, begun, range(len(sequences)))
-        tokens = begun.tokens()
-    for sequence, token in zip(sequences, tokens, strict=True):
-        if token < 0:
-            raise ArithmeticError("logits hold NaN or infinity")
-        sequence.computed += 1
-        sequence.tokens.append(token)
-    return following
-
-
-def decode(runner: ModelRunner, sequences: list[Sequence], seconds: float) -> float:
-    """Milliseconds of a whole step, the median."""
-    ahead: Begun | None = None
+def decode(talk: Talk, seconds: float) -> float:
+    """Milliseconds of a whole step, the median. What was begun ahead is thrown away at the end."""
     for _ in range(_WARM):
-        ahead = step(runner, sequences, ahead)
+        talk.step()
     taken: list[float] = []
-    room = min(_MOST_STEPS, ROOM - sequences[0].drawn - 3)
+    room = min(_MOST_STEPS, ROOM - talk.sequences[0].drawn - 3)
     while room > len(taken) and (len(taken) < 3 or sum(taken) < seconds):
         began = time.perf_counter()
-        ahead = step(runner, sequences, ahead)
+        talk.step()
         taken.append(time.perf_counter() - began)
+    talk.step(undisturbed=False)
     return 1000 * statistics.median(taken)
 
 

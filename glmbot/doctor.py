@@ -17,10 +17,10 @@ from glmbot.config.configuration import Configuration
 from glmbot.config.models import ModelSection, NamedLocalModel, NamedPluginModel, NamedRemoteModel
 from glmbot.cuda.program import Part
 from glmbot.engine.card.outlook import card_bandwidth, outlook, told
-from glmbot.engine.card.tried import GRAPHS, tried
-from glmbot.engine.card.trust import PROGRAM
+from glmbot.engine.card.tried import tried
+from glmbot.engine.card.trust import GRAPHS, PROGRAM
 from glmbot.engine.local_settings import LocalEngineSettings
-from glmbot.engine.placement import free_memory
+from glmbot.engine.placement import Placement, free_memory, host_parts, place
 from glmbot.engine.remote import RemoteEngineSettings, start_remote
 from glmbot.engine.runner import LEAST_CACHE_TOKENS
 from glmbot.engines import (
@@ -165,12 +165,31 @@ def _on_a_card(opened: OpenedModel) -> list[Finding]:
     weights, per_token = memory_parts(opened.model.module, opened.model.shape, device)
     found = told(outlook(weights, per_token, free_memory(device), card_bandwidth(device)))
     name = torch.cuda.get_device_name(device)
-    return [Finding("card", True, f"{name}: {found}"), _fast_parts(settings, device)]
+    tables = _tables(opened)
+    return [Finding("card", True, f"{name}: {found}{tables}"), _fast_parts(settings, device)]
+
+
+def _tables(opened: OpenedModel) -> str:
+    settings, model = opened.settings, opened.model
+    if not host_parts(model.module, model.shape, opened.devices[0]):
+        return ""
+    placed = place(
+        model.module,
+        model.shape,
+        opened.devices,
+        opened.precision,
+        settings.cache_tokens or LEAST_CACHE_TOKENS,
+        plain=settings.gpu_plain,
+    )
+    on_host = any(device.type == "cpu" for device in placed.parts.values())
+    return f"; token embeddings {'stay in the host memory' if on_host else 'go to the card'}"
 
 
 def _fast_parts(settings: LocalEngineSettings, device: torch.device) -> Finding:
     if settings.gpu_plain:
         return Finding("fast parts", True, "turned off by [model] gpu_plain, so torch computes alone")
+    if not Placement(device).nvidia:
+        return Finding("fast parts", True, "none for cards that are not NVIDIA's: torch computes alone")
     if settings.tensor_parallel > 1:
         return Finding("fast parts", True, "none for a model that several cards share: torch computes alone")
     try:

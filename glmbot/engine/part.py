@@ -81,7 +81,8 @@ class ModelPart:
         program = None if self.lowered is None else self.lowered.program
         if not isinstance(program, CardProgram):
             return ()
-        return tuple(part.value for part in Part if part in program.parts)
+        kernels = (part.value for part in Part if part in program.parts)
+        return (*kernels, *([] if self.decoding is None else [GRAPHS]))
 
     def fill(self, precision: Precision, on_progress: Callable[[float], None] | None = None) -> None:
         """Raises ModelFileError and PrecisionError."""
@@ -237,10 +238,7 @@ class ModelPart:
         if placement.device.type == "cpu" and not placement.parts:
             return lower(self.model.module, placement.shard)
         whole = placement.shard is None and set(placement.devices) == {placement.device}
-        if placement.device.type != "cuda" or not whole or placement.plain:
-            return None
-        # AMD's cards go by the same name, and have other instructions.
-        if torch.version.hip is not None:
+        if not placement.nvidia or not whole or placement.plain:
             return None
         dtype = placement.dtype(precision)
         made = lower_for(

@@ -56,6 +56,11 @@ class Placement:
             return self.activations
         return torch.bfloat16 if self.device.type == "cpu" else torch.float16
 
+    @property
+    def nvidia(self) -> bool:
+        """Whether it computes on NVIDIA's cards. AMD's go by the same name, and have other instructions."""
+        return self.device.type == "cuda" and torch.version.hip is None
+
     def device_of(self, name: str) -> torch.device:
         """The device of the module or tensor called `name`."""
         while name:

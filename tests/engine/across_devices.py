@@ -19,8 +19,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
 
 from glmbot.engine.attention import ATTENTION_NAME, Segment, StepLayout, register_attention
+from glmbot.engine.base import Precision
 from glmbot.engine.kv_cache import Arena
-from glmbot.engine.placement import Placement, align, host_parts
+from glmbot.engine.part import ModelPart
+from glmbot.engine.placement import Placement, align, free_memory, host_parts, parse_devices
+from glmbot.engine.precision import available_precisions, default_precision
 from glmbot.models.registry import load
 
 # torch has no way to name a device of a backend that it was not built with, but this one.
@@ -64,6 +67,7 @@ def cross(folder: Path) -> None:
         assert out.logits.shape == (1, 2, shape.vocabulary)
         assert out.logits.device == FIRST
         assert {tensor.device for tensor in arena.keys} == {FIRST, SECOND}
+        assert ModelPart(model, Placement(FIRST))._lower(Precision.FP16) is None
         try:
             torch.add(torch.zeros(1, device=FIRST), torch.zeros(1, device=SECOND))
         except RuntimeError:
@@ -72,5 +76,9 @@ def cross(folder: Path) -> None:
 
 if __name__ == "__main__":
     register_attention()
+    assert parse_devices("card:1") == [SECOND]
+    assert available_precisions(FIRST) == (Precision.FP16, Precision.INT8, Precision.INT4)
+    assert default_precision(FIRST) is Precision.FP16
+    assert free_memory(FIRST) > 0
     for each in sys.argv[1:]:
         cross(Path(each))

@@ -15,7 +15,7 @@ from chatglm_folder import Generation, write_chatglm_folder
 from glmbot.engine import placement as placements
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import Precision
-from glmbot.engine.placement import host_parts, parse_devices, place, spread, table_fits
+from glmbot.engine.placement import Placement, host_parts, parse_devices, place, spread, table_fits
 from glmbot.engine.precision import available_precisions
 from glmbot.engine.sizes import expected_weight_bytes
 from glmbot.errors import ConfigError
@@ -61,6 +61,13 @@ def test_chatglm_on_two_cards_of_8_gb() -> None:
 def test_devices_that_are_none_are_refused(words: str) -> None:
     with pytest.raises(ConfigError, match=r"\[model\] device"):
         parse_devices(words)
+
+
+def test_amd_cards_go_by_the_same_name_and_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Placement(FIRST).nvidia
+    assert not Placement(CPU).nvidia
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert not Placement(FIRST).nvidia
 
 
 def test_devices_are_read() -> None:

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from glmbot.cuda.kernels import CardKernels, Kernels
 from glmbot.cuda.program import CardProgram, Part
 from glmbot.cuda.target import Card
-from glmbot.engine.card.trust import FastParts, settle
+from glmbot.engine.card.trust import GRAPHS, FastParts, settle
 from glmbot.native.program import Rows
 from glmbot.quantization.formats import quantize_groups, quantize_rows
 from glmbot.quantization.linear import GroupedLinear, WidenedLinear
 
-__all__ = ["GRAPHS", "tried"]
+__all__ = ["tried"]
 
-GRAPHS = "graphs"
 _HEADS, _HEAD_DIM, _WORDS = 2, 64, 128
 _HIDDEN = _HEADS * _HEAD_DIM
 _STEPS = (70, 40, 12, 1)

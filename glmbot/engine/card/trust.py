@@ -97,8 +97,8 @@ def _pieces(context: int) -> list[tuple[int, int]]:
 
 
 def settle(fast: FastParts, program: CardProgram, compute: Callable[[bool], Tensor]) -> bool:
-    """Leave to the program's kernels what agrees with torch, and give up the rest. False when the program itself
-    says something else.
+    """Leave to the program's kernels what agrees with torch, and give up the rest. False when torch's modules are
+    to compute: the program itself says something else, or is slower than they are.
 
     compute: logits [rows, vocabulary] of a probe, or what torch's modules say to it when it is called with True.
     Raises PrecisionError when those are no numbers, and whatever memory that is short raises.
@@ -129,4 +129,7 @@ def settle(fast: FastParts, program: CardProgram, compute: Callable[[bool], Tens
             fast.give_up(part, reasons[frozenset(wanted)])
     if kept is None:
         fast.give_up(PROGRAM, reasons[frozenset()])
-    return kept is not None
+    elif Part.ATTENTION not in kept:
+        # In plain torch it looks at all of the cache for each row.
+        fast.give_up(PROGRAM, "without its attention it is slower than torch's modules")
+    return fast.serves(PROGRAM)
