@@ -138,7 +138,7 @@ class ModelPart:
         self.decoding = None
 
         def compute(plainly: bool) -> Tensor:
-            return torch.stack([self.compute(step, plainly=plainly)[0].clone() for step in probe])
+            return torch.cat([self.compute(step, plainly=plainly).clone() for step in probe])
 
         if not settle(fast, lowered.program, compute):
             self.distrust()

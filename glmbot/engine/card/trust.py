@@ -39,6 +39,8 @@ PROGRAM_LIKENESS = 0.98
 """A program adds up in float32 where torch's modules round in between."""
 # Rows of a probe's steps: products of up to 64, of 32 and of 8 rows are kernels of their own.
 _MANY, _SEVERAL = 40, 12
+# More than 32 of them draw: the output head's products are of as many kinds as a layer's.
+_DRAWING = 33
 _T = TypeVar("_T")
 
 
@@ -83,7 +85,8 @@ def probe_steps(scheme: PositionScheme, prompt: Sequence[int], prefix: int, plac
     made: list[Step] = []
     for start, end in _pieces(scheme.context_length(prompt)):
         step = Step(scheme, prefix)
-        step.add(tokens, length, start=start, end=end, place=place, drawing=1)
+        drawing = 1 if end - start > FEW else min(end - start, _DRAWING)
+        step.add(tokens, length, start=start, end=end, place=place, drawing=drawing)
         made.append(step)
     return made
 
@@ -94,6 +97,12 @@ def _pieces(context: int) -> list[tuple[int, int]]:
     several = many + _SEVERAL
     whole = max(several + 1, FEW + 1)
     return [(0, whole), (0, many), (many, several), (several, several + 1)]
+
+
+def _likeness(found: Tensor, expected: Tensor) -> float:
+    """Of the rows that are least alike. One by one: a vocabulary is large, and memory may be short."""
+    each = [torch.cosine_similarity(*pair, dim=0) for pair in zip(found, expected, strict=True)]
+    return float(torch.stack(each).min())
 
 
 def settle(fast: FastParts, program: CardProgram, compute: Callable[[bool], Tensor]) -> bool:
@@ -111,7 +120,7 @@ def settle(fast: FastParts, program: CardProgram, compute: Callable[[bool], Tens
     def agrees(parts: Collection[Part]) -> bool:
         program.parts = set(parts)
         try:
-            likeness = float(torch.cosine_similarity(compute(False), expected, dim=-1).min())
+            likeness = _likeness(compute(False), expected)
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except (KernelsError, RuntimeError) as error:

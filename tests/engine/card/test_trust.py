@@ -120,7 +120,7 @@ def test_a_probe_has_steps_for_every_kind_of_kernel(scheme: CausalPositions | Bl
     prompt = [1, 2, 3, 8, 9]
     steps = probe_steps(scheme, prompt, 2, 100)
     assert [len(step.tokens) for step in steps] == [65, 40, 12, 1]
-    assert all(step.drawing == [len(step.tokens) - 1] for step in steps)
+    assert [len(step.drawing) for step in steps] == [1, 33, 12, 1]
     assert max(max(step.places) for step in steps) == 100 + 2 + probed_tokens(scheme, prompt) - 1
 
 
