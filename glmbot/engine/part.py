@@ -18,7 +18,7 @@ from glmbot.engine.attention import StepLayout
 from glmbot.engine.base import Precision
 from glmbot.engine.card.buckets import SPARE
 from glmbot.engine.card.decoding import CardDecoding
-from glmbot.engine.card.recording import Graphs, Recorder
+from glmbot.engine.card.recording import Recorder, recorder_of
 from glmbot.engine.card.steps import CardSteps
 from glmbot.engine.card.trust import GRAPHS, PROGRAM_LIKENESS, FastParts, settle
 from glmbot.engine.heap import weights_apart
@@ -153,12 +153,14 @@ class ModelPart:
 
     def record(self, on_progress: Callable[[], None] = lambda: None) -> None:
         """Have decoding steps recorded where the card and the model allow it."""
-        fast, device = self.fast, self.placement.device
+        fast = self.fast
         # With LongRope the host chooses each position's frequencies.
-        if fast is None or not fast.serves(GRAPHS) or self._long_rope is not None or device.type != "cuda":
+        if fast is None or not fast.serves(GRAPHS) or self._long_rope is not None:
             return
         try:
-            self.record_with(Graphs(device), on_progress)
+            recorder = recorder_of(self.placement.device)
+            if recorder is not None:
+                self.record_with(recorder, on_progress)
         except (MemoryError, torch.OutOfMemoryError) as error:
             _log.warning("memory is short, so decoding steps are not recorded: %s", error)
         except EngineStopped:

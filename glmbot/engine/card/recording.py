@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-__all__ = ["Again", "EachTime", "Graphs", "Recorder"]
+__all__ = ["Again", "EachTime", "Graphs", "Recorder", "recorder_of"]
 
 Again = Callable[[], None]
 """Does what was recorded once more, on the memory that it was recorded with."""
@@ -71,3 +71,8 @@ class Graphs:
         event = torch.cuda.Event()
         event.record(torch.cuda.current_stream(self._device))
         return event.synchronize
+
+
+def recorder_of(device: torch.device) -> Recorder | None:
+    """None for a device whose work can't be recorded."""
+    return Graphs(device) if device.type == "cuda" else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,9 +72,13 @@ class _Listener:
 
 
 def said(
-    runner: ModelRunner, requests: Sequence[Request], monkeypatch: pytest.MonkeyPatch
+    runner: ModelRunner,
+    requests: Sequence[Request],
+    monkeypatch: pytest.MonkeyPatch,
+    happens: Mapping[int, Callable[[ModelThread], object]] | None = None,
 ) -> list[tuple[list[int], Progress | EngineError | None]]:
-    """Of each request the tokens of its answer, and the last that was told of it."""
+    """Of each request the tokens of its answer, and the last that was told of it. happens: what is done between two
+    steps, by the round."""
     monkeypatch.setattr(model_thread, "load_runner", lambda *_: runner)
     listener = _Listener()
     thread = ModelThread(LocalEngineSettings(Path("nowhere"), max_batch=16), listener)
@@ -91,6 +96,8 @@ def said(
                 thread.submit(sequences[number], 0)
             if request.leaves is not None and request.round + request.leaves == turn:
                 thread.cancel(sequences[number].id)
+        if happens and turn in happens:
+            thread.do(partial(happens[turn], thread))  # pyright: ignore[reportArgumentType]
         idle = not thread.scheduler.running and not thread.scheduler.waiting
         if idle and thread._commands.empty():
             if all(request.round < turn for request in requests):
