@@ -89,7 +89,7 @@ class ModelRunner:
         # could be run by itself: those that can be shared are few, and tests hold each.
         others = not isinstance(model.module, GlmCausalLM) and workers is None
         if others:
-            heads = cached_heads(model.name, model.module, model.shape.layers)
+            heads = cached_heads(model.name, model.module, model.shape.layers, self.device)
             model = self.model = self.part.model = replace(
                 model, shape=replace(model.shape, kv_heads=heads[0], head_dim=heads[1])
             )
@@ -378,6 +378,7 @@ class ModelRunner:
             self.model.module,
             self._probe_prompt,
             self.model.shape.layer_names,
+            device=self.device,
             exact=self.precision is Precision.FP32,
             compute=compute,
         )

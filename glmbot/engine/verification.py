@@ -48,15 +48,16 @@ def verify(
     sample: Sequence[int],
     layer_names: Sequence[str],
     *,
+    device: torch.device,
     exact: bool,
     compute: Callable[[Sequence[Sequence[int]], Sequence[Part]], Sequence[Tensor]],
 ) -> None:
     """Raises ModelFileError when the model computes something else in company than alone.
 
     sample: tokens as the model sees them, one or more. layer_names: its layers, of which the first are computed
-    that show every kind there is. exact: whether weights and activations are float32. compute: one step of the
-    engine, by torch; given the sequences and the parts of them that are its turn, returns each part's logits float
-    [tokens, vocabulary].
+    that show every kind there is. device: where tokens go in and logits come out. exact: whether weights and
+    activations are float32. compute: one step of the engine, by torch; given the sequences and the parts of them
+    that are its turn, returns each part's logits float [tokens, vocabulary].
     """
     endless = list(sample) * (_FIRST // len(sample) + 1)
     sequences = [endless[:_FIRST], endless[::-1][:_SECOND]]
@@ -66,7 +67,7 @@ def verify(
             for step in _STEPS
             for part, logits in zip(step, compute(sequences, step), strict=True)
         ]
-        expected = [by_itself(module, sequence) for sequence in sequences]
+        expected = [by_itself(module, sequence, device) for sequence in sequences]
     allowed = _FLOAT32_LEFT if exact else _ROUNDING_LEFT * layers
     likenesses: list[float] = []
     for (number, start, end), logits in drawn:
@@ -107,9 +108,9 @@ def _kind(module: Any, layer: nn.Module, number: int) -> tuple[str, ...]:
 
 
 @torch.inference_mode()
-def cached_heads(name: str, module: nn.Module, layers: int) -> tuple[int, int]:
+def cached_heads(name: str, module: nn.Module, layers: int, device: torch.device) -> tuple[int, int]:
     """How many heads of keys and values a layer keeps, and their size. A configuration says it in many ways; the
-    model itself says what is so.
+    model itself says what is so. device: where tokens go in.
 
     Raises ModelFileError when the shared cache can't hold them.
     """
@@ -125,7 +126,6 @@ def cached_heads(name: str, module: nn.Module, layers: int) -> tuple[int, int]:
     AttentionInterface.register(_RECORDING, record)
     AttentionMaskInterface.register(_RECORDING, window_of)
     owner: Any = module
-    device = next(parameter.device for parameter in module.parameters())
     with _calling(name, module), _attention(owner.config, _RECORDING):
         owner(input_ids=torch.zeros(1, 1, dtype=torch.int64, device=device), use_cache=False)
     without = sorted(set(range(layers)) - {layer for layer, _ in seen})
@@ -171,12 +171,12 @@ def _layers(numbers: Sequence[int]) -> str:
     return f"layer{'s' if len(numbers) > 1 else ''} {shown}{' …' if len(numbers) > 4 else ''}"
 
 
-def by_itself(module: nn.Module, tokens: Sequence[int]) -> Tensor:
-    """Logits float [tokens, vocabulary] by the model's own code: no cache, no company, its own eager attention."""
+def by_itself(module: nn.Module, tokens: Sequence[int], device: torch.device) -> Tensor:
+    """Logits float [tokens, vocabulary] by the model's own code: no cache, no company, its own eager attention.
+    device: where tokens go in, which is not where the table of embeddings must be."""
     owner: Any = module
-    device = next(parameter.device for parameter in module.parameters())
     with _attention(owner.config, "eager"):
-        out = owner(input_ids=torch.tensor([list(tokens)], device=device), use_cache=False)
+        out = owner(input_ids=torch.tensor([list(tokens)]).to(device), use_cache=False)
     return out.logits[0].float()
 
 

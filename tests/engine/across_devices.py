@@ -24,6 +24,8 @@ from glmbot.engine.kv_cache import Arena
 from glmbot.engine.part import ModelPart
 from glmbot.engine.placement import Placement, align, free_memory, host_parts, parse_devices
 from glmbot.engine.precision import available_precisions, default_precision
+from glmbot.engine.verification import by_itself, cached_heads
+from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.registry import load
 
 # torch has no way to name a device of a backend that it was not built with, but this one.
@@ -64,6 +66,10 @@ def cross(folder: Path) -> None:
             logits_to_keep=torch.zeros(2, dtype=torch.int64, device=FIRST),
             layout=layout,
         )
+        if not isinstance(module, GlmCausalLM):
+            # What loading asks of others' models.
+            assert cached_heads(model.name, module, shape.layers, FIRST) == (shape.kv_heads, shape.head_dim)
+            assert by_itself(module, [1, 2, 3], FIRST).shape == (3, shape.vocabulary)
         assert out.logits.shape == (1, 2, shape.vocabulary)
         assert out.logits.device == FIRST
         assert {tensor.device for tensor in arena.keys} == {FIRST, SECOND}
