@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-__all__ = ["Again", "EachTime", "Graphs", "Recorder", "recorder_of"]
+__all__ = ["Again", "Graphs", "Recorder", "recorder_of"]
 
 Again = Callable[[], None]
 """Does what was recorded once more, on the memory that it was recorded with."""
@@ -26,18 +26,6 @@ class Recorder(Protocol):
     def passed(self) -> Callable[[], None]:
         """What waits until the device has done all that it was given until now."""
         ...
-
-
-class EachTime:
-    """Nothing is recorded, and nothing is waited for: for a device that computes while it is called."""
-
-    pinned = False
-
-    def record(self, compute: Callable[[], None]) -> Again:
-        return compute
-
-    def passed(self) -> Callable[[], None]:
-        return lambda: None
 
 
 class Graphs:

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.card.each_time import EachTime
 from glmbot.cuda.target import Card
 from glmbot.engine import model_thread
 from glmbot.engine.attention import ATTENTION_NAME
 from glmbot.engine.base import Precision, Progress, Sampling
-from glmbot.engine.card.recording import EachTime, Recorder
+from glmbot.engine.card.recording import Recorder
 from glmbot.engine.local_settings import LocalEngineSettings
 from glmbot.engine.model_thread import ModelThread, Update
 from glmbot.engine.placement import Placement

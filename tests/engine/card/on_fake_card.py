@@ -20,10 +20,11 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from engine.card.each_time import EachTime
 from glmbot.cuda.target import Card
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.card.buckets import SPARE
-from glmbot.engine.card.recording import Again, EachTime
+from glmbot.engine.card.recording import Again
 from glmbot.engine.card.steps import CardSteps
 from glmbot.engine.kv_cache import Arena
 from glmbot.models.lowering import lower_for

@@ -14,13 +14,14 @@ from torch.utils._pytree import tree_leaves
 
 from chatglm_folder import write_chatglm_folder
 from engine.card.decoded import Request, carded, recorded, said
+from engine.card.each_time import EachTime
 from engine.guesses import Guesses
 from glmbot.engine.attention import register_attention
 from glmbot.engine.base import Progress, Sampling
 from glmbot.engine.card import drawing
 from glmbot.engine.card.buckets import BUCKETS
 from glmbot.engine.card.decoding import CardDecoding
-from glmbot.engine.card.recording import Again, EachTime
+from glmbot.engine.card.recording import Again
 from glmbot.engine.runner import ModelRunner
 from glmbot.errors import NumericalFault
 from tiny_model import write_tiny_model

@@ -11,12 +11,13 @@ import torch
 
 from chatglm_folder import write_chatglm_folder
 from engine.card.decoded import Request, said
+from engine.card.each_time import EachTime
 from glmbot.cuda.target import Card
 from glmbot.engine import part as parts
 from glmbot.engine.attention import ATTENTION_NAME, register_attention
 from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
 from glmbot.engine.card.decoding import CardDecoding
-from glmbot.engine.card.recording import Again, EachTime, Recorder
+from glmbot.engine.card.recording import Again, Recorder
 from glmbot.engine.card.trust import GRAPHS, FastParts
 from glmbot.engine.model_thread import ModelThread
 from glmbot.engine.part import ModelPart
