@@ -95,10 +95,12 @@ def fill(
             f"{precision} is not available on {placement.device.type}; choose one of {known}"
         )
     names = checkpoint.names()
-    owners = list(parameter_owners(module))
+    # By name: an old layer lives as long as anybody holds it.
+    owners = [prefix for prefix, _ in parameter_owners(module)]
     stored = stored_precision(module, checkpoint) if precision is Precision.INT4 else None
     missing: list[str] = []
-    for done, (prefix, owner) in enumerate(owners):
+    for done, prefix in enumerate(owners):
+        owner = module.get_submodule(prefix)
         if is_linear(owner):
             _fill_linear(module, prefix, owner, checkpoint, precision, placement, stored, missing)
         else:
