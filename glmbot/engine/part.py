@@ -94,6 +94,9 @@ class ModelPart:
         torch.set_num_threads(self._threads)
         with weights_apart():
             fill(module, self.model.checkpoint, precision, self.placement, on_progress)
+        if self.placement.device.type == "cuda":
+            # What the old weights left, and what came between, in pieces that nothing else fits into.
+            torch.cuda.empty_cache()
         if not self._aligned:
             self._aligned = True
             align(module, self.model.shape, self.placement)

@@ -90,16 +90,16 @@ def quantize_rows(weight: Tensor, bits: int, runs: int = 1) -> tuple[Tensor, Ten
     largest = 2 ** (bits - 1) - 1
     scale = extreme / largest
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    return torch.round(weight / scale[:, None]).clamp_(-largest, largest).to(torch.int8), scale
+    return (weight / scale[:, None]).round_().clamp_(-largest, largest).to(torch.int8), scale
 
 
 def dequantize(quantized: Tensor, scale: Tensor) -> Tensor:
     """int8 [rows, columns] and float16 [rows], or [rows, runs]. Returns float16 [rows, columns], multiplied in
     float16."""
     if scale.dim() == 1:
-        return quantized.to(torch.float16) * scale[:, None]
-    runs = quantized.unflatten(1, (scale.shape[1], -1)).to(torch.float16)
-    return (runs * scale[:, :, None]).flatten(1)
+        return quantized.to(torch.float16, copy=True).mul_(scale[:, None])
+    runs = quantized.unflatten(1, (scale.shape[1], -1)).to(torch.float16, copy=True)
+    return runs.mul_(scale[:, :, None]).flatten(1)
 
 
 def pack_nibbles(quantized: Tensor) -> Tensor:
