@@ -397,8 +397,9 @@ class ModelRunner:
             step.add(tokens, prompt, start=start, end=len(tokens), place=base, drawing=1)
             return self._forward(step)[0]
 
-        steps = probe_steps(self.model.positions, self._probe_prompt, self.prefix_length, base)
-        self.part.settle(steps, _ticking(on_progress))
+        if self.part.fast is not None:
+            steps = probe_steps(self.model.positions, self._probe_prompt, self.prefix_length, base)
+            self.part.settle(steps, _ticking(on_progress))
         first = compute(0).clone()
         if not self._agrees(first, tokens, base):
             # From here on torch computes alone, and what it says is what later switches are held against.

@@ -86,7 +86,8 @@ def probe_steps(scheme: PositionScheme, prompt: Sequence[int], prefix: int, plac
     for start, end in _pieces(scheme.context_length(prompt)):
         step = Step(scheme, prefix)
         drawing = 1 if end - start > FEW else min(end - start, _DRAWING)
-        step.add(tokens, length, start=start, end=end, place=place, drawing=drawing)
+        # The rest is an answer: what follows a prompt begins no other context.
+        step.add(tokens, min(length, len(prompt)), start=start, end=end, place=place, drawing=drawing)
         made.append(step)
     return made
 

@@ -25,7 +25,7 @@ from glmbot.engine.placement import Placement
 from glmbot.engine.runner import ModelRunner
 from glmbot.errors import PrecisionError
 from glmbot.models.lowering import lower_for
-from glmbot.models.positions import BlockPositions, CausalPositions
+from glmbot.models.positions import BlockPositions, CausalPositions, MaskPositions, PositionScheme
 from glmbot.models.registry import load
 
 NAMES = ("a", "b", "c", "d")
@@ -115,8 +115,8 @@ def test_a_model_that_computes_no_numbers_is_no_fault_of_the_card() -> None:
         settle(FastParts("m"), model, lambda _: torch.full((2, 3), torch.nan))
 
 
-@pytest.mark.parametrize("scheme", [CausalPositions(), BlockPositions(9, (8,))])
-def test_a_probe_has_steps_for_every_kind_of_kernel(scheme: CausalPositions | BlockPositions) -> None:
+@pytest.mark.parametrize("scheme", [CausalPositions(), BlockPositions(9, (8,)), MaskPositions(9, (8,), 8)])
+def test_a_probe_has_steps_for_every_kind_of_kernel(scheme: PositionScheme) -> None:
     prompt = [1, 2, 3, 8, 9]
     steps = probe_steps(scheme, prompt, 2, 100)
     assert [len(step.tokens) for step in steps] == [65, 40, 12, 1]
