@@ -44,7 +44,8 @@ class NativeLinear(nn.Module):
     ) -> None:
         """weight, scale, minimum: packed. Raises ValueError for sizes that the kernels can't compute."""
         super().__init__()
-        if not self.fits(kind, in_features) or in_features % activation_run:
+        rounded_apart = activation_run != BLOCK and in_features % activation_run
+        if not self.fits(kind, in_features) or rounded_apart:
             raise ValueError(f"{in_features} columns can't be packed as {kind.name}")
         self.kind = kind
         self.out_features = out_features
