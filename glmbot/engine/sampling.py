@@ -47,6 +47,23 @@ class Draw:
     said: Mapping[int, int] = field(default_factory=dict[int, int])
     mask: Mask | None = None
 
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is drawn."""
+        return self.sampling.temperature < _GREEDY_BELOW
+
+    @property
+    def penalised(self) -> bool:
+        """Whether a repetition penalty falls on it."""
+        return self.sampling.repetition_penalty != 1.0
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing but a repetition penalty changes what the model says."""
+        sampling = self.sampling
+        biased = sampling.logit_bias or sampling.presence_penalty or sampling.frequency_penalty
+        return self.mask is None and not biased
+
 
 def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     """Draw one token id per row.
@@ -62,14 +79,16 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     The draw inverts the cumulative distribution, so one uniform number a row decides it whatever the batch.
     """
     logits = logits.float()
-    if logits.device.type == "cpu" and all(_is_plain(draw) for draw in draws):
+    if logits.device.type == "cpu" and all(
+        draw.greedy and draw.free and not draw.penalised for draw in draws
+    ):
         return _likeliest(logits)
     # The largest of a row is NaN where any is.
     largest = logits.amax(-1)
     faulty = torch.isnan(largest) | (largest == float("inf"))
     logits = _said(_seen(_biased(_masked(logits, draws), draws), draws), draws)
     chosen = torch.empty(len(draws), dtype=torch.int64, device=logits.device)
-    greedy = [draw.sampling.temperature < _GREEDY_BELOW for draw in draws]
+    greedy = [draw.greedy for draw in draws]
     for how, want in ((_greedy, True), (_draw, False)):
         rows = [row for row, is_greedy in enumerate(greedy) if is_greedy is want]
         if len(rows) == len(draws):
@@ -78,17 +97,6 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
             index = torch.tensor(rows, device=logits.device)
             chosen[index] = how(logits[index], [draws[row] for row in rows])
     return torch.where(faulty, -1, chosen)
-
-
-def _is_plain(draw: Draw) -> bool:
-    """Whether the likeliest token is drawn, and nothing changes which one that is."""
-    sampling = draw.sampling
-    return (
-        sampling.temperature < _GREEDY_BELOW
-        and draw.mask is None
-        and sampling.repetition_penalty == 1.0
-        and not (sampling.logit_bias or sampling.presence_penalty or sampling.frequency_penalty)
-    )
 
 
 def _likeliest(logits: Tensor) -> Tensor:

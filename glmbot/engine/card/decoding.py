@@ -107,7 +107,7 @@ class CardDecoding:
             return None
         ids = [owner.id for owner in owners]
         # Each guess would be penalised by those before it, which nobody has said yet.
-        if len(set(ids)) < len(ids) and any(_penalised(draw) for draw in draws):
+        if len(set(ids)) < len(ids) and any(draw.penalised for draw in draws):
             return None
         return lay_out(step, self._spare)
 
@@ -118,7 +118,7 @@ class CardDecoding:
         rows: list[Row] = []
         for number, (owner, draw) in enumerate(zip(owners, draws, strict=True)):
             slot = drawing.spare_slot
-            if _penalised(draw):
+            if draw.penalised:
                 unmarked = self._slots.of(owner.id, owner.tokens, others)
                 if unmarked.anew or unmarked.tokens:
                     drawing.mark(unmarked.slot, unmarked.tokens, anew=unmarked.anew)
@@ -138,7 +138,3 @@ class CardDecoding:
             return back[:rows].tolist()
 
         return tokens
-
-
-def _penalised(draw: Draw) -> bool:
-    return draw.sampling.repetition_penalty != 1.0

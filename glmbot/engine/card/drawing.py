@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from glmbot.engine.card.buckets import SPARE
-from glmbot.engine.card.fields import Fields, greedy
+from glmbot.engine.card.fields import Fields
 from glmbot.engine.sampling import WIDTHS, Draw, nucleus
 
 __all__ = ["UNDRAWN", "CardDrawing", "Kind", "drawable", "kind_of"]
@@ -27,21 +27,14 @@ _WIDE_ABOVE = 0.95
 
 def drawable(draw: Draw) -> bool:
     """Whether the card knows all that a draw is to respect. A penalty falls on what the card has marked."""
-    sampling = draw.sampling
-    return (
-        draw.mask is None
-        and sampling.logprobs is None
-        and not sampling.logit_bias
-        and not sampling.presence_penalty
-        and not sampling.frequency_penalty
-    )
+    return draw.free and draw.sampling.logprobs is None
 
 
 def kind_of(draws: Sequence[Draw], wide: bool = False) -> Kind:
     """The least work that serves them all. wide: one of them was undrawn before."""
-    if all(greedy(draw) for draw in draws):
+    if all(draw.greedy for draw in draws):
         return "likeliest"
-    for sampling in (draw.sampling for draw in draws if not greedy(draw)):
+    for sampling in (draw.sampling for draw in draws if not draw.greedy):
         open_ended = not 0 < sampling.top_k <= WIDTHS[0] and not sampling.min_p
         wide = wide or (open_ended and sampling.top_p > _WIDE_ABOVE)
     return "wide" if wide else "narrow"

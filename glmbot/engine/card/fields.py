@@ -13,10 +13,8 @@ from torch import Tensor
 from glmbot.engine.card.buckets import SPARE, Laid
 from glmbot.engine.sampling import Draw
 
-__all__ = ["Fields", "Row", "greedy"]
+__all__ = ["Fields", "Row"]
 
-# Below this a draw is the likeliest token anyway: see `sampling.sample`.
-_GREEDY_BELOW = 1e-5
 _OFF = float("-inf")
 # Two steps may be under way, and what one of them is still copied from must not be written.
 _STAGES = 2
@@ -32,10 +30,6 @@ class Row:
     draw: Draw
     slot: int
     source: int | None = None
-
-
-def greedy(draw: Draw) -> bool:
-    return draw.sampling.temperature < _GREEDY_BELOW
 
 
 class Fields:
@@ -75,7 +69,7 @@ class Fields:
     def _lines(self, laid: Laid, rows: Sequence[Row], spare_slot: int) -> list[list[int]]:
         none = SPARE - len(rows)
         draws = [row.draw.sampling for row in rows]
-        likeliest = [greedy(row.draw) for row in rows]
+        likeliest = [row.draw.greedy for row in rows]
         columns: dict[str, Sequence[int] | Sequence[float]] = {
             "token": laid.tokens,
             "known": [int(row.source is None) for row in rows] + [1] * none,
