@@ -59,6 +59,8 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "Superseded",
+    "first_words",
+    "in_one_line",
 ]
 
 _TRY_AGAIN_S = 15
@@ -206,3 +208,14 @@ class ModelTooLarge(ModelUnavailable):
 
 class PrecisionError(EngineError):
     pass
+
+
+def first_words(error: BaseException, longest: int = 300) -> str:
+    """The first line of what it says, of so many characters at the most; empty where it says nothing."""
+    return (str(error).strip().splitlines() or [""])[0][:longest]
+
+
+def in_one_line(error: BaseException, longest: int = 300) -> str:
+    """What kind it is of, and its first words."""
+    first = first_words(error, longest)
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -23,7 +23,7 @@ from glmbot.engine.scheduler import Chunk, Scheduler
 from glmbot.engine.scheduler import Sequence as EngineSequence
 from glmbot.engine.scores import Drawn, most_rows
 from glmbot.engine.workers import WorkersLost
-from glmbot.errors import EngineError, EngineStopped, NumericalFault
+from glmbot.errors import EngineError, EngineStopped, NumericalFault, first_words, in_one_line
 from glmbot.models.registry import LoadedModel
 
 __all__ = ["ModelThread", "Update", "words_of"]
@@ -32,7 +32,6 @@ _log = logging.getLogger(__name__)
 
 # A step of so many prompt tokens lasts about a tenth of a second on a CPU: those who decode hardly notice.
 _PREFILL_TOKENS = {True: 128, False: 512}
-_LONGEST_REASON = 300
 
 
 Update = tuple[int, Progress | EngineError]
@@ -413,7 +412,4 @@ class ModelThread:
 
 def words_of(error: BaseException) -> str:
     """What an error says of itself, in one line."""
-    first = (str(error).strip().splitlines() or [""])[0][:_LONGEST_REASON]
-    if isinstance(error, ModelLost | WorkersLost):
-        return first
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return first_words(error) if isinstance(error, ModelLost | WorkersLost) else in_one_line(error)

@@ -26,7 +26,7 @@ from glmbot.engine.step import Step, step_of
 from glmbot.engine.tensor_group import TensorGroup
 from glmbot.engine.verification import Part, cached_heads, verify
 from glmbot.engine.workers import Workers, WorkersLost
-from glmbot.errors import EngineError, EngineStopped, PrecisionError
+from glmbot.errors import EngineError, EngineStopped, PrecisionError, in_one_line
 from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.lowering import LoweredModel
 from glmbot.models.registry import LoadedModel
@@ -354,7 +354,7 @@ class ModelRunner:
             return self.part.compute(step, plainly=plainly)
         except Exception as error:
             # Wherever it stopped, the others wait for it somewhere else.
-            raise self._workers.lost(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+            raise self._workers.lost(in_one_line(error)) from error
 
     @torch.inference_mode()
     def _verify(self) -> None:

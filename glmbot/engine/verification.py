@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from glmbot.engine.mask_kinds import window_of
-from glmbot.errors import ModelFileError
+from glmbot.errors import ModelFileError, in_one_line
 from glmbot.models.foreign import unfit, unlike_heads
 
 __all__ = ["Part", "by_itself", "cached_heads", "verify"]
@@ -160,7 +160,7 @@ def _calling(name: str, module: nn.Module) -> Generator[None]:
     except (ModelFileError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        words = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        words = in_one_line(error, 200)
         raise _unfit(
             name, module, f"its code can't be called as the shared engine does it ({words})"
         ) from error

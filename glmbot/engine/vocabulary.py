@@ -8,6 +8,7 @@ from collections.abc import Collection
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from glmbot.engine.base import ChatFormat
+from glmbot.errors import first_words
 from glmbot.models.base import Spells, Vocabulary
 
 __all__ = ["read_vocabulary"]
@@ -32,7 +33,7 @@ def read_vocabulary(chat_format: ChatFormat, size: int, stop_tokens: Collection[
         raise
     except BaseException as error:
         # Whatever a tokenizer of another kind trips over, its model answers; a panic of Rust is no Exception.
-        _log.warning("answers can't be held to a form: %s", (str(error).splitlines() or [""])[0][:300])
+        _log.warning("answers can't be held to a form: %s", first_words(error))
         return None
 
 

@@ -25,6 +25,7 @@ from glmbot.engine.spawner import spawning
 from glmbot.engine.step import Step
 from glmbot.engine.tensor_group import TensorGroup
 from glmbot.engine.workers import PartSource
+from glmbot.errors import in_one_line
 from glmbot.models.registry import load
 
 __all__ = ["Worker", "main"]
@@ -115,7 +116,7 @@ def serve(pipe: Connection) -> None:
             if what in _ANSWERED:
                 pipe.send(("done", made))
         except Exception as error:
-            words = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            words = in_one_line(error)
             try:
                 pipe.send(("failed", words))
             except OSError:

@@ -15,7 +15,7 @@ from torch import Tensor
 from glmbot.cuda.kernels import KernelsError
 from glmbot.cuda.program import FEW, CardProgram, Part
 from glmbot.engine.step import Step
-from glmbot.errors import PrecisionError
+from glmbot.errors import PrecisionError, in_one_line
 from glmbot.models.positions import PositionScheme
 
 __all__ = [
@@ -125,7 +125,7 @@ def settle(fast: FastParts, program: CardProgram, compute: Callable[[bool], Tens
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except (KernelsError, RuntimeError) as error:
-            reasons[frozenset(parts)] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            reasons[frozenset(parts)] = in_one_line(error)
             return False
         if likeness >= PROGRAM_LIKENESS:
             return True
