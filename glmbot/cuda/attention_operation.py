@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glmbot.cuda.kernels import Grid, Kernels
-from glmbot.cuda.program import Part, Scratch, State, Stretch
+from glmbot.cuda.program import Operation, Part, Scratch, State, Stretch
 from glmbot.native.program import Buffer
 
 __all__ = ["MOST_TURNS", "Attend", "Turn", "Turns", "apart", "splits_of", "tile_of"]
@@ -63,7 +63,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
+class Turns(Operation):
     """Rotations that nothing but attention may follow at once."""
 
     part: ClassVar[Part] = Part.ROWS
@@ -79,9 +79,6 @@ class Turns:
             self.buffer.width, self.head_dim, len(self.turns), cosines, sines, cosines.shape[-1],
             *_numbers(self.turns),
         )  # fmt: skip
-
-    def reserve(self, scratch: Scratch, rows: int) -> None:
-        """Nothing."""
 
     def compute(self, state: State) -> None:
         for turn in self.turns:
@@ -99,7 +96,7 @@ class _Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Attend:
+class Attend(Operation):
     """Turns queries and keys, puts keys and values into the arena, and mixes what each token sees there."""
 
     part: ClassVar[Part] = Part.ATTENTION

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glmbot.cuda.kernels import Kernels
 from glmbot.cuda.layers import CardLayer
-from glmbot.cuda.program import FEW, Part, Scratch, State
+from glmbot.cuda.program import FEW, Operation, Part, State
 from glmbot.cuda.row_operations import Activation, activated
 from glmbot.native.program import Buffer
 
@@ -27,7 +27,7 @@ _SETS = {1: (1,), 4: (1, 2, 3), 8: (1, 2)}
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class Product(Operation):
     """Results of several layers of one input, beside each other from column `at` of dst on: activated where that
     is asked for, plus `factor` times what `other` has there, plus what is there where it `adds`."""
 
@@ -47,12 +47,6 @@ class Product:
     def beside(self, other: Buffer, factor: float) -> Product:
         """In place of adding to what is there: `factor` times what `other` has."""
         return replace(self, adds=False, other=other, factor=factor)
-
-    def reserve(self, scratch: Scratch, rows: int) -> None:
-        if rows > FEW:
-            for layer in self.layers:
-                if layer.scale is not None:
-                    scratch.reserve(scratch.dtype, layer.out_features * layer.in_features)
 
     def launch(self, state: State, kernels: Kernels) -> None:
         if not state.count:

@@ -7,6 +7,7 @@ step can be captured as a CUDA graph.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import ClassVar, Protocol
@@ -31,18 +32,18 @@ class Part(StrEnum):
     ROWS = "rows"
 
 
-class Operation(Protocol):
+class Operation(ABC):
     part: ClassVar[Part]
 
-    def reserve(self, scratch: Scratch, rows: int) -> None:
-        """What a step of at most so many rows takes."""
-        ...
+    def reserve(self, scratch: Scratch, rows: int) -> None:  # noqa: B027
+        """What a step of at most so many rows takes; most take nothing."""
 
+    @abstractmethod
     def launch(self, state: State, kernels: Kernels) -> None: ...
 
+    @abstractmethod
     def compute(self, state: State) -> None:
         """In plain torch."""
-        ...
 
 
 class Stretch(Protocol):

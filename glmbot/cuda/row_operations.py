@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glmbot.cuda.kernels import Kernels
-from glmbot.cuda.program import Part, Scratch, State
+from glmbot.cuda.program import Operation, Part, State
 from glmbot.native.program import Buffer
 
 __all__ = ["Activate", "Activation", "Gather", "Norm", "Scale", "activated"]
@@ -42,7 +42,7 @@ def activated(x: Tensor, activation: int, most: float = 0.0) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Norm:
+class Norm(Operation):
     """RMS norm, or layer norm when `centred`, of `pieces` neighbouring parts of the weight's width."""
 
     part: ClassVar[Part] = Part.ROWS
@@ -64,9 +64,6 @@ class Norm:
             int(self.bias is not None), int(self.centred), self.eps,
         )  # fmt: skip
 
-    def reserve(self, scratch: Scratch, rows: int) -> None:
-        """Nothing."""
-
     def compute(self, state: State) -> None:
         columns = slice(self.at, self.at + self.weight.shape[0] * self.pieces)
         x = state[self.src][:, columns].float().unflatten(1, (self.pieces, -1))
@@ -79,7 +76,7 @@ class Norm:
 
 
 @dataclass(frozen=True, slots=True)
-class Activate:
+class Activate(Operation):
     """dst = activation(`width` columns of src from `gate_at` on), times those from `other_at` on where that is not
     below 0."""
 
@@ -99,9 +96,6 @@ class Activate:
             src.stride(0), dst.stride(0), self.gate_at, self.other_at, self.width, self.activation, self.most,
         )  # fmt: skip
 
-    def reserve(self, scratch: Scratch, rows: int) -> None:
-        """Nothing."""
-
     def compute(self, state: State) -> None:
         src = state[self.src].float()
         made = activated(src[:, self.gate_at : self.gate_at + self.width], self.activation, self.most)
@@ -111,7 +105,7 @@ class Activate:
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Operation):
     """dst = factor · src + keeps · dst"""
 
     part: ClassVar[Part] = Part.ROWS
@@ -127,9 +121,6 @@ class Scale:
             src.stride(0), dst.stride(0), self.src.width, self.factor, self.keeps,
         )  # fmt: skip
 
-    def reserve(self, scratch: Scratch, rows: int) -> None:
-        """Nothing."""
-
     def compute(self, state: State) -> None:
         dst = state[self.dst]
         made = state[self.src].float() * self.factor
@@ -137,7 +128,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
-class Gather:
+class Gather(Operation):
     """From here on there are only the rows that draw."""
 
     part: ClassVar[Part] = Part.ROWS
@@ -153,9 +144,6 @@ class Gather:
                 f"gather_{_forms(src, dst)}", (_blocks(self.src.width), state.count, 1), _THREADS, src, dst,
                 drawn, src.stride(0), dst.stride(0), self.src.width,
             )  # fmt: skip
-
-    def reserve(self, scratch: Scratch, rows: int) -> None:
-        """Nothing."""
 
     def compute(self, state: State) -> None:
         drawn = state.rows.drawn
