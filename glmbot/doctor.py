@@ -181,8 +181,7 @@ def _tables(opened: OpenedModel) -> str:
         settings.cache_tokens or LEAST_CACHE_TOKENS,
         plain=settings.gpu_plain,
     )
-    on_host = any(device.type == "cpu" for device in placed.parts.values())
-    return f"; token embeddings {'stay in the host memory' if on_host else 'go to the card'}"
+    return f"; token embeddings {'stay in the host memory' if placed.embeds_on_host else 'go to the card'}"
 
 
 def _fast_parts(settings: LocalEngineSettings, device: torch.device) -> Finding:
@@ -194,12 +193,10 @@ def _fast_parts(settings: LocalEngineSettings, device: torch.device) -> Finding:
         return Finding("fast parts", True, "none for a model that several cards share: torch computes alone")
     try:
         given_up = tried(device).given_up
-    except (
-        Exception
-    ) as error:  # whatever a driver says, that a card can't be used is no reason to say no more
-        return Finding(
-            "fast parts", False, f"they can't be tried: {type(error).__name__}: {outward(str(error))}"
-        )
+    except Exception as error:
+        # Whatever a driver says: that a card can't be used is no reason to say no more.
+        why = f"{type(error).__name__}: {outward(str(error))}"
+        return Finding("fast parts", False, f"they can't be tried: {why}")
     serving = [part for part in (*Part, GRAPHS) if part not in given_up and PROGRAM not in given_up]
     words = f"{', '.join(serving) or 'none'}, held against torch on a small model"
     missing = "".join(f"; without {part}: {why}" for part, why in given_up.items())

@@ -152,8 +152,7 @@ def card_outlooks(rows: Sequence[ModelMemory]) -> list[str]:
 
 def memory_needed(module: nn.Module, shape: ModelShape, device: torch.device, context: int) -> dict[str, int]:
     """Precision -> bytes of weights and of a KV cache of `context` tokens, on devices of the kind of `device`."""
-    weights, per_token = memory_parts(module, shape, device)
-    return {precision: size + context * per_token[precision] for precision, size in weights.items()}
+    return _together(*memory_parts(module, shape, device), context)
 
 
 def memory_parts(
@@ -183,5 +182,8 @@ def _memory_of(
 ) -> ModelMemory:
     device = parse_devices("auto")[0]
     weights, per_token = memory_parts(module, shape, device)
-    needs = {precision: size + context * per_token[precision] for precision, size in weights.items()}
-    return ModelMemory(name, made_by, needs, speaks, weights, per_token)
+    return ModelMemory(name, made_by, _together(weights, per_token, context), speaks, weights, per_token)
+
+
+def _together(weights: Mapping[str, int], per_token: Mapping[str, int], context: int) -> dict[str, int]:
+    return {precision: size + context * per_token[precision] for precision, size in weights.items()}

@@ -27,7 +27,7 @@ from glmbot.engine.placement import Placement, align, free_memory
 from glmbot.engine.precision import fill
 from glmbot.engine.step import Step
 from glmbot.engine.tensor_group import TensorGroup, join_parts
-from glmbot.errors import EngineStopped
+from glmbot.errors import EngineStopped, in_one_line
 from glmbot.models.long_rope import LongRope, LongRopePositions
 from glmbot.models.lowering import LoweredModel, lower, lower_for
 from glmbot.models.prefix import PrefixEncoder
@@ -170,7 +170,7 @@ class ModelPart:
             raise
         except Exception as error:
             # Whatever a driver or a release of torch says of it, steps are computed without.
-            fast.give_up(GRAPHS, f"{type(error).__name__}: {error}".splitlines()[0][:300])
+            fast.give_up(GRAPHS, in_one_line(error))
 
     @torch.inference_mode()
     def record_with(self, recorder: Recorder, on_progress: Callable[[], None] = lambda: None) -> None:
@@ -186,7 +186,7 @@ class ModelPart:
             vocabulary=model.shape.vocabulary,
             device=placement.device,
             spare=self._spare,
-            embeds_on_host=any(device.type == "cpu" for device in placement.parts.values()),
+            embeds_on_host=placement.embeds_on_host,
         )
         steps.prepare(on_progress)
         self.decoding = CardDecoding(steps, recorder, self._spare)

@@ -57,6 +57,11 @@ class Placement:
         return torch.bfloat16 if self.device.type == "cpu" else torch.float16
 
     @property
+    def embeds_on_host(self) -> bool:
+        """Whether a card computes, and the table of embeddings stays in the host's memory."""
+        return any(device.type == "cpu" for device in self.parts.values())
+
+    @property
     def nvidia(self) -> bool:
         """Whether it computes on NVIDIA's cards. AMD's go by the same name, and have other instructions."""
         return self.device.type == "cuda" and torch.version.hip is None

@@ -3,7 +3,7 @@ computed by them and by torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from glmbot.cuda.kernels import CardKernels, Kernels
 from glmbot.cuda.program import CardProgram, Part
 from glmbot.cuda.target import Card
+from glmbot.engine.card.recording import Recorder, recorder_of
 from glmbot.engine.card.trust import GRAPHS, FastParts, settle
+from glmbot.errors import in_one_line
 from glmbot.native.program import Rows
 from glmbot.quantization.formats import quantize_groups, quantize_rows
 from glmbot.quantization.linear import GroupedLinear, WidenedLinear
@@ -41,23 +43,28 @@ def tried(device: torch.device, kernels: Kernels | None = None) -> FastParts:
             finally:
                 program.parts = parts
 
-        if settle(fast, program, compute) and device.type == "cuda":
-            _try_graph(fast, program, steps[-1], cache)
+        recorder = recorder_of(device)
+        if settle(fast, program, compute) and recorder is not None:
+            _try_recording(fast, recorder, lambda: program.run(steps[-1], cache[:1], cache[1:]))
     return fast
 
 
-def _try_graph(fast: FastParts, program: CardProgram, rows: Rows, cache: Sequence[Tensor]) -> None:
+def _try_recording(fast: FastParts, recorder: Recorder, compute: Callable[[], Tensor]) -> None:
+    """compute: a step of few rows, whose logits are always in the same place."""
+
+    def step() -> None:
+        compute()
+
     try:
-        expected = program.run(rows, cache[:1], cache[1:]).clone()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            made = program.run(rows, cache[:1], cache[1:])
+        made = compute()
+        expected = made.clone()
+        again = recorder.record(step)
         made.zero_()
-        graph.replay()
+        again()
         if not torch.allclose(made, expected, atol=1e-2, rtol=1e-2):
             raise RuntimeError("a graph says something else than the step that it was recorded of")
     except Exception as error:  # whatever a driver or a release of torch says of it
-        fast.give_up(GRAPHS, f"{type(error).__name__}: {error}".splitlines()[0][:300])
+        fast.give_up(GRAPHS, in_one_line(error))
 
 
 def _program(device: torch.device, dtype: torch.dtype, kernels: Kernels) -> CardProgram:
