@@ -5,6 +5,9 @@
 // next phase: a thread that the system has put aside is waited for only while it holds a piece. So that it seldom
 // does, each gives way between two pieces, before its turn on the core runs out within one.
 //
+// Two of the crew never share a core for long while another has none of them, be it busy: Linux wakes a thread near the
+// one that woke it, and counts two of ours here and a stranger there as even.
+//
 // One atomic word says which phase is open and how many of its pieces nobody has taken. Phases are numbered through
 // the process's life, so a thread that comes late can't mistake one step for another.
 
@@ -56,6 +59,51 @@ void alone(const Work& work) {
     for (int piece = work.pieces(work.of, phase); piece-- > 0;) work.compute(work.of, phase, piece);
 }
 
+// The cores on which the threads of a crew compute; thread 0 leads.
+class Cores {
+ public:
+  Cores() {
+    for (auto& core : at_) core.store(kNowhere, std::memory_order_relaxed);
+  }
+
+  // Thread `number` begins to compute. Where one before it does on the same core, it moves to one that has none of them.
+  void begin(int number, int threads, int64_t& moved) {
+#if defined(__linux__)
+    const int here = sched_getcpu();
+    if (at_[number].load(std::memory_order_relaxed) != here) at_[number].store(here, std::memory_order_relaxed);
+    for (int other = 0; other < number; other++)
+      if (at_[other].load(std::memory_order_relaxed) == here) return move(number, threads, moved);
+#endif
+  }
+
+  // It sleeps, and may be woken anywhere.
+  void end(int number) { at_[number].store(kNowhere, std::memory_order_relaxed); }
+
+ private:
+  static constexpr int kNowhere = -1;
+
+#if defined(__linux__)
+  void move(int number, int threads, int64_t& moved) {
+    const int64_t time = now();
+    if (time - moved < kTurn) return;
+    moved = time;
+    cpu_set_t allowed, others;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    others = allowed;
+    for (int other = 0; other < threads; other++) {
+      const int core = at_[other].load(std::memory_order_relaxed);
+      if (core >= 0 && core < CPU_SETSIZE) CPU_CLR(core, &others);
+    }
+    // It is moved at once, and stays where it is when it may run anywhere again.
+    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
+    sched_setaffinity(0, sizeof allowed, &allowed);
+    at_[number].store(sched_getcpu(), std::memory_order_relaxed);
+  }
+#endif
+
+  std::atomic<int> at_[kMostThreads];
+};
+
 class Crew {
  public:
   // One caller at a time has the crew; whoever comes meanwhile computes alone.
@@ -72,6 +120,12 @@ class Crew {
     int number;
   };
 
+  // A thread's: when it last got a core, and when it last looked for another, in ns.
+  struct Turn {
+    int number;
+    int64_t since, moved;
+  };
+
   void lead(const Work& work, int threads) {
     recruit(threads - 1);
     helpers_.store(threads - 1, std::memory_order_relaxed);
@@ -79,7 +133,7 @@ class Crew {
     first_ = (uint32_t)(word_.load(std::memory_order_relaxed) >> 32) + 1;
     const uint32_t last = first_ + (uint32_t)work.phases;
     open(first_);
-    int64_t turn = now();
+    Turn turn = {0, now(), 0};
     for (;;) {
       const uint64_t seen = take(turn);
       if ((uint32_t)(seen >> 32) == last) return;
@@ -91,7 +145,7 @@ class Crew {
     const Helper self = *(Helper*)argument;
     delete (Helper*)argument;
     Crew& crew = *self.crew;
-    int64_t turn = now();
+    Turn turn = {self.number + 1, now(), 0};
     for (;;) {
       const bool wanted = self.number < crew.helpers_.load(std::memory_order_relaxed);
       const uint64_t seen = wanted ? crew.take(turn) : crew.word_.load();
@@ -100,7 +154,8 @@ class Crew {
   }
 
   // Compute pieces as long as there are any. Returns the word that had none.
-  uint64_t take(int64_t& turn) {
+  uint64_t take(Turn& turn) {
+    cores_.begin(turn.number, helpers_.load(std::memory_order_relaxed) + 1, turn.moved);
     for (;;) {
       uint64_t seen = word_.load(std::memory_order_acquire);
       if ((uint32_t)seen == 0) return seen;
@@ -136,7 +191,7 @@ class Crew {
   }
 
   // Until the word is another: watch it for `spin` ns, then sleep.
-  void wait(uint64_t seen, int64_t& turn, int64_t spin) {
+  void wait(uint64_t seen, Turn& turn, int64_t spin) {
     const int64_t until = now() + spin;
     do {
       for (int i = 0; i < 16; i++) {
@@ -144,19 +199,20 @@ class Crew {
         pause_a_little();
       }
     } while (now() < until);
+    cores_.end(turn.number);
     sleepers_.fetch_add(1);
     pthread_mutex_lock(&mutex_);
     while (word_.load() == seen) pthread_cond_wait(&changed_, &mutex_);
     pthread_mutex_unlock(&mutex_);
     sleepers_.fetch_sub(1);
-    turn = now();
+    turn.since = now();
   }
 
-  static void give_way(int64_t& turn) {
+  static void give_way(Turn& turn) {
     const int64_t time = now();
-    if (time - turn < kTurn) return;
+    if (time - turn.since < kTurn) return;
     sched_yield();
-    turn = now();
+    turn.since = now();
   }
 
   void recruit(int wanted) {
@@ -189,6 +245,7 @@ class Crew {
   alignas(64) std::atomic<int32_t> missing_{0};
   alignas(64) std::atomic<int32_t> sleepers_{0};
   std::atomic<int32_t> helpers_{0};
+  Cores cores_;
   const Work* work_ = nullptr;
   uint32_t first_ = 0;
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;

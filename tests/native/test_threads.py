@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from glmbot.native.compiling import compiler
 from glmbot.native.library import kernels
 from glmbot.native.linear import NativeLinear
 from glmbot.native.program import ProgramBuilder, Rows
@@ -89,3 +90,15 @@ def test_a_process_that_was_forked_has_threads_of_its_own() -> None:
     tests = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([tests, *sys.path])}
     subprocess.run([sys.executable, "-c", FORKS], env=environment, check=True, timeout=300)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems don't say where a thread runs")
+def test_two_threads_do_not_share_a_core_while_another_has_none(tmp_path: Path) -> None:
+    found = compiler()
+    if found is None:
+        pytest.skip("needs a compiler of C++")
+    made = tmp_path / "check"
+    source = Path(__file__).with_name("check_cores.cpp")
+    subprocess.run([found, "-O1", "-std=c++17", "-pthread", source, "-o", made], check=True, timeout=300)
+    ended = subprocess.run([made], capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stdout
