@@ -14,7 +14,17 @@ from typing import Any
 from slack_sdk.web.async_client import AsyncWebClient
 
 from glmbot.delivery.abilities import Ability, Profile
-from glmbot.delivery.outlet import Closed, Flooded, Gone, Outlet, Piece, Reduced, Refused, Unreachable
+from glmbot.delivery.outlet import (
+    Closed,
+    Flooded,
+    Gone,
+    NotWritten,
+    Outlet,
+    Piece,
+    Reduced,
+    Refused,
+    Unreachable,
+)
 from glmbot.delivery.pieces import cut_reply
 from glmbot.messages import Attachment, Message, Reply
 from glmbot_slack.normalize import button_value
@@ -131,14 +141,16 @@ class SlackOutlet(Outlet):
         except BlocksRefused as error:
             self._grows, self._streams.buttons = bool(stream.actions), False
             raise Reduced(str(error)) from error
-        except Refused as error:
+        except Unreachable:
+            self._grows = False
+            raise
+        except NotWritten as error:
+            # Whom a stream may be for has rules of its own: whether the chat itself takes nothing is for a
+            # message to find out.
             self._grows = False
             if isinstance(error, Lacking):
                 self._streams.rest()
             raise Reduced(f"{error}, so the answer grows by edits") from error
-        except Unreachable:
-            self._grows = False
-            raise
         ts = str(begun["ts"])
         self._open[ts] = stream
         return ts

@@ -162,7 +162,7 @@ async def test_a_bot_streams_in_a_thread_and_the_button_is_there_meanwhile(
     "refusal",
     ["unknown_method", "missing_scope", "method_not_supported_for_channel_type", "channel_type_not_supported",
      "missing_recipient_user_id", "streaming_state_conflict", "invalid_arguments", "invalid_chunks", "internal_error",
-     "ratelimited"],
+     "ratelimited", "user_not_found", "not_in_channel", "message_not_found"],
 )  # fmt: skip
 async def test_where_no_stream_may_begin_the_answer_grows_by_edits(server: SlackServer, refusal: str) -> None:
     server.refusals[STARTED] = [refusal, 1]
