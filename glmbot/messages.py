@@ -44,6 +44,7 @@ __all__ = [
     "UserKey",
     "Visibility",
     "asks_of_tools",
+    "is_anybodys",
 ]
 
 HIDDEN = "hidden"
@@ -266,13 +267,21 @@ class PressedButton:
     def by_asker(self) -> bool:
         return self.asker == self.message.user.id
 
+    @property
+    def counts(self) -> bool:
+        """It is pressed by who asked, or the dialogue alone knows who may."""
+        return self.by_asker or asks_of_tools(self.message)
+
 
 def asks_of_tools(message: Message) -> bool:
     """Whether a button answers what is asked of a tool (`glmbot.dialogue.tool_asks`), or votes: not only who asked
     the question may press it."""
-    return (
-        isinstance(message.intent, Press) and _ANYBODYS_BUTTON.fullmatch(message.intent.command) is not None
-    )
+    return isinstance(message.intent, Press) and is_anybodys(message.intent.command)
+
+
+def is_anybodys(command: str) -> bool:
+    """Whether a button for this is one of those."""
+    return _ANYBODYS_BUTTON.fullmatch(command) is not None
 
 
 def _checked_id(name: str, given: object) -> str:

@@ -122,7 +122,7 @@ class DingTalkAdapter:
         match taken:
             case Message():
                 await self._dialogue.accept(taken)
-            case PressedButton() if taken.by_asker:
+            case PressedButton() if taken.counts:
                 await self._dialogue.accept(taken.message)
             case PressedButton():
                 _log.debug("DingTalk: a button of somebody else's was pressed")

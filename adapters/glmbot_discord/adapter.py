@@ -27,7 +27,7 @@ from glmbot.delivery.recent import Recent
 from glmbot.delivery.thoughts import without_thoughts
 from glmbot.errors import AdapterError, StoreError
 from glmbot.keys import ChatKey, ConversationKey, number_in
-from glmbot.messages import CommandInfo, Message, Reply, Role, asks_of_tools
+from glmbot.messages import CommandInfo, Message, Reply, Role
 from glmbot.ports import Chats, Deliver, Menus
 from glmbot_discord.client import Client, client_for, examine, log_in, set_addresses
 from glmbot_discord.delivery import PROFILE, ChannelOutlet, InteractionOutlet, remove_answer
@@ -219,7 +219,7 @@ class DiscordAdapter:
         if press is None:
             return
         message = press.message
-        if not press.by_asker and not asks_of_tools(message):
+        if not press.counts:
             words = self._dialogue.text(message.language, "button.not_yours")
             await _acknowledged(interaction.response.send_message(words, ephemeral=True))
             return

@@ -156,7 +156,7 @@ class FeishuAdapter:
                 await self._dialogue.accept(taken)
             case Deleted():
                 self._take_away(taken)
-            case PressedButton() if taken.by_asker:
+            case PressedButton() if taken.counts:
                 await self._dialogue.accept(taken.message)
             case PressedButton():
                 words = self._dialogue.text(taken.message.language, "button.not_yours")

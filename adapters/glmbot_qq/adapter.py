@@ -186,7 +186,7 @@ class QQAdapter:
                 await self._dialogue.accept(taken)
             case Deleted():
                 self._take_away(taken)
-            case PressedButton() if taken.by_asker:
+            case PressedButton() if taken.counts:
                 await self._dialogue.accept(taken.message)
                 self._aside.begin(self._confirm(taken.message, _OBEYED))
             case PressedButton():

@@ -15,7 +15,7 @@ from typing import Any
 from glmbot.delivery.abilities import Ability, Profile
 from glmbot.delivery.outlet import Closed, Flooded, Gone, Outlet, Piece, Reduced, Refused, Unreachable
 from glmbot.delivery.pieces import cut_reply
-from glmbot.messages import Attachment, Message, Press, Reply
+from glmbot.messages import Attachment, Message, Press, Reply, is_anybodys
 from glmbot_qq.client import Client, quoted
 from glmbot_qq.normalize import EVENT, Scene, button_data, scene_of
 from glmbot_qq.refusals import ADDRESS_REFUSED, BUTTONS_REFUSED, DOUBLED, ENDED, MARKDOWN_REFUSED, Coded
@@ -35,7 +35,7 @@ from glmbot_qq.upload import uploaded
 __all__ = ["PROFILE", "QQOutlet", "path_of"]
 
 # "按钮文字，最多 10 字符"; "最多可以发送 5 行按钮，每一行最多 5 个按钮".
-_LONGEST_LABEL, _MOST_BUTTONS = 10, 5
+_LONGEST_LABEL, _MOST_ROWS, _IN_A_ROW = 10, 5, 5
 # Of one answer that was begun again: its messages have other numbers than those of the first try.
 _ANEW = 1000
 _SHIFT = 1_000_000
@@ -170,13 +170,15 @@ class QQOutlet(Outlet):
         words = to_markdown(piece.text, piece.notice, self._addresses, self._language)
         body["markdown"] = {"content": words}
         if self._buttons and piece.actions:
-            body["keyboard"] = {"content": {"rows": [{"buttons": self._keys(piece)}]}}
+            keys = self._keys(piece)
+            rows = [{"buttons": keys[at : at + _IN_A_ROW]} for at in range(0, len(keys), _IN_A_ROW)]
+            body["keyboard"] = {"content": {"rows": rows[:_MOST_ROWS]}}
         return body
 
     def _keys(self, piece: Piece) -> Sequence[Mapping[str, Any]]:
         """https://bot.q.qq.com/wiki/develop/api-v2/server-inter/message/trans/msg-btn.html: 1 is a button that the
         bot is told of; 0 is for those named, 2 for all."""
-        may = {"type": 2} if self._private else {"type": 0, "specify_user_ids": [self._asker]}
+        own = {"type": 0, "specify_user_ids": [self._asker]}
         return [
             {
                 "id": action.command,
@@ -187,12 +189,12 @@ class QQOutlet(Outlet):
                 },
                 "action": {
                     "type": 1,
-                    "permission": may,
+                    "permission": {"type": 2} if self._private or is_anybodys(action.command) else own,
                     "data": button_data(action.command, self._asker, self._question),
                     "unsupport_tips": f"/{action.command}",
                 },
             }
-            for action in piece.actions[:_MOST_BUTTONS]
+            for action in piece.actions
         ]
 
     # ---- refusals --------------------------------------------------------------------------------------------

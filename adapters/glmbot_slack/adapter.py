@@ -46,6 +46,7 @@ from glmbot_slack.normalize import (
     from_press,
 )
 from glmbot_slack.refusals import ask
+from glmbot_slack.render import escaped
 from glmbot_slack.settings import SlackSettings
 from glmbot_slack.streams import Streams, delete
 
@@ -194,10 +195,11 @@ class SlackAdapter:
                 self._aside.begin(self._show_home(taken.user))
             case HomeOpened():
                 pass
-            case PressedButton() if taken.by_asker:
+            case PressedButton() if taken.counts:
                 await self._dialogue.accept(taken.message)
             case PressedButton():
-                self._aside.begin(self._refuse_press(taken.message))
+                words = self._dialogue.text(taken.message.language, "button.not_yours")
+                self._aside.begin(self._tell_alone(taken.message, words))
         return True
 
     def _read(
@@ -226,14 +228,16 @@ class SlackAdapter:
             self._homes.take(user)
             _log.info("Slack: the tab Home could not be shown: %s", error)
 
-    async def _refuse_press(self, message: Message) -> None:
-        """For the eyes of who pressed alone."""
+    async def _tell_alone(self, message: Message, words: str) -> None:
+        """For the eyes of who pressed."""
         where = message.conversation
-        words = self._dialogue.text(message.language, "button.not_yours")
         with suppress(NotWritten):
             await ask(
                 self._client.chat_postEphemeral(
-                    channel=where.chat, user=message.user.id, text=words, thread_ts=where.thread or None
+                    channel=where.chat,
+                    user=message.user.id,
+                    text=escaped(words),
+                    thread_ts=where.thread or None,
                 )
             )
 
@@ -244,4 +248,6 @@ class SlackAdapter:
         self._deliveries.begin(message, SlackOutlet(self._client, message, self._streams), pace, earlier)
 
     async def _stopped(self, message: Message, reply: Reply | None) -> None:
-        """The answer that was stopped says so itself."""
+        """The answer that was stopped says so itself; what came of a vote is for who gave it."""
+        if reply is not None and message.command is not None and message.command.name != "stop":
+            await self._tell_alone(message, reply.notice)

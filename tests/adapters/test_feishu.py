@@ -336,6 +336,20 @@ async def test_somebody_elses_button_says_so_to_who_pressed_it(
     assert len(engine.prompts) == 1
 
 
+async def test_anybody_of_a_group_votes_by_a_button(server: FeishuServer, sqlite_store: Store) -> None:
+    async with feishu_bot.bot(server, echoing(), sqlite_store):
+        await server.say("/poll Go? | Yes | No", chat=GROUP, mention=True)
+        await until(lambda: bool(server.texts(GROUP)))
+        await nothing_left(sqlite_store, "feishu")
+        (name,) = server.messages[GROUP]
+        vote = server.buttons(GROUP, name)[0]["glmbot"]
+        await server.press(GROUP, name, vote, user=8)
+        await server.say(f"/poll {vote[-8:]}", chat=GROUP, mention=True)
+        await until(lambda: any("1. Yes · 1" in text for text in server.texts(GROUP)))
+        await nothing_left(sqlite_store, "feishu")
+    assert not server.toasts
+
+
 def test_a_button_says_whose_it_is_and_where() -> None:
     value = {"glmbot": "retry", "asker": "ou_1", "thread": "omt_1"}
     pressed = {

@@ -391,6 +391,27 @@ async def test_markdown_and_buttons_stand_where_they_are_granted_and_a_retry_is_
     assert last_question(engine.prompts[-1]) == "say it"
 
 
+async def test_anybody_of_a_group_votes_by_a_button_for_any_option(
+    server: QQServer, sqlite_store: Store
+) -> None:
+    server.granted |= {"markdown", "buttons"}
+    wished = {"markdown": True, "buttons": True}
+    async with qq_bot.bot(server, echoing(), sqlite_store, settings=wished):
+        await server.say("/poll Go? | a | b | c | d | e | f", scene="groups")
+        await until(lambda: bool(server.texts(GROUP)))
+        await nothing_left(sqlite_store, "qq")
+        (poll,) = server.shown[GROUP]
+        first, second = (row["buttons"] for row in poll["keyboard"]["content"]["rows"])
+        assert (len(first), len(second)) == (5, 1)
+        assert second[0]["action"]["permission"] == {"type": 2}
+        pressed = await server.press(poll, second[0]["id"], user=8, group=True)
+        await until(lambda: server.confirmed == {pressed: 0})
+        await nothing_left(sqlite_store, "qq")
+        await server.say(f"/poll {second[0]['id'][-8:]}", scene="groups")
+        await until(lambda: any("6. f · 1" in text for text in server.texts(GROUP)))
+        await nothing_left(sqlite_store, "qq")
+
+
 async def test_a_wrong_secret_is_said(server: QQServer, sqlite_store: Store) -> None:
     wrong = qq_bot.settings_for(server, token=SecretStr("another"))
     adapter = QQAdapter(wrong, make_dialogue(echoing(), sqlite_store))
