@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Pace"]
 
 _SLOWEST_S = 30.0
+_SOON_S = 1.0
 
 
 @dataclass(slots=True)
 class Pace:
     """One chat's rhythm: `interval` between writes, wider after each flood answer, slowly back to `base`.
 
-    `within`: the rhythm of all chats together.
+    `within`: the rhythm of all chats together. `aside`: what can wait is written by one at a time, so that who
+    has much of it holds up no answer.
     """
 
     base: float
@@ -22,6 +24,7 @@ class Pace:
     ready_at: float = 0.0
     within: Pace | None = None
     held_until: float = 0.0
+    aside: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.interval = self.interval or self.base
@@ -29,6 +32,10 @@ class Pace:
     def wait(self, now: float) -> float:
         """Seconds until the next write is allowed."""
         return max(0.0, self.ready_at - now)
+
+    def is_calm(self, now: float) -> bool:
+        """Whether what may as well be left out would keep few others waiting, in whatever chats."""
+        return self.within is None or self.within.wait(now) < _SOON_S
 
     def reserve(self, now: float) -> None:
         """A write begins: the next one must keep its distance, also when another answer makes it."""

@@ -22,23 +22,29 @@ _PAUSE_S = 1.0
 async def remove_each(
     platform: str, pace: Pace, messages: Iterable[str], remove: Callable[[str], Awaitable[object]]
 ) -> None:
-    """One after the other, in the rhythm of all chats. One that is refused for now is tried again a few times, one
-    that is refused stays, and that is logged."""
+    """One after the other, in the chat's rhythm, whatever else is to be taken away there. One that is refused for
+    now is tried again a few times, one that is refused stays, and that is logged."""
     for message in messages:
-        await pace.follow()
-        for tries_left in reversed(range(_TRIES)):
-            try:
-                await remove(message)
-            except (Flooded, Unreachable) as error:
-                now = asyncio.get_running_loop().time()
-                pace.flooded(now, error.retry_after if isinstance(error, Flooded) else _PAUSE_S)
-                if tries_left:
-                    await pace.turn()
-                    continue
-                _stays(platform, error)
-            except (NotWritten, AdapterError) as error:
-                _stays(platform, error)
-            break
+        async with pace.aside:
+            await _remove(platform, pace, message, remove)
+
+
+async def _remove(
+    platform: str, pace: Pace, message: str, remove: Callable[[str], Awaitable[object]]
+) -> None:
+    for tries_left in reversed(range(_TRIES)):
+        await pace.turn()
+        try:
+            await remove(message)
+        except (Flooded, Unreachable) as error:
+            now = asyncio.get_running_loop().time()
+            pace.flooded(now, error.retry_after if isinstance(error, Flooded) else _PAUSE_S)
+            if tries_left:
+                continue
+            _stays(platform, error)
+        except (NotWritten, AdapterError) as error:
+            _stays(platform, error)
+        return
 
 
 def _stays(platform: str, error: Exception) -> None:

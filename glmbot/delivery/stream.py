@@ -151,9 +151,10 @@ async def _show_typing(board: Requests, latest: _Latest, after: Collection[async
         await asyncio.wait(after)
     grows = board.can(Ability.EDIT)
     while (reply := latest.reply) is not None and not (reply.text and grows) and not reply.state.ended:
-        # A decoration: whatever goes wrong with it, the answer is not held up.
-        with suppress(NotWritten, ClaimLost):
-            await board.pace.follow()
-            board.check()
-            await board.outlet.typing()
+        # A decoration: whatever goes wrong with it, no answer is held up, and many who wait hold up nobody's.
+        if board.pace.is_calm(asyncio.get_running_loop().time()):
+            with suppress(NotWritten, ClaimLost):
+                await board.pace.follow()
+                board.check()
+                await board.outlet.typing()
         await asyncio.sleep(_TYPING_EVERY_S)

@@ -43,6 +43,29 @@ def test_a_server_that_is_out_of_order_is_asked_again() -> None:
     assert platform.removed == ["1"]
 
 
+def test_who_has_much_taken_away_holds_up_nobody_s_answer() -> None:
+    async def main() -> tuple[float, float]:
+        everybody, platform = Pace(0.1), _Platform()
+        here, elsewhere = (Pace(1.0, within=everybody) for _ in range(2))
+        numbers = [*map(str, range(10))]
+        removing = [
+            asyncio.create_task(remove_each("Test", here, numbers, platform.remove)) for _ in range(100)
+        ]
+        await asyncio.sleep(1)
+        waits: list[float] = []
+        for pace in (elsewhere, here):
+            begun = asyncio.get_running_loop().time()
+            await pace.turn()
+            waits.append(asyncio.get_running_loop().time() - begun)
+        await asyncio.wait(removing)
+        assert len(platform.removed) == 1000
+        return waits[0], waits[1]
+
+    in_another_chat, in_this = run_in_virtual_time(main())
+    assert in_another_chat < 1
+    assert in_this < 4
+
+
 @pytest.mark.parametrize("refusal", [Missing("gone"), Gone("left"), AdapterError("no token")])
 def test_one_that_is_refused_stays_and_keeps_no_other(refusal: Exception) -> None:
     platform = _Platform(refusal)

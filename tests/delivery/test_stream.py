@@ -397,6 +397,29 @@ def test_typing_is_shown_until_the_first_word_and_never_after_the_end() -> None:
         assert max(chat.typed) < 15
 
 
+def test_many_who_wait_hold_up_nobody_s_answer_by_being_shown_that_it_comes() -> None:
+    async def waiting() -> AsyncGenerator[Reply]:
+        yield Reply("", ReplyState.QUEUED)
+        await asyncio.Event().wait()
+
+    async def main() -> tuple[float, int]:
+        everybody = Pace(0.5)
+        chats = [Chat() for _ in range(100)]
+        waits = [asyncio.create_task(show(waiting(), chat, Pace(1.0, within=everybody))) for chat in chats]
+        await asyncio.sleep(200)
+        begun = asyncio.get_running_loop().time()
+        await show(growing("a word", 0.0), Chat(), Pace(1.0, within=everybody))
+        took = asyncio.get_running_loop().time() - begun
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        return took, sum(len(chat.typed) for chat in chats)
+
+    took, typed = run_in_virtual_time(main())
+    assert took < 10
+    assert typed > 100
+
+
 def test_who_asks_many_questions_in_a_row_sees_typing_for_the_first() -> None:
     async def main() -> Chat:
         chat, pace = Chat(), Pace(1.0)
