@@ -45,9 +45,9 @@ class AppOutlet(Outlet):
         return _ABILITIES
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
-        if not reply.text and size(reply.notice) > LONGEST_TEXT - _TAGS_ROOM:
+        if not reply.text and size(reply.notice) > _SPLIT_AT:
             return [Piece("", part) for part in _parts(reply.notice)]
-        return cut_reply(reply, _SPLIT_AT, notice_room=NOTICE_ROOM, measure=size, accepts=fits_text)
+        return cut_reply(reply, _SPLIT_AT, notice_room=4 * NOTICE_ROOM, measure=size, accepts=fits_text)
 
     async def send(self, item: Piece | Attachment, place: str) -> str:
         if isinstance(item, Attachment):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 from glmbot.delivery.outlet import Piece
@@ -22,7 +23,7 @@ def cut_reply(
 ) -> Sequence[Piece]:
     """Pieces of at most `limit` by `measure`, each of which the platform `accepts` when rendered.
 
-    The bot's own line, of at most `notice_room` characters beside text, and the buttons stand under the last one.
+    The bot's own line, of at most `notice_room` beside text, and the buttons stand under the last one.
     What the model thought stands in a message of its own before the first, once it has come to an answer: as much
     of its beginning and its end as `fits_folded`; nowhere without that.
     """
@@ -31,9 +32,16 @@ def cut_reply(
     if fits_folded is not None and reply.thought and (reply.text or reply.state.ended):
         thought = [Piece("", thought=_shortened(reply.thought, limit, fits_folded))]
     if not reply.text:
-        return [*thought, Piece("", notice[:limit] or "…", reply.actions)]
+        return [*thought, Piece("", _within(notice, limit, measure) or "…", reply.actions)]
     *before, last = split_markdown(reply.text, limit, measure, accepts)
-    return [*thought, *map(Piece, before), Piece(last, notice[:notice_room], reply.actions)]
+    return [*thought, *map(Piece, before), Piece(last, _within(notice, notice_room, measure), reply.actions)]
+
+
+def _within(text: str, most: int, measure: Callable[[str], int]) -> str:
+    """As much of its beginning as is no more than that. What is longer is no less by any measure."""
+    if measure(text) <= most:
+        return text
+    return text[: bisect_right(range(len(text)), most, key=lambda end: measure(text[:end])) - 1]
 
 
 def _shortened(thought: str, limit: int, fits: Callable[[str], bool]) -> str:

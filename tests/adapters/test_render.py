@@ -246,6 +246,14 @@ def test_split_and_rendered_pieces_fit_both_platforms(markdown: str) -> None:
         assert len(to_discord(piece.text, piece.notice)) <= 2000
 
 
+@pytest.mark.parametrize("markdown", ["", "an answer"])
+def test_the_bots_own_line_fits_whatever_it_is_made_of(markdown: str) -> None:
+    """As /prompt says again what somebody wrote."""
+    said = Reply(markdown, ReplyState.FINAL, "🙂" * 4000)
+    for piece in TelegramOutlet.cut(object.__new__(TelegramOutlet), said):
+        assert 400 <= utf16_length(to_telegram(piece.text, piece.notice)[0]) <= 4096
+
+
 @pytest.mark.parametrize("markdown", ["[x]: http://a.b", "\n\n", " ", "```\n```", "&nbsp;", "\u200b"])
 def test_markdown_that_shows_nothing_is_still_a_message(markdown: str) -> None:
     shown = Reply(markdown, ReplyState.STREAMING)
