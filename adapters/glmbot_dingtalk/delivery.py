@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from glmbot.delivery.abilities import Ability, Profile
-from glmbot.delivery.outlet import Outlet, Piece
+from glmbot.delivery.outlet import Closed, Outlet, Piece
 from glmbot.delivery.pieces import cut_reply
+from glmbot.http.fields import Fields, fields_of, objects_in
 from glmbot.messages import Attachment, ChatKind, Message, Reply
 from glmbot_dingtalk.client import Client
 from glmbot_dingtalk.normalize import button_id
@@ -24,6 +25,7 @@ __all__ = ["PROFILE", "DingTalkOutlet"]
 
 _SPLIT_AT = 4000
 _CARDS = "/v1.0/card/instances"
+_LONGEST_REASON = 300
 # https://open.dingtalk.com/document/dingstart/ai-card-template: what the card shows besides its words.
 _GROWS, _ENDED = "2", "3"
 _ORDER = ["msgTitle", "msgContent", "staticMsgContent", "msgTextList", "msgImages", "msgSlider", "msgButtons"]
@@ -71,7 +73,7 @@ class DingTalkOutlet(Outlet):
             "imRobotOpenSpaceModel": {"supportForward": True},
             **where,
         }
-        await self._client.call("POST", f"{_CARDS}/createAndDeliver", body)
+        _check_delivered(await self._client.call("POST", f"{_CARDS}/createAndDeliver", body))
         self._written[name] = item
         return name
 
@@ -114,6 +116,14 @@ class DingTalkOutlet(Outlet):
             "flowStatus": _GROWS if _streams(piece) else _ENDED,
             "sys_full_json_obj": json.dumps(whole, ensure_ascii=False),
         }
+
+
+def _check_delivered(made: Fields) -> None:
+    """A card that is made, and does not come into its chat, is no error to DingTalk. Raises Closed."""
+    for each in objects_in(fields_of(made, "result").get("deliverResults")):
+        if each.get("success") is False:
+            words = " ".join(str(each.get("errorMsg")).split())[:_LONGEST_REASON]
+            raise Closed(f"DingTalk: a card was not delivered: {words}")
 
 
 def _words(piece: Piece) -> str:

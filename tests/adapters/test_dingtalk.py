@@ -150,6 +150,16 @@ async def test_an_event_that_comes_again_is_answered_once_also_over_a_new_connec
     assert server.tokens == 2
 
 
+async def test_a_card_that_does_not_come_into_its_chat_is_no_answer(
+    server: DingTalkServer, sqlite_store: Store
+) -> None:
+    async with dingtalk_bot.bot(server, echoing(), sqlite_store):
+        server.undelivered = 1
+        await server.say("one")
+        await until(lambda: server.texts(staff(7)) == ["answer to one"])
+        await nothing_left(sqlite_store, "dingtalk")
+
+
 async def test_somebody_elses_button_does_nothing(server: DingTalkServer, sqlite_store: Store) -> None:
     engine = echoing()
     async with dingtalk_bot.bot(server, engine, sqlite_store):
