@@ -197,7 +197,7 @@ class SlackOutlet(Outlet):
             name, shown = escaped(file.name), [str(place["file_id"])]
             await ask(
                 self._client.chat_update(
-                    channel=self._channel, ts=message_id, text=name, blocks=[], file_ids=shown
+                    channel=self._channel, ts=message_id, text=name, blocks=[], parse="none", file_ids=shown
                 )
             )
         except (Closed, Gone) as error:
@@ -217,8 +217,10 @@ class SlackOutlet(Outlet):
         if isinstance(item, Attachment):
             await self._attach(ts, item)
             return
+        # Unlike chat.postMessage it would read the words as a person's client does.
         await self._write(
-            item, lambda content: self._client.chat_update(channel=self._channel, ts=ts, **content)
+            item,
+            lambda content: self._client.chat_update(channel=self._channel, ts=ts, parse="none", **content),
         )
 
     async def _write(self, piece: Piece, request: Any) -> Mapping[str, Any]:

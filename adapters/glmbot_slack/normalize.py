@@ -17,7 +17,6 @@ from glmbot.openings import has_prefix, slash_command, without
 
 __all__ = [
     "PLATFORM",
-    "RESPONSE",
     "TEAM",
     "Deleted",
     "HomeOpened",
@@ -30,8 +29,6 @@ __all__ = [
 ]
 
 PLATFORM = "slack"
-# A note of where a slash command may be answered where the bot is no member.
-RESPONSE = "response"
 # A note of the workspace of who asks, which in a shared channel may be another than the bot's.
 TEAM = "team"
 
@@ -111,7 +108,6 @@ def from_command(payload: Fields, commands: Collection[str]) -> Message:
         chat_kind=ChatKind.PRIVATE if private else ChatKind.GROUP,
         user_name=text_of(payload, "user_name"),
         addressed=Addressed.DIRECTLY if private else Addressed.BY_COMMAND,
-        origin={RESPONSE: response} if (response := text_of(payload, "response_url")) else {},
     )
 
 

@@ -21,10 +21,11 @@ from glmbot.errors import AdapterError, PlatformRefused
 from glmbot.http.registry import Routes
 from glmbot.http.replays import Replays
 from glmbot.keys import ConversationKey
-from glmbot.messages import Addressed, ChatKind, Edit, Message
+from glmbot.messages import Addressed, ChatKind, Edit, Message, Reply, ReplyState
 from glmbot.store.base import Store
 from glmbot_slack.adapter import SlackAdapter
 from glmbot_slack.callback import signature_of
+from glmbot_slack.delivery import SlackOutlet
 from glmbot_slack.normalize import Self, from_command, from_event, from_press, plain_text
 from glmbot_slack.render import LONGEST_TEXT, NOTICE_ROOM, fits, measure, render
 from glmbot_web.adapter import WebAdapter, WebSettings
@@ -215,6 +216,15 @@ def test_a_piece_that_grows_by_escaping_is_split_earlier() -> None:
     assert LONGEST_TEXT - NOTICE_ROOM > 3000
 
 
+@pytest.mark.parametrize("sign", ["a", "<", "&"])
+@pytest.mark.parametrize("text", ["", "an answer"])
+def test_the_bots_own_line_fits_whatever_it_is_made_of(text: str, sign: str) -> None:
+    """As /prompt says again what somebody wrote."""
+    outlet = object.__new__(SlackOutlet)
+    for piece in outlet.cut(Reply(text, ReplyState.FINAL, sign * 4000)):
+        assert NOTICE_ROOM <= len(outlet._content(piece, bare=False)["text"]) <= LONGEST_TEXT
+
+
 # ---- the bot ----------------------------------------------------------------------------------------------------
 
 
@@ -248,10 +258,10 @@ async def test_an_event_that_comes_again_is_answered_once(server: SlackServer, s
 
 
 async def test_a_layout_that_is_refused_leaves_the_words(server: SlackServer, sqlite_store: Store) -> None:
-    async with slack_bot.bot(server, ScriptedEngine("**a** < b & <!channel>"), sqlite_store):
+    async with slack_bot.bot(server, ScriptedEngine("**a** < b & <!channel> @here"), sqlite_store):
         server.refusals["chat.update"] = ["invalid_blocks", 1]
         await server.say("one")
-        await until(lambda: server.texts(PRIVATE)[:1] == ["a < b & <!channel>"])
+        await until(lambda: server.texts(PRIVATE)[:1] == ["a < b & <!channel> @here"])
         await nothing_left(sqlite_store, "slack")
 
 
