@@ -55,6 +55,7 @@ __all__ = ["SlackAdapter", "SlackSettings"]
 _log = logging.getLogger(__name__)
 
 _DRAIN_S = 8.0
+_STREAMS_END_S = 2.0
 _LOOK_EVERY_S = 5.0
 _HOMES_KEPT = 10_000
 _LONGEST_AWAY_S = 60.0
@@ -151,6 +152,7 @@ class SlackAdapter:
         if self._socket is not None:
             await self._socket.close()
         await asyncio.gather(self._deliveries.drain(_DRAIN_S), self._aside.drain(_DRAIN_S))
+        await self._streams.drain(_STREAMS_END_S)
         if self._session is not None:
             await self._session.close()
         if me is not None:

@@ -111,6 +111,7 @@ class SlackOutlet(Outlet):
             # An earlier process began it, or nobody knows whether the last words were taken.
             await end_stream(self._client, self._channel, message_id)
             raise Reduced(str(error)) from error
+        self._streams.leave(self._channel, message_id)
 
     async def remove(self, message_id: str) -> None:
         self._open.pop(message_id, None)
@@ -119,6 +120,7 @@ class SlackOutlet(Outlet):
         except (Closed, Gone) as error:
             # Who may not delete may well write.
             raise Refused(str(error)) from error
+        self._streams.leave(self._channel, message_id)
 
     async def _start(self, piece: Growing) -> str:
         """A stream, which holds the piece's own line and buttons at most. Raises Reduced where there is none."""
@@ -153,6 +155,7 @@ class SlackOutlet(Outlet):
             raise Reduced(f"{error}, so the answer grows by edits") from error
         ts = str(begun["ts"])
         self._open[ts] = stream
+        self._streams.watch(self._client, self._channel, ts)
         return ts
 
     async def _append(self, ts: str, piece: Growing) -> bool:

@@ -8,16 +8,19 @@ minute. What is in no reference: a stream is closed some five minutes after its 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from slack_sdk.web.async_client import AsyncWebClient
 
-from glmbot.delivery.outlet import Piece, Refused, Unreachable
+from glmbot.background import Background
+from glmbot.delivery.outlet import NotWritten, Piece, Refused, Unreachable
 from glmbot.messages import Action, ChatKind, Message
 from glmbot_slack.normalize import TEAM
 from glmbot_slack.refusals import StreamOpen, StreamOver, ask
@@ -73,6 +76,11 @@ class Streams:
         self._clock = clock
         self._begun: deque[float] = deque(maxlen=_STARTS_A_MINUTE)
         self._rest_until = 0.0
+        # Those that Slack may have open: when they are ended, and how.
+        self._open: dict[
+            tuple[str, str], tuple[asyncio.TimerHandle, Callable[[], Coroutine[Any, Any, None]]]
+        ] = {}
+        self._ending = Background()
         self.team = ""
         # Until Slack refuses them in a stream.
         self.buttons = True
@@ -94,6 +102,29 @@ class Streams:
 
     def rest(self, seconds: float = _REST_S) -> None:
         self._rest_until = max(self._rest_until, self._clock() + seconds)
+
+    def watch(self, client: AsyncWebClient, channel: str, ts: str) -> None:
+        """End it in time, unless it is left before: nothing may be said for minutes, or nobody go on with it."""
+        end = partial(self._end, client, channel, ts)
+        timer = asyncio.get_running_loop().call_later(_LONGEST_S, lambda: self._ending.begin(end()))
+        self._open[channel, ts] = timer, end
+
+    def leave(self, channel: str, ts: str) -> None:
+        """It has ended."""
+        if (watched := self._open.pop((channel, ts), None)) is not None:
+            watched[0].cancel()
+
+    async def drain(self, grace_s: float) -> None:
+        """End what is open: nobody is here any more who would."""
+        for timer, end in list(self._open.values()):
+            timer.cancel()
+            self._ending.begin(end())
+        await self._ending.drain(grace_s)
+
+    async def _end(self, client: AsyncWebClient, channel: str, ts: str) -> None:
+        self._open.pop((channel, ts), None)
+        with suppress(NotWritten):
+            await end_stream(client, channel, ts)
 
     def opened(self) -> Stream:
         return Stream(self._clock())

@@ -245,6 +245,35 @@ async def test_a_stream_is_ended_before_slack_would(server: SlackServer) -> None
         assert talk.methods() == [STARTED, APPENDED, STOPPED, "chat.update"]
 
 
+async def test_a_stream_is_ended_in_time_where_nothing_more_is_said(
+    server: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glmbot_slack.streams._LONGEST_S", 0.2)
+    async with Talk(server) as talk:
+        await talk.write("one", ends=False)
+        (ts,) = server.messages[PRIVATE]
+        await until(lambda: not server.is_open(server.messages[PRIVATE][ts]))
+        await talk.write("one", "one two")
+        assert server.texts(PRIVATE) == ["one two"]
+        assert talk.methods().count(STOPPED) == 1
+        assert talk.streams._open == {}
+
+
+async def test_a_bot_that_stops_leaves_no_stream_open(
+    server: SlackServer, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glmbot_slack.adapter._DRAIN_S", 0.1)
+    engine = ScriptedEngine("one two three", steps=3)
+    engine.goes_on.clear()
+    async with slack_bot.bot(server, engine, sqlite_store):
+        await server.say("why", thread=THREAD, channel=PRIVATE)
+        await until(lambda: server.texts(PRIVATE) != [])
+        (ts,) = server.messages[PRIVATE]
+        assert server.is_open(server.messages[PRIVATE][ts])
+    assert not server.is_open(server.messages[PRIVATE][ts])
+    engine.goes_on.set()
+
+
 async def test_words_that_change_are_written_anew(server: SlackServer) -> None:
     async with Talk(server) as talk:
         await talk.write("one two", "one three", "one three four")
