@@ -182,6 +182,8 @@ async def test_anybody_of_a_group_votes_by_a_button(server: DingTalkServer, sqli
         (card,) = server.cards
         vote = server.buttons(card)[0].partition(":")[0]
         await server.press(card, vote, user=8)
+        await until(lambda: server.unacknowledged == 0)
+        await nothing_left(sqlite_store, "dingtalk")
         await server.say(f"/poll {vote[-8:]}", group=True)
         await until(lambda: any("1. Yes · 1" in text for text in server.texts(GROUP)))
         await nothing_left(sqlite_store, "dingtalk")

@@ -344,6 +344,8 @@ async def test_anybody_of_a_group_votes_by_a_button(server: FeishuServer, sqlite
         (name,) = server.messages[GROUP]
         vote = server.buttons(GROUP, name)[0]["glmbot"]
         await server.press(GROUP, name, vote, user=8)
+        await until(lambda: server.unacknowledged == 0)
+        await nothing_left(sqlite_store, "feishu")
         await server.say(f"/poll {vote[-8:]}", chat=GROUP, mention=True)
         await until(lambda: any("1. Yes · 1" in text for text in server.texts(GROUP)))
         await nothing_left(sqlite_store, "feishu")

@@ -295,14 +295,15 @@ async def test_anybody_of_a_channel_votes_by_a_button_and_is_told_the_counts(
     server: SlackServer, sqlite_store: Store
 ) -> None:
     async with slack_bot.bot(server, echoing(), sqlite_store):
-        await server.command("/poll Go? | <!here> | No")
+        await server.command("/poll Which? | a < b | b")
         await until(lambda: bool(server.texts(GROUP)))
         await nothing_left(sqlite_store, "slack")
         (ts,) = server.messages[GROUP]
         await server.press(GROUP, ts, server.buttons(GROUP, ts)[0], user=8)
         await until(lambda: bool(server.ephemeral))
-    here = "&lt;!here&gt;"
-    assert server.ephemeral == [(GROUP, user_id(8), f"You voted for {here}. ({here} 1, No 0)")]
+    assert server.ephemeral == [
+        (GROUP, user_id(8), "You voted for a &lt; b. (a &lt; b 1, b 0)"),
+    ]
 
 
 async def test_the_tab_home_says_what_the_bot_can_do_and_is_shown_once(

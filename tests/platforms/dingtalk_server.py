@@ -129,6 +129,10 @@ class DingTalkServer:
         whole = json.loads(self.cards[card]["data"]["sys_full_json_obj"])
         return [each["id"] for each in whole.get("msgButtons", [])]
 
+    @property
+    def unacknowledged(self) -> int:
+        return len(self._pending)
+
     async def disconnect(self) -> None:
         for socket in list(self._sockets):
             await socket.close()

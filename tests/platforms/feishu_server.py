@@ -203,6 +203,10 @@ class FeishuServer:
             for each in column["elements"]
         ]
 
+    @property
+    def unacknowledged(self) -> int:
+        return len(self._pending)
+
     async def disconnect(self) -> None:
         for socket in list(self._sockets):
             await socket.close()
