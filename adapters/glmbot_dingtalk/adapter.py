@@ -122,7 +122,8 @@ class DingTalkAdapter:
         match taken:
             case Message():
                 await self._dialogue.accept(taken)
-            case PressedButton() if taken.counts:
+            # Nor does a vote of others count: a card may be forwarded, and where it was pressed is not told.
+            case PressedButton() if taken.by_asker:
                 await self._dialogue.accept(taken.message)
             case PressedButton():
                 _log.debug("DingTalk: a button of somebody else's was pressed")

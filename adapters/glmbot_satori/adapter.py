@@ -55,7 +55,6 @@ class SatoriAdapter:
         self._deliveries = Deliveries(dialogue)
         self._events = Events(settings, settings.read_token(PLATFORM))
         self._leaving = Background()
-        self._places: dict[str, tuple[str, str, str]] = {}
         self._quiet = Quiet()
         self._paces = Paces(within=_OVERALL_S)
         self._connection: tuple[AsyncExitStack, SocketTalk] | None = None

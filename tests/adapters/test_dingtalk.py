@@ -174,21 +174,6 @@ async def test_somebody_elses_button_does_nothing(server: DingTalkServer, sqlite
     assert len(engine.prompts) == 2
 
 
-async def test_anybody_of_a_group_votes_by_a_button(server: DingTalkServer, sqlite_store: Store) -> None:
-    async with dingtalk_bot.bot(server, echoing(), sqlite_store):
-        await server.say("/poll Go? | Yes | No", group=True)
-        await until(lambda: bool(server.texts(GROUP)))
-        await nothing_left(sqlite_store, "dingtalk")
-        (card,) = server.cards
-        vote = server.buttons(card)[0].partition(":")[0]
-        await server.press(card, vote, user=8)
-        await until(lambda: server.unacknowledged == 0)
-        await nothing_left(sqlite_store, "dingtalk")
-        await server.say(f"/poll {vote[-8:]}", group=True)
-        await until(lambda: any("1. Yes · 1" in text for text in server.texts(GROUP)))
-        await nothing_left(sqlite_store, "dingtalk")
-
-
 async def test_a_wrong_secret_is_said(server: DingTalkServer, sqlite_store: Store) -> None:
     wrong = dingtalk_bot.settings_for(server, token=SecretStr("another"))
     adapter = DingTalkAdapter(wrong, make_dialogue(echoing(), sqlite_store))

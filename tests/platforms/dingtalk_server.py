@@ -129,10 +129,6 @@ class DingTalkServer:
         whole = json.loads(self.cards[card]["data"]["sys_full_json_obj"])
         return [each["id"] for each in whole.get("msgButtons", [])]
 
-    @property
-    def unacknowledged(self) -> int:
-        return len(self._pending)
-
     async def disconnect(self) -> None:
         for socket in list(self._sockets):
             await socket.close()
@@ -225,7 +221,6 @@ class DingTalkServer:
         made = self._make(body)
         if self.undelivered > 0:
             self.undelivered -= 1
-            del self.cards[body["outTrackId"]]
             return made | {"deliverResults": [{"success": False, "errorMsg": "the robot is not there"}]}
         self.cards[body["outTrackId"]]["chat"] = chat
         return made | {"deliverResults": [{"success": True, "errorMsg": ""}]}
