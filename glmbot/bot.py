@@ -210,7 +210,11 @@ class Bot(Protocol):
     # ---- of itself -------------------------------------------------------------------------------------------
 
     def book(self, name: str) -> Book:
-        """Notes that are kept, by the plug-in's name. Raises ValueError for what is none."""
+        """Notes that are kept, by the plug-in's name. Raises ValueError for what is none.
+
+        A bot that a command or a tool was handed writes people's notes only until its message is answered, and not
+        for who is forgotten meanwhile: `put` raises MessageGone then.
+        """
         ...
 
     async def announce(self, conversation: ConversationKey, words: str, *, name: str) -> bool:

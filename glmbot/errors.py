@@ -6,7 +6,8 @@
     ├── StoreError             history could not be read or written
     │   ├── StoreUnavailable   the server can't be reached, or can't write, for now
     │   └── ClaimLost          another process answers this conversation by now
-    │       └── Superseded     this message says something else by now, and is answered anew
+    │       ├── Superseded     this message says something else by now, and is answered anew
+    │       └── MessageGone    nobody asks this any more: who did is forgotten
     ├── BlobRefused            a file that is not kept: too large, or there is no room; says what to do
     ├── BookFull               a plug-in has as many notes as it may have
     ├── ContentRefused         moderation does not allow a question
@@ -46,6 +47,7 @@ __all__ = [
     "EngineStopped",
     "GlmbotError",
     "LimitReached",
+    "MessageGone",
     "ModelFileError",
     "ModelTooLarge",
     "ModelUnavailable",
@@ -96,6 +98,13 @@ class Superseded(ClaimLost):
 
     def __init__(self, conversation: object) -> None:
         StoreError.__init__(self, f"a question in {conversation} says something else by now")
+
+
+class MessageGone(ClaimLost):
+    """It waits in the inbox no more, so nothing is kept of what is done for it."""
+
+    def __init__(self, conversation: object) -> None:
+        StoreError.__init__(self, f"what was asked in {conversation} is not to be answered any more")
 
 
 class BlobRefused(GlmbotError):

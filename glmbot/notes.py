@@ -62,7 +62,8 @@ class Book(Protocol):
 
     async def put(self, note: Note) -> Note | None:
         """Write it where the stored one is still of its version; 0: where there is none. Returns it as it stands
-        there now, and None where somebody else was faster. Raises BookFull."""
+        there now, and None where somebody else was faster. Raises BookFull; MessageGone where it is somebody's,
+        and the book was opened for a message that nobody waits for any more: who sent it is forgotten."""
         ...
 
     async def remove(self, note: Note) -> bool:

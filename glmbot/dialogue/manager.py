@@ -140,7 +140,7 @@ class DialogueManager:
             clock=clock,
             desk=self._desk,
         )
-        self._desk.serve(self._powers, Sampling(self._for_a_tool, self._quotas, self._desk.log))
+        self._desk.serve(self._powers.answering, Sampling(self._for_a_tool, self._quotas, self._desk.log))
         self._exchange = chained(self._steps())
 
     def _steps(self) -> Sequence[Step]:
@@ -149,7 +149,7 @@ class DialogueManager:
         steps: list[Step] = [
             partial(admit, self._people, store, inbox),
             partial(transform, self.plugins.transforms),
-            partial(command, self._commands, self._powers, store),
+            partial(command, self._commands, self._powers.answering, store),
             partial(quota, self._quotas, self._engines),
             partial(await_turn, inbox, store, in_force),
             partial(task, store),

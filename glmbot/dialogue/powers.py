@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Protocol
 
-from glmbot.bot import GivenUp, Load, ModelHere, Room, ToolHere
+from glmbot.bot import Bot, GivenUp, Load, ModelHere, Room, ToolHere
 from glmbot.dialogue.commands import Commands
 from glmbot.dialogue.export import PersonalData, export_of
 from glmbot.dialogue.fitting import Fitting, prompt_on
@@ -64,6 +65,13 @@ class Powers:
         self._reload = reload
         self._clock = clock
         self._desk = desk
+        self._answering: Message | None = None
+
+    def answering(self, message: Message) -> Bot:
+        """The same in the hands of what answers this message: see `Bot.book`."""
+        bot = copy(self)
+        bot._answering = message
+        return bot
 
     def commands(self, language: str, role: Role, chat_kind: ChatKind) -> Sequence[CommandInfo]:
         return self._commands.listing(language, role, chat_kind)
@@ -212,7 +220,7 @@ class Powers:
         return "" if found is None else f"{found.tool} {found.arguments}"
 
     def book(self, name: str) -> Book:
-        return book_in(self._store, name)
+        return book_in(self._store, name, self._answering)
 
     async def announce(self, conversation: ConversationKey, words: str, *, name: str) -> bool:
         if not self.can_announce(conversation):

@@ -67,6 +67,7 @@ class Ask:
 class Asks:
     def __init__(self, store: Notes, clock: Callable[[], float], tell: Callable[[str], None]) -> None:
         """tell: the other processes, of an answer."""
+        self._store = store
         self._book: Book = book_in(store, ASKS)
         self._clock = clock
         self._tell = tell
@@ -99,7 +100,7 @@ class Asks:
             tuple(choices),
             digest=digest,
         )
-        await self._book.put(Note(ask.id, json.dumps(asdict(ask)), ask.asker))
+        await book_in(self._store, ASKS, message).put(Note(ask.id, json.dumps(asdict(ask)), ask.asker))
         return ask
 
     async def answer(

@@ -289,7 +289,7 @@ class Calls:
             self._message,
             self._exchange.language,
             chosen or self._settings.timezone,
-            self._desk.bot,
+            self._desk.bot(self._message),
             offered,
             seconds=max(1.0, self._settings.seconds - self.spent_s),
             questioner=self._ask_for_tool,

@@ -60,7 +60,7 @@ class ToolDesk:
         self.asks = Asks(store, clock, tell)
         self.typed = Typed()
         self.log = ToolLog(store, clock)
-        self.bot: Bot
+        self.bot: Callable[[Message], Bot]
         self.sampling: Sampling
         self.journal = partial(Journal.of, store, clock=clock)
         self._store = store
@@ -69,8 +69,8 @@ class ToolDesk:
         self._clock = clock
         self._steady = SteadyClock(clock)
 
-    def serve(self, bot: Bot, sampling: Sampling) -> None:
-        """What tools are handed, which is made after this."""
+    def serve(self, bot: Callable[[Message], Bot], sampling: Sampling) -> None:
+        """What tools are handed, which is made after this. bot: by the message that they answer."""
         self.bot, self.sampling = bot, sampling
 
     async def run(self) -> None:

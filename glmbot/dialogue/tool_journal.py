@@ -56,7 +56,7 @@ class Journal:
     @classmethod
     async def of(cls, store: Notes, message: Message, *, clock: Callable[[], float]) -> Journal:
         """As an earlier process left it, or a new one, of which the store knows nothing yet. Raises StoreError."""
-        book = book_in(store, CALLS)
+        book = book_in(store, CALLS, message)
         name = sha256(f"{message.conversation} {message.update_id}".encode()).hexdigest()
         note = await book.get(name)
         found = _read(note)
@@ -70,8 +70,8 @@ class Journal:
         return self._note is not None and self._note.version > 0
 
     async def write(self, said: Content, opened: Mapping[str, Open], rounds: int) -> bool:
-        """False where another process has written there since: it answers by now. Raises StoreError, and where too
-        many are under way StoreUnavailable."""
+        """False where another process has written there since: it answers by now. Raises StoreError, MessageGone
+        among it, and where too many are under way StoreUnavailable."""
         if self._book is None or self._note is None:
             raise RuntimeError("a journal is that of a message")
         text = _written(self._at, said, opened, rounds)

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from hashlib import sha256
 from heapq import heapify, heappop, heapreplace
 
-from glmbot.errors import BookFull
+from glmbot.errors import BookFull, MessageGone
 from glmbot.messages import Message
 from glmbot.notes import Note
 from glmbot.overview import LoggedCall, LoggedCalls
@@ -30,11 +30,13 @@ _ON_A_PAGE = 50
 
 class ToolLog:
     def __init__(self, store: Notes, clock: Callable[[], float]) -> None:
+        self._store = store
         self._book = book_in(store, LOG)
         self._clock = clock
 
     async def add(self, message: Message, call: str, tool: str, arguments: str, outcome: str) -> None:
-        """Raises StoreError. Where it is full, lines of whoever has most of them go."""
+        """Raises StoreError. Where it is full, lines of whoever has most of them go. Nothing is written of who is
+        forgotten by now."""
         at = self._clock()
         digest = sha256(arguments.encode()).hexdigest()[:16]
         line = LoggedCall(at, str(message.user), str(message.conversation), tool, digest, outcome)
@@ -42,7 +44,9 @@ class ToolLog:
         note = Note(name, json.dumps(asdict(line)), line.user)
         for _ in range(2):
             try:
-                await self._book.put(note)
+                await book_in(self._store, LOG, message).put(note)
+                return
+            except MessageGone:
                 return
             except BookFull:
                 for old in to_leave(await self._all(), NOTES_AT_ONCE):

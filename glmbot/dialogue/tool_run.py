@@ -12,6 +12,7 @@ from glmbot.dialogue.guard import Clock
 from glmbot.dialogue.tool_sampling import Sampled
 from glmbot.dialogue.tool_words import plain, title_of
 from glmbot.dialogue.toolset import Offered
+from glmbot.errors import MessageGone
 from glmbot.host import Nature, ToolFailed
 from glmbot.messages import ChatKind, Message
 
@@ -121,6 +122,8 @@ async def run(use: Use) -> Came:
         return Came(_cut(str(error), _LONGEST_FAILURE) or "It failed.", True, "failed")
     except asyncio.CancelledError:
         raise
+    except MessageGone:
+        return Came(ENDED, True, "stopped")
     except TimeoutError:
         log.error("the tool %s took too long, and was ended", tool.name)
         words = "It took too long, and was ended."

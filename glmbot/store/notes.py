@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from glmbot.keys import UserKey
+from glmbot.messages import Message
 from glmbot.notes import LONGEST_NOTE, Book, Note, check_book, new_version
 
 __all__ = ["NOTES_AT_ONCE", "Notes", "StoredNote", "book_in"]
@@ -30,9 +31,14 @@ class Notes(Protocol):
 
     async def note(self, book: str, name: str) -> Note | None: ...
 
-    async def put_note(self, book: str, note: Note, version: int) -> bool:
+    async def put_note(self, book: str, note: Note, version: int, *, asked: Message | None = None) -> bool:
         """Write `note`, where the stored one is of its version, with this one, which is new. No text takes it out.
-        False, and nothing changed, where it is of another version. Raises BookFull."""
+        False, and nothing changed, where it is of another version. Raises BookFull.
+
+        asked: what it is written for. Raises MessageGone, and leaves nothing, unless that still waits to be
+        answered to the end: whoever was forgotten meanwhile waits for nothing. In Redis the note may be seen until
+        that is known.
+        """
         ...
 
     async def notes(self, book: str, limit: int, after: str = "", upto: str = "") -> Sequence[Note]:
@@ -49,9 +55,10 @@ class Notes(Protocol):
 
 
 class _Book:
-    def __init__(self, store: Notes, name: str) -> None:
+    def __init__(self, store: Notes, name: str, asked: Message | None) -> None:
         self._store = store
         self._name = check_book(name)
+        self._asked = asked
 
     async def get(self, name: str) -> Note | None:
         return await self._store.note(self._name, name)
@@ -60,7 +67,9 @@ class _Book:
         if not 0 < len(note.text) <= LONGEST_NOTE:
             raise ValueError(f"a note says something, and at most {LONGEST_NOTE:,} characters of it")
         version = new_version()
-        done = await self._store.put_note(self._name, note, version)
+        # What is nobody's goes with nobody.
+        asked = self._asked if note.user else None
+        done = await self._store.put_note(self._name, note, version, asked=asked)
         return replace(note, version=version) if done else None
 
     async def remove(self, note: Note) -> bool:
@@ -73,6 +82,7 @@ class _Book:
         return [each.note for each in await self._store.notes_of(user, self._name)]
 
 
-def book_in(store: Notes, name: str) -> Book:
-    """Raises ValueError for what is no name of a book."""
-    return _Book(store, name)
+def book_in(store: Notes, name: str, asked: Message | None = None) -> Book:
+    """asked: what people's notes are written for here, see `Notes.put_note`. Raises ValueError for what is no name
+    of a book."""
+    return _Book(store, name, asked)

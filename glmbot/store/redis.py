@@ -312,8 +312,8 @@ class RedisStore(RedisInbox, RedisOwners):
     async def note(self, book: str, name: str) -> Note | None:
         return await self._notes.get(book, name)
 
-    async def put_note(self, book: str, note: Note, version: int) -> bool:
-        return await self._notes.put(book, note, version)
+    async def put_note(self, book: str, note: Note, version: int, *, asked: Message | None = None) -> bool:
+        return await self._notes.put(book, note, version, asked=asked)
 
     async def notes(self, book: str, limit: int, after: str = "", upto: str = "") -> Sequence[Note]:
         return await self._notes.page(book, limit, after, upto)

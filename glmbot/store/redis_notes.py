@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
-from glmbot.errors import BookFull, StoreError
+from glmbot.errors import BookFull, MessageGone, StoreError
 from glmbot.keys import UserKey
+from glmbot.messages import Message
 from glmbot.notes import MOST_NOTES, Note
 from glmbot.store.notes import NOTES_AT_ONCE, StoredNote
 from glmbot.store.redis_connection import RedisConnection
@@ -25,7 +26,9 @@ class RedisNotes:
         held = await self._ask(self._redis.hget(self._keys.book(book, "notes"), name))
         return None if held is None else _note(name, held)
 
-    async def put(self, book: str, note: Note, version: int) -> bool:
+    async def put(self, book: str, note: Note, version: int, *, asked: Message | None = None) -> bool:
+        if asked is not None:
+            await self._check_open(asked)
         if note.text:
             await self._ask(self._redis.sadd(self._keys.named("books"), book))
         if note.text and note.user:
@@ -34,11 +37,33 @@ class RedisNotes:
         keys = [self._keys.book(book, "notes"), self._keys.book(book, "names")]
         given = (note.name, str(note.version), str(version), note.user, note.text, str(MOST_NOTES))
         done = int(await self._connection.run("note", keys, *given))
+        if asked is not None:
+            try:
+                await self._check_open(asked)
+            except MessageGone:
+                await self._take_back(book, note, version, done == 1)
+                raise
         if done == -1:
             raise BookFull(book)
         if done and note.user and not note.text:
             await self._ask(self._redis.srem(self._keys.owner(note.user, "notes"), f"{book} {note.name}"))
         return done == 1
+
+    async def _check_open(self, message: Message) -> None:
+        """Raises MessageGone."""
+        inbox = self._keys.of(message.conversation, "inbox")
+        if not await self._ask(self._redis.hexists(inbox, f"message {message.update_id}")):
+            raise MessageGone(message.conversation)
+
+    async def _take_back(self, book: str, note: Note, version: int, written: bool) -> None:
+        """Messages stand in other slots than notes, and those of who is to be forgotten go first: a note that was
+        written before that is found by whoever removes theirs, and one that was written after it is removed here.
+        An older one that was only changed is found there in either case.
+        """
+        if written and not note.version:
+            await self.put(book, Note(note.name, "", note.user, version), 0)
+        elif note.user and await self.get(book, note.name) is None:
+            await self._ask(self._redis.srem(self._keys.owner(note.user, "notes"), f"{book} {note.name}"))
 
     async def page(self, book: str, limit: int, after: str, upto: str) -> Sequence[Note]:
         names = await self._ask(

@@ -235,8 +235,8 @@ class _SealedStore:
         found = await self._store.note(book, name)
         return None if found is None else _each(found, self._opened)
 
-    async def put_note(self, book: str, note: Note, version: int) -> bool:
-        return await self._store.put_note(book, _each(note, self._seal), version)
+    async def put_note(self, book: str, note: Note, version: int, *, asked: Message | None = None) -> bool:
+        return await self._store.put_note(book, _each(note, self._seal), version, asked=asked)
 
     async def notes(self, book: str, limit: int, after: str = "", upto: str = "") -> Sequence[Note]:
         return [_each(note, self._opened) for note in await self._store.notes(book, limit, after, upto)]

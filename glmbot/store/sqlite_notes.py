@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncGenerator, Sequence
 
-from glmbot.errors import BookFull
+from glmbot.errors import BookFull, MessageGone
 from glmbot.keys import UserKey
+from glmbot.messages import Message
 from glmbot.notes import MOST_NOTES, Note
 from glmbot.store.notes import NOTES_AT_ONCE, StoredNote
 from glmbot.store.sqlite_part import SqlitePart
@@ -25,8 +26,10 @@ class SqliteNotes(SqlitePart):
         row = await self._read(lambda db: db.execute(query, (book, name)).fetchone())
         return None if row is None else Note(*row)
 
-    async def put_note(self, book: str, note: Note, version: int) -> bool:
+    async def put_note(self, book: str, note: Note, version: int, *, asked: Message | None = None) -> bool:
         def write(db: sqlite3.Connection) -> bool:
+            if asked is not None and not _is_open(db, asked):
+                raise MessageGone(asked.conversation)
             this = (book, note.name)
             row = db.execute("SELECT version FROM notes WHERE book = ? AND name = ?", this).fetchone()
             if (0 if row is None else row[0]) != note.version:
@@ -72,6 +75,13 @@ class SqliteNotes(SqlitePart):
             for book, *row in rows:
                 yield StoredNote(book, Note(*row))
             last = (rows[-1][0], rows[-1][1])
+
+
+def _is_open(db: sqlite3.Connection, message: Message) -> bool:
+    waits = (
+        "SELECT 1 FROM inbox WHERE platform = ? AND update_id = ? AND message IS NOT NULL AND dead IS NULL"
+    )
+    return db.execute(waits, (message.user.platform, message.update_id)).fetchone() is not None
 
 
 def remove_notes(db: sqlite3.Connection, user: UserKey) -> int:

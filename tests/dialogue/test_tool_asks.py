@@ -14,7 +14,9 @@ from glmbot.store.base import Store
 @pytest.mark.parametrize("answer", ["0", "01", "00012", "0" * 5000 + "1", "3", "²", "yes", ""])
 async def test_what_is_no_choice_is_no_answer(sqlite_store: Store, answer: str) -> None:
     asks = Asks(sqlite_store, lambda: 5.0, lambda _: None)
-    ask = await asks.begin(said("Which?"), "send", "Which?", 60.0, choices=("a", "b"))
+    message = said("Which?")
+    await sqlite_store.accept(message, 5.0)
+    ask = await asks.begin(message, "send", "Which?", 60.0, choices=("a", "b"))
     assert (await asks.answer(said("x"), Role.USER, ask.id, answer))[0] is Outcome.GONE
     assert (await asks.answer(said("x"), Role.USER, ask.id, "2"))[0] is Outcome.DONE
 

@@ -454,9 +454,10 @@ async def test_what_nobody_comes_back_for_is_swept_out(sqlite_store: Store) -> N
 
 async def test_the_log_is_read_in_pages_from_the_newest_on(sqlite_store: Store) -> None:
     times = iter(range(1_000_000))
-    log = ToolLog(sqlite_store, lambda: 1e9 + next(times))
+    log, message = ToolLog(sqlite_store, lambda: 1e9 + next(times)), said("x")
+    await sqlite_store.accept(message, 1e9)
     for number in range(120):
-        await log.add(said("x"), f"call {number}", f"tool{number}", "{}", "done" if number % 2 else "failed")
+        await log.add(message, f"call {number}", f"tool{number}", "{}", "done" if number % 2 else "failed")
     await sqlite_store.put_note(LOG, Note("99999999999999999 damaged", "{"), 1)
     shown: list[str] = []
     page = await last_calls(sqlite_store)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from glmbot.backup import back_up, restore
-from glmbot.errors import BookFull
-from glmbot.keys import UserKey
+from glmbot.errors import BookFull, MessageGone
+from glmbot.keys import ConversationKey, UserKey
+from glmbot.messages import Message
 from glmbot.notes import Note
 from glmbot.store import redis_notes, sqlite_notes
 from glmbot.store.base import Store
 from glmbot.store.notes import book_in
+from glmbot.store.redis import RedisStore
 from glmbot.store.sqlite import SqliteStore
 
 ANN, BOB = UserKey("telegram", "5"), UserKey("telegram", "6")
@@ -60,6 +65,88 @@ async def test_who_is_forgotten_leaves_no_note(store: Store) -> None:
     await store.forget(ANN)
     assert [note.name for note in await book.page()] == ["of 6"]
     assert await store.notes_of(ANN) == []
+
+
+def asked(chat: str) -> Message:
+    """By Ann: in private, or in a group."""
+    where = ConversationKey("telegram", ANN.id if chat == "private" else "-7")
+    return Message(f"in {chat}", where, ANN, "Remind me of tea.")
+
+
+@pytest.mark.parametrize("chat", ["private", "group"])
+async def test_what_is_done_for_who_was_forgotten_meanwhile_leaves_no_note(store: Store, chat: str) -> None:
+    message = asked(chat)
+    await store.accept(message, 1.0)
+    book = book_in(store, "reminders", message)
+    before = await book.put(Note("before", "Tea!", str(ANN)))
+    assert before is not None
+    await store.forget(ANN)
+    for late in (Note("after", "Tea!", str(ANN)), Note("before", "Coffee!", str(ANN), before.version)):
+        with pytest.raises(MessageGone):
+            await book.put(late)
+    assert await book.page() == []
+    assert not await book.remove(before)
+    # What is nobody's stays, and what is asked from now on is another thing.
+    assert await book.put(Note("nobody's", "Tea!")) is not None
+    again = Message("again", message.conversation, ANN, "Remind me after all.")
+    await store.accept(again, 2.0)
+    assert await book_in(store, "reminders", again).put(Note("again", "Tea!", str(ANN))) is not None
+
+
+async def test_a_note_for_a_message_that_was_answered_is_left_as_it_is(store: Store) -> None:
+    message = asked("private")
+    await store.accept(message, 1.0)
+    book = book_in(store, "reminders", message)
+    written = await book.put(Note("tea", "Tea!", str(ANN)))
+    assert written is not None
+    await store.delivered(message)
+    with pytest.raises(MessageGone):
+        await book.put(Note("tea", "Coffee!", str(ANN), written.version))
+    assert await book.of(ANN) == [written]
+    assert await book.remove(written)
+
+
+@pytest.fixture
+async def redis(redis_url: str, tmp_path: Path) -> AsyncGenerator[Any]:
+    made = RedisStore(redis_url, prefix=f"test-{tmp_path.name}")
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize("changes", [False, True])
+@pytest.mark.parametrize(
+    ("late", "nth"), [("hexists", 1), ("sadd", 1), ("sadd", 2), ("run", 1), ("hexists", 2)]
+)
+async def test_between_any_two_steps_of_a_note_its_person_may_be_forgotten(
+    redis: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch, late: str, nth: int, changes: bool
+) -> None:
+    """By another process, and right before this step."""
+    other = RedisStore(redis_url, prefix=redis._keys.prefix)
+    message = asked("private")
+    await redis.accept(message, 1.0)
+    book, note = book_in(redis, "reminders", message), Note("tea", "Tea!", str(ANN))
+    if changes:
+        written = await book.put(note)
+        assert written is not None
+        note = written
+
+    target = redis._connection if late == "run" else redis._redis
+    step, times = getattr(target, late), itertools.count(1)
+
+    async def forgotten_before(*given: Any) -> Any:
+        if next(times) == nth:
+            await other.forget(ANN)
+        return await step(*given)
+
+    monkeypatch.setattr(target, late, forgotten_before)
+    with pytest.raises(MessageGone):
+        await book.put(note)
+    assert next(times) > nth
+    assert await redis.notes("reminders", 10) == []
+    left = [key async for key in redis._redis.scan_iter(match=f"{redis._keys.prefix}*")]
+    assert [key for key in left if str(ANN) in key] == []
+    await other.close()
 
 
 async def test_who_has_another_number_keeps_them(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
 
@@ -12,7 +12,7 @@ from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.guard import obeyed
 from glmbot.dialogue.replies import kept, notice
 from glmbot.host import Call
-from glmbot.messages import Reply
+from glmbot.messages import Message, Reply
 from glmbot.openings import SlashCommand
 from glmbot.store.base import Answers
 
@@ -20,12 +20,17 @@ __all__ = ["command"]
 
 
 def command(
-    commands: Commands, bot: Bot, store: Answers, exchange: Exchange, following: Follows
+    commands: Commands,
+    bot: Callable[[Message], Bot],
+    store: Answers,
+    exchange: Exchange,
+    following: Follows,
 ) -> AsyncGenerator[Reply, None]:
+    """bot: by the message that a command answers."""
     given = exchange.command
     if given is None and not exchange.typed:
         return following(exchange)
-    return _recorded(commands, bot, store, exchange, given)
+    return _recorded(commands, bot(exchange.message), store, exchange, given)
 
 
 async def _recorded(

@@ -12,7 +12,7 @@ from glmbot import i18n
 from glmbot.dialogue.exchange import Exchange, Follows
 from glmbot.dialogue.inbox import Inbox
 from glmbot.dialogue.readiness import Readiness
-from glmbot.errors import ClaimLost, StoreUnavailable, Superseded
+from glmbot.errors import ClaimLost, MessageGone, StoreUnavailable, Superseded
 from glmbot.messages import Reply, ReplyState
 
 __all__ = ["persevere"]
@@ -36,7 +36,7 @@ async def persevere(
                     text = reply.text
                     yield reply
             return
-        except Superseded:
+        except (Superseded, MessageGone):
             raise
         except ClaimLost:
             # Before this leaves its lane, so that what waits behind it does not begin.
