@@ -7,6 +7,7 @@ import gc
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from chatglm_folder import write_chatglm_folder
 from conftest import until
+from glmbot.engine import local, model_thread
 from glmbot.engine import part as part_module
 from glmbot.engine.base import FinishReason, Precision, Progress, Sampling
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
@@ -188,11 +190,19 @@ async def test_what_cannot_fit_is_refused_before_it_waits(engine: LocalEngine) -
         await anext(engine.generate([], Sampling(max_tokens=100), user="u"))
 
 
-async def test_a_deadline_ends_an_answer_with_what_there_is(engine: LocalEngine, unhurried: None) -> None:
+async def test_a_deadline_ends_an_answer_with_what_there_is(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    for module in (local, model_thread):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     prompt = engine.chat_format.encode_chat("", [], "hello")
     last = Progress()
-    async for last in engine.generate(prompt, Sampling(max_tokens=1900), user="u", deadline_s=1.5):
-        pass
+    with held(engine, after=3) as goes_on:
+        async for last in engine.generate(prompt, Sampling(max_tokens=1900), user="u", deadline_s=600):
+            if last.completion_tokens:
+                now[0] = 601
+                goes_on.set()
     assert last.finish is FinishReason.DEADLINE
     assert 0 < last.completion_tokens < 1900
 

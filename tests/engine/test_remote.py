@@ -260,11 +260,19 @@ async def test_who_gives_up_frees_the_server(server: OpenAIServer, engine: Local
         assert (far.stats().running, far.stats().requests_cancelled) == (0, 1)
 
 
-async def test_a_deadline_ends_the_answer_with_what_there_is(server: OpenAIServer, unhurried: None) -> None:
-    async with remote(server) as far:
-        last = await read(far, question(far), replace(GREEDY, max_tokens=1000), deadline_s=2.0)
-        assert last.finish is FinishReason.DEADLINE
-        assert last.text
+async def test_a_deadline_ends_the_answer_with_what_there_is(
+    server: OpenAIServer, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, ahead = asyncio.get_running_loop(), [0.0]
+    time = loop.time
+    monkeypatch.setattr(loop, "time", lambda: time() + ahead[0])
+    async with remote(server, first_token_s=10_000) as far:
+        last, wish = Progress(), replace(GREEDY, max_tokens=1000)
+        with held(engine, after=20):
+            async for last in far.generate(question(far), wish, user="ann", deadline_s=600):
+                ahead[0] = 600 if last.text else 0
+    assert last.finish is FinishReason.DEADLINE
+    assert last.text
 
 
 async def test_closing_ends_what_runs(server: OpenAIServer, engine: LocalEngine) -> None:
