@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from glmbot.models.registry import LoadedModel, ModelShape
 __all__ = [
     "Placement",
     "align",
+    "ending_with",
     "free_memory",
     "host_parts",
     "parse_devices",
@@ -237,6 +239,20 @@ def align(module: nn.Module, shape: ModelShape, placement: Placement) -> None:
             _hook(module, name, AlignDevicesHook(execution_device=placement.device_of(name)))
         # What follows the last layer is where the logits are.
         _hook(module, layers[-1], _ReturnHook(placement.device_of(layers[-1]), placement.device))
+
+
+@contextmanager
+def ending_with(module: nn.Module, name: str, placement: Placement) -> Generator[None]:
+    """As if this layer were the last one: hidden states come back after it."""
+    hook = getattr(module.get_submodule(name), "_hf_hook", None)
+    if hook is None:
+        yield
+        return
+    _hook(module, name, _ReturnHook(placement.device_of(name), placement.device))
+    try:
+        yield
+    finally:
+        _hook(module, name, hook)
 
 
 def _hook(module: nn.Module, name: str, hook: Any) -> None:

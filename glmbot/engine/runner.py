@@ -378,7 +378,7 @@ class ModelRunner:
             self.model.module,
             self._probe_prompt,
             self.model.shape.layer_names,
-            device=self.device,
+            placement=self.placement,
             exact=self.precision is Precision.FP32,
             compute=compute,
         )

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from glmbot.engine.mask_kinds import window_of
+from glmbot.engine.placement import Placement, ending_with
 from glmbot.errors import ModelFileError, in_one_line
 from glmbot.models.foreign import unfit, unlike_heads
 
-__all__ = ["Part", "by_itself", "cached_heads", "verify"]
+__all__ = ["Part", "by_itself", "cached_heads", "first_layers", "verify"]
 
 _RECORDING = "glmbot_recording"
 
@@ -48,26 +49,26 @@ def verify(
     sample: Sequence[int],
     layer_names: Sequence[str],
     *,
-    device: torch.device,
+    placement: Placement,
     exact: bool,
     compute: Callable[[Sequence[Sequence[int]], Sequence[Part]], Sequence[Tensor]],
 ) -> None:
     """Raises ModelFileError when the model computes something else in company than alone.
 
     sample: tokens as the model sees them, one or more. layer_names: its layers, of which the first are computed
-    that show every kind there is. device: where tokens go in and logits come out. exact: whether weights and
-    activations are float32. compute: one step of the engine, by torch; given the sequences and the parts of them
-    that are its turn, returns each part's logits float [tokens, vocabulary].
+    that show every kind there is. placement: tokens go in at its device, and logits come out there. exact: whether
+    weights and activations are float32. compute: one step of the engine, by torch; given the sequences and the
+    parts of them that are its turn, returns each part's logits float [tokens, vocabulary].
     """
     endless = list(sample) * (_FIRST // len(sample) + 1)
     sequences = [endless[:_FIRST], endless[::-1][:_SECOND]]
-    with _calling(name, module), _first_layers(module, layer_names) as layers:
+    with _calling(name, module), first_layers(module, layer_names, placement) as layers:
         drawn = [
             (part, logits)
             for step in _STEPS
             for part, logits in zip(step, compute(sequences, step), strict=True)
         ]
-        expected = [by_itself(module, sequence, device) for sequence in sequences]
+        expected = [by_itself(module, sequence, placement.device) for sequence in sequences]
     allowed = _FLOAT32_LEFT if exact else _ROUNDING_LEFT * layers
     likenesses: list[float] = []
     for (number, start, end), logits in drawn:
@@ -85,8 +86,8 @@ def verify(
 
 
 @contextmanager
-def _first_layers(module: nn.Module, names: Sequence[str]) -> Generator[int]:
-    """As few layers as show every kind. Yields how many."""
+def first_layers(module: nn.Module, names: Sequence[str], placement: Placement) -> Generator[int]:
+    """As few layers as show every kind, on however many devices. Yields how many."""
     where, _, _ = names[0].rpartition(".")
     parent, _, leaf = where.rpartition(".")
     owner: Any = module.get_submodule(parent)
@@ -96,7 +97,8 @@ def _first_layers(module: nn.Module, names: Sequence[str]) -> Generator[int]:
     few = list(layers)[: min(enough, _MOST_LAYERS)]
     setattr(owner, leaf, nn.ModuleList(few))
     try:
-        yield len(few)
+        with ending_with(module, names[len(few) - 1], placement):
+            yield len(few)
     finally:
         setattr(owner, leaf, layers)
 

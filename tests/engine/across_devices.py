@@ -24,7 +24,7 @@ from glmbot.engine.kv_cache import Arena
 from glmbot.engine.part import ModelPart
 from glmbot.engine.placement import Placement, align, free_memory, host_parts, parse_devices
 from glmbot.engine.precision import available_precisions, default_precision
-from glmbot.engine.verification import by_itself, cached_heads
+from glmbot.engine.verification import by_itself, cached_heads, first_layers
 from glmbot.models.causal_lm import GlmCausalLM
 from glmbot.models.registry import load
 
@@ -37,7 +37,7 @@ def cross(folder: Path) -> None:
     model = load(folder, ATTENTION_NAME)
     shape = model.shape
     parts = host_parts(model.module, shape, FIRST)
-    parts |= dict.fromkeys(shape.layer_names[len(shape.layer_names) // 2 :], SECOND)
+    parts |= dict.fromkeys(shape.layer_names[1:], SECOND)
     placement = Placement(FIRST, parts=parts)
     module: Any = model.module
     with FakeTensorMode(allow_non_fake_inputs=False):
@@ -69,7 +69,16 @@ def cross(folder: Path) -> None:
         if not isinstance(module, GlmCausalLM):
             # What loading asks of others' models.
             assert cached_heads(model.name, module, shape.layers, FIRST) == (shape.kv_heads, shape.head_dim)
-            assert by_itself(module, [1, 2, 3], FIRST).shape == (3, shape.vocabulary)
+            before = by_itself(module, [1, 2, 3], FIRST)
+            with first_layers(module, shape.layer_names, placement) as few:
+                assert homes[0] == FIRST
+                assert homes[few - 1] == SECOND
+                assert few < shape.layers, "the layer that everything comes back from is not among them"
+                meanwhile = by_itself(module, [1, 2, 3], FIRST)
+            after = by_itself(module, [1, 2, 3], FIRST)
+            for logits in (before, meanwhile, after):
+                assert logits.shape == (3, shape.vocabulary)
+                assert logits.device == FIRST
         assert out.logits.shape == (1, 2, shape.vocabulary)
         assert out.logits.device == FIRST
         assert {tensor.device for tensor in arena.keys} == {FIRST, SECOND}

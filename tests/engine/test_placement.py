@@ -81,7 +81,7 @@ MODELS = ("chatglm-6b", "chatglm2-6b", "llama")
 
 def written(name: str, folder: Path) -> Path:
     if name == "llama":
-        return write_tiny_model(folder)
+        return write_tiny_model(folder, layers=3)
     generation: Generation = name  # pyright: ignore[reportAssignmentType]
     return write_chatglm_folder(folder, generation, num_layers=4)
 
