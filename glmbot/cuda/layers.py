@@ -8,18 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from glmbot.models.targets import NotNativeError
 from glmbot.quantization.cpm import CpmLinear
 from glmbot.quantization.formats import Groups, dequantize, dequantize_groups, unpack_nibbles
 from glmbot.quantization.linear import GroupedLinear, WidenedLinear
 
-__all__ = ["CardLayer", "UnreadableLayerError", "card_layer"]
+__all__ = ["CardLayer", "card_layer"]
 
 _LANE = {"float": 8, "rows8": 16, "runs8": 16, "groups8": 16, "rows4": 32, "runs4": 32, "groups4": 32}
 """Columns that one lane of a kernel reads at a time, 16 bytes of weights."""
-
-
-class UnreadableLayerError(Exception):
-    """A layer is in a form that the products don't read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class CardLayer:
 
 
 def card_layer(module: nn.Module) -> CardLayer:
-    """Raises UnreadableLayerError."""
+    """Raises NotNativeError."""
     part: Any = module
     made: CardLayer
     match module:
@@ -69,14 +66,14 @@ def card_layer(module: nn.Module) -> CardLayer:
         case _ if isinstance(getattr(part, "weight", None), Tensor) and part.weight.dim() == 2:
             weight: Tensor = part.weight.detach()
             if not weight.is_floating_point():
-                raise UnreadableLayerError(f"weights of {weight.dtype}")
+                raise NotNativeError(f"weights of {weight.dtype}")
             rows, columns = weight.shape
             made = CardLayer("float", rows, columns, weight, None, None, _bias(module), 1)
         case _:
-            raise UnreadableLayerError(type(module).__name__)
+            raise NotNativeError(type(module).__name__)
     wide = made.in_features // made.groups
     if made.in_features % made.groups or wide % _LANE[made.form] or not made.codes.is_contiguous():
-        raise UnreadableLayerError(f"{made.in_features} columns in {made.groups} groups")
+        raise NotNativeError(f"{made.in_features} columns in {made.groups} groups")
     return made
 
 

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from glmbot.cuda.attention_operation import MOST_TURNS, Attend, Turn, Turns
 from glmbot.cuda.kernels import Kernels
-from glmbot.cuda.layers import CardLayer, UnreadableLayerError, card_layer
+from glmbot.cuda.layers import CardLayer, card_layer
 from glmbot.cuda.product_operation import Product
 from glmbot.cuda.program import CardProgram, Operation
 from glmbot.cuda.row_operations import Activate, Activation, Gather, Norm, Scale
-from glmbot.models.targets import NotNativeError
 from glmbot.native.program import Buffer, Runs
 
 __all__ = ["Card", "CardBuilder"]
@@ -204,10 +203,7 @@ class Card:
         return CardBuilder(hidden, self._device, self._dtype)
 
     def stored(self, *layers: nn.Module) -> list[CardLayer]:
-        try:
-            return [card_layer(layer) for layer in layers]
-        except UnreadableLayerError as error:
-            raise NotNativeError from error
+        return [card_layer(layer) for layer in layers]
 
     def head(self, module: nn.Module) -> CardLayer:
         return self.stored(module)[0]
