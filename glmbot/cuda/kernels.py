@@ -10,12 +10,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["CardKernels", "Grid", "Kernels", "KernelsError", "Source", "source_of", "text_of"]
+from glmbot.cuda import compiled
+
+__all__ = ["CardKernels", "Grid", "Kernels", "KernelsError", "Source", "code_of", "source_of", "text_of"]
 
 Grid = tuple[int, int, int]
 Source = tuple[str, str]
 """A file, and what is defined while it is compiled: the form of weights that its products read, or nothing."""
 
+_OPTIONS = ("-std=c++17",)
 _HOPPER = (9, 0)
 # CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION of cuda.h
 _BEGINS_EARLY = 6
@@ -50,6 +53,19 @@ def text_of(source: Source, dtype: torch.dtype) -> str:
             *lines,
             *(folder.joinpath(f"{part}.cuh").read_text(encoding="utf-8") for part in ("primitives", name)),
         ]
+    )
+
+
+def code_of(source: Source, dtype: torch.dtype, capability: str, compiling: Any) -> bytes:
+    """For cards of this compute capability, "90" for example. compiling: `torch.cuda._utils`. Raises what that
+    raises."""
+    text, name = text_of(source, dtype), f"glmbot_{source[0]}"
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    compiling._get_gpu_rtc_library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+    # torch adds options and paths of its own.
+    depends = (text, name, capability, *_OPTIONS, torch.__version__, f"{major.value}.{minor.value}")
+    return compiled.code(
+        depends, lambda: compiling._nvrtc_compile(text, name, capability, nvcc_options=[*_OPTIONS])[0]
     )
 
 
@@ -123,15 +139,12 @@ def _launcher(name: str, dtype: torch.dtype, device: int) -> _Launcher:
 def _module(source: Source, dtype: torch.dtype, device: int) -> tuple[Any, Any]:
     """The driver's library, and the module there. torch compiles by NVRTC, which comes with its CUDA build:
     https://docs.pytorch.org/docs/stable/generated/torch.cuda.compile_kernel.html"""
-    name, _ = source
     try:
         from torch.cuda import _utils as compiling  # pyright: ignore[reportPrivateUsage]
 
         with torch.cuda.device(device):
             major, minor = torch.cuda.get_device_capability(device)
-            code, _mangled = compiling._nvrtc_compile(  # pyright: ignore[reportPrivateUsage]
-                text_of(source, dtype), f"glmbot_{name}", f"{major}{minor}", nvcc_options=["-std=c++17"]
-            )
+            code = code_of(source, dtype, f"{major}{minor}", compiling)
             # The driver's calls want a context, which torch's first call to the card gives a thread.
             torch.cuda.synchronize(device)
             library = compiling._get_gpu_runtime_library()  # pyright: ignore[reportPrivateUsage]
@@ -144,4 +157,4 @@ def _module(source: Source, dtype: torch.dtype, device: int) -> tuple[Any, Any]:
         # Private functions of torch's: whatever another release says of them, the card serves without our kernels.
         lines = str(error).splitlines() or [""]
         reason = next((line.strip() for line in lines if "error" in line.lower()), lines[0])
-        raise KernelsError(f"{name}.cuh: {type(error).__name__}: {reason[:300]}") from error
+        raise KernelsError(f"{source[0]}.cuh: {type(error).__name__}: {reason[:300]}") from error

@@ -13,7 +13,6 @@ import hashlib
 import logging
 import os
 import platform
-import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from glmbot.native import compiling
+from glmbot.native import compiling, kept
 from glmbot.native.instruction_sets import SETS, InstructionSet, family, features, named, usable
 
 __all__ = ["VARIABLE", "Kernels", "choose", "compile_kernels", "kernels", "loaded", "open_kernels"]
@@ -128,24 +127,14 @@ def compile_kernels(compiler: str, folder: Path, architecture: str) -> Path:
         _processor().encode(),
     )
     name = hashlib.sha256(b"\0".join(depends)).hexdigest()[:24]
-    for kept in sorted(folder.glob(f"kernels-{name}.*.so")):
-        if not _is_ours(kept.lstat(), stat.S_IFREG):
-            _log.warning("%s can be written by others, so it is not loaded, and made anew", kept)
-        elif compiling.is_whole(kept):
-            return kept
-        else:
-            # A power cut may leave a name without its content.
-            _log.warning("%s is damaged, so it is not loaded, and made anew", kept)
-        kept.unlink(missing_ok=True)
+    stem = f"kernels-{name}"
+    if (there := kept.find(folder, stem, "so")) is not None:
+        return there
     _log.info("compiling the kernels for this processor, once (about ten seconds) ...")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / "made.so"
         compiling.compile_to(made, compiler, flags)
-        made.chmod(0o700)
-        target = folder / f"kernels-{name}.{compiling.digest(made)}.so"
-        # Another process that compiles the same at once finds one or the other, and never a half.
-        made.replace(target)
-    return target
+        return kept.put(made, folder, stem, "so")
 
 
 def open_kernels(path: Path) -> ctypes.CDLL:
@@ -161,41 +150,12 @@ def open_kernels(path: Path) -> ctypes.CDLL:
 
 def _built(compiler: str, architecture: str) -> ctypes.CDLL:
     try:
-        return open_kernels(compile_kernels(compiler, _cache(), architecture))
+        return open_kernels(compile_kernels(compiler, kept.folder(), architecture))
     except (PermissionError, RuntimeError) as error:
         _log.warning("%s; the kernels are compiled for this process alone", error)
     # What is loaded stays with the process when its file is gone.
     with tempfile.TemporaryDirectory(prefix="glmbot-") as folder:
         return open_kernels(compile_kernels(compiler, Path(folder), architecture))
-
-
-def _cache() -> Path:
-    """A folder of this user's alone: code is loaded from it.
-
-    Raises PermissionError when others can write there or it can't be made, RuntimeError for a user without a home.
-    """
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # A relative one is to be ignored: https://specifications.freedesktop.org/basedir-spec/latest/
-    root = named if named.is_absolute() else Path.home() / ".cache"
-    folder = root / "glmbot"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise PermissionError(f"{folder} can't be made ({error.strerror})") from error
-    if not _is_ours(folder.stat(), stat.S_IFDIR):
-        raise PermissionError(f"{folder} can be written by others, so no code is kept there; chmod 700 it")
-    # Whoever may rename it could put another in its place.
-    for parent in folder.resolve().parents:
-        status = parent.stat()
-        foreign = status.st_uid not in (0, os.getuid())
-        if foreign or (status.st_mode & 0o002 and not status.st_mode & stat.S_ISVTX):
-            raise PermissionError(f"{parent} can be written by others, so no code is kept below it")
-    return folder
-
-
-def _is_ours(status: os.stat_result, kind: int) -> bool:
-    """Of this kind, this user's, and written by nobody else."""
-    return stat.S_IFMT(status.st_mode) == kind and status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def _processor() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from glmbot.native import library
+from glmbot.native import kept, library
 
 FAKE = """#!/bin/sh
 case "$1" in --version) echo fake; exit 0;; esac
@@ -35,7 +35,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_new_cache_is_for_this_user_alone(cache: Path) -> None:
-    assert library._cache() == cache
+    assert kept.folder() == cache
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
 
 
@@ -44,36 +44,36 @@ def test_a_cache_that_others_can_write_is_not_used(cache: Path, mode: int) -> No
     cache.mkdir(parents=True)
     cache.chmod(mode)
     with pytest.raises(PermissionError, match="can be written by others"):
-        library._cache()
+        kept.folder()
 
 
 def test_a_cache_below_a_folder_that_others_can_write_is_not_used(cache: Path) -> None:
     cache.mkdir(parents=True, mode=0o700)
     cache.parent.chmod(0o777)
     with pytest.raises(PermissionError, match="can be written by others"):
-        library._cache()
+        kept.folder()
     cache.parent.chmod(0o1777)
-    assert library._cache() == cache, "where only an owner may rename, it is safe"
+    assert kept.folder() == cache, "where only an owner may rename, it is safe"
 
 
 def test_somebody_elses_cache_is_not_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.mkdir(parents=True, mode=0o700)
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     with pytest.raises(PermissionError):
-        library._cache()
+        kept.folder()
 
 
 def test_a_file_in_its_place_is_said(cache: Path) -> None:
     cache.parent.mkdir()
     cache.write_text("")
     with pytest.raises(PermissionError, match="can't be made"):
-        library._cache()
+        kept.folder()
 
 
 def test_a_relative_cache_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert library._cache() == tmp_path / ".cache" / "glmbot"
+    assert kept.folder() == tmp_path / ".cache" / "glmbot"
 
 
 def test_what_is_kept_is_found_again(compiler: str, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_without_a_folder_of_ones_own_the_kernels_are_made_for_this_process(
         seen.append(path)
         return ctypes.CDLL(None)
 
-    monkeypatch.setattr(library, "_cache", cache)
+    monkeypatch.setattr(kept, "folder", cache)
     monkeypatch.setattr(library, "open_kernels", opened)
     library._built(compiler, "native")
     assert not seen[0].exists(), "and nothing of it stays"
