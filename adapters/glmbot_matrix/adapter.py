@@ -63,7 +63,8 @@ _DRAIN_S = 8.0
 # What was said before that is nobody's question any more.
 _OLDEST_S = 86_400.0
 _ASKED_WITHIN_S = 7 * 86_400.0
-_LOOK_S = 5.0
+# What is said next waits meanwhile, in all rooms.
+_LOOK_S, _SLOW_LOOK_S, _NO_LOOKS_S = 5.0, 1.0, 60.0
 _MOST_KNOWN = 5000
 _MOST_PRESSES = 50
 _EVENTS_AT_ONCE = 20
@@ -89,6 +90,7 @@ class MatrixAdapter:
         # By room and event: questions of late, of which an edit or a redaction says neither whose nor where.
         self._asked = Recent[tuple[str, str], ConversationKey](_MOST_KNOWN)
         self._pressing = 0
+        self._looks_from = 0.0
         self._quiet = Quiet()
         self._buttons: Buttons
         self._rooms: Rooms
@@ -250,14 +252,17 @@ class MatrixAdapter:
         about, room = message.replies_to, message.conversation.chat
         if not about or message.quoted or message.addressed is Addressed.NOT or about in self._sent:
             return message
-        client = self._client
-        if client is None:
+        client, now = self._client, asyncio.get_running_loop().time
+        if client is None or (began := now()) < self._looks_from:
             return message
         try:
             async with asyncio.timeout(_LOOK_S):
                 found = await client.look(f"/v3/rooms/{in_path(room)}/event/{in_path(about)}")
         except (OSError, TimeoutError, aiohttp.ClientError, ValueError):
             return message
+        finally:
+            if now() - began > _SLOW_LOOK_S:
+                self._looks_from = now() + _NO_LOOKS_S
         if found.get("sender") == self._me.user:
             # Its words are in the history.
             self._sent.put(about, None)

@@ -45,6 +45,22 @@ async def seen(server: MatrixServer, room: str, *words: str) -> None:
     await until(lambda: all(any(each in text for text in server.texts(room)) for each in words))
 
 
+async def test_a_homeserver_that_is_slow_to_tell_what_is_replied_to_holds_up_nobody(
+    server: MatrixServer, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glmbot_matrix.adapter._SLOW_LOOK_S", 0.05)
+    server.look_s = 0.2
+    together(server)
+    blue = await server.say("blue", room=GROUP, user=8)
+    about: dict[str, Any] = {"m.relates_to": {"m.in_reply_to": {"event_id": blue}}}
+    async with matrix_bot.bot(server, echoing(), sqlite_store):
+        for number in range(5):
+            await server.say(f"{number}?", room=GROUP, mention=True, **about)
+        await seen(server, GROUP, *(f"{number}?" for number in range(5)))
+        await nothing_left(sqlite_store, "matrix")
+    assert sum("/event/" in path for _, path in server.calls) == 1
+
+
 async def test_in_a_room_the_answer_stands_under_the_question_and_tells_who_asked(
     server: MatrixServer, sqlite_store: Store
 ) -> None:

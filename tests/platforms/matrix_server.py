@@ -70,6 +70,8 @@ class MatrixServer:
     keys: dict[str, Any] = field(default_factory=dict)
     url: str = ""
     out_of_order_until: float = 0.0
+    # How long it takes to tell of a single event.
+    look_s: float = 0.0
     clock_off: float = 0.0
 
     def __post_init__(self) -> None:
@@ -281,6 +283,8 @@ class MatrixServer:
                 return {"content_uri": name}
             case ["client", _, "rooms", room, *rest]:
                 content = json.loads(await request.read() or b"{}")
+                if rest[0] == "event":
+                    await asyncio.sleep(self.look_s)
                 return self._in_room(request.method, room, rest, content)
             case _:
                 raise _Refused(404, "M_UNRECOGNIZED")
