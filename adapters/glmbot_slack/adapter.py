@@ -199,9 +199,12 @@ class SlackAdapter:
                 pass
             case PressedButton() if taken.counts:
                 await self._dialogue.accept(taken.message)
-            case PressedButton():
+            case PressedButton() if self._quiet.lets(f"pressed by {taken.message.user.id}"):
                 words = self._dialogue.text(taken.message.language, "button.not_yours")
                 self._aside.begin(self._tell_alone(taken.message, words))
+            case PressedButton():
+                # Who presses without end is told so now and then.
+                pass
         return True
 
     def _read(
