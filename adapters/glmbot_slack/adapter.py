@@ -199,12 +199,9 @@ class SlackAdapter:
                 pass
             case PressedButton() if taken.counts:
                 await self._dialogue.accept(taken.message)
-            case PressedButton() if self._quiet.lets(f"pressed by {taken.message.user.id}"):
+            case PressedButton():
                 words = self._dialogue.text(taken.message.language, "button.not_yours")
                 self._aside.begin(self._tell_alone(taken.message, words))
-            case PressedButton():
-                # Who presses without end is told so now and then.
-                pass
         return True
 
     def _read(
@@ -234,8 +231,10 @@ class SlackAdapter:
             _log.info("Slack: the tab Home could not be shown: %s", error)
 
     async def _tell_alone(self, message: Message, words: str) -> None:
-        """For the eyes of who pressed."""
+        """For the eyes of who pressed; who presses without end is told the same now and then."""
         where = message.conversation
+        if not self._quiet.lets(f"{message.user.id} {words}"):
+            return
         with suppress(NotWritten):
             await ask(
                 self._client.chat_postEphemeral(
