@@ -68,10 +68,10 @@ This page is made from the code: `python -m glmbot.config_reference` writes it.
 
 - **环境变量。** 每一项也可以写在环境变量里，环境变量优先：`GLMBOT_TELEGRAM__TOKEN` 就是
   `[telegram] token`。列表在环境变量里写成 JSON：`GLMBOT_ACCESS__ADMINS='["telegram:123456789"]'`。
-  `GLMBOT_NATIVE` 用来选择内核（见[管理](operator.md)）。
+  `GLMBOT_NATIVE` 用来选择内核（见[管理](operator.zh.md)）。
 - **平台。** 文件里有某个平台的小节，或者环境变量里有它的某一项，它就会运行。空的小节也可以。
   同一平台的另一个机器人另写一节 `[telegram.NAME]`，环境变量是 `GLMBOT_TELEGRAM__NAME__TOKEN`
-  （见[多个机器人](bots.md)）。
+  （见[多个机器人](bots.zh.md)）。
 - **路径。** 相对路径从配置文件所在的文件夹算起。
 - **写错了。** `glmbot check FILE` 指出文件、行号、键名和最接近的正确写法。`glmbot doctor` 还会实际检查
   配置里写的模型、存储和令牌。

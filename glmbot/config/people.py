@@ -56,7 +56,7 @@ _UserId = Annotated[str, AfterValidator(_check_user)]
 
 
 class AccessSection(Section):
-    """Who may talk to the bot. On Telegram and Discord nobody may, until somebody is named here or paired."""
+    """Who may talk to the bot. On chat platforms nobody may, until somebody is named here or paired."""
 
     admins: list[_UserId] = Field(default=[], description='Like ["telegram:123456789", "discord:987654321"].')
     users: list[_UserId] = Field(default=[], description="People who may talk to the bot.")

@@ -154,6 +154,16 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name.endswith(".zh.md")], ids=lambda page: page.name
+)
+def test_a_chinese_page_leads_to_chinese_pages(page: Path) -> None:
+    """Also where no site was built of them. Only the other language's own page is linked as such."""
+    text = page.read_text("utf-8")
+    english = re.findall(r"\]\((?!https?://)([^)#\s]*(?<!\.zh)\.md)", text)
+    assert english in ([], ["README.md"])
+
+
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
 
