@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from shutil import which
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
@@ -73,7 +74,7 @@ def demo(
     port: Annotated[int, typer.Option(help="Port of the web page.")] = 8080,
     home: Annotated[Path, typer.Option(help="Where the model and the histories go.")] = Path(".glmbot"),
 ) -> None:
-    """Get the demo model and serve it: a web page, and a chat here when this is a terminal."""
+    """Get the demo model and serve it. There is a web page, and a chat here when this is a terminal."""
     overrides: dict[str, Any] = {
         "model": {"path": _demo_model(home)},
         "store": {"path": home.resolve() / "glmbot.sqlite3"},
@@ -151,9 +152,9 @@ def _own_store(configuration: Configuration, *, forgetful: bool) -> Generator[St
 def pull(
     model: Annotated[str, typer.Argument(help="A model on the Hugging Face hub, owner/name.")] = "",
     home: Annotated[Path, typer.Option(help="Where the model goes.")] = Path(".glmbot"),
-    force: Annotated[bool, typer.Option(help="Get the demo model again.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Get the demo model again.")] = False,
 ) -> None:
-    """Get a model from the hub; without a name, the demo model, SmolLM2-135M-Instruct (about 94 MB)."""
+    """Get a model from the hub. Without a name it is the demo model, SmolLM2-135M-Instruct (about 94 MB)."""
     if not model:
         _err.print(f"The demo model is in {_demo_model(home, force=force)}", soft_wrap=True)
         return
@@ -176,7 +177,7 @@ def models(
     precision: Annotated[str, typer.Option(help="For --check: fp32, fp16, bf16, int8 or int4.")] = "",
     language: Annotated[str, typer.Option(help="For --check: en or zh; else that of this terminal.")] = "",
 ) -> None:
-    """List the models this is made for, their memory at each precision, and whether it fits here."""
+    """Say which models fit here. Lists those that this is made for, with their memory at each precision."""
     if check is not None:
         _check_model(check, precision, language)
         return
@@ -231,7 +232,7 @@ def _check_model(folder: Path, precision: str, language: str) -> None:
 
 @app.command()
 def check(config: Annotated[Path, typer.Argument(help="Configuration file.")] = _CONFIG) -> None:
-    """Read the configuration and say what is wrong with it, without starting anything."""
+    """Say what is wrong with the configuration. Nothing is started."""
     configuration = _load(config)
     _import("glmbot.models.registry")
     from glmbot.preflight import complaints
@@ -244,7 +245,7 @@ def check(config: Annotated[Path, typer.Argument(help="Configuration file.")] = 
 
 @app.command()
 def doctor(config: _ConfigOption = None) -> None:
-    """Examine model, store, tokens and memory, and say how to mend what is wrong."""
+    """Examine model, store, tokens and memory. Says how to mend what is wrong."""
     _import("glmbot.doctor")
     from glmbot.doctor import examine
 
@@ -258,7 +259,7 @@ def doctor(config: _ConfigOption = None) -> None:
 
 @app.command()
 def plugins(config: _ConfigOption = None) -> None:
-    """List the plug-ins, what each has registered, and why one was left out."""
+    """List the plug-ins. Says what each has registered, and why one was left out."""
     from glmbot.app import plugins_for
 
     for plugin in plugins_for(_load(_existing(config)), quiet=True).found:
@@ -272,7 +273,9 @@ def plugins(config: _ConfigOption = None) -> None:
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = _CONFIG,
-    example: Annotated[bool, typer.Option(help="Print the commented example of everything.")] = False,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print an example of everything, with comments.")
+    ] = False,
     language: Annotated[str, typer.Option(help="en or zh; else that of this terminal.")] = "",
 ) -> None:
     """Ask a few questions and write a configuration."""
@@ -296,8 +299,16 @@ def init(
     _write_private(path, answers.toml)
     _load(path)
     _err.print(i18n.text(spoken, "setup.wrote", file=path), style="green", markup=False, soft_wrap=True)
+    if which("glmbot") is None:
+        _err.print(i18n.text(spoken, "setup.program", program=_program()), markup=False, soft_wrap=True)
     for line in answers.next_steps:
         _err.print(line, markup=False, soft_wrap=True)
+
+
+def _program() -> str:
+    """What was typed to start this, as far as that is known."""
+    started = Path(sys.argv[0])
+    return f"{sys.executable} -m glmbot" if started.name == "__main__.py" else str(started)
 
 
 _LOCALES = ("LC_ALL", "LC_MESSAGES", "LANG")

@@ -13,5 +13,7 @@ def listening_error(host: str, port: int) -> OSError | None:
     try:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        return error
+        # Without the address in Python's form that create_server adds.
+        words = str(error.strerror).partition(" (while attempting to bind")[0]
+        return OSError(error.errno, words)
     return None

@@ -44,6 +44,10 @@ class Outside(Protocol):
         """Addresses of model servers that answer on this machine."""
         ...
 
+    def model(self, path: Path) -> str:
+        """Why the model there can't be run; "" when its files look well."""
+        ...
+
     def served(self, server: str, key: str) -> Sequence[str]:
         """Names of the server's models. Raises ConfigError."""
         ...
@@ -120,12 +124,15 @@ class _Asking:
     def _model_folder(self) -> Path:
         while True:
             given = Path(self._ask("setup.model", str(_DEMO_MODEL))).expanduser()
-            if (given / "config.json").is_file():
-                break
             if given == _DEMO_MODEL and not given.exists():
                 self._answers.next_steps.append(self._text("setup.then_pull"))
                 break
-            self._say("setup.no_folder" if not given.exists() else "setup.no_model", folder=given)
+            if not given.exists():
+                self._say("setup.no_folder", folder=given)
+            elif words := self._outside.model(given):
+                self._say("setup.no_model", words=words)
+            else:
+                break
         # A relative path in the file counts from its folder, not from where this is asked.
         return given if self._folder == Path.cwd() else given.absolute()
 

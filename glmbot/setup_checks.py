@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from glmbot.app import adapters, open_store
 from glmbot.config.load import load_configuration
 from glmbot.config.names import variable_name
-from glmbot.errors import AdapterError, ConfigError, PlatformRefused
+from glmbot.errors import AdapterError, ConfigError, ModelFileError, PlatformRefused
 from glmbot.keys import kind_of
 from glmbot.listening import listening_error
 from glmbot.named_bot import under_name
@@ -46,6 +46,15 @@ class Network:
     def taken(self, port: int) -> str:
         error = listening_error("127.0.0.1", port)
         return "" if error is None else error.strerror or str(error)
+
+    def model(self, path: Path) -> str:
+        from glmbot.models.registry import check_folder
+
+        try:
+            check_folder(path)
+        except ModelFileError as error:
+            return str(error)
+        return ""
 
     def servers(self) -> Sequence[str]:
         addresses = [f"http://127.0.0.1:{port}/v1" for port in self._usual_ports]

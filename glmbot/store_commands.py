@@ -52,12 +52,26 @@ def store_commands(load: Callable[[Path | None], Configuration]) -> typer.Typer:
 class _Stores:
     load: Callable[[Path | None], Configuration]
 
-    def use(self, config: Path | None, work: Callable[[Store], Awaitable[_T]]) -> _T:
-        """Do something with the store of a configuration, open meanwhile."""
+    def use(
+        self, config: Path | None, work: Callable[[Store], Awaitable[_T]], *, makes_one: bool = False
+    ) -> _T:
+        """Do something with the store of a configuration, open meanwhile.
+
+        In the wrong folder there is no store, and nothing of anybody would be found or deleted: that is said,
+        unless this may make one.
+        """
         from glmbot.app import open_store
 
+        configuration = self.load(config)
+        section = configuration.store
+        if section.kind == "sqlite" and not makes_one and not section.path.exists():
+            raise ConfigError(
+                f"{section.path}: there is no such store; go to the bot's folder, or name its configuration with"
+                " --config"
+            )
+
         async def run() -> _T:
-            store = open_store(self.load(config))
+            store = open_store(configuration)
             await store.open()
             try:
                 return await work(store)
@@ -71,7 +85,7 @@ def _add_pairing(app: typer.Typer, stores: _Stores) -> None:
     @app.command()
     def pair(
         code: Annotated[str, typer.Argument(help="The code that the bot told somebody.")],
-        admin: Annotated[bool, typer.Option(help="Let them in as an administrator.")] = False,
+        admin: Annotated[bool, typer.Option("--admin", help="Let them in as an administrator.")] = False,
         config: _ConfigOption = None,
     ) -> None:
         """Let somebody in by the pairing code that the bot told them."""
@@ -103,24 +117,24 @@ def _add_copies(app: typer.Typer, stores: _Stores) -> None:
         from glmbot.backup import back_up
 
         count = stores.use(config, lambda store: back_up(store, path))
-        _say(f"{path}: {count} conversations. Keep it safe: it holds what people said")
+        _say(f"{path} is written. Conversations: {count}. Keep it safe: it holds what people said")
 
     @app.command()
     def restore(
         path: Annotated[Path, typer.Argument(help="File that `glmbot backup` wrote.")],
         config: _ConfigOption = None,
     ) -> None:
-        """Bring histories and settings back from a file; also from one kind of store to the other."""
+        """Bring histories and settings back from a file. It may be of the other kind of store."""
         from glmbot.backup import restore as bring_back
 
-        done = stores.use(config, lambda store: bring_back(store, path))
+        done = stores.use(config, lambda store: bring_back(store, path), makes_one=True)
         _say(
-            f"{done.conversations} conversations and the settings of {done.settings} people and chats are back;"
-            f" {done.kept} conversations were there already and are as they were"
+            f"Conversations that are back: {done.conversations}; people and chats with settings: {done.settings};"
+            f" conversations that were there already, and are as they were: {done.kept}"
         )
         if done.files or done.refused:
-            left_out = f"; {done.refused} were left out: see [store] blob_mb" if done.refused else ""
-            _say(f"{done.files} files are back{left_out}")
+            left_out = f"; left out: {done.refused}, see [store] blob_mb" if done.refused else ""
+            _say(f"Files that are back: {done.files}{left_out}")
 
 
 def _add_rights_of_people(app: typer.Typer, stores: _Stores) -> None:
@@ -136,7 +150,7 @@ def _add_rights_of_people(app: typer.Typer, stores: _Stores) -> None:
 
     @app.command()
     def toollog(file: _FileOption = None, config: _ConfigOption = None) -> None:
-        """Who had which tool called where, and what came of it: a line of JSON for each call."""
+        """Print which tools were called. A line of JSON for each: by whom, where, and what came of it."""
         from glmbot.dialogue.tool_log import logged_calls
 
         async def lines(store: Store) -> list[str]:
@@ -155,7 +169,7 @@ def _add_rights_of_people(app: typer.Typer, stores: _Stores) -> None:
         if not yes and not typer.confirm(f"Delete everything of {whose} for good?"):
             raise typer.Exit(1)
         turns = stores.use(config, lambda store: store.forget(whose))
-        _say(f"{turns} turns are deleted, and nothing of {whose} is kept")
+        _say(f"Turns deleted: {turns}. Nothing of {whose} is kept")
 
 
 def _user(text: str) -> UserKey:

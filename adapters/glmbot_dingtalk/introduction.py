@@ -30,6 +30,6 @@ INTRODUCTION = Introduction(
     ),
     then={
         "en": "Write to your DingTalk robot directly: it tells you a code for glmbot pair CODE --admin{option}",
-        "zh": "在钉钉里私信您的机器人，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
+        "zh": "在钉钉里私信你的机器人，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
     },
 )

@@ -22,7 +22,7 @@ INTRODUCTION = Introduction(
     ),
     then={
         "en": "Write to your Discord bot directly: it tells you a code for glmbot pair CODE --admin{option}",
-        "zh": "私信您的 Discord 机器人，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
+        "zh": "私信你的 Discord 机器人，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
     },
     id_form=r"[0-9]{1,19}",
     rank=20,

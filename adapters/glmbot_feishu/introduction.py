@@ -30,7 +30,7 @@ INTRODUCTION = Introduction(
     ),
     then={
         "en": "Write to your Feishu bot directly: it tells you a code for glmbot pair CODE --admin{option}",
-        "zh": "在飞书里私信您的机器人，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
+        "zh": "在飞书里私信你的机器人，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
     },
     id_form=r"ou_[A-Za-z0-9]{8,64}",
 )

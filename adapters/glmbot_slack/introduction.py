@@ -32,7 +32,7 @@ INTRODUCTION = Introduction(
     ),
     then={
         "en": "Write to your Slack app directly: it tells you a code for glmbot pair CODE --admin{option}",
-        "zh": "在 Slack 里私信您的应用，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
+        "zh": "在 Slack 里私信你的应用，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
     },
     id_form=r"[UW][A-Z0-9]{2,63}",
     token_shapes=(r"\bx(?:ox[a-z]|app)-[A-Za-z0-9-]{10,}",),

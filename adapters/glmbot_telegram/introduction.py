@@ -22,7 +22,7 @@ INTRODUCTION = Introduction(
     then={
         "en": "Send your Telegram bot /start: it tells you a code. glmbot pair CODE --admin{option} makes you its"
         " administrator.",
-        "zh": "给您的 Telegram 机器人发送 /start，它会给出配对码；运行 glmbot pair 配对码 --admin{option}"
+        "zh": "给你的 Telegram 机器人发送 /start，它会给出配对码；运行 glmbot pair 配对码 --admin{option}"
         " 即可成为管理员。",
     },
     id_form=r"-?[0-9]{1,19}",

@@ -93,8 +93,8 @@ class OpenAiApi:
     async def embeddings(self, _: web.Request) -> web.Response:
         """What a model that was made for talking has inside says little of how near two texts are."""
         words = (
-            "the models served here are made for talking and say of no text where it lies; ask a server of an"
-            " embedding model, llama.cpp's or text-embeddings-inference for one"
+            "models that are made for talking define no embedding of a text; ask a server of an embedding model,"
+            " such as llama.cpp's or text-embeddings-inference"
         )
         return openai_error(400, words, code="not_supported", param="model")
 

@@ -34,7 +34,7 @@ INTRODUCTION = Introduction(
     ),
     then={
         "en": "Write to your WeCom bot directly: it tells you a code for glmbot pair CODE --admin{option}",
-        "zh": "在企业微信里私信您的机器人，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
+        "zh": "在企业微信里私信你的机器人，它会给出配对码；运行 glmbot pair 配对码 --admin{option}。",
     },
     id_form=r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}",
 )

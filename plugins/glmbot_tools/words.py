@@ -65,7 +65,7 @@ ZH: Mapping[str, str] = {
     "tools.reminders.how": "用 /reminders 编号 取消一条。",
     "tools.reminders.more": "……还有 {count} 条。",
     "tools.reminders.cancelled": "已取消：{text}",
-    "tools.reminders.unknown": "这里没有属于您的提醒 {id}。",
+    "tools.reminders.unknown": "这里没有属于你的提醒 {id}。",
     "command.poll": "请大家投票",
     "tools.poll.usage": "用法：/poll 问题 | 选项 | 选项 ……，选项 2 到 10 个；/poll 1 编号 投票，"
     "/poll 编号 查看，/poll close 编号 结束。",

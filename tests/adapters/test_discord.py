@@ -58,7 +58,7 @@ async def test_reset_by_slash_command_answers_only_its_user(
         await discord.say(f"{MENTION} hello")
         await answered(sqlite_store, 1)
         token = await discord.use("reset")
-        await until(lambda: "put aside 1 turns" in "".join(discord.replies_to(token)))
+        await until(lambda: "put aside: 1" in "".join(discord.replies_to(token)))
         assert discord.callbacks[-1]["data"]["flags"] == 64, "ephemeral"
         assert await sqlite_store.last_turns(IN_CHANNEL, 10) == []
 

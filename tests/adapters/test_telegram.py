@@ -50,7 +50,7 @@ async def test_reset_forgets_and_the_next_question_starts_anew(
         await telegram.say("hello")
         await answered(telegram, sqlite_store, 1)
         await telegram.say("/reset")
-        await until(lambda: "put aside 1 turns" in telegram.texts(USER)[-1])
+        await until(lambda: "put aside: 1" in telegram.texts(USER)[-1])
         assert await turns_of(sqlite_store) == []
 
 
@@ -301,7 +301,7 @@ async def test_export_comes_as_a_file_and_forget_leaves_nothing(
         exported = json.loads(telegram.documents[0][2])
         assert exported["conversations"][0]["turns"][0]["question"] == "my secret is blue"
         await telegram.say("/forget yes")
-        await until(lambda: "nothing of you is kept" in telegram.texts(USER)[-1])
+        await until(lambda: "Nothing of you is kept" in telegram.texts(USER)[-1])
         assert await sqlite_store.export(UserKey("telegram", str(USER))) == []
 
 

@@ -311,7 +311,7 @@ async def test_a_notice_reaches_every_chat_once_also_after_a_restart(
         telegram.hold(9, 3)
         await telegram.say("/broadcast Back in ten minutes.")
         await until(lambda: telegram.texts(8)[-1] == telegram.texts(GROUP)[-1] == "Back in ten minutes.")
-        await until(lambda: "3 chats" in "".join(telegram.texts(USER)))
+        await until(lambda: "Chats: 3" in "".join(telegram.texts(USER)))
         telegram.hold(9, 60)
     telegram.hold(9, 0)
     async with bot(telegram, engine, sqlite_store, access=ADMIN_ACCESS):

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -178,7 +178,7 @@ def test_a_taken_port_is_one_clear_line(tiny_model: Path, tmp_path: Path) -> Non
         wait_for_page(f"http://127.0.0.1:{port}", first)
         second = glmbot(*arguments, cwd=tmp_path)
         assert second.returncode == 1
-        assert f"127.0.0.1:{port} can't be listened on" in second.stderr
+        assert f"127.0.0.1:{port} can't be listened on: Address already in use; is another" in second.stderr
         assert "Traceback" not in second.stderr
         stop(first)
 
@@ -235,7 +235,11 @@ def test_init_asks_and_writes_what_can_be_run(tiny_model: Path, tmp_path: Path) 
     stdin = (
         f"n\n{tmp_path}\n{tiny_model}\ny\n99999\n{port}\nirc\ntelegram\nno token\n{token}\n\nAda\n777\nn\n"
     )
-    away = {"GLMBOT_TELEGRAM__API_BASE_URL": f"http://127.0.0.1:{free_port()}", "LANG": "C.UTF-8"}
+    away = {
+        "GLMBOT_TELEGRAM__API_BASE_URL": f"http://127.0.0.1:{free_port()}",
+        "LANG": "C.UTF-8",
+        "PATH": "/usr/bin:/bin",
+    }
     done = glmbot("init", cwd=tmp_path, stdin=stdin, **away)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "config.toml").read_text()
@@ -245,6 +249,8 @@ def test_init_asks_and_writes_what_can_be_run(tiny_model: Path, tmp_path: Path) 
     for file in ("config.toml", "telegram.token"):
         assert (tmp_path / file).stat().st_mode & 0o777 == 0o600
     assert token not in text + done.stdout + done.stderr
+    # What is to be done next can be typed as it stands there, where glmbot is in no folder of the PATH.
+    assert "glmbot stands for " in done.stderr
     assert glmbot("check", cwd=tmp_path).returncode == 0
 
 
@@ -272,16 +278,29 @@ async def test_people_and_histories_are_managed_from_a_terminal(tmp_path: Path) 
     assert (await people.standing(asked)).role is Role.ADMIN
     exported = glmbot("export", "telegram:8", cwd=tmp_path)
     assert json.loads(exported.stdout)["conversations"][0]["turns"][0]["answer"] == "blue"
-    assert "1 conversations" in glmbot("backup", "b.gz", cwd=tmp_path).stderr
+    assert "Conversations: 1" in glmbot("backup", "b.gz", cwd=tmp_path).stderr
     assert (tmp_path / "b.gz").stat().st_mode & 0o777 == 0o600
-    assert "1 turns are deleted" in glmbot("forget", "telegram:8", "--yes", cwd=tmp_path).stderr
+    assert "Turns deleted: 1" in glmbot("forget", "telegram:8", "--yes", cwd=tmp_path).stderr
     assert await store.last_turns(chat, 5) == []
     restored = glmbot("restore", "b.gz", cwd=tmp_path)
-    assert "1 conversations and the settings of 1" in restored.stderr
+    assert "Conversations that are back: 1; people and chats with settings: 1;" in restored.stderr
     assert [turn.answer for turn in await store.last_turns(chat, 5)] == ["blue"]
     assert (await people.standing(asked)).role is Role.ADMIN
-    assert "1 conversations were there already" in glmbot("restore", "b.gz", cwd=tmp_path).stderr
+    assert "already, and are as they were: 1" in glmbot("restore", "b.gz", cwd=tmp_path).stderr
     await store.close()
+
+
+@pytest.mark.parametrize(
+    "command", [("forget", "telegram:8", "--yes"), ("export", "telegram:8"), ("backup", "b.gz")]
+)
+def test_in_the_wrong_folder_nobody_is_told_that_nothing_is_kept(
+    command: Sequence[str], tmp_path: Path
+) -> None:
+    done = glmbot(*command, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "there is no such store" in done.stderr
+    assert not done.stdout
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("damage", ["cut", "rubbish", "other", "missing", "bad line"])
@@ -412,3 +431,9 @@ async def test_a_killed_process_answers_after_its_restart_and_logs_no_token(
 def test_the_version_is_the_packages(tmp_path: Path) -> None:
     assert glmbot("--version", cwd=tmp_path).stdout.startswith("glmbot 0.")
     assert "version = " in (REPOSITORY / "pyproject.toml").read_text()
+
+
+def test_the_list_of_commands_cuts_no_sentence(tmp_path: Path) -> None:
+    listed = glmbot("--help", cwd=tmp_path, COLUMNS="80").stdout.partition("Commands:")[2]
+    assert "doctor" in listed
+    assert "..." not in listed

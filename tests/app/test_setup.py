@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from gguf_file import write_gguf
 from glmbot import i18n
 from glmbot.app import adapter_settings, adapters
 from glmbot.config.load import load_configuration
@@ -56,6 +58,9 @@ class World:
     def taken(self, port: int) -> str:
         assert 0 < port < 65536
         return "Permission denied" if port == 80 else ""
+
+    def model(self, path: Path) -> str:
+        return "" if (path / "config.json").is_file() else "no model here"
 
     def servers(self) -> Sequence[str]:
         return ["http://127.0.0.1:11434/v1"]
@@ -106,7 +111,7 @@ def test_everything_wrong_is_said_and_asked_again(
     answers = answered(person, tmp_path / "bot.toml")
     told = "\n".join(person.told)
     for words in (
-        "There is no folder nonsense", "has no config.json", "http is no port", "-1 is no port", "70000 is no port",
+        "There is no folder or file nonsense", "That model can't be run: no model here", "http is no port", "-1 is no port", "70000 is no port",
         "0080801 is no port",
         "Port 80 can't be listened on: Permission denied", "has not the form of a Telegram token",
         "Telegram does not know it", "nonsense is no address", "@glm_of_ada_bot", "Ada is no id",
@@ -134,7 +139,7 @@ def test_a_server_that_runs_already_is_found_and_asked_for_its_models(tmp_path: 
     )
     answers = answered(person, tmp_path / "config.toml")
     assert person.told[1] == "These model servers answer on this machine: http://127.0.0.1:11434/v1"
-    assert "That does not answer: connection refused" in person.told
+    assert "That did not work: connection refused" in person.told
     assert tomllib.loads(answers.toml)["remote"] == {
         "servers": ["http://127.0.0.1:11434/v1"],
         "interface": "chat",
@@ -238,3 +243,20 @@ def test_two_bots_with_one_token_are_not_set_up(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(PlatformRefused, match=r"\[telegram\.b\] token: it is that of \[telegram\.desk\]"):
         network.bot("telegram.b", {"token": TOKEN})
     assert network.bot("telegram.b", {"token": OTHER_TOKEN}) == "@ann_bot"
+
+
+def test_whatever_the_bot_can_run_is_taken_as_its_model_and_nothing_else(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """A folder, a GGUF file, a folder that holds one."""
+    network = Network(())
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny_model)
+    file = write_gguf(tmp_path / "tiny.gguf", model, tokenizer, "llama")
+    assert [network.model(path) for path in (tiny_model, file, tmp_path)] == ["", "", ""]
+    file.write_bytes(b"not one")
+    assert "tiny.gguf" in network.model(file)
+    (unknown := tmp_path / "unknown").mkdir()
+    assert "not a Transformers model folder" in network.model(unknown)
+    (unknown / "config.json").write_text('{"model_type": "abacus"}')
+    assert "'abacus' is not among those" in network.model(unknown)

@@ -185,7 +185,7 @@ async def test_reset_while_an_answer_runs_leaves_an_empty_history(engine: LocalE
 
 async def test_an_administrator_resets_somebody_else(dialogue: DialogueManager, store: Store) -> None:
     await last(dialogue, "hello")
-    assert "Reset 1 conversations" in (await last(dialogue, "/reset 2", ADMIN)).notice
+    assert "reset: 1" in (await last(dialogue, "/reset 2", ADMIN)).notice
     assert await store.last_turns(ConversationKey("telegram", "2"), 5) == []
     assert "not a person's id" in (await last(dialogue, "/reset @ann", ADMIN)).notice
 
@@ -320,7 +320,7 @@ async def test_forget_asks_first_and_then_does_it(dialogue: DialogueManager, sto
     await last(dialogue, "my secret")
     assert "/forget yes" in (await last(dialogue, "/forget")).notice
     assert len(await store.export(ANN)) == 1
-    assert "nothing of you is kept" in (await last(dialogue, "/forget yes")).notice
+    assert "Nothing of you is kept" in (await last(dialogue, "/forget yes")).notice
     assert await store.export(ANN) == []
 
 

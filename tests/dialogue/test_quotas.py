@@ -126,7 +126,7 @@ async def test_a_program_fills_only_its_half_of_the_line(engine: ScriptedEngine,
     with pytest.raises(LimitReached, match="2 requests") as refused:
         await complete(dialogue)
     assert refused.value.wait_s > 0
-    assert "2 questions" in (await answer(dialogue, visit(1))).notice
+    assert "from where you are: 2." in (await answer(dialogue, visit(1))).notice
     others = [asyncio.create_task(answer(dialogue, visit(number, source="there"))) for number in (2, 3)]
     await until(lambda: engine.running == 4)
     engine.holds.set()

@@ -194,11 +194,11 @@ async def test_commands_are_obeyed_and_say_so_once(driver: Driver, sqlite_store:
         await driver.say("remember me")
         await seen(driver, "answer to remember me")
         await driver.say("/new")
-        await seen(driver, "put aside 1 turns")
+        await seen(driver, "put aside: 1")
         await driver.say("who am I")
         await seen(driver, "answer to who am I")
         await nothing_left(sqlite_store, driver.platform_name)
-    assert count(driver, "put aside 1 turns") == 1
+    assert count(driver, "put aside: 1") == 1
     assert "remember me" not in engine.prompts[-1]
 
 
