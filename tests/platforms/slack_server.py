@@ -397,7 +397,7 @@ class SlackServer:
         if self.is_open(message):
             raise _Refused("streaming_state_conflict")
         self._check(fields, longest=4000)
-        if fields.get("parse") != "none":
+        if "@" in str(fields.get("text")) and fields.get("parse") != "none":
             # https://docs.slack.dev/reference/methods/chat.update: "Defaults to client, unlike chat.postMessage".
             self.violations.append("names in its words may call somebody")
         message |= {"text": fields.get("text", ""), "blocks": _blocks(fields)}

@@ -237,10 +237,6 @@ async def slack_bolt(score: Score) -> None:
                 wrong = await server.post("events_api", {"type": "event_callback"}, secret="another")
                 score.note("slack-bolt", "refuses a signature of somebody else's", wrong == 401, str(wrong))
                 await server.say(wish["text"])
-            case "done":
-                score.note(
-                    "slack-bolt", "confirms what was posted", server.posted == [200], str(server.posted)
-                )
             case other:
                 raise ValueError(other)
 
@@ -252,6 +248,7 @@ async def slack_bolt(score: Score) -> None:
         "RIG_SECRET": slack_server.SIGNING_SECRET,
     }
     await converse("slack-bolt", command, known, act, score)
+    score.note("slack-bolt", "confirms what was posted", server.posted == [200], str(server.posted))
     streamed = server.texts(slack_server.channel_of(7))
     score.note("slack-bolt", "its stream stands there", "**one** two three" in streamed, str(streamed))
     in_channel = server.texts(slack_server.GROUP)
@@ -400,6 +397,9 @@ async def converse(
     except TimeoutError:
         client.kill()
     await client.wait()
+    if acting:
+        # What it answered last may still be on its way.
+        await asyncio.wait(acting, timeout=30)
     score.note(who, "came to its end", ended and client.returncode == 0, f"status {client.returncode}")
 
 
