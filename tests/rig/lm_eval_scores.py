@@ -1,9 +1,9 @@
 """EleutherAI's lm-eval scores a task of its own through POST /v1/completions of `glmbot serve`, and each likelihood
 that it was told is held against Transformers' float32 log-softmax of the same weights.
 
-    python tests/rig/lm_eval_scores.py LM_EVAL
+    python tests/rig/lm_eval_scores.py PYTHON
 
-LM_EVAL is the program, in an environment of its own. The demo model is served in float32, and nothing is downloaded.
+PYTHON is that of an environment with lm_eval. The demo model is served in float32, and nothing is downloaded.
 Ends with status 0 when all agree within 1e-3.
 """
 
@@ -59,11 +59,11 @@ metric_list:
 """
 
 
-def main(program: str) -> int:
+def main(python: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         with serving(home, '[model]\nprecision = "fp32"', "--model", str(MODEL)) as url:
-            scored = evaluate(program, home, url)
+            scored = evaluate(python, home, url)
     expected = [likelihood(context, ending) for context, ending, _ in scored]
     apart = [abs(told - mine) for (_, _, told), mine in zip(scored, expected, strict=True)]
     for (context, ending, told), mine in zip(scored, expected, strict=True):
@@ -74,7 +74,7 @@ def main(program: str) -> int:
     return 0 if len(scored) == wanted and max(apart) < WITHIN else 1
 
 
-def evaluate(program: str, home: Path, url: str) -> list[tuple[str, str, float]]:
+def evaluate(python: str, home: Path, url: str) -> list[tuple[str, str, float]]:
     """Contexts, what followed, and how likely lm-eval was told that it was."""
     lines = [
         json.dumps({"question": question, "choices": choices, "answer": answer}, ensure_ascii=False)
@@ -86,7 +86,7 @@ def evaluate(program: str, home: Path, url: str) -> list[tuple[str, str, float]]
     options = f"model=any,base_url={url}/v1/completions,tokenizer={MODEL},tokenizer_backend=huggingface,num_concurrent=2"
     subprocess.run(
         [
-            program, "--model", "local-completions", "--model_args", options, "--tasks", "glmbot_rig",
+            python, "-m", "lm_eval", "--model", "local-completions", "--model_args", options, "--tasks", "glmbot_rig",
             "--include_path", str(home / "tasks"), "--output_path", str(home / "out"), "--log_samples",
         ],
         check=True,

@@ -477,7 +477,7 @@ async def lm_eval(score: Score) -> None:
     """In an environment of its own: it wants other releases than ours of what both use."""
     score.note("lm-eval", "is installed", await environment(RIG / "lm-eval", LM_EVAL) is not None)
     script, folder = str(HERE / "lm_eval_scores.py"), RIG / "lm-eval"
-    process = await asyncio.create_subprocess_exec(sys.executable, script, str(folder / "bin" / "lm_eval"))
+    process = await asyncio.create_subprocess_exec(sys.executable, script, str(folder / "bin" / "python"))
     score.note("lm-eval", "is told the likelihoods that Transformers computes", await process.wait() == 0)
 
 
