@@ -213,6 +213,8 @@ class SlackOutlet(Outlet):
         if session is None:
             raise OSError("the client is closed")
         async with session.post(url, data=file.content, proxy=self._client.proxy or None) as answer:
+            if 400 <= answer.status < 500 and answer.status not in (408, 429):
+                raise Refused(f"Slack: an upload was answered {answer.status}")
             if answer.status != 200:
                 raise OSError(f"an upload was answered {answer.status}")
 

@@ -265,6 +265,18 @@ async def test_a_layout_that_is_refused_leaves_the_words(server: SlackServer, sq
         await nothing_left(sqlite_store, "slack")
 
 
+async def test_a_file_that_slack_refuses_for_good_is_left_out(
+    server: SlackServer, sqlite_store: Store
+) -> None:
+    server.upload_status = 413
+    code = "\n".join(f"line_{number} = {number}" for number in range(150))
+    async with slack_bot.bot(server, ScriptedEngine(f"```python\n{code}\n```"), sqlite_store):
+        await server.say("one")
+        await until(lambda: any("line_149" in text for text in server.texts(PRIVATE)))
+        await nothing_left(sqlite_store, "slack")
+    assert not server.files
+
+
 async def test_where_it_is_no_member_nothing_hangs(server: SlackServer, sqlite_store: Store) -> None:
     async with slack_bot.bot(server, echoing(), sqlite_store):
         server.refusals["chat.postMessage"] = ["channel_not_found", 1]

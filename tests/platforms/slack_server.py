@@ -87,6 +87,7 @@ class SlackServer:
     link_fault: str = ""
     links: int = 0
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict)
+    upload_status: int = 200
     scopes: str = _SCOPES
     url: str = ""
     out_of_order_until: float = 0.0
@@ -509,6 +510,8 @@ class SlackServer:
         return {"files": files}
 
     async def _upload(self, request: web.Request) -> web.Response:
+        if self.upload_status != 200:
+            return web.Response(status=self.upload_status)
         self.uploads[request.match_info["file"]]["content"] = await request.read()
         return web.Response(text="OK")
 
