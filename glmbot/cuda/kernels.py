@@ -60,13 +60,25 @@ def code_of(source: Source, dtype: torch.dtype, capability: str, compiling: Any)
     """For cards of this compute capability, "90" for example. compiling: `torch.cuda._utils`. Raises what that
     raises."""
     text, name = text_of(source, dtype), f"glmbot_{source[0]}"
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    compiling._get_gpu_rtc_library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+
+    def compile_now() -> bytes:
+        return compiling._nvrtc_compile(text, name, capability, nvcc_options=[*_OPTIONS])[0]
+
+    version = _nvrtc_version(compiling)
+    if not version:
+        return compile_now()
     # torch adds options and paths of its own.
-    depends = (text, name, capability, *_OPTIONS, torch.__version__, f"{major.value}.{minor.value}")
-    return compiled.code(
-        depends, lambda: compiling._nvrtc_compile(text, name, capability, nvcc_options=[*_OPTIONS])[0]
-    )
+    return compiled.code((text, name, capability, *_OPTIONS, torch.__version__, version), compile_now)
+
+
+def _nvrtc_version(compiling: Any) -> str:
+    """ "" where it doesn't say."""
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    try:
+        failed = compiling._get_gpu_rtc_library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+    except (AttributeError, OSError):
+        return ""
+    return "" if failed else f"{major.value}.{minor.value}"
 
 
 class CardKernels:

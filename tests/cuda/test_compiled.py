@@ -87,6 +87,27 @@ def test_of_anything_else_it_is_compiled_anew(
     assert len(compiler.asked) == 2
 
 
+class Unasked(Compiler):
+    """Of a release of torch that has another way to its library."""
+
+    def _get_gpu_rtc_library(self) -> Compiler:
+        raise AttributeError("_get_gpu_rtc_library")
+
+
+class Failing(Compiler):
+    def nvrtcVersion(self, major: Any, minor: Any) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("kind", [Unasked, Failing])
+def test_where_nvrtc_does_not_say_its_version_nothing_is_kept(cache: Path, kind: type[Compiler]) -> None:
+    compiler = kind()
+    for number in (1, 2):
+        assert code_of(("rows", ""), torch.float16, "90", compiler) == MADE
+        assert len(compiler.asked) == number
+    assert not cache.exists()
+
+
 @pytest.mark.parametrize("content", [b"", MADE[:-1], b"another"])
 def test_a_damaged_file_is_compiled_again(tmp_path: Path, content: bytes) -> None:
     compiler = Compiler()
