@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from typing import Any
@@ -22,7 +23,7 @@ from glmbot_matrix.buttons import Buttons, keys_for, legend_of
 from glmbot_matrix.client import MatrixClient
 from glmbot_matrix.normalize import BUTTONS
 from glmbot_matrix.refusals import ask
-from glmbot_matrix.render import NOTICE_ROOM, SPLIT_AT, body_of, fits, render
+from glmbot_matrix.render import NOTICE_ROOM, SPLIT_AT, alone, body_of, fits, render
 
 __all__ = ["PROFILE", "MatrixOutlet", "redact", "transaction"]
 
@@ -72,6 +73,8 @@ class MatrixOutlet(Outlet):
         return PROFILE.abilities
 
     def cut(self, reply: Reply) -> Sequence[Piece]:
+        if not reply.text:
+            reply = replace(reply, notice=alone(reply.notice))
         return cut_reply(reply, SPLIT_AT, notice_room=NOTICE_ROOM, measure=len, accepts=fits)
 
     async def send(self, item: Piece | Attachment, place: str) -> str:

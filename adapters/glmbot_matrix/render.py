@@ -20,8 +20,9 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
 from glmbot.delivery.markdown import fence_heading, html_after_link, make_parser, may_link
+from glmbot.delivery.pieces import beginning_of
 
-__all__ = ["NOTICE_ROOM", "SPLIT_AT", "body_of", "fits", "render"]
+__all__ = ["NOTICE_ROOM", "SPLIT_AT", "alone", "body_of", "fits", "render"]
 
 SPLIT_AT = 8000
 """Characters: a message of more is tiresome to read."""
@@ -96,6 +97,13 @@ def fits(markdown: str) -> bool:
     # A notice may be all Chinese, and stands in both.
     room = 2 * 6 * NOTICE_ROOM
     return len(json.dumps(markdown)) + len(json.dumps(render(markdown))) <= _LARGEST - room
+
+
+def alone(notice: str) -> str:
+    """As much of the bot's own line as is one event, encrypted too, where nothing stands above it."""
+    return beginning_of(
+        notice, _LARGEST, lambda text: len(json.dumps(text)) + len(json.dumps(render("", text)))
+    )
 
 
 def _fence(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> str:

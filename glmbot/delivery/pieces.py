@@ -9,7 +9,7 @@ from glmbot.delivery.outlet import Piece
 from glmbot.delivery.split import split_markdown
 from glmbot.messages import Reply
 
-__all__ = ["cut_reply"]
+__all__ = ["beginning_of", "cut_reply"]
 
 
 def cut_reply(
@@ -32,12 +32,16 @@ def cut_reply(
     if fits_folded is not None and reply.thought and (reply.text or reply.state.ended):
         thought = [Piece("", thought=_shortened(reply.thought, limit, fits_folded))]
     if not reply.text:
-        return [*thought, Piece("", _within(notice, limit, measure) or "…", reply.actions)]
+        return [*thought, Piece("", beginning_of(notice, limit, measure) or "…", reply.actions)]
     *before, last = split_markdown(reply.text, limit, measure, accepts)
-    return [*thought, *map(Piece, before), Piece(last, _within(notice, notice_room, measure), reply.actions)]
+    return [
+        *thought,
+        *map(Piece, before),
+        Piece(last, beginning_of(notice, notice_room, measure), reply.actions),
+    ]
 
 
-def _within(text: str, most: int, measure: Callable[[str], int]) -> str:
+def beginning_of(text: str, most: int, measure: Callable[[str], int]) -> str:
     """As much of its beginning as is no more than that. What is longer is no less by any measure."""
     if measure(text) <= most:
         return text

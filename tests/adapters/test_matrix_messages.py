@@ -30,7 +30,7 @@ from glmbot_matrix.normalize import (
     since_invited,
 )
 from glmbot_matrix.refusals import MEANINGS, ask, wait_s
-from glmbot_matrix.render import NOTICE_ROOM, body_of, fits, render
+from glmbot_matrix.render import NOTICE_ROOM, alone, body_of, fits, render
 from platforms.matrix_html import faults_of
 from platforms.matrix_server import BOT
 
@@ -281,14 +281,18 @@ def test_what_fits_is_one_event_encrypted_too(letter: str) -> None:
     length = 8000 // len(letter)
     while not fits(letter * length):
         length = length * 9 // 10
-    text, notice = letter * length, "中" * NOTICE_ROOM
-    content = {"body": body_of(text, notice), "formatted_body": render(text, notice)}
-    edit = {
-        "m.new_content": content,
-        "body": "* " + text[:200],
-        "formatted_body": render(text[:200], notice[:200]),
-    }
-    assert len(json.dumps(edit)) * 4 / 3 + 4000 < 65_536
+    # As /prompt says again what somebody wrote.
+    line = alone(letter * 4000)
+    assert line == (letter * 4000)[: len(line)]
+    assert len(line) > 1000
+    for text, notice in ((letter * length, "中" * NOTICE_ROOM), ("", line)):
+        content = {"body": body_of(text, notice), "formatted_body": render(text, notice)}
+        edit = {
+            "m.new_content": content,
+            "body": "* " + text[:200],
+            "formatted_body": render(text[:200], notice[:200]),
+        }
+        assert len(json.dumps(edit)) * 4 / 3 + 4000 < 65_536
 
 
 def test_reactions_say_what_they_are_for_where_they_don_not_by_themselves() -> None:
