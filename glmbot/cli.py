@@ -291,9 +291,10 @@ def init(
     from glmbot.setup_checks import Network
 
     _refuse_unwritable(path)
-    if path.exists() and not typer.confirm(i18n.text(spoken, "setup.replace", file=path)):
+    terminal = _Terminal(i18n.text(spoken, "setup.yes_or_no"))
+    if path.exists() and not terminal.confirm(i18n.text(spoken, "setup.replace", file=path), default=False):
         raise typer.Exit(1)
-    answers = ask_configuration(_Terminal(), Network(), path, spoken)
+    answers = ask_configuration(terminal, Network(), path, spoken)
     for file, secret in answers.secrets.items():
         _write_private(path.parent / file, secret)
     _write_private(path, answers.toml)
@@ -312,16 +313,26 @@ def _program() -> str:
 
 
 _LOCALES = ("LC_ALL", "LC_MESSAGES", "LANG")
+_YES_OR_NO = {"y": True, "yes": True, "是": True, "n": False, "no": False, "否": False}
 
 
 class _Terminal:
     """See `glmbot.setup.Terminal`."""
 
+    def __init__(self, neither: str) -> None:
+        self._neither = neither
+
     def ask(self, question: str, default: str = "", *, hidden: bool = False) -> str:
         return str(typer.prompt(question, default=default, hide_input=hidden, show_default=bool(default)))
 
     def confirm(self, question: str, *, default: bool) -> bool:
-        return typer.confirm(question, default=default)
+        while True:
+            answer = str(typer.prompt(f"{question} [{'Y/n' if default else 'y/N'}]", "", show_default=False))
+            if answer.strip().lower() in _YES_OR_NO:
+                return _YES_OR_NO[answer.strip().lower()]
+            if not answer.strip():
+                return default
+            self.say(self._neither)
 
     def say(self, words: str) -> None:
         typer.echo(words)

@@ -32,6 +32,7 @@ The text of each is for the operator. What a user in a chat sees is chosen in `d
 
 from __future__ import annotations
 
+import os
 from math import ceil
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Superseded",
     "first_words",
     "in_one_line",
+    "outage",
 ]
 
 _TRY_AGAIN_S = 15
@@ -228,3 +230,15 @@ def in_one_line(error: BaseException, longest: int = 300) -> str:
     """What kind it is of, and its first words."""
     first = first_words(error, longest)
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def outage(error: BaseException) -> str:
+    """Why nobody was reached, in the system's words; a library's may hold an address with a token."""
+    cause = getattr(error, "os_error", None) or error
+    if isinstance(cause, TimeoutError):
+        return "nothing came in time"
+    if not isinstance(cause, OSError) or not cause.strerror:
+        return type(error).__name__
+    # Those of names that can't be looked up are below 0, and no numbers of the system's.
+    number = cause.errno or 0
+    return os.strerror(number) if number > 0 else str(cause.strerror)[:200]

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import aiohttp
 
-from glmbot.errors import AdapterError, StoreError
+from glmbot.errors import AdapterError, StoreError, outage
 from glmbot.http.connection import LastingConnection
 from glmbot.http.fields import as_object, parsed
 from glmbot.http.quiet import Quiet
@@ -51,7 +51,7 @@ class Stream(LastingConnection):
                     heartbeat=_BEAT_S,
                 )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise AdapterError(f"DingTalk: no connection of Stream mode ({type(error).__name__})") from error
+            raise AdapterError(f"DingTalk: no connection of Stream mode ({outage(error)})") from error
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for message in socket:

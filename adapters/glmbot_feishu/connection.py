@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
-from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.errors import AdapterError, PlatformRefused, StoreError, outage
 from glmbot.http.connection import LastingConnection
 from glmbot.http.quiet import Quiet
 from glmbot_feishu.client import Client
@@ -74,7 +74,7 @@ class Connection(LastingConnection):
                 ) from error
             raise AdapterError(f"Feishu: the long connection was answered {error.status}") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise AdapterError(f"Feishu: no long connection ({type(error).__name__})") from error
+            raise AdapterError(f"Feishu: no long connection ({outage(error)})") from error
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         pinging = asyncio.create_task(self._keep_alive(socket))

@@ -16,6 +16,7 @@ from nio import ErrorResponse
 from nio.exceptions import EncryptionError, GroupEncryptionError, LocalProtocolError, OlmTrustError
 
 from glmbot.delivery.outlet import Closed, Flooded, Gone, Missing, NotWritten, Refused, Unreachable
+from glmbot.errors import outage
 
 __all__ = ["MEANINGS", "TOKEN_ENDED", "Duplicate", "Meaning", "ask", "code_of", "wait_s"]
 
@@ -75,7 +76,7 @@ async def ask(request: Awaitable[Any]) -> Any:
     try:
         answer = await request
     except (OSError, TimeoutError, aiohttp.ClientError, ValueError) as error:
-        raise Unreachable(f"Matrix: {type(error).__name__}") from error
+        raise Unreachable(f"Matrix: {outage(error)}") from error
     except (LocalProtocolError, EncryptionError, GroupEncryptionError, OlmTrustError) as error:
         # The room is not known yet, or a key is being shared.
         raise Unreachable(f"Matrix: {type(error).__name__}") from error

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 from glmbot.delivery.outlet import NotWritten
-from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.errors import AdapterError, PlatformRefused, StoreError, outage
 from glmbot.http.connection import LastingConnection
 from glmbot.http.fields import Fields, as_fields, as_object, fields_of, parsed
 from glmbot.http.quiet import Quiet
@@ -85,7 +85,7 @@ class Gateway(LastingConnection):
                         raise AdapterError(f"QQ: the gateway has closed ({socket.close_code})")
         except (aiohttp.ClientError, OSError, TimeoutError, NotWritten) as error:
             await self.close()
-            raise AdapterError(f"QQ: no connection to the gateway ({type(error).__name__})") from error
+            raise AdapterError(f"QQ: no connection to the gateway ({outage(error)})") from error
         except AdapterError:
             await self.close()
             raise

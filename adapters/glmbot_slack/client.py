@@ -18,7 +18,7 @@ from slack_sdk.socket_mode.response import SocketModeResponse
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
-from glmbot.errors import AdapterError, PlatformRefused, StoreError
+from glmbot.errors import AdapterError, PlatformRefused, StoreError, outage
 from glmbot.http.replays import CLOCK_OFF_S, clock_ahead
 from glmbot_slack.refusals import error_of, needed_scope
 from glmbot_slack.settings import SlackSettings
@@ -102,7 +102,7 @@ def refusal(settings: SlackSettings, key: str, error: Exception) -> AdapterError
         return PlatformRefused(
             f"[slack] {key}: it needs the scope {scope}; add it at https://api.slack.com/apps"
         )
-    words = f"Slack at {settings.api_base_url}: {name or type(error).__name__}"
+    words = f"Slack at {settings.api_base_url}: {name or outage(error)}"
     return AdapterError(words if name else f"{words}; a proxy goes into [slack] proxy, or into HTTPS_PROXY")
 
 

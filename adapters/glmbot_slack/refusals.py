@@ -15,6 +15,7 @@ import aiohttp
 from slack_sdk.errors import SlackClientError
 
 from glmbot.delivery.outlet import Closed, Flooded, Gone, Missing, NotWritten, Refused, Unreachable
+from glmbot.errors import outage
 
 __all__ = [
     "MEANINGS",
@@ -167,7 +168,7 @@ async def ask(request: Awaitable[_T]) -> _T:
         # What has no name is a page of something on the way.
         raise (Refused(words) if name and status < 500 else Unreachable(words)) from error
     except (OSError, TimeoutError, aiohttp.ClientError, ValueError) as error:
-        raise Unreachable(f"Slack: {type(error).__name__}") from error
+        raise Unreachable(f"Slack: {outage(error)}") from error
 
 
 def error_of(error: BaseException | None) -> str:

@@ -21,7 +21,7 @@ import aiohttp
 
 from glmbot.background import reconnecting
 from glmbot.delivery.outlet import NotWritten, Unreachable, Unsent
-from glmbot.errors import AdapterError, PlatformRefused
+from glmbot.errors import AdapterError, PlatformRefused, outage
 from glmbot.http.fields import Fields, as_object, fields_of, parsed
 from glmbot.http.quiet import Quiet
 from glmbot_wecom.client import code_in, words_in
@@ -75,7 +75,7 @@ class Connection:
                 await self._log_in(socket)
                 self._socket = socket
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise AdapterError(f"WeCom: no long connection ({type(error).__name__})") from error
+            raise AdapterError(f"WeCom: no long connection ({outage(error)})") from error
         finally:
             if socket is not None and self._socket is not socket:
                 await _closed(socket)
@@ -113,7 +113,7 @@ class Connection:
         except TimeoutError as error:
             raise Unreachable(f"WeCom: no answer to {command} within {_ANSWER_S:.0f} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(f"WeCom: {type(error).__name__}") from error
+            raise Unreachable(f"WeCom: {outage(error)}") from error
         finally:
             self._waiting.pop(name, None)
             answer.cancel()

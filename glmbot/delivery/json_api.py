@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from glmbot.delivery.outlet import NotWritten, Unreachable
-from glmbot.errors import AdapterError, PlatformRefused
+from glmbot.errors import AdapterError, PlatformRefused, outage
 from glmbot.http.fields import Fields, as_fields, parsed
 
 __all__ = ["AccessToken", "Answered", "JsonApi", "usable_for"]
@@ -54,7 +54,7 @@ class JsonApi:
                 self.date = answer.headers.get("Date", "")
                 return Answered(answer.status, _fields(raw), answer.headers)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unreachable(f"{self._title}: {type(error).__name__}") from error
+            raise Unreachable(f"{self._title}: {outage(error)}") from error
 
 
 def _fields(raw: bytes) -> Fields:

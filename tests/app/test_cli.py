@@ -232,9 +232,7 @@ def test_check_and_doctor_say_what_is_in_order_and_what_is_not(tiny_model: Path,
 def test_init_asks_and_writes_what_can_be_run(tiny_model: Path, tmp_path: Path) -> None:
     token = "123456789:" + "A" * 35
     port = free_port()
-    stdin = (
-        f"n\n{tmp_path}\n{tiny_model}\ny\n99999\n{port}\nirc\ntelegram\nno token\n{token}\n\nAda\n777\nn\n"
-    )
+    stdin = f"maybe\nn\n{tmp_path}\n{tiny_model}\ny\n99999\n{port}\nirc\ntelegram\nno token\n{token}\n\nAda\n777\nn\n"
     away = {
         "GLMBOT_TELEGRAM__API_BASE_URL": f"http://127.0.0.1:{free_port()}",
         "LANG": "C.UTF-8",
@@ -251,6 +249,7 @@ def test_init_asks_and_writes_what_can_be_run(tiny_model: Path, tmp_path: Path) 
     assert token not in text + done.stdout + done.stderr
     # What is to be done next can be typed as it stands there, where glmbot is in no folder of the PATH.
     assert "glmbot stands for " in done.stderr
+    assert "Please answer y or n." in done.stdout
     assert glmbot("check", cwd=tmp_path).returncode == 0
 
 
