@@ -17,7 +17,7 @@ __all__ = ["code"]
 _log = logging.getLogger(__name__)
 
 _ENDING = "cubin"
-# A model has about five of them at each dtype. Those of other releases and cards go at last.
+# A model has about five of them at each dtype. Those of other releases and cards go in the end.
 _MOST_KEPT = 64
 
 
@@ -34,8 +34,9 @@ def code(
         where = folder()
         if (there := kept.find(where, stem, _ENDING)) is not None:
             found = there.read_bytes()
-            # When it was last of use: see `_leave`.
-            os.utime(there)
+            # When it was last of use: see `_leave`. Where nothing may be written, nothing is taken out either.
+            with suppress(OSError):
+                os.utime(there)
             return found
     except (OSError, RuntimeError) as error:
         _log.info("a card's kernels are compiled at each start: %s", error)
@@ -46,9 +47,12 @@ def code(
             file = Path(scratch) / "made"
             file.write_bytes(made)
             kept.put(file, where, stem, _ENDING)
-        _leave(where)
     except OSError as error:
         _log.info("a card's kernels are compiled at each start: %s", error)
+    else:
+        # Another process may take out some at the same moment.
+        with suppress(OSError):
+            _leave(where)
     return made
 
 
@@ -64,5 +68,4 @@ def _leave(folder: Path) -> None:
     """Those that were of use last. Raises OSError."""
     files = sorted(folder.glob(f"card-*.{_ENDING}"), key=lambda file: file.lstat().st_mtime, reverse=True)
     for file in files[_MOST_KEPT:]:
-        with suppress(FileNotFoundError):
-            file.unlink()
+        file.unlink(missing_ok=True)

@@ -162,6 +162,19 @@ def test_on_a_full_disk_it_is_compiled_at_each_start(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_kept_where_nothing_may_be_written_is_of_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    compiler = Compiler()
+    code(("text",), compiler, lambda: tmp_path)
+    monkeypatch.setattr(os, "utime", refused)
+    assert code(("text",), compiler, lambda: tmp_path) == MADE
+    assert len(compiler.asked) == 1
+
+
 def test_what_does_not_compile_leaves_nothing(tmp_path: Path) -> None:
     def fails() -> bytes:
         raise RuntimeError("Kernel compilation failed:\nerror: no")
