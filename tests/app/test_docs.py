@@ -162,6 +162,7 @@ def test_a_chinese_page_leads_to_chinese_pages(page: Path) -> None:
     text = page.read_text("utf-8")
     english = re.findall(r"\]\((?!https?://)([^)#\s]*(?<!\.zh)\.md)", text)
     assert english in ([], ["README.md"])
+    assert f"]({page.name})" not in text, "it leads to itself"
 
 
 def blocks(page: Path, language: str) -> list[str]:
