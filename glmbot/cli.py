@@ -24,7 +24,7 @@ from glmbot import __version__
 from glmbot.config.configuration import Configuration, secrets_in
 from glmbot.config.operation import StoreSection
 from glmbot.errors import ConfigError, GlmbotError
-from glmbot.logs import for_terminal, set_up_logging
+from glmbot.logs import STDERR, for_terminal, set_up_logging
 from glmbot.store_commands import store_commands
 
 __all__ = ["main"]
@@ -33,7 +33,6 @@ __all__ = ["main"]
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
-_err = Console(stderr=True, highlight=False)
 
 _CONFIG = Path("config.toml")
 _ConfigOption = Annotated[
@@ -49,7 +48,7 @@ def main() -> None:
     try:
         app()
     except GlmbotError as error:
-        _err.print(f"glmbot: {for_terminal(str(error))}", style="red", markup=False, soft_wrap=True)
+        STDERR.print(f"glmbot: {for_terminal(str(error))}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 
 
@@ -156,13 +155,13 @@ def pull(
 ) -> None:
     """Get a model from the hub. Without a name it is the demo model, SmolLM2-135M-Instruct (about 94 MB)."""
     if not model:
-        _err.print(f"The demo model is in {_demo_model(home, force=force)}", soft_wrap=True)
+        STDERR.print(f"The demo model is in {_demo_model(home, force=force)}", soft_wrap=True)
         return
     _import("glmbot.models.hub")
     from glmbot.models.hub import pull_model
 
     folder = pull_model(model, home.resolve() / "models" / model.rpartition("/")[2])
-    _err.print(
+    STDERR.print(
         f'{model} is in {folder}\nPut it into the configuration: [model] path = "{folder}"', markup=False
     )
 
@@ -240,7 +239,7 @@ def check(config: Annotated[Path, typer.Argument(help="Configuration file.")] = 
     if found := complaints(configuration):
         raise ConfigError("\n".join([f"{config}:", *found]))
     names = ", ".join(configuration.adapters) or "none yet"
-    _err.print(f"{config}: in order. Platforms: {names}", style="green", markup=False, soft_wrap=True)
+    STDERR.print(f"{config}: in order. Platforms: {names}", style="green", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -252,7 +251,7 @@ def doctor(config: _ConfigOption = None) -> None:
     findings = asyncio.run(examine(_load(_existing(config))))
     for finding in findings:
         mark, style = ("ok  ", "green") if finding.ok else ("FAIL", "red")
-        _err.print(f"{mark} {finding.part}: {finding.words}", style=style, markup=False, soft_wrap=True)
+        STDERR.print(f"{mark} {finding.part}: {finding.words}", style=style, markup=False, soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
@@ -299,11 +298,11 @@ def init(
         _write_private(path.parent / file, secret)
     _write_private(path, answers.toml)
     _load(path)
-    _err.print(i18n.text(spoken, "setup.wrote", file=path), style="green", markup=False, soft_wrap=True)
+    STDERR.print(i18n.text(spoken, "setup.wrote", file=path), style="green", markup=False, soft_wrap=True)
     if which("glmbot") is None:
-        _err.print(i18n.text(spoken, "setup.program", program=_program()), markup=False, soft_wrap=True)
+        STDERR.print(i18n.text(spoken, "setup.program", program=_program()), markup=False, soft_wrap=True)
     for line in answers.next_steps:
-        _err.print(line, markup=False, soft_wrap=True)
+        STDERR.print(line, markup=False, soft_wrap=True)
 
 
 def _program() -> str:
@@ -371,7 +370,7 @@ def _run(configuration: Configuration, read_again: Callable[[], Configuration] |
 @contextmanager
 def _progress() -> Generator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn())
-    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
+    with Progress(*columns, console=STDERR, transient=True, disable=not STDERR.is_terminal) as bar:
         yield bar
 
 
@@ -414,11 +413,11 @@ def _demo_model(home: Path, *, force: bool = False) -> Path:
         "convert": "Unpacking its weights (half a minute) …",
     }
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
+    with Progress(*columns, console=STDERR, transient=True, disable=not STDERR.is_terminal) as bar:
         task = bar.add_task("checking", total=None, visible=False)
 
         def step(name: str) -> None:
-            _err.print(words[name])
+            STDERR.print(words[name])
             bar.update(task, visible=name == "check")
 
         def checked(done: int, size: int) -> None:

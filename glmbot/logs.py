@@ -29,6 +29,7 @@ from glmbot.introduction import introductions
 __all__ = [
     "RECENT_ERRORS",
     "SPEAKS_AS",
+    "STDERR",
     "LoggedError",
     "SecretFilter",
     "for_terminal",
@@ -37,6 +38,10 @@ __all__ = [
     "outward",
     "set_up_logging",
 ]
+
+# One for all that is written there: rich puts a line above a bar that it draws on the same console, and into one
+# that it draws on another.
+STDERR = Console(stderr=True, highlight=False)
 
 _MASK = "[secret]"
 _QUIET = (
@@ -186,7 +191,7 @@ def set_up_logging(level: str, secrets: Iterable[str], form: Literal["text", "js
         handler = logging.StreamHandler()
         handler.setFormatter(_JsonFormatter())
     elif sys.stderr.isatty():
-        handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S")
+        handler = RichHandler(console=STDERR, show_path=False, log_time_format="%H:%M:%S")
         handler.setFormatter(logging.Formatter("%(message)s"))
     else:
         handler = logging.StreamHandler()

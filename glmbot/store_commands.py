@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
 
 from glmbot.config.configuration import Configuration
 from glmbot.errors import ConfigError
 from glmbot.keys import UserKey
+from glmbot.logs import STDERR
 from glmbot.messages import Role
 from glmbot.store.base import Store
 
 __all__ = ["store_commands"]
 
 _T = TypeVar("_T")
-_err = Console(stderr=True, highlight=False)
 
 _ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="Configuration file.", show_default=False)
@@ -193,4 +192,4 @@ def _put(text: str, file: Path | None) -> None:
 
 
 def _say(words: str) -> None:
-    _err.print(words, style="green", markup=False, soft_wrap=True)
+    STDERR.print(words, style="green", markup=False, soft_wrap=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import sys
 
 import httpx
+import pyte
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.progress import BarColumn, Progress, TextColumn
 
-from glmbot.logs import RECENT_ERRORS, outward, set_up_logging
+from glmbot.logs import RECENT_ERRORS, STDERR, outward, set_up_logging
 
 TOKEN = "987654321:AAsecretSECRETsecretSECRETsecretSECR"
 
@@ -142,3 +146,28 @@ def test_what_anybody_may_read_is_short_and_on_one_line(text: str) -> None:
     assert TOKEN not in said
     assert len(said.splitlines()) <= 1
     assert "/var/lib" not in outward("unable to open /var/lib/bot/store.sqlite3: no such file")
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_line_and_a_bar_never_stand_in_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while the model is loaded."""
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    # What rich looks at once, when the console is made.
+    monkeypatch.setattr(STDERR, "is_interactive", True)
+    set_up_logging("INFO", ())
+    screen = pyte.Screen(80, 24)
+    with Progress(TextColumn("{task.description}"), BarColumn(), console=STDERR, auto_refresh=False) as bar:
+        bar.add_task("loading the model", total=1.0)
+        bar.refresh()
+        logging.getLogger("glmbot").info("kernels are there")
+        bar.refresh()
+        pyte.Stream(screen).feed(terminal.getvalue().replace("\n", "\r\n"))
+    rows = [row for row in screen.display if row.strip()]
+    assert ["INFO" in row and "kernels are there" in row for row in rows] == [True, False]
+    assert rows[1].startswith("loading the model")
