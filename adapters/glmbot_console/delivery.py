@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.control import Control
 from rich.segment import ControlType
 
-from glmbot.messages import Reply, ReplyState
+from glmbot.messages import Attachment, Reply, ReplyState
 from glmbot_console.render import growth, printable
 
 __all__ = ["print_replies"]
 
+_MOST_OF_ONE_NAME = 1000
 _START_OF_LINE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 
 
@@ -50,7 +53,23 @@ async def print_replies(replies: AsyncGenerator[Reply, None], out: Console) -> R
             out.control(_START_OF_LINE)
         out.print(last.notice, style=style, markup=False, highlight=False, soft_wrap=True)
     if last.attachment is not None:
-        path = Path(last.attachment.name).resolve()
-        path.write_bytes(last.attachment.content)
-        out.print(f"→ {path}", markup=False, highlight=False, soft_wrap=True)
+        try:
+            words, style = f"→ {_written(last.attachment)}", ""
+        except OSError as error:
+            words, style = f"{Path(last.attachment.name).resolve()}: {error.strerror}", "red"
+        out.print(words, style=style, markup=False, highlight=False, soft_wrap=True)
     return last
+
+
+def _written(attachment: Attachment) -> Path:
+    """A new file that its owner alone can read: it may hold all that somebody said. Others keep their names."""
+    wanted = Path(attachment.name).resolve()
+    stem, point, kind = wanted.name.partition(".")
+    for number in range(1, _MOST_OF_ONE_NAME):
+        path = wanted if number == 1 else wanted.with_name(f"{stem}-{number}{point}{kind}")
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(attachment.content)
+            return path
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

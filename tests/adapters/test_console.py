@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from glmbot.messages import Reply, ReplyState
+from glmbot.messages import Attachment, Reply, ReplyState
 from glmbot_console.delivery import print_replies
 
 
@@ -40,3 +42,24 @@ async def test_a_pipe_gets_the_answer_alone() -> None:
         terminal=False,
     )
     assert text == "one two three\n"
+
+
+async def test_a_file_is_its_owners_alone_and_takes_the_place_of_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for content in (b"first", b"second"):
+        export = Attachment("glmbot-export.json.gz", content, "application/gzip")
+        said = await printed(Reply("", ReplyState.FINAL, "Here.", attachment=export), terminal=False)
+    assert "glmbot-export-2.json.gz" in said.replace("\n", "")
+    written = {file.name: (file.read_bytes(), file.stat().st_mode & 0o777) for file in tmp_path.iterdir()}
+    assert written == {
+        "glmbot-export.json.gz": (b"first", 0o600),
+        "glmbot-export-2.json.gz": (b"second", 0o600),
+    }
+
+
+async def test_a_file_that_can_not_be_written_is_said_and_ends_nothing() -> None:
+    export = Attachment("/gone/glmbot-export.json", b"{}", "application/json")
+    said = await printed(Reply("", ReplyState.FINAL, "Here.", attachment=export), terminal=False)
+    assert said.endswith("/gone/glmbot-export.json: No such file or directory\n")
