@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -123,11 +124,15 @@ class _Asking:
 
     def _model_folder(self) -> Path:
         while True:
-            given = Path(self._ask("setup.model", str(_DEMO_MODEL))).expanduser()
-            if given == _DEMO_MODEL and not given.exists():
+            given = Path(self._ask("setup.model", str(_DEMO_MODEL)))
+            # Of somebody whom this machine does not know.
+            with suppress(RuntimeError):
+                given = given.expanduser()
+            there = _is_there(given)
+            if given == _DEMO_MODEL and not there:
                 self._answers.next_steps.append(self._text("setup.then_pull"))
                 break
-            if not given.exists():
+            if not there:
                 self._say("setup.no_folder", folder=given)
             elif words := self._outside.model(given):
                 self._say("setup.no_model", words=words)
@@ -305,3 +310,11 @@ def _platform_named(given: str, known: Sequence[str]) -> str:
 
 def _toml(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        # Too long for a path, or in a folder that may not be looked into.
+        return False

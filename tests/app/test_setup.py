@@ -98,7 +98,7 @@ def test_everything_wrong_is_said_and_asked_again(
 ) -> None:
     monkeypatch.chdir(tiny_model.parent)
     person = Person(
-        model=["nonsense", str(tmp_path), tiny_model.name],
+        model=["nonsense", "n" * 300, "~nobody.at.all/m", str(tmp_path), tiny_model.name],
         port=["http", "-1", "70000", "0080801", "80", "8099"],
         platforms=["telegarm, web", "0", "99", "telegram.Desk", "1"],
         token_telegram=["no token", OTHER_TOKEN, TOKEN],
