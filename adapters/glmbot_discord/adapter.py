@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Protocol
 
 import aiohttp
 import discord
-from discord.http import Route
 from pydantic import BaseModel
 
 from glmbot.background import together
@@ -29,7 +28,7 @@ from glmbot.errors import AdapterError, StoreError
 from glmbot.keys import ChatKey, ConversationKey, number_in
 from glmbot.messages import CommandInfo, Message, Reply, Role
 from glmbot.ports import Chats, Deliver, Menus
-from glmbot_discord.client import Client, client_for, examine, log_in, set_addresses
+from glmbot_discord.client import Client, asking_client, client_for, examine, log_in, set_addresses
 from glmbot_discord.delivery import PROFILE, ChannelOutlet, InteractionOutlet, remove_answer
 from glmbot_discord.events import read
 from glmbot_discord.normalize import (
@@ -82,7 +81,7 @@ class DiscordAdapter:
     async def identify(settings: DiscordSettings) -> str:
         """See `glmbot.ports.Adapter`. Raises AdapterError."""
         set_addresses(settings)
-        client = discord.Client(intents=discord.Intents.none(), proxy=settings.proxy_for(Route.BASE))
+        client = asking_client(settings)
         await log_in(client, settings)
         try:
             return str(client.user)

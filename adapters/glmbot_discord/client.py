@@ -21,12 +21,14 @@ from glmbot_discord.normalize import PLATFORM
 from glmbot_discord.settings import DiscordSettings
 from glmbot_discord.slash import CommandTree, add_commands
 
-__all__ = ["Client", "Listener", "client_for", "examine", "log_in", "set_addresses"]
+__all__ = ["Client", "Listener", "asking_client", "client_for", "examine", "log_in", "set_addresses"]
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_QUIET_WAIT_S = 30.0
 _FEW_STARTS = 10
+# The library warns that it can't speak or listen, which nobody wants of it here.
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 
 
 class Listener(Protocol):
@@ -63,6 +65,11 @@ def set_addresses(settings: DiscordSettings) -> None:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway_url)
 
 
+def asking_client(settings: DiscordSettings) -> discord.Client:
+    """One that never connects to the gateway. Without an intent the library would warn of what it then lacks."""
+    return discord.Client(intents=discord.Intents(guilds=True), proxy=settings.proxy_for(Route.BASE))
+
+
 async def log_in(client: discord.Client, settings: DiscordSettings) -> None:
     try:
         await client.login(settings.read_token(PLATFORM))
@@ -82,7 +89,7 @@ async def log_in(client: discord.Client, settings: DiscordSettings) -> None:
 async def examine(settings: DiscordSettings) -> Sequence[tuple[bool, str]]:
     """What `glmbot doctor` says after asking Discord. Raises AdapterError."""
     set_addresses(settings)
-    client = discord.Client(intents=discord.Intents.none(), proxy=settings.proxy_for(Route.BASE))
+    client = asking_client(settings)
     await log_in(client, settings)
     try:
         application = await client.application_info()

@@ -72,6 +72,16 @@ async def test_telegram_what_it_could_not_post(telegram: TelegramServer) -> None
     assert wrong(await TelegramAdapter.examine(settings)) == [], "what is long over is no news"
 
 
+async def test_discord_the_library_warns_of_nothing_that_nobody_wants(
+    discord: DiscordServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    where: dict[str, Any] = {"api_base_url": discord.url, "gateway_url": discord.gateway_url}
+    settings = DiscordSettings(token=SecretStr(TOKEN), **where)
+    await DiscordAdapter.identify(settings)
+    await DiscordAdapter.examine(settings)
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 async def test_discord_an_intent_that_is_off_and_a_gateway_that_wants_more(discord: DiscordServer) -> None:
     where: dict[str, Any] = {"api_base_url": discord.url, "gateway_url": discord.gateway_url}
     settings = DiscordSettings(token=SecretStr(TOKEN), **where)
