@@ -219,19 +219,30 @@ class Deliveries:
         with current_span("deliver", {"glmbot.platform": platform}):
             message = delivery.message
             try:
-                try:
-                    failure = await self._written(delivery)
-                finally:
-                    self._updates.discard(message.update_id)
-                if failure is not None:
-                    set_aside = await self._dialogue.again(message, failure)
-                    if set_aside and not isinstance(message.intent, Announce):
-                        await self._give_up(delivery)
+                failure = await self._to_its_end(delivery)
+                if failure is None:
+                    await self._record_end(message, delivery.stands.shown)
             finally:
-                # Also where the bot ends, and with it what waits for this answer.
-                self._leave(delivery)
-            if failure is None:
-                await self._record_end(message, delivery.stands.shown)
+                # Not sooner: until it is recorded where the answer stands, this alone knows it.
+                if self._under_way.get((message.conversation, message.ref)) is delivery.mine:
+                    del self._under_way[message.conversation, message.ref]
+
+    async def _to_its_end(self, delivery: _Delivery) -> str | None:
+        """Write the answer, or that there is none. Returns what `_written` does."""
+        message = delivery.message
+        try:
+            try:
+                failure = await self._written(delivery)
+            finally:
+                self._updates.discard(message.update_id)
+            if failure is not None:
+                set_aside = await self._dialogue.again(message, failure)
+                if set_aside and not isinstance(message.intent, Announce):
+                    await self._give_up(delivery)
+            return failure
+        finally:
+            # Also where the bot ends, and with it what waits for this answer.
+            self._leave(delivery)
 
     async def _written(self, delivery: _Delivery) -> str | None:
         """Write the answer to its end. None once it stands there; else why it does not, "" where another process
@@ -290,8 +301,6 @@ class Deliveries:
         self._in_conversation[message.conversation].remove(mine)
         if not self._in_conversation[message.conversation]:
             del self._in_conversation[message.conversation]
-        if self._under_way.get((message.conversation, message.ref)) is mine:
-            del self._under_way[message.conversation, message.ref]
 
     async def _give_up(self, delivery: _Delivery) -> None:
         """Say so where the answer would stand, if that can be said at all."""

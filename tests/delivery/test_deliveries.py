@@ -190,3 +190,37 @@ async def test_an_answer_that_breaks_off_is_tried_again_and_set_aside_and_its_as
     for task in (serving, running):
         task.cancel()
     await dialogue.close()
+
+
+async def test_a_question_deleted_before_where_its_answer_stands_is_recorded_takes_it_along(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialogue = make_dialogue(cast(Any, ScriptedEngine()), sqlite_store)
+    deliveries, screen = Deliveries(dialogue), Screen()
+    told, goes_on = asyncio.Event(), asyncio.Event()
+    record = dialogue.delivered
+
+    async def slow(taken: Message, shown: Sequence[str] = ()) -> None:
+        told.set()
+        await goes_on.wait()
+        await record(taken, shown)
+
+    monkeypatch.setattr(dialogue, "delivered", slow)
+
+    def begin(taken: Message, earlier: Earlier) -> None:
+        deliveries.begin(taken, cast(Outlet, screen), Pace(0.01), earlier)
+
+    async def stopped(_: Message, __: Reply | None) -> None: ...
+
+    running = asyncio.create_task(dialogue.run())
+    serving = asyncio.create_task(deliveries.serve("telegram", begin, stopped))
+    asked = message(1, 7)
+    await dialogue.accept(asked)
+    await told.wait()
+    assert await deliveries.withdraw(dialogue, asked.conversation, asked.ref) == sorted(screen.shown) == ["0"]
+    goes_on.set()
+    await until_async(lambda: sqlite_store.unfinished("telegram"), lambda left: not left)
+    assert await sqlite_store.last_turns(asked.conversation, 5) == []
+    for task in (serving, running):
+        task.cancel()
+    await dialogue.close()
