@@ -132,8 +132,9 @@ class Crew {
     work_ = &work;
     first_ = (uint32_t)(word_.load(std::memory_order_relaxed) >> 32) + 1;
     const uint32_t last = first_ + (uint32_t)work.phases;
-    open(first_);
     Turn turn = {0, now(), 0};
+    cores_.begin(turn.number, threads, turn.moved);
+    open(first_);
     for (;;) {
       const uint64_t seen = take(turn);
       if ((uint32_t)(seen >> 32) == last) return;
