@@ -134,22 +134,17 @@ class Deliveries:
             self._under_way[message.conversation, message.ref] = delivery.mine
         self._background.begin(self._deliver(delivery))
 
-    async def ended(self, conversation: ConversationKey, ref: str) -> Sequence[str]:
-        """Wait until nothing is written any more of the answer to this question. Returns where it stands then."""
-        under_way = self._under_way.get((conversation, ref))
-        if under_way is None:
-            return ()
-        await asyncio.wait({under_way})
-        return under_way.result()
-
     async def withdraw(self, chats: Chats, conversation: ConversationKey, ref: str) -> Sequence[str]:
         """Take a question back whose author deleted it. Returns where its answer stands, once nobody writes to it
         any more, to be removed. Raises StoreError."""
         self.take_back(ref, conversation)
+        # Asked before the store, where the answer may be recorded between two looks at it.
+        under_way = self._under_way.get((conversation, ref))
         shown = {*await chats.withdraw(conversation, ref)}
-        if under_way := await self.ended(conversation, ref):
+        if under_way := self._under_way.get((conversation, ref), under_way):
+            await asyncio.wait({under_way})
             # What had been said when it was stopped is a turn by now.
-            shown |= {*under_way, *await chats.withdraw(conversation, ref)}
+            shown |= {*under_way.result(), *await chats.withdraw(conversation, ref)}
         return sorted(shown)
 
     async def take_away(

@@ -192,8 +192,9 @@ async def test_an_answer_that_breaks_off_is_tried_again_and_set_aside_and_its_as
     await dialogue.close()
 
 
+@pytest.mark.parametrize("recorded", ["afterwards", "meanwhile"])
 async def test_a_question_deleted_before_where_its_answer_stands_is_recorded_takes_it_along(
-    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch, recorded: str
 ) -> None:
     dialogue = make_dialogue(cast(Any, ScriptedEngine()), sqlite_store)
     deliveries, screen = Deliveries(dialogue), Screen()
@@ -206,6 +207,15 @@ async def test_a_question_deleted_before_where_its_answer_stands_is_recorded_tak
         await record(taken, shown)
 
     monkeypatch.setattr(dialogue, "delivered", slow)
+    remove = sqlite_store.remove_turn
+
+    async def meanwhile(conversation: ConversationKey, turn: int) -> None:
+        goes_on.set()
+        await until(lambda: not deliveries._under_way)
+        await remove(conversation, turn)
+
+    if recorded == "meanwhile":
+        monkeypatch.setattr(sqlite_store, "remove_turn", meanwhile)
 
     def begin(taken: Message, earlier: Earlier) -> None:
         deliveries.begin(taken, cast(Outlet, screen), Pace(0.01), earlier)
