@@ -18,6 +18,7 @@ async def test_results_of_any_length_are_noted(sqlite_store: Store, letter: str)
     for number in range(16):
         said += [ToolCall(f"c{number}", "read"), ToolResult(f"c{number}", letter * 64_000)]
     said += [ToolCall("last", "read")]
+    await sqlite_store.accept(QUESTION, 1.0)
     journal = await Journal.of(sqlite_store, QUESTION, clock=lambda: 5.0)
     assert await journal.write(tuple(said), {"last": Open(State.RUNNING)}, 3)
     again = await Journal.of(sqlite_store, QUESTION, clock=lambda: 9.0)
@@ -33,6 +34,7 @@ async def test_results_of_any_length_are_noted(sqlite_store: Store, letter: str)
 
 async def test_what_fits_is_noted_as_it_is(sqlite_store: Store) -> None:
     said = (ToolCall("a", "read"), ToolResult("a", "天" * 100_000), ToolCall("b", "read"))
+    await sqlite_store.accept(QUESTION, 1.0)
     journal = await Journal.of(sqlite_store, QUESTION, clock=lambda: 5.0)
     assert await journal.write(said, {}, 1)
     again = await Journal.of(sqlite_store, QUESTION, clock=lambda: 5.0)
