@@ -16,7 +16,7 @@ from glmbot.http.fields import Fields
 from glmbot_dingtalk.refusals import TOKEN_ENDED, WRONG_APP, refused
 from glmbot_dingtalk.settings import DingTalkSettings
 
-__all__ = ["CARDS_TOPIC", "MESSAGES_TOPIC", "Client", "Fields"]
+__all__ = ["CARDS_TOPIC", "MESSAGES_TOPIC", "Client", "Fields", "words_in"]
 
 MESSAGES_TOPIC, CARDS_TOPIC = "/v1.0/im/bot/messages/get", "/v1.0/card/instances/callback"
 _NO_PERMISSION = "accesstokenpermissiondenied"
@@ -56,7 +56,7 @@ class Client:
         code = _code(found)
         if code.lower() in WRONG_APP or status in (401, 403):
             raise self._wrong_app(code)
-        raise AdapterError(f"DingTalk gives no connection: {code or status} {_words(found)}")
+        raise AdapterError(f"DingTalk gives no connection: {code or status} {words_in(found)}")
 
     async def call(self, method: str, path: str, body: Fields) -> Fields:
         """Raises what `glmbot.delivery.outlet` names."""
@@ -69,7 +69,7 @@ class Client:
                 continue
             if status < 400:
                 return found
-            raise refused(status, code, _words(found))
+            raise refused(status, code, words_in(found))
         raise Unreachable("DingTalk: the token is refused")
 
     async def missing_permission(self) -> str:
@@ -98,7 +98,7 @@ class Client:
         if code.lower() in WRONG_APP:
             raise self._token.refused(self._wrong_app(code))
         if not isinstance(token, str) or not token:
-            raise refused(max(status, 400), code, _words(found))
+            raise refused(max(status, 400), code, words_in(found))
         return token, usable_for(found.get("expireIn"))
 
     def _wrong_app(self, code: str) -> PlatformRefused:
@@ -113,7 +113,7 @@ def _code(found: Fields) -> str:
     return code[:200] if isinstance(code, str) and code.isprintable() else ""
 
 
-def _words(found: Fields) -> str:
+def words_in(found: Fields, key: str = "message") -> str:
     """DingTalk's own, short: it names a permission that is missing."""
-    words = found.get("message")
+    words = found.get(key)
     return " ".join(words.split())[:300] if isinstance(words, str) else ""

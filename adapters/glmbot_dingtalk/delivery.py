@@ -17,7 +17,7 @@ from glmbot.delivery.outlet import Closed, Outlet, Piece
 from glmbot.delivery.pieces import cut_reply
 from glmbot.http.fields import Fields, fields_of, objects_in
 from glmbot.messages import Attachment, ChatKind, Message, Reply
-from glmbot_dingtalk.client import Client
+from glmbot_dingtalk.client import Client, words_in
 from glmbot_dingtalk.normalize import button_id
 from glmbot_dingtalk.render import LONGEST_TEXT, NOTICE_ROOM, escaped, fits, render
 
@@ -25,7 +25,6 @@ __all__ = ["PROFILE", "DingTalkOutlet"]
 
 _SPLIT_AT = 4000
 _CARDS = "/v1.0/card/instances"
-_LONGEST_REASON = 300
 # https://open.dingtalk.com/document/dingstart/ai-card-template: what the card shows besides its words.
 _GROWS, _ENDED = "2", "3"
 _ORDER = ["msgTitle", "msgContent", "staticMsgContent", "msgTextList", "msgImages", "msgSlider", "msgButtons"]
@@ -122,8 +121,7 @@ def _check_delivered(made: Fields) -> None:
     """A card that is made, and does not come into its chat, is no error to DingTalk. Raises Closed."""
     for each in objects_in(fields_of(made, "result").get("deliverResults")):
         if each.get("success") is False:
-            words = " ".join(str(each.get("errorMsg")).split())[:_LONGEST_REASON]
-            raise Closed(f"DingTalk: a card was not delivered: {words}")
+            raise Closed(f"DingTalk: a card was not delivered: {words_in(each, 'errorMsg')}")
 
 
 def _words(piece: Piece) -> str:

@@ -11,7 +11,8 @@ from glmbot.keys import ConversationKey
 from glmbot.store.base import CLAIMED_AT_ONCE
 from glmbot.store.blobs import BlobLimits
 from glmbot.store.records import Claim
-from glmbot.store.sqlite_inbox import OPEN, SqliteInbox
+from glmbot.store.sqlite_inbox import SqliteInbox
+from glmbot.store.sqlite_part import OPEN
 from glmbot.store.sqlite_turns import conversation_of
 
 __all__ = ["SqliteClaims"]

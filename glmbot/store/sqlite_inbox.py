@@ -23,15 +23,14 @@ from glmbot.store.message_json import (
 )
 from glmbot.store.records import Backlog, DeadLetter, StoredAnswer
 from glmbot.store.sqlite_moves import shift_of
-from glmbot.store.sqlite_part import SqlitePart
+from glmbot.store.sqlite_part import OPEN, SqlitePart
 from glmbot.store.sqlite_removal import CLEARED
 from glmbot.store.sqlite_turns import anchor, note_place
 
-__all__ = ["OPEN", "SqliteInbox"]
+__all__ = ["SqliteInbox"]
 
 _log = logging.getLogger(__name__)
 
-OPEN = "message IS NOT NULL AND dead IS NULL"
 _ENTRY = "arrival, platform, update_id, conversation, message, marks"
 
 _Damaged = list[tuple[int, str]]

@@ -10,7 +10,7 @@ from glmbot.keys import UserKey
 from glmbot.messages import Message
 from glmbot.notes import MOST_NOTES, Note
 from glmbot.store.notes import NOTES_AT_ONCE, StoredNote
-from glmbot.store.sqlite_part import SqlitePart
+from glmbot.store.sqlite_part import OPEN, SqlitePart
 
 __all__ = ["SqliteNotes", "move_notes", "remove_notes"]
 
@@ -78,9 +78,7 @@ class SqliteNotes(SqlitePart):
 
 
 def _is_open(db: sqlite3.Connection, message: Message) -> bool:
-    waits = (
-        "SELECT 1 FROM inbox WHERE platform = ? AND update_id = ? AND message IS NOT NULL AND dead IS NULL"
-    )
+    waits = f"SELECT 1 FROM inbox WHERE platform = ? AND update_id = ? AND {OPEN}"
     return db.execute(waits, (message.user.platform, message.update_id)).fetchone() is not None
 
 

@@ -11,7 +11,10 @@ from glmbot.store.blobs import BlobLimits
 from glmbot.store.ownership import owner_name
 from glmbot.store.sqlite_connection import SqliteConnection
 
-__all__ = ["SqlitePart"]
+__all__ = ["OPEN", "SqlitePart"]
+
+OPEN = "message IS NOT NULL AND dead IS NULL"
+"""Of the inbox: what still waits to be answered to the end."""
 
 
 class SqlitePart:
