@@ -144,8 +144,7 @@ void compute(const void* of, int phase, int piece) {
   const Phase& one = all.list[phase];
   const Step& step = *all.step;
   const Op& op = all.ops[one.begin];
-  // Pieces are taken from the last one on; memory is read upwards.
-  int number = pieces(of, phase) - 1 - piece, head = 0;
+  int number = piece, head = 0;
   if (one.kind == Phase::kHeads) {
     const int groups = op.a / heads_together(op);
     head = number % groups * heads_together(op);

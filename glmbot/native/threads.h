@@ -1,15 +1,16 @@
 // A crew of threads that share a machine with others.
 //
 // Work is a row of phases, each of some pieces that any thread may compute, at once and in any order; a phase begins
-// when the one before it is done. Whoever is free takes the next piece, and whoever finishes the last one opens the
-// next phase: a thread that the system has put aside is waited for only while it holds a piece. So that it seldom
-// does, each gives way between two pieces, before its turn on the core runs out within one.
+// when the one before it is done. Each thread has a share of the pieces, neighbours in memory, so that what the
+// processor fetches ahead is its own; whoever is through with its share takes from others'. Whoever finishes the last
+// piece opens the next phase: a thread that the system has put aside is waited for only while it holds a piece. So that
+// it seldom does, each gives way between two pieces, before its turn on the core runs out within one.
 //
 // Two of the crew never share a core for long while another has none of them, be it busy: Linux wakes a thread near the
 // one that woke it, and counts two of ours here and a stranger there as even.
 //
-// One atomic word says which phase is open and how many of its pieces nobody has taken. Phases are numbered through
-// the process's life, so a thread that comes late can't mistake one step for another.
+// An atomic word for each share says of which phase it is and how many of its pieces nobody has taken. Phases are
+// numbered through the process's life, so a thread that comes late can't mistake one step for another.
 
 #pragma once
 
@@ -28,7 +29,7 @@
 
 namespace {
 
-constexpr int64_t kSpin = 10'000;         // ns that a thread watches the word before it sleeps: a piece's length
+constexpr int64_t kSpin = 10'000;         // ns that a thread watches for a phase before it sleeps: a piece's length
 constexpr int64_t kTurn = 2'500'000;      // ns after which it gives way: Linux takes a core after 2.8 ms or more
 constexpr int kMostThreads = 1024;
 
@@ -46,7 +47,7 @@ inline void pause_a_little() {
 #endif
 }
 
-// What one step consists of. `pieces` may be 0.
+// What one step consists of. `pieces` may be 0; those of a phase are numbered as they lie in memory.
 struct Work {
   const void* of;
   int phases;
@@ -56,7 +57,7 @@ struct Work {
 
 void alone(const Work& work) {
   for (int phase = 0; phase < work.phases; phase++)
-    for (int piece = work.pieces(work.of, phase); piece-- > 0;) work.compute(work.of, phase, piece);
+    for (int piece = 0, all = work.pieces(work.of, phase); piece < all; piece++) work.compute(work.of, phase, piece);
 }
 
 // The cores on which the threads of a crew compute; thread 0 leads.
@@ -126,18 +127,24 @@ class Crew {
     int64_t since, moved;
   };
 
+  struct alignas(64) Share {
+    std::atomic<uint64_t> left{0};  // the phase, and in the lower half how many of its pieces are left
+    std::atomic<int32_t> end{0};    // behind the last piece
+  };
+
   void lead(const Work& work, int threads) {
     recruit(threads - 1);
     helpers_.store(threads - 1, std::memory_order_relaxed);
     work_ = &work;
-    first_ = (uint32_t)(word_.load(std::memory_order_relaxed) >> 32) + 1;
+    first_ = phase_.load(std::memory_order_relaxed) + 1;
     const uint32_t last = first_ + (uint32_t)work.phases;
     Turn turn = {0, now(), 0};
     cores_.begin(turn.number, threads, turn.moved);
     open(first_);
     for (;;) {
-      const uint64_t seen = take(turn);
-      if ((uint32_t)(seen >> 32) == last) return;
+      const uint32_t seen = phase_.load(std::memory_order_acquire);
+      if (seen == last) return;
+      take(turn);
       wait(seen, turn, kSpin);
     }
   }
@@ -148,24 +155,32 @@ class Crew {
     Crew& crew = *self.crew;
     Turn turn = {self.number + 1, now(), 0};
     for (;;) {
+      const uint32_t seen = crew.phase_.load(std::memory_order_acquire);
       const bool wanted = self.number < crew.helpers_.load(std::memory_order_relaxed);
-      const uint64_t seen = wanted ? crew.take(turn) : crew.word_.load();
+      if (wanted) crew.take(turn);
       crew.wait(seen, turn, wanted ? kSpin : 0);
     }
   }
 
-  // Compute pieces as long as there are any. Returns the word that had none.
-  uint64_t take(Turn& turn) {
-    cores_.begin(turn.number, helpers_.load(std::memory_order_relaxed) + 1, turn.moved);
-    for (;;) {
-      uint64_t seen = word_.load(std::memory_order_acquire);
-      if ((uint32_t)seen == 0) return seen;
-      if (!word_.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire)) continue;
-      // From here until the piece is finished the step can't end.
+  // Compute pieces as long as there are any: of its own share first.
+  void take(Turn& turn) {
+    const int threads = helpers_.load(std::memory_order_relaxed) + 1;
+    cores_.begin(turn.number, threads, turn.moved);
+    for (int passed = 0; passed < threads;) {
+      Share& share = shares_[(turn.number + passed) % threads];
+      uint64_t seen = share.left.load(std::memory_order_acquire);
+      const int32_t left = (int32_t)(uint32_t)seen;
+      if (left == 0) {
+        passed++;
+        continue;
+      }
+      if (!share.left.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire)) continue;
+      // From here until the piece is finished neither the phase nor the step can end.
       const uint32_t phase = (uint32_t)(seen >> 32);
-      work_->compute(work_->of, (int)(phase - first_), (int)(uint32_t)seen - 1);
+      work_->compute(work_->of, (int)(phase - first_), share.end.load(std::memory_order_relaxed) - left);
       if (missing_.fetch_sub(1, std::memory_order_acq_rel) == 1) open(phase + 1);
       give_way(turn);
+      passed = 0;
     }
   }
 
@@ -175,35 +190,50 @@ class Crew {
     for (; phase != last; phase++) {
       const int pieces = work_->pieces(work_->of, (int)(phase - first_));
       if (pieces > 1) {
-        missing_.store(pieces, std::memory_order_relaxed);
-        return publish((uint64_t)phase << 32 | (uint32_t)pieces);
+        share_out(phase, pieces);
+        return publish(phase);
       }
       if (pieces == 1) work_->compute(work_->of, (int)(phase - first_), 0);
     }
-    publish((uint64_t)last << 32);
+    publish(last);
   }
 
-  void publish(uint64_t word) {
-    word_.store(word);
+  void share_out(uint32_t phase, int pieces) {
+    const int threads = helpers_.load(std::memory_order_relaxed) + 1;
+    missing_.store(pieces, std::memory_order_relaxed);
+    for (int number = 0, begin = 0; number < threads; number++) {
+      const int end = (int)((int64_t)pieces * (number + 1) / threads);
+      shares_[number].end.store(end, std::memory_order_relaxed);
+      shares_[number].left.store((uint64_t)phase << 32 | (uint32_t)(end - begin), std::memory_order_release);
+      begin = end;
+    }
+  }
+
+  // Others may have finished the phase, and opened the next, before this is said.
+  void publish(uint32_t phase) {
+    uint32_t before = phase_.load();
+    do {
+      if ((int32_t)(phase - before) <= 0) return;
+    } while (!phase_.compare_exchange_weak(before, phase));
     if (sleepers_.load() == 0) return;
     pthread_mutex_lock(&mutex_);
     pthread_mutex_unlock(&mutex_);
     pthread_cond_broadcast(&changed_);
   }
 
-  // Until the word is another: watch it for `spin` ns, then sleep.
-  void wait(uint64_t seen, Turn& turn, int64_t spin) {
+  // Until the phase is another: watch it for `spin` ns, then sleep.
+  void wait(uint32_t seen, Turn& turn, int64_t spin) {
     const int64_t until = now() + spin;
     do {
       for (int i = 0; i < 16; i++) {
-        if (word_.load(std::memory_order_acquire) != seen) return;
+        if (phase_.load(std::memory_order_acquire) != seen) return;
         pause_a_little();
       }
     } while (now() < until);
     cores_.end(turn.number);
     sleepers_.fetch_add(1);
     pthread_mutex_lock(&mutex_);
-    while (word_.load() == seen) pthread_cond_wait(&changed_, &mutex_);
+    while (phase_.load() == seen) pthread_cond_wait(&changed_, &mutex_);
     pthread_mutex_unlock(&mutex_);
     sleepers_.fetch_sub(1);
     turn.since = now();
@@ -242,10 +272,11 @@ class Crew {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
-  alignas(64) std::atomic<uint64_t> word_{0};
+  alignas(64) std::atomic<uint32_t> phase_{0};
   alignas(64) std::atomic<int32_t> missing_{0};
   alignas(64) std::atomic<int32_t> sleepers_{0};
   std::atomic<int32_t> helpers_{0};
+  Share shares_[kMostThreads];
   Cores cores_;
   const Work* work_ = nullptr;
   uint32_t first_ = 0;

@@ -94,11 +94,21 @@ def test_a_process_that_was_forked_has_threads_of_its_own() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems don't say where a thread runs")
 def test_two_threads_do_not_share_a_core_while_another_has_none(tmp_path: Path) -> None:
+    passes("check_cores.cpp", tmp_path)
+
+
+def test_every_piece_is_computed_once_and_nobody_waits_for_the_share_of_one_that_is_held_up(
+    tmp_path: Path,
+) -> None:
+    passes("check_crew.cpp", tmp_path)
+
+
+def passes(check: str, folder: Path) -> None:
     found = compiler()
     if found is None:
         pytest.skip("needs a compiler of C++")
-    made = tmp_path / "check"
-    source = Path(__file__).with_name("check_cores.cpp")
+    made = folder / "check"
+    source = Path(__file__).with_name(check)
     subprocess.run([found, "-O1", "-std=c++17", "-pthread", source, "-o", made], check=True, timeout=300)
     ended = subprocess.run([made], capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stdout
