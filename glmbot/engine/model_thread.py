@@ -13,6 +13,7 @@ from typing import Protocol
 
 from glmbot.engine.answer import Answer
 from glmbot.engine.base import EngineStats, FinishReason, Precision, PrecisionChange, Progress, Score
+from glmbot.engine.collector import passed_over
 from glmbot.engine.computing import Computing
 from glmbot.engine.counters import Counters
 from glmbot.engine.loading import load_runner
@@ -159,19 +160,24 @@ class ModelThread:
         except BaseException as error:
             self._listener.loaded(error)
             return
-        self._listener.loaded(None)
-        reason = EngineStopped("the engine is shutting down")
-        try:
-            while not self._stopping:
-                self._round()
-        except BaseException as error:
-            _log.critical("the model thread ended, nothing is answered until a restart", exc_info=True)
-            reason = EngineStopped(f"the model thread ended ({words_of(error)}); restart glmbot")
+        with passed_over():
+            self._listener.loaded(None)
+            reason = self._serve()
         self._at_work_since = None
         self.counters.working(False)
         self.runner.close()
         self._computing.close()
         self._listener.ended(reason)
+
+    def _serve(self) -> EngineStopped:
+        """Until it is stopped. Returns why it ended."""
+        try:
+            while not self._stopping:
+                self._round()
+        except BaseException as error:
+            _log.critical("the model thread ended, nothing is answered until a restart", exc_info=True)
+            return EngineStopped(f"the model thread ended ({words_of(error)}); restart glmbot")
+        return EngineStopped("the engine is shutting down")
 
     def _load(self) -> None:
         settings = self.settings
