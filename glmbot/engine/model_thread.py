@@ -65,6 +65,8 @@ class ModelThread:
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._answers: dict[int, Answer] = {}
         self._places: dict[int, int] = {}
+        self._updates: list[Update] = []
+        """Not yet handed over."""
         self._stopping = False
         self._switching: float | None = None
         self._at_work_since: float | None = None
@@ -163,6 +165,7 @@ class ModelThread:
         with passed_over():
             self._listener.loaded(None)
             reason = self._serve()
+            self._flush()
         self._at_work_since = None
         self.counters.working(False)
         self.runner.close()
@@ -183,6 +186,7 @@ class ModelThread:
         settings = self.settings
         self.runner = load_runner(settings, lambda: self.do(self._mend), self._loaded)
         self.model = self.runner.model
+        self.runner.part.meanwhile = self._flush
         self._computing = Computing(self.runner, self._answers)
         self._say_what_is_served()
         self.forms = compiler_of(self.model, thinks=settings.thinks)
@@ -227,11 +231,14 @@ class ModelThread:
         chunks = [chunk for chunk in chunks if chunk.sequence.id in self._answers]
         if chunks:
             self._step(self._computing.with_guesses(chunks))
+        else:
+            self._flush()
 
     def _take_commands(self) -> None:
         """Run every command that is there; with nothing to compute, wait for one."""
         idle = not self.scheduler.running and not self.scheduler.waiting
         if idle:
+            self._flush()
             self._at_work_since = None
             self.counters.working(False)
         while True:
@@ -239,6 +246,8 @@ class ModelThread:
                 command = self._commands.get(block=idle)
             except queue.Empty:
                 break
+            # It may take long.
+            self._flush()
             if command is None:
                 break
             self._at_work_since = time.monotonic()
@@ -252,7 +261,7 @@ class ModelThread:
             self._answers[sequence.id] = Answer(sequence, begun, model.chat_format, model.stop_tokens)
             self.scheduler.add(sequence)
         except BaseException as error:
-            self._listener.updated([self._fail(sequence, error)])
+            self._tell([self._fail(sequence, error)])
             return
         self.counters.working(True)
 
@@ -277,7 +286,7 @@ class ModelThread:
         now = time.monotonic()
         late = [each for each in self._answers.values() if (each.sequence.deadline or now) < now]
         if late:
-            self._listener.updated([self._ended(answer, FinishReason.DEADLINE) for answer in late])
+            self._tell([self._ended(answer, FinishReason.DEADLINE) for answer in late])
 
     def _begin(self) -> None:
         """Copy what those who were admitted share with others."""
@@ -290,7 +299,7 @@ class ModelThread:
                 self._mend(error)
                 return
             except BaseException as error:
-                self._listener.updated([self._fail(sequence, error)])
+                self._tell([self._fail(sequence, error)])
                 # Nobody may copy from what was not begun.
                 for other in self.scheduler.running:
                     if not other.started:
@@ -308,7 +317,7 @@ class ModelThread:
             if self._places.get(waiting) != place
         ]
         if updates:
-            self._listener.updated(updates)
+            self._tell(updates)
         self._places = places
 
     def _step(self, chunks: list[Chunk]) -> None:
@@ -332,9 +341,21 @@ class ModelThread:
                 updates.append(self._take(chunk, tokens))
             except BaseException as error:
                 updates.append(self._fail(chunk.sequence, error))
+        self._updates += updates
+        if not (self.runner.native and self.runner.device.type == "cpu"):
+            self._flush()
+        self.counters.step(len(chunks), self.counters.generated - before)
+
+    def _tell(self, updates: Sequence[Update]) -> None:
+        self._updates += updates
+        self._flush()
+
+    def _flush(self) -> None:
+        """Hand over what the last step brought. A program computes without Python, so the event loop has its turn
+        while the next step is computed, and not before."""
+        updates, self._updates = self._updates, []
         if updates:
             self._listener.updated(updates)
-        self.counters.step(len(chunks), self.counters.generated - before)
 
     def _undisturbed(self, chunks: list[Chunk]) -> bool:
         scheduler = self.scheduler
@@ -352,7 +373,7 @@ class ModelThread:
             for chunk in chunks:
                 self._step([chunk])
             return
-        self._listener.updated([self._fail(chunks[0].sequence, error)])
+        self._tell([self._fail(chunks[0].sequence, error)])
         # A device that has failed fails every step from now on.
         self.runner.check()
 
@@ -362,7 +383,7 @@ class ModelThread:
             if self.runner.whole:
                 return
             error = WorkersLost("a process that shares the model has ended")
-        self._listener.updated([self._fail(sequence, error) for sequence in list(self.scheduler.running)])
+        self._tell([self._fail(sequence, error) for sequence in list(self.scheduler.running)])
         self.scheduler.retained.forget()
         _log.warning("the processes that share the model are started again")
         self.runner.restart(lambda _: self._go_on())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -63,6 +64,8 @@ class ModelPart:
         self._spare = 0
         self._aligned = False
         self._hooks: list[RemovableHandle] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+        """Called when a program has all that it needs for a step, which takes no more of Python."""
 
     @property
     def arena(self) -> Arena:
@@ -266,16 +269,19 @@ class ModelPart:
 
     def _by_program(self, lowered: LoweredModel[AnyProgram], step: Step) -> Tensor:
         device = self.placement.device
-        positions = torch.tensor(step.positions, device=device)
+        positions, tokens = torch.tensor([*step.positions, step.tokens], device=device).split(
+            [len(step.positions), 1]
+        )
         with self._told(step):
             rotation = None if lowered.rotation is None else lowered.rotation(positions)
-        places, bases, counts, drawn = (
-            torch.tensor(numbers, dtype=torch.int32, device=device)
-            for numbers in (step.places, step.bases(), step.counts(), step.drawing)
-        )
-        hidden = lowered.embed(torch.tensor(step.tokens, device=device), positions)
+        numbers = (step.places, step.bases(), step.counts(), step.drawing)
+        places, bases, counts, drawn = torch.tensor(
+            list(chain(*numbers)), dtype=torch.int32, device=device
+        ).split([len(each) for each in numbers])
+        hidden = lowered.embed(tokens[0], positions)
         rows = Rows(hidden, places, bases, counts, drawn, rotation)
         program, arena = lowered.program, self.arena
+        self.meanwhile()
         if isinstance(program, CardProgram):
             return program.run(rows, arena.keys, arena.values, step.segments)
         exchange = None if self._group is None else self._group.gather

@@ -103,7 +103,7 @@ def _likeliest(logits: Tensor) -> Tensor:
     """The likeliest token of each row, or -1 as `sample` has it. To numpy a NaN is the greatest number."""
     rows = logits.numpy()
     tokens = rows.argmax(-1)
-    largest = np.take_along_axis(rows, tokens[:, None], -1)[:, 0]
+    largest = rows[np.arange(len(rows)), tokens]
     return torch.from_numpy(np.where(largest < np.inf, tokens, -1))
 
 

@@ -13,9 +13,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
+from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from glmbot.errors import ModelFileError, PromptInvalid
 from glmbot.models.base import ChatMessage, ChatTurn, Speaker, well_formed
@@ -52,6 +54,7 @@ _TOLD_OF = re.compile(r"\btools?\b|metadata")
 _MOST_REPEATS = 4
 # Conversations that are tried when a folder is opened: a question, one in the middle, one after a long talk.
 _TRIED_TURNS = (0, 1, 24)
+_DECODE = ("decode", "_decode")
 _TRIED_TEXTS = ("Hello, world", " 你好\n", "It's 5  o'clock. ")
 
 
@@ -64,6 +67,7 @@ class TemplateChatFormat:
         Raises ModelFileError when the template can't be rendered within its limits of time and memory.
         """
         self._tokenizer: Any = tokenizer
+        self._decoder = _plain_decoder(tokenizer)
         _remember_less(tokenizer)
         encode = _plain_encoder(tokenizer)
         where = f"{tokenizer.name_or_path}: chat_template"
@@ -181,9 +185,7 @@ class TemplateChatFormat:
         return "".join([*words, self._decode(tokens[start:])])
 
     def _decode(self, tokens: Sequence[int]) -> str:
-        return str(
-            self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
+        return self._decoder(list(tokens))
 
     @property
     def text_begins(self) -> Sequence[int]:
@@ -348,3 +350,13 @@ def _plain_encoder(tokenizer: Any) -> Callable[[str], list[int]]:
             raise PromptInvalid(f"the model's tokenizer fails on this text: {words}") from error
 
     return encode
+
+
+def _plain_decoder(tokenizer: Any) -> Callable[[list[int]], str]:
+    """Ids to text, without control tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    own = any(getattr(type(tokenizer), name) is not getattr(TokenizersBackend, name) for name in _DECODE)
+    if backend is not None and not own:
+        # What the class around it does for each token takes longer than the decoding.
+        return partial(backend.decode, skip_special_tokens=True)
+    return partial(tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -71,7 +71,7 @@ def lower_decoder(owner: Any, target: Target[P], shard: Partition | None) -> Low
         made = body.embed_tokens(ids)
         return made if factor == 1.0 else made * factor
 
-    return LoweredModel(target.build(builder, logits), embed, turns.rotation)
+    return LoweredModel(target.build(builder, logits), embed, turns.rotation, not _grows(config))
 
 
 def _refuse(config: Any, body: Any) -> None:
@@ -81,11 +81,15 @@ def _refuse(config: Any, body: Any) -> None:
         or getattr(config, "use_bidirectional_attention", False)
         or getattr(body.layers[0].self_attn, "qk_layernorm", False)
     )
+    if odd or (_grows(config) and config.model_type not in LLAMA_LIKE):
+        raise NotNativeError
+
+
+def _grows(config: Any) -> bool:
+    """Whether the angles of a position depend on how long a sequence is."""
     rope: Any = getattr(config, "rope_parameters", None) or {}
     kinds = [rope, *(each for each in rope.values() if isinstance(each, dict))]
-    growing = any(each.get("rope_type") in _GROWING for each in kinds)
-    if odd or (growing and config.model_type not in LLAMA_LIKE):
-        raise NotNativeError
+    return any(each.get("rope_type") in _GROWING for each in kinds)
 
 
 def _finish(builder: Builder, config: Any, owner: Any, logits: Buffer) -> None:

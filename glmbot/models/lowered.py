@@ -25,6 +25,8 @@ class LoweredModel(Generic[P_co]):
     """Token ids int64 [tokens] and positions int64 [rows, tokens] to hidden states [tokens, hidden]."""
     rotation: Callable[[Tensor], Rotation] | None
     """Positions to cosines and sines float32 [tables, tokens, angles]."""
+    turns_by_position: bool = True
+    """Whether these are of each position alone, in whatever sequence it stands."""
 
 
 def add_norm(builder: Builder, src: Buffer, dst: Buffer, norm: Any, *, at: int = 0, pieces: int = 1) -> None:

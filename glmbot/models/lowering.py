@@ -7,6 +7,7 @@ on a card. What is built here is held against the module itself by the engine's 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from glmbot.models.glm.model import GLMForBlankInfilling
 from glmbot.models.glm130b.model import GLM130BForCausalLM, alpha
 from glmbot.models.lowered import LoweredModel, Rotation, Share, add_head, add_norm
 from glmbot.models.partition import Partition
+from glmbot.models.rotation_table import RotationTable
 from glmbot.models.targets import Native, NotNativeError, Target
 from glmbot.native.library import kernels
 from glmbot.native.program import Program
@@ -30,7 +32,10 @@ P = TypeVar("P")
 def lower(module: nn.Module, shard: Partition | None = None) -> LoweredModel[Program] | None:
     """For the CPU; see `lower_for`. None also when its kernels are not here."""
     library = kernels()
-    return None if library is None else lower_for(Native(library), module, shard)
+    made = None if library is None else lower_for(Native(library), module, shard)
+    if made is None or made.rotation is None or not made.turns_by_position:
+        return made
+    return replace(made, rotation=RotationTable(made.rotation))
 
 
 def lower_for(target: Target[P], module: nn.Module, shard: Partition | None = None) -> LoweredModel[P] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -267,6 +268,7 @@ class Program:
         self._room = 0
         self._drawing_room = 0
         self._buffers: list[Tensor] = []
+        self._cache: list[weakref.ref[Tensor]] = []
         self._arguments = _StepArguments(widths=ctypes.addressof(self._widths))
 
     def run(
@@ -291,11 +293,7 @@ class Program:
             cosines, sines = rows.rotation
             arguments.cosines, arguments.sines = cosines.data_ptr(), sines.data_ptr()
             arguments.angles = cosines.shape[-1]
-        key_pointers, value_pointers = self._cache = _pointers(keys), _pointers(values)
-        arguments.keys, arguments.values = ctypes.addressof(key_pointers), ctypes.addressof(value_pointers)
-        if keys:
-            arguments.capacity = keys[0].shape[1]
-            arguments.cache_float32 = int(keys[0].dtype == torch.float32)
+        self._point_to(keys, values)
         done = 0
         for each in self._exchanges:
             self._compute(done, each.at, threads)
@@ -305,6 +303,21 @@ class Program:
             done = each.at
         self._compute(done, len(self._ops), threads)
         return self._buffers[self._logits.index][:drawing]
+
+    def _point_to(self, keys: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+        """They are the same from step to step, but for a change of precision."""
+        tensors = (*keys, *values)
+        known = len(tensors) == len(self._cache)
+        if known and all(seen() is tensor for seen, tensor in zip(self._cache, tensors, strict=True)):
+            return
+        # Held weakly: what is changed to another precision goes layer by layer.
+        self._cache = [weakref.ref(tensor) for tensor in tensors]
+        self._cache_pointers = key_pointers, value_pointers = _pointers(keys), _pointers(values)
+        arguments = self._arguments
+        arguments.keys, arguments.values = ctypes.addressof(key_pointers), ctypes.addressof(value_pointers)
+        if keys:
+            arguments.capacity = keys[0].shape[1]
+            arguments.cache_float32 = int(keys[0].dtype == torch.float32)
 
     def _compute(self, begin: int, end: int, threads: int) -> None:
         if begin < end:

@@ -105,6 +105,7 @@ def said(
                 break
             continue
         thread._round()
+    thread._flush()
     thread._computing.close()
     for sequence in sequences:
         assert sequence.place is None, "its range was given back"
