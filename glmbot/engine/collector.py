@@ -22,7 +22,8 @@ _inside = 0
 def passed_over() -> Generator[None]:
     """Inside, collections pass over what is there at the beginning; all is looked at again when a block ends."""
     global _inside
-    gc.collect()
+    # What loading left behind is young; to look for older objects takes as long as is to be saved.
+    gc.collect(1)
     with _lock:
         _inside += 1
         gc.freeze()

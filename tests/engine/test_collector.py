@@ -38,7 +38,7 @@ def test_what_was_there_is_passed_over_and_what_comes_later_is_not() -> None:
     assert gone[0]() is None
 
 
-def test_what_nobody_can_reach_at_the_beginning_is_freed_first() -> None:
+def test_what_was_lost_just_before_is_freed_first() -> None:
     lost = Knot()
     gone = weakref.ref(lost)
     del lost
