@@ -204,6 +204,18 @@ def test_every_command_on_a_page_is_one(page: Path) -> None:
         assert set(options) <= known, (name, options)
 
 
+# The word that stands on all pages, for one that would be another thing to their readers.
+CHINESE_TERMS = {"词元": "token"}
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name.endswith(".zh.md")], ids=lambda page: page.name
+)
+def test_chinese_pages_call_a_thing_by_one_name(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert [f"{wrong}: {right}" for wrong, right in CHINESE_TERMS.items() if wrong in text] == []
+
+
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
 def test_the_table_of_commands_is_what_the_bot_knows(page: str) -> None:
     text = (REPOSITORY / page).read_text("utf-8")
