@@ -5,7 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from glmbot.delivery.outlet import Closed, Flooded, Gone, Missing, NotWritten, Refused, Unreachable
+from glmbot.delivery.outlet import (
+    Closed,
+    Flooded,
+    Gone,
+    Missing,
+    NotWritten,
+    Refused,
+    Unreachable,
+    refused_by_page,
+)
 
 __all__ = ["KNOWN", "TOKEN_ENDED", "WRONG_APP", "refused"]
 
@@ -42,4 +51,6 @@ def refused(status: int, code: str, words: str) -> NotWritten:
         return Flooded(_WAIT_S)
     if meaning is not None:
         return meaning(said)
-    return Refused(said) if code and status < 500 and name not in TOKEN_ENDED else Unreachable(said)
+    if not code:
+        return refused_by_page(status, said)
+    return Refused(said) if status < 500 and name not in TOKEN_ENDED else Unreachable(said)

@@ -17,7 +17,15 @@ from typing import TypeVar
 import aiohttp
 import discord
 
-from glmbot.delivery.outlet import Flooded, Gone, Missing, NotWritten, Refused, Unreachable
+from glmbot.delivery.outlet import (
+    Flooded,
+    Gone,
+    Missing,
+    NotWritten,
+    Refused,
+    Unreachable,
+    refused_by_page,
+)
 
 __all__ = [
     "MEANINGS",
@@ -136,7 +144,9 @@ def meaning_of(status: int, code: int | None) -> Meaning:
         return Meaning.PASSES
     if code:
         return MEANINGS.get(code, Meaning.REFUSED)
-    return Meaning.REFUSED if code == 0 and status in _ITS_OWN_FAULT else Meaning.PASSES
+    if code is None:
+        return Meaning.REFUSED if isinstance(refused_by_page(status, ""), Refused) else Meaning.PASSES
+    return Meaning.REFUSED if status in _ITS_OWN_FAULT else Meaning.PASSES
 
 
 def reason_of(error: BaseException) -> Reason | None:

@@ -77,7 +77,7 @@ class Client:
     ) -> Fields:
         """The answer's data, or the answer where it has none. Raises what `glmbot.delivery.outlet` names.
 
-        form: makes one for each try.
+        form: of an upload; makes one for each try.
         """
         for again in (False, True):
             headers = {"Authorization": f"Bearer {await self._token.current()}"}
@@ -91,7 +91,8 @@ class Client:
                 data = found.get("data")
                 return cast(Fields, data) if isinstance(data, Mapping) and data else found
             number = code if type(code) is int else 0
-            raise refused(status, number, _words(found), _seconds(told.get("x-ogw-ratelimit-reset")))
+            wait = _seconds(told.get("x-ogw-ratelimit-reset"))
+            raise refused(status, number, _words(found), retry_after=wait, file=form is not None)
         raise Unreachable("Feishu: the token is refused")
 
     async def _ask_for_token(self) -> tuple[str, float]:
@@ -103,7 +104,7 @@ class Client:
         if code in WRONG_APP:
             raise self._token.refused(self._wrong_app(code))
         if code != 0 or not isinstance(token, str):
-            raise refused(status, code if type(code) is int else 0, _words(found), 0.0)
+            raise refused(status, code if type(code) is int else 0, _words(found))
         lasts = _seconds(found.get("expire"))
         return token, max(lasts - _EARLIER_S, min(lasts, 60.0))
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from glmbot.delivery.outlet import Closed, Flooded, Gone, Missing, NotWritten, Refused, Unreachable
+from glmbot.delivery.outlet import (
+    Closed,
+    Flooded,
+    Gone,
+    Missing,
+    NotWritten,
+    Refused,
+    Unreachable,
+    refused_by_page,
+)
 
 __all__ = [
     "MEANINGS",
@@ -115,12 +124,16 @@ _RAISED: dict[Meaning, type[NotWritten]] = {
 }
 
 
-def refused(status: int, code: int, words: str, retry_after: float) -> NotWritten:
-    """What an answer that is no success means. code: 0 where a page has none."""
+def refused(
+    status: int, code: int, words: str, *, retry_after: float = 0.0, file: bool = False
+) -> NotWritten:
+    """What an answer that is no success means. code: 0 where a page has none. file: to an upload."""
     meaning = MEANINGS.get(code)
     if status == 429 or meaning is Meaning.SLOWER:
         return Flooded(max(_WAIT_S, retry_after))
     said = f"Feishu: {code or status} {words}".strip()
     if meaning is not None:
         return _RAISED[meaning](said)
-    return Refused(said) if code and status < 500 and code not in TOKEN_ENDED else Unreachable(said)
+    if not code:
+        return refused_by_page(status, said, file=file)
+    return Refused(said) if status < 500 and code not in TOKEN_ENDED else Unreachable(said)

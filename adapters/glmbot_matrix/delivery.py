@@ -178,7 +178,7 @@ class MatrixOutlet(Outlet):
 
         try:
             async with asyncio.timeout(_UPLOAD_S):
-                uploaded = await ask(upload())
+                uploaded = await ask(upload(), file=True)
         except (Closed, Gone, Missing) as error:
             # Files have rights of their own.
             raise Refused(str(error)) from error

@@ -15,7 +15,16 @@ import aiohttp
 from nio import ErrorResponse
 from nio.exceptions import EncryptionError, GroupEncryptionError, LocalProtocolError, OlmTrustError
 
-from glmbot.delivery.outlet import Closed, Flooded, Gone, Missing, NotWritten, Refused, Unreachable
+from glmbot.delivery.outlet import (
+    Closed,
+    Flooded,
+    Gone,
+    Missing,
+    NotWritten,
+    Refused,
+    Unreachable,
+    refused_by_page,
+)
 from glmbot.errors import outage
 
 __all__ = ["MEANINGS", "TOKEN_ENDED", "Duplicate", "Meaning", "ask", "code_of", "wait_s"]
@@ -71,8 +80,11 @@ _RAISED: dict[Meaning, type[NotWritten]] = {
 }
 
 
-async def ask(request: Awaitable[Any]) -> Any:
-    """The answer to a request. Raises the exceptions of `glmbot.delivery.outlet`, and `Duplicate`."""
+async def ask(request: Awaitable[Any], *, file: bool = False) -> Any:
+    """The answer to a request. Raises the exceptions of `glmbot.delivery.outlet`, and `Duplicate`.
+
+    file: to an upload.
+    """
     try:
         answer = await request
     except (OSError, TimeoutError, aiohttp.ClientError, ValueError) as error:
@@ -90,8 +102,9 @@ async def ask(request: Awaitable[Any]) -> Any:
     words = f"Matrix: {code or status or type(answer).__name__}"
     if meaning is not None and (code != "M_UNKNOWN" or status >= 500):
         raise _RAISED[meaning](words)
-    # What has no code is a page of something on the way.
-    raise (Refused(words) if code and status < 500 else Unreachable(words))
+    if not code:
+        raise refused_by_page(status, words, file=file)
+    raise (Refused(words) if status < 500 else Unreachable(words))
 
 
 def code_of(answer: object) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from glmbot.delivery.outlet import Closed, Flooded, Gone, NotWritten, Refused, Unreachable
+from glmbot.delivery.outlet import Closed, Flooded, Gone, NotWritten, Refused, Unreachable, refused_by_page
 from glmbot.http.fields import Fields
 
 __all__ = [
@@ -95,7 +95,9 @@ def refused(status: int, found: Fields, trace: str) -> NotWritten:
             return Flooded(_WAIT_S) if meaning is Flooded else meaning(said)
     if status == 429:
         return Flooded(_WAIT_S)
-    if TOKEN_ENDED.intersection(codes) or not codes or (status >= 500 and not _SURE.intersection(codes)):
+    if not codes:
+        return refused_by_page(status, said)
+    if TOKEN_ENDED.intersection(codes) or (status >= 500 and not _SURE.intersection(codes)):
         return Unreachable(said)
     return Coded(said, codes)
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import aiohttp
 
-from glmbot.delivery.outlet import Refused, Unreachable
+from glmbot.delivery.outlet import Refused, Unreachable, refused_by_page
 from glmbot.http.fields import Fields, as_fields
 from glmbot.messages import Attachment
 from glmbot_qq.client import Client
@@ -92,10 +92,8 @@ async def _put(client: Client, part: _Part) -> None:
         async with client.api.session.put(
             part.address, data=part.content, proxy=client.api.proxy, allow_redirects=False
         ) as answer:
-            if answer.status >= 500:
-                raise Unreachable(f"QQ: an upload was answered {answer.status}")
             if answer.status >= 300:
-                raise Refused(f"QQ: an upload was answered {answer.status}")
+                raise refused_by_page(answer.status, f"QQ: an upload was answered {answer.status}", file=True)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         raise Unreachable(f"QQ: an upload failed ({type(error).__name__})") from error
 

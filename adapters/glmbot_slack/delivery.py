@@ -24,6 +24,7 @@ from glmbot.delivery.outlet import (
     Reduced,
     Refused,
     Unreachable,
+    refused_by_page,
 )
 from glmbot.delivery.pieces import cut_reply
 from glmbot.messages import Attachment, Message, Reply
@@ -213,10 +214,10 @@ class SlackOutlet(Outlet):
         if session is None:
             raise OSError("the client is closed")
         async with session.post(url, data=file.content, proxy=self._client.proxy or None) as answer:
-            if 400 <= answer.status < 500 and answer.status not in (408, 429):
-                raise Refused(f"Slack: an upload was answered {answer.status}")
             if answer.status != 200:
-                raise OSError(f"an upload was answered {answer.status}")
+                raise refused_by_page(
+                    answer.status, f"Slack: an upload was answered {answer.status}", file=True
+                )
 
     async def _put(self, ts: str, item: Piece | Attachment) -> None:
         if isinstance(item, Attachment):

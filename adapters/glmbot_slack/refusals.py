@@ -14,7 +14,16 @@ from typing import Any, TypeVar
 import aiohttp
 from slack_sdk.errors import SlackClientError
 
-from glmbot.delivery.outlet import Closed, Flooded, Gone, Missing, NotWritten, Refused, Unreachable
+from glmbot.delivery.outlet import (
+    Closed,
+    Flooded,
+    Gone,
+    Missing,
+    NotWritten,
+    Refused,
+    Unreachable,
+    refused_by_page,
+)
 from glmbot.errors import outage
 
 __all__ = [
@@ -165,8 +174,9 @@ async def ask(request: Awaitable[_T]) -> _T:
             words += f"; the app needs the scope {scope}"
         if meaning is not None:
             raise _RAISED[meaning](words) from error
-        # What has no name is a page of something on the way.
-        raise (Refused(words) if name and status < 500 else Unreachable(words)) from error
+        if not name:
+            raise refused_by_page(status, words) from error
+        raise (Refused(words) if status < 500 else Unreachable(words)) from error
     except (OSError, TimeoutError, aiohttp.ClientError, ValueError) as error:
         raise Unreachable(f"Slack: {outage(error)}") from error
 

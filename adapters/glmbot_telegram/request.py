@@ -17,6 +17,8 @@ import httpx
 from telegram.error import BadRequest, NetworkError
 from telegram.request import HTTPXRequest
 
+from glmbot.delivery.outlet import Refused, refused_by_page
+
 __all__ = ["BotApiRequest"]
 
 # A hundred updates of the largest kind are well below.
@@ -45,7 +47,8 @@ class BotApiRequest(HTTPXRequest):
             raise NetworkError(f"no whole answer within {_LONGEST_REQUEST_S:.0f} s") from error
         answer = _answer(payload)
         if answer is None:
-            raise NetworkError(f"something on the way answered {code}, not the Bot API")
+            said = f"something on the way answered {code}, not the Bot API"
+            raise (BadRequest if isinstance(refused_by_page(code, said), Refused) else NetworkError)(said)
         if code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             raise BadRequest(str(answer.get("description")))
         return code, payload

@@ -50,7 +50,7 @@ class Client:
         form: Callable[[], aiohttp.FormData] | None = None,
         **content: Any,
     ) -> Fields:
-        """Raises what `glmbot.delivery.outlet` names. form: makes one for each try."""
+        """Raises what `glmbot.delivery.outlet` names. form: of an upload; makes one for each try."""
         for again in (False, True):
             params = {"access_token": await self._token.current(), **(query or {})}
             data = {"data": form()} if form is not None else {}
@@ -61,7 +61,7 @@ class Client:
                 continue
             if status < 400 and found.get("errcode") == 0:
                 return found
-            raise refused(code, words_in(found), status=status)
+            raise refused(code, words_in(found), status=status, file=form is not None)
         raise Unreachable("WeCom: the token is refused")
 
     async def _ask_for_token(self) -> tuple[str, float]:

@@ -3,7 +3,15 @@ for the long connection alike. What is not known here means no more than that th
 
 from __future__ import annotations
 
-from glmbot.delivery.outlet import Closed, Flooded, Gone, NotWritten, Refused, Unreachable
+from glmbot.delivery.outlet import (
+    Closed,
+    Flooded,
+    Gone,
+    NotWritten,
+    Refused,
+    Unreachable,
+    refused_by_page,
+)
 
 __all__ = ["MEANINGS", "STREAM_GONE", "TOKEN_ENDED", "WRONG_SECRET", "StreamGone", "explained", "refused"]
 
@@ -53,8 +61,8 @@ def explained(code: int) -> str:
     return _EXPLAINED.get(code, "")
 
 
-def refused(code: int, words: str, *, status: int = 200) -> NotWritten:
-    """What an answer that is no success means. code: 0 of a page."""
+def refused(code: int, words: str, *, status: int = 200, file: bool = False) -> NotWritten:
+    """What an answer that is no success means. code: 0 of a page. file: to an upload."""
     meaning = MEANINGS.get(code)
     said = f"WeCom: {code or status} {explained(code) or words}".strip()
     if code in STREAM_GONE:
@@ -64,4 +72,6 @@ def refused(code: int, words: str, *, status: int = 200) -> NotWritten:
         return Flooded(_WAIT_S.get(code, 10.0))
     if meaning is not None:
         return meaning(said)
-    return Refused(said) if code and status < 500 and code not in TOKEN_ENDED else Unreachable(said)
+    if not code:
+        return refused_by_page(status, said, file=file)
+    return Refused(said) if status < 500 and code not in TOKEN_ENDED else Unreachable(said)

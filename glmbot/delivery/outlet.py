@@ -33,7 +33,12 @@ __all__ = [
     "Unreachable",
     "Unsent",
     "abilities_of",
+    "refused_by_page",
 ]
+
+# It is the request itself that is too large, whoever on the way says so.
+_TOO_LARGE = (413, 414, 431)
+_LATER = (408, 425, 429)
 
 
 class NotWritten(Exception):
@@ -74,6 +79,16 @@ class Refused(NotWritten):
 
 class Reduced(NotWritten):
     """The platform refused a part of the request, which the outlet leaves out from now on: ask it again."""
+
+
+def refused_by_page(status: int, said: str, *, file: bool = False) -> Refused | Unreachable:
+    """What an answer without a code of the platform's own means. It is a page of something on the way, which
+    passes, unless it says that the request is too large.
+
+    file: of an upload, which is not tried for ever: an answer may come without its files.
+    """
+    final = status in _TOO_LARGE or (file and 300 <= status < 500 and status not in _LATER)
+    return Refused(said) if final else Unreachable(said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,6 +275,19 @@ async def test_where_streaming_was_closed_the_card_is_written_as_a_whole(
     assert server.refusals["/content"][1] == 0
 
 
+@pytest.mark.parametrize("status", [403, 413])
+async def test_a_file_whose_upload_is_refused_by_a_page_is_left_out(
+    server: FeishuServer, sqlite_store: Store, status: int
+) -> None:
+    server.pages["/im/v1/files"] = status
+    code = "\n".join(f"line_{number} = {number}" for number in range(150))
+    async with feishu_bot.bot(server, ScriptedEngine(f"```python\n{code}\n```"), sqlite_store):
+        await server.say("one")
+        await until(lambda: any("line_149" in text for text in server.texts(PRIVATE)))
+        await nothing_left(sqlite_store, "feishu")
+    assert not server.files
+
+
 async def test_a_topic_is_answered_in_the_topic(server: FeishuServer, sqlite_store: Store) -> None:
     async with feishu_bot.bot(server, echoing(), sqlite_store):
         await server.say("why", chat=GROUP, mention=True, thread="omt_1")

@@ -153,7 +153,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_what_passes_is_waited_for(telegram: TelegramServer, bot: Bot) -> None:
-    pages = [(code, "forbidden", True) for code in (200, 401, 403, 404, 413, 418, 500, 502, 503)]
+    pages = [(code, "forbidden", True) for code in (200, 401, 403, 404, 418, 500, 502, 503)]
     own = [(500, "Internal Server Error", False), (409, "Conflict", False), (401, "Unauthorized", False)]
     for code, description, page in [*pages, *own, *((*each, False) for each in CLOSED)]:
         for method in ("sendMessage", "editMessageText"):
@@ -227,6 +227,8 @@ async def test_without_the_right_to_send_files_the_answer_is_whole(
         (words,) = await shown(telegram, bot, refusal, group=True, text=long_code)
         assert "print" in words
         assert await shown(telegram, bot, refusal, attachment=file) == [SHOWN, "No files here."]
+    too_large = Refusal("editMessageMedia", 413, "Request Entity Too Large", page=True)
+    assert await shown(telegram, bot, too_large, attachment=file) == [SHOWN, "No files here."]
 
 
 async def test_where_drafts_are_refused_the_answer_grows_by_edits(telegram: TelegramServer, bot: Bot) -> None:

@@ -85,6 +85,8 @@ class FeishuServer:
     toasts: list[str] = field(default_factory=list)
     # Of a path's end: the code and how many times more.
     refusals: dict[str, list[int]] = field(default_factory=dict)
+    # Of a path's end: the status of a page that something on the way answers with.
+    pages: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
     url: str = ""
     posts_to: str = ""
@@ -325,6 +327,10 @@ class FeishuServer:
                     if request.path.endswith(end) and refusal[1] > 0:
                         refusal[1] -= 1
                         raise Refused(refusal[0])
+                for end, status in self.pages.items():
+                    if request.path.endswith(end):
+                        page = f"<html><h1>{status}</h1></html>"
+                        return web.Response(status=status, text=page, content_type="text/html")
                 found = handler(
                     request, {} if request.content_type.startswith("multipart") else await _body(request)
                 )
