@@ -42,8 +42,8 @@ prints the same as a commented file.
   section is enough. A further bot of a platform has a section of its own, `[telegram.NAME]`, and in the
   environment `GLMBOT_TELEGRAM__NAME__TOKEN` ([Several bots](bots.md)).
 - **Paths** that are relative count from the folder of the file.
-- **Mistakes.** `glmbot check FILE` names the file, the line, the key and the nearest right name. `glmbot doctor`
-  also tries what the configuration names: model, store, tokens.
+- **Mistakes.** `glmbot check FILE` names all of them, each with its line, its key and the nearest right name.
+  `glmbot doctor` also tries what the configuration names: model, store, tokens.
 - **Changes** hold after `/reload` or `kill -HUP`, except those of {restart}, which need a restart.
 
 This page is made from the code: `python -m glmbot.config_reference` writes it.
@@ -73,7 +73,7 @@ This page is made from the code: `python -m glmbot.config_reference` writes it.
   同一平台的另一个机器人另写一节 `[telegram.NAME]`，环境变量是 `GLMBOT_TELEGRAM__NAME__TOKEN`
   （见[多个机器人](bots.zh.md)）。
 - **路径。** 相对路径从配置文件所在的文件夹算起。
-- **写错了。** `glmbot check FILE` 指出文件、行号、键名和最接近的正确写法。`glmbot doctor` 还会实际检查
+- **写错了。** `glmbot check FILE` 一次列出所有错误，各带行号、键名和最接近的正确写法。`glmbot doctor` 还会实际检查
   配置里写的模型、存储和令牌。
 - **修改。** `/reload` 或 `kill -HUP` 之后生效；{restart} 的修改要重启才生效。
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from glmbot.config.file import File, Where, refuse_unknown_keys
+from glmbot.config.complaints import Gathering, refuse
+from glmbot.config.file import File, Where, unknown_keys
 from glmbot.config.named import SectionReader, name_and_key, named_in, tables
 from glmbot.config.names import LONGEST_SHOWN
 from glmbot.config.section import Section, keys_of, rooted
@@ -45,17 +46,19 @@ def named_bots(
     file: File, platforms: Mapping[str, type[BaseModel]], environment: Mapping[str, str]
 ) -> dict[str, NamedBot]:
     """By their platforms' names, such as "telegram.support". Raises ConfigError."""
-    where, found = file.where, dict[str, NamedBot]()
+    where, found, gathering = file.where, dict[str, NamedBot](), Gathering()
     for kind, model in platforms.items():
         keys = keys_of(model)
         for name, content in tables(kind, where, file.table, environment, keys=keys).items():
             platform = f"{kind}.{name}"
-            _refuse_name(where, platform, name, model)
-            mine = BotSection.model_fields.keys()
-            refuse_unknown_keys(where, platform, content, mine | keys)
-            reader = SectionReader(platform, where, content, environment)
-            settings = rooted(reader.read(model, keys - mine), file.folder)
-            found[platform] = NamedBot(reader.read(BotSection, mine), settings)
+            with gathering.part():
+                _refuse_name(where, platform, name, model)
+                mine = BotSection.model_fields.keys()
+                refuse(unknown_keys(where, platform, content, mine | keys))
+                reader = SectionReader(platform, where, content, environment)
+                settings = rooted(reader.read(model, keys - mine), file.folder)
+                found[platform] = NamedBot(reader.read(BotSection, mine), settings)
+    gathering.end()
     return found
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,10 @@ from glmbot.config.bounds import unfit
 from glmbot.config.names import LONGEST_SHOWN, nearest
 from glmbot.errors import ConfigError
 
-__all__ = ["File", "Where", "read_file", "refuse_unfit", "refuse_unknown", "refuse_unknown_keys"]
+__all__ = ["Complaint", "File", "Where", "known_part", "read_file", "unfit_values", "unknown", "unknown_keys"]
+
+Complaint = Callable[[], str]
+"""Its words are looked for only when it is told: of thousands a few are."""
 
 _LARGEST_FILE = 1 << 20
 _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
@@ -90,31 +94,58 @@ def read_file(path: Path | None) -> File:
         raise ConfigError(f"{path}: not valid TOML: {str(error)[:LONGEST_SHOWN]}") from error
 
 
-def refuse_unknown(where: Where, table: Mapping[str, Any], models: Mapping[str, type[BaseModel]]) -> None:
+def unknown(
+    where: Where, table: Mapping[str, Any], models: Mapping[str, type[BaseModel]]
+) -> Iterator[Complaint]:
+    """Of sections and of their keys."""
     for section, content in table.items():
         if section not in models:
-            raise ConfigError(
-                f"{where.at(section)}: [{section[:LONGEST_SHOWN]}] is no section{nearest(section, models)}"
-            )
-        if not isinstance(content, dict):
-            raise ConfigError(f"{where.at(section, section)}: {section} must be a section: [{section}]")
-        refuse_unknown_keys(where, section, cast(dict[str, Any], content), models[section].model_fields)
+            yield partial(_no_section, where, section, models)
+        elif not isinstance(content, dict):
+            yield partial(_not_a_section, where, section)
+        else:
+            known = models[section].model_fields
+            yield from unknown_keys(where, section, cast(dict[str, Any], content), known)
 
 
-def refuse_unknown_keys(
+def unknown_keys(
     where: Where, section: str, content: Mapping[str, Any], known: Collection[str]
-) -> None:
-    for key in content:
-        if key not in known:
-            raise ConfigError(
-                f"{where.at(section, key)}: [{section}] has no key {key[:LONGEST_SHOWN]!r}"
-                f"{nearest(key, known)}"
-            )
+) -> Iterator[Complaint]:
+    return (partial(_no_key, where, section, key, known) for key in content if key not in known)
 
 
-def refuse_unfit(where: Where, table: Mapping[str, Mapping[str, Any]]) -> None:
+def unfit_values(where: Where, table: Mapping[str, Any]) -> Iterator[Complaint]:
     for section, content in table.items():
-        for key, value in content.items():
+        for key, value in cast(dict[str, Any], content).items() if isinstance(content, dict) else ():
             if complaint := unfit(value):
-                place = f"[{section[:LONGEST_SHOWN]}] {key[:LONGEST_SHOWN]}"
-                raise ConfigError(f"{where.at(section, key)}: {place}: {complaint}")
+                yield partial(_unfit, where, section, key, complaint)
+
+
+def known_part(table: Mapping[str, Any], models: Mapping[str, type[BaseModel]]) -> dict[str, dict[str, Any]]:
+    """Without what `unknown` and `unfit_values` complain of."""
+    return {
+        section: {
+            key: value
+            for key, value in cast(dict[str, Any], content).items()
+            if key in models[section].model_fields and not unfit(value)
+        }
+        for section, content in table.items()
+        if section in models and isinstance(content, dict)
+    }
+
+
+def _no_section(where: Where, section: str, known: Collection[str]) -> str:
+    return f"{where.at(section)}: [{section[:LONGEST_SHOWN]}] is no section{nearest(section, known)}"
+
+
+def _not_a_section(where: Where, section: str) -> str:
+    return f"{where.at(section, section)}: {section} must be a section: [{section}]"
+
+
+def _no_key(where: Where, section: str, key: str, known: Collection[str]) -> str:
+    return f"{where.at(section, key)}: [{section}] has no key {key[:LONGEST_SHOWN]!r}{nearest(key, known)}"
+
+
+def _unfit(where: Where, section: str, key: str, complaint: str) -> str:
+    place = f"[{section[:LONGEST_SHOWN]}] {key[:LONGEST_SHOWN]}"
+    return f"{where.at(section, key)}: {place}: {complaint}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,16 +17,16 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from glmbot.config.bots import named_bots, without_bot_variables, without_bots
-from glmbot.config.complaints import explained, problems_of
+from glmbot.config.bots import NamedBot, named_bots, without_bot_variables, without_bots
+from glmbot.config.complaints import Gathering, Wrong, explained, problems_of, refuse
 from glmbot.config.configuration import CORE_SECTIONS, Configuration
-from glmbot.config.environment import not_json, refuse_unknown_variables
-from glmbot.config.file import File, Where, read_file, refuse_unfit, refuse_unknown
+from glmbot.config.environment import not_json, wrong_variables
+from glmbot.config.file import File, Where, known_part, read_file, unfit_values, unknown
+from glmbot.config.models import NamedModel
 from glmbot.config.named import named_models, named_plugins, without_named, without_named_variables
 from glmbot.config.names import LONGEST_SHOWN, PREFIX, installed_platforms, nearest
 from glmbot.config.people import LISTS_OF_IDS, AccessSection
 from glmbot.config.section import rooted
-from glmbot.errors import ConfigError
 from glmbot.keys import UserKey
 
 __all__ = ["load_configuration", "plugin_tables"]
@@ -47,21 +48,27 @@ def load_configuration(
 
     An adapter runs when its section is there, in any of them. engine_settings: of each kind of engine that
     plug-ins bring. Relative paths in the file count from its folder. Raises ConfigError that names file, line and
-    key, and the nearest valid name.
+    key, and the nearest valid name, of all that is wrong.
     """
     if not isinstance(file, File):
         file = read_file(file)
     where, table = file.where, file.table
     models: dict[str, type[BaseModel]] = {**CORE_SECTIONS, **adapter_settings}
-    bots = named_bots(file, adapter_settings, environment)
-    rest = without_bots(file, adapter_settings, without_named(table))
-    variables = without_bot_variables(adapter_settings, without_named_variables(environment))
-    read = _read_sections(where, rest, variables, models, overrides)
+    bots, read, models_by_name = dict[str, NamedBot](), dict[str, BaseModel](), dict[str, NamedModel]()
+    gathering = Gathering()
+    with gathering.part():
+        bots = named_bots(file, adapter_settings, environment)
+    with gathering.part():
+        rest = without_bots(file, adapter_settings, without_named(table))
+        variables = without_bot_variables(adapter_settings, without_named_variables(environment))
+        read = _read_sections(where, rest, variables, models, overrides)
+    with gathering.part():
+        default = getattr(read.get("model"), "name", "")
+        models_by_name = named_models(file, environment, default, engine_settings or {})
+    gathering.end()
     sections: dict[str, Any] = {name: rooted(section, file.folder) for name, section in read.items()}
     core = {name: sections.pop(name) for name in CORE_SECTIONS}
-    known = {*adapter_settings, *installed_platforms(), *bots}
-    _refuse_unknown_platforms(where, core["access"], known)
-    models_by_name = named_models(file, environment, core["model"].name, engine_settings or {})
+    _refuse_unknown_platforms(where, core["access"], {*adapter_settings, *installed_platforms(), *bots})
     return Configuration(
         **core,
         adapters=sections | {name: bot.settings for name, bot in bots.items()},
@@ -81,16 +88,22 @@ def _read_sections(
 ) -> dict[str, BaseModel]:
     """Every section of the core, and those of adapters that are there."""
     table = {name: content for name, content in table.items() if name != "plugins"}
-    refuse_unknown(where, table, models)
-    refuse_unfit(where, table)
-    refuse_unknown_variables(environment, models)
-    merged = _merge(table, cast(dict[str, Any], dict(overrides or {})))
+    variables = wrong_variables(environment, models)
+    wrong = [*unknown(where, table, models), *unfit_values(where, table), *variables.values()]
+    known = known_part(table, models)
+    environment = {name: value for name, value in environment.items() if name not in variables}
+    merged = _merge(known, cast(dict[str, Any], dict(overrides or {})))
     try:
         settings = _settings_class(models, environment)(**merged)
     except ValidationError as error:
-        raise ConfigError(explained(problems_of(error), where, models, environment)) from None
+        problems = problems_of(error)
+        if wrong:
+            # What is missing may stand there under a wrong name.
+            problems = [each for each in problems if each["type"] != "missing" and len(each["loc"]) > 1]
+        raise Wrong([*wrong, *explained(problems, where, models, environment)]) from None
     except (SettingsError, RecursionError):
-        raise ConfigError(not_json(environment, models)) from None
+        raise Wrong([*wrong, partial(not_json, environment, models)]) from None
+    refuse(wrong)
     read = {name: getattr(settings, name) for name in models}
     return {name: section for name, section in read.items() if isinstance(section, BaseModel)}
 
@@ -128,13 +141,19 @@ def _refuse_unknown_platforms(where: Where, access: AccessSection, known: set[st
         "open_platforms": access.open_platforms,
         **{key: [UserKey.by_hand(each).platform for each in getattr(access, key)] for key in LISTS_OF_IDS},
     }
-    for key, platforms in named.items():
-        for platform in platforms:
-            if platform not in known:
-                raise ConfigError(
-                    f"{where.at('access', key)}: [access] {key}: there is no platform"
-                    f" {platform[:LONGEST_SHOWN]!r}{nearest(platform, known)}"
-                )
+    refuse(
+        partial(_no_platform, where, key, platform, known)
+        for key, platforms in named.items()
+        for platform in platforms
+        if platform not in known
+    )
+
+
+def _no_platform(where: Where, key: str, platform: str, known: set[str]) -> str:
+    return (
+        f"{where.at('access', key)}: [access] {key}: there is no platform"
+        f" {platform[:LONGEST_SHOWN]!r}{nearest(platform, known)}"
+    )
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

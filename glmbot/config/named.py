@@ -13,8 +13,8 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from glmbot.config.bounds import unfit
-from glmbot.config.complaints import explained, problems_of
-from glmbot.config.file import File, Where, refuse_unfit, refuse_unknown, refuse_unknown_keys
+from glmbot.config.complaints import Gathering, Wrong, explained, problems_of, refuse
+from glmbot.config.file import File, Where, unfit_values, unknown, unknown_keys
 from glmbot.config.models import (
     MODEL_NAME,
     NamedLocalModel,
@@ -57,24 +57,29 @@ def named_models(
     engine_settings: Mapping[str, type[BaseModel]],
 ) -> dict[str, NamedModel]:
     """The models of [models.NAME], by name; `default` is the name of [model]. Raises ConfigError."""
-    where = file.where
+    where, gathering = file.where, Gathering()
     found: dict[str, NamedModel] = {}
     for name, content in tables(_MODELS, where, file.table, environment).items():
-        section = f"{_MODELS}.{name}"
-        at = where.at(section)
-        if not MODEL_NAME.fullmatch(name):
-            raise ConfigError(
-                f"{at}: [models.{name[:LONGEST_SHOWN]}]: a model's name is 1 to 64 letters, digits, dots,"
-                " underscores and hyphens"
-            )
-        if name.lower() in {each.lower() for each in (*found, default)}:
-            raise ConfigError(f"{at}: [{section}]: another model has this name")
-        reader = SectionReader(section, where, content, environment)
-        if "engine" in content:
-            found[name] = _plugged_model(reader, engine_settings, file.folder)
-        else:
-            found[name] = rooted(_model_of_ours(reader), file.folder)
+        with gathering.part():
+            section = f"{_MODELS}.{name}"
+            _refuse_name(where, name, {*found, default})
+            reader = SectionReader(section, where, content, environment)
+            if "engine" in content:
+                found[name] = _plugged_model(reader, engine_settings, file.folder)
+            else:
+                found[name] = rooted(_model_of_ours(reader), file.folder)
+    gathering.end()
     return found
+
+
+def _refuse_name(where: Where, name: str, others: Collection[str]) -> None:
+    at, section = where.at(f"{_MODELS}.{name}"), f"{_MODELS}.{name[:LONGEST_SHOWN]}"
+    if not MODEL_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{at}: [{section}]: a model's name is 1 to 64 letters, digits, dots, underscores and hyphens"
+        )
+    if name.lower() in {each.lower() for each in others}:
+        raise ConfigError(f"{at}: [{section}]: another model has this name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +98,7 @@ class SectionReader:
             return model.model_validate(content)
         except ValidationError as error:
             problems = problems_of(error, self.section)
-            raise ConfigError(
-                explained(problems, self.where, {self.section: model}, self.environment)
-            ) from None
+            raise Wrong(explained(problems, self.where, {self.section: model}, self.environment)) from None
 
 
 def _model_of_ours(reader: SectionReader) -> NamedLocalModel | NamedRemoteModel:
@@ -105,7 +108,7 @@ def _model_of_ours(reader: SectionReader) -> NamedLocalModel | NamedRemoteModel:
         raise ConfigError(
             f"{where.at(section)}: [{section}] needs path, a model's folder, or servers, or engine"
         )
-    refuse_unknown(where, {section: content}, {section: kind})
+    refuse(unknown(where, {section: content}, {section: kind}))
     return reader.read(kind)
 
 
@@ -125,7 +128,7 @@ def _plugged_model(
     theirs = keys_of(own)
     if own.model_config.get("extra") == "allow":
         theirs |= reader.content.keys() - mine
-    refuse_unknown_keys(where, section, reader.content, mine | theirs)
+    refuse(unknown_keys(where, section, reader.content, mine | theirs))
     model = reader.read(NamedPluginModel, mine)
     try:
         settings = rooted(reader.read(own, theirs), base)
@@ -183,8 +186,7 @@ def tables(
         raise ConfigError(
             f"{where.at(section)}: there are {len(found)} sections [{section}.NAME], and at most {most} are taken"
         )
-    for name, content in found.items():
-        refuse_unfit(where, {f"{section}.{name}": content})
+    refuse(unfit_values(where, {f"{section}.{name}": content for name, content in found.items()}))
     return found
 
 

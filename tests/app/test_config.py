@@ -63,6 +63,34 @@ def test_mistakes_are_named_with_file_line_key_and_nearest_name(
         load(tmp_path, text)
 
 
+def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+    """Also where a name that is not known keeps a value from being read."""
+    text = (
+        "[telegram]\ntokne = 'x'\n[web]\nport = 'eighty'\nhsot = 'h'\n[telegarm]\na = 1\nb = 2\n"
+        "[model]\nprecision = 'int7'\npath = \"a\\u0000\"\n[models.one]\npath = 'x'\npat = 'y'\ntreads = 2\n"
+        "[models.two]\npath = 'x'\nthreads = -1\n[discord.games]\ntokne = 'x'\n[discord.Bad]\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, {"GLMBOT_WEB__PROT": "1", "GLMBOT_STORE__KIND": "mysql"})
+    lines = str(caught.value).splitlines()
+    for wrong in (
+        "line 2: [telegram] has no key 'tokne'; did you mean 'token'?", "line 4: [web] port: ",
+        "line 5: [web] has no key 'hsot'; did you mean 'host'?", "line 6: [telegarm] is no section; did you mean",
+        "line 10: [model] precision: ", "line 11: [model] path: holds control characters",
+        "line 14: [models.one] has no key 'pat'", "line 15: [models.one] has no key 'treads'",
+        "line 18: [models.two] threads: must be at least 0", "line 20: [discord.games] has no key 'tokne'",
+        "line 21: [discord.Bad]: a bot's name is", "variable GLMBOT_WEB__PROT is not known",
+        "variable GLMBOT_STORE__KIND: [store] kind: ",
+    ):  # fmt: skip
+        assert sum(wrong in line for line in lines) == 1, wrong
+    assert len(lines) == 13
+    many = "".join(f"wrong{number} = 1\n" for number in range(10_000))
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f"[web]\n{many}")
+    lines = str(caught.value).splitlines()
+    assert (len(lines), lines[-1]) == (21, "and 9980 more")
+
+
 def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="glmbot init"):
         load_configuration(tmp_path / "none.toml", {}, {})
