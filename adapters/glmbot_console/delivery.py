@@ -13,7 +13,7 @@ from rich.control import Control
 from rich.segment import ControlType
 
 from glmbot.messages import Attachment, Reply, ReplyState
-from glmbot_console.render import growth, printable
+from glmbot_console.render import Lines, growth, printable
 
 __all__ = ["print_replies"]
 
@@ -24,20 +24,31 @@ _START_OF_LINE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE
 async def print_replies(replies: AsyncGenerator[Reply, None], out: Console) -> Reply | None:
     """Print until the ended snapshot, and return it. Notices stand dimmed on lines of their own."""
     shown = thought = ""
+    lines = Lines()
     last: Reply | None = None
+
+    def grow(piece: str, style: str = "") -> None:
+        piece = printable(piece)
+        if out.is_terminal:
+            piece = lines.add(piece, out.width)
+        out.print(piece, end="", style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def end(style: str = "") -> None:
+        out.print(lines.rest(out.width), style=style, markup=False, highlight=False, soft_wrap=True)
+
     async with aclosing(replies):
         async for last in replies:
             if last.thought != thought and not shown:
                 out.control(_START_OF_LINE if not thought else Control())
-                piece = printable(growth(thought, last.thought))
-                out.print(piece, end="", style="dim", markup=False, highlight=False, soft_wrap=True)
+                grow(growth(thought, last.thought), "dim")
                 thought = last.thought
             if last.text and last.text != shown:
                 if thought and not shown:
-                    out.print("\n")
+                    end("dim")
+                    out.print()
+                    lines = Lines()
                 out.control(_START_OF_LINE if not shown and not thought else Control())
-                piece = printable(growth(shown, last.text))
-                out.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
+                grow(growth(shown, last.text))
                 shown = last.text
             elif last.notice and not shown and not thought and not last.state.ended and out.is_terminal:
                 # One line that overwrites itself: the place in the queue, the progress of a switch.
@@ -46,7 +57,7 @@ async def print_replies(replies: AsyncGenerator[Reply, None], out: Console) -> R
     if last is None:
         return None
     if shown or thought:
-        out.print()
+        end("" if shown else "dim")
     if last.notice:
         style = "red" if last.state is ReplyState.FAILED else ("dim" if shown else "")
         if not shown and not thought:
