@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,6 @@ from glmbot.config.models import (
     RemoteSection,
 )
 from glmbot.engine.base import Engine, Precision, TokenEngine
-from glmbot.engine.collector import collect
 from glmbot.engine.heap import weights_apart
 from glmbot.engine.local import LocalEngine, LocalEngineSettings
 from glmbot.engine.named import Memory, Model
@@ -204,7 +204,7 @@ def _remote(name: str, settings: RemoteEngineSettings, queue_limit: int) -> Mode
 
 def _release() -> None:
     """Engine, thread and model name each other."""
-    collect()
+    gc.collect()
     with weights_apart():
         # Leaving it gives back what is free at the end of the heap.
         pass

@@ -1,6 +1,6 @@
-"""What Python's garbage collector looks at while a model is loaded.
+"""What Python's garbage collector looks at beside a model.
 
-A full collection goes through all objects that there are. Those of torch, Transformers and a model are hundreds of
+A full collection goes through all objects that there are. The modules of torch and Transformers are hundreds of
 thousands: every thread stands still for a quarter of a second, streams included.
 https://docs.python.org/3/library/gc.html#gc.freeze
 """
@@ -8,37 +8,13 @@ https://docs.python.org/3/library/gc.html#gc.freeze
 from __future__ import annotations
 
 import gc
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from functools import cache
 
-__all__ = ["collect", "passed_over"]
-
-_lock = threading.Lock()
-_inside = 0
+__all__ = ["pass_over_modules"]
 
 
-@contextmanager
-def passed_over() -> Generator[None]:
-    """Inside, collections pass over what is there at the beginning; all is looked at again when a block ends."""
-    global _inside
-    # What loading left behind is young; to look for older objects takes as long as is to be saved.
-    gc.collect(1)
-    with _lock:
-        _inside += 1
-        gc.freeze()
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside -= 1
-            gc.unfreeze()
-
-
-def collect() -> None:
-    """Free all that nobody can reach, be it passed over otherwise."""
-    with _lock:
-        gc.unfreeze()
-        gc.collect()
-        if _inside:
-            gc.freeze()
+@cache
+def pass_over_modules() -> None:
+    """From now on collections pass over what is there. Only the first call does anything: to be made before the
+    first model is loaded, so that no model is ever among it."""
+    gc.freeze()

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from glmbot.engine.answer import Answer
 from glmbot.engine.base import EngineStats, FinishReason, Precision, PrecisionChange, Progress, Score
-from glmbot.engine.collector import passed_over
+from glmbot.engine.collector import pass_over_modules
 from glmbot.engine.computing import Computing
 from glmbot.engine.counters import Counters
 from glmbot.engine.loading import load_runner
@@ -157,15 +157,15 @@ class ModelThread:
 
     def _main(self) -> None:
         # Not only Exception: a panic of a library in Rust, for one, is none.
+        pass_over_modules()
         try:
             self._load()
         except BaseException as error:
             self._listener.loaded(error)
             return
-        with passed_over():
-            self._listener.loaded(None)
-            reason = self._serve()
-            self._flush()
+        self._listener.loaded(None)
+        reason = self._serve()
+        self._flush()
         self._at_work_since = None
         self.counters.working(False)
         self.runner.close()
@@ -293,6 +293,8 @@ class ModelThread:
         for sequence in list(self.scheduler.running):
             if sequence.started:
                 continue
+            # What it shares may be long.
+            self._flush()
             try:
                 self.runner.begin(sequence)
             except WorkersLost as error:

@@ -26,7 +26,7 @@ _used = 0
 
 
 def on_large_pages(tensor: Tensor) -> Tensor:
-    """The same numbers where the system has been asked for large pages, or the tensor itself where it can't be.
+    """The same numbers without gaps, where the system has been asked for large pages if it can be.
 
     Tensors that are moved one after the other are neighbours. A region of 32 MiB goes back to the system with the
     last of its tensors.
@@ -35,7 +35,7 @@ def on_large_pages(tensor: Tensor) -> Tensor:
     with _lock:
         place = _place_for(needed) if needed and tensor.device.type == "cpu" else None
     if place is None:
-        return tensor
+        return tensor.contiguous()
     region, at = place
     moved = torch.frombuffer(region, dtype=tensor.dtype, count=tensor.numel(), offset=at).view(tensor.shape)
     return moved.copy_(tensor)

@@ -8,6 +8,8 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from glmbot.native.large_pages import on_large_pages
+
 __all__ = [
     "BLOCK",
     "Weight",
@@ -44,25 +46,25 @@ def pack_floats(weight: Tensor) -> Tensor:
     """[rows, columns] float32 or bfloat16 to [rows / 16, columns, 16], or [rows / 16, columns / 2, 16, 2]."""
     blocks = _in_blocks(weight)
     if weight.dtype == torch.float32:
-        return blocks.permute(0, 2, 1).contiguous()
-    return blocks.unflatten(2, (-1, 2)).permute(0, 2, 1, 3).contiguous()
+        return on_large_pages(blocks.permute(0, 2, 1))
+    return on_large_pages(blocks.unflatten(2, (-1, 2)).permute(0, 2, 1, 3))
 
 
 def pack_bytes(codes: Tensor) -> Tensor:
     """uint8 [rows, columns] to [rows / 16, columns / 4, 16, 4]."""
-    return _in_blocks(codes).unflatten(2, (-1, 4)).permute(0, 2, 1, 3).contiguous()
+    return on_large_pages(_in_blocks(codes).unflatten(2, (-1, 4)).permute(0, 2, 1, 3))
 
 
 def pack_nibbles_of_rows(codes: Tensor) -> Tensor:
     """uint8 [rows, columns] of values below 16 to [rows / 16, columns / 8, 16, 4]: of 8 neighbouring columns the
     first four in the low nibbles."""
     eight = _in_blocks(codes).unflatten(2, (-1, 2, 4))
-    return (eight[:, :, :, 0] | eight[:, :, :, 1] << 4).permute(0, 2, 1, 3).contiguous()
+    return on_large_pages((eight[:, :, :, 0] | eight[:, :, :, 1] << 4).permute(0, 2, 1, 3))
 
 
 def pack_scales(scale: Tensor) -> Tensor:
     """float16 [rows, groups] to [rows / 16, groups, 16]."""
-    return _in_blocks(scale).permute(0, 2, 1).contiguous()
+    return on_large_pages(_in_blocks(scale).permute(0, 2, 1))
 
 
 def _in_blocks(tensor: Tensor) -> Tensor:

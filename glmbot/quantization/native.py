@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glmbot.native.large_pages import on_large_pages
 from glmbot.native.library import kernels
 from glmbot.native.linear import NativeLinear
 from glmbot.native.weights import (
@@ -30,7 +29,7 @@ def native_float(weight: Tensor, bias: Tensor | None) -> NativeLinear | None:
     if kind is None or not _can(kind, weight):
         return None
     rows, columns = weight.shape
-    return NativeLinear(kind, rows, columns, on_large_pages(pack_floats(weight)), bias=bias)
+    return NativeLinear(kind, rows, columns, pack_floats(weight), bias=bias)
 
 
 def native_rows(quantized: Tensor, scale: Tensor, bits: int, bias: Tensor | None) -> NativeLinear | None:
@@ -41,19 +40,15 @@ def native_rows(quantized: Tensor, scale: Tensor, bits: int, bias: Tensor | None
     if not _can(kind, quantized) or quantized.shape[1] % (runs * BLOCK):
         return None
     rows, columns = quantized.shape
-    packed = _packed_scales(scale.reshape(rows, runs))
+    packed = pack_scales(scale.reshape(rows, runs))
     # With several scales in a row the kernels want the low end of each run, too.
-    minimum = _packed_scales(-_MIDDLE[bits] * scale) if runs > 1 else None
+    minimum = pack_scales(-_MIDDLE[bits] * scale) if runs > 1 else None
     codes = (quantized.to(torch.int16) + _MIDDLE[bits]).to(torch.uint8)
     return NativeLinear(kind, rows, columns, _packed(codes, bits), scale=packed, minimum=minimum, bias=bias)
 
 
 def _packed(codes: Tensor, bits: int) -> Tensor:
-    return on_large_pages(pack_bytes(codes) if bits == 8 else pack_nibbles_of_rows(codes))
-
-
-def _packed_scales(scale: Tensor) -> Tensor:
-    return on_large_pages(pack_scales(scale))
+    return pack_bytes(codes) if bits == 8 else pack_nibbles_of_rows(codes)
 
 
 def native_groups(groups: Groups, bias: Tensor | None) -> NativeLinear | None:
@@ -67,8 +62,8 @@ def native_groups(groups: Groups, bias: Tensor | None) -> NativeLinear | None:
         rows,
         columns,
         _packed(groups.codes, groups.bits),
-        scale=_packed_scales(groups.scale),
-        minimum=None if groups.halves() else _packed_scales(groups.minimum),
+        scale=pack_scales(groups.scale),
+        minimum=None if groups.halves() else pack_scales(groups.minimum),
         bias=bias,
         activation_run=groups.activation_run,
     )

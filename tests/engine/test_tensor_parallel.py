@@ -281,7 +281,7 @@ async def test_processes_end_with_the_engine_and_leave_nothing(engine: LocalEngi
         ),
         (
             "spawning(control, lambda pipe: pipe.poll(None) and os._exit(7))",
-            "worker 1 of 2 ended with status 7",
+            "worker [12] of 2 ended with status 7",
         ),
     ],
 )

@@ -153,3 +153,23 @@ def test_threads_do_not_each_remember_ten_thousand_words(tiny_model: Path) -> No
     backend = tokenizer._tokenizer = Backend(tokenizer._tokenizer)
     TemplateChatFormat(tokenizer)
     assert backend.model.kept <= 1000
+
+
+def test_tokens_become_the_text_that_the_tokenizers_class_makes_of_them(tokenizer: Any) -> None:
+    decode = TemplateChatFormat(tokenizer).decode
+
+    @given(st.lists(st.integers(0, len(tokenizer) - 1), max_size=12))
+    def same(tokens: list[int]) -> None:
+        wanted = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert decode(tokens) == wanted
+
+    same()
+
+
+def test_a_tokenizer_with_a_way_of_its_own_to_text_keeps_it(tiny_model: Path) -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_model)
+    kind = type(tokenizer)
+    tokenizer.__class__ = type(
+        "Loud", (kind,), {"_decode": lambda *given, **named: kind._decode(*given, **named).upper()}
+    )
+    assert TemplateChatFormat(tokenizer).decode(tokenizer.encode("the fox")) == "THE FOX"

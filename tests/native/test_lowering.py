@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from glmbot.engine.runner import ModelRunner
 from glmbot.engine.scheduler import Chunk, Sequence
 from glmbot.models import decoders
 from glmbot.models.registry import load
+from glmbot.models.rotation_table import RotationTable
 from glmbot.native.library import kernels
 from models.test_glm10b import write_glm10b_folder
 from tiny_model import write_tiny_model
@@ -200,3 +203,23 @@ def test_precision_switches_with_tied_and_untied_heads(kind: str, folders: Path)
         assert made.native
     (again,) = sequences(made, 1)
     assert torch.equal(advance(made, [Chunk(again, len(again.tokens))]), first)
+
+
+@pytest.mark.parametrize(
+    ("rope", "by_position"),
+    [
+        ({"rope_type": "default", "rope_theta": 10000.0}, True),
+        ({"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}, True),
+        ({"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}, False),
+    ],
+    ids=["default", "linear", "dynamic"],
+)
+def test_angles_that_depend_on_a_sequences_length_are_never_kept(
+    rope: dict[str, object], by_position: bool, folders: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folders / "llama", tmp_path / "llama")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rope_parameters": rope}))
+    lowered = runner(folder, Precision.FP32).part.lowered
+    assert lowered is not None
+    assert isinstance(lowered.rotation, RotationTable) == by_position

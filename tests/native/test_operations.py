@@ -110,3 +110,20 @@ def test_a_program_without_attention_stays_as_it_is() -> None:
     ops = [Operation(kind=Kind.NORM, src=0, dst=0, width=16, b=1)]
     made, widths = drawn_early(ops, [16])
     assert (made, widths) == (ops, [16])
+
+
+def test_a_program_writes_to_the_cache_that_it_is_given() -> None:
+    program = blocks(beside=False)
+    hidden = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(1))
+    place = torch.arange(3, dtype=torch.int32)
+    rows = Rows(hidden, place, torch.zeros_like(place), place + 1, place[2:], None)
+    first, second = ([torch.zeros(HEADS, 3, HEAD_DIM) for _ in range(4)] for _ in range(2))
+    for tensors in (first, second, first):
+        for tensor in tensors:
+            tensor.zero_()
+        program.run(rows, tensors[:2], tensors[2:], 1)
+        assert all(bool(tensor.all(-1).all()) for tensor in tensors), "every key and value is there"
+    # One tensor alone is another, as while a cache is converted.
+    first[3] = torch.zeros_like(first[3])
+    program.run(rows, first[:2], first[2:], 1)
+    assert first[3].abs().sum() > 0
