@@ -202,7 +202,9 @@ class PageApi:
             # A question of before a restart may be known already, and its answer have begun meanwhile.
             if new and not accepted and not stream.begun:
                 self._streams.forget(message)
-        return web.json_response({"stream": message.update_id}, status=202)
+        # What says nothing new, such as an edit to the same words, has no stream: the conversation has its answer.
+        there = accepted or await self._streams.find(message.update_id, session) is not None
+        return web.json_response({"stream": message.update_id}, status=202 if there else 200)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         session = self._guard.session(request)

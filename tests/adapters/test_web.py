@@ -104,6 +104,22 @@ async def test_the_page_asks_streams_and_remembers(site: WebAdapter, sqlite_stor
         assert "Turns in it: 0" in (await ask_page(other, site.url, "/context"))["notice"]
 
 
+async def test_an_edit_to_the_same_words_is_not_promised_another_answer(
+    site: WebAdapter, engine: LocalEngine
+) -> None:
+    async with browser() as session:
+        await session.get(site.url)
+        await ask_page(session, site.url, "hello", id="the-first")
+        edit = {"id": "the-second", "conversation": 1, "text": "hello", "edits": "the-first"}
+        async with session.post(f"{site.url}/api/messages", json=edit) as response:
+            assert response.status == 200
+            assert await response.json() == {"stream": "the-second"}
+        edit = {**edit, "id": "the-third", "text": "hello again"}
+        async with session.post(f"{site.url}/api/messages", json=edit) as response:
+            assert response.status == 202
+    await until(lambda: engine.stats().requests_finished == 2)
+
+
 async def test_a_page_that_lost_its_connection_finds_the_answer_again(
     engine: LocalEngine, sqlite_store: Store
 ) -> None:
