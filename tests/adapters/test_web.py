@@ -113,7 +113,7 @@ async def test_an_edit_to_the_same_words_is_not_promised_another_answer(
         edit = {"id": "the-second", "conversation": 1, "text": "hello", "edits": "the-first"}
         async with session.post(f"{site.url}/api/messages", json=edit) as response:
             assert response.status == 200
-            assert await response.json() == {"stream": "the-second"}
+            assert (await response.json())["stream"].endswith("the-second")
         edit = {**edit, "id": "the-third", "text": "hello again"}
         async with session.post(f"{site.url}/api/messages", json=edit) as response:
             assert response.status == 202
