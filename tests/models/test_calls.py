@@ -129,6 +129,8 @@ def _or_json(value: str) -> object:
 @given(plain, calls, st.lists(st.integers(0, 10**6), max_size=12))
 @example("a", [("add", {"x": {"</tool_call>": None}, "y": None})], list(range(300)))
 @example("Let me see.", [("weather", {"x": "</tool_call>"}), ("add", {"a_": 1.5})], list(range(300)))
+@example("", [("add", {"from": "Oslo, from=here", "to": "(in = x", "None": {"class": 1}})], list(range(300)))
+@example("", [("add", {"from": "named_", "named_from": 1})], [])
 def test_calls_are_read_wherever_the_answer_is_cut(
     name: str, before: str, wanted: list[tuple[str, dict[str, Any]]], steps: list[int]
 ) -> None:

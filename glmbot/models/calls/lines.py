@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import json
+import keyword
 import re
 from collections.abc import Mapping
 from typing import Any, cast
@@ -33,6 +34,8 @@ __all__ = ["NameAndCode", "NameAndJson"]
 _FENCE = re.compile(r"\s*```(?:python)?\s*tool_call\s*(?=\()")
 _BEGUN_FENCE = re.compile(r"\s*(?:`{0,3}|```(?:p|py|pyt|pyth|pytho|python)?\s*[tol_ca]{0,9}\s*)\Z")
 _FENCE_END = re.compile(r"\)\s*```")
+# A tool may well have an argument `from`, which is none in Python.
+_KEYWORD = re.compile(rf"(?<=[(,\s])(?=(?:{'|'.join(keyword.kwlist)})\s*=(?!=))")
 _LONGEST_CODE = 65_536
 
 
@@ -147,12 +150,14 @@ class _Code(_Named):
 def _keywords(code: str) -> str | None:
     """`(city='Oslo')` as JSON. Nothing of it is run: names and literals are read, and no more."""
     try:
-        parsed = ast.parse(f"f{code}", mode="eval").body
+        # In the code itself it is nowhere, so that it can be taken out of whatever it comes into.
+        mark = "named" + "_" * (1 + max(map(len, re.findall("_+", code)), default=0))
+        parsed = ast.parse(f"f{_KEYWORD.sub(mark, code)}", mode="eval").body
         if not isinstance(parsed, ast.Call) or parsed.args:
             return None
         read = {word.arg: cast(object, ast.literal_eval(word.value)) for word in parsed.keywords if word.arg}
         if len(read) < len(parsed.keywords):
             return None
-        return json.dumps(read, ensure_ascii=False, allow_nan=False)
+        return json.dumps(read, ensure_ascii=False, allow_nan=False).replace(mark, "")
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
