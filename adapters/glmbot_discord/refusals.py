@@ -24,7 +24,7 @@ from glmbot.delivery.outlet import (
     NotWritten,
     Refused,
     Unreachable,
-    refused_by_page,
+    page_is_final,
 )
 
 __all__ = [
@@ -145,7 +145,7 @@ def meaning_of(status: int, code: int | None) -> Meaning:
     if code:
         return MEANINGS.get(code, Meaning.REFUSED)
     if code is None:
-        return Meaning.REFUSED if isinstance(refused_by_page(status, ""), Refused) else Meaning.PASSES
+        return Meaning.REFUSED if page_is_final(status) else Meaning.PASSES
     return Meaning.REFUSED if status in _ITS_OWN_FAULT else Meaning.PASSES
 
 

@@ -17,7 +17,7 @@ import httpx
 from telegram.error import BadRequest, NetworkError
 from telegram.request import HTTPXRequest
 
-from glmbot.delivery.outlet import Refused, refused_by_page
+from glmbot.delivery.outlet import page_is_final
 
 __all__ = ["BotApiRequest"]
 
@@ -47,8 +47,8 @@ class BotApiRequest(HTTPXRequest):
             raise NetworkError(f"no whole answer within {_LONGEST_REQUEST_S:.0f} s") from error
         answer = _answer(payload)
         if answer is None:
-            said = f"something on the way answered {code}, not the Bot API"
-            raise (BadRequest if isinstance(refused_by_page(code, said), Refused) else NetworkError)(said)
+            kind = BadRequest if page_is_final(code) else NetworkError
+            raise kind(f"something on the way answered {code}, not the Bot API")
         if code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             raise BadRequest(str(answer.get("description")))
         return code, payload

@@ -33,6 +33,7 @@ __all__ = [
     "Unreachable",
     "Unsent",
     "abilities_of",
+    "page_is_final",
     "refused_by_page",
 ]
 
@@ -81,14 +82,18 @@ class Reduced(NotWritten):
     """The platform refused a part of the request, which the outlet leaves out from now on: ask it again."""
 
 
-def refused_by_page(status: int, said: str, *, file: bool = False) -> Refused | Unreachable:
-    """What an answer without a code of the platform's own means. It is a page of something on the way, which
-    passes, unless it says that the request is too large.
+def page_is_final(status: int, *, file: bool = False) -> bool:
+    """Whether an answer without a code of the platform's own is the last word. It is a page of something on the
+    way, which passes, unless it says that the request is too large.
 
     file: of an upload, which is not tried for ever: an answer may come without its files.
     """
-    final = status in _TOO_LARGE or (file and 300 <= status < 500 and status not in _LATER)
-    return Refused(said) if final else Unreachable(said)
+    return status in _TOO_LARGE or (file and 300 <= status < 500 and status not in _LATER)
+
+
+def refused_by_page(status: int, said: str, *, file: bool = False) -> Refused | Unreachable:
+    """What such a page means; see `page_is_final`."""
+    return Refused(said) if page_is_final(status, file=file) else Unreachable(said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,8 +156,8 @@ class ModelThread:
     # ---- the thread itself -----------------------------------------------------------------------------------
 
     def _main(self) -> None:
-        # Not only Exception: a panic of a library in Rust, for one, is none.
         pass_over_modules()
+        # Not only Exception: a panic of a library in Rust, for one, is none.
         try:
             self._load()
         except BaseException as error:
